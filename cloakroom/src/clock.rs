@@ -1,0 +1,154 @@
+//! Where time comes from: the system, or a clock that a test sets.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The source of time for a manager and its provider.
+///
+/// A clone tells the same time. Both sides of a store must be given the same clock, or a
+/// record's deadline means two things.
+///
+/// ```
+/// use cloakroom::Clock;
+/// use std::time::SystemTime;
+///
+/// let before = SystemTime::now();
+/// assert!(Clock::system().now() >= before - std::time::Duration::from_millis(1));
+/// ```
+#[derive(Clone, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The operating system's clock, in UTC.
+    pub fn system() -> Self {
+        Clock(Source::System)
+    }
+
+    /// The time now, to the millisecond.
+    pub fn now(&self) -> SystemTime {
+        self.millis().into()
+    }
+
+    pub(crate) fn millis(&self) -> Millis {
+        match &self.0 {
+            Source::System => Millis::from(SystemTime::now()),
+            Source::Manual(millis) => Millis(millis.load(Ordering::SeqCst)),
+        }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::System => f.write_str("Clock::system"),
+            Source::Manual(_) => write!(f, "ManualClock({:?})", self.now()),
+        }
+    }
+}
+
+/// A clock that stands still until it is told to move: for tests.
+///
+/// ```
+/// use cloakroom::ManualClock;
+/// use std::time::{Duration, SystemTime};
+///
+/// let time = ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+/// let clock = time.clock();
+/// let before = clock.now();
+/// time.advance(Duration::from_secs(30));
+/// assert_eq!(clock.now(), before + Duration::from_secs(30));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that shows `start`, cut to the millisecond.
+    pub fn starting_at(start: SystemTime) -> Self {
+        ManualClock(Arc::new(AtomicU64::new(Millis::from(start).0)))
+    }
+
+    /// The clock to hand to a manager or a provider. It follows every later [`advance`](Self::advance).
+    pub fn clock(&self) -> Clock {
+        Clock(Source::Manual(Arc::clone(&self.0)))
+    }
+
+    /// Moves the time on by `step`, which is cut to the millisecond.
+    pub fn advance(&self, step: Duration) {
+        self.0.fetch_add(Millis::of(step), Ordering::SeqCst);
+    }
+
+    /// Sets the time, backwards too.
+    pub fn set(&self, time: SystemTime) {
+        self.0.store(Millis::from(time).0, Ordering::SeqCst);
+    }
+}
+
+impl Default for ManualClock {
+    /// A clock that shows the system's time of now, and from then on stands still.
+    fn default() -> Self {
+        Self::starting_at(SystemTime::now())
+    }
+}
+
+/// Milliseconds since 1970 in UTC: how deadlines are stored and compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Millis(pub(crate) u64);
+
+impl Millis {
+    /// Later than any clock will show: "no deadline".
+    pub(crate) const NEVER: Millis = Millis(u64::MAX);
+
+    pub(crate) fn of(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn after(self, duration: Duration) -> Millis {
+        Millis(self.0.saturating_add(Self::of(duration)))
+    }
+
+    /// How long since `earlier`; nothing where the clock has gone backwards.
+    pub(crate) fn since(self, earlier: Millis) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<SystemTime> for Millis {
+    /// A time before 1970 becomes 1970, one past the range the last there is.
+    fn from(time: SystemTime) -> Self {
+        Millis(time.duration_since(UNIX_EPOCH).map_or(0, Millis::of))
+    }
+}
+
+impl From<Millis> for SystemTime {
+    fn from(millis: Millis) -> Self {
+        // A stored number may be any: what the platform cannot show is shown as the latest it can (year 9999).
+        const LATEST: Duration = Duration::from_secs(253_402_300_799);
+        UNIX_EPOCH + Duration::from_millis(millis.0).min(LATEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_stored_number_is_a_time() {
+        assert_eq!(SystemTime::from(Millis(0)), UNIX_EPOCH);
+        assert!(SystemTime::from(Millis::NEVER) > SystemTime::now());
+        assert_eq!(Millis(5).after(Duration::MAX), Millis::NEVER);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_has_seen_no_time_pass() {
+        assert_eq!(Millis(10).since(Millis(25)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,121 @@
+//! The JSON map: `serde_json` throughout, each value kept as the text it is.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::message_pack::ValueError;
+use super::{Entry, MapError};
+
+/// The value and how deep it nests.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, usize), ValueError> {
+    let bytes = serde_json::to_vec(value).map_err(|_| ValueError::Encode)?;
+    let depth = depth(&bytes);
+    Ok((bytes, depth))
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
+    serde_json::from_slice(bytes).map_err(|_| ValueError::Decode { target: std::any::type_name::<T>() })
+}
+
+pub(super) fn entries(data: &[u8]) -> Result<Vec<Entry<'_>>, MapError> {
+    if data.is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(data).map(|RawMap(entries)| entries).map_err(MapError::Json)
+}
+
+/// The deepest nesting in text that is known to be JSON.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+struct RawMap<'a>(Vec<Entry<'a>>);
+
+impl<'de> Deserialize<'de> for RawMap<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = RawMap<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of session keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMap<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+                    entries.push((Cow::Owned(key), value.get().as_bytes()));
+                }
+                Ok(RawMap(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+pub(super) struct Writer {
+    bytes: Vec<u8>,
+    keys: usize,
+}
+
+impl Writer {
+    pub(super) fn new(base: usize) -> Self {
+        let mut bytes = Vec::with_capacity(base + 64);
+        bytes.push(b'{');
+        Writer { bytes, keys: 0 }
+    }
+
+    pub(super) fn entry(&mut self, key: &str, value: &[u8]) {
+        if self.keys > 0 {
+            self.bytes.push(b',');
+        }
+        self.keys += 1;
+        self.bytes.extend_from_slice(serde_json::Value::from(key).to_string().as_bytes());
+        self.bytes.push(b':');
+        self.bytes.extend_from_slice(value);
+    }
+
+    pub(super) fn finish(mut self) -> (usize, Arc<[u8]>) {
+        self.bytes.push(b'}');
+        (self.keys, Arc::from(self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_text_are_no_nesting() {
+        assert_eq!(depth(br#"["[[[", {"a\"[": [1]}]"#), 3);
+        assert_eq!(depth(b"1"), 0);
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error() {
+        for data in [&b"[]"[..], b"{", b"{\"a\":}", b"nonsense", b"{\"a\":1}{", b"\xff"] {
+            assert!(matches!(entries(data), Err(MapError::Json(_))), "{data:?}");
+        }
+    }
+}

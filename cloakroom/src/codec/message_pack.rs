@@ -1,0 +1,331 @@
+//! The MessagePack map: values by `rmp-serde`, the map around them walked and rewritten in place.
+//!
+//! Marker bytes are those of the MessagePack specification, `spec.md` in the repository msgpack/msgpack.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Entry, MAX_DEPTH, MapError};
+
+/// The value and how deep it nests.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, usize), ValueError> {
+    let mut bytes = Vec::with_capacity(32);
+    let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+    value.serialize(&mut serializer).map_err(|_| ValueError::Encode)?;
+    let mut walk = Walk { data: &bytes, at: 0, deepest: 0 };
+    walk.value(0).map_err(|_| ValueError::Encode)?;
+    let depth = walk.deepest;
+    Ok((bytes, depth))
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
+    rmp_serde::from_slice(bytes).map_err(|_| ValueError::Decode { target: std::any::type_name::<T>() })
+}
+
+pub(super) fn check(data: &[u8]) -> Result<(), MapError> {
+    let mut entries = entries(data)?;
+    for entry in entries.by_ref() {
+        entry?;
+    }
+    match data.len() - entries.walk.at {
+        0 => Ok(()),
+        found => Err(MapError::Trailing { found }),
+    }
+}
+
+pub(super) fn entries(data: &[u8]) -> Result<Entries<'_>, MapError> {
+    let mut walk = Walk { data, at: 0, deepest: 0 };
+    let left = match data.first() {
+        None => 0,
+        Some(marker @ 0x80..=0x8f) => {
+            walk.at = 1;
+            usize::from(marker & 0x0f)
+        }
+        Some(0xde) => {
+            walk.at = 1;
+            walk.number(2)?
+        }
+        Some(_) => return Err(MapError::NotAMap { at: 0 }),
+    };
+    Ok(Entries { walk, left })
+}
+
+/// The entries of a map, each found by stepping over the one before it.
+pub(super) struct Entries<'a> {
+    walk: Walk<'a>,
+    left: usize,
+}
+
+impl<'a> Entries<'a> {
+    pub(super) fn len(&self) -> usize {
+        self.left
+    }
+
+    fn entry(&mut self) -> Result<Entry<'a>, MapError> {
+        let key = self.walk.text()?;
+        let start = self.walk.at;
+        self.walk.value(0)?;
+        Ok((Cow::Borrowed(key), &self.walk.data[start..self.walk.at]))
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, MapError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let entry = self.entry();
+        if entry.is_err() {
+            self.left = 0;
+        }
+        Some(entry)
+    }
+}
+
+/// A position in encoded data that steps over one value at a time.
+struct Walk<'a> {
+    data: &'a [u8],
+    at: usize,
+    deepest: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Steps over one value that stands within `depth` containers.
+    fn value(&mut self, depth: usize) -> Result<(), MapError> {
+        let at = self.at;
+        let marker = *self.data.get(at).ok_or(MapError::Truncated)?;
+        self.at += 1;
+        match marker {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Ok(()),
+            0x80..=0x8f => self.values(2 * usize::from(marker & 0x0f), depth),
+            0x90..=0x9f => self.values(usize::from(marker & 0x0f), depth),
+            0xa0..=0xbf => self.skip(usize::from(marker & 0x1f)),
+            0xc4 | 0xd9 => self.sized(1, 0),
+            0xc5 | 0xda => self.sized(2, 0),
+            0xc6 | 0xdb => self.sized(4, 0),
+            // An extension has a type byte before its content.
+            0xc7 => self.sized(1, 1),
+            0xc8 => self.sized(2, 1),
+            0xc9 => self.sized(4, 1),
+            0xcc | 0xd0 => self.skip(1),
+            0xcd | 0xd1 => self.skip(2),
+            0xca | 0xce | 0xd2 => self.skip(4),
+            0xcb | 0xcf | 0xd3 => self.skip(8),
+            0xd4..=0xd8 => self.skip(1 + (1 << (marker - 0xd4))),
+            0xdc | 0xdd => {
+                let len = self.number(if marker == 0xdc { 2 } else { 4 })?;
+                self.values(len, depth)
+            }
+            0xde | 0xdf => {
+                let len = self.number(if marker == 0xde { 2 } else { 4 })?;
+                self.values(len.saturating_mul(2), depth)
+            }
+            0xc1 => Err(MapError::Marker { at }),
+        }
+    }
+
+    /// Steps over the `count` values of a container. Each takes a byte at least, so a lie about the count ends with the data.
+    fn values(&mut self, count: usize, depth: usize) -> Result<(), MapError> {
+        let depth = depth + 1;
+        if depth > MAX_DEPTH {
+            return Err(MapError::Depth);
+        }
+        self.deepest = self.deepest.max(depth);
+        for _ in 0..count {
+            self.value(depth)?;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self) -> Result<&'a str, MapError> {
+        let at = self.at;
+        let not_text = || MapError::NotAMap { at };
+        let marker = *self.data.get(at).ok_or(MapError::Truncated)?;
+        self.at += 1;
+        let len = match marker {
+            0xa0..=0xbf => usize::from(marker & 0x1f),
+            0xd9 => self.number(1)?,
+            0xda => self.number(2)?,
+            0xdb => self.number(4)?,
+            _ => return Err(not_text()),
+        };
+        let start = self.at;
+        self.skip(len)?;
+        std::str::from_utf8(&self.data[start..self.at]).map_err(|_| not_text())
+    }
+
+    fn sized(&mut self, len_bytes: usize, extra: usize) -> Result<(), MapError> {
+        let len = self.number(len_bytes)?;
+        self.skip(len + extra)
+    }
+
+    /// A big-endian length of `width` bytes.
+    fn number(&mut self, width: usize) -> Result<usize, MapError> {
+        let start = self.at;
+        self.skip(width)?;
+        Ok(self.data[start..self.at].iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+    }
+
+    fn skip(&mut self, len: usize) -> Result<(), MapError> {
+        match self.data.len() - self.at >= len {
+            true => self.at += len,
+            false => return Err(MapError::Truncated),
+        }
+        Ok(())
+    }
+}
+
+/// Writes a map whose number of entries is known only at its end.
+pub(super) struct Writer {
+    /// Room for the longest header, then the entries.
+    bytes: Vec<u8>,
+    keys: usize,
+}
+
+impl Writer {
+    const HEADER: usize = 3;
+
+    pub(super) fn new(base: usize) -> Self {
+        let mut bytes = Vec::with_capacity(Writer::HEADER + base + 64);
+        bytes.extend_from_slice(&[0; Writer::HEADER]);
+        Writer { bytes, keys: 0 }
+    }
+
+    pub(super) fn entry(&mut self, key: &str, value: &[u8]) {
+        self.keys += 1;
+        match key.len() {
+            len @ ..32 => self.bytes.push(0xa0 | len as u8),
+            len @ ..256 => self.bytes.extend_from_slice(&[0xd9, len as u8]),
+            len @ ..65536 => {
+                self.bytes.push(0xda);
+                self.bytes.extend_from_slice(&(len as u16).to_be_bytes());
+            }
+            len => {
+                self.bytes.push(0xdb);
+                self.bytes.extend_from_slice(&(len as u32).to_be_bytes());
+            }
+        }
+        self.bytes.extend_from_slice(key.as_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    pub(super) fn finish(mut self) -> (usize, Arc<[u8]>) {
+        let start = match self.keys {
+            // The limits hold the count below what two bytes tell.
+            keys @ 16.. => {
+                self.bytes[0] = 0xde;
+                self.bytes[1..3].copy_from_slice(&(keys as u16).to_be_bytes());
+                0
+            }
+            keys => {
+                self.bytes[2] = 0x80 | keys as u8;
+                2
+            }
+        };
+        (self.keys, Arc::from(&self.bytes[start..]))
+    }
+}
+
+/// The serde crates' own messages can quote the value, so none of them is passed on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ValueError {
+    #[error("the value cannot be encoded: its Serialize failed, or it nests deeper than {MAX_DEPTH} levels")]
+    Encode,
+    #[error(
+        "expected a value that decodes to {target}, found one of another shape; ask for the type that was set"
+    )]
+    Decode { target: &'static str },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_marker_is_stepped_over_exactly() {
+        let values: &[&[u8]] = &[
+            b"\x00",
+            b"\x7f",
+            b"\xe0",
+            b"\xc0",
+            b"\xc2",
+            b"\xc3",
+            b"\x80",
+            b"\x81\xa1a\x01",
+            b"\x92\x01\x02",
+            b"\xa2ab",
+            b"\xc4\x01x",
+            b"\xc5\0\x01x",
+            b"\xc6\0\0\0\x01x",
+            b"\xc7\x02\x05ab",
+            b"\xc8\0\x01\x05a",
+            b"\xc9\0\0\0\x01\x05a",
+            b"\xca\0\0\0\0",
+            b"\xcb\0\0\0\0\0\0\0\0",
+            b"\xcc\x01",
+            b"\xcd\0\x01",
+            b"\xce\0\0\0\x01",
+            b"\xcf\0\0\0\0\0\0\0\x01",
+            b"\xd0\x01",
+            b"\xd1\0\x01",
+            b"\xd2\0\0\0\x01",
+            b"\xd3\0\0\0\0\0\0\0\x01",
+            b"\xd4\x05a",
+            b"\xd5\x05ab",
+            b"\xd6\x05abcd",
+            b"\xd7\x05abcdefgh",
+            b"\xd8\x050123456789abcdef",
+            b"\xd9\x01a",
+            b"\xda\0\x01a",
+            b"\xdb\0\0\0\x01a",
+            b"\xdc\0\x01\x01",
+            b"\xdd\0\0\0\x01\x01",
+            b"\xde\0\x01\xa1a\x01",
+            b"\xdf\0\0\0\x01\xa1a\x01",
+        ];
+        for value in values {
+            let mut walk = Walk { data: value, at: 0, deepest: 0 };
+            walk.value(0).unwrap();
+            assert_eq!(walk.at, value.len(), "{value:02x?}");
+            for len in 0..value.len() {
+                let mut walk = Walk { data: &value[..len], at: 0, deepest: 0 };
+                assert!(matches!(walk.value(0), Err(MapError::Truncated)), "{value:02x?} cut to {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_data_ends_in_an_error() {
+        for data in [
+            &b"\xc1"[..],
+            b"\x81\x01\x01",
+            b"\x81\xa1a\xc1",
+            b"\x81\xa1a",
+            b"\xde\xff\xff\xa1a\x01",
+            b"\x81\xa1a\xdd\xff\xff\xff\xff",
+            b"\x81\xa1a\xdf\xff\xff\xff\xff\x01",
+            b"\x81\xa1\xff\x01",
+            b"\x80\x80",
+            &[&b"\x81\xa1a"[..], &[0x91; 100_000]].concat(),
+        ] {
+            assert!(check(data).is_err(), "{:02x?}", &data[..data.len().min(16)]);
+        }
+    }
+
+    #[test]
+    fn long_keys_and_many_entries_take_the_longer_headers() {
+        for (len, count) in [(3, 1), (31, 15), (32, 16), (255, 300), (256, 3), (65_535, 1), (65_536, 1)] {
+            let mut writer = Writer::new(0);
+            let key = |n: usize| format!("{}{n:03}", "x".repeat(len))[3..].to_owned();
+            (0..count).for_each(|n| writer.entry(&key(n), b"\x01"));
+            let (keys, data) = writer.finish();
+            check(&data).unwrap();
+            let read: Vec<_> = entries(&data).unwrap().map(|entry| entry.unwrap().0).collect();
+            assert_eq!((keys, read.len()), (count, count));
+            assert_eq!(read[count - 1], key(count - 1));
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! How a session's data is encoded: one map in one buffer, read and changed a key at a time.
+
+mod json;
+mod message_pack;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How a session's data is encoded.
+///
+/// Every record says which codec wrote it, so that a change of the setting leaves the stored sessions readable: they
+/// keep theirs until they end.
+///
+/// ```
+/// use cloakroom::{Codec, Manager, MemoryProvider};
+///
+/// let sessions = Manager::builder(MemoryProvider::new()).codec(Codec::JSON).build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codec(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    MessagePack,
+    Json,
+}
+
+impl Codec {
+    /// MessagePack, structs as maps by field name: small, quick, bytes stay bytes. The default.
+    pub const MESSAGE_PACK: Codec = Codec(Kind::MessagePack);
+
+    /// JSON text, for stores that are read by eye or by other programs. Bytes become arrays of numbers, not-a-number
+    /// becomes null.
+    pub const JSON: Codec = Codec(Kind::Json);
+
+    /// The number that stands for the codec in a stored record.
+    pub(crate) fn tag(self) -> u8 {
+        match self.0 {
+            Kind::MessagePack => 1,
+            Kind::Json => 2,
+        }
+    }
+
+    pub(crate) fn from_tag(tag: u8) -> Option<Codec> {
+        [Codec::MESSAGE_PACK, Codec::JSON].into_iter().find(|codec| codec.tag() == tag)
+    }
+
+    /// One value, encoded on its own and checked against the limits that bind a value.
+    pub(crate) fn encode<T: Serialize + ?Sized>(self, value: &T, limits: &Limits) -> Result<Box<[u8]>> {
+        let (bytes, depth) = match self.0 {
+            Kind::MessagePack => message_pack::encode(value),
+            Kind::Json => json::encode(value),
+        }
+        .map_err(|error| Error::new(ErrorKind::Value, error))?;
+        limits.depth(depth)?;
+        limits.bytes(bytes.len())?;
+        Ok(bytes.into())
+    }
+
+    /// The value that `bytes`, found under `key`, stand for.
+    pub(crate) fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T> {
+        match self.0 {
+            Kind::MessagePack => message_pack::decode(bytes),
+            Kind::Json => json::decode(bytes),
+        }
+        .map_err(|error| Error::new(ErrorKind::Value, error))
+    }
+
+    /// The encoded value under `key`.
+    pub(crate) fn find<'a>(self, data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>> {
+        for entry in self.entries(data)? {
+            let (name, value) = entry.map_err(corrupt)?;
+            if name == key {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every key, in the order of storage.
+    pub(crate) fn keys(self, data: &[u8]) -> Result<Vec<String>> {
+        self.entries(data)?.map(|entry| entry.map(|(name, _)| name.into_owned()).map_err(corrupt)).collect()
+    }
+
+    /// How many keys `data` says it has.
+    pub(crate) fn count(self, data: &[u8]) -> Result<usize> {
+        Ok(self.entries(data)?.len())
+    }
+
+    /// Walks all of `data` and answers whether it is one well-formed map.
+    pub(crate) fn check(self, data: &[u8]) -> Result<()> {
+        match self.0 {
+            Kind::MessagePack => message_pack::check(data).map_err(corrupt),
+            Kind::Json => json::entries(data).map(drop).map_err(corrupt),
+        }
+    }
+
+    /// `base` with `changes` made to it: what is not named in them is carried over byte for byte.
+    pub(crate) fn merge(self, base: &[u8], changes: &[Change], limits: &Limits) -> Result<Arc<[u8]>> {
+        let mut map = match self.0 {
+            Kind::MessagePack => MapWriter::MessagePack(message_pack::Writer::new(base.len())),
+            Kind::Json => MapWriter::Json(json::Writer::new(base.len())),
+        };
+        let mut appended: Vec<&Change> = Vec::new();
+        let entries = self.entries(base)?;
+        if entries.len() == 0 {
+            changes.iter().for_each(|change| map.change(change));
+        } else {
+            appended.extend(changes);
+            for entry in entries {
+                let (name, value) = entry.map_err(corrupt)?;
+                match appended.iter().position(|change| *change.key == *name) {
+                    Some(place) => map.change(appended.remove(place)),
+                    None => map.entry(&name, value),
+                }
+            }
+            appended.into_iter().for_each(|change| map.change(change));
+        }
+        let (keys, data) = map.finish();
+        limits.keys(keys)?;
+        limits.bytes(data.len())?;
+        Ok(data)
+    }
+
+    fn entries(self, data: &[u8]) -> Result<Entries<'_>> {
+        match self.0 {
+            Kind::MessagePack => message_pack::entries(data).map(Entries::MessagePack).map_err(corrupt),
+            Kind::Json => json::entries(data).map(|all| Entries::Json(all.into_iter())).map_err(corrupt),
+        }
+    }
+}
+
+fn corrupt(error: MapError) -> Error {
+    Error::new(ErrorKind::Corrupt, error)
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Codec::MESSAGE_PACK
+    }
+}
+
+/// One change to a map: the encoded value that a key gets, or that it goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) key: Box<str>,
+    pub(crate) value: Option<Box<[u8]>>,
+}
+
+type Entry<'a> = (std::borrow::Cow<'a, str>, &'a [u8]);
+
+enum Entries<'a> {
+    MessagePack(message_pack::Entries<'a>),
+    Json(std::vec::IntoIter<Entry<'a>>),
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, MapError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Entries::MessagePack(entries) => entries.next(),
+            Entries::Json(entries) => entries.next().map(Ok),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = match self {
+            Entries::MessagePack(entries) => entries.len(),
+            Entries::Json(entries) => entries.len(),
+        };
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for Entries<'_> {}
+
+enum MapWriter {
+    MessagePack(message_pack::Writer),
+    Json(json::Writer),
+}
+
+impl MapWriter {
+    fn entry(&mut self, key: &str, value: &[u8]) {
+        match self {
+            MapWriter::MessagePack(map) => map.entry(key, value),
+            MapWriter::Json(map) => map.entry(key, value),
+        }
+    }
+
+    fn change(&mut self, change: &Change) {
+        if let Some(value) = &change.value {
+            self.entry(&change.key, value);
+        }
+    }
+
+    fn finish(self) -> (usize, Arc<[u8]>) {
+        match self {
+            MapWriter::MessagePack(map) => map.finish(),
+            MapWriter::Json(map) => map.finish(),
+        }
+    }
+}
+
+/// The bounds of a record, checked before anything is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) bytes: usize,
+    pub(crate) keys: usize,
+    pub(crate) depth: usize,
+}
+
+impl Limits {
+    /// As SECURITY.md's row 56 has them; all adjustable.
+    pub(crate) const DEFAULT: Limits = Limits { bytes: 64 * 1024, keys: 1024, depth: 32 };
+
+    pub(crate) fn bytes(&self, found: usize) -> Result<()> {
+        self.hold("bytes of data", self.bytes, found)
+    }
+
+    pub(crate) fn keys(&self, found: usize) -> Result<()> {
+        self.hold("keys", self.keys, found)
+    }
+
+    fn depth(&self, found: usize) -> Result<()> {
+        self.hold("levels of nesting", self.depth, found)
+    }
+
+    fn hold(&self, what: &'static str, limit: usize, found: usize) -> Result<()> {
+        match found <= limit {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::TooLarge, LimitError { what, limit, found })),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected at most {limit} {what} in a session, found {found}; keep less, or raise the limit")]
+struct LimitError {
+    what: &'static str,
+    limit: usize,
+    found: usize,
+}
+
+/// Why an encoded map cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum MapError {
+    #[error("the data ends within a value")]
+    Truncated,
+    #[error("expected a map with text keys, found something else at byte {at}")]
+    NotAMap { at: usize },
+    #[error("byte {at} begins no value")]
+    Marker { at: usize },
+    #[error("values are nested deeper than {max} levels", max = MAX_DEPTH)]
+    Depth,
+    #[error("{found} bytes follow the map")]
+    Trailing { found: usize },
+    #[error("the data is no JSON object")]
+    Json(#[source] serde_json::Error),
+}
+
+/// No limit may be set above this: readers walk nested values on the stack.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    const BOTH: [Codec; 2] = [Codec::MESSAGE_PACK, Codec::JSON];
+
+    fn set<T: Serialize>(codec: Codec, key: &str, value: T) -> Change {
+        Change { key: key.into(), value: Some(codec.encode(&value, &Limits::DEFAULT).unwrap()) }
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
+    struct Cart {
+        items: Vec<(String, u32)>,
+        note: Option<String>,
+    }
+
+    #[test]
+    fn values_come_back_and_the_untouched_is_carried_over() {
+        for codec in BOTH {
+            let cart = Cart { items: vec![("tea".into(), 2)], note: None };
+            let first = [set(codec, "n", 1), set(codec, "cart", &cart), set(codec, "ümlaut \"q\"", "x")];
+            let base = codec.merge(b"", &first, &Limits::DEFAULT).unwrap();
+            codec.check(&base).unwrap();
+            assert_eq!(codec.keys(&base).unwrap(), ["n", "cart", "ümlaut \"q\""]);
+
+            let delete = Change { key: "ümlaut \"q\"".into(), value: None };
+            let second = [set(codec, "new", true), set(codec, "n", 2), delete];
+            let merged = codec.merge(&base, &second, &Limits::DEFAULT).unwrap();
+            assert_eq!(codec.keys(&merged).unwrap(), ["n", "cart", "new"]);
+            let value = |key| codec.find(&merged, key).unwrap();
+            assert_eq!(codec.decode::<u8>(value("n").unwrap()).unwrap(), 2);
+            assert_eq!(codec.decode::<Cart>(value("cart").unwrap()).unwrap(), cart);
+            assert_eq!(value("cart"), codec.find(&base, "cart").unwrap());
+            assert_eq!(value("ümlaut \"q\""), None);
+        }
+    }
+
+    #[test]
+    fn the_limits_hold_at_their_edges() {
+        let nested = |levels: usize| {
+            let mut value = serde_json::json!(1);
+            for _ in 0..levels {
+                value = serde_json::json!([value]);
+            }
+            value
+        };
+        for codec in BOTH {
+            codec.encode(&nested(32), &Limits::DEFAULT).unwrap();
+            let error = codec.encode(&nested(33), &Limits::DEFAULT).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+
+            let many: Vec<_> = (0..1025).map(|n| set(codec, &n.to_string(), 1)).collect();
+            codec.merge(b"", &many[..1024], &Limits::DEFAULT).unwrap();
+            let error = codec.merge(b"", &many, &Limits::DEFAULT).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+
+            let fill = |len| codec.merge(b"", &[set(codec, "k", "x".repeat(len))], &Limits::DEFAULT);
+            let overhead = fill(60_000).unwrap().len() - 60_000;
+            assert_eq!(fill(65_536 - overhead).unwrap().len(), 65_536);
+            assert_eq!(fill(65_537 - overhead).unwrap_err().kind(), ErrorKind::TooLarge);
+        }
+    }
+
+    #[test]
+    fn a_wrong_target_type_is_an_error_that_shows_no_value() {
+        for codec in BOTH {
+            let data = codec.merge(b"", &[set(codec, "k", "hunter2")], &Limits::DEFAULT).unwrap();
+            let value = codec.find(&data, "k").unwrap().unwrap();
+            let error = codec.decode::<u64>(value).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Value);
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_empty_text_is_the_empty_map() {
+        for codec in BOTH {
+            codec.check(b"").unwrap();
+            assert_eq!(codec.count(b"").unwrap(), 0);
+            assert_eq!(codec.find(b"", "k").unwrap(), None);
+        }
+    }
+}

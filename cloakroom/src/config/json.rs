@@ -1,0 +1,374 @@
+//! The string door's text: the keys of the seed's documentation, and ours beside them.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::Config;
+use crate::codec::Codec;
+use crate::cookie::SameSite;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::HashFunc;
+
+/// The documentation's own example, verbatim.
+#[cfg(test)]
+pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSetCookie,omitempty": true, "gclifetime":3600, "maxLifetime": 3600,
+ "secure": false, "sessionIDHashFunc": "sha1", "sessionIDHashKey": "", "cookieLifeTime": 3600,
+ "providerConfig": ""}"#;
+
+/// Every key, as documented.
+const KEYS: [&str; 24] = [
+    "cookieName",
+    "enableSetCookie",
+    "enableSetCookie,omitempty",
+    "gclifetime",
+    "maxLifetime",
+    "secure",
+    "sessionIDHashFunc",
+    "sessionIDHashKey",
+    "cookieLifeTime",
+    "providerConfig",
+    "domain",
+    "sessionIdLength",
+    "sessionIDPrefix",
+    "enableSidInHTTPHeader",
+    "sessionNameInHTTPHeader",
+    "enableSidInURLQuery",
+    "disableHTTPOnly",
+    "cookieSameSite",
+    "hashIds",
+    "format",
+    "namespace",
+    "absoluteTimeout",
+    "rotateEvery",
+    "durability",
+];
+
+pub(super) fn parse(text: &str) -> Result<Config> {
+    read(text).map_err(|error| Error::new(ErrorKind::Config, error))
+}
+
+fn read(text: &str) -> Result<Config, JsonError> {
+    let object: Object = serde_json::from_str(text).map_err(JsonError::Syntax)?;
+    let settings = Settings::new(object)?;
+    let mut config = Config {
+        hash_ids: false,
+        absolute_timeout: None,
+        idle_timeout: Duration::from_secs(3600),
+        gc_interval: Duration::from_secs(3600),
+        ..Config::default()
+    };
+    config.ids.func = HashFunc::Sha1;
+    settings.cookie(&mut config)?;
+    settings.ids(&mut config)?;
+    settings.times(&mut config)?;
+    settings.store(&mut config)?;
+    Ok(config)
+}
+
+/// The text's keys in their documented spelling, each once.
+struct Settings(Vec<(&'static str, Value)>);
+
+impl Settings {
+    fn new(Object(entries): Object) -> Result<Self, JsonError> {
+        let mut known: Vec<(&'static str, Value)> = Vec::new();
+        for (key, value) in entries {
+            let name = canonical(&key)?;
+            if known.iter().any(|(earlier, _)| *earlier == name) {
+                return Err(JsonError::Twice { key: name });
+            }
+            known.push((name, value));
+        }
+        Ok(Settings(known))
+    }
+
+    fn cookie(&self, config: &mut Config) -> Result<(), JsonError> {
+        config.cookie.name = self.text("cookieName")?.unwrap_or_default().into();
+        config.send_cookie = self.flag("enableSetCookie")?.unwrap_or(true);
+        config.cookie.secure = self.flag("secure")?.unwrap_or(true);
+        config.cookie.http_only = !self.flag("disableHTTPOnly")?.unwrap_or(false);
+        config.cookie.lifetime = self.seconds("cookieLifeTime")?;
+        // Go writes the domain without its leading dot (net/http, Cookie.String).
+        let domain = self.text("domain")?.map(|domain| domain.strip_prefix('.').unwrap_or(domain));
+        config.cookie.domain = domain.filter(|domain| !domain.is_empty()).map(Box::from);
+        // The numbers of Go's http.SameSite; 0 is an absent key.
+        config.cookie.same_site = match self.number("cookieSameSite")?.unwrap_or(0) {
+            0 | 2 => SameSite::Lax,
+            1 => SameSite::Unspecified,
+            3 => SameSite::Strict,
+            4 => SameSite::None,
+            found => return Err(JsonError::SameSite { found }),
+        };
+        if self.flag("enableSidInURLQuery")?.unwrap_or(false) {
+            return Err(JsonError::UrlQuery);
+        }
+        let header = self.text("sessionNameInHTTPHeader")?.unwrap_or_default();
+        if self.flag("enableSidInHTTPHeader")?.unwrap_or(false) {
+            config.id_header = Some(HeaderName::try_from(header).map_err(|_| JsonError::Header)?);
+        }
+        Ok(())
+    }
+
+    fn ids(&self, config: &mut Config) -> Result<(), JsonError> {
+        if let Some(name) = self.text("sessionIDHashFunc")?.filter(|name| !name.is_empty()) {
+            config.ids.func = name.parse().map_err(JsonError::HashFunc)?;
+        }
+        config.ids.key = self.text("sessionIDHashKey")?.unwrap_or_default().into();
+        config.ids.prefix = self.text("sessionIDPrefix")?.unwrap_or_default().into();
+        config.ids.length =
+            self.number("sessionIdLength")?.filter(|bytes| *bytes != 0).map(|bytes| bytes as usize);
+        config.hash_ids = self.flag("hashIds")?.unwrap_or(false);
+        Ok(())
+    }
+
+    fn times(&self, config: &mut Config) -> Result<(), JsonError> {
+        let collection = self.seconds("gclifetime")?;
+        config.gc_interval = collection.unwrap_or(config.gc_interval);
+        config.idle_timeout = self.seconds("maxLifetime")?.or(collection).unwrap_or(config.idle_timeout);
+        config.absolute_timeout = self.seconds("absoluteTimeout")?;
+        config.rotate_every = self.seconds("rotateEvery")?;
+        Ok(())
+    }
+
+    fn store(&self, config: &mut Config) -> Result<(), JsonError> {
+        config.provider_config = self.text("providerConfig")?.unwrap_or_default().into();
+        config.durability = self.text("durability")?.map(Box::from);
+        config.namespace = self.text("namespace")?.map(Box::from);
+        config.codec = match self.text("format")?.unwrap_or("native") {
+            "native" => Codec::MESSAGE_PACK,
+            "json" => Codec::JSON,
+            found => return Err(JsonError::Format { found: quote(found) }),
+        };
+        Ok(())
+    }
+
+    fn text(&self, key: &'static str) -> Result<Option<&str>, JsonError> {
+        self.value(key, "a text", Value::as_str)
+    }
+
+    fn flag(&self, key: &'static str) -> Result<Option<bool>, JsonError> {
+        self.value(key, "true or false", Value::as_bool)
+    }
+
+    fn number(&self, key: &'static str) -> Result<Option<u64>, JsonError> {
+        self.value(key, "a whole number from 0 on", Value::as_u64)
+    }
+
+    /// A number of seconds; 0 is an absent key, as in the seed.
+    fn seconds(&self, key: &'static str) -> Result<Option<Duration>, JsonError> {
+        let seconds = self.value(key, "a whole number of seconds from 0 on", Value::as_u64)?;
+        Ok(seconds.filter(|seconds| *seconds != 0).map(Duration::from_secs))
+    }
+
+    /// Null is an absent key, as in Go's decoder.
+    fn value<'a, T>(
+        &'a self,
+        key: &'static str,
+        expected: &'static str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, JsonError> {
+        let found = self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
+        match found.filter(|value| !value.is_null()) {
+            None => Ok(None),
+            Some(value) => read(value).map(Some).ok_or(JsonError::Type { key, expected, found: kind(value) }),
+        }
+    }
+}
+
+/// The documented spelling of `key`, which may differ in case.
+fn canonical(key: &str) -> Result<&'static str, JsonError> {
+    let spelled = KEYS.iter().find(|known| known.eq_ignore_ascii_case(key));
+    match spelled {
+        Some(&"enableSetCookie,omitempty") => Ok("enableSetCookie"),
+        Some(known) => Ok(known),
+        None => {
+            let lower = key.to_lowercase();
+            let distance = |known: &&&str| strsim::damerau_levenshtein(&known.to_lowercase(), &lower);
+            // Counting the distance is quadratic; a key of more than a line is no typing error.
+            let nearest = if key.len() > 100 { None } else { KEYS.iter().min_by_key(distance) };
+            Err(JsonError::Unknown { key: quote(key), nearest: nearest.unwrap_or(&"cookieName") })
+        }
+    }
+}
+
+/// What was found, quoted and cut to what a line of a log takes.
+fn quote(text: &str) -> String {
+    format!("{:?}", text.chars().take(40).collect::<String>())
+}
+
+/// The kind of a value: the value itself may be a secret.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(number) if number.is_f64() => "a fraction",
+        Value::Number(number) if number.is_i64() && !number.is_u64() => "a negative number",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A JSON object with its keys in order, repeated ones too.
+struct Object(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of settings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Object(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum JsonError {
+    #[error("expected a JSON object of settings, and the text is none (line {}, column {})", .0.line(), .0.column())]
+    Syntax(#[source] serde_json::Error),
+    #[error("unknown key {key}; did you mean {nearest:?}?")]
+    Unknown { key: String, nearest: &'static str },
+    #[error("{key} is given twice; keep one")]
+    Twice { key: &'static str },
+    #[error("{key}: expected {expected}, found {found}")]
+    Type { key: &'static str, expected: &'static str, found: &'static str },
+    #[error("cookieSameSite: expected 1 (unspecified), 2 (Lax), 3 (Strict) or 4 (None), found {found}")]
+    SameSite { found: u64 },
+    #[error(
+        "enableSidInURLQuery is refused: an id in a URL leaks through histories, logs and Referer headers; use the cookie"
+    )]
+    UrlQuery,
+    #[error(
+        "sessionNameInHTTPHeader: expected the name of a header, since enableSidInHTTPHeader is true; found none"
+    )]
+    Header,
+    #[error("{}", without_headline(.0))]
+    HashFunc(Error),
+    #[error("format: expected native or json, found {found}")]
+    Format { found: String },
+}
+
+/// The reason alone, where an error becomes the reason of another of its kind.
+fn without_headline(error: &Error) -> String {
+    let text = error.to_string();
+    text.split_once(": ").map_or(text.clone(), |(_, reason)| reason.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Config::from_json(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_seeds_example_works_verbatim() {
+        let config = Config::from_json(SEED_EXAMPLE).unwrap();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(config.cookie.name(), "gosessionid");
+        assert!(config.send_cookie && config.cookie.http_only && !config.cookie.secure && !config.hash_ids);
+        assert_eq!(
+            (config.idle_timeout, config.gc_interval, config.cookie.lifetime),
+            (hour, hour, Some(hour))
+        );
+        assert_eq!(config.ids.func, HashFunc::Sha1);
+        assert_eq!(config.absolute_timeout, None);
+    }
+
+    #[test]
+    fn keys_match_without_regard_to_case_and_absent_ones_have_their_defaults() {
+        let config = Config::from_json(r#"{"COOKIENAME":"id","GcLifetime":60,"maxlifetime":0}"#).unwrap();
+        assert_eq!(config.cookie.name(), "id");
+        assert_eq!(config.idle_timeout, Duration::from_secs(60), "gclifetime where maxLifetime is 0");
+        assert!(config.cookie.secure && config.cookie.same_site == SameSite::Lax);
+        assert_eq!(
+            Config::from_json(r#"{"cookieName":"id"}"#).unwrap().idle_timeout,
+            Duration::from_secs(3600)
+        );
+    }
+
+    #[test]
+    fn the_later_keys_reach_their_settings() {
+        let config = Config::from_json(
+            r#"{"cookieName":"id","domain":".example.com","sessionIdLength":20,"sessionIDPrefix":"s-",
+                "enableSidInHTTPHeader":true,"sessionNameInHTTPHeader":"X-Session","disableHTTPOnly":true,
+                "cookieSameSite":3,"enableSetCookie":false,"hashIds":true,"format":"json","namespace":"shop",
+                "absoluteTimeout":28800,"rotateEvery":900,"durability":"durable","enableSidInURLQuery":false}"#,
+        )
+        .unwrap();
+        assert_eq!(config.cookie.domain(), Some("example.com"));
+        assert_eq!((config.ids.length, &*config.ids.prefix), (Some(20), "s-"));
+        assert_eq!(config.id_header.as_ref().unwrap().as_str(), "x-session");
+        assert_eq!(config.cookie.same_site, SameSite::Strict);
+        assert!(!config.cookie.http_only && !config.send_cookie && config.hash_ids);
+        assert_eq!((config.codec, config.namespace()), (Codec::JSON, "shop"));
+        assert_eq!(config.absolute_timeout, Some(Duration::from_secs(28_800)));
+        assert_eq!(config.rotate_every, Some(Duration::from_secs(900)));
+        assert_eq!(config.durability(), Some("durable"));
+    }
+
+    #[test]
+    fn an_error_names_the_key_what_was_found_and_what_is_expected() {
+        for (text, expected) in [
+            ("", "expected a JSON object of settings"),
+            ("[]", "expected a JSON object of settings"),
+            ("{}", "cookieName is required"),
+            (r#"{"cookieNme":"id"}"#, r#"unknown key "cookieNme"; did you mean "cookieName"?"#),
+            (r#"{"cookieName":"id","gcLifeTme":1}"#, r#"did you mean "gclifetime"?"#),
+            (r#"{"cookieName":5}"#, "cookieName: expected a text, found a number"),
+            (
+                r#"{"cookieName":"id","gclifetime":1.5}"#,
+                "gclifetime: expected a whole number of seconds from 0 on, found a fraction",
+            ),
+            (r#"{"cookieName":"id","maxLifetime":-1}"#, "found a negative number"),
+            (r#"{"cookieName":"id","secure":"yes"}"#, "secure: expected true or false, found a text"),
+            (r#"{"cookieName":"id","CookieName":"id"}"#, "cookieName is given twice"),
+            (
+                r#"{"cookieName":"id","sessionIDHashFunc":"crc"}"#,
+                r#"sessionIDHashFunc: expected sha1, md5, sha256 or random, found "crc""#,
+            ),
+            (r#"{"cookieName":"id","enableSidInURLQuery":true}"#, "enableSidInURLQuery is refused"),
+            (r#"{"cookieName":"id","enableSidInHTTPHeader":true}"#, "sessionNameInHTTPHeader: expected"),
+            (r#"{"cookieName":"id","cookieSameSite":5}"#, "cookieSameSite: expected"),
+            (r#"{"cookieName":"id","cookieSameSite":4,"secure":false}"#, "SameSite=None needs Secure"),
+            (r#"{"cookieName":"__Host-id","domain":"a.b"}"#, "__Host-"),
+            (r#"{"cookieName":"id","format":"gob"}"#, "format: expected native or json"),
+            (r#"{"cookieName":"id","sessionIdLength":8}"#, "sessionIdLength: expected 16 to 64"),
+            (r#"{"cookieName":"id","sessionIDPrefix":"a/b"}"#, "sessionIDPrefix: expected"),
+            (
+                r#"{"cookieName":"id","maxLifetime":18446744073709551615}"#,
+                "the idle timeout (maxLifetime): expected",
+            ),
+        ] {
+            let found = error(text);
+            assert!(found.contains(expected), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_error_shows_no_secret() {
+        let text = error(r#"{"cookieName":"id","sessionIDHashKey":["hunter2"]}"#);
+        assert!(
+            text.contains("sessionIDHashKey: expected a text, found an array") && !text.contains("hunter2")
+        );
+    }
+}

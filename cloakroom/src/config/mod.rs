@@ -1,0 +1,237 @@
+//! Every setting in one place: what both doors fill, and what is checked before anything runs.
+
+mod advice;
+mod json;
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::HeaderName;
+
+use crate::codec::{Codec, Limits, MAX_DEPTH};
+use crate::cookie::CookieConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{HashFunc, MAX_ID_LEN};
+
+pub use advice::Advice;
+
+/// The effective settings of a manager.
+///
+/// Filled by [`Manager::builder`](crate::Manager::builder) or read from a configuration text, checked as a whole, then fixed.
+///
+/// ```
+/// use cloakroom::Config;
+/// use std::time::Duration;
+///
+/// let config = Config::from_json(r#"{"cookieName":"gosessionid","gclifetime":3600,"secure":false}"#)?;
+/// assert_eq!(config.cookie().name(), "gosessionid");
+/// assert_eq!(config.idle_timeout(), Duration::from_secs(3600));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub(crate) cookie: CookieConfig,
+    pub(crate) send_cookie: bool,
+    pub(crate) id_header: Option<HeaderName>,
+    pub(crate) ids: IdConfig,
+    pub(crate) hash_ids: bool,
+    pub(crate) namespace: Option<Box<str>>,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) absolute_timeout: Option<Duration>,
+    pub(crate) rotate_every: Option<Duration>,
+    pub(crate) gc_interval: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) codec: Codec,
+    pub(crate) limits: Limits,
+    pub(crate) commit_on_server_error: bool,
+    pub(crate) provider_config: Box<str>,
+    pub(crate) durability: Option<Box<str>>,
+}
+
+/// How ids are made.
+#[derive(Clone, PartialEq)]
+pub(crate) struct IdConfig {
+    pub(crate) func: HashFunc,
+    /// Empty: a random one for the process.
+    pub(crate) key: Box<str>,
+    pub(crate) prefix: Box<str>,
+    /// Bytes; the id is their hex.
+    pub(crate) length: Option<usize>,
+}
+
+impl fmt::Debug for IdConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdConfig").field("func", &self.func).finish_non_exhaustive()
+    }
+}
+
+impl Default for Config {
+    /// The builder's defaults.
+    fn default() -> Self {
+        Config {
+            cookie: CookieConfig::default(),
+            send_cookie: true,
+            id_header: None,
+            ids: IdConfig { func: HashFunc::Random, key: "".into(), prefix: "".into(), length: None },
+            hash_ids: true,
+            namespace: None,
+            idle_timeout: Duration::from_secs(30 * 60),
+            absolute_timeout: Some(Duration::from_secs(8 * 60 * 60)),
+            rotate_every: None,
+            gc_interval: Duration::from_secs(60),
+            deadline: Duration::from_secs(2),
+            codec: Codec::MESSAGE_PACK,
+            limits: Limits::DEFAULT,
+            commit_on_server_error: false,
+            provider_config: "".into(),
+            durability: None,
+        }
+    }
+}
+
+impl Config {
+    /// How long a rotated id still leads to its session: long enough for the requests that were under way.
+    pub(crate) const ROTATION_GRACE: Duration = Duration::from_secs(30);
+
+    /// The settings of the string door: every key of the seed's documentation, and ours. Keys match without regard
+    /// to case; an unknown one is an error that names the nearest known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], with the key, what was found and what is expected.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let config = json::parse(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The cookie's settings.
+    pub fn cookie(&self) -> &CookieConfig {
+        &self.cookie
+    }
+
+    /// How long a session lives unused.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    /// How long a session lives at most; `None`: as long as it is used.
+    pub fn absolute_timeout(&self) -> Option<Duration> {
+        self.absolute_timeout
+    }
+
+    /// How old an id may grow before it is replaced in passing; `None`: never.
+    pub fn rotate_every(&self) -> Option<Duration> {
+        self.rotate_every
+    }
+
+    /// The time between two rounds of garbage collection.
+    pub fn gc_interval(&self) -> Duration {
+        self.gc_interval
+    }
+
+    /// The longest that one load or one commit may wait for the provider.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// The codec of new records.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Whether a persistent provider is given hashes of ids and never the ids.
+    pub fn hash_ids(&self) -> bool {
+        self.hash_ids
+    }
+
+    /// What separates this manager's sessions from another's in the same store; the cookie's name where none was given.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(&self.cookie.name)
+    }
+
+    /// The provider's own configuration string, from the string door.
+    pub fn provider_config(&self) -> &str {
+        &self.provider_config
+    }
+
+    /// The value of `"durability"`, from the string door.
+    pub fn durability(&self) -> Option<&str> {
+        self.durability.as_deref()
+    }
+
+    /// How often a use is noted at most: a twentieth of the idle timeout, and no more than every 60 s.
+    pub(crate) fn touch_interval(&self) -> Duration {
+        (self.idle_timeout / 20).min(Duration::from_secs(60))
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.cookie.check()?;
+        let problem = self.problem();
+        problem.map_or(Ok(()), |problem| Err(Error::new(ErrorKind::Config, problem)))
+    }
+
+    fn problem(&self) -> Option<ConfigError> {
+        let second = Duration::from_secs(1);
+        let longest = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+        let times = [
+            ("the idle timeout (maxLifetime)", Some(self.idle_timeout), second),
+            ("the absolute timeout", self.absolute_timeout, second),
+            ("rotate_every (rotateEvery)", self.rotate_every, second),
+            ("the garbage collection interval (gclifetime)", Some(self.gc_interval), second),
+            ("the deadline", Some(self.deadline), Duration::from_millis(1)),
+            ("the cookie's lifetime (cookieLifeTime)", self.cookie.lifetime, second),
+        ];
+        let out_of_range = |&(_, time, least): &(&str, Option<Duration>, Duration)| {
+            time.is_some_and(|time| time < least || time > longest)
+        };
+        if let Some(&(what, Some(found), least)) = times.iter().find(|time| out_of_range(time)) {
+            return Some(ConfigError::Time { what, found, least, longest });
+        }
+        let limits = [
+            ("bytes of a record", self.limits.bytes, 16 << 20),
+            ("keys of a record", self.limits.keys, 65_535),
+            ("levels of nesting", self.limits.depth, MAX_DEPTH),
+        ];
+        if let Some(&(what, found, most)) =
+            limits.iter().find(|(_, found, most)| !(1..=*most).contains(found))
+        {
+            return Some(ConfigError::Limit { what, found, most });
+        }
+        if let Some(found) = self.ids.length.filter(|bytes| !(16..=64).contains(bytes)) {
+            return Some(ConfigError::IdLength { found });
+        }
+        let prefix = &self.ids.prefix;
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if prefix.len() > MAX_ID_LEN - 128 || !prefix.bytes().all(letters) {
+            return Some(ConfigError::IdPrefix);
+        }
+        let namespace = self.namespace();
+        if namespace.len() > 128 || namespace.bytes().any(|byte| byte.is_ascii_control()) {
+            return Some(ConfigError::Namespace);
+        }
+        (!self.send_cookie && self.id_header.is_none() && self.cookie.lifetime.is_some())
+            .then_some(ConfigError::LifetimeWithoutCookie)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ConfigError {
+    #[error("{what}: expected {least:?} to {longest:?}, found {found:?}")]
+    Time { what: &'static str, found: Duration, least: Duration, longest: Duration },
+    #[error("the limit on {what}: expected 1 to {most}, found {found}")]
+    Limit { what: &'static str, found: usize, most: usize },
+    #[error(
+        "sessionIdLength: expected 16 to 64 bytes (128 bits are the least that OWASP ASVS 7.2.3 takes), found {found}"
+    )]
+    IdLength { found: usize },
+    #[error(
+        "sessionIDPrefix: expected at most 32 letters, digits, - and _, found another character or more of them"
+    )]
+    IdPrefix,
+    #[error("the namespace: expected at most 128 bytes without control characters, found others or more")]
+    Namespace,
+    #[error(
+        "cookieLifeTime is set but enableSetCookie is false: no cookie would carry it; drop one of the two"
+    )]
+    LifetimeWithoutCookie,
+}

@@ -1,0 +1,115 @@
+//! What a request's `Cookie` headers hold under one name, byte for byte.
+
+use http::HeaderMap;
+use http::header::{COOKIE, HeaderValue};
+
+/// The request's cookie headers as they came: kept, not parsed, until a session is asked for.
+#[derive(Clone)]
+pub(crate) enum Tokens {
+    None,
+    One(HeaderValue),
+    /// HTTP/2 clients may send a header for each cookie (RFC 9113, section 8.2.3).
+    Many(Vec<HeaderValue>),
+}
+
+impl Tokens {
+    pub(crate) fn of(headers: &HeaderMap) -> Tokens {
+        let mut values = headers.get_all(COOKIE).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Tokens::None,
+            (Some(only), None) => Tokens::One(only.clone()),
+            (Some(first), Some(second)) => {
+                Tokens::Many([first, second].into_iter().chain(values).cloned().collect())
+            }
+        }
+    }
+
+    pub(crate) fn headers(&self) -> &[HeaderValue] {
+        match self {
+            Tokens::None => &[],
+            Tokens::One(only) => std::slice::from_ref(only),
+            Tokens::Many(all) => all,
+        }
+    }
+}
+
+/// The values of every cookie called `name`, in the order sent.
+///
+/// Names are compared byte for byte: nothing is decoded, folded or trimmed but the blanks and tabs that separate
+/// pairs, or a neighbour could pass for `__Host-`. A pair that is malformed, or not even text, is passed over.
+pub(crate) fn tokens<'a>(headers: &'a [HeaderValue], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().flat_map(|header| pairs(header.as_bytes())).filter_map(move |pair| {
+        let rest = pair.strip_prefix(name)?;
+        rest.strip_prefix(b"=")
+    })
+}
+
+fn pairs(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let pair = match memchr::memchr(b';', rest) {
+            Some(end) => {
+                let (pair, tail) = rest.split_at(end);
+                rest = &tail[1..];
+                pair
+            }
+            None => std::mem::take(&mut rest),
+        };
+        Some(trim(pair))
+    })
+}
+
+fn trim(mut pair: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', tail @ ..] = pair {
+        pair = tail;
+    }
+    while let [head @ .., b' ' | b'\t'] = pair {
+        pair = head;
+    }
+    pair
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(headers: &[&[u8]], name: &str) -> Vec<String> {
+        let headers: Vec<_> = headers.iter().map(|bytes| HeaderValue::from_bytes(bytes).unwrap()).collect();
+        tokens(&headers, name.as_bytes()).map(|value| String::from_utf8_lossy(value).into()).collect()
+    }
+
+    #[test]
+    fn names_are_compared_byte_for_byte() {
+        for neighbour in [
+            "\u{2000}__Host-id=x",
+            "\u{a0}__Host-id=x",
+            "%5F%5FHost-id=x",
+            "..Host-id=x",
+            "__host-id=x",
+            "__Host-id =x",
+            "=__Host-id=x",
+            "__Host-id",
+            "a__Host-id=x",
+            "__Host-idx=x",
+        ] {
+            assert_eq!(found(&[neighbour.as_bytes()], "__Host-id"), [""; 0], "{neighbour}");
+        }
+    }
+
+    #[test]
+    fn several_headers_are_as_one() {
+        let one = found(&[b"a=1; id=x; b=2; id=y"], "id");
+        let crumbs = found(&[b"a=1", b"id=x", b"b=2", b"id=y"], "id");
+        assert_eq!(one, ["x", "y"]);
+        assert_eq!(crumbs, one);
+    }
+
+    #[test]
+    fn a_bad_neighbour_hides_nothing() {
+        assert_eq!(found(&[b"\xff\xfe=\x80; ;;=;id=x ;\t\"broken"], "id"), ["x"]);
+        assert_eq!(found(&[b"id="], "id"), [""]);
+        assert_eq!(found(&[b""], "id"), [""; 0]);
+    }
+}

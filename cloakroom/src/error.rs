@@ -1,0 +1,122 @@
+//! The one error type: what kind of thing went wrong, and why.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What `cloakroom`'s calls return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed.
+///
+/// [`kind`](Self::kind) is for code, the text for logs: it says what was expected, what was found and what to do, and
+/// never holds a session id, a credential or a stored value. The provider's own cause is the
+/// [`source`](StdError::source).
+///
+/// An error is one pointer wide, so that results stay small on the path of every request.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    reason: Box<dyn StdError + Send + Sync>,
+}
+
+/// What kind of thing went wrong, and so what the caller can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration cannot work. The text names the key, what was found and what is expected.
+    Config,
+    /// The provider failed. The session may well be there: answer 503 and keep the cookie.
+    Unavailable,
+    /// The provider did not answer within the deadline. What was asked may or may not have happened.
+    Timeout,
+    /// Other requests kept changing the session first, and the bounded number of tries is used up.
+    Conflict,
+    /// The session was destroyed, rotated away or has expired since this request loaded it.
+    Gone,
+    /// A value or a whole record is over a limit, or the provider is full. Nothing was changed.
+    TooLarge,
+    /// A stored record cannot be read. It was left, or put aside, for inspection.
+    Corrupt,
+    /// A value does not turn into what was asked for, or cannot be stored at all.
+    Value,
+    /// The provider cannot do this; its [`Capabilities`](crate::Capabilities) say so.
+    Unsupported,
+    /// The operating system's random generator failed: no id was made.
+    Random,
+    /// The response head has left, so the change could no longer be committed with it.
+    Released,
+    /// The session layer is not around the handler that asks for a session.
+    NoLayer,
+}
+
+impl ErrorKind {
+    fn headline(self) -> &'static str {
+        match self {
+            ErrorKind::Config => "the session configuration cannot work",
+            ErrorKind::Unavailable => "the session store is unavailable",
+            ErrorKind::Timeout => "the session store did not answer in time",
+            ErrorKind::Conflict => "the session changed under every try to commit",
+            ErrorKind::Gone => "the session has ended",
+            ErrorKind::TooLarge => "a session limit is exceeded",
+            ErrorKind::Corrupt => "a stored session cannot be read",
+            ErrorKind::Value => "a session value does not fit",
+            ErrorKind::Unsupported => "the session provider cannot do this",
+            ErrorKind::Random => "no session id could be made",
+            ErrorKind::Released => "the session was released",
+            ErrorKind::NoLayer => "there is no session for this request",
+        }
+    }
+}
+
+impl Error {
+    /// An error of `kind` because of `reason`, which must not hold an id, a credential or a stored value.
+    ///
+    /// ```
+    /// use cloakroom::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Unavailable, std::io::Error::other("disk on fire"));
+    /// assert_eq!(error.kind(), ErrorKind::Unavailable);
+    /// assert_eq!(error.to_string(), "the session store is unavailable: disk on fire");
+    /// ```
+    pub fn new(kind: ErrorKind, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Error(Box::new(Inner { kind, reason: reason.into() }))
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.kind.headline(), self.0.reason)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("kind", &self.0.kind).field("reason", &self.0.reason).finish()
+    }
+}
+
+impl StdError for Error {
+    /// The cause beneath the reason that the text already tells.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.reason.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_tells_kind_and_reason_and_the_source_goes_deeper() {
+        let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
+        let error = Error::new(ErrorKind::Unavailable, std::io::Error::other(cause));
+        assert_eq!(error.to_string(), "the session store is unavailable: no such folder");
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+}

@@ -1,0 +1,168 @@
+//! A provider whose type has been forgotten, so that a manager is not generic.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::record::Record;
+
+/// Any provider, its type forgotten. A cheap clone of a handle on the same store.
+///
+/// ```
+/// use cloakroom::{AnyProvider, MemoryProvider, Provider};
+///
+/// let provider = AnyProvider::new(MemoryProvider::new());
+/// assert_eq!(provider.capabilities().name, "memory");
+/// ```
+#[derive(Clone)]
+pub struct AnyProvider(Arc<dyn Erased>);
+
+impl AnyProvider {
+    /// Forgets the type of `provider`.
+    pub fn new(provider: impl Provider) -> Self {
+        AnyProvider(Arc::new(provider))
+    }
+}
+
+impl fmt::Debug for AnyProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyProvider({})", self.0.capabilities().name)
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// [`Provider`] with boxed futures, which make it fit for `dyn`.
+trait Erased: Send + Sync {
+    fn capabilities(&self) -> Capabilities;
+    fn create<'a>(&'a self, key: &'a StoreKey, record: &'a Record) -> Boxed<'a, Created>;
+    fn load<'a>(&'a self, key: &'a StoreKey) -> Boxed<'a, Option<Record>>;
+    fn update<'a>(&'a self, key: &'a StoreKey, record: &'a Record, expected: u64) -> Boxed<'a, Updated>;
+    fn touch<'a>(&'a self, key: &'a StoreKey, at: SystemTime, deadline: SystemTime) -> Boxed<'a, Touched>;
+    fn rename<'a>(
+        &'a self,
+        old: &'a StoreKey,
+        new: &'a StoreKey,
+        record: &'a Record,
+        expected: u64,
+        tombstone: Option<&'a Record>,
+    ) -> Boxed<'a, Renamed>;
+    fn delete<'a>(&'a self, key: &'a StoreKey) -> Boxed<'a, bool>;
+    fn count(&self) -> Boxed<'_, u64>;
+    fn delete_expired(&self, limit: usize) -> Boxed<'_, Collected>;
+    fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Boxed<'_, Page>;
+    fn of_principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Vec<Listed>>;
+}
+
+impl<P: Provider> Erased for P {
+    fn capabilities(&self) -> Capabilities {
+        Provider::capabilities(self)
+    }
+
+    fn create<'a>(&'a self, key: &'a StoreKey, record: &'a Record) -> Boxed<'a, Created> {
+        Box::pin(Provider::create(self, key, record))
+    }
+
+    fn load<'a>(&'a self, key: &'a StoreKey) -> Boxed<'a, Option<Record>> {
+        Box::pin(Provider::load(self, key))
+    }
+
+    fn update<'a>(&'a self, key: &'a StoreKey, record: &'a Record, expected: u64) -> Boxed<'a, Updated> {
+        Box::pin(Provider::update(self, key, record, expected))
+    }
+
+    fn touch<'a>(&'a self, key: &'a StoreKey, at: SystemTime, deadline: SystemTime) -> Boxed<'a, Touched> {
+        Box::pin(Provider::touch(self, key, at, deadline))
+    }
+
+    fn rename<'a>(
+        &'a self,
+        old: &'a StoreKey,
+        new: &'a StoreKey,
+        record: &'a Record,
+        expected: u64,
+        tombstone: Option<&'a Record>,
+    ) -> Boxed<'a, Renamed> {
+        Box::pin(Provider::rename(self, old, new, record, expected, tombstone))
+    }
+
+    fn delete<'a>(&'a self, key: &'a StoreKey) -> Boxed<'a, bool> {
+        Box::pin(Provider::delete(self, key))
+    }
+
+    fn count(&self) -> Boxed<'_, u64> {
+        Box::pin(Provider::count(self))
+    }
+
+    fn delete_expired(&self, limit: usize) -> Boxed<'_, Collected> {
+        Box::pin(Provider::delete_expired(self, limit))
+    }
+
+    fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Boxed<'_, Page> {
+        Box::pin(Provider::scan(self, cursor, limit))
+    }
+
+    fn of_principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Vec<Listed>> {
+        Box::pin(Provider::of_principal(self, principal))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Provider for AnyProvider {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        self.0.create(key, record).await
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        self.0.load(key).await
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        self.0.update(key, record, expected).await
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        self.0.touch(key, at, deadline).await
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        self.0.rename(old, new, record, expected, tombstone).await
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        self.0.delete(key).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.0.count().await
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        self.0.delete_expired(limit).await
+    }
+
+    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.0.scan(cursor, limit).await
+    }
+
+    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        self.0.of_principal(principal).await
+    }
+}

@@ -1,0 +1,265 @@
+//! The contract between the manager and a store.
+
+mod any;
+#[cfg(feature = "file")]
+pub mod file;
+#[cfg(feature = "memory")]
+pub mod memory;
+
+use std::future::Future;
+use std::time::SystemTime;
+
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::record::{Meta, Record};
+
+pub use any::AnyProvider;
+
+/// A store of sessions.
+///
+/// # Contract
+///
+/// It binds every provider, those in other crates too; `cloakroom::conformance!` tests it.
+///
+/// - **Each method is one atomic step.** Whatever runs beside it, in this process or (where
+///   [`Capabilities::shared`] is true) in another, sees the store before it or after it.
+/// - **A session that has ended stays ended.** Only [`create`](Self::create) and [`rename`](Self::rename) bring a key to life, and never one
+///   that is there. No method is an upsert.
+/// - **Expiry is by the record's own deadline** ([`Meta::expires`]): from that instant on a record is not there for any method,
+///   whether or not it was collected yet. `create` may take the place of an expired one.
+/// - **Tombstones** ([`Record::is_tombstone`]) are loaded like any record. To `update`, `touch` and as the old side of `rename` they are gone;
+///   `count`, `scan` and `of_principal` leave them out; `delete` removes them and says `false`.
+/// - **An outcome is not an error.** A miss, a lost race or a taken key is told by the `#[must_use]` answer. An error means
+///   that the store failed ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)) or holds what cannot be read
+///   ([`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt)), carries the cause as its source, and leaves the record as it was or as it should be, never in between.
+/// - **Dropping a future** at any await leaves the store consistent and the provider usable. Whether the step happened is then unknown.
+/// - **Providers know bytes and deadlines**, nothing of cookies and codecs.
+///
+/// `Clone`, where a provider has it, gives a handle on the same store. A wrapper forwards every method: there are no default methods
+/// that could bypass it. What a provider cannot do stands in its [`Capabilities`], and the method answers
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+///
+/// # Example
+///
+/// `examples/custom_provider` is a whole one, in a crate of its own. Implementations write plain `async fn`.
+#[doc(alias = "SessionStore")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a session provider",
+    note = "use MemoryProvider or FileProvider, or implement `cloakroom::Provider`; examples/custom_provider shows how"
+)]
+pub trait Provider: Send + Sync + 'static {
+    /// What this provider can do. The same answer every time, without I/O.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Stores `record` under `key`, only if no live record or tombstone is there.
+    #[doc(alias = "insert")]
+    #[doc(alias = "SessionInit")]
+    fn create(&self, key: &StoreKey, record: &Record) -> impl Future<Output = Result<Created>> + Send;
+
+    /// The record under `key`; `None` if there is none or it has expired.
+    #[doc(alias = "SessionRead")]
+    #[doc(alias = "SessionExist")]
+    fn load(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Record>>> + Send;
+
+    /// Puts `record` in the place of the one under `key`, only if that is there and at version `expected`.
+    #[doc(alias = "save")]
+    fn update(
+        &self,
+        key: &StoreKey,
+        record: &Record,
+        expected: u64,
+    ) -> impl Future<Output = Result<Updated>> + Send;
+
+    /// Notes a use at `at` and moves the idle deadline to `deadline`, only if the record is there: see [`Meta::touch`].
+    /// Neither data nor version change, and the deadline never passes the absolute one.
+    fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+    ) -> impl Future<Output = Result<Touched>> + Send;
+
+    /// Moves a session: `record` comes to life under `new`, and what is under `old`, if it is at version `expected`, is
+    /// replaced by `tombstone` or goes.
+    ///
+    /// Where the store cannot do both at once, the new one is durable first, so that a crash between the two leaves the session
+    /// reachable. `new` never takes the place of a record that is there.
+    #[doc(alias = "cycle_id")]
+    #[doc(alias = "SessionRegenerate")]
+    fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> impl Future<Output = Result<Renamed>> + Send;
+
+    /// Removes what is under `key`; true if a live record was.
+    #[doc(alias = "remove")]
+    #[doc(alias = "SessionDestroy")]
+    fn delete(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;
+
+    /// How many live records there are, exactly.
+    #[doc(alias = "SessionAll")]
+    fn count(&self) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Removes at most `limit` expired records and tombstones, the oldest first where that is cheap.
+    #[doc(alias = "SessionGC")]
+    #[doc(alias = "purge")]
+    fn delete_expired(&self, limit: usize) -> impl Future<Output = Result<Collected>> + Send;
+
+    /// A page of at most `limit` live records, from the start or from where an earlier page ended.
+    ///
+    /// Walking all pages meets every record that is there throughout exactly once; one that comes or goes meanwhile may be met or not.
+    fn scan(&self, cursor: Option<Cursor>, limit: usize) -> impl Future<Output = Result<Page>> + Send;
+
+    /// The live sessions of one user, in no particular order.
+    fn of_principal(&self, principal: &Principal) -> impl Future<Output = Result<Vec<Listed>>> + Send;
+}
+
+/// What a provider can do, so that callers get a clear error instead of a silent no.
+///
+/// ```
+/// use cloakroom::{MemoryProvider, Provider};
+///
+/// assert!(!MemoryProvider::new().capabilities().persistent);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The provider's name, for logs and errors.
+    pub name: &'static str,
+    /// Sessions outlive the process. Ids are then hashed before they become keys, unless that is switched off.
+    pub persistent: bool,
+    /// A session can be ended from the server's side.
+    pub revocable: bool,
+    /// The store drops expired records by itself: garbage collection has nothing to do.
+    pub native_expiry: bool,
+    /// `count`, `scan` and `of_principal` work.
+    pub lists: bool,
+    /// Other processes may use the same store at the same time.
+    pub shared: bool,
+    /// The largest record in bytes, as [`Record::to_bytes`] counts; `None` where only the manager's limits bind.
+    pub max_record: Option<usize>,
+}
+
+impl Capabilities {
+    /// A provider called `name` that keeps sessions in this process, can end and list them, and does nothing else.
+    /// Set the other fields from there.
+    ///
+    /// ```
+    /// let mut capabilities = cloakroom::Capabilities::new("own");
+    /// capabilities.persistent = true;
+    /// assert!(capabilities.revocable && capabilities.lists && !capabilities.shared);
+    /// ```
+    pub fn new(name: &'static str) -> Self {
+        Capabilities {
+            name,
+            persistent: false,
+            revocable: true,
+            native_expiry: false,
+            lists: true,
+            shared: false,
+            max_record: None,
+        }
+    }
+}
+
+/// What [`Provider::create`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a taken key was not stored"]
+#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
+pub enum Created {
+    /// The record is stored.
+    Done,
+    /// Something is there already; nothing was changed.
+    Taken,
+}
+
+/// What [`Provider::update`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a stale or missing record was not updated"]
+#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
+pub enum Updated {
+    /// The record is stored.
+    Done,
+    /// Another change was first: the version is another one. Nothing was changed.
+    Stale,
+    /// There is no live record.
+    Gone,
+}
+
+/// What [`Provider::touch`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a missing record was not touched"]
+#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
+pub enum Touched {
+    /// The times are stored.
+    Done,
+    /// There is no live record.
+    Gone,
+}
+
+/// What [`Provider::rename`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a session that was not renamed still has its old id"]
+#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
+pub enum Renamed {
+    /// The session lives under the new key alone.
+    Done,
+    /// Another change was first: the old record's version is another one. Nothing was changed.
+    Stale,
+    /// There is no live record under the old key. Nothing was changed.
+    Gone,
+    /// Something is under the new key already. Nothing was changed.
+    Taken,
+}
+
+/// What [`Provider::delete_expired`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "there may be more to collect"]
+#[allow(clippy::exhaustive_structs, reason = "providers build it")]
+pub struct Collected {
+    /// Records and tombstones removed.
+    pub removed: usize,
+    /// Whether expired ones remain.
+    pub more: bool,
+}
+
+/// Where a page of [`Provider::scan`] ended: the provider's own text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(Box<str>);
+
+impl Cursor {
+    /// A cursor of the provider's own `text`.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Cursor(text.into())
+    }
+
+    /// The provider's own text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A page of [`Provider::scan`].
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::exhaustive_structs, reason = "providers build it")]
+pub struct Page {
+    /// At most as many as were asked for; fewer do not mean the end.
+    pub entries: Vec<Listed>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// One session in a list: its key, and what stands beside its data.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::exhaustive_structs, reason = "providers build it")]
+pub struct Listed {
+    /// The key that reaches it.
+    pub key: StoreKey,
+    /// Times, version and user.
+    pub meta: Meta,
+}
