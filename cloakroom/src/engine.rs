@@ -4,17 +4,17 @@ use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
-use crate::cookie::{CookieWriter, Tokens, no_store, tokens, vary};
+use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{HashFunc, IdMaker, Keying, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider};
@@ -51,7 +51,27 @@ pub(crate) struct Stored {
 /// What a request brings that may name a session: kept as it came until somebody asks.
 pub(crate) struct Ticket {
     cookies: Tokens,
-    header: Option<HeaderValue>,
+    /// Boxed, since hardly anyone uses the header and every request carries a ticket.
+    header: Option<Box<HeaderValue>>,
+}
+
+/// The ids that one request presents.
+struct Candidates {
+    first: SessionId,
+    others: Vec<SessionId>,
+}
+
+impl Candidates {
+    /// The most that are looked up.
+    const MOST: usize = 4;
+
+    fn add(&mut self, id: SessionId) {
+        let known = id == self.first || self.others.contains(&id);
+        // One too many is enough to know that there are too many.
+        if !known && self.others.len() < Self::MOST {
+            self.others.push(id);
+        }
+    }
 }
 
 impl Engine {
@@ -87,13 +107,13 @@ impl Engine {
 
     /// A fresh id and its key.
     pub(crate) fn new_id(&self) -> Result<(SessionId, StoreKey)> {
-        let id = self.ids.read().unwrap_or_else(PoisonError::into_inner).make()?;
+        let id = self.ids.read().make()?;
         let key = self.key(&id);
         Ok((id, key))
     }
 
     pub(crate) fn switch_hash(&self, func: HashFunc, key: &[u8]) -> Result<()> {
-        self.ids.write().unwrap_or_else(PoisonError::into_inner).switch(func, key)
+        self.ids.write().switch(func, key)
     }
 
     pub(crate) fn secure(&self) -> bool {
@@ -110,16 +130,16 @@ impl Engine {
     }
 
     pub(crate) fn ticket(&self, headers: &HeaderMap) -> Ticket {
-        let header = self.id_header.as_ref().and_then(|(name, _)| headers.get(name)).cloned();
-        Ticket { cookies: Tokens::of(headers), header }
+        let header = self.id_header.as_ref().and_then(|(name, _)| headers.get(name));
+        Ticket { cookies: Tokens::of(headers), header: header.map(|value| Box::new(value.clone())) }
     }
 
     /// The one live session that the request names.
     ///
     /// Tokens of another length or alphabet than this manager's ids are dropped before any I/O; of the rest at most four are
     /// looked up. Two live ones are as good as none: an attacker who can plant a cookie must not choose.
-    pub(crate) async fn find(&self, ticket: &Ticket) -> Result<Option<Stored>> {
-        let Some((first, others)) = self.candidates(ticket) else { return Ok(None) };
+    pub(crate) async fn find(&self, ticket: &Ticket) -> Result<Option<Box<Stored>>> {
+        let Some(Candidates { first, others }) = self.candidates(ticket) else { return Ok(None) };
         let mut found = self.look_up(first).await?;
         for id in others {
             let Some(other) = self.look_up(id).await? else { continue };
@@ -136,70 +156,62 @@ impl Engine {
         Ok(found)
     }
 
-    /// The distinct ids that a request presents, the first apart: most requests have no other.
-    fn candidates(&self, ticket: &Ticket) -> Option<(SessionId, Vec<SessionId>)> {
-        const MOST: usize = 4;
-        let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        let mut named = tokens(ticket.cookies.headers(), self.config.cookie.name.as_bytes()).peekable();
-        if named.peek().is_none() {
-            let header = ticket.header.as_ref()?;
-            return ids.recognise(header.as_bytes()).map(|id| (id, Vec::new()));
-        }
-        let mut malformed = 0;
-        let mut known = named.filter_map(|token| {
-            let id = ids.recognise(token);
-            malformed += usize::from(id.is_none());
-            id
-        });
-        let first = known.next();
-        let mut others: Vec<SessionId> = Vec::new();
-        if let Some(first) = &first {
-            for id in known {
-                if id != *first && !others.contains(&id) {
-                    others.push(id);
-                    if others.len() == MOST {
-                        tracing::warn!(
-                            "a request named more than {MOST} sessions and is treated as anonymous"
-                        );
-                        return None;
-                    }
-                }
+    /// The distinct ids that a request presents; none, if there are too many to be true.
+    fn candidates(&self, ticket: &Ticket) -> Option<Candidates> {
+        let ids = self.ids.read();
+        let mut cookies = 0;
+        let mut found: Option<Candidates> = None;
+        each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
+            cookies += 1;
+            match (ids.recognise(token), &mut found) {
+                (Some(id), None) => found = Some(Candidates { first: id, others: Vec::new() }),
+                (Some(id), Some(found)) => found.add(id),
+                (None, _) => tracing::debug!("a cookie of the session's name holds no session id"),
             }
+        });
+        if let (0, Some(header)) = (cookies, &ticket.header) {
+            return ids.recognise(header.as_bytes()).map(|id| Candidates { first: id, others: Vec::new() });
         }
-        if malformed > 0 {
-            tracing::debug!(malformed, "a cookie of the session's name holds no session id");
+        let found = found?;
+        if found.others.len() >= Candidates::MOST {
+            tracing::warn!(
+                "a request named more than {} sessions and is treated as anonymous",
+                Candidates::MOST
+            );
+            return None;
         }
-        Some((first?, others))
+        Some(found)
     }
 
     /// The live session behind `id`, if there is one.
-    pub(crate) async fn look_up(&self, id: SessionId) -> Result<Option<Stored>> {
+    pub(crate) async fn look_up(&self, id: SessionId) -> Result<Option<Box<Stored>>> {
         let key = self.key(&id);
-        let Some(record) = self.provider.load(&key).await? else { return Ok(None) };
-        self.follow(id, key, record).await
+        match self.provider.load(&key).await? {
+            None => Ok(None),
+            Some(record) if record.is_tombstone() => self.follow(id, record).await,
+            Some(record) => Ok(Some(Box::new(Stored { id, key, record, in_grace: false }))),
+        }
     }
 
-    /// The session that `record` is, or leads to while the grace of a rotation lasts.
-    pub(crate) async fn follow(
-        &self,
-        id: SessionId,
-        key: StoreKey,
-        record: Record,
-    ) -> Result<Option<Stored>> {
-        let now = self.now();
-        if record.meta.expired_at(now) {
-            return Ok(None);
-        }
-        let Some(successor) = record.successor else {
-            return Ok(Some(Stored { id, key, record, in_grace: false }));
-        };
-        if now >= successor.until {
+    /// The session to which a tombstone leads while the grace of its rotation lasts.
+    async fn follow(&self, id: SessionId, tombstone: Record) -> Result<Option<Box<Stored>>> {
+        let Some(successor) = tombstone.successor else { return Ok(None) };
+        if self.now() >= successor.until {
             tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
             return Ok(None);
         }
-        let Some(record) = self.provider.load(&successor.key).await? else { return Ok(None) };
-        let alive = record.successor.is_none() && !record.meta.expired_at(now);
-        Ok(alive.then_some(Stored { id, key: successor.key, record, in_grace: true }))
+        let key = successor.key;
+        let record = self.provider.load(&key).await?.filter(|record| !record.is_tombstone());
+        Ok(record.map(|record| Box::new(Stored { id, key, record, in_grace: true })))
+    }
+
+    /// The newest record of a session that was found before; `None` if it is not alive any more.
+    pub(crate) async fn renewed(&self, former: &Stored) -> Result<Option<Box<Stored>>> {
+        match self.provider.load(&former.key).await? {
+            None => Ok(None),
+            Some(record) if record.is_tombstone() => self.follow(former.id.clone(), record).await,
+            Some(record) => Ok(Some(Box::new(Stored { record, ..former.clone() }))),
+        }
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::RwLock;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,7 +45,7 @@ where
     F: Future<Output = Result<P>> + Send + 'static,
     P: Provider,
 {
-    let mut all = CONSTRUCTORS.write().unwrap_or_else(PoisonError::into_inner);
+    let mut all = CONSTRUCTORS.write();
     if all.contains_key(name) {
         return Err(Error::new(ErrorKind::Config, RegistryError::Taken { name: name.into() }));
     }
@@ -83,7 +85,7 @@ impl Manager {
     pub async fn new(provider: &str, config: &str) -> Result<Manager> {
         let config = Config::from_json(config)?;
         let constructor = {
-            let all = CONSTRUCTORS.read().unwrap_or_else(PoisonError::into_inner);
+            let all = CONSTRUCTORS.read();
             all.get(provider).cloned().ok_or_else(|| {
                 let known = all.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
                 let found = provider.chars().take(40).collect();

@@ -29,6 +29,10 @@ pub(super) fn entries(data: &[u8]) -> Result<Vec<Entry<'_>>, MapError> {
     serde_json::from_slice(data).map(|RawMap(entries)| entries).map_err(MapError::Json)
 }
 
+pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, MapError> {
+    Ok(entries(data)?.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
+}
+
 /// The deepest nesting in text that is known to be JSON.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);

@@ -36,6 +36,20 @@ pub(super) fn check(data: &[u8]) -> Result<(), MapError> {
     }
 }
 
+/// The value under `key`, found by comparing bytes: whether the other keys are text makes no difference.
+pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, MapError> {
+    let Entries { mut walk, left } = entries(data)?;
+    for _ in 0..left {
+        let found = walk.key()? == key.as_bytes();
+        let start = walk.at;
+        walk.value(0)?;
+        if found {
+            return Ok(Some(&data[start..walk.at]));
+        }
+    }
+    Ok(None)
+}
+
 pub(super) fn entries(data: &[u8]) -> Result<Entries<'_>, MapError> {
     let mut walk = Walk { data, at: 0, deepest: 0 };
     let left = match data.first() {
@@ -65,7 +79,8 @@ impl<'a> Entries<'a> {
     }
 
     fn entry(&mut self) -> Result<Entry<'a>, MapError> {
-        let key = self.walk.text()?;
+        let at = self.walk.at;
+        let key = std::str::from_utf8(self.walk.key()?).map_err(|_| MapError::NotAMap { at })?;
         let start = self.walk.at;
         self.walk.value(0)?;
         Ok((Cow::Borrowed(key), &self.walk.data[start..self.walk.at]))
@@ -140,9 +155,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn text(&mut self) -> Result<&'a str, MapError> {
+    /// Steps over a text and gives its bytes.
+    fn key(&mut self) -> Result<&'a [u8], MapError> {
         let at = self.at;
-        let not_text = || MapError::NotAMap { at };
         let marker = *self.data.get(at).ok_or(MapError::Truncated)?;
         self.at += 1;
         let len = match marker {
@@ -150,11 +165,11 @@ impl<'a> Walk<'a> {
             0xd9 => self.number(1)?,
             0xda => self.number(2)?,
             0xdb => self.number(4)?,
-            _ => return Err(not_text()),
+            _ => return Err(MapError::NotAMap { at }),
         };
         let start = self.at;
         self.skip(len)?;
-        std::str::from_utf8(&self.data[start..self.at]).map_err(|_| not_text())
+        Ok(&self.data[start..self.at])
     }
 
     fn sized(&mut self, len_bytes: usize, extra: usize) -> Result<(), MapError> {

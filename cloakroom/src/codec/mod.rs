@@ -73,13 +73,11 @@ impl Codec {
 
     /// The encoded value under `key`.
     pub(crate) fn find<'a>(self, data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>> {
-        for entry in self.entries(data)? {
-            let (name, value) = entry.map_err(corrupt)?;
-            if name == key {
-                return Ok(Some(value));
-            }
+        match self.0 {
+            Kind::MessagePack => message_pack::find(data, key),
+            Kind::Json => json::find(data, key),
         }
-        Ok(None)
+        .map_err(corrupt)
     }
 
     /// Every key, in the order of storage.

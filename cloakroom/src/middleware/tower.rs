@@ -175,7 +175,8 @@ pin_project! {
         #[pin]
         inner: F,
         shared: Arc<Shared>,
-        commit: Option<Commit<B>>,
+        // Boxed, since most responses have none and futures are moved about.
+        commit: Option<Box<Commit<B>>>,
         on_error: E,
         on_ended: D,
     }
@@ -218,11 +219,12 @@ where
                 let released = shared.release(&mut headers).await;
                 (headers, released)
             });
-            *this.commit = Some(Commit { response, release });
+            *this.commit = Some(Box::new(Commit { response, release }));
         }
         let Some(commit) = this.commit else { return Poll::Pending };
         let (headers, released) = ready!(commit.release.as_mut().poll(context));
-        let Some(Commit { mut response, .. }) = this.commit.take() else { return Poll::Pending };
+        let Some(commit) = this.commit.take() else { return Poll::Pending };
+        let Commit { mut response, .. } = *commit;
         *response.headers_mut() = headers;
         let mut response = match released {
             Ok(Released::Gone { lost_write: true }) => this.on_ended.respond(response),

@@ -46,7 +46,7 @@ enum Took {
 
 impl Shared {
     pub(super) async fn save(&self) -> Result<Released> {
-        let _gate = self.gate.lock().await;
+        let _turn = self.turn().await;
         if matches!(self.state().phase, Phase::Releasing | Phase::Released(_)) {
             return Err(released("save"));
         }
@@ -57,7 +57,7 @@ impl Shared {
         if let Some(done) = self.release_at_once(headers) {
             return Ok(done);
         }
-        let _gate = self.gate.lock().await;
+        let _turn = self.turn().await;
         let budget = {
             let mut state = self.state();
             if let Phase::Released(outcome) = state.phase {
@@ -81,10 +81,12 @@ impl Shared {
 
     /// The release of a request that leaves nothing to store, without waiting; `None` where there is something.
     pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
+        if self.is_untouched() {
+            return Some(Released::Unchanged);
+        }
         let idle = {
             let state = self.state();
             match state.phase {
-                Phase::Untouched => return Some(Released::Unchanged),
                 Phase::Released(outcome) => return Some(outcome),
                 Phase::Releasing => return None,
                 Phase::Asked => true,
@@ -96,7 +98,7 @@ impl Shared {
                     };
                     state.in_flight.is_none()
                         && state.changes.is_empty()
-                        && !state.stored.as_ref().is_some_and(due)
+                        && !state.stored.as_deref().is_some_and(due)
                 }
             }
         };
@@ -108,7 +110,7 @@ impl Shared {
 
     /// Ends the request without committing what is pending; what was saved before is still told to the client.
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
-        if !matches!(self.state().phase, Phase::Untouched | Phase::Released(_)) {
+        if !self.is_untouched() && !matches!(self.state().phase, Phase::Released(_)) {
             self.finish(Released::Unchanged, headers);
         }
     }
@@ -134,7 +136,7 @@ impl Shared {
         }
     }
 
-    /// Stores what is pending within `budget`. The gate is held.
+    /// Stores what is pending within `budget`. It is this one's turn.
     async fn commit(&self, budget: Duration) -> Result<Released> {
         let in_flight = {
             let mut state = self.state();
@@ -265,7 +267,7 @@ impl Shared {
                 }
             }
             Step::Create(new) => match provider.create(&new.key, &new.record).await? {
-                Created::Done => self.stands(*new, Due::HandOut, Released::Created),
+                Created::Done => self.stands(new, Due::HandOut, Released::Created),
                 Created::Taken => Took::Collided,
             },
             Step::Update { key, record, expected } => match provider.update(&key, &record, expected).await? {
@@ -277,7 +279,7 @@ impl Shared {
                 let renamed =
                     provider.rename(&old, &new.key, &new.record, expected, tombstone.as_deref()).await?;
                 match renamed {
-                    Renamed::Done => self.stands(*new, Due::HandOut, Released::Regenerated),
+                    Renamed::Done => self.stands(new, Due::HandOut, Released::Regenerated),
                     Renamed::Taken => Took::Collided,
                     Renamed::Stale => Took::Lost,
                     Renamed::Gone => Took::Gone,
@@ -308,7 +310,7 @@ impl Shared {
         Took::Done(Released::Saved)
     }
 
-    fn stands(&self, new: Stored, due: Due, outcome: Released) -> Took {
+    fn stands(&self, new: Box<Stored>, due: Due, outcome: Released) -> Took {
         let mut state = self.state();
         state.stored = Some(new);
         state.cookie = due;
@@ -379,7 +381,7 @@ impl Shared {
         key: &str,
         mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Box<[u8]>> + Send,
     ) -> Result<()> {
-        let _gate = self.gate.lock().await;
+        let _turn = self.turn().await;
         let structural = {
             let state = self.state();
             if matches!(state.phase, Phase::Releasing | Phase::Released(_)) {

@@ -1,10 +1,12 @@
 //! The handle that every clone of a request's session shares: what was loaded, and what was changed since.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
@@ -16,15 +18,19 @@ use crate::principal::Principal;
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
     ticket: Ticket,
-    state: Mutex<State>,
-    /// Held while the provider is asked, so that a request loads once and commits one thing at a time.
-    pub(super) gate: tokio::sync::Mutex<()>,
+    /// Nothing until somebody asks: most requests never do, and all of them pay for what stands here.
+    state: Mutex<Option<Box<State>>>,
+    /// Rings when a turn has ended that others wait for.
+    turn_ended: Notify,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) phase: Phase,
-    pub(super) stored: Option<Stored>,
+    /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
+    busy: bool,
+    waiting: usize,
+    pub(super) stored: Option<Box<Stored>>,
     /// What is not committed yet.
     pub(super) changes: Changes,
     /// What a commit that is under way is about; older than `changes`.
@@ -36,10 +42,8 @@ pub(super) struct State {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nobody has asked.
-    #[default]
-    Untouched,
     /// Somebody has asked, and the provider failed or has not answered.
+    #[default]
     Asked,
     Loaded,
     /// A release is under way: a change would come too late.
@@ -60,20 +64,40 @@ impl Shared {
     /// The session of a request that has brought `headers`: nothing is parsed or read yet.
     pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap) -> Arc<Self> {
         let ticket = engine.ticket(headers);
-        Arc::new(Shared { engine, ticket, state: Mutex::default(), gate: tokio::sync::Mutex::const_new(()) })
+        Arc::new(Shared { engine, ticket, state: Mutex::new(None), turn_ended: Notify::const_new() })
     }
 
     /// A session apart from any request.
-    pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
+    pub(crate) fn detached(engine: Arc<Engine>, stored: Box<Stored>) -> Arc<Self> {
         let shared = Shared::of_request(engine, &HeaderMap::new());
-        let state = State { phase: Phase::Loaded, stored: Some(stored), ..State::default() };
-        *shared.state() = state;
+        *shared.state() = State { phase: Phase::Loaded, stored: Some(stored), ..State::default() };
         shared
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves the state as whole as it was: every change to it is one assignment.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn is_untouched(&self) -> bool {
+        self.state.lock().is_none()
+    }
+
+    pub(super) fn state(&self) -> MappedMutexGuard<'_, State> {
+        MutexGuard::map(self.state.lock(), |state| &mut **state.get_or_insert_default())
+    }
+
+    /// Waits until nobody else asks the provider for this session.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        loop {
+            let ended = {
+                let mut state = self.state();
+                if !state.busy {
+                    state.busy = true;
+                    return Turn(self);
+                }
+                state.waiting += 1;
+                self.turn_ended.notified()
+            };
+            // Should this future be dropped here, its place stays counted: one ring too many, which nobody minds.
+            ended.await;
+            self.state().waiting -= 1;
+        }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -84,42 +108,34 @@ impl Shared {
         if self.state().is_loaded() {
             return Ok(());
         }
-        let _gate = self.gate.lock().await;
-        {
-            let mut state = self.state();
-            if state.is_loaded() {
-                return Ok(());
-            }
-            state.phase = Phase::Asked;
+        let _turn = self.turn().await;
+        if self.state().is_loaded() {
+            return Ok(());
         }
         let (found, waited) = within(self.engine.config.deadline, self.engine.find(&self.ticket)).await;
+        let found = found?;
         let mut state = self.state();
         state.waited = waited;
-        state.stored = found?;
+        state.stored = found;
         state.phase = Phase::Loaded;
         Ok(())
     }
 
     /// Reads the newest record in the place of the one that was loaded; false if there is none any more.
     pub(super) async fn reload(&self) -> Result<bool> {
-        let _gate = self.gate.lock().await;
+        let _turn = self.turn().await;
         self.refresh().await
     }
 
-    /// [`reload`](Self::reload) for those who hold the gate.
+    /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
-        let Some(Stored { id, key, in_grace, .. }) = self.stored(Stored::clone) else { return Ok(false) };
-        let load = async {
-            let Some(record) = crate::provider::Provider::load(&self.engine.provider, &key).await? else {
-                return Ok(None);
-            };
-            self.engine.follow(id, key, record).await
-        };
-        let newest = within(self.engine.config.deadline, load).await.0?;
-        let Some(mut newest) = newest else { return Ok(false) };
-        newest.in_grace |= in_grace;
-        self.state().stored = Some(newest);
-        Ok(true)
+        let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
+        let newest = within(self.engine.config.deadline, self.engine.renewed(&former)).await.0?;
+        let alive = newest.is_some();
+        if alive {
+            self.state().stored = newest;
+        }
+        Ok(alive)
     }
 
     /// Hands `read` the encoded value under `key`, as this request sees it.
@@ -172,7 +188,7 @@ impl Shared {
     }
 
     pub(super) fn stored<T>(&self, read: impl FnOnce(&Stored) -> T) -> Option<T> {
-        self.state().stored.as_ref().map(read)
+        self.state().stored.as_deref().map(read)
     }
 
     pub(super) fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<()> {
@@ -191,7 +207,7 @@ impl Shared {
     }
 
     /// The state, where changes to it can still be committed.
-    fn open(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
+    fn open(&self, operation: &'static str) -> Result<MappedMutexGuard<'_, State>> {
         let state = self.state();
         match state.phase {
             Phase::Releasing | Phase::Released(_) => Err(released(operation)),
@@ -200,9 +216,22 @@ impl Shared {
     }
 }
 
+/// Somebody's turn to ask the provider; it ends when this is dropped.
+pub(super) struct Turn<'a>(&'a Shared);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.busy = false;
+        if state.waiting > 0 {
+            self.0.turn_ended.notify_one();
+        }
+    }
+}
+
 impl State {
     fn is_loaded(&self) -> bool {
-        !matches!(self.phase, Phase::Untouched | Phase::Asked)
+        self.phase != Phase::Asked
     }
 
     /// Changes not yet known to be stored, the newest first.

@@ -3,10 +3,12 @@
 mod shard;
 mod users;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
+
+use foldhash::fast::RandomState;
 
 use self::shard::{Entry, Pair, Shard};
 use self::users::Users;
@@ -45,7 +47,7 @@ pub struct MemoryProvider(Arc<Store>);
 #[derive(Debug)]
 struct Store {
     shards: Box<[Shard]>,
-    /// Keyed anew in every process: whoever chooses ids must not choose shards.
+    /// A quick one will do, and it is seeded anew for every store: no key gets in that this side has not made at random.
     hasher: RandomState,
     users: Users,
     clock: Clock,
@@ -84,7 +86,7 @@ impl MemoryProviderBuilder {
     pub fn build(self) -> MemoryProvider {
         MemoryProvider(Arc::new(Store {
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             users: Users::default(),
             clock: self.clock,
             max_sessions: self.max_sessions,

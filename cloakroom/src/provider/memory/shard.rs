@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Millis;
 use crate::id::StoreKey;
@@ -33,8 +33,7 @@ pub(super) struct Entry {
 
 impl Shard {
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing under the lock runs code that is not ours; should it panic all the same, a logout must still go through.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

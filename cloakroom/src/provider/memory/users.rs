@@ -1,7 +1,8 @@
 //! Which sessions belong to which user.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::id::StoreKey;
 use crate::principal::Principal;
@@ -31,6 +32,6 @@ impl Users {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Vec<StoreKey>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
