@@ -8,7 +8,7 @@ pub(crate) const PACKAGE: &str = "cloakroom-bench";
 /// How `cargo xtask bench` is called.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Counts instructions, allocations and provider calls, which are the same on every run, instead of taking times.
+    /// Counts, which come out the same on every run, instead of taking times.
     #[arg(long)]
     pub(crate) counts: bool,
     /// Goes to the bench program.
