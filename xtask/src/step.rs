@@ -65,9 +65,7 @@ pub(crate) enum StepError {
          calls these Debian packages, or run `cargo xtask test --quick` for the tests that need none"
     )]
     NoPackageManager { packages: String },
-    #[error(
-        "apt-get installed {packages}, but {programs} is still not on the PATH; look at its output above"
-    )]
+    #[error("apt-get has installed {packages}; still not on the PATH: {programs}; its output is above")]
     StillMissing { packages: String, programs: String },
     #[error("expected a list of packages from `cargo metadata`, found {found}")]
     Metadata { found: &'static str },
