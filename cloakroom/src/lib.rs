@@ -16,6 +16,8 @@ pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{HashFunc, SessionId, StoreKey};
 pub use principal::Principal;
+#[cfg(feature = "file")]
+pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
 };
