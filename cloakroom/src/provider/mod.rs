@@ -2,7 +2,7 @@
 
 mod any;
 #[cfg(feature = "file")]
-pub mod file;
+pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub mod memory;
 

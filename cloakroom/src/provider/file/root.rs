@@ -31,8 +31,22 @@ pub(super) fn open(path: &Path) -> Result<(OwnedFd, Stat), FileError> {
     let stat = fs::fstat(&root).map_err(|error| fail(error.into()))?;
     check(path, &stat)?;
     tighten(&root)?;
+    warn_of_network(path, &root);
     Ok((root, stat))
 }
+
+/// Says so where locks and renames are promised by another machine, less firmly.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn warn_of_network(path: &Path, root: &OwnedFd) {
+    // NFS, SMB, CIFS and SMB2, by linux/magic.h.
+    const NETWORK: [u32; 4] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42];
+    if fs::fstatfs(root).is_ok_and(|stat| NETWORK.contains(&(stat.f_type as u32))) {
+        tracing::warn!(path = %path.display(), "the session folder is on a network file system; use a local disk");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn warn_of_network(_: &Path, _: &OwnedFd) {}
 
 fn make(path: &Path) -> Result<(), Errno> {
     match fs::mkdir(path, FOLDER_MODE) {

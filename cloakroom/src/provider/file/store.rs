@@ -139,14 +139,16 @@ impl Store {
         if there.as_ref().is_some_and(|there| self.lives(there)) {
             return Ok(Renamed::Taken);
         }
-        tree.write(new, record, &bytes, there.as_ref(), self.sync())?;
-        let ended = match &tombstone {
-            Some((stone, bytes)) => tree.write(old, stone, bytes, Some(&before), self.sync()),
-            None => tree.remove(old, &before, self.sync()),
-        };
-        if let Err(error) = ended {
-            // The caller keeps the old key, so nobody would ever end the session under the new one.
-            let _ = tree.remove(new, record, self.sync());
+        let done =
+            tree.write(new, record, &bytes, there.as_ref(), self.sync()).and_then(|()| match &tombstone {
+                Some((stone, bytes)) => tree.write(old, stone, bytes, Some(&before), self.sync()),
+                None => tree.remove(old, &before, self.sync()),
+            });
+        if let Err(error) = done {
+            // While the old one lives the caller keeps its key, and nobody would ever end the session under the new one.
+            if matches!(self.session(&tree, old), Ok(Some(_))) {
+                let _ = tree.remove(new, record, self.sync());
+            }
             return Err(error.into());
         }
         Ok(Renamed::Done)

@@ -100,14 +100,14 @@ impl Tree {
             // Before the record, so that no session is there that its user's list does not show.
             self.mark(principal, key, sync)?;
         }
+        // If this fails, the mark stays: one too many does no harm, and whether the file took its place is not known.
         let place = Place::of(key);
-        let written =
-            place.make(&self.root, sync).and_then(|leaf| folder::replace(&leaf, place.key, bytes, sync));
-        let (ended, answer) = if written.is_ok() { (from, Ok(())) } else { (to, written) };
-        if let Some(principal) = ended.filter(|_| from != to) {
+        let leaf = place.make(&self.root, sync)?;
+        folder::replace(&leaf, place.key, bytes, sync)?;
+        if let Some(principal) = from.filter(|_| from != to) {
             self.unmark(principal, key);
         }
-        answer
+        Ok(())
     }
 
     /// Removes what is under `key`, which is `before`. The lock is held.

@@ -179,11 +179,7 @@ struct Leaf {
 }
 
 /// Visits the leaves in the order of their keys, from the one that would hold `from`; no more than one is in memory.
-fn walk(
-    tree: &Tree,
-    from: &str,
-    visit: &mut dyn FnMut(&Leaf) -> Result<ControlFlow<()>>,
-) -> Result<ControlFlow<()>> {
+fn walk(tree: &Tree, from: &str, visit: &mut dyn FnMut(&Leaf) -> Result<ControlFlow<()>>) -> Result<()> {
     let first = from.get(..1).unwrap_or_default();
     for one in branches(tree.root())?.iter().filter(|one| one.as_str() >= first) {
         let Some(branch) = enter(tree.root(), one)? else { continue };
@@ -195,11 +191,11 @@ fn walk(
             let Some(folder) = enter(&branch, &two)? else { continue };
             let leaf = Leaf::read(folder, &prefix)?;
             if visit(&leaf)?.is_break() {
-                return Ok(ControlFlow::Break(()));
+                return Ok(());
             }
         }
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(())
 }
 
 impl Leaf {
