@@ -54,7 +54,7 @@ pub(super) fn open_below(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> Resu
     open_by_steps(dir, path, flags)
 }
 
-fn open_by_steps(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn open_by_steps(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let (folder, name) = match path.rsplit_once('/') {
         Some((above, name)) => (Some(open_by_steps(dir, above, FOLDER)?), name),
         None => (None, path),

@@ -108,7 +108,8 @@ impl Store {
         Ok(pause)
     }
 
-    fn remove_expired(&self, tree: &Tree, key: &StoreKey) -> Result<bool> {
+    /// Removes what is under `key` if it has expired; whether it has.
+    pub(super) fn remove_expired(&self, tree: &Tree, key: &StoreKey) -> Result<bool> {
         let _held = tree.hold(key)?;
         // Touched or created anew since it was looked at, it stays.
         let Some(record) =
