@@ -286,7 +286,12 @@ pub(super) fn list(dir: &OwnedFd) -> Result<Vec<String>, Errno> {
         loop {
             calls += u32::from(entries.is_buffer_empty());
             let Some(entry) = entries.next() else { break };
-            names.extend(own_name(entry?.file_name()));
+            match entry {
+                Ok(entry) => names.extend(own_name(entry.file_name())),
+                // Removed since it was opened, and so empty.
+                Err(Errno::NOENT) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            }
         }
         // The second call is the one that says that there is no more.
         if calls <= 2 || size >= MOST {

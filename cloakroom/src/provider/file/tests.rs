@@ -342,7 +342,8 @@ async fn what_is_no_file_of_ours_is_put_aside_unfollowed() {
     let key = key("ab12");
     let place = rig.file(&key);
     fs::create_dir_all(place.parent().unwrap()).unwrap();
-    let mut plants: Vec<(&str, Box<dyn Fn()>)> = vec![
+    type Plant<'a> = (&'static str, Box<dyn Fn() + 'a>);
+    let mut plants: Vec<Plant<'_>> = vec![
         ("symbolic link", Box::new(|| symlink(&outside, &place).unwrap())),
         ("several", Box::new(|| fs::hard_link(&outside, &place).unwrap())),
         ("a folder", Box::new(|| fs::create_dir(&place).unwrap())),
@@ -514,6 +515,8 @@ fn a_folder_is_listed_whole_however_large_it_is() {
     let dir = fs::File::open(folder.path()).unwrap().into();
     assert_eq!(folder::list(&dir).unwrap(), expected);
     assert_eq!(folder::list(&dir).unwrap(), expected, "from the start again");
+    fs::remove_dir_all(folder.path()).unwrap();
+    assert_eq!(folder::list(&dir).unwrap(), [""; 0], "what was removed since it was opened is empty");
 }
 
 #[tokio::test]
