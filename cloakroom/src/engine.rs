@@ -195,7 +195,7 @@ impl Engine {
 
     /// The session to which a tombstone leads while the grace of its rotation lasts.
     async fn follow(&self, id: SessionId, tombstone: Record) -> Result<Option<Box<Stored>>> {
-        let Some(successor) = tombstone.successor else { return Ok(None) };
+        let Some(successor) = tombstone.successor() else { return Ok(None) };
         if self.now() >= successor.until {
             tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
             return Ok(None);
@@ -230,7 +230,7 @@ impl Engine {
 
     /// Hands the client its id.
     pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) {
-        let absolute = stored.record.meta.absolute_deadline;
+        let absolute = stored.record.times().absolute_deadline;
         let remaining = (absolute != Millis::NEVER).then(|| absolute.since(self.now()));
         if self.config.send_cookie {
             self.cookie.set(headers, stored.id.expose(), self.secure(), remaining);
@@ -269,7 +269,8 @@ pub(crate) async fn within<T>(
         return (answer, Duration::ZERO);
     }
     let start = Instant::now();
-    let answer = tokio::time::timeout(limit, future).await;
+    // Boxed, since a timer is large and the futures around this one are moved about.
+    let answer = Box::pin(tokio::time::timeout(limit, future)).await;
     let answer = answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, Late { limit })));
     (answer, start.elapsed())
 }

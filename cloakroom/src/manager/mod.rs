@@ -120,7 +120,7 @@ impl Manager {
     /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
     pub async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
         let mut all = within(self.0.config.deadline, self.0.provider.of_principal(principal)).await.0?;
-        all.sort_by_key(|listed| (std::cmp::Reverse(listed.meta.last_active), listed.key.clone()));
+        all.sort_by_key(|listed| (std::cmp::Reverse(listed.meta.times.last_active), listed.key.clone()));
         Ok(all)
     }
 

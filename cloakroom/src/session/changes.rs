@@ -28,6 +28,11 @@ impl Changes {
         self.flush || !self.keys.is_empty()
     }
 
+    /// The bytes that the new values take at the most, their keys and headers too.
+    pub(super) fn room(&self) -> usize {
+        self.keys.iter().map(Change::room).sum()
+    }
+
     /// Whether more than single keys changes.
     pub(super) fn are_structural(&self) -> bool {
         self.end || self.flush || self.renew || self.principal.is_some()

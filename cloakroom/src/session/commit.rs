@@ -9,11 +9,12 @@ use super::changes::Changes;
 use super::state::{Due, Phase, Shared, State, released};
 use crate::clock::Millis;
 use crate::codec::{Change, Codec};
+use crate::config::Config;
 use crate::engine::{Stored, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
-use crate::record::{Meta, Record, Successor};
+use crate::record::{Meta, Record, Successor, Times};
 
 /// Lost races before a commit gives up. Within a process a loser queues, so only other processes can take its turn.
 const TRIES: u32 = 64;
@@ -26,8 +27,8 @@ enum Step {
     Nothing,
     Touch { key: StoreKey, at: Millis, deadline: Millis },
     Create(Box<Stored>),
-    Update { key: StoreKey, record: Box<Record>, expected: u64 },
-    Rename { old: StoreKey, expected: u64, new: Box<Stored>, tombstone: Option<Box<Record>> },
+    Update { key: StoreKey, record: Record, expected: u64 },
+    Rename { old: StoreKey, expected: u64, new: Box<Stored>, tombstone: Option<Record> },
     Destroy { key: StoreKey },
 }
 
@@ -81,23 +82,22 @@ impl Shared {
 
     /// The release of a request that leaves nothing to store, without waiting; `None` where there is something.
     pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
-        if self.is_untouched() {
-            return Some(Released::Unchanged);
-        }
         let idle = {
             let state = self.state();
             match state.phase {
+                Phase::Untouched => return Some(Released::Unchanged),
                 Phase::Released(outcome) => return Some(outcome),
                 Phase::Releasing => return None,
                 Phase::Asked => true,
                 Phase::Loaded => {
                     let now = self.engine.now();
                     let due = |stored: &Stored| {
-                        self.engine.touch_due(stored.record.meta.last_active, now)
-                            || self.rotation_due(stored, now)
+                        let times = stored.record.times();
+                        self.engine.touch_due(times.last_active, now)
+                            || self.rotation_due(stored, &times, now)
                     };
                     state.in_flight.is_none()
-                        && state.changes.is_empty()
+                        && state.changes.as_deref().is_none_or(Changes::is_empty)
                         && !state.stored.as_deref().is_some_and(due)
                 }
             }
@@ -110,7 +110,7 @@ impl Shared {
 
     /// Ends the request without committing what is pending; what was saved before is still told to the client.
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
-        if !self.is_untouched() && !matches!(self.state().phase, Phase::Released(_)) {
+        if !matches!(self.state().phase, Phase::Untouched | Phase::Released(_)) {
             self.finish(Released::Unchanged, headers);
         }
     }
@@ -140,8 +140,7 @@ impl Shared {
     async fn commit(&self, budget: Duration) -> Result<Released> {
         let in_flight = {
             let mut state = self.state();
-            let pending = std::mem::take(&mut state.changes);
-            state.in_flight = Some(Box::new(pending));
+            state.in_flight = state.changes.take();
             InFlight { shared: self, keep: true }
         };
         let outcome = within(budget, self.replay(|| Ok(()))).await.0?;
@@ -204,16 +203,17 @@ impl Shared {
         if changes.end {
             return Ok(Step::Destroy { key: stored.key.clone() });
         }
+        let times = stored.record.times();
         let wanted = changes.principal.is_some() || (changes.renew && !stored.in_grace);
-        if wanted || self.rotation_due(stored, now) {
+        if wanted || self.rotation_due(stored, &times, now) {
             return self.plan_rename(stored, changes, now, wanted);
         }
         let key = stored.key.clone();
         if changes.touch_data() {
-            let record = Box::new(self.changed(&stored.record, changes, now)?);
-            return Ok(Step::Update { key, record, expected: stored.record.meta.version });
+            let record = self.changed(&stored.record, changes, now)?;
+            return Ok(Step::Update { key, record, expected: times.version });
         }
-        Ok(match self.engine.touch_due(stored.record.meta.last_active, now) {
+        Ok(match self.engine.touch_due(times.last_active, now) {
             true => Step::Touch { key, at: now, deadline: self.idle_deadline(now) },
             false => Step::Nothing,
         })
@@ -224,36 +224,34 @@ impl Shared {
         if !sets && changes.principal.is_none() {
             return Ok(Step::Nothing);
         }
-        let config = &self.engine.config;
-        let (id, key) = self.engine.new_id()?;
-        let data = config.codec.merge(b"", &changes.keys, self.limits())?;
-        let meta = Meta {
-            version: 1,
+        let times = Times {
+            version: 0,
             created: now,
             issued: now,
             last_active: now,
-            idle_deadline: self.idle_deadline(now),
+            idle_deadline: now,
             absolute_deadline: self.absolute_deadline(now),
-            authenticated: changes.principal.as_ref().map(|_| now),
-            principal: changes.principal.clone(),
+            authenticated: None,
         };
-        let record = Record { meta, codec: config.codec, data, successor: None };
+        let blank = Record::new(&Meta { times, principal: None }, self.engine.config.codec, b"");
+        let record = self.changed(&blank, changes, now)?;
+        let (id, key) = self.engine.new_id()?;
         Ok(Step::Create(Box::new(Stored { id, key, record, in_grace: false })))
     }
 
     fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
         let (id, key) = self.engine.new_id()?;
         let mut record = self.changed(&stored.record, changes, now)?;
-        record.meta.issued = now;
+        record.edit(|meta| meta.times.issued = now);
         // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
         let tombstone = (!wanted).then(|| {
-            let grace = crate::config::Config::ROTATION_GRACE;
+            let grace = Config::ROTATION_GRACE;
             let successor = Successor { key: key.clone(), until: now.after(grace) };
             let forgotten = now.after(grace.max(self.engine.config.idle_timeout));
-            Box::new(Record::tombstone(&record.meta, successor, forgotten, record.codec))
+            Record::tombstone(&record, &successor, forgotten)
         });
         let new = Box::new(Stored { id, key, record, in_grace: false });
-        Ok(Step::Rename { old: stored.key.clone(), expected: stored.record.meta.version, new, tombstone })
+        Ok(Step::Rename { old: stored.key.clone(), expected: stored.record.version(), new, tombstone })
     }
 
     async fn take(&self, step: Step) -> Result<Took> {
@@ -271,13 +269,13 @@ impl Shared {
                 Created::Taken => Took::Collided,
             },
             Step::Update { key, record, expected } => match provider.update(&key, &record, expected).await? {
-                Updated::Done => self.updated(*record),
+                Updated::Done => self.updated(record),
                 Updated::Stale => Took::Lost,
                 Updated::Gone => Took::Gone,
             },
             Step::Rename { old, expected, new, tombstone } => {
                 let renamed =
-                    provider.rename(&old, &new.key, &new.record, expected, tombstone.as_deref()).await?;
+                    provider.rename(&old, &new.key, &new.record, expected, tombstone.as_ref()).await?;
                 match renamed {
                     Renamed::Done => self.stands(new, Due::HandOut, Released::Regenerated),
                     Renamed::Taken => Took::Collided,
@@ -295,7 +293,7 @@ impl Shared {
     fn touched(&self, at: Millis, deadline: Millis) -> Took {
         let mut state = self.state();
         if let Some(stored) = &mut state.stored {
-            stored.record.meta.touch(at.into(), deadline.into());
+            stored.record.touch(at.into(), deadline.into());
         }
         self.renew_cookie(&mut state);
         Took::Done(Released::Touched)
@@ -337,29 +335,33 @@ impl Shared {
 
     /// `record` with `changes` made to it, one version on.
     fn changed(&self, record: &Record, changes: &Changes, now: Millis) -> Result<Record> {
-        let mut meta = record.meta.clone();
-        meta.version += 1;
-        meta.last_active = meta.last_active.max(now);
-        meta.idle_deadline = self.idle_deadline(now);
-        let mut base = &record.data;
-        let empty = std::sync::Arc::default();
-        if changes.flush {
-            base = &empty;
-        }
+        let former = record.times();
+        let mut times = Times {
+            version: former.version + 1,
+            last_active: former.last_active.max(now),
+            idle_deadline: self.idle_deadline(now),
+            ..former
+        };
+        let mut base = if changes.flush { &[][..] } else { record.data() };
+        let mut bound = None;
         if let Some(principal) = &changes.principal {
             // What another user left behind is not this one's.
-            if meta.principal.as_ref().is_some_and(|former| former != principal) {
-                base = &empty;
+            if record.principal().is_some_and(|former| former != *principal) {
+                base = &[];
             }
-            meta.principal = Some(principal.clone());
-            meta.authenticated = Some(now);
-            meta.absolute_deadline = self.absolute_deadline(now);
+            times.authenticated = Some(now);
+            times.absolute_deadline = self.absolute_deadline(now);
+            bound =
+                Some(Record::new(&Meta { times, principal: Some(principal.clone()) }, record.codec(), b""));
         }
-        let data = match changes.keys.is_empty() {
-            true => std::sync::Arc::clone(base),
-            false => record.codec.merge(base, &changes.keys, self.limits())?,
-        };
-        Ok(Record { meta, codec: record.codec, data, successor: None })
+        let room = base.len() + changes.room();
+        bound.as_ref().unwrap_or(record).rewritten(times, room, |data| match changes.keys.is_empty() {
+            true => {
+                data.extend_from_slice(base);
+                Ok(())
+            }
+            false => record.codec().merge(base, &changes.keys, self.limits(), data),
+        })
     }
 
     fn idle_deadline(&self, now: Millis) -> Millis {
@@ -370,8 +372,8 @@ impl Shared {
         self.engine.config.absolute_timeout.map_or(Millis::NEVER, |timeout| now.after(timeout))
     }
 
-    fn rotation_due(&self, stored: &Stored, now: Millis) -> bool {
-        let due = |every| now.since(stored.record.meta.issued) >= every;
+    fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {
+        let due = |every| now.since(times.issued) >= every;
         !stored.in_grace && self.engine.config.rotate_every.is_some_and(due)
     }
 
@@ -387,7 +389,7 @@ impl Shared {
             if matches!(state.phase, Phase::Releasing | Phase::Released(_)) {
                 return Err(released("update"));
             }
-            state.changes.are_structural()
+            state.changes.as_deref().is_some_and(Changes::are_structural)
         };
         let gone = || Error::new(ErrorKind::Gone, CommitError::Gone);
         let deadline = self.engine.config.deadline;
@@ -409,7 +411,7 @@ impl Shared {
         if let Released::Gone { .. } = outcome {
             return Err(gone());
         }
-        self.state().changes.forget(key);
+        self.state().pending_changes().forget(key);
         Ok(())
     }
 }
@@ -431,8 +433,10 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         let Some(older) = state.in_flight.take().filter(|_| self.keep) else { return };
-        let newer = std::mem::take(&mut state.changes);
-        state.changes = older.then(newer);
+        state.changes = Some(match state.changes.take() {
+            None => older,
+            Some(newer) => Box::new(older.then(*newer)),
+        });
     }
 }
 

@@ -258,22 +258,22 @@ impl Session {
 
     /// When the session began; `None` while nothing is stored.
     pub fn created(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.meta.created())
+        self.0.stored(|stored| stored.record.meta().created())
     }
 
     /// When the session was last used before this request, to within the touch interval; `None` while nothing is stored.
     pub fn last_active(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.meta.last_active())
+        self.0.stored(|stored| stored.record.meta().last_active())
     }
 
     /// When the session ends if nobody uses it again; `None` while nothing is stored.
     pub fn expires(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.meta.expires())
+        self.0.stored(|stored| stored.record.expires())
     }
 
     /// When the user last proved who they are; `None` for an anonymous session.
     pub fn authenticated(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.meta.authenticated()).flatten()
+        self.0.stored(|stored| stored.record.meta().authenticated()).flatten()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -18,32 +18,34 @@ use crate::principal::Principal;
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
     ticket: Ticket,
-    /// Nothing until somebody asks: most requests never do, and all of them pay for what stands here.
-    state: Mutex<Option<Box<State>>>,
+    state: Mutex<State>,
     /// Rings when a turn has ended that others wait for.
     turn_ended: Notify,
 }
 
+/// What is large is boxed: every request pays for this, and most never ask for their session.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) phase: Phase,
     /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
     busy: bool,
-    waiting: usize,
+    pub(super) cookie: Due,
+    waiting: u32,
     pub(super) stored: Option<Box<Stored>>,
     /// What is not committed yet.
-    pub(super) changes: Changes,
+    pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
     pub(super) in_flight: Option<Box<Changes>>,
-    pub(super) cookie: Due,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Somebody has asked, and the provider failed or has not answered.
+    /// Nobody has asked.
     #[default]
+    Untouched,
+    /// Somebody has asked, and the provider failed or has not answered.
     Asked,
     Loaded,
     /// A release is under way: a change would come too late.
@@ -64,7 +66,7 @@ impl Shared {
     /// The session of a request that has brought `headers`: nothing is parsed or read yet.
     pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap) -> Arc<Self> {
         let ticket = engine.ticket(headers);
-        Arc::new(Shared { engine, ticket, state: Mutex::new(None), turn_ended: Notify::const_new() })
+        Arc::new(Shared { engine, ticket, state: Mutex::default(), turn_ended: Notify::const_new() })
     }
 
     /// A session apart from any request.
@@ -74,12 +76,8 @@ impl Shared {
         shared
     }
 
-    pub(super) fn is_untouched(&self) -> bool {
-        self.state.lock().is_none()
-    }
-
-    pub(super) fn state(&self) -> MappedMutexGuard<'_, State> {
-        MutexGuard::map(self.state.lock(), |state| &mut **state.get_or_insert_default())
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// Waits until nobody else asks the provider for this session.
@@ -109,8 +107,12 @@ impl Shared {
             return Ok(());
         }
         let _turn = self.turn().await;
-        if self.state().is_loaded() {
-            return Ok(());
+        {
+            let mut state = self.state();
+            if state.is_loaded() {
+                return Ok(());
+            }
+            state.phase = Phase::Asked;
         }
         let (found, waited) = within(self.engine.config.deadline, self.engine.find(&self.ticket)).await;
         let found = found?;
@@ -147,20 +149,17 @@ impl Shared {
         let state = self.state();
         let codec = state.codec(&self.engine);
         // Decoding runs the application's code, which may use the session: not under the lock.
-        let (owned, shared);
-        let value = match state.pending(key) {
-            Some(pending) => {
-                owned = pending.map(<[u8]>::to_vec);
-                drop(state);
-                owned.as_deref()
-            }
-            None => {
-                shared = state.stored.as_ref().map(|stored| Arc::clone(&stored.record.data));
-                drop(state);
-                shared.as_deref().map(|data| codec.find(data, key)).transpose()?.flatten()
-            }
-        };
-        read(codec, value)
+        if let Some(pending) = state.pending(key) {
+            let value = pending.map(<[u8]>::to_vec);
+            drop(state);
+            return read(codec, value.as_deref());
+        }
+        let record = state.stored.as_deref().map(|stored| stored.record.clone());
+        drop(state);
+        match &record {
+            Some(record) => read(codec, codec.find(record.data(), key)?),
+            None => read(codec, None),
+        }
     }
 
     pub(super) fn keys(&self) -> Result<Vec<String>> {
@@ -169,7 +168,7 @@ impl Shared {
         let mut keys = match state.layers().any(Changes::hide_stored) {
             true => Vec::new(),
             false => {
-                state.stored.as_ref().map_or(Ok(Vec::new()), |stored| codec.keys(&stored.record.data))?
+                state.stored.as_ref().map_or(Ok(Vec::new()), |stored| codec.keys(stored.record.data()))?
             }
         };
         let pending = state.in_flight_and_pending();
@@ -183,7 +182,7 @@ impl Shared {
         let state = self.state();
         let pending = state.layers().find_map(|changes| changes.principal.clone());
         let ended = state.layers().any(|changes| changes.end);
-        let stored = || state.stored.as_ref().and_then(|stored| stored.record.meta.principal.clone());
+        let stored = || state.stored.as_deref().and_then(|stored| stored.record.principal());
         pending.or_else(|| if ended { None } else { stored() })
     }
 
@@ -197,17 +196,17 @@ impl Shared {
         let mut state = self.open("set")?;
         let change = Change { key: key.into(), value: Some(value) };
         state.check_room(&change, codec, self.limits())?;
-        state.changes.set(change);
+        state.pending_changes().set(change);
         Ok(())
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Changes)) -> Result<()> {
-        change(&mut self.open("change")?.changes);
+        change(self.open("change")?.pending_changes());
         Ok(())
     }
 
     /// The state, where changes to it can still be committed.
-    fn open(&self, operation: &'static str) -> Result<MappedMutexGuard<'_, State>> {
+    fn open(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
         let state = self.state();
         match state.phase {
             Phase::Releasing | Phase::Released(_) => Err(released(operation)),
@@ -231,17 +230,22 @@ impl Drop for Turn<'_> {
 
 impl State {
     fn is_loaded(&self) -> bool {
-        self.phase != Phase::Asked
+        !matches!(self.phase, Phase::Untouched | Phase::Asked)
+    }
+
+    /// The changes that are not committed yet, to add to them.
+    pub(super) fn pending_changes(&mut self) -> &mut Changes {
+        self.changes.get_or_insert_default()
     }
 
     /// Changes not yet known to be stored, the newest first.
     fn layers(&self) -> impl Iterator<Item = &Changes> {
-        std::iter::once(&self.changes).chain(self.in_flight.as_deref())
+        [&self.changes, &self.in_flight].into_iter().filter_map(|changes| changes.as_deref())
     }
 
     fn in_flight_and_pending(&self) -> Changes {
         let older = self.in_flight.as_deref().cloned().unwrap_or_default();
-        older.then(self.changes.clone())
+        older.then(self.changes.as_deref().cloned().unwrap_or_default())
     }
 
     /// What this request has done to `key`: `None` where the stored value counts.
@@ -259,30 +263,25 @@ impl State {
     /// The codec of the session that changes go to: a stored one keeps its own until it ends.
     pub(super) fn codec(&self, engine: &Engine) -> Codec {
         match &self.stored {
-            Some(stored) if !self.layers().any(|changes| changes.end) => stored.record.codec,
+            Some(stored) if !self.layers().any(|changes| changes.end) => stored.record.codec(),
             _ => engine.config.codec,
         }
     }
 
     /// Whether the session takes `change` within its limits. Counted exactly only where a rough sum says that it may not.
     fn check_room(&self, change: &Change, codec: Codec, limits: &Limits) -> Result<()> {
-        // A key's header and a value's take less than this in either codec.
-        const HEADERS: usize = 16;
-        let size = |change: &Change| {
-            change.key.len() + change.value.as_ref().map_or(0, |value| value.len()) + HEADERS
-        };
-        let base = self.stored.as_ref().map_or(&[][..], |stored| &stored.record.data);
+        let base = self.stored.as_ref().map_or(&[][..], |stored| stored.record.data());
         let pending = self.layers().flat_map(|changes| &changes.keys);
         let (keys, bytes) = pending
             .chain([change])
-            .fold((0, base.len() + HEADERS), |(keys, bytes), change| (keys + 1, bytes + size(change)));
+            .fold((0, base.len()), |(keys, bytes), change| (keys + 1, bytes + change.room()));
         if bytes <= limits.bytes && codec.count(base).unwrap_or(0) + keys <= limits.keys {
             return Ok(());
         }
         let mut changes = self.in_flight_and_pending();
         changes.set(change.clone());
         let base = if changes.hide_stored() { &[][..] } else { base };
-        codec.merge(base, &changes.keys, limits).map(drop)
+        codec.merge(base, &changes.keys, limits, &mut Vec::new())
     }
 }
 

@@ -141,7 +141,7 @@ impl Store {
             return Ok(());
         }
         let collected = self.collect(STEP).removed > 0;
-        if collected || (record.meta.principal.is_some() && self.evict_anonymous()) {
+        if collected || (record.principal().is_some() && self.evict_anonymous()) {
             return Ok(());
         }
         self.held.fetch_sub(1, Ordering::Relaxed);
@@ -161,7 +161,7 @@ impl Store {
 
     /// Keeps the index of users in step with a record that came, went or was replaced. Its shard is locked.
     fn index(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
-        let user = |record: Option<&Record>| record.and_then(|record| record.meta.principal.clone());
+        let user = |record: Option<&Record>| record.and_then(Record::principal);
         let (before, after) = (user(before), user(after));
         if before != after {
             before.inspect(|user| self.users.remove(user, key));
@@ -220,12 +220,12 @@ impl Store {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
         let Some(entry) = shard.session(hash, key, self.clock.millis()) else { return Updated::Gone };
-        if entry.record.meta.version != expected {
+        if entry.record.version() != expected {
             return Updated::Stale;
         }
         let before = std::mem::replace(&mut entry.record, record.clone());
         self.index(key, Some(&before), Some(record));
-        shard.note_deadline(hash, before.meta.deadline(), record.meta.deadline());
+        shard.note_deadline(hash, before.deadline(), record.deadline());
         Updated::Done
     }
 
@@ -233,9 +233,9 @@ impl Store {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
         let Some(entry) = shard.session(hash, key, self.clock.millis()) else { return Touched::Gone };
-        let before = entry.record.meta.deadline();
-        entry.record.meta.touch(at, deadline);
-        let after = entry.record.meta.deadline();
+        let before = entry.record.deadline();
+        entry.record.touch(at, deadline);
+        let after = entry.record.deadline();
         shard.note_deadline(hash, before, after);
         Touched::Done
     }
@@ -253,7 +253,7 @@ impl Store {
         let mut shards = Pair::lock(&self.shards, old_place, new_place);
         match shards.first().session(old_hash, old, now) {
             None => return Renamed::Gone,
-            Some(entry) if entry.record.meta.version != expected => return Renamed::Stale,
+            Some(entry) if entry.record.version() != expected => return Renamed::Stale,
             Some(_) => {}
         }
         if shards.second().live(new_hash, new, now).is_some() {
@@ -328,8 +328,8 @@ impl Store {
     fn of_principal(&self, principal: &Principal) -> Vec<Listed> {
         let listed = |key: StoreKey| {
             let record = self.load(&key)?;
-            let theirs = !record.is_tombstone() && record.meta.principal.as_ref() == Some(principal);
-            theirs.then(|| Listed { key, meta: record.meta })
+            let theirs = !record.is_tombstone() && record.principal().as_ref() == Some(principal);
+            theirs.then(|| Listed { key, meta: record.meta() })
         };
         self.users.keys(principal).into_iter().filter_map(listed).collect()
     }
@@ -405,10 +405,10 @@ mod tests {
     use super::*;
     use crate::clock::{ManualClock, Millis};
     use crate::codec::Codec;
-    use crate::record::Meta;
+    use crate::record::{Meta, Times};
 
     fn record(user: Option<&str>, deadline: Millis) -> Record {
-        let meta = Meta {
+        let times = Times {
             version: 1,
             created: Millis(0),
             issued: Millis(0),
@@ -416,9 +416,9 @@ mod tests {
             idle_deadline: deadline,
             absolute_deadline: Millis::NEVER,
             authenticated: None,
-            principal: user.map(|user| Principal::new(user).unwrap()),
         };
-        Record { meta, codec: Codec::MESSAGE_PACK, data: Arc::default(), successor: None }
+        let principal = user.map(|user| Principal::new(user).unwrap());
+        Record::new(&Meta { times, principal }, Codec::MESSAGE_PACK, b"")
     }
 
     fn key(n: usize) -> StoreKey {

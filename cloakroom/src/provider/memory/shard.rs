@@ -44,7 +44,7 @@ impl Inner {
 
     /// What is alive under `key`, a tombstone too.
     pub(super) fn live(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Option<&mut Entry> {
-        self.find(hash, key).filter(|entry| !entry.record.meta.expired_at(now))
+        self.find(hash, key).filter(|entry| !entry.record.expired_at(now))
     }
 
     /// The live session under `key`.
@@ -60,7 +60,7 @@ impl Inner {
         rehash: impl Fn(&Entry) -> u64,
     ) {
         self.tombstones += usize::from(record.is_tombstone());
-        self.deadlines.push(Reverse((record.meta.deadline().0, hash)));
+        self.deadlines.push(Reverse((record.deadline().0, hash)));
         let entry = Box::new(Entry { key: key.clone(), record: record.clone() });
         self.table.insert_unique(hash, entry, |entry| rehash(entry));
     }
@@ -111,7 +111,7 @@ impl Inner {
                 break;
             }
             let Some(Reverse((_, hash))) = self.deadlines.pop() else { break };
-            match self.remove_where(hash, |entry| entry.record.meta.expired_at(now)) {
+            match self.remove_where(hash, |entry| entry.record.expired_at(now)) {
                 Some(entry) => {
                     leaving(&entry);
                     expired.push(entry);
@@ -119,7 +119,7 @@ impl Inner {
                 // Used since: it comes up again at its present deadline. Two records of one hash share the items.
                 None => {
                     if let Some(entry) = self.table.find(hash, |_| true) {
-                        self.deadlines.push(Reverse((entry.record.meta.deadline().0, hash)));
+                        self.deadlines.push(Reverse((entry.record.deadline().0, hash)));
                     }
                 }
             }
@@ -129,7 +129,7 @@ impl Inner {
 
     /// Takes out the first anonymous session among the `look` next deadlines.
     pub(super) fn evict_anonymous(&mut self, look: usize) -> Option<Box<Entry>> {
-        let anonymous = |entry: &Entry| entry.record.meta.principal.is_none() && !entry.record.is_tombstone();
+        let anonymous = |entry: &Entry| entry.record.principal().is_none() && !entry.record.is_tombstone();
         let is_anonymous = |hash: &u64| self.table.find(*hash, |entry| anonymous(entry)).is_some();
         // A heap's items begin with the least; the order of the rest is near enough.
         let hash = self.deadlines.iter().take(look).map(|Reverse((_, hash))| *hash).find(is_anonymous)?;
@@ -143,11 +143,11 @@ impl Inner {
 
     /// The `limit` live sessions that come next after `last` in the order of keys.
     pub(super) fn page(&self, now: Millis, last: Option<&StoreKey>, limit: usize) -> Vec<Listed> {
-        let alive = |record: &Record| !record.is_tombstone() && !record.meta.expired_at(now);
+        let alive = |record: &Record| !record.is_tombstone() && !record.expired_at(now);
         let rest = self.table.iter().filter(|entry| last.is_none_or(|last| entry.key > *last));
         let mut rest: Vec<&Entry> = rest.filter(|entry| alive(&entry.record)).map(|entry| &**entry).collect();
         rest.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        let listed = |entry: &Entry| Listed { key: entry.key.clone(), meta: entry.record.meta.clone() };
+        let listed = |entry: &Entry| Listed { key: entry.key.clone(), meta: entry.record.meta() };
         rest.into_iter().take(limit).map(listed).collect()
     }
 
