@@ -1,22 +1,24 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use parking_lot::RwLock;
+use pin_project_lite::pin_project;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Sleep;
 
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{HashFunc, IdMaker, Keying, SessionId, StoreKey};
+use crate::id::{HashFunc, IdMaker, Keying, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider};
 use crate::record::Record;
 
@@ -38,14 +40,20 @@ pub(crate) struct Engine {
     queue_of: RandomState,
 }
 
-/// A session as the store has it, and the id that the client presented for it.
+/// A session as the store has it, and the id by which it was reached.
 #[derive(Clone)]
 pub(crate) struct Stored {
-    pub(crate) id: SessionId,
-    pub(crate) key: StoreKey,
+    pub(crate) name: Named,
     pub(crate) record: Record,
     /// Reached through an id that routine rotation has replaced: the client is never told the new one.
     pub(crate) in_grace: bool,
+}
+
+/// The ids of a request that may be alive.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    pub(crate) first: Option<Named>,
+    pub(crate) others: Vec<Named>,
 }
 
 /// What a request brings that may name a session: kept as it came until somebody asks.
@@ -55,21 +63,19 @@ pub(crate) struct Ticket {
     header: Option<Box<HeaderValue>>,
 }
 
-/// The ids that one request presents.
-struct Candidates {
-    first: SessionId,
-    others: Vec<SessionId>,
-}
-
 impl Candidates {
     /// The most that are looked up.
     const MOST: usize = 4;
 
-    fn add(&mut self, id: SessionId) {
-        let known = id == self.first || self.others.contains(&id);
+    fn add(&mut self, name: Named) {
+        let Some(first) = &self.first else {
+            self.first = Some(name);
+            return;
+        };
+        let known = first.key() == name.key() || self.others.iter().any(|other| other.key() == name.key());
         // One too many is enough to know that there are too many.
         if !known && self.others.len() < Self::MOST {
-            self.others.push(id);
+            self.others.push(name);
         }
     }
 }
@@ -101,15 +107,10 @@ impl Engine {
         self.clock.millis()
     }
 
-    pub(crate) fn key(&self, id: &SessionId) -> StoreKey {
-        self.keying.key(id)
-    }
-
     /// A fresh id and its key.
-    pub(crate) fn new_id(&self) -> Result<(SessionId, StoreKey)> {
+    pub(crate) fn new_name(&self) -> Result<Named> {
         let id = self.ids.read().make()?;
-        let key = self.key(&id);
-        Ok((id, key))
+        Ok(self.keying.named(id.expose().as_bytes()))
     }
 
     pub(crate) fn switch_hash(&self, func: HashFunc, key: &[u8]) -> Result<()> {
@@ -134,19 +135,47 @@ impl Engine {
         Ticket { cookies: Tokens::of(headers), header: header.map(|value| Box::new(value.clone())) }
     }
 
-    /// The one live session that the request names.
+    /// The distinct ids that a request presents; none, if there are too many to be true.
     ///
-    /// Tokens of another length or alphabet than this manager's ids are dropped before any I/O; of the rest at most four are
-    /// looked up. Two live ones are as good as none: an attacker who can plant a cookie must not choose.
-    pub(crate) async fn find(&self, ticket: &Ticket) -> Result<Option<Box<Stored>>> {
-        let Some(Candidates { first, others }) = self.candidates(ticket) else { return Ok(None) };
-        let mut found = self.look_up(first).await?;
-        for id in others {
-            let Some(other) = self.look_up(id).await? else { continue };
+    /// Tokens of another length or alphabet than this manager's ids are dropped here, before any I/O.
+    pub(crate) fn candidates(&self, ticket: &Ticket) -> Candidates {
+        let ids = self.ids.read();
+        let mut found = Candidates::default();
+        let mut cookies = 0;
+        each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
+            cookies += 1;
+            match ids.recognises(token) {
+                true => found.add(self.keying.named(token)),
+                false => tracing::debug!("a cookie of the session's name holds no session id"),
+            }
+        });
+        if let (0, Some(header)) = (cookies, &ticket.header) {
+            if ids.recognises(header.as_bytes()) {
+                found.add(self.keying.named(header.as_bytes()));
+            }
+        }
+        if found.others.len() >= Candidates::MOST {
+            tracing::warn!(
+                "a request named more than {} sessions and is treated as anonymous",
+                Candidates::MOST
+            );
+            return Candidates::default();
+        }
+        found
+    }
+
+    /// The one session among several names that is alive. Two are as good as none: an attacker who can plant a cookie must
+    /// not choose.
+    pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Option<Stored>> {
+        let mut found: Option<Stored> = None;
+        for name in names {
+            let Some(other) = self.look_up(name).await? else { continue };
             found = match found {
                 None => Some(other),
                 // An id in its grace and its successor name the same session; the successor is the one to use.
-                Some(one) if one.key == other.key => Some(if one.in_grace { other } else { one }),
+                Some(one) if one.name.key() == other.name.key() => {
+                    Some(if one.in_grace { other } else { one })
+                }
                 Some(_) => {
                     tracing::warn!("a request named several live sessions and is treated as anonymous");
                     return Ok(None);
@@ -156,62 +185,30 @@ impl Engine {
         Ok(found)
     }
 
-    /// The distinct ids that a request presents; none, if there are too many to be true.
-    fn candidates(&self, ticket: &Ticket) -> Option<Candidates> {
-        let ids = self.ids.read();
-        let mut cookies = 0;
-        let mut found: Option<Candidates> = None;
-        each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
-            cookies += 1;
-            match (ids.recognise(token), &mut found) {
-                (Some(id), None) => found = Some(Candidates { first: id, others: Vec::new() }),
-                (Some(id), Some(found)) => found.add(id),
-                (None, _) => tracing::debug!("a cookie of the session's name holds no session id"),
-            }
-        });
-        if let (0, Some(header)) = (cookies, &ticket.header) {
-            return ids.recognise(header.as_bytes()).map(|id| Candidates { first: id, others: Vec::new() });
-        }
-        let found = found?;
-        if found.others.len() >= Candidates::MOST {
-            tracing::warn!(
-                "a request named more than {} sessions and is treated as anonymous",
-                Candidates::MOST
-            );
-            return None;
-        }
-        Some(found)
+    /// The live session of `id`, if there is one.
+    pub(crate) async fn find_id(&self, id: &SessionId) -> Result<Option<Stored>> {
+        self.look_up(self.keying.named(id.expose().as_bytes())).await
     }
 
-    /// The live session behind `id`, if there is one.
-    pub(crate) async fn look_up(&self, id: SessionId) -> Result<Option<Box<Stored>>> {
-        let key = self.key(&id);
-        match self.provider.load(&key).await? {
-            None => Ok(None),
-            Some(record) if record.is_tombstone() => self.follow(id, record).await,
-            Some(record) => Ok(Some(Box::new(Stored { id, key, record, in_grace: false }))),
-        }
+    /// The live session that `name` reaches.
+    pub(crate) async fn look_up(&self, name: Named) -> Result<Option<Stored>> {
+        let record = self.provider.load(name.key()).await?;
+        self.arrive(name, record).await
     }
 
-    /// The session to which a tombstone leads while the grace of its rotation lasts.
-    async fn follow(&self, id: SessionId, tombstone: Record) -> Result<Option<Box<Stored>>> {
-        let Some(successor) = tombstone.successor() else { return Ok(None) };
+    /// What was found under a name: the session, or the one to which a tombstone leads while the grace of its rotation lasts.
+    pub(crate) async fn arrive(&self, name: Named, found: Option<Record>) -> Result<Option<Stored>> {
+        let Some(record) = found else { return Ok(None) };
+        let Some(successor) = record.successor() else {
+            return Ok(Some(Stored { name, record, in_grace: false }));
+        };
         if self.now() >= successor.until {
             tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
             return Ok(None);
         }
-        let key = successor.key;
-        let record = self.provider.load(&key).await?.filter(|record| !record.is_tombstone());
-        Ok(record.map(|record| Box::new(Stored { id, key, record, in_grace: true })))
-    }
-
-    /// The newest record of a session that was found before; `None` if it is not alive any more.
-    pub(crate) async fn renewed(&self, former: &Stored) -> Result<Option<Box<Stored>>> {
-        match self.provider.load(&former.key).await? {
-            None => Ok(None),
-            Some(record) if record.is_tombstone() => self.follow(former.id.clone(), record).await,
-            Some(record) => Ok(Some(Box::new(Stored { record, ..former.clone() }))),
-        }
+        let record = self.provider.load(&successor.key).await?.filter(|record| !record.is_tombstone());
+        let name = name.to(successor.key);
+        Ok(record.map(|record| Stored { name, record, in_grace: true }))
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.
@@ -233,10 +230,10 @@ impl Engine {
         let absolute = stored.record.times().absolute_deadline;
         let remaining = (absolute != Millis::NEVER).then(|| absolute.since(self.now()));
         if self.config.send_cookie {
-            self.cookie.set(headers, stored.id.expose(), self.secure(), remaining);
+            self.cookie.set(headers, stored.name.id_bytes(), self.secure(), remaining);
         }
         if let Some((name, _)) = &self.id_header {
-            if let Ok(mut value) = HeaderValue::try_from(stored.id.expose()) {
+            if let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes()) {
                 value.set_sensitive(true);
                 headers.insert(name.clone(), value);
             }
@@ -258,21 +255,39 @@ impl Engine {
     }
 }
 
-/// Waits for `future` at most `limit`. Says, too, how long it had to wait: nothing where the answer was there at once,
-/// in which case no timer was made either.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    future: impl Future<Output = Result<T>>,
-) -> (Result<T>, Duration) {
-    let mut future = pin!(future);
-    if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        return (answer, Duration::ZERO);
+pin_project! {
+    /// Waits for a future at most `limit`. Says, too, how long it had to wait: nothing where the answer was there at once,
+    /// in which case no timer was made either.
+    pub(crate) struct Within<F> {
+        #[pin]
+        future: F,
+        limit: Duration,
+        // Boxed, since a timer is large and this is moved about.
+        timer: Option<(Pin<Box<Sleep>>, Instant)>,
     }
-    let start = Instant::now();
-    // Boxed, since a timer is large and the futures around this one are moved about.
-    let answer = Box::pin(tokio::time::timeout(limit, future)).await;
-    let answer = answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, Late { limit })));
-    (answer, start.elapsed())
+}
+
+pub(crate) fn within<F>(limit: Duration, future: F) -> Within<F> {
+    Within { future, limit, timer: None }
+}
+
+impl<T, F: Future<Output = Result<T>>> Future for Within<F> {
+    type Output = (Result<T>, Duration);
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let waited = |timer: &Option<(_, Instant)>| {
+            timer.as_ref().map_or(Duration::ZERO, |(_, start)| start.elapsed())
+        };
+        if let Poll::Ready(answer) = this.future.poll(context) {
+            return Poll::Ready((answer, waited(this.timer)));
+        }
+        let limit = *this.limit;
+        let (sleep, _) =
+            this.timer.get_or_insert_with(|| (Box::pin(tokio::time::sleep(limit)), Instant::now()));
+        ready!(sleep.as_mut().poll(context));
+        Poll::Ready((Err(Error::new(ErrorKind::Timeout, Late { limit })), waited(this.timer)))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -140,23 +140,64 @@ impl Keying {
         Keying::Tagged { tag: BASE64URL_NOPAD.encode(&digest[..8])[..10].into() }
     }
 
-    pub(crate) fn key(&self, id: &SessionId) -> StoreKey {
+    /// The key of `id`, which is an id's text.
+    pub(crate) fn named(&self, id: &[u8]) -> Named {
         match self {
-            Keying::Clear => StoreKey(id.0.clone()),
-            Keying::Tagged { tag } => StoreKey(Text::new(tag.as_bytes(), id.0.as_bytes())),
+            Keying::Clear => Named { key: StoreKey(Text::new(id, b"")), id: IdText::EndOfKey(id.len()) },
+            Keying::Tagged { tag } => {
+                let key = StoreKey(Text::new(tag.as_bytes(), id));
+                Named { key, id: IdText::EndOfKey(id.len()) }
+            }
             Keying::Hashed { namespace } => {
                 // Neither a namespace nor an id holds a NUL, so no two pairs give the same input.
                 let digest = Sha256::new()
                     .chain_update(b"cloakroom/key/1\0")
                     .chain_update(namespace.as_bytes())
                     .chain_update(b"\0")
-                    .chain_update(id.0.as_bytes())
+                    .chain_update(id)
                     .finalize();
                 let mut hex = [0; 64];
                 HEXLOWER.encode_mut(&digest, &mut hex);
-                StoreKey(Text::new(&hex, b""))
+                Named { key: StoreKey(Text::new(&hex, b"")), id: IdText::Apart(Box::from(id)) }
             }
         }
+    }
+}
+
+/// A session's key, and the id that leads to it.
+#[derive(Clone)]
+pub(crate) struct Named {
+    key: StoreKey,
+    id: IdText,
+}
+
+/// Where an id's text stands: most keys in memory end with it, and copying it would cost every request.
+#[derive(Clone)]
+enum IdText {
+    /// In as many bytes at the end of the key.
+    EndOfKey(usize),
+    Apart(Box<[u8]>),
+}
+
+impl Named {
+    pub(crate) fn key(&self) -> &StoreKey {
+        &self.key
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        SessionId(Text::new(self.id_bytes(), b""))
+    }
+
+    pub(crate) fn id_bytes(&self) -> &[u8] {
+        match &self.id {
+            IdText::EndOfKey(len) => &self.key.as_bytes()[self.key.as_bytes().len() - len..],
+            IdText::Apart(id) => id,
+        }
+    }
+
+    /// The same id, leading elsewhere.
+    pub(crate) fn to(&self, key: StoreKey) -> Named {
+        Named { key, id: IdText::Apart(self.id_bytes().into()) }
     }
 }
 
@@ -304,20 +345,18 @@ impl IdMaker {
         Ok(SessionId(Text::new(self.prefix.as_bytes(), &text[..len])))
     }
 
-    /// The id that `token` spells, where it has a length and an alphabet that this manager gives out. No I/O.
-    pub(crate) fn recognise(&self, token: &[u8]) -> Option<SessionId> {
-        let body = token.strip_prefix(self.prefix.as_bytes())?;
+    /// Whether `token` has a length and an alphabet that this manager gives out. No I/O.
+    pub(crate) fn recognises(&self, token: &[u8]) -> bool {
+        let Some(body) = token.strip_prefix(self.prefix.as_bytes()) else { return false };
         let known = |func: HashFunc| self.accepted & func.bit() != 0 && body.len() == func.id_len();
-        let fits = if known(HashFunc::Random) {
-            body.iter().all(|&byte| is_base64url(byte))
-        } else {
-            let length = known(HashFunc::Md5)
-                || known(HashFunc::Sha1)
-                || known(HashFunc::Sha256)
-                || matches!(self.shape, Shape::Hex(bytes) if body.len() == 2 * bytes);
-            length && body.iter().all(|&byte| is_lower_hex(byte))
-        };
-        fits.then(|| SessionId(Text::new(token, b"")))
+        if known(HashFunc::Random) {
+            return body.iter().fold(true, |all, &byte| all & is_base64url(byte));
+        }
+        let length = known(HashFunc::Md5)
+            || known(HashFunc::Sha1)
+            || known(HashFunc::Sha256)
+            || matches!(self.shape, Shape::Hex(bytes) if body.len() == 2 * bytes);
+        length && body.iter().all(|&byte| is_lower_hex(byte))
     }
 
     fn fill(&self, buffer: &mut [u8]) -> Result<()> {
@@ -454,7 +493,7 @@ mod tests {
             let maker = maker(func);
             let id = maker.make().unwrap();
             assert_eq!(id.expose().len(), len, "{name}");
-            assert_eq!(maker.recognise(id.expose().as_bytes()), Some(id.clone()));
+            assert!(maker.recognises(id.expose().as_bytes()));
             assert_ne!(maker.make().unwrap(), id);
             let hex = id.expose().bytes().all(is_lower_hex);
             assert_eq!(hex, func != HashFunc::Random, "{name}");
@@ -498,11 +537,11 @@ mod tests {
             [&good[..41], "é".as_bytes()].concat(),
             vec![b'A'; 1 << 20],
         ] {
-            assert_eq!(random.recognise(&bad), None);
+            assert!(!random.recognises(&bad));
         }
         let sha1 = maker(HashFunc::Sha1);
-        assert_eq!(sha1.recognise(&[b'A'; 40]), None, "upper-case hex is another text");
-        assert_eq!(sha1.recognise(good), None, "not a form that this manager gives out");
+        assert!(!sha1.recognises(&[b'A'; 40]), "upper-case hex is another text");
+        assert!(!sha1.recognises(good), "not a form that this manager gives out");
     }
 
     #[test]
@@ -511,8 +550,8 @@ mod tests {
         let old = maker.make().unwrap();
         maker.switch(HashFunc::Sha256, b"").unwrap();
         assert_eq!(maker.make().unwrap().expose().len(), 64);
-        assert_eq!(maker.recognise(old.expose().as_bytes()), Some(old));
-        assert_eq!(maker.recognise(&[b'a'; 32]), None, "md5 was never in use");
+        assert!(maker.recognises(old.expose().as_bytes()));
+        assert!(!maker.recognises(&[b'a'; 32]), "md5 was never in use");
     }
 
     #[test]
@@ -522,8 +561,8 @@ mod tests {
             let id = maker.make().unwrap();
             assert_eq!(id.expose().len(), 5 + 2 * bytes);
             assert!(id.expose().starts_with("shop-"));
-            assert_eq!(maker.recognise(id.expose().as_bytes()), Some(id.clone()));
-            assert_eq!(maker.recognise(&id.expose().as_bytes()[5..]), None);
+            assert!(maker.recognises(id.expose().as_bytes()));
+            assert!(!maker.recognises(&id.expose().as_bytes()[5..]));
         }
     }
 
@@ -531,26 +570,36 @@ mod tests {
     fn keys_separate_namespaces_even_where_one_is_a_prefix_of_the_other() {
         let id: SessionId = maker(HashFunc::Random).make().unwrap();
         for keying in [Keying::hashed, Keying::tagged] {
-            let keys = ["", "prod", "prod2", "admin"].map(|namespace| keying(namespace).key(&id));
+            let keys = ["", "prod", "prod2", "admin"]
+                .map(|namespace| keying(namespace).named(id.expose().as_bytes()).key);
             for (place, key) in keys.iter().enumerate() {
                 assert!(keys[place + 1..].iter().all(|other| other != key));
             }
         }
-        assert_eq!(Keying::Clear.key(&id).as_str(), id.expose());
+        assert_eq!(Keying::Clear.named(id.expose().as_bytes()).key.as_str(), id.expose());
     }
 
     #[test]
     fn a_hashed_key_is_the_documented_sha256() {
         // printf 'cloakroom/key/1\0shop\0abcd' | sha256sum
-        let key = Keying::hashed("shop").key(&"abcd".parse().unwrap());
+        let Named { key, .. } = Keying::hashed("shop").named(b"abcd");
         assert_eq!(key.as_str(), "c34860c604f32ade51f88c056fe9db6143a40486eeb6bc2693cc46f1c89b492e");
         assert_eq!(key.as_str().parse::<StoreKey>().unwrap(), key);
     }
 
     #[test]
+    fn a_key_leads_back_to_the_id_it_was_made_from() {
+        for keying in [Keying::hashed("shop"), Keying::tagged("shop"), Keying::Clear] {
+            let named = keying.named(b"some-id");
+            assert_eq!(named.id().expose(), "some-id");
+            assert_eq!(named.to("other".parse().unwrap()).id().expose(), "some-id");
+        }
+    }
+
+    #[test]
     fn nothing_that_prints_shows_the_secret() {
         let id = maker(HashFunc::Random).make().unwrap();
-        let key = Keying::Clear.key(&id);
+        let Named { key, .. } = Keying::Clear.named(id.expose().as_bytes());
         let shown = format!("{id:?} {key:?} {}", key.handle());
         for start in 0..id.expose().len() - 6 {
             assert!(!shown.contains(&id.expose()[start..start + 6]));

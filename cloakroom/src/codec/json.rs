@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use super::message_pack::ValueError;
 use super::{Entry, MapError};
 
-/// The value and how deep it nests.
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, usize), ValueError> {
-    let bytes = serde_json::to_vec(value).map_err(|_| ValueError::Encode)?;
-    let depth = depth(&bytes);
-    Ok((bytes, depth))
+/// Appends the value; says how deep it nests.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<usize, ValueError> {
+    let start = out.len();
+    serde_json::to_writer(&mut *out, value).map_err(|_| ValueError::Encode)?;
+    Ok(depth(&out[start..]))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {

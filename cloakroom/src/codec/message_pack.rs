@@ -9,15 +9,14 @@ use serde::de::DeserializeOwned;
 
 use super::{Entry, MAX_DEPTH, MapError};
 
-/// The value and how deep it nests.
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<(Vec<u8>, usize), ValueError> {
-    let mut bytes = Vec::with_capacity(32);
-    let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+/// Appends the value; says how deep it nests.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<usize, ValueError> {
+    let start = out.len();
+    let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
     value.serialize(&mut serializer).map_err(|_| ValueError::Encode)?;
-    let mut walk = Walk { data: &bytes, at: 0, deepest: 0 };
+    let mut walk = Walk { data: &out[start..], at: 0, deepest: 0 };
     walk.value(0).map_err(|_| ValueError::Encode)?;
-    let depth = walk.deepest;
-    Ok((bytes, depth))
+    Ok(walk.deepest)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {

@@ -5,6 +5,7 @@ mod message_pack;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -48,16 +49,23 @@ impl Codec {
         [Codec::MESSAGE_PACK, Codec::JSON].into_iter().find(|codec| codec.tag() == tag)
     }
 
-    /// One value, encoded on its own and checked against the limits that bind a value.
-    pub(crate) fn encode<T: Serialize + ?Sized>(self, value: &T, limits: &Limits) -> Result<Box<[u8]>> {
-        let (bytes, depth) = match self.0 {
-            Kind::MessagePack => message_pack::encode(value),
-            Kind::Json => json::encode(value),
+    /// The change that puts `value` under `key`, checked against the limits that bind a value.
+    pub(crate) fn encode<T: Serialize + ?Sized>(
+        self,
+        key: &str,
+        value: &T,
+        limits: &Limits,
+    ) -> Result<Change> {
+        let mut change = Change::room_for(key);
+        let start = change.bytes.len();
+        let depth = match self.0 {
+            Kind::MessagePack => message_pack::encode(value, &mut change.bytes),
+            Kind::Json => json::encode(value, &mut change.bytes),
         }
         .map_err(|error| Error::new(ErrorKind::Value, error))?;
         limits.depth(depth)?;
-        limits.bytes(bytes.len())?;
-        Ok(bytes.into())
+        limits.bytes(change.bytes.len() - start)?;
+        Ok(change)
     }
 
     /// The value that `bytes`, found under `key`, stand for.
@@ -109,20 +117,16 @@ impl Codec {
             Kind::MessagePack => MapWriter::MessagePack(message_pack::Writer::new(out)),
             Kind::Json => MapWriter::Json(json::Writer::new(out)),
         };
-        let entries = self.entries(base)?;
-        if entries.len() == 0 {
-            changes.iter().for_each(|change| map.change(change));
-        } else {
-            let mut appended: Vec<&Change> = changes.iter().collect();
-            for entry in entries {
-                let (name, value) = entry.map_err(corrupt)?;
-                match appended.iter().position(|change| *change.key == *name) {
-                    Some(place) => map.change(appended.remove(place)),
-                    None => map.entry(&name, value),
-                }
+        // The changes that no key of the base has met yet.
+        let mut left: SmallVec<[&Change; 4]> = changes.iter().collect();
+        for entry in self.entries(base)? {
+            let (name, value) = entry.map_err(corrupt)?;
+            match left.iter().position(|change| change.key_bytes() == name.as_bytes()) {
+                Some(place) => map.change(left.remove(place)),
+                None => map.entry(&name, value),
             }
-            appended.into_iter().for_each(|change| map.change(change));
         }
+        left.into_iter().for_each(|change| map.change(change));
         limits.keys(map.finish())?;
         limits.bytes(out.len() - start)
     }
@@ -148,16 +152,48 @@ impl Default for Codec {
 /// One change to a map: the encoded value that a key gets, or that it goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    pub(crate) key: Box<str>,
-    pub(crate) value: Option<Box<[u8]>>,
+    /// The key, and behind it the value.
+    bytes: Vec<u8>,
+    key: usize,
+    deletes: bool,
 }
 
 impl Change {
+    /// The change that removes `key`.
+    pub(crate) fn deletion(key: &str) -> Self {
+        Change { bytes: key.as_bytes().to_vec(), key: key.len(), deletes: true }
+    }
+
+    fn room_for(key: &str) -> Self {
+        let mut bytes = Vec::with_capacity(key.len() + 40);
+        bytes.extend_from_slice(key.as_bytes());
+        Change { bytes, key: key.len(), deletes: false }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn new(key: &str, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut change = Change::room_for(key);
+        write(&mut change.bytes);
+        change
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.key]).unwrap_or_default()
+    }
+
+    fn key_bytes(&self) -> &[u8] {
+        &self.bytes[..self.key]
+    }
+
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        (!self.deletes).then(|| &self.bytes[self.key..])
+    }
+
     /// The bytes that it adds to a map at the most.
     pub(crate) fn room(&self) -> usize {
         // A key's header, or its quotes, take less than this in either codec.
         const HEADERS: usize = 16;
-        self.key.len() + self.value.as_ref().map_or(0, |value| value.len()) + HEADERS
+        self.bytes.len() + HEADERS
     }
 }
 
@@ -203,8 +239,8 @@ impl MapWriter<'_> {
     }
 
     fn change(&mut self, change: &Change) {
-        if let Some(value) = &change.value {
-            self.entry(&change.key, value);
+        if let Some(value) = change.value() {
+            self.entry(change.key(), value);
         }
     }
 
@@ -285,7 +321,7 @@ mod tests {
     const BOTH: [Codec; 2] = [Codec::MESSAGE_PACK, Codec::JSON];
 
     fn set<T: Serialize>(codec: Codec, key: &str, value: T) -> Change {
-        Change { key: key.into(), value: Some(codec.encode(&value, &Limits::DEFAULT).unwrap()) }
+        codec.encode(key, &value, &Limits::DEFAULT).unwrap()
     }
 
     fn merge(codec: Codec, base: &[u8], changes: &[Change]) -> Result<Vec<u8>> {
@@ -309,7 +345,7 @@ mod tests {
             codec.check(&base).unwrap();
             assert_eq!(codec.keys(&base).unwrap(), ["n", "cart", "ümlaut \"q\""]);
 
-            let delete = Change { key: "ümlaut \"q\"".into(), value: None };
+            let delete = Change::deletion("ümlaut \"q\"");
             let second = [set(codec, "new", true), set(codec, "n", 2), delete];
             let merged = merge(codec, &base, &second).unwrap();
             assert_eq!(codec.keys(&merged).unwrap(), ["n", "cart", "new"]);
@@ -331,8 +367,8 @@ mod tests {
             value
         };
         for codec in BOTH {
-            codec.encode(&nested(32), &Limits::DEFAULT).unwrap();
-            let error = codec.encode(&nested(33), &Limits::DEFAULT).unwrap_err();
+            codec.encode("k", &nested(32), &Limits::DEFAULT).unwrap();
+            let error = codec.encode("k", &nested(33), &Limits::DEFAULT).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
 
             let many: Vec<_> = (0..1025).map(|n| set(codec, &n.to_string(), 1)).collect();

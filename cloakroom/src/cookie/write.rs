@@ -53,7 +53,7 @@ impl CookieWriter {
     pub(crate) fn set(
         &self,
         headers: &mut HeaderMap,
-        token: &str,
+        token: &[u8],
         secure: bool,
         remaining: Option<Duration>,
     ) {
@@ -70,15 +70,15 @@ impl CookieWriter {
 
     /// Has the browser forget the cookie.
     pub(crate) fn remove(&self, headers: &mut HeaderMap, secure: bool) {
-        let mut value = self.start("");
+        let mut value = self.start(b"");
         value.extend_from_slice(b"; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
         self.finish(headers, value, secure);
     }
 
-    fn start(&self, token: &str) -> Vec<u8> {
+    fn start(&self, token: &[u8]) -> Vec<u8> {
         let mut value = Vec::with_capacity(128);
         value.extend_from_slice(&self.name);
-        value.extend_from_slice(token.as_bytes());
+        value.extend_from_slice(token);
         value.extend_from_slice(&self.scope);
         value
     }
@@ -152,7 +152,7 @@ mod tests {
 
     fn set(cookie: &CookieConfig, remaining: Option<Duration>) -> String {
         let mut headers = HeaderMap::new();
-        CookieWriter::new(cookie).set(&mut headers, "token", cookie.secure, remaining);
+        CookieWriter::new(cookie).set(&mut headers, b"token", cookie.secure, remaining);
         headers[SET_COOKIE].to_str().unwrap().to_owned()
     }
 
@@ -194,8 +194,8 @@ mod tests {
         for value in ["id=old", "idea=1", "other=id"] {
             headers.append(SET_COOKIE, HeaderValue::from_static(value));
         }
-        writer.set(&mut headers, "a", true, None);
-        writer.set(&mut headers, "b", true, None);
+        writer.set(&mut headers, b"a", true, None);
+        writer.set(&mut headers, b"b", true, None);
         let values: Vec<_> =
             headers.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!(values, ["idea=1", "other=id", "id=b; Path=/; HttpOnly; SameSite=Lax; Secure"]);

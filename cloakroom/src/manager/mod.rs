@@ -68,7 +68,7 @@ impl Manager {
     /// Those of the provider.
     #[doc(alias = "GetSessionStore")]
     pub async fn session(&self, id: &SessionId) -> Result<Option<Session>> {
-        let found = within(self.0.config.deadline, self.0.look_up(id.clone())).await.0?;
+        let found = within(self.0.config.deadline, self.0.find_id(id)).await.0?;
         Ok(found.map(|stored| Session(Shared::detached(Arc::clone(&self.0), stored))))
     }
 

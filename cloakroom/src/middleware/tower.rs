@@ -159,9 +159,8 @@ where
         let SessionHandle(shared) = self.layer.manager.handle(request.headers());
         request.extensions_mut().insert(SessionHandle(Arc::clone(&shared)));
         ResponseFuture {
-            inner: self.inner.call(request),
+            stage: Stage::Handling { handler: self.inner.call(request) },
             shared,
-            commit: None,
             on_error: self.layer.on_error.clone(),
             on_ended: self.layer.on_ended.clone(),
         }
@@ -173,25 +172,28 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, B, E, D> {
         #[pin]
-        inner: F,
+        stage: Stage<F, B>,
         shared: Arc<Shared>,
-        // Boxed, since most responses have none and futures are moved about.
-        commit: Option<Box<Commit<B>>>,
         on_error: E,
         on_ended: D,
     }
 }
 
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F, B> {
+        Handling { #[pin] handler: F },
+        // The response waits for its session to be stored. Its headers are out on loan.
+        Committing { response: Option<Response<B>>, release: Release },
+    }
+}
+
+type Release = Pin<Box<dyn Future<Output = (HeaderMap, Result<Released>)> + Send>>;
+
 impl<F, B, E, D> fmt::Debug for ResponseFuture<F, B, E, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")
     }
-}
-
-/// A response that waits for its session to be stored. Its headers are out on loan.
-struct Commit<B> {
-    response: Response<B>,
-    release: Pin<Box<dyn Future<Output = (HeaderMap, Result<Released>)> + Send>>,
 }
 
 impl<F, B, Error_, E, D> Future for ResponseFuture<F, B, E, D>
@@ -203,9 +205,9 @@ where
     type Output = Result<Response<B>, Error_>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if this.commit.is_none() {
-            let mut response = ready!(this.inner.poll(context))?;
+        let mut this = self.project();
+        if let StageProjection::Handling { handler } = this.stage.as_mut().project() {
+            let mut response = ready!(handler.poll(context))?;
             if response.status().is_server_error() && !this.shared.commits_on_server_error() {
                 this.shared.abandon(response.headers_mut());
                 return Poll::Ready(Ok(response));
@@ -219,12 +221,13 @@ where
                 let released = shared.release(&mut headers).await;
                 (headers, released)
             });
-            *this.commit = Some(Box::new(Commit { response, release }));
+            this.stage.set(Stage::Committing { response: Some(response), release });
         }
-        let Some(commit) = this.commit else { return Poll::Pending };
-        let (headers, released) = ready!(commit.release.as_mut().poll(context));
-        let Some(commit) = this.commit.take() else { return Poll::Pending };
-        let Commit { mut response, .. } = *commit;
+        let StageProjection::Committing { response, release } = this.stage.project() else {
+            return Poll::Pending;
+        };
+        let (headers, released) = ready!(release.as_mut().poll(context));
+        let Some(mut response) = response.take() else { return Poll::Pending };
         *response.headers_mut() = headers;
         let mut response = match released {
             Ok(Released::Gone { lost_write: true }) => this.on_ended.respond(response),

@@ -154,19 +154,26 @@ impl Record {
     }
 
     pub(crate) fn times(&self) -> Times {
+        // Of one length known beforehand, so that the bounds are checked once.
+        let header = self.0.first_chunk::<HEADER>().unwrap_or(&[0; HEADER]);
+        let millis = |place: usize| Millis(be_u64(&header[place..place + 8]));
         Times {
-            version: self.version(),
-            created: self.millis(AT_CREATED),
-            issued: self.millis(AT_ISSUED),
-            last_active: self.millis(AT_LAST_ACTIVE),
-            idle_deadline: self.millis(AT_IDLE_DEADLINE),
-            absolute_deadline: self.millis(AT_ABSOLUTE_DEADLINE),
-            authenticated: Some(self.millis(AT_AUTHENTICATED)).filter(|at| at.0 != 0),
+            version: millis(AT_VERSION).0,
+            created: millis(AT_CREATED),
+            issued: millis(AT_ISSUED),
+            last_active: millis(AT_LAST_ACTIVE),
+            idle_deadline: millis(AT_IDLE_DEADLINE),
+            absolute_deadline: millis(AT_ABSOLUTE_DEADLINE),
+            authenticated: Some(millis(AT_AUTHENTICATED)).filter(|at| at.0 != 0),
         }
     }
 
     fn millis(&self, place: usize) -> Millis {
         Millis(be_u64(&self.0[place..]))
+    }
+
+    pub(crate) fn deadline(&self) -> Millis {
+        self.millis(AT_IDLE_DEADLINE).min(self.millis(AT_ABSOLUTE_DEADLINE))
     }
 
     fn fields(&self) -> &[u8] {

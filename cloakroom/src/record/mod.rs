@@ -55,10 +55,6 @@ impl Record {
         self.expired_at(now.into())
     }
 
-    pub(crate) fn deadline(&self) -> Millis {
-        self.times().deadline()
-    }
-
     pub(crate) fn expired_at(&self, now: Millis) -> bool {
         self.deadline() <= now
     }

@@ -1,5 +1,7 @@
 //! What a request did to its session, apart from the record, so that it can be replayed on a newer one.
 
+use smallvec::SmallVec;
+
 use crate::codec::Change;
 use crate::principal::Principal;
 
@@ -15,7 +17,7 @@ pub(super) struct Changes {
     /// The user is to be bound, under a new id.
     pub(super) principal: Option<Principal>,
     /// What happens to single keys, each named once.
-    pub(super) keys: Vec<Change>,
+    pub(super) keys: SmallVec<[Change; 2]>,
 }
 
 impl Changes {
@@ -44,19 +46,19 @@ impl Changes {
     }
 
     pub(super) fn set(&mut self, change: Change) {
-        match self.keys.iter_mut().find(|earlier| earlier.key == change.key) {
+        match self.keys.iter_mut().find(|earlier| earlier.key() == change.key()) {
             Some(earlier) => *earlier = change,
             None => self.keys.push(change),
         }
     }
 
     pub(super) fn forget(&mut self, key: &str) {
-        self.keys.retain(|change| *change.key != *key);
+        self.keys.retain(|change| change.key() != key);
     }
 
     /// What happens to `key`: `None` where nothing does.
     pub(super) fn find(&self, key: &str) -> Option<Option<&[u8]>> {
-        self.keys.iter().find(|change| *change.key == *key).map(|change| change.value.as_deref())
+        self.keys.iter().find(|change| change.key() == key).map(Change::value)
     }
 
     pub(super) fn flush(&mut self) {
@@ -88,8 +90,8 @@ mod tests {
     use super::*;
 
     fn set(key: &str, value: &[u8]) -> Changes {
-        let change = Change { key: key.into(), value: Some(value.into()) };
-        Changes { keys: vec![change], ..Changes::default() }
+        let change = Change::new(key, |bytes| bytes.extend_from_slice(value));
+        Changes { keys: [change].into_iter().collect(), ..Changes::default() }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::clock::Millis;
 use crate::codec::{Change, Codec};
 use crate::config::Config;
 use crate::engine::{Stored, within};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
@@ -26,9 +27,9 @@ const COLLISIONS: u32 = 3;
 enum Step {
     Nothing,
     Touch { key: StoreKey, at: Millis, deadline: Millis },
-    Create(Box<Stored>),
+    Create { new: Stored },
     Update { key: StoreKey, record: Record, expected: u64 },
-    Rename { old: StoreKey, expected: u64, new: Box<Stored>, tombstone: Option<Record> },
+    Rename { old: StoreKey, expected: u64, new: Stored, tombstone: Option<Record> },
     Destroy { key: StoreKey },
 }
 
@@ -69,7 +70,7 @@ impl Shared {
         };
         match self.commit(budget).await {
             Ok(outcome) => {
-                self.finish(outcome, headers);
+                self.finish(&mut self.state(), outcome, headers);
                 Ok(outcome)
             }
             Err(error) => {
@@ -82,36 +83,36 @@ impl Shared {
 
     /// The release of a request that leaves nothing to store, without waiting; `None` where there is something.
     pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
-        let idle = {
-            let state = self.state();
-            match state.phase {
-                Phase::Untouched => return Some(Released::Unchanged),
-                Phase::Released(outcome) => return Some(outcome),
-                Phase::Releasing => return None,
-                Phase::Asked => true,
-                Phase::Loaded => {
-                    let now = self.engine.now();
-                    let due = |stored: &Stored| {
-                        let times = stored.record.times();
-                        self.engine.touch_due(times.last_active, now)
-                            || self.rotation_due(stored, &times, now)
-                    };
-                    state.in_flight.is_none()
-                        && state.changes.as_deref().is_none_or(Changes::is_empty)
-                        && !state.stored.as_deref().is_some_and(due)
+        let mut state = self.state();
+        match state.phase {
+            Phase::Untouched => return Some(Released::Unchanged),
+            Phase::Released(outcome) => return Some(outcome),
+            Phase::Releasing => return None,
+            Phase::Asked => {}
+            Phase::Loaded => {
+                if state.in_flight.is_some()
+                    || state.changes.as_deref().is_some_and(|changes| !changes.is_empty())
+                {
+                    return None;
+                }
+                if let Some(stored) = &state.stored {
+                    let (now, times) = (self.engine.now(), stored.record.times());
+                    if self.engine.touch_due(times.last_active, now) || self.rotation_due(stored, &times, now)
+                    {
+                        return None;
+                    }
                 }
             }
-        };
-        idle.then(|| {
-            self.finish(Released::Unchanged, headers);
-            Released::Unchanged
-        })
+        }
+        self.finish(&mut state, Released::Unchanged, headers);
+        Some(Released::Unchanged)
     }
 
     /// Ends the request without committing what is pending; what was saved before is still told to the client.
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
-        if !matches!(self.state().phase, Phase::Untouched | Phase::Released(_)) {
-            self.finish(Released::Unchanged, headers);
+        let mut state = self.state();
+        if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
+            self.finish(&mut state, Released::Unchanged, headers);
         }
     }
 
@@ -125,8 +126,7 @@ impl Shared {
         crate::cookie::no_store(headers);
     }
 
-    fn finish(&self, outcome: Released, headers: &mut HeaderMap) {
-        let mut state = self.state();
+    fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
         self.engine.note_access(headers);
         match (state.cookie, &state.stored) {
@@ -168,7 +168,7 @@ impl Shared {
                 }
                 Took::Lost => {
                     tries += 1;
-                    let Some(key) = self.stored(|stored| stored.key.clone()) else { continue };
+                    let Some(key) = self.stored(|stored| stored.name.key().clone()) else { continue };
                     match &queue {
                         None => queue = Some(self.engine.queue(&key).await),
                         Some(_) => tokio::time::sleep(pause(tries)).await,
@@ -201,14 +201,14 @@ impl Shared {
         let changes = state.in_flight.as_deref().unwrap_or(&nothing);
         let Some(stored) = &state.stored else { return self.plan_create(changes, now) };
         if changes.end {
-            return Ok(Step::Destroy { key: stored.key.clone() });
+            return Ok(Step::Destroy { key: stored.name.key().clone() });
         }
         let times = stored.record.times();
         let wanted = changes.principal.is_some() || (changes.renew && !stored.in_grace);
         if wanted || self.rotation_due(stored, &times, now) {
             return self.plan_rename(stored, changes, now, wanted);
         }
-        let key = stored.key.clone();
+        let key = stored.name.key().clone();
         if changes.touch_data() {
             let record = self.changed(&stored.record, changes, now)?;
             return Ok(Step::Update { key, record, expected: times.version });
@@ -220,7 +220,7 @@ impl Shared {
     }
 
     fn plan_create(&self, changes: &Changes, now: Millis) -> Result<Step> {
-        let sets = changes.keys.iter().any(|change| change.value.is_some());
+        let sets = changes.keys.iter().any(|change| change.value().is_some());
         if !sets && changes.principal.is_none() {
             return Ok(Step::Nothing);
         }
@@ -235,23 +235,22 @@ impl Shared {
         };
         let blank = Record::new(&Meta { times, principal: None }, self.engine.config.codec, b"");
         let record = self.changed(&blank, changes, now)?;
-        let (id, key) = self.engine.new_id()?;
-        Ok(Step::Create(Box::new(Stored { id, key, record, in_grace: false })))
+        Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, in_grace: false } })
     }
 
     fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
-        let (id, key) = self.engine.new_id()?;
+        let name = self.engine.new_name()?;
         let mut record = self.changed(&stored.record, changes, now)?;
         record.edit(|meta| meta.times.issued = now);
         // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
         let tombstone = (!wanted).then(|| {
             let grace = Config::ROTATION_GRACE;
-            let successor = Successor { key: key.clone(), until: now.after(grace) };
+            let successor = Successor { key: name.key().clone(), until: now.after(grace) };
             let forgotten = now.after(grace.max(self.engine.config.idle_timeout));
             Record::tombstone(&record, &successor, forgotten)
         });
-        let new = Box::new(Stored { id, key, record, in_grace: false });
-        Ok(Step::Rename { old: stored.key.clone(), expected: stored.record.version(), new, tombstone })
+        let new = Stored { name, record, in_grace: false };
+        Ok(Step::Rename { old: stored.name.key().clone(), expected: stored.record.version(), new, tombstone })
     }
 
     async fn take(&self, step: Step) -> Result<Took> {
@@ -264,7 +263,7 @@ impl Shared {
                     Touched::Gone => Took::Gone,
                 }
             }
-            Step::Create(new) => match provider.create(&new.key, &new.record).await? {
+            Step::Create { new } => match provider.create(new.name.key(), &new.record).await? {
                 Created::Done => self.stands(new, Due::HandOut, Released::Created),
                 Created::Taken => Took::Collided,
             },
@@ -275,7 +274,7 @@ impl Shared {
             },
             Step::Rename { old, expected, new, tombstone } => {
                 let renamed =
-                    provider.rename(&old, &new.key, &new.record, expected, tombstone.as_ref()).await?;
+                    provider.rename(&old, new.name.key(), &new.record, expected, tombstone.as_ref()).await?;
                 match renamed {
                     Renamed::Done => self.stands(new, Due::HandOut, Released::Regenerated),
                     Renamed::Taken => Took::Collided,
@@ -308,7 +307,7 @@ impl Shared {
         Took::Done(Released::Saved)
     }
 
-    fn stands(&self, new: Box<Stored>, due: Due, outcome: Released) -> Took {
+    fn stands(&self, new: Stored, due: Due, outcome: Released) -> Took {
         let mut state = self.state();
         state.stored = Some(new);
         state.cookie = due;
@@ -381,7 +380,7 @@ impl Shared {
     pub(super) async fn update(
         &self,
         key: &str,
-        mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Box<[u8]>> + Send,
+        mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Change> + Send,
     ) -> Result<()> {
         let _turn = self.turn().await;
         let structural = {
@@ -400,9 +399,8 @@ impl Shared {
         let prepare = || {
             // What the last try made of the key must not be taken for what is stored.
             self.state().in_flight = None;
-            let value = self.with_value(key, &mut encode)?;
-            let change = Change { key: key.into(), value: Some(value) };
-            let changes = Changes { keys: vec![change], ..Changes::default() };
+            let change = self.with_value(key, &mut encode)?;
+            let changes = Changes { keys: [change].into_iter().collect(), ..Changes::default() };
             self.state().in_flight = Some(Box::new(changes));
             Ok(())
         };

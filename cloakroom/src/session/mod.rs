@@ -99,7 +99,7 @@ impl Session {
     #[doc(alias = "Delete")]
     #[doc(alias = "remove")]
     pub fn delete(&self, key: &str) -> Result<()> {
-        self.0.change(|changes| changes.set(Change { key: key.into(), value: None }))
+        self.0.change(|changes| changes.set(Change::deletion(key)))
     }
 
     /// Whether something is under `key`.
@@ -208,9 +208,9 @@ impl Session {
         let mut result = None;
         let encode = |codec: crate::codec::Codec, old: Option<&[u8]>| {
             let value = change(old.map(|bytes| codec.decode(bytes)).transpose()?);
-            let bytes = codec.encode(&value, self.0.limits())?;
+            let change = codec.encode(key, &value, self.0.limits())?;
             result = Some(value);
-            Ok(bytes)
+            Ok(change)
         };
         self.0.update(key, encode).await?;
         result.ok_or_else(|| state::released("update"))
@@ -248,12 +248,12 @@ impl Session {
     /// The id by which the client reached this session; `None` while nothing is stored. A secret: not for logs.
     #[doc(alias = "SessionID")]
     pub fn id(&self) -> Option<SessionId> {
-        self.0.stored(|stored| stored.id.clone())
+        self.0.stored(|stored| stored.name.id())
     }
 
     /// A name of this session that may be shown to its user; `None` while nothing is stored.
     pub fn handle(&self) -> Option<String> {
-        self.0.stored(|stored| stored.key.handle())
+        self.0.stored(|stored| stored.name.key().handle())
     }
 
     /// When the session began; `None` while nothing is stored.

@@ -11,16 +11,15 @@ use tokio::sync::Notify;
 use super::Released;
 use super::changes::Changes;
 use crate::codec::{Change, Codec, Limits};
-use crate::engine::{Engine, Stored, Ticket, within};
+use crate::engine::{Candidates, Engine, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::principal::Principal;
+use crate::provider::Provider;
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
     ticket: Ticket,
     state: Mutex<State>,
-    /// Rings when a turn has ended that others wait for.
-    turn_ended: Notify,
 }
 
 /// What is large is boxed: every request pays for this, and most never ask for their session.
@@ -30,8 +29,9 @@ pub(super) struct State {
     /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
     busy: bool,
     pub(super) cookie: Due,
-    waiting: u32,
-    pub(super) stored: Option<Box<Stored>>,
+    /// Rings when a turn has ended; there once somebody waits for that.
+    turn_ended: Option<Arc<Notify>>,
+    pub(super) stored: Option<Stored>,
     /// What is not committed yet.
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
@@ -66,11 +66,11 @@ impl Shared {
     /// The session of a request that has brought `headers`: nothing is parsed or read yet.
     pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap) -> Arc<Self> {
         let ticket = engine.ticket(headers);
-        Arc::new(Shared { engine, ticket, state: Mutex::default(), turn_ended: Notify::const_new() })
+        Arc::new(Shared { engine, ticket, state: Mutex::default() })
     }
 
     /// A session apart from any request.
-    pub(crate) fn detached(engine: Arc<Engine>, stored: Box<Stored>) -> Arc<Self> {
+    pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
         let shared = Shared::of_request(engine, &HeaderMap::new());
         *shared.state() = State { phase: Phase::Loaded, stored: Some(stored), ..State::default() };
         shared
@@ -89,12 +89,10 @@ impl Shared {
                     state.busy = true;
                     return Turn(self);
                 }
-                state.waiting += 1;
-                self.turn_ended.notified()
+                Arc::clone(state.turn_ended.get_or_insert_default())
             };
-            // Should this future be dropped here, its place stays counted: one ring too many, which nobody minds.
-            ended.await;
-            self.state().waiting -= 1;
+            // A ring that comes before anyone listens is kept for the next who does.
+            ended.notified().await;
         }
     }
 
@@ -103,24 +101,55 @@ impl Shared {
     }
 
     pub(super) async fn load(&self) -> Result<()> {
-        if self.state().is_loaded() {
-            return Ok(());
-        }
-        let _turn = self.turn().await;
-        {
-            let mut state = self.state();
-            if state.is_loaded() {
-                return Ok(());
+        let turn = loop {
+            match self.begin_to_load() {
+                Begun::Loaded => return Ok(()),
+                Begun::MyTurn(turn) => break turn,
+                Begun::OthersTurn => drop(self.turn().await),
             }
-            state.phase = Phase::Asked;
-        }
-        let (found, waited) = within(self.engine.config.deadline, self.engine.find(&self.ticket)).await;
-        let found = found?;
+        };
+        let deadline = self.engine.config.deadline;
+        let Candidates { first, others } = self.engine.candidates(&self.ticket);
+        let (found, waited) = match first {
+            None => (None, Duration::ZERO),
+            Some(name) if others.is_empty() => {
+                let (record, waited) = within(deadline, self.engine.provider.load(name.key())).await;
+                match record? {
+                    Some(record) if !record.is_tombstone() => {
+                        (Some(Stored { name, record, in_grace: false }), waited)
+                    }
+                    found => {
+                        let rest = deadline.saturating_sub(waited);
+                        let (found, more) = within(rest, Box::pin(self.engine.arrive(name, found))).await;
+                        (found?, waited + more)
+                    }
+                }
+            }
+            Some(first) => {
+                let names = std::iter::once(first).chain(others);
+                let (found, waited) = within(deadline, Box::pin(self.engine.find_among(names))).await;
+                (found?, waited)
+            }
+        };
         let mut state = self.state();
         state.waited = waited;
         state.stored = found;
         state.phase = Phase::Loaded;
+        turn.end(&mut state);
         Ok(())
+    }
+
+    fn begin_to_load(&self) -> Begun<'_> {
+        let mut state = self.state();
+        if state.is_loaded() {
+            return Begun::Loaded;
+        }
+        state.phase = Phase::Asked;
+        if state.busy {
+            return Begun::OthersTurn;
+        }
+        state.busy = true;
+        Begun::MyTurn(Turn(self))
     }
 
     /// Reads the newest record in the place of the one that was loaded; false if there is none any more.
@@ -132,7 +161,7 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest = within(self.engine.config.deadline, self.engine.renewed(&former)).await.0?;
+        let newest = within(self.engine.config.deadline, self.engine.look_up(former.name)).await.0?;
         let alive = newest.is_some();
         if alive {
             self.state().stored = newest;
@@ -154,7 +183,7 @@ impl Shared {
             drop(state);
             return read(codec, value.as_deref());
         }
-        let record = state.stored.as_deref().map(|stored| stored.record.clone());
+        let record = state.stored.as_ref().map(|stored| stored.record.clone());
         drop(state);
         match &record {
             Some(record) => read(codec, codec.find(record.data(), key)?),
@@ -173,8 +202,8 @@ impl Shared {
         };
         let pending = state.in_flight_and_pending();
         keys.retain(|key| pending.find(key).is_none());
-        let set = pending.keys.iter().filter(|change| change.value.is_some());
-        keys.extend(set.map(|change| change.key.to_string()));
+        let set = pending.keys.iter().filter(|change| change.value().is_some());
+        keys.extend(set.map(|change| change.key().to_owned()));
         Ok(keys)
     }
 
@@ -182,19 +211,18 @@ impl Shared {
         let state = self.state();
         let pending = state.layers().find_map(|changes| changes.principal.clone());
         let ended = state.layers().any(|changes| changes.end);
-        let stored = || state.stored.as_deref().and_then(|stored| stored.record.principal());
+        let stored = || state.stored.as_ref().and_then(|stored| stored.record.principal());
         pending.or_else(|| if ended { None } else { stored() })
     }
 
     pub(super) fn stored<T>(&self, read: impl FnOnce(&Stored) -> T) -> Option<T> {
-        self.state().stored.as_deref().map(read)
+        self.state().stored.as_ref().map(read)
     }
 
     pub(super) fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<()> {
         let codec = self.open("set")?.codec(&self.engine);
-        let value = codec.encode(value, self.limits())?;
+        let change = codec.encode(key, value, self.limits())?;
         let mut state = self.open("set")?;
-        let change = Change { key: key.into(), value: Some(value) };
         state.check_room(&change, codec, self.limits())?;
         state.pending_changes().set(change);
         Ok(())
@@ -215,22 +243,39 @@ impl Shared {
     }
 }
 
+enum Begun<'a> {
+    Loaded,
+    MyTurn(Turn<'a>),
+    OthersTurn,
+}
+
 /// Somebody's turn to ask the provider; it ends when this is dropped.
 pub(super) struct Turn<'a>(&'a Shared);
 
+impl Turn<'_> {
+    /// Ends the turn for one who has the state at hand.
+    fn end(self, state: &mut State) {
+        state.end_turn();
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.busy = false;
-        if state.waiting > 0 {
-            self.0.turn_ended.notify_one();
-        }
+        self.0.state().end_turn();
     }
 }
 
 impl State {
     fn is_loaded(&self) -> bool {
         !matches!(self.phase, Phase::Untouched | Phase::Asked)
+    }
+
+    fn end_turn(&mut self) {
+        self.busy = false;
+        if let Some(ended) = &self.turn_ended {
+            ended.notify_one();
+        }
     }
 
     /// The changes that are not committed yet, to add to them.
