@@ -8,6 +8,8 @@ mod id;
 mod principal;
 mod provider;
 mod record;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;

@@ -64,6 +64,11 @@ impl Record {
         self.successor.is_some()
     }
 
+    /// Notes a use: [`Meta::touch`] for a provider that keeps whole records.
+    pub fn touch(&mut self, at: SystemTime, deadline: SystemTime) {
+        self.meta.touch(at, deadline);
+    }
+
     /// The tombstone that leads from a rotated id to `successor` until `until`, and is remembered until `forgotten`.
     pub(crate) fn tombstone(of: &Meta, successor: Successor, forgotten: Millis, codec: Codec) -> Record {
         let meta = Meta { idle_deadline: forgotten.min(of.absolute_deadline), principal: None, ..of.clone() };
