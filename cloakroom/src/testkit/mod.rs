@@ -16,7 +16,6 @@
 //! | records made to measure | [`record()`], [`RecordBuilder`] |
 //!
 //! The feature `testkit` belongs into `[dev-dependencies]`: what is here panics, as tests do.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a failed expectation in a test is a panic")]
 
 pub mod conformance;
 mod fixture;

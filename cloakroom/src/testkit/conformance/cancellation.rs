@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use crate::provider::{Created, Provider, Renamed};
+use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::testkit::fixture::{Fixture, key, minutes, principal};
 
 /// Polls `call` at most `polls` times and drops it, as a request that is cancelled does.
@@ -22,17 +22,27 @@ async fn cancelled<T>(polls: usize, call: impl Future<Output = crate::Result<T>>
 /// How often a call is polled before it is dropped: not at all, once, and later.
 const POLLS: [usize; 6] = [0, 1, 1, 2, 3, 10];
 
-/// The provider does everything it should with keys that nobody has used yet.
+/// Every method does what it should with keys that nobody has used yet, through both handles.
 async fn is_usable(f: &Fixture, name: &str) {
-    let (old, new) = (key(&format!("usable-{name}-old")), key(&format!("usable-{name}-new")));
-    let record = f.record().principal("usable").build();
-    f.put(&old, &record).await;
-    let moved = f.record().principal("usable").version(2).build();
-    assert_eq!(f.rename(&old, &new, &moved, 1, None).await, Renamed::Done, "after dropped calls of {name}");
-    f.holds(&new, &moved, &format!("after dropped calls of {name}")).await;
-    if f.capabilities().lists {
-        f.count().await;
-        f.belong_to("usable", &[&new], &format!("after dropped calls of {name}")).await;
+    for (side, f) in [f, &f.swapped()].into_iter().enumerate() {
+        let why = format!("after dropped calls of {name}");
+        let (old, new) = (key(&format!("usable-{side}-old")), key(&format!("usable-{side}-new")));
+        let user = format!("usable-{side}");
+        let stage = |version| f.record().principal(&user).version(version).build();
+        f.put(&old, &stage(1)).await;
+        assert_eq!(f.update(&old, &stage(2), 1).await, Updated::Done, "{why}");
+        assert_eq!(f.touch(&old, f.now(), f.now() + minutes(30)).await, Touched::Done, "{why}");
+        assert_eq!(f.rename(&old, &new, &stage(3), 2, None).await, Renamed::Done, "{why}");
+        f.holds(&new, &stage(3), &why).await;
+        f.collect_all(100).await;
+        if f.capabilities().lists {
+            assert!(f.count().await > 0, "{why}");
+            assert!(f.scan(10).await.iter().any(|entry| entry.key == new), "{why}");
+            f.belong_to(&user, &[&new], &why).await;
+        }
+        if f.capabilities().revocable {
+            assert!(f.delete(&new).await, "{why}");
+        }
     }
 }
 

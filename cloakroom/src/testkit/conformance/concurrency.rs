@@ -226,25 +226,19 @@ pub(super) async fn a_rename_beside_an_update_loses_neither(f: Fixture) {
 
 pub(super) async fn a_touch_beside_an_update_loses_no_data(f: Fixture) {
     f.put(&key("aa"), &f.record().version(0).build()).await;
-    for round in 0..25u64 {
+    for round in 0..60u64 {
         let next = f.record().value("n", round).version(round + 1).build();
         let (now, later) = (f.now(), f.now() + minutes(40));
-        at_once(&f, 4, |n, provider| {
+        // Few touches, so that none hides what another did wrong, and the update in every place among them.
+        let calls = 2 + round as usize % 3;
+        at_once(&f, calls, |n, provider| {
             let next = next.clone();
             async move {
-                match n {
-                    1 => assert_eq!(
-                        provider.update(&key("aa"), &next, round).await?,
-                        Updated::Done,
-                        "no touch makes it stale"
-                    ),
-                    _ => {
-                        assert_eq!(
-                            provider.touch(&key("aa"), now, later).await?,
-                            Touched::Done,
-                            "it is alive"
-                        )
-                    }
+                if n == round as usize % calls {
+                    let updated = provider.update(&key("aa"), &next, round).await?;
+                    assert_eq!(updated, Updated::Done, "no touch makes it stale");
+                } else {
+                    assert_eq!(provider.touch(&key("aa"), now, later).await?, Touched::Done, "it is alive");
                 }
                 Ok(())
             }

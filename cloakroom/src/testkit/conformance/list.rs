@@ -117,6 +117,7 @@ macro_rules! __conformance_cases {
             principal::a_stale_update_moves_no_session_to_another_user
             principal::of_principal_leaves_out_ended_sessions
             principal::a_key_that_is_used_again_belongs_to_its_new_user_alone
+            principal::a_key_that_was_deleted_or_left_belongs_to_its_new_user_alone
             principal::users_that_differ_in_case_never_mix
             principal::users_of_which_one_is_a_prefix_of_the_other_never_mix
             principal::users_that_differ_in_blanks_never_mix

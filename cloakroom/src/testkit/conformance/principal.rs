@@ -1,7 +1,7 @@
 //! `of_principal`: the sessions of one user, and of no other.
 
 use crate::principal::Principal;
-use crate::provider::{Renamed, Updated};
+use crate::provider::{Renamed, Touched, Updated};
 use crate::testkit::fixture::{Fixture, key, keys, minutes};
 
 /// Each of `names` has sessions of its own, and sees no others.
@@ -49,7 +49,7 @@ pub(super) async fn of_principal_tells_what_stands_beside_the_data(f: Fixture) {
     assert_eq!(found.len(), 1, "one session");
     assert_eq!((&found[0].key, &found[0].meta), (&key("aa"), record.meta()), "its version and times");
     f.advance(minutes(2)).await;
-    let _ = f.touch(&key("aa"), f.now(), f.now() + minutes(30)).await;
+    assert_eq!(f.touch(&key("aa"), f.now(), f.now() + minutes(30)).await, Touched::Done, "it is alive");
     let touched = f.load(&key("aa")).await.expect("it is alive");
     assert_eq!(&f.of_principal("alice").await[0].meta, touched.meta(), "and the last touch");
 }
@@ -121,6 +121,27 @@ pub(super) async fn a_key_that_is_used_again_belongs_to_its_new_user_alone(f: Fi
     f.belong_to("bob", &[&key("aa")], "the key is his now").await;
     f.collect_all(10).await;
     f.belong_to("bob", &[&key("aa")], "the collection of hers does not take his").await;
+}
+
+pub(super) async fn a_key_that_was_deleted_or_left_belongs_to_its_new_user_alone(f: Fixture) {
+    if !f.lists().await || !f.revokes().await {
+        return;
+    }
+    for name in ["deleted", "left"] {
+        f.put(&key(name), &f.record().principal("alice").build()).await;
+    }
+    assert!(f.delete(&key("deleted")).await, "a live record was there");
+    let moved = f.record().version(2).build();
+    assert_eq!(
+        f.rename(&key("left"), &key("moved"), &moved, 1, None).await,
+        Renamed::Done,
+        "version 1 is there"
+    );
+    for name in ["deleted", "left"] {
+        f.put(&key(name), &f.record().principal("bob").build()).await;
+    }
+    f.belong_to("alice", &[], "her sessions have ended, and their keys are another's now").await;
+    f.belong_to("bob", &[&key("deleted"), &key("left")], "the keys are his now").await;
 }
 
 pub(super) async fn users_that_differ_in_case_never_mix(f: Fixture) {

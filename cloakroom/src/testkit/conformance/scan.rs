@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::provider::{Cursor, Provider, Updated};
+use crate::provider::{Cursor, Provider, Touched, Updated};
 use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes};
 
 pub(super) async fn a_walk_over_an_empty_store_meets_nothing(f: Fixture) {
@@ -50,7 +50,7 @@ pub(super) async fn a_page_tells_of_the_last_change(f: Fixture) {
     f.advance(minutes(3)).await;
     let next = f.record().version(2).principal("alice").build();
     assert_eq!(f.update(&key("updated"), &next, 1).await, Updated::Done, "version 1 is there");
-    let _ = f.touch(&key("touched"), f.now(), f.now() + minutes(30)).await;
+    assert_eq!(f.touch(&key("touched"), f.now(), f.now() + minutes(30)).await, Touched::Done, "it is alive");
     for entry in f.scan(10).await {
         let record = f.load(&entry.key).await.expect("what a walk meets is there");
         assert_eq!(&entry.meta, record.meta(), "a page and a load tell the same of {:?}", entry.key);
