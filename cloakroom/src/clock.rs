@@ -108,7 +108,7 @@ impl Millis {
     pub(crate) const NEVER: Millis = Millis(u64::MAX);
 
     pub(crate) fn of(duration: Duration) -> u64 {
-        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+        duration.as_secs().saturating_mul(1000).saturating_add(u64::from(duration.subsec_millis()))
     }
 
     pub(crate) fn after(self, duration: Duration) -> Millis {

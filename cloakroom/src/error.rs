@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use http::StatusCode;
+
 /// What `cloakroom`'s calls return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -86,6 +88,26 @@ impl Error {
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// The status that tells a client what it may know: 503 where the store failed, 409 where the session has ended or
+    /// others kept changing it, 413 over a limit, 500 for the rest.
+    ///
+    /// ```
+    /// use cloakroom::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Timeout, "nothing within 2 s");
+    /// assert_eq!(error.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+    /// ```
+    pub fn status(&self) -> StatusCode {
+        match self.0.kind {
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Random => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            ErrorKind::Conflict | ErrorKind::Gone => StatusCode::CONFLICT,
+            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl FromStr for SessionId {
     fn from_str(text: &str) -> Result<Self> {
         let fits = (2..=MAX_ID_LEN).contains(&text.len()) && text.bytes().all(is_base64url);
         match fits {
-            true => Ok(SessionId(Text::new(text))),
+            true => Ok(SessionId(Text::new(text.as_bytes(), b""))),
             false => Err(Error::new(ErrorKind::Value, IdError::Form { found: text.len() })),
         }
     }
@@ -106,7 +106,7 @@ impl FromStr for StoreKey {
     fn from_str(text: &str) -> Result<Self> {
         let fits = (2..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(is_base64url);
         match fits {
-            true => Ok(StoreKey(Text::new(text))),
+            true => Ok(StoreKey(Text::new(text.as_bytes(), b""))),
             false => Err(Error::new(ErrorKind::Value, IdError::Key { found: text.len() })),
         }
     }
@@ -143,18 +143,18 @@ impl Keying {
     pub(crate) fn key(&self, id: &SessionId) -> StoreKey {
         match self {
             Keying::Clear => StoreKey(id.0.clone()),
-            Keying::Tagged { tag } => StoreKey(Text::joined(tag, id.expose())),
+            Keying::Tagged { tag } => StoreKey(Text::new(tag.as_bytes(), id.0.as_bytes())),
             Keying::Hashed { namespace } => {
                 // Neither a namespace nor an id holds a NUL, so no two pairs give the same input.
                 let digest = Sha256::new()
                     .chain_update(b"cloakroom/key/1\0")
                     .chain_update(namespace.as_bytes())
                     .chain_update(b"\0")
-                    .chain_update(id.expose())
+                    .chain_update(id.0.as_bytes())
                     .finalize();
                 let mut hex = [0; 64];
                 HEXLOWER.encode_mut(&digest, &mut hex);
-                StoreKey(Text::from_ascii(&hex))
+                StoreKey(Text::new(&hex, b""))
             }
         }
     }
@@ -301,10 +301,7 @@ impl IdMaker {
             Shape::Hex(bytes) if bytes >= ENTROPY => hex_of(entropy, &mut text),
             Shape::Hex(bytes) => hex_of(&Sha256::digest(&*entropy)[..bytes], &mut text),
         };
-        match self.prefix.is_empty() {
-            true => Ok(SessionId(Text::from_ascii(&text[..len]))),
-            false => Ok(SessionId(Text::joined_ascii(self.prefix.as_bytes(), &text[..len]))),
-        }
+        Ok(SessionId(Text::new(self.prefix.as_bytes(), &text[..len])))
     }
 
     /// The id that `token` spells, where it has a length and an alphabet that this manager gives out. No I/O.
@@ -320,7 +317,7 @@ impl IdMaker {
                 || matches!(self.shape, Shape::Hex(bytes) if body.len() == 2 * bytes);
             length && body.iter().all(|&byte| is_lower_hex(byte))
         };
-        fits.then(|| SessionId(Text::from_ascii(token)))
+        fits.then(|| SessionId(Text::new(token, b"")))
     }
 
     fn fill(&self, buffer: &mut [u8]) -> Result<()> {
@@ -367,41 +364,28 @@ fn is_lower_hex(byte: u8) -> bool {
 #[derive(Clone)]
 enum Text {
     Inline { len: u8, bytes: [u8; Text::INLINE] },
-    Heap(Box<str>),
+    Heap(Box<[u8]>),
 }
 
 impl Text {
     const INLINE: usize = 54;
 
-    fn new(text: &str) -> Self {
-        Text::joined(text, "")
-    }
-
-    /// `bytes` is ASCII by construction; anything else would become the empty text, which no store holds.
-    fn from_ascii(bytes: &[u8]) -> Self {
-        Text::joined_ascii(bytes, b"")
-    }
-
-    fn joined_ascii(first: &[u8], second: &[u8]) -> Self {
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        Text::joined(text(first), text(second))
-    }
-
-    fn joined(first: &str, second: &str) -> Self {
+    /// The text of two parts, both ASCII: whoever calls has checked them or made them so.
+    fn new(first: &[u8], second: &[u8]) -> Self {
         let len = first.len() + second.len();
         if len > Text::INLINE {
             return Text::Heap([first, second].concat().into());
         }
         let mut bytes = [0; Text::INLINE];
-        bytes[..first.len()].copy_from_slice(first.as_bytes());
-        bytes[first.len()..len].copy_from_slice(second.as_bytes());
+        bytes[..first.len()].copy_from_slice(first);
+        bytes[first.len()..len].copy_from_slice(second);
         Text::Inline { len: len as u8, bytes }
     }
 
     fn as_bytes(&self) -> &[u8] {
         match self {
             Text::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Text::Heap(text) => text.as_bytes(),
+            Text::Heap(text) => text,
         }
     }
 

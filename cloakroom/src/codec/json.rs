@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -27,6 +26,10 @@ pub(super) fn entries(data: &[u8]) -> Result<Vec<Entry<'_>>, MapError> {
         return Ok(Vec::new());
     }
     serde_json::from_slice(data).map(|RawMap(entries)| entries).map_err(MapError::Json)
+}
+
+pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, MapError> {
+    Ok(entries(data)?.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
 }
 
 /// The deepest nesting in text that is known to be JSON.
@@ -74,31 +77,30 @@ impl<'de> Deserialize<'de> for RawMap<'de> {
     }
 }
 
-pub(super) struct Writer {
-    bytes: Vec<u8>,
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
     keys: usize,
 }
 
-impl Writer {
-    pub(super) fn new(base: usize) -> Self {
-        let mut bytes = Vec::with_capacity(base + 64);
-        bytes.push(b'{');
-        Writer { bytes, keys: 0 }
+impl<'a> Writer<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Writer { out, keys: 0 }
     }
 
     pub(super) fn entry(&mut self, key: &str, value: &[u8]) {
         if self.keys > 0 {
-            self.bytes.push(b',');
+            self.out.push(b',');
         }
         self.keys += 1;
-        self.bytes.extend_from_slice(serde_json::Value::from(key).to_string().as_bytes());
-        self.bytes.push(b':');
-        self.bytes.extend_from_slice(value);
+        self.out.extend_from_slice(serde_json::Value::from(key).to_string().as_bytes());
+        self.out.push(b':');
+        self.out.extend_from_slice(value);
     }
 
-    pub(super) fn finish(mut self) -> (usize, Arc<[u8]>) {
-        self.bytes.push(b'}');
-        (self.keys, Arc::from(self.bytes))
+    pub(super) fn finish(self) -> usize {
+        self.out.push(b'}');
+        self.keys
     }
 }
 

@@ -3,7 +3,6 @@
 //! Marker bytes are those of the MessagePack specification, `spec.md` in the repository msgpack/msgpack.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +35,20 @@ pub(super) fn check(data: &[u8]) -> Result<(), MapError> {
     }
 }
 
+/// The value under `key`, found by comparing bytes: whether the other keys are text makes no difference.
+pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, MapError> {
+    let Entries { mut walk, left } = entries(data)?;
+    for _ in 0..left {
+        let found = walk.key()? == key.as_bytes();
+        let start = walk.at;
+        walk.value(0)?;
+        if found {
+            return Ok(Some(&data[start..walk.at]));
+        }
+    }
+    Ok(None)
+}
+
 pub(super) fn entries(data: &[u8]) -> Result<Entries<'_>, MapError> {
     let mut walk = Walk { data, at: 0, deepest: 0 };
     let left = match data.first() {
@@ -65,7 +78,8 @@ impl<'a> Entries<'a> {
     }
 
     fn entry(&mut self) -> Result<Entry<'a>, MapError> {
-        let key = self.walk.text()?;
+        let at = self.walk.at;
+        let key = std::str::from_utf8(self.walk.key()?).map_err(|_| MapError::NotAMap { at })?;
         let start = self.walk.at;
         self.walk.value(0)?;
         Ok((Cow::Borrowed(key), &self.walk.data[start..self.walk.at]))
@@ -140,9 +154,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn text(&mut self) -> Result<&'a str, MapError> {
+    /// Steps over a text and gives its bytes.
+    fn key(&mut self) -> Result<&'a [u8], MapError> {
         let at = self.at;
-        let not_text = || MapError::NotAMap { at };
         let marker = *self.data.get(at).ok_or(MapError::Truncated)?;
         self.at += 1;
         let len = match marker {
@@ -150,11 +164,11 @@ impl<'a> Walk<'a> {
             0xd9 => self.number(1)?,
             0xda => self.number(2)?,
             0xdb => self.number(4)?,
-            _ => return Err(not_text()),
+            _ => return Err(MapError::NotAMap { at }),
         };
         let start = self.at;
         self.skip(len)?;
-        std::str::from_utf8(&self.data[start..self.at]).map_err(|_| not_text())
+        Ok(&self.data[start..self.at])
     }
 
     fn sized(&mut self, len_bytes: usize, extra: usize) -> Result<(), MapError> {
@@ -178,54 +192,57 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Writes a map whose number of entries is known only at its end.
-pub(super) struct Writer {
-    /// Room for the longest header, then the entries.
-    bytes: Vec<u8>,
+/// Appends a map whose number of entries is known only at its end.
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
     keys: usize,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
+    /// The longer of the headers in use; the shorter is one byte.
     const HEADER: usize = 3;
 
-    pub(super) fn new(base: usize) -> Self {
-        let mut bytes = Vec::with_capacity(Writer::HEADER + base + 64);
-        bytes.extend_from_slice(&[0; Writer::HEADER]);
-        Writer { bytes, keys: 0 }
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        out.extend_from_slice(&[0; Writer::HEADER]);
+        Writer { out, start, keys: 0 }
     }
 
     pub(super) fn entry(&mut self, key: &str, value: &[u8]) {
         self.keys += 1;
         match key.len() {
-            len @ ..32 => self.bytes.push(0xa0 | len as u8),
-            len @ ..256 => self.bytes.extend_from_slice(&[0xd9, len as u8]),
+            len @ ..32 => self.out.push(0xa0 | len as u8),
+            len @ ..256 => self.out.extend_from_slice(&[0xd9, len as u8]),
             len @ ..65536 => {
-                self.bytes.push(0xda);
-                self.bytes.extend_from_slice(&(len as u16).to_be_bytes());
+                self.out.push(0xda);
+                self.out.extend_from_slice(&(len as u16).to_be_bytes());
             }
             len => {
-                self.bytes.push(0xdb);
-                self.bytes.extend_from_slice(&(len as u32).to_be_bytes());
+                self.out.push(0xdb);
+                self.out.extend_from_slice(&(len as u32).to_be_bytes());
             }
         }
-        self.bytes.extend_from_slice(key.as_bytes());
-        self.bytes.extend_from_slice(value);
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(value);
     }
 
-    pub(super) fn finish(mut self) -> (usize, Arc<[u8]>) {
-        let start = match self.keys {
+    pub(super) fn finish(self) -> usize {
+        let Writer { out, start, keys } = self;
+        match keys {
             // The limits hold the count below what two bytes tell.
-            keys @ 16.. => {
-                self.bytes[0] = 0xde;
-                self.bytes[1..3].copy_from_slice(&(keys as u16).to_be_bytes());
-                0
+            16.. => {
+                out[start] = 0xde;
+                out[start + 1..start + Writer::HEADER].copy_from_slice(&(keys as u16).to_be_bytes());
             }
-            keys => {
-                self.bytes[2] = 0x80 | keys as u8;
-                2
+            few => {
+                out[start] = 0x80 | few as u8;
+                let entries = start + Writer::HEADER;
+                out.copy_within(entries.., start + 1);
+                out.truncate(out.len() - (Writer::HEADER - 1));
             }
-        };
-        (self.keys, Arc::from(&self.bytes[start..]))
+        }
+        keys
     }
 }
 
@@ -318,10 +335,11 @@ mod tests {
     #[test]
     fn long_keys_and_many_entries_take_the_longer_headers() {
         for (len, count) in [(3, 1), (31, 15), (32, 16), (255, 300), (256, 3), (65_535, 1), (65_536, 1)] {
-            let mut writer = Writer::new(0);
+            let mut data = Vec::new();
+            let mut writer = Writer::new(&mut data);
             let key = |n: usize| format!("{}{n:03}", "x".repeat(len))[3..].to_owned();
             (0..count).for_each(|n| writer.entry(&key(n), b"\x01"));
-            let (keys, data) = writer.finish();
+            let keys = writer.finish();
             check(&data).unwrap();
             let read: Vec<_> = entries(&data).unwrap().map(|entry| entry.unwrap().0).collect();
             assert_eq!((keys, read.len()), (count, count));

@@ -38,14 +38,19 @@ impl fmt::Display for Advice {
 impl Config {
     /// The weaknesses of these settings on a provider that is `persistent` or not.
     pub(crate) fn advice(&self, persistent: bool) -> Vec<Advice> {
-        let cookie = &self.cookie;
-        let strong = Config::default();
         let mut all = Vec::new();
-        let mut add = |weak: bool, setting, text: Cow<'static, str>| {
+        let mut add = |weak, setting, text| {
             if weak {
                 all.push(Advice { setting, text });
             }
         };
+        self.advice_on_cookie(&mut add);
+        self.advice_on_sessions(persistent, &mut add);
+        all
+    }
+
+    fn advice_on_cookie(&self, add: &mut dyn FnMut(bool, &'static str, Cow<'static, str>)) {
+        let cookie = &self.cookie;
         let no_prefix = !cookie.name.starts_with("__Host-");
         add(
             !cookie.secure,
@@ -82,6 +87,14 @@ impl Config {
             "cookieLifeTime",
             "browsers keep a cookie for 400 days at most; it is cut to that".into(),
         );
+    }
+
+    fn advice_on_sessions(
+        &self,
+        persistent: bool,
+        add: &mut dyn FnMut(bool, &'static str, Cow<'static, str>),
+    ) {
+        let strong = Config::default();
         add(
             self.id_header.is_some(),
             "enableSidInHTTPHeader",
@@ -112,7 +125,6 @@ impl Config {
             "sessionIDHashFunc",
             format!("ids carry {} bits; the builder's random ids carry 256", self.id_bits()).into(),
         );
-        all
     }
 
     fn id_bits(&self) -> usize {

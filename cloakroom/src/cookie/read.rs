@@ -33,32 +33,29 @@ impl Tokens {
     }
 }
 
-/// The values of every cookie called `name`, in the order sent.
+/// Hands `take` the value of every cookie called `name`, in the order sent.
 ///
 /// Names are compared byte for byte: nothing is decoded, folded or trimmed but the blanks and tabs that separate
 /// pairs, or a neighbour could pass for `__Host-`. A pair that is malformed, or not even text, is passed over.
-pub(crate) fn tokens<'a>(headers: &'a [HeaderValue], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    headers.iter().flat_map(|header| pairs(header.as_bytes())).filter_map(move |pair| {
-        let rest = pair.strip_prefix(name)?;
-        rest.strip_prefix(b"=")
-    })
-}
-
-fn pairs(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let pair = match memchr::memchr(b';', rest) {
-            Some(end) => {
-                let (pair, tail) = rest.split_at(end);
-                rest = &tail[1..];
-                pair
+pub(crate) fn each_token<'a>(headers: &'a [HeaderValue], name: &[u8], mut take: impl FnMut(&'a [u8])) {
+    for header in headers {
+        let mut rest = Some(header.as_bytes());
+        while let Some(pairs) = rest {
+            let pair = match memchr::memchr(b';', pairs) {
+                Some(end) => {
+                    rest = Some(&pairs[end + 1..]);
+                    &pairs[..end]
+                }
+                None => {
+                    rest = None;
+                    pairs
+                }
+            };
+            if let Some([b'=', token @ ..]) = trim(pair).strip_prefix(name) {
+                take(token);
             }
-            None => std::mem::take(&mut rest),
-        };
-        Some(trim(pair))
-    })
+        }
+    }
 }
 
 fn trim(mut pair: &[u8]) -> &[u8] {
@@ -77,7 +74,9 @@ mod tests {
 
     fn found(headers: &[&[u8]], name: &str) -> Vec<String> {
         let headers: Vec<_> = headers.iter().map(|bytes| HeaderValue::from_bytes(bytes).unwrap()).collect();
-        tokens(&headers, name.as_bytes()).map(|value| String::from_utf8_lossy(value).into()).collect()
+        let mut found = Vec::new();
+        each_token(&headers, name.as_bytes(), |value| found.push(String::from_utf8_lossy(value).into()));
+        found
     }
 
     #[test]

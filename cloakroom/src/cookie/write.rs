@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, Entry, HeaderValue, SET_COOKIE, VARY};
 
 use super::{CookieConfig, SameSite};
 
@@ -112,30 +112,37 @@ impl CookieWriter {
 
 /// Says that the response depends on the request header `name`.
 pub(crate) fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
-    if !lists(headers, VARY, name.as_bytes()) && !lists(headers, VARY, b"*") {
-        headers.append(VARY, name.clone());
+    match headers.entry(VARY) {
+        Entry::Vacant(none) => {
+            none.insert(name.clone());
+        }
+        Entry::Occupied(mut some) => {
+            if !lists(some.iter(), name.as_bytes()) && !lists(some.iter(), b"*") {
+                some.append(name.clone());
+            }
+        }
     }
 }
 
 /// Keeps a response with somebody's cookie in it out of every cache, whatever else was said of caching.
 pub(crate) fn no_store(headers: &mut HeaderMap) {
-    if lists(headers, CACHE_CONTROL, b"no-store") {
-        return;
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    match headers.entry(CACHE_CONTROL) {
+        Entry::Vacant(none) => {
+            none.insert(NO_STORE);
+        }
+        Entry::Occupied(some) if lists(some.iter(), b"no-store") => {}
+        Entry::Occupied(mut some) => {
+            let mut directives = some.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+            directives.extend_from_slice(b", no-store");
+            some.insert(HeaderValue::try_from(directives).unwrap_or(NO_STORE));
+        }
     }
-    let mut directives: Vec<u8> = Vec::new();
-    for line in headers.get_all(CACHE_CONTROL) {
-        directives.extend_from_slice(line.as_bytes());
-        directives.extend_from_slice(b", ");
-    }
-    directives.extend_from_slice(b"no-store");
-    let merged = HeaderValue::try_from(directives).unwrap_or(HeaderValue::from_static("no-store"));
-    headers.insert(CACHE_CONTROL, merged);
 }
 
-/// Whether one of the comma-separated members of `header` is `member`.
-fn lists(headers: &HeaderMap, header: HeaderName, member: &[u8]) -> bool {
-    let mut members =
-        headers.get_all(header).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+/// Whether `member` is among the comma-separated members of a header's lines.
+fn lists<'a>(lines: impl Iterator<Item = &'a HeaderValue>, member: &[u8]) -> bool {
+    let mut members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     members.any(|found| found.trim_ascii().eq_ignore_ascii_case(member))
 }
 

@@ -1,5 +1,6 @@
 //! A provider whose type has been forgotten, so that a manager is not generic.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,7 +27,11 @@ pub struct AnyProvider(Arc<dyn Erased>);
 impl AnyProvider {
     /// Forgets the type of `provider`.
     pub fn new(provider: impl Provider) -> Self {
-        AnyProvider(Arc::new(provider))
+        // One whose type has been forgotten already is taken as it is, or each call would be boxed twice.
+        match (&provider as &dyn Any).downcast_ref::<AnyProvider>() {
+            Some(any) => any.clone(),
+            None => AnyProvider(Arc::new(provider)),
+        }
     }
 }
 

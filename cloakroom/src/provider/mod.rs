@@ -2,9 +2,9 @@
 
 mod any;
 #[cfg(feature = "file")]
-pub mod file;
+pub(crate) mod file;
 #[cfg(feature = "memory")]
-pub mod memory;
+pub(crate) mod memory;
 
 use std::future::Future;
 use std::time::SystemTime;
@@ -29,7 +29,8 @@ pub use any::AnyProvider;
 /// - **Expiry is by the record's own deadline** ([`Meta::expires`]): from that instant on a record is not there for any method,
 ///   whether or not it was collected yet. `create` may take the place of an expired one.
 /// - **Tombstones** ([`Record::is_tombstone`]) are loaded like any record. To `update`, `touch` and as the old side of `rename` they are gone;
-///   `count`, `scan` and `of_principal` leave them out; `delete` removes them and says `false`.
+///   `count`, `scan` and `of_principal` leave them out; `delete` says `false` and leaves them, so that whoever ends a session by its former id
+///   can still be led to the present one.
 /// - **An outcome is not an error.** A miss, a lost race or a taken key is told by the `#[must_use]` answer. An error means
 ///   that the store failed ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)) or holds what cannot be read
 ///   ([`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt)), carries the cause as its source, and leaves the record as it was or as it should be, never in between.
@@ -96,7 +97,7 @@ pub trait Provider: Send + Sync + 'static {
         tombstone: Option<&Record>,
     ) -> impl Future<Output = Result<Renamed>> + Send;
 
-    /// Removes what is under `key`; true if a live record was.
+    /// Removes the live record under `key`; true if there was one.
     #[doc(alias = "remove")]
     #[doc(alias = "SessionDestroy")]
     fn delete(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;

@@ -306,7 +306,7 @@ struct Model {
 
 impl Model {
     fn load(&self, key: &StoreKey) -> Option<&Record> {
-        self.records.get(key).filter(|record| !record.meta().is_expired(self.now()))
+        self.records.get(key).filter(|record| !record.is_expired(self.now()))
     }
 
     fn session(&self, key: &StoreKey) -> Option<&Record> {
@@ -324,7 +324,7 @@ impl Model {
     fn update(&mut self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
         match self.session(key) {
             None => Updated::Gone,
-            Some(present) if present.meta().version() != expected => Updated::Stale,
+            Some(present) if present.version() != expected => Updated::Stale,
             Some(_) => {
                 self.records.insert(key.clone(), record.clone());
                 Updated::Done
@@ -343,7 +343,7 @@ impl Model {
     fn rename(&self, old: &StoreKey, new: &StoreKey, expected: u64) -> Vec<Renamed> {
         let mut fits = match self.session(old) {
             None => vec![Renamed::Gone],
-            Some(present) if present.meta().version() != expected => vec![Renamed::Stale],
+            Some(present) if present.version() != expected => vec![Renamed::Stale],
             Some(_) => vec![],
         };
         if self.load(new).is_some() {
@@ -363,16 +363,15 @@ impl Model {
 
     fn delete(&mut self, key: &StoreKey) -> bool {
         let was_there = self.session(key).is_some();
-        self.records.remove(key);
+        if was_there {
+            self.records.remove(key);
+        }
         was_there
     }
 
     fn live(&self, wanted: impl Fn(&Meta) -> bool) -> BTreeMap<StoreKey, Meta> {
         let sessions = self.records.iter().filter(|(key, _)| self.session(key).is_some());
-        sessions
-            .map(|(key, record)| (key.clone(), record.meta().clone()))
-            .filter(|(_, meta)| wanted(meta))
-            .collect()
+        sessions.map(|(key, record)| (key.clone(), record.meta())).filter(|(_, meta)| wanted(meta)).collect()
     }
 
     fn expired(&self) -> usize {
@@ -381,7 +380,7 @@ impl Model {
 
     fn collected(&mut self) {
         let now = self.now();
-        self.records.retain(|_, record| !record.meta().is_expired(now));
+        self.records.retain(|_, record| !record.is_expired(now));
     }
 
     fn now(&self) -> SystemTime {

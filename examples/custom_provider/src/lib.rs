@@ -70,7 +70,7 @@ impl Provider for OwnProvider {
         match sessions.session(key, self.clock.now()) {
             // Never an upsert: what has ended stays ended.
             None => Ok(Updated::Gone),
-            Some(present) if present.meta().version() != expected => Ok(Updated::Stale),
+            Some(present) if present.version() != expected => Ok(Updated::Stale),
             Some(_) => {
                 sessions.put(key, record.clone());
                 Ok(Updated::Done)
@@ -101,7 +101,7 @@ impl Provider for OwnProvider {
         let now = self.clock.now();
         match sessions.session(old, now) {
             None => return Ok(Renamed::Gone),
-            Some(present) if present.meta().version() != expected => return Ok(Renamed::Stale),
+            Some(present) if present.version() != expected => return Ok(Renamed::Stale),
             Some(_) => {}
         }
         if sessions.load(new, now).is_some() {
@@ -117,9 +117,11 @@ impl Provider for OwnProvider {
 
     async fn delete(&self, key: &StoreKey) -> Result<bool> {
         let mut sessions = self.lock();
+        // A tombstone stays: it leads whoever ends a session by its former id to the present one.
         let was_there = sessions.session(key, self.clock.now()).is_some();
-        // Tombstones and the expired go as well, only nobody is told that a session was there.
-        sessions.take(key);
+        if was_there {
+            sessions.take(key);
+        }
         Ok(was_there)
     }
 
@@ -130,7 +132,7 @@ impl Provider for OwnProvider {
     async fn delete_expired(&self, limit: usize) -> Result<Collected> {
         let mut sessions = self.lock();
         let now = self.clock.now();
-        let dead = sessions.records.iter().filter(|(_, record)| record.meta().is_expired(now));
+        let dead = sessions.records.iter().filter(|(_, record)| record.is_expired(now));
         // One more than may go tells whether any remain.
         let mut dead: Vec<StoreKey> =
             dead.map(|(key, _)| key.clone()).take(limit.saturating_add(1)).collect();
@@ -171,7 +173,7 @@ struct Sessions {
 impl Sessions {
     /// What is under `key` and has not expired: a session or a tombstone.
     fn load(&self, key: &StoreKey, now: SystemTime) -> Option<&Record> {
-        self.records.get(key).filter(|record| !record.meta().is_expired(now))
+        self.records.get(key).filter(|record| !record.is_expired(now))
     }
 
     /// The live session under `key`: a tombstone is none.
@@ -182,27 +184,27 @@ impl Sessions {
     /// The live sessions in the order of their keys.
     fn live(&self, from: Bound<&StoreKey>, now: SystemTime) -> impl Iterator<Item = Listed> {
         let records = self.records.range::<StoreKey, _>((from, Bound::Unbounded));
-        let alive = move |record: &Record| !record.is_tombstone() && !record.meta().is_expired(now);
+        let alive = move |record: &Record| !record.is_tombstone() && !record.is_expired(now);
         records.filter(move |(_, record)| alive(record)).map(|(key, record)| listed(key, record))
     }
 
     /// Stores `record` in the place of whatever is under `key`.
     fn put(&mut self, key: &StoreKey, record: Record) {
         self.take(key);
-        if let Some(user) = record.meta().principal() {
-            self.by_user.entry(user.clone()).or_default().insert(key.clone());
+        if let Some(user) = record.principal() {
+            self.by_user.entry(user).or_default().insert(key.clone());
         }
         self.records.insert(key.clone(), record);
     }
 
     fn take(&mut self, key: &StoreKey) -> Option<Record> {
         let record = self.records.remove(key)?;
-        if let Some(user) = record.meta().principal()
-            && let Some(keys) = self.by_user.get_mut(user)
+        if let Some(user) = record.principal()
+            && let Some(keys) = self.by_user.get_mut(&user)
         {
             keys.remove(key);
             if keys.is_empty() {
-                self.by_user.remove(user);
+                self.by_user.remove(&user);
             }
         }
         Some(record)
@@ -210,5 +212,5 @@ impl Sessions {
 }
 
 fn listed(key: &StoreKey, record: &Record) -> Listed {
-    Listed { key: key.clone(), meta: record.meta().clone() }
+    Listed { key: key.clone(), meta: record.meta() }
 }

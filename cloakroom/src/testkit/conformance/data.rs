@@ -9,7 +9,7 @@ use crate::testkit::fixture::{Fixture, key, minutes};
 /// Stores `record` by each of the three ways, and finds it as it was.
 async fn comes_back(f: &Fixture, record: &Record, what: &str) {
     let plain = f.record().value("other", "data").version(41).build();
-    let name = |way: &str| key(&format!("{way}-{}", record.to_bytes().len()));
+    let name = |way: &str| key(&format!("{way}-{}", record.as_bytes().len()));
     f.put(&name("create"), record).await;
     f.holds(&name("create"), record, &format!("{what}, created")).await;
     f.put(&name("update"), &plain).await;
@@ -26,7 +26,7 @@ async fn comes_back(f: &Fixture, record: &Record, what: &str) {
 
 /// The most bytes of data that a record may have here: the manager's default limit, or what the provider says.
 fn most_data(f: &Fixture) -> usize {
-    let beside = f.record().principal("p".repeat(256)).build().to_bytes().len();
+    let beside = f.record().principal("p".repeat(256)).build().as_bytes().len();
     let room = f.capabilities().max_record.map_or(usize::MAX, |most| most.saturating_sub(beside));
     room.min(Limits::DEFAULT.bytes)
 }

@@ -74,7 +74,7 @@ macro_rules! __conformance_cases {
             tombstones::a_tombstone_is_gone_as_the_old_side_of_a_rename
             tombstones::a_tombstone_holds_its_key
             tombstones::an_expired_tombstone_frees_its_key
-            tombstones::a_delete_removes_a_tombstone_and_says_that_no_session_was_there
+            tombstones::a_delete_leaves_a_tombstone_and_says_that_no_session_was_there
             tombstones::tombstones_stand_in_no_list
             tombstones::expired_tombstones_are_collected
             tombstones::a_rename_can_leave_an_expired_tombstone

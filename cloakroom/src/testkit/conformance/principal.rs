@@ -47,11 +47,11 @@ pub(super) async fn of_principal_tells_what_stands_beside_the_data(f: Fixture) {
     f.put(&key("aa"), &record).await;
     let found = f.of_principal("alice").await;
     assert_eq!(found.len(), 1, "one session");
-    assert_eq!((&found[0].key, &found[0].meta), (&key("aa"), record.meta()), "its version and times");
+    assert_eq!((&found[0].key, &found[0].meta), (&key("aa"), &record.meta()), "its version and times");
     f.advance(minutes(2)).await;
     assert_eq!(f.touch(&key("aa"), f.now(), f.now() + minutes(30)).await, Touched::Done, "it is alive");
     let touched = f.load(&key("aa")).await.expect("it is alive");
-    assert_eq!(&f.of_principal("alice").await[0].meta, touched.meta(), "and the last touch");
+    assert_eq!(&f.of_principal("alice").await[0].meta, &touched.meta(), "and the last touch");
 }
 
 pub(super) async fn a_session_belongs_to_a_user_from_the_update_that_says_so(f: Fixture) {

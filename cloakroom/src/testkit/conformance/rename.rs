@@ -153,7 +153,7 @@ pub(super) async fn a_rename_moves_the_session_in_every_list(f: Fixture) {
     assert_eq!(f.count().await, 1, "it is one session still");
     let met = f.scan(10).await;
     assert_eq!(met.len(), 1, "it is one session still");
-    assert_eq!((&met[0].key, &met[0].meta), (&key("new"), moved.meta()), "a walk meets the new one");
+    assert_eq!((&met[0].key, &met[0].meta), (&key("new"), &moved.meta()), "a walk meets the new one");
     f.belong_to("alice", &[], "the former user's list forgets the old key").await;
     f.belong_to("bob", &[&key("new")], "the new user's list has the new key").await;
 }

@@ -35,7 +35,7 @@ pub(super) async fn a_page_tells_what_stands_beside_the_data(f: Fixture) {
             f.record().aged(minutes(n as u64)).version(n as u64).principal(format!("user-{n}")).filled(99);
         let record = record.idle(minutes(10 + n as u64)).build();
         f.put(&key, &record).await;
-        expected.insert(key, record.meta().clone());
+        expected.insert(key, record.meta());
     }
     let met: BTreeMap<_, _> = f.scan(4).await.into_iter().map(|entry| (entry.key, entry.meta)).collect();
     assert_eq!(met, expected, "version, times and user of each");
@@ -53,7 +53,7 @@ pub(super) async fn a_page_tells_of_the_last_change(f: Fixture) {
     assert_eq!(f.touch(&key("touched"), f.now(), f.now() + minutes(30)).await, Touched::Done, "it is alive");
     for entry in f.scan(10).await {
         let record = f.load(&entry.key).await.expect("what a walk meets is there");
-        assert_eq!(&entry.meta, record.meta(), "a page and a load tell the same of {:?}", entry.key);
+        assert_eq!(entry.meta, record.meta(), "a page and a load tell the same of {:?}", entry.key);
         assert_eq!(entry.meta.last_active(), f.now(), "{:?} was used just now", entry.key);
     }
 }

@@ -1,0 +1,4 @@
+//! What `cargo xtask bench` measures.
+
+pub mod counts;
+pub mod scenario;

@@ -1,0 +1,204 @@
+//! The first door: a provider's value and settings by name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderName;
+
+use super::Manager;
+use crate::clock::Clock;
+use crate::codec::Codec;
+use crate::config::Config;
+use crate::cookie::SameSite;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
+use crate::provider::{AnyProvider, Provider};
+
+/// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
+///
+/// ```
+/// use cloakroom::{Manager, MemoryProvider, SameSite};
+/// use std::time::Duration;
+///
+/// let sessions = Manager::builder(MemoryProvider::new())
+///     .idle_timeout(Duration::from_secs(15 * 60))
+///     .absolute_timeout(Some(Duration::from_secs(4 * 60 * 60)))
+///     .same_site(SameSite::Strict)
+///     .build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ManagerBuilder {
+    provider: AnyProvider,
+    config: Config,
+    clock: Clock,
+    random: RandomSource,
+}
+
+impl ManagerBuilder {
+    pub(super) fn new(provider: AnyProvider, config: Config) -> Self {
+        ManagerBuilder { provider, config, clock: Clock::system(), random: system_random }
+    }
+
+    /// The cookie's name; `__Host-id` by default, which browsers take only as Secure, for `/`, and of the very host.
+    pub fn cookie_name(mut self, name: impl Into<Box<str>>) -> Self {
+        self.config.cookie.name = name.into();
+        self
+    }
+
+    /// The cookie's `Path`; `/` by default.
+    pub fn cookie_path(mut self, path: impl Into<Box<str>>) -> Self {
+        self.config.cookie.path = path.into();
+        self
+    }
+
+    /// Has every host below `domain` receive the cookie. Needs another name than `__Host-…`.
+    pub fn cookie_domain(mut self, domain: impl Into<Box<str>>) -> Self {
+        self.config.cookie.domain = Some(domain.into());
+        self
+    }
+
+    /// How long browsers keep the cookie, 400 days at the most; `None`, the default: until they are closed.
+    pub fn cookie_lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.config.cookie.lifetime = lifetime;
+        self
+    }
+
+    /// Whether the cookie crosses encrypted connections alone; on by default, whatever the request came by, since a
+    /// proxy may have taken the encryption off. Browsers make an exception for `http://localhost`.
+    pub fn secure(mut self, secure: bool) -> Self {
+        self.config.cookie.secure = secure;
+        self
+    }
+
+    /// Lets every script on the page read the cookie. There is hardly a reason to.
+    pub fn danger_disable_http_only(mut self) -> Self {
+        self.config.cookie.http_only = false;
+        self
+    }
+
+    /// What the cookie's `SameSite` says; Lax by default.
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.config.cookie.same_site = same_site;
+        self
+    }
+
+    /// Takes the id from, and hands it out in, this header too: for clients that keep no cookies. A cookie goes before it.
+    pub fn id_header(mut self, name: HeaderName) -> Self {
+        self.config.id_header = Some(name);
+        self
+    }
+
+    /// How long a session lives unused; 30 min by default.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// How long a session lives at most, from its beginning or its last login; 8 h by default. `None`: as long as it is used.
+    pub fn absolute_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.absolute_timeout = timeout;
+        self
+    }
+
+    /// Replaces an id in passing once it is this old; off by default. The old one still leads to the session for 30 s, for the
+    /// requests that are under way, and after that its use is reported.
+    pub fn rotate_every(mut self, age: Duration) -> Self {
+        self.config.rotate_every = Some(age);
+        self
+    }
+
+    /// The time between two rounds of garbage collection; 60 s by default.
+    pub fn gc_interval(mut self, interval: Duration) -> Self {
+        self.config.gc_interval = interval;
+        self
+    }
+
+    /// The longest that a request waits for the provider; 2 s by default.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.config.deadline = deadline;
+        self
+    }
+
+    /// The codec of new records; [`Codec::MESSAGE_PACK`] by default.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.config.codec = codec;
+        self
+    }
+
+    /// What separates this manager's sessions from another's in the same store; the cookie's name by default.
+    pub fn namespace(mut self, namespace: impl Into<Box<str>>) -> Self {
+        self.config.namespace = Some(namespace.into());
+        self
+    }
+
+    /// The shape of ids; [`HashFunc::Random`] by default.
+    pub fn hash_func(mut self, func: HashFunc) -> Self {
+        self.config.ids.func = func;
+        self
+    }
+
+    /// Has a persistent provider store the ids themselves, so that whoever reads the store can be any visitor.
+    pub fn danger_store_ids_in_clear(mut self) -> Self {
+        self.config.hash_ids = false;
+        self
+    }
+
+    /// The most bytes of data in a session; 64 KiB by default, 16 MiB at most.
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.config.limits.bytes = bytes;
+        self
+    }
+
+    /// The most keys in a session; 1,024 by default, 65,535 at most.
+    pub fn max_keys(mut self, keys: usize) -> Self {
+        self.config.limits.keys = keys;
+        self
+    }
+
+    /// The deepest nesting of a value; 32 by default, 128 at most.
+    pub fn max_depth(mut self, levels: usize) -> Self {
+        self.config.limits.depth = levels;
+        self
+    }
+
+    /// Has the middleware commit what a handler changed even if it answers 5xx; off by default.
+    pub fn commit_on_server_error(mut self, commit: bool) -> Self {
+        self.config.commit_on_server_error = commit;
+        self
+    }
+
+    /// The source of time; the system's by default. Give the provider the same.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A stand-in for the operating system's random generator, for tests of its failure.
+    #[cfg(feature = "testkit")]
+    pub fn danger_random(mut self, random: fn(&mut [u8]) -> std::io::Result<()>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// The manager.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for settings that cannot work together, and
+    /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no HMAC key could be made.
+    pub fn build(self) -> Result<Manager> {
+        self.config.check()?;
+        let ids = &self.config.ids;
+        let mut maker = IdMaker::new(ids.func, ids.key.as_bytes(), self.random)?.with_prefix(&ids.prefix);
+        if let Some(bytes) = ids.length {
+            maker = maker.with_hex_of(bytes);
+        }
+        let capabilities = self.provider.capabilities();
+        for advice in self.config.advice(capabilities.persistent) {
+            tracing::warn!(provider = capabilities.name, "{advice}");
+        }
+        Ok(Manager(Arc::new(Engine::new(self.provider, self.config, self.clock, maker))))
+    }
+}

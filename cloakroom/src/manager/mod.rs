@@ -1,0 +1,228 @@
+//! The manager: one for an application, and the way to every session.
+
+mod builder;
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::config::{Advice, Config};
+use crate::engine::{Engine, within};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{HashFunc, SessionId};
+use crate::principal::Principal;
+use crate::provider::{AnyProvider, Listed, Provider};
+use crate::session::{Released, Session, SessionHandle, Shared};
+
+pub use builder::ManagerBuilder;
+
+/// The sessions of an application: a provider, and the policy by which it is used.
+///
+/// A cheap clone of a handle on the same sessions. Made by [`builder`](Self::builder) from a provider's value, or by
+/// [`new`](Self::new) from a provider's name and a configuration text.
+///
+/// ```
+/// use cloakroom::{Manager, MemoryProvider};
+/// use std::time::Duration;
+///
+/// let sessions = Manager::builder(MemoryProvider::new()).idle_timeout(Duration::from_secs(15 * 60)).build()?;
+/// assert!(sessions.advice().is_empty());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[doc(alias = "SessionManager")]
+#[derive(Clone)]
+pub struct Manager(Arc<Engine>);
+
+impl Manager {
+    /// Begins a manager of `provider` with today's defaults: see [`ManagerBuilder`].
+    pub fn builder(provider: impl Provider) -> ManagerBuilder {
+        ManagerBuilder::new(AnyProvider::new(provider), Config::default())
+    }
+
+    /// Begins a manager of `provider` with the settings of a configuration text.
+    pub fn with_config(provider: impl Provider, config: Config) -> ManagerBuilder {
+        ManagerBuilder::new(AnyProvider::new(provider), config)
+    }
+
+    /// The session of a request that has brought `headers`, for those without a middleware.
+    ///
+    /// Whoever starts a session [releases](Session::release) it before the response head leaves.
+    ///
+    /// # Errors
+    /// Those of the provider. Never an empty session instead of one that could not be read.
+    #[doc(alias = "SessionStart")]
+    pub async fn start(&self, headers: &HeaderMap) -> Result<Session> {
+        self.handle(headers).load().await
+    }
+
+    /// What the middleware puts into a request's extensions. Reads nothing.
+    pub fn handle(&self, headers: &HeaderMap) -> SessionHandle {
+        SessionHandle(Shared::of_request(Arc::clone(&self.0), headers))
+    }
+
+    /// A handle on a session apart from any request, for WebSockets, streams and jobs; `None` if it is not alive.
+    /// Its changes are stored by [`Session::save`] and [`Session::update`].
+    ///
+    /// # Errors
+    /// Those of the provider.
+    #[doc(alias = "GetSessionStore")]
+    pub async fn session(&self, id: &SessionId) -> Result<Option<Session>> {
+        let found = within(self.0.config.deadline, self.0.look_up(id.clone())).await.0?;
+        Ok(found.map(|stored| Session(Shared::detached(Arc::clone(&self.0), stored))))
+    }
+
+    /// Ends the session of a request, and has the client forget its id. For those who hold a [`Session`], [`Session::destroy`].
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start) and [`Session::release`].
+    #[doc(alias = "SessionDestroy")]
+    pub async fn destroy(&self, headers: &HeaderMap, response: &mut HeaderMap) -> Result<Released> {
+        let session = self.start(headers).await?;
+        session.destroy()?;
+        session.release(response).await
+    }
+
+    /// Gives the session of a request a new id and tells the client. For those who hold a [`Session`],
+    /// [`Session::regenerate`].
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start) and [`Session::release`].
+    #[doc(alias = "SessionRegenerateId")]
+    pub async fn regenerate_id(&self, headers: &HeaderMap, response: &mut HeaderMap) -> Result<Released> {
+        let session = self.start(headers).await?;
+        session.regenerate()?;
+        session.release(response).await
+    }
+
+    /// How many sessions are alive, exactly, on every provider that can tell.
+    ///
+    /// # Errors
+    /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
+    #[doc(alias = "GetActiveSession")]
+    pub async fn active_sessions(&self) -> Result<u64> {
+        self.0.provider.count().await
+    }
+
+    /// The live sessions of one user, the one used last first: for a list of devices.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// for device in sessions.sessions_of(&Principal::new("alice")?).await? {
+    ///     println!("{} since {:?}", device.key.handle(), device.meta.created());
+    /// }
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
+    pub async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        let mut all = within(self.0.config.deadline, self.0.provider.of_principal(principal)).await.0?;
+        all.sort_by_key(|listed| (std::cmp::Reverse(listed.meta.times.last_active), listed.key.clone()));
+        Ok(all)
+    }
+
+    /// Ends the session of `principal` that has this [handle](crate::StoreKey::handle); false if there is none.
+    ///
+    /// # Errors
+    /// Those of [`sessions_of`](Self::sessions_of).
+    pub async fn end_session(&self, principal: &Principal, handle: &str) -> Result<bool> {
+        Ok(self.end_where(principal, |found| found == handle).await? > 0)
+    }
+
+    /// Ends every session of `principal` but the one with the handle `keep`, if one is given; says how many those were.
+    ///
+    /// # Errors
+    /// Those of [`sessions_of`](Self::sessions_of).
+    pub async fn end_sessions(&self, principal: &Principal, keep: Option<&str>) -> Result<u64> {
+        self.end_where(principal, |found| Some(found) != keep).await
+    }
+
+    async fn end_where(&self, principal: &Principal, which: impl Fn(&str) -> bool) -> Result<u64> {
+        let mut ended = 0;
+        for listed in self.sessions_of(principal).await? {
+            if which(&listed.key.handle()) {
+                let deleted = within(self.0.config.deadline, self.0.provider.delete(&listed.key)).await.0?;
+                ended += u64::from(deleted);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Has ids from now on made by `func`, with the HMAC key `key`; an empty one means a random one. Acts on every clone of a
+    /// running manager. The ids that are out stay valid.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Random`] if a random key is asked for and the generator fails. Nothing changes then.
+    #[doc(alias = "SetHashFunc")]
+    pub fn set_hash_func(&self, func: HashFunc, key: &str) -> Result<()> {
+        self.0.switch_hash(func, key.as_bytes())
+    }
+
+    /// Switches the cookie's `Secure` for every response from now on, on every clone of a running manager.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if it is switched off though the cookie's name or `SameSite` needs it. Nothing changes then.
+    #[doc(alias = "SetSecure")]
+    pub fn set_secure(&self, secure: bool) -> Result<()> {
+        let mut cookie = self.0.config.cookie.clone();
+        cookie.secure = secure;
+        cookie.check()?;
+        self.0.set_secure(secure);
+        Ok(())
+    }
+
+    /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
+    pub fn advice(&self) -> Vec<Advice> {
+        self.0.config.advice(self.0.provider.capabilities().persistent)
+    }
+
+    /// The effective settings.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The provider.
+    #[doc(alias = "GetProvider")]
+    pub fn provider(&self) -> &AnyProvider {
+        &self.0.provider
+    }
+
+    /// Collects what has expired: one round, in bounded steps. Says how many records went.
+    ///
+    /// # Errors
+    /// Those of the provider.
+    #[doc(alias = "GC")]
+    pub async fn collect_garbage(&self) -> Result<u64> {
+        const STEP: usize = 1000;
+        // Far more steps than a store has sessions: a provider that always says "more" must not hold us.
+        const MOST: usize = 10_000_000;
+        let mut removed = 0;
+        for _ in 0..MOST {
+            let collected = self.0.provider.delete_expired(STEP).await?;
+            removed += collected.removed as u64;
+            if !collected.more {
+                return Ok(removed);
+            }
+            tokio::task::yield_now().await;
+        }
+        Err(Error::new(ErrorKind::Unavailable, EndlessGarbage))
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("provider", &self.0.provider)
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected the provider to run out of expired records, found more at every step; its delete_expired is broken"
+)]
+struct EndlessGarbage;

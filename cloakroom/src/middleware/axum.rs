@@ -1,0 +1,37 @@
+//! `Session` as an argument of axum handlers.
+
+use axum_core::extract::FromRequestParts;
+use axum_core::response::{IntoResponse, Response};
+use http::request::Parts;
+
+use crate::error::{Error, ErrorKind};
+use crate::session::{Session, SessionHandle};
+
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    /// Reads the session, once a request however often it is extracted. What is answered if the store fails is the
+    /// error's own response: 503, and a body that tells nothing.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        match parts.extensions.get::<SessionHandle>().cloned() {
+            Some(handle) => handle.load().await.inspect_err(|error| {
+                tracing::error!(%error, "the session of a request could not be read");
+            }),
+            None => Err(Error::new(ErrorKind::NoLayer, NoLayer)),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    /// The [status](Error::status) and its name. The text of the error is for logs.
+    fn into_response(self) -> Response {
+        let status = self.status();
+        (status, status.canonical_reason().unwrap_or_default()).into_response()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected a SessionLayer around this route, found none; add .layer(SessionLayer::new(manager)) to its router"
+)]
+struct NoLayer;

@@ -1,0 +1,6 @@
+//! Where requests meet sessions: a handle goes in before the handler, a commit comes before the response leaves.
+
+#[cfg(feature = "axum")]
+mod axum;
+#[cfg(feature = "tower")]
+pub(crate) mod tower;

@@ -1,0 +1,274 @@
+//! Sessions in a folder, which processes may share.
+
+mod error;
+mod folder;
+mod lap;
+mod locks;
+mod root;
+mod store;
+mod tree;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::record::Record;
+
+use error::FileError;
+use store::Store;
+
+#[cfg(not(unix))]
+compile_error!("the feature `file` needs Unix: file modes, flock and rename over a file in use");
+
+/// Sessions in a folder, one file each, which any number of processes on one machine may share.
+///
+/// The record of key `xsnk..` is the file `x/s/xsnk..` below the folder, mode 0600, in folders of mode 0700: the record in the native
+/// format (`docs/format.md`) and its CRC-32. Beside them are `.locks`, `.principals` (which sessions a user has) and
+/// `.corrupt` (files that could not be read, put aside for inspection and never deleted).
+///
+/// - **A file is replaced, never written to.** Whoever reads it, and whenever the process is killed, sees the old record or
+///   the new one. [`Durability`] says what the loss of power may cost.
+/// - **Changes take a lock** (`flock`) on the key, between processes too, so that no update is lost. Reads take none.
+///   The system releases the locks of a process that dies.
+/// - **Nobody else may plant a session:** the folder must belong to this process's user and be writable to no other, and
+///   symbolic links below it are not followed.
+///
+/// The folder should be on a local disk: over NFS and SMB, `flock` and `rename` promise less. To end every session,
+/// remove the folder; it is made anew, also while the program runs.
+///
+/// A clone is a handle on the same store.
+///
+/// ```
+/// use cloakroom::{FileProvider, Provider};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("sessions");
+/// let provider = FileProvider::open(&path)?;
+/// assert!(provider.capabilities().persistent);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct FileProvider(Arc<Store>);
+
+impl FileProvider {
+    /// Opens the folder at `path`, and makes it if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Config`](crate::ErrorKind::Config) if `path` is a symbolic link, is no folder, belongs to another user, or is writable
+    /// to its group or to everybody; of kind [`Unavailable`](crate::ErrorKind::Unavailable) if it cannot be made or read.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, FileProvider};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let provider = FileProvider::open(folder.path().join("sessions"))?;
+    ///
+    /// std::fs::write(folder.path().join("file"), "no folder")?;
+    /// let error = FileProvider::open(folder.path().join("file")).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<FileProvider> {
+        FileProvider::builder(path).open()
+    }
+
+    /// Begins a provider for the folder at `path` with other settings than the defaults.
+    ///
+    /// ```
+    /// use cloakroom::{Durability, FileProvider};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sessions");
+    /// let provider = FileProvider::builder(&path).durability(Durability::Durable).open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(path: impl AsRef<Path>) -> FileProviderBuilder {
+        FileProviderBuilder {
+            path: path.as_ref().to_owned(),
+            durability: Durability::default(),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Does `step` where it may block. It runs to its end even if the caller goes away meanwhile.
+    async fn run<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = Arc::clone(&self.0);
+        // Other executors have no such threads: there the caller's own blocks for as long as the disk takes.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return step(&store) };
+        match runtime.spawn_blocking(move || step(&store)).await {
+            Ok(answer) => answer,
+            Err(error) => Err(FileError::BrokenOff(error).into()),
+        }
+    }
+}
+
+impl fmt::Debug for FileProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileProvider").field(&self.0.path()).finish()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Provider for FileProvider {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            persistent: true,
+            shared: true,
+            max_record: Some(tree::MAX_RECORD),
+            ..Capabilities::new("file")
+        }
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        let (key, record) = (key.clone(), record.clone());
+        self.run(move |store| store.create(&key, &record)).await
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let key = key.clone();
+        self.run(move |store| store.load(&key)).await
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        let (key, record) = (key.clone(), record.clone());
+        self.run(move |store| store.update(&key, &record, expected)).await
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        let key = key.clone();
+        self.run(move |store| store.touch(&key, at, deadline)).await
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        let (old, new, record, tombstone) = (old.clone(), new.clone(), record.clone(), tombstone.cloned());
+        self.run(move |store| store.rename(&old, &new, &record, expected, tombstone.as_ref())).await
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        let key = key.clone();
+        self.run(move |store| store.delete(&key)).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.run(Store::count).await
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        self.run(move |store| store.delete_expired(limit)).await
+    }
+
+    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.run(move |store| store.scan(cursor.as_ref(), limit)).await
+    }
+
+    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        let principal = principal.clone();
+        self.run(move |store| store.of_principal(&principal)).await
+    }
+}
+
+/// The provider that a configuration text names "file"; `providerConfig` is its folder.
+pub(crate) async fn from_config(config: Config) -> Result<FileProvider> {
+    let path = config.provider_config();
+    if path.is_empty() {
+        return Err(FileError::NoFolder.into());
+    }
+    let durability = config.durability().map_or(Ok(Durability::default()), str::parse)?;
+    FileProvider::builder(path).durability(durability).open()
+}
+
+/// The settings of a [`FileProvider`]; begun by [`FileProvider::builder`].
+///
+/// ```
+/// use cloakroom::{FileProvider, ManualClock};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("sessions");
+/// let time = ManualClock::default();
+/// let provider = FileProvider::builder(&path).clock(time.clock()).open()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is opened before `open`"]
+pub struct FileProviderBuilder {
+    path: PathBuf,
+    durability: Durability,
+    clock: Clock,
+}
+
+impl FileProviderBuilder {
+    /// What the loss of power may cost; [`Durability::Atomic`] if not set.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The clock that deadlines are compared with, which must be the manager's; the system's if not set.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the folder, and makes it if it is missing; [`FileProvider::open`] lists the errors.
+    pub fn open(self) -> Result<FileProvider> {
+        let store = Store::open(&self.path, self.durability, self.clock)?;
+        Ok(FileProvider(Arc::new(store)))
+    }
+}
+
+/// What the loss of power may cost. A killed process costs nothing in either mode.
+///
+/// ```
+/// use cloakroom::{Durability, ErrorKind};
+///
+/// assert_eq!("durable".parse::<Durability>()?, Durability::Durable);
+/// assert_eq!("sometimes".parse::<Durability>().unwrap_err().kind(), ErrorKind::Config);
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Files are replaced whole and left to the system to write down, some 30 s later. The loss of power may undo
+    /// the latest changes, a logout among them, and leave a record that is reported as corrupt.
+    #[default]
+    Atomic,
+    /// What was answered is on the disk: file and folder are synced (`fsync`) by every step that creates, changes, renames or deletes.
+    /// A `touch` syncs the file alone, so that a lost one costs no more than the touch. Some milliseconds a change.
+    Durable,
+}
+
+impl FromStr for Durability {
+    type Err = crate::error::Error;
+
+    /// Takes `atomic` and `durable`.
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "atomic" => Ok(Durability::Atomic),
+            "durable" => Ok(Durability::Durable),
+            _ => Err(FileError::Durability { found: name.chars().take(40).collect() }.into()),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The root folder: made if missing, and refused if anybody else could plant sessions in it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{self, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::error::FileError;
+use super::folder::{self, FOLDER_MODE};
+
+/// Opens the root at `path`, making it and the folders above if they are missing.
+pub(super) fn open(path: &Path) -> Result<(OwnedFd, Stat), FileError> {
+    let fail = |cause: io::Error| FileError::Root { path: path.to_owned(), cause };
+    const FLAGS: OFlags =
+        OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    let root = match fs::open(path, FLAGS, Mode::empty()) {
+        Err(Errno::NOENT) => {
+            make(path).map_err(|error| fail(error.into()))?;
+            fs::open(path, FLAGS, Mode::empty())
+        }
+        answer => answer,
+    };
+    let root =
+        root.map_err(|error| match fs::lstat(path).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::Symlink) => FileError::RootLink { path: path.to_owned() },
+            Ok(FileType::Directory) | Err(_) => fail(error.into()),
+            Ok(_) => FileError::RootKind { path: path.to_owned() },
+        })?;
+    let stat = fs::fstat(&root).map_err(|error| fail(error.into()))?;
+    check(path, &stat)?;
+    tighten(&root)?;
+    warn_of_network(path, &root);
+    Ok((root, stat))
+}
+
+/// Says so where locks and renames are promised by another machine, less firmly.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn warn_of_network(path: &Path, root: &OwnedFd) {
+    // NFS, SMB, CIFS and SMB2, by linux/magic.h.
+    const NETWORK: [u32; 4] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42];
+    if fs::fstatfs(root).is_ok_and(|stat| NETWORK.contains(&(stat.f_type as u32))) {
+        tracing::warn!(path = %path.display(), "the session folder is on a network file system; use a local disk");
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn warn_of_network(_: &Path, _: &OwnedFd) {}
+
+fn make(path: &Path) -> Result<(), Errno> {
+    match fs::mkdir(path, FOLDER_MODE) {
+        Err(Errno::NOENT) => {
+            make(path.parent().ok_or(Errno::NOENT)?)?;
+            make(path)
+        }
+        Err(Errno::EXIST) => Ok(()),
+        Ok(()) => folder::undo_umask(CWD, path),
+        Err(error) => Err(error),
+    }
+}
+
+fn check(path: &Path, stat: &Stat) -> Result<(), FileError> {
+    let path = path.to_owned();
+    let expected = rustix::process::geteuid().as_raw();
+    if stat.st_uid != expected {
+        return Err(FileError::RootOwner { path, expected, found: stat.st_uid });
+    }
+    match open_to_others(stat) {
+        true => Err(FileError::RootMode { path, mode: Mode::from_raw_mode(stat.st_mode).bits() & 0o7777 }),
+        false => Ok(()),
+    }
+}
+
+fn open_to_others(stat: &Stat) -> bool {
+    Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH)
+}
+
+/// Closes to others the folders below the root that an older program or a hand has left open: who may write there
+/// could put one visitor's session under the key of another.
+fn tighten(root: &OwnedFd) -> Result<(), FileError> {
+    let names = |dir: &OwnedFd| folder::list(dir).map_err(FileError::io("listing a folder"));
+    for name in names(root)?.iter().filter(|name| is_branch(name) || name.starts_with('.')) {
+        let Some(branch) = tighten_folder(root, name)? else { continue };
+        for name in names(&branch)?.iter().filter(|name| is_branch(name)) {
+            tighten_folder(&branch, name)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_branch(name: &str) -> bool {
+    name.len() == 1
+}
+
+fn tighten_folder(above: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, FileError> {
+    // A link or a file in a folder's place is left alone: whoever needs the folder is told.
+    let Ok(Some(folder)) = folder::find_folder(above.as_fd(), name) else { return Ok(None) };
+    let stat = fs::fstat(&folder).map_err(FileError::io("checking a folder"))?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(FileError::Branch { found: "belongs to another user" });
+    }
+    if open_to_others(&stat) {
+        fs::fchmod(&folder, FOLDER_MODE).map_err(FileError::io("closing a folder to others"))?;
+        tracing::warn!(
+            mode = stat.st_mode & 0o7777,
+            "a folder below the session folder was open to other users"
+        );
+    }
+    Ok(Some(folder))
+}

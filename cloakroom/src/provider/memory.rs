@@ -1,1 +1,0 @@
-//! Sessions in this process's memory.

@@ -1,0 +1,474 @@
+//! Sessions in this process's memory: quick, and gone with the process.
+
+mod shard;
+mod users;
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use foldhash::fast::RandomState;
+
+use self::shard::{Entry, Pair, Shard};
+use self::users::Users;
+use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::record::Record;
+
+/// So many that two cores seldom meet and that a shard which grows holds few up; few enough that an empty store is small.
+const SHARDS: usize = 256;
+
+/// What is collected under one hold of a shard's lock: a few microseconds' worth.
+const STEP: usize = 64;
+
+/// A [`Provider`] that keeps sessions in this process's memory. Named "memory".
+///
+/// A clone is a handle on the same store. Nothing is shared with other processes and nothing survives a restart: for one
+/// server whose sessions may be lost, for development and for tests.
+///
+/// Each operation locks one of 256 shards (a rename two) for some nanoseconds and never across an await. Expired sessions are
+/// found by their deadline, never by a scan.
+///
+/// ```
+/// use cloakroom::{Manager, MemoryProvider};
+///
+/// let provider = MemoryProvider::builder().max_sessions(1_000_000).build();
+/// let sessions = Manager::builder(provider).build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MemoryProvider(Arc<Store>);
+
+#[derive(Debug)]
+struct Store {
+    shards: Box<[Shard]>,
+    /// A quick one will do, and it is seeded anew for every store: no key gets in that this side has not made at random.
+    hasher: RandomState,
+    users: Users,
+    clock: Clock,
+    max_sessions: usize,
+    /// Records in all shards, tombstones and uncollected ones too.
+    held: AtomicUsize,
+    /// Where the next round of collection begins, so that small rounds reach every shard.
+    next: AtomicUsize,
+}
+
+/// Settings for a [`MemoryProvider`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct MemoryProviderBuilder {
+    clock: Clock,
+    max_sessions: usize,
+}
+
+impl MemoryProviderBuilder {
+    /// The source of time; the system's by default. Give the manager the same.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The most sessions to hold; no limit by default.
+    ///
+    /// At the limit an anonymous session is refused, with an error of kind [`TooLarge`](ErrorKind::TooLarge). A session of a user who has
+    /// logged in takes the place of an anonymous one. Nobody who is logged in is ever put out.
+    pub fn max_sessions(mut self, sessions: usize) -> Self {
+        self.max_sessions = sessions;
+        self
+    }
+
+    /// The provider, empty.
+    pub fn build(self) -> MemoryProvider {
+        MemoryProvider(Arc::new(Store {
+            shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            hasher: RandomState::default(),
+            users: Users::default(),
+            clock: self.clock,
+            max_sessions: self.max_sessions,
+            held: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+        }))
+    }
+}
+
+impl MemoryProvider {
+    /// An empty store without a limit, on the system's clock.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Begins a store with settings.
+    pub fn builder() -> MemoryProviderBuilder {
+        MemoryProviderBuilder { clock: Clock::system(), max_sessions: usize::MAX }
+    }
+}
+
+impl Default for MemoryProvider {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The provider that a configuration text names "memory".
+pub(crate) async fn from_config(config: Config) -> Result<MemoryProvider> {
+    let found = match (config.provider_config(), config.durability()) {
+        ("", None) => return Ok(MemoryProvider::new()),
+        (_, None) => "providerConfig",
+        (_, Some(_)) => "durability",
+    };
+    Err(Error::new(ErrorKind::Config, MemoryError::Config { found }))
+}
+
+impl Store {
+    fn place(&self, key: &StoreKey) -> (u64, usize) {
+        let hash = self.hasher.hash_one(key.as_bytes());
+        // The table takes its positions from the low bits and its tags from the highest seven.
+        (hash, (hash >> 32) as usize % SHARDS)
+    }
+
+    fn rehash(&self) -> impl Fn(&Entry) -> u64 {
+        |entry| self.hasher.hash_one(entry.key.as_bytes())
+    }
+
+    /// Makes room for one more record.
+    fn admit(&self, record: &Record) -> Result<()> {
+        if self.held.fetch_add(1, Ordering::Relaxed) < self.max_sessions {
+            return Ok(());
+        }
+        let collected = self.collect(STEP).removed > 0;
+        if collected || (record.principal().is_some() && self.evict_anonymous()) {
+            return Ok(());
+        }
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        Err(Error::new(ErrorKind::TooLarge, MemoryError::Full { max: self.max_sessions }))
+    }
+
+    /// Takes out the anonymous session that is nearest to its end, as far as a short look into each shard tells.
+    fn evict_anonymous(&self) -> bool {
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut shards = (0..SHARDS).map(|step| &self.shards[(start + step) % SHARDS]);
+        let evicted = shards.find_map(|shard| shard.lock().evict_anonymous(STEP));
+        if evicted.is_some() {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+        }
+        evicted.is_some()
+    }
+
+    /// Keeps the index of users in step with a record that came, went or was replaced. Its shard is locked.
+    fn index(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
+        let user = |record: Option<&Record>| record.and_then(Record::principal);
+        let (before, after) = (user(before), user(after));
+        if before != after {
+            before.inspect(|user| self.users.remove(user, key));
+            after.inspect(|user| self.users.add(user, key));
+        }
+    }
+
+    fn collect(&self, limit: usize) -> Collected {
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.millis();
+        let mut removed = 0;
+        for step in 0..SHARDS {
+            let shard = &self.shards[(start + step) % SHARDS];
+            while removed < limit {
+                let expired = shard.lock().take_expired(now, STEP.min(limit - removed), |entry| {
+                    self.index(&entry.key, Some(&entry.record), None);
+                });
+                let Some(expired) = expired else { break };
+                removed += expired.len();
+                self.held.fetch_sub(expired.len(), Ordering::Relaxed);
+            }
+        }
+        let more = removed == limit && self.shards.iter().any(|shard| shard.lock().is_due(now));
+        Collected { removed, more }
+    }
+
+    fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        let (hash, place) = self.place(key);
+        let now = self.clock.millis();
+        // Looked up before room is made, so that a taken key is told as such even in a full store.
+        if self.shards[place].lock().live(hash, key, now).is_some() {
+            return Ok(Created::Taken);
+        }
+        self.admit(record)?;
+        let mut shard = self.shards[place].lock();
+        if shard.live(hash, key, now).is_some() {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+            return Ok(Created::Taken);
+        }
+        self.put(&mut shard, hash, key, record);
+        Ok(Created::Done)
+    }
+
+    /// Puts a record where none that is alive is.
+    fn put(&self, shard: &mut shard::Inner, hash: u64, key: &StoreKey, record: &Record) {
+        let expired = shard.remove(hash, key);
+        if let Some(expired) = &expired {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+            self.index(key, Some(&expired.record), None);
+        }
+        self.index(key, None, Some(record));
+        shard.insert(hash, key, record, self.rehash());
+    }
+
+    fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
+        let (hash, place) = self.place(key);
+        let mut shard = self.shards[place].lock();
+        let Some(entry) = shard.session(hash, key, self.clock.millis()) else { return Updated::Gone };
+        if entry.record.version() != expected {
+            return Updated::Stale;
+        }
+        let before = std::mem::replace(&mut entry.record, record.clone());
+        self.index(key, Some(&before), Some(record));
+        shard.note_deadline(hash, before.deadline(), record.deadline());
+        Updated::Done
+    }
+
+    fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
+        let (hash, place) = self.place(key);
+        let mut shard = self.shards[place].lock();
+        let Some(entry) = shard.session(hash, key, self.clock.millis()) else { return Touched::Gone };
+        let before = entry.record.deadline();
+        entry.record.touch(at, deadline);
+        let after = entry.record.deadline();
+        shard.note_deadline(hash, before, after);
+        Touched::Done
+    }
+
+    fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Renamed {
+        let ((old_hash, old_place), (new_hash, new_place)) = (self.place(old), self.place(new));
+        let now = self.clock.millis();
+        let mut shards = Pair::lock(&self.shards, old_place, new_place);
+        match shards.first().session(old_hash, old, now) {
+            None => return Renamed::Gone,
+            Some(entry) if entry.record.version() != expected => return Renamed::Stale,
+            Some(_) => {}
+        }
+        if shards.second().live(new_hash, new, now).is_some() {
+            return Renamed::Taken;
+        }
+        let moved = shards.first().remove(old_hash, old);
+        self.index(old, moved.as_ref().map(|entry| &entry.record), None);
+        if let Some(tombstone) = tombstone {
+            shards.first().insert(old_hash, old, tombstone, self.rehash());
+            self.held.fetch_add(1, Ordering::Relaxed);
+        }
+        self.put(shards.second(), new_hash, new, record);
+        Renamed::Done
+    }
+
+    fn delete(&self, key: &StoreKey) -> bool {
+        let (hash, place) = self.place(key);
+        let removed = {
+            let mut shard = self.shards[place].lock();
+            if shard.session(hash, key, self.clock.millis()).is_none() {
+                return false;
+            }
+            let removed = shard.remove(hash, key);
+            self.index(key, removed.as_ref().map(|entry| &entry.record), None);
+            removed
+        };
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        removed.is_some()
+    }
+
+    fn count(&self) -> u64 {
+        // What has expired goes first, a step at a time; the rest need not be looked at one by one.
+        while self.collect(STEP * SHARDS).more {}
+        self.shards.iter().map(|shard| shard.lock().sessions() as u64).sum()
+    }
+
+    /// A page never holds entries of two shards: within one they are in the order of their keys, which is how the next page
+    /// knows where to go on.
+    fn scan(&self, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
+        let bad = || Error::new(ErrorKind::Value, MemoryError::Cursor);
+        let (mut place, mut last) = match cursor {
+            None => (0, None),
+            Some(cursor) => {
+                let (place, last) = cursor.as_str().split_once(':').ok_or_else(bad)?;
+                let last = Some(last).filter(|last| !last.is_empty());
+                (place.parse().map_err(|_| bad())?, last.map(str::parse).transpose()?)
+            }
+        };
+        let now = self.clock.millis();
+        while place < SHARDS {
+            let entries = self.shards[place].lock().page(now, last.as_ref(), limit);
+            let next = match entries.last() {
+                Some(listed) if entries.len() == limit => format!("{place}:{}", listed.key.as_str()),
+                _ if place + 1 < SHARDS => format!("{}:", place + 1),
+                _ => String::new(),
+            };
+            if !entries.is_empty() || next.is_empty() {
+                return Ok(Page { entries, next: (!next.is_empty()).then(|| Cursor::new(next)) });
+            }
+            (place, last) = (place + 1, None);
+        }
+        Ok(Page::default())
+    }
+
+    fn load(&self, key: &StoreKey) -> Option<Record> {
+        let (hash, place) = self.place(key);
+        let now = self.clock.millis();
+        let mut shard = self.shards[place].lock();
+        shard.live(hash, key, now).map(|entry| entry.record.clone())
+    }
+
+    fn of_principal(&self, principal: &Principal) -> Vec<Listed> {
+        let listed = |key: StoreKey| {
+            let record = self.load(&key)?;
+            let theirs = !record.is_tombstone() && record.principal().as_ref() == Some(principal);
+            theirs.then(|| Listed { key, meta: record.meta() })
+        };
+        self.users.keys(principal).into_iter().filter_map(listed).collect()
+    }
+}
+
+impl Provider for MemoryProvider {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new("memory")
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        self.0.create(key, record)
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        Ok(self.0.load(key))
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        Ok(self.0.update(key, record, expected))
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        Ok(self.0.touch(key, at, deadline))
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        Ok(self.0.rename(old, new, record, expected, tombstone))
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        Ok(self.0.delete(key))
+    }
+
+    async fn count(&self) -> Result<u64> {
+        Ok(self.0.count())
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        Ok(self.0.collect(limit))
+    }
+
+    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.0.scan(cursor.as_ref(), limit)
+    }
+
+    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        Ok(self.0.of_principal(principal))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum MemoryError {
+    #[error("the memory provider takes no {found}; expected none")]
+    Config { found: &'static str },
+    #[error(
+        "expected fewer than {max} sessions, found as many, and none that may be put out; try later, or raise max_sessions"
+    )]
+    Full { max: usize },
+    #[error("the cursor is not one that this provider gave out")]
+    Cursor,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, Millis};
+    use crate::codec::Codec;
+    use crate::record::{Meta, Times};
+
+    fn record(user: Option<&str>, deadline: Millis) -> Record {
+        let times = Times {
+            version: 1,
+            created: Millis(0),
+            issued: Millis(0),
+            last_active: Millis(0),
+            idle_deadline: deadline,
+            absolute_deadline: Millis::NEVER,
+            authenticated: None,
+        };
+        let principal = user.map(|user| Principal::new(user).unwrap());
+        Record::new(&Meta { times, principal }, Codec::MESSAGE_PACK, b"")
+    }
+
+    fn key(n: usize) -> StoreKey {
+        format!("key-{n}").parse().unwrap()
+    }
+
+    #[test]
+    fn at_the_limit_the_anonymous_are_refused_and_nobody_logged_in_is_put_out() {
+        let time = ManualClock::default();
+        let never = Millis::NEVER;
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(3).build().0;
+        assert_eq!(store.create(&key(0), &record(Some("alice"), never)).unwrap(), Created::Done);
+        assert_eq!(store.create(&key(1), &record(None, never)).unwrap(), Created::Done);
+        assert_eq!(store.create(&key(2), &record(None, never)).unwrap(), Created::Done);
+        assert_eq!(store.create(&key(3), &record(None, never)).unwrap_err().kind(), ErrorKind::TooLarge);
+        assert_eq!(store.create(&key(1), &record(None, never)).unwrap(), Created::Taken);
+        for n in [4, 5] {
+            assert_eq!(store.create(&key(n), &record(Some("bob"), never)).unwrap(), Created::Done);
+        }
+        assert_eq!(store.count(), 3);
+        assert_eq!(
+            store.create(&key(6), &record(Some("bob"), never)).unwrap_err().kind(),
+            ErrorKind::TooLarge
+        );
+        assert!(store.load(&key(0)).is_some());
+        assert!(store.delete(&key(4)));
+        assert_eq!(store.create(&key(7), &record(None, never)).unwrap(), Created::Done);
+    }
+
+    #[test]
+    fn expired_sessions_make_room_before_anyone_is_refused() {
+        let time = ManualClock::default();
+        let now = time.clock().millis();
+        let second = std::time::Duration::from_secs(1);
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(1).build().0;
+        assert_eq!(store.create(&key(0), &record(None, now.after(second))).unwrap(), Created::Done);
+        time.advance(second);
+        assert_eq!(store.create(&key(1), &record(None, Millis::NEVER)).unwrap(), Created::Done);
+    }
+
+    #[test]
+    fn sessions_that_come_and_go_leave_nothing_behind() {
+        let store = MemoryProvider::new().0;
+        for n in 0..100_000 {
+            assert_eq!(store.create(&key(n), &record(Some("alice"), Millis::NEVER)).unwrap(), Created::Done);
+            assert!(store.delete(&key(n)));
+        }
+        let kept: usize = store.shards.iter().map(|shard| shard.lock().deadlines()).sum();
+        assert!(kept < 100_000 / 2, "{kept} deadlines kept for no session");
+        assert!(store.users.keys(&Principal::new("alice").unwrap()).is_empty());
+        assert_eq!(store.held.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,188 @@
+//! One shard of the store: a table of sessions, and their deadlines in order.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::clock::Millis;
+use crate::id::StoreKey;
+use crate::provider::Listed;
+use crate::record::Record;
+
+/// Apart from its neighbours by two cache lines, which processors fetch in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Shard(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    table: HashTable<Box<Entry>>,
+    /// For every record at least one item whose time is no later than the record's deadline. A touch leaves it: an item that
+    /// comes up too early is put back at the deadline of the day. It names the record by hash, which is enough to find it.
+    deadlines: BinaryHeap<Reverse<(u64, u64)>>,
+    tombstones: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: StoreKey,
+    pub(super) record: Record,
+}
+
+impl Shard {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock()
+    }
+}
+
+impl Inner {
+    fn find(&mut self, hash: u64, key: &StoreKey) -> Option<&mut Entry> {
+        self.table.find_mut(hash, |entry| entry.key == *key).map(|entry| &mut **entry)
+    }
+
+    /// What is alive under `key`, a tombstone too.
+    pub(super) fn live(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Option<&mut Entry> {
+        self.find(hash, key).filter(|entry| !entry.record.expired_at(now))
+    }
+
+    /// The live session under `key`.
+    pub(super) fn session(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Option<&mut Entry> {
+        self.live(hash, key, now).filter(|entry| !entry.record.is_tombstone())
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        key: &StoreKey,
+        record: &Record,
+        rehash: impl Fn(&Entry) -> u64,
+    ) {
+        self.tombstones += usize::from(record.is_tombstone());
+        self.deadlines.push(Reverse((record.deadline().0, hash)));
+        let entry = Box::new(Entry { key: key.clone(), record: record.clone() });
+        self.table.insert_unique(hash, entry, |entry| rehash(entry));
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, key: &StoreKey) -> Option<Box<Entry>> {
+        self.remove_where(hash, |entry| entry.key == *key)
+    }
+
+    fn remove_where(&mut self, hash: u64, which: impl Fn(&Entry) -> bool) -> Option<Box<Entry>> {
+        let (entry, _) = self.table.find_entry(hash, |entry| which(entry)).ok()?.remove();
+        self.tombstones -= usize::from(entry.record.is_tombstone());
+        self.forget_some_deadlines();
+        Some(entry)
+    }
+
+    /// Keeps the promise of `deadlines` for a record whose own has changed.
+    pub(super) fn note_deadline(&mut self, hash: u64, before: Millis, after: Millis) {
+        if after < before {
+            self.deadlines.push(Reverse((after.0, hash)));
+        }
+    }
+
+    /// Drops the items of records that are gone, once they are most of what there is.
+    fn forget_some_deadlines(&mut self) {
+        if self.deadlines.len() > 2 * self.table.len() + 64 {
+            let table = &self.table;
+            self.deadlines.retain(|Reverse((_, hash))| table.find(*hash, |_| true).is_some());
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Millis) -> bool {
+        self.deadlines.peek().is_some_and(|Reverse((deadline, _))| *deadline <= now.0)
+    }
+
+    /// Takes out some expired records, at most `limit`, after looking at no more than that many deadlines; `None` once nothing is due.
+    pub(super) fn take_expired(
+        &mut self,
+        now: Millis,
+        limit: usize,
+        mut leaving: impl FnMut(&Entry),
+    ) -> Option<Vec<Box<Entry>>> {
+        if !self.is_due(now) {
+            return None;
+        }
+        let mut expired = Vec::new();
+        for _ in 0..limit {
+            if !self.is_due(now) {
+                break;
+            }
+            let Some(Reverse((_, hash))) = self.deadlines.pop() else { break };
+            match self.remove_where(hash, |entry| entry.record.expired_at(now)) {
+                Some(entry) => {
+                    leaving(&entry);
+                    expired.push(entry);
+                }
+                // Used since: it comes up again at its present deadline. Two records of one hash share the items.
+                None => {
+                    if let Some(entry) = self.table.find(hash, |_| true) {
+                        self.deadlines.push(Reverse((entry.record.deadline().0, hash)));
+                    }
+                }
+            }
+        }
+        Some(expired)
+    }
+
+    /// Takes out the first anonymous session among the `look` next deadlines.
+    pub(super) fn evict_anonymous(&mut self, look: usize) -> Option<Box<Entry>> {
+        let anonymous = |entry: &Entry| entry.record.principal().is_none() && !entry.record.is_tombstone();
+        let is_anonymous = |hash: &u64| self.table.find(*hash, |entry| anonymous(entry)).is_some();
+        // A heap's items begin with the least; the order of the rest is near enough.
+        let hash = self.deadlines.iter().take(look).map(|Reverse((_, hash))| *hash).find(is_anonymous)?;
+        self.remove_where(hash, anonymous)
+    }
+
+    /// How many sessions there are, if nothing has expired.
+    pub(super) fn sessions(&self) -> usize {
+        self.table.len() - self.tombstones
+    }
+
+    /// The `limit` live sessions that come next after `last` in the order of keys.
+    pub(super) fn page(&self, now: Millis, last: Option<&StoreKey>, limit: usize) -> Vec<Listed> {
+        let alive = |record: &Record| !record.is_tombstone() && !record.expired_at(now);
+        let rest = self.table.iter().filter(|entry| last.is_none_or(|last| entry.key > *last));
+        let mut rest: Vec<&Entry> = rest.filter(|entry| alive(&entry.record)).map(|entry| &**entry).collect();
+        rest.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        let listed = |entry: &Entry| Listed { key: entry.key.clone(), meta: entry.record.meta() };
+        rest.into_iter().take(limit).map(listed).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn deadlines(&self) -> usize {
+        self.deadlines.len()
+    }
+}
+
+/// The shards of two keys, which may be one, locked in the order of their places: two renames never wait for each other.
+pub(super) struct Pair<'a> {
+    low: MutexGuard<'a, Inner>,
+    high: Option<MutexGuard<'a, Inner>>,
+    swapped: bool,
+}
+
+impl<'a> Pair<'a> {
+    pub(super) fn lock(shards: &'a [Shard], first: usize, second: usize) -> Self {
+        let low = shards[first.min(second)].lock();
+        let high = (first != second).then(|| shards[first.max(second)].lock());
+        Pair { low, high, swapped: second < first }
+    }
+
+    pub(super) fn first(&mut self) -> &mut Inner {
+        self.side(self.swapped)
+    }
+
+    pub(super) fn second(&mut self) -> &mut Inner {
+        self.side(!self.swapped)
+    }
+
+    fn side(&mut self, high: bool) -> &mut Inner {
+        match &mut self.high {
+            Some(guard) if high => guard,
+            _ => &mut self.low,
+        }
+    }
+}

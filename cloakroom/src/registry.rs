@@ -1,0 +1,135 @@
+//! The second door: providers by name, settings from a text.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::RwLock;
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manager::Manager;
+use crate::provider::{AnyProvider, Provider};
+
+type Constructor = dyn Fn(Config) -> Pin<Box<dyn Future<Output = Result<AnyProvider>> + Send>> + Send + Sync;
+
+static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = LazyLock::new(|| {
+    #[allow(unused_mut, reason = "nothing is put in where no provider is a feature")]
+    let mut all: BTreeMap<Box<str>, Arc<Constructor>> = BTreeMap::new();
+    #[cfg(feature = "memory")]
+    all.insert("memory".into(), erased(crate::provider::memory::from_config));
+    #[cfg(feature = "file")]
+    all.insert("file".into(), erased(crate::provider::file::from_config));
+    RwLock::new(all)
+});
+
+/// Makes a provider known by `name` to [`Manager::new`]. It is a constructor that is registered, called anew for each
+/// manager, so that two managers never share one provider by accident. It finds the provider's own string in
+/// [`Config::provider_config`].
+///
+/// ```
+/// use cloakroom::{Manager, MemoryProvider};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// cloakroom::register("own", |_config| async { Ok(MemoryProvider::new()) })?;
+/// let sessions = Manager::new("own", r#"{"cookieName":"gosessionid","gclifetime":3600}"#).await?;
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Config`] if the name is taken.
+#[doc(alias = "Register")]
+pub fn register<F, P>(name: &str, constructor: impl Fn(Config) -> F + Send + Sync + 'static) -> Result<()>
+where
+    F: Future<Output = Result<P>> + Send + 'static,
+    P: Provider,
+{
+    let mut all = CONSTRUCTORS.write();
+    if all.contains_key(name) {
+        return Err(Error::new(ErrorKind::Config, RegistryError::Taken { name: name.into() }));
+    }
+    all.insert(name.into(), erased(constructor));
+    Ok(())
+}
+
+fn erased<F, P>(constructor: impl Fn(Config) -> F + Send + Sync + 'static) -> Arc<Constructor>
+where
+    F: Future<Output = Result<P>> + Send + 'static,
+    P: Provider,
+{
+    Arc::new(move |config| {
+        let provider = constructor(config);
+        Box::pin(async move { Ok(AnyProvider::new(provider.await?)) })
+    })
+}
+
+impl Manager {
+    /// A manager of the provider registered as `provider`, with the settings of the text `config`: the seed's keys to
+    /// the letter, and ours beside them; see [`Config::from_json`].
+    ///
+    /// ```
+    /// use cloakroom::Manager;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let sessions = Manager::new("memory", r#"{"cookieName":"gosessionid", "enableSetCookie,omitempty": true,
+    ///     "gclifetime":3600, "maxLifetime": 3600, "secure": false, "sessionIDHashFunc": "sha1",
+    ///     "sessionIDHashKey": "", "cookieLifeTime": 3600, "providerConfig": ""}"#).await?;
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a name that nobody registered and for a text that cannot work, and those of the provider's
+    /// constructor.
+    #[doc(alias = "NewManager")]
+    pub async fn new(provider: &str, config: &str) -> Result<Manager> {
+        let config = Config::from_json(config)?;
+        let constructor = {
+            let all = CONSTRUCTORS.read();
+            all.get(provider).cloned().ok_or_else(|| {
+                let known = all.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+                let found = provider.chars().take(40).collect();
+                Error::new(ErrorKind::Config, RegistryError::Unknown { found, known })
+            })?
+        };
+        let provider = constructor(config.clone()).await?;
+        Manager::with_config(provider, config).build()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RegistryError {
+    #[error("a provider is registered as {name:?} already; choose another name")]
+    Taken { name: Box<str> },
+    #[error(
+        "no provider is registered as {found:?}; expected one of {known}, or register it, or switch its feature on"
+    )]
+    Unknown { found: String, known: String },
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use super::*;
+    use crate::provider::memory::MemoryProvider;
+
+    #[tokio::test]
+    async fn a_taken_name_is_an_error_and_an_unknown_one_tells_the_known() {
+        let memory = || register("memory", |_| async { Ok(MemoryProvider::new()) });
+        assert_eq!(memory().unwrap_err().kind(), ErrorKind::Config);
+        let error = Manager::new("memori", r#"{"cookieName":"id"}"#).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(r#""memori"; expected one of"#), "{error}");
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn two_managers_of_one_name_share_nothing() {
+        let manager = async || Manager::new("memory", r#"{"cookieName":"id"}"#).await.unwrap();
+        let (one, two) = (manager().await, manager().await);
+        let session = one.start(&http::HeaderMap::new()).await.unwrap();
+        session.set("k", 1).unwrap();
+        let _ = session.save().await.unwrap();
+        assert_eq!(one.active_sessions().await.unwrap(), 1);
+        assert_eq!(two.active_sessions().await.unwrap(), 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a request did to its session, apart from the record, so that it can be replayed on a newer one.
+
+use crate::codec::Change;
+use crate::principal::Principal;
+
+/// The changes of one request, in an order that no longer matters: a flush comes before the keys, the end before all.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    /// The session that was there is to end; everything else here is of a new one.
+    pub(super) end: bool,
+    /// The data that was there goes.
+    pub(super) flush: bool,
+    /// A new id is due.
+    pub(super) renew: bool,
+    /// The user is to be bound, under a new id.
+    pub(super) principal: Option<Principal>,
+    /// What happens to single keys, each named once.
+    pub(super) keys: Vec<Change>,
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.end && !self.renew && self.principal.is_none() && !self.touch_data()
+    }
+
+    /// Whether the data becomes another.
+    pub(super) fn touch_data(&self) -> bool {
+        self.flush || !self.keys.is_empty()
+    }
+
+    /// The bytes that the new values take at the most, their keys and headers too.
+    pub(super) fn room(&self) -> usize {
+        self.keys.iter().map(Change::room).sum()
+    }
+
+    /// Whether more than single keys changes.
+    pub(super) fn are_structural(&self) -> bool {
+        self.end || self.flush || self.renew || self.principal.is_some()
+    }
+
+    /// Whether the answer to "what is under this key" no longer depends on what was stored.
+    pub(super) fn hide_stored(&self) -> bool {
+        self.end || self.flush
+    }
+
+    pub(super) fn set(&mut self, change: Change) {
+        match self.keys.iter_mut().find(|earlier| earlier.key == change.key) {
+            Some(earlier) => *earlier = change,
+            None => self.keys.push(change),
+        }
+    }
+
+    pub(super) fn forget(&mut self, key: &str) {
+        self.keys.retain(|change| *change.key != *key);
+    }
+
+    /// What happens to `key`: `None` where nothing does.
+    pub(super) fn find(&self, key: &str) -> Option<Option<&[u8]>> {
+        self.keys.iter().find(|change| *change.key == *key).map(|change| change.value.as_deref())
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.keys.clear();
+        self.flush = true;
+    }
+
+    pub(super) fn end(&mut self) {
+        *self = Changes { end: true, ..Changes::default() };
+    }
+
+    /// These changes and then `newer`, as one.
+    pub(super) fn then(mut self, newer: Changes) -> Changes {
+        if newer.end {
+            return newer;
+        }
+        if newer.flush {
+            self.flush();
+        }
+        newer.keys.into_iter().for_each(|change| self.set(change));
+        self.renew |= newer.renew;
+        self.principal = newer.principal.or(self.principal);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(key: &str, value: &[u8]) -> Changes {
+        let change = Change { key: key.into(), value: Some(value.into()) };
+        Changes { keys: vec![change], ..Changes::default() }
+    }
+
+    #[test]
+    fn the_newer_change_of_a_key_stands() {
+        let both = set("a", b"1").then(set("b", b"2")).then(set("a", b"3"));
+        assert_eq!(both.find("a"), Some(Some(&b"3"[..])));
+        assert_eq!(both.find("b"), Some(Some(&b"2"[..])));
+        assert_eq!(both.find("c"), None);
+    }
+
+    #[test]
+    fn a_flush_drops_what_came_before_and_an_end_drops_all() {
+        let mut flush = Changes::default();
+        flush.flush();
+        let flushed = set("a", b"1").then(flush).then(set("b", b"2"));
+        assert!(flushed.flush && flushed.find("a").is_none() && flushed.find("b").is_some());
+
+        let mut end = Changes::default();
+        end.end();
+        let login = Changes { principal: Principal::new("alice").ok(), renew: true, ..set("a", b"1") };
+        let ended = login.then(end);
+        assert!(ended.end && ended.principal.is_none() && !ended.renew && ended.keys.is_empty());
+    }
+}

@@ -1,0 +1,464 @@
+//! The commit: compare versions, swap, and replay on the newest record where another request was first.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::Released;
+use super::changes::Changes;
+use super::state::{Due, Phase, Shared, State, released};
+use crate::clock::Millis;
+use crate::codec::{Change, Codec};
+use crate::config::Config;
+use crate::engine::{Stored, within};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::provider::{Created, Provider, Renamed, Touched, Updated};
+use crate::record::{Meta, Record, Successor, Times};
+
+/// Lost races before a commit gives up. Within a process a loser queues, so only other processes can take its turn.
+const TRIES: u32 = 64;
+
+/// Fresh ids that may be taken before the generator must be broken.
+const COLLISIONS: u32 = 3;
+
+/// What is to be asked of the provider next.
+enum Step {
+    Nothing,
+    Touch { key: StoreKey, at: Millis, deadline: Millis },
+    Create(Box<Stored>),
+    Update { key: StoreKey, record: Record, expected: u64 },
+    Rename { old: StoreKey, expected: u64, new: Box<Stored>, tombstone: Option<Record> },
+    Destroy { key: StoreKey },
+}
+
+/// How a step went.
+enum Took {
+    Done(Released),
+    /// The old session has ended; what else was asked is of a new one.
+    Ended,
+    /// Another request was first.
+    Lost,
+    /// A fresh id was taken already.
+    Collided,
+    /// The session is not there any more.
+    Gone,
+}
+
+impl Shared {
+    pub(super) async fn save(&self) -> Result<Released> {
+        let _turn = self.turn().await;
+        if matches!(self.state().phase, Phase::Releasing | Phase::Released(_)) {
+            return Err(released("save"));
+        }
+        self.commit(self.engine.config.deadline).await
+    }
+
+    pub(crate) async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
+        if let Some(done) = self.release_at_once(headers) {
+            return Ok(done);
+        }
+        let _turn = self.turn().await;
+        let budget = {
+            let mut state = self.state();
+            if let Phase::Released(outcome) = state.phase {
+                return Ok(outcome);
+            }
+            state.phase = Phase::Releasing;
+            self.engine.config.deadline.saturating_sub(state.waited)
+        };
+        match self.commit(budget).await {
+            Ok(outcome) => {
+                self.finish(outcome, headers);
+                Ok(outcome)
+            }
+            Err(error) => {
+                self.state().phase = Phase::Loaded;
+                self.engine.note_access(headers);
+                Err(error)
+            }
+        }
+    }
+
+    /// The release of a request that leaves nothing to store, without waiting; `None` where there is something.
+    pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
+        let idle = {
+            let state = self.state();
+            match state.phase {
+                Phase::Untouched => return Some(Released::Unchanged),
+                Phase::Released(outcome) => return Some(outcome),
+                Phase::Releasing => return None,
+                Phase::Asked => true,
+                Phase::Loaded => {
+                    let now = self.engine.now();
+                    let due = |stored: &Stored| {
+                        let times = stored.record.times();
+                        self.engine.touch_due(times.last_active, now)
+                            || self.rotation_due(stored, &times, now)
+                    };
+                    state.in_flight.is_none()
+                        && state.changes.as_deref().is_none_or(Changes::is_empty)
+                        && !state.stored.as_deref().is_some_and(due)
+                }
+            }
+        };
+        idle.then(|| {
+            self.finish(Released::Unchanged, headers);
+            Released::Unchanged
+        })
+    }
+
+    /// Ends the request without committing what is pending; what was saved before is still told to the client.
+    pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
+        if !matches!(self.state().phase, Phase::Untouched | Phase::Released(_)) {
+            self.finish(Released::Unchanged, headers);
+        }
+    }
+
+    pub(crate) fn commits_on_server_error(&self) -> bool {
+        self.engine.config.commit_on_server_error
+    }
+
+    /// Says, in the response that takes the place of a handler's, that it is of one visitor and one moment.
+    pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
+        self.engine.note_access(headers);
+        crate::cookie::no_store(headers);
+    }
+
+    fn finish(&self, outcome: Released, headers: &mut HeaderMap) {
+        let mut state = self.state();
+        state.phase = Phase::Released(outcome);
+        self.engine.note_access(headers);
+        match (state.cookie, &state.stored) {
+            (Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored),
+            (Due::TakeBack, _) => self.engine.take_back(headers),
+            _ => {}
+        }
+    }
+
+    /// Stores what is pending within `budget`. It is this one's turn.
+    async fn commit(&self, budget: Duration) -> Result<Released> {
+        let in_flight = {
+            let mut state = self.state();
+            state.in_flight = state.changes.take();
+            InFlight { shared: self, keep: true }
+        };
+        let outcome = within(budget, self.replay(|| Ok(()))).await.0?;
+        in_flight.landed();
+        Ok(outcome)
+    }
+
+    /// Does step after step until what is in flight is stored, or never can be. `prepare` comes before each, on the newest
+    /// record.
+    async fn replay(&self, mut prepare: impl FnMut() -> Result<()> + Send) -> Result<Released> {
+        let (mut tries, mut collisions, mut followed) = (0, 0, false);
+        let mut queue = None;
+        let mut ended = false;
+        loop {
+            prepare()?;
+            let step = self.plan()?;
+            match self.take(step).await? {
+                Took::Done(Released::Unchanged) if ended => return Ok(Released::Destroyed),
+                Took::Done(outcome) => return Ok(outcome),
+                Took::Ended => ended = true,
+                Took::Collided if collisions < COLLISIONS => collisions += 1,
+                Took::Collided => return Err(Error::new(ErrorKind::Random, CommitError::Collisions)),
+                Took::Lost if tries == TRIES => {
+                    return Err(Error::new(ErrorKind::Conflict, CommitError::Conflict));
+                }
+                Took::Lost => {
+                    tries += 1;
+                    let Some(key) = self.stored(|stored| stored.key.clone()) else { continue };
+                    match &queue {
+                        None => queue = Some(self.engine.queue(&key).await),
+                        Some(_) => tokio::time::sleep(pause(tries)).await,
+                    }
+                    if !self.refresh().await? {
+                        return Ok(self.gone());
+                    }
+                }
+                // It may only have been rotated away, in which case the old id still leads to it for a while.
+                Took::Gone if !followed && self.refresh().await? => followed = true,
+                Took::Gone => return Ok(self.gone()),
+            }
+        }
+    }
+
+    fn gone(&self) -> Released {
+        let state = self.state();
+        let lost_write = state
+            .in_flight
+            .as_ref()
+            .is_some_and(|changes| changes.touch_data() || changes.principal.is_some() || changes.renew);
+        Released::Gone { lost_write }
+    }
+
+    /// What is to be done for the changes in flight, on the record as it was last seen.
+    fn plan(&self) -> Result<Step> {
+        let now = self.engine.now();
+        let state = self.state();
+        let nothing = Changes::default();
+        let changes = state.in_flight.as_deref().unwrap_or(&nothing);
+        let Some(stored) = &state.stored else { return self.plan_create(changes, now) };
+        if changes.end {
+            return Ok(Step::Destroy { key: stored.key.clone() });
+        }
+        let times = stored.record.times();
+        let wanted = changes.principal.is_some() || (changes.renew && !stored.in_grace);
+        if wanted || self.rotation_due(stored, &times, now) {
+            return self.plan_rename(stored, changes, now, wanted);
+        }
+        let key = stored.key.clone();
+        if changes.touch_data() {
+            let record = self.changed(&stored.record, changes, now)?;
+            return Ok(Step::Update { key, record, expected: times.version });
+        }
+        Ok(match self.engine.touch_due(times.last_active, now) {
+            true => Step::Touch { key, at: now, deadline: self.idle_deadline(now) },
+            false => Step::Nothing,
+        })
+    }
+
+    fn plan_create(&self, changes: &Changes, now: Millis) -> Result<Step> {
+        let sets = changes.keys.iter().any(|change| change.value.is_some());
+        if !sets && changes.principal.is_none() {
+            return Ok(Step::Nothing);
+        }
+        let times = Times {
+            version: 0,
+            created: now,
+            issued: now,
+            last_active: now,
+            idle_deadline: now,
+            absolute_deadline: self.absolute_deadline(now),
+            authenticated: None,
+        };
+        let blank = Record::new(&Meta { times, principal: None }, self.engine.config.codec, b"");
+        let record = self.changed(&blank, changes, now)?;
+        let (id, key) = self.engine.new_id()?;
+        Ok(Step::Create(Box::new(Stored { id, key, record, in_grace: false })))
+    }
+
+    fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
+        let (id, key) = self.engine.new_id()?;
+        let mut record = self.changed(&stored.record, changes, now)?;
+        record.edit(|meta| meta.times.issued = now);
+        // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
+        let tombstone = (!wanted).then(|| {
+            let grace = Config::ROTATION_GRACE;
+            let successor = Successor { key: key.clone(), until: now.after(grace) };
+            let forgotten = now.after(grace.max(self.engine.config.idle_timeout));
+            Record::tombstone(&record, &successor, forgotten)
+        });
+        let new = Box::new(Stored { id, key, record, in_grace: false });
+        Ok(Step::Rename { old: stored.key.clone(), expected: stored.record.version(), new, tombstone })
+    }
+
+    async fn take(&self, step: Step) -> Result<Took> {
+        let provider = &self.engine.provider;
+        Ok(match step {
+            Step::Nothing => Took::Done(Released::Unchanged),
+            Step::Touch { key, at, deadline } => {
+                match provider.touch(&key, at.into(), deadline.into()).await? {
+                    Touched::Done => self.touched(at, deadline),
+                    Touched::Gone => Took::Gone,
+                }
+            }
+            Step::Create(new) => match provider.create(&new.key, &new.record).await? {
+                Created::Done => self.stands(new, Due::HandOut, Released::Created),
+                Created::Taken => Took::Collided,
+            },
+            Step::Update { key, record, expected } => match provider.update(&key, &record, expected).await? {
+                Updated::Done => self.updated(record),
+                Updated::Stale => Took::Lost,
+                Updated::Gone => Took::Gone,
+            },
+            Step::Rename { old, expected, new, tombstone } => {
+                let renamed =
+                    provider.rename(&old, &new.key, &new.record, expected, tombstone.as_ref()).await?;
+                match renamed {
+                    Renamed::Done => self.stands(new, Due::HandOut, Released::Regenerated),
+                    Renamed::Taken => Took::Collided,
+                    Renamed::Stale => Took::Lost,
+                    Renamed::Gone => Took::Gone,
+                }
+            }
+            Step::Destroy { key } => match provider.delete(&key).await? {
+                true => self.ended(),
+                false => Took::Gone,
+            },
+        })
+    }
+
+    fn touched(&self, at: Millis, deadline: Millis) -> Took {
+        let mut state = self.state();
+        if let Some(stored) = &mut state.stored {
+            stored.record.touch(at.into(), deadline.into());
+        }
+        self.renew_cookie(&mut state);
+        Took::Done(Released::Touched)
+    }
+
+    fn updated(&self, record: Record) -> Took {
+        let mut state = self.state();
+        if let Some(stored) = &mut state.stored {
+            stored.record = record;
+        }
+        self.renew_cookie(&mut state);
+        Took::Done(Released::Saved)
+    }
+
+    fn stands(&self, new: Box<Stored>, due: Due, outcome: Released) -> Took {
+        let mut state = self.state();
+        state.stored = Some(new);
+        state.cookie = due;
+        Took::Done(outcome)
+    }
+
+    fn ended(&self) -> Took {
+        let mut state = self.state();
+        state.stored = None;
+        state.cookie = Due::TakeBack;
+        if let Some(changes) = &mut state.in_flight {
+            changes.end = false;
+        }
+        Took::Ended
+    }
+
+    /// A cookie with a lifetime moves on with the use that was just noted.
+    fn renew_cookie(&self, state: &mut State) {
+        let told = state.stored.as_ref().is_some_and(|stored| !stored.in_grace);
+        if told && state.cookie == Due::Nothing && self.engine.renews_cookie() {
+            state.cookie = Due::HandOut;
+        }
+    }
+
+    /// `record` with `changes` made to it, one version on.
+    fn changed(&self, record: &Record, changes: &Changes, now: Millis) -> Result<Record> {
+        let former = record.times();
+        let mut times = Times {
+            version: former.version + 1,
+            last_active: former.last_active.max(now),
+            idle_deadline: self.idle_deadline(now),
+            ..former
+        };
+        let mut base = if changes.flush { &[][..] } else { record.data() };
+        let mut bound = None;
+        if let Some(principal) = &changes.principal {
+            // What another user left behind is not this one's.
+            if record.principal().is_some_and(|former| former != *principal) {
+                base = &[];
+            }
+            times.authenticated = Some(now);
+            times.absolute_deadline = self.absolute_deadline(now);
+            bound =
+                Some(Record::new(&Meta { times, principal: Some(principal.clone()) }, record.codec(), b""));
+        }
+        let room = base.len() + changes.room();
+        bound.as_ref().unwrap_or(record).rewritten(times, room, |data| match changes.keys.is_empty() {
+            true => {
+                data.extend_from_slice(base);
+                Ok(())
+            }
+            false => record.codec().merge(base, &changes.keys, self.limits(), data),
+        })
+    }
+
+    fn idle_deadline(&self, now: Millis) -> Millis {
+        now.after(self.engine.config.idle_timeout)
+    }
+
+    fn absolute_deadline(&self, now: Millis) -> Millis {
+        self.engine.config.absolute_timeout.map_or(Millis::NEVER, |timeout| now.after(timeout))
+    }
+
+    fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {
+        let due = |every| now.since(times.issued) >= every;
+        !stored.in_grace && self.engine.config.rotate_every.is_some_and(due)
+    }
+
+    /// Changes one key of the newest record: `encode` gets the codec and the old value, and may be called again.
+    pub(super) async fn update(
+        &self,
+        key: &str,
+        mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Box<[u8]>> + Send,
+    ) -> Result<()> {
+        let _turn = self.turn().await;
+        let structural = {
+            let state = self.state();
+            if matches!(state.phase, Phase::Releasing | Phase::Released(_)) {
+                return Err(released("update"));
+            }
+            state.changes.as_deref().is_some_and(Changes::are_structural)
+        };
+        let gone = || Error::new(ErrorKind::Gone, CommitError::Gone);
+        let deadline = self.engine.config.deadline;
+        if structural && matches!(self.commit(deadline).await?, Released::Gone { .. }) {
+            return Err(gone());
+        }
+        let in_flight = InFlight { shared: self, keep: false };
+        let prepare = || {
+            // What the last try made of the key must not be taken for what is stored.
+            self.state().in_flight = None;
+            let value = self.with_value(key, &mut encode)?;
+            let change = Change { key: key.into(), value: Some(value) };
+            let changes = Changes { keys: vec![change], ..Changes::default() };
+            self.state().in_flight = Some(Box::new(changes));
+            Ok(())
+        };
+        let outcome = within(deadline, self.replay(prepare)).await.0?;
+        in_flight.landed();
+        if let Released::Gone { .. } = outcome {
+            return Err(gone());
+        }
+        self.state().pending_changes().forget(key);
+        Ok(())
+    }
+}
+
+/// What a commit is about while it is under way. If it fails or is cancelled, the changes are pending again, or dropped where
+/// they were made for one record only.
+struct InFlight<'a> {
+    shared: &'a Shared,
+    keep: bool,
+}
+
+impl InFlight<'_> {
+    fn landed(self) {
+        self.shared.state().in_flight = None;
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        let Some(older) = state.in_flight.take().filter(|_| self.keep) else { return };
+        state.changes = Some(match state.changes.take() {
+            None => older,
+            Some(newer) => Box::new(older.then(*newer)),
+        });
+    }
+}
+
+/// The waiting time before another try: longer from time to time, and never the same for two who lost together.
+fn pause(tries: u32) -> Duration {
+    let longest = 1_u64 << tries.min(4);
+    let random = getrandom::u64().unwrap_or(0);
+    Duration::from_micros(random % (longest * 1000))
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CommitError {
+    #[error("{TRIES} times in a row another request changed the session first; try again")]
+    Conflict,
+    #[error("{COLLISIONS} fresh ids in a row were taken: the random generator repeats itself")]
+    Collisions,
+    #[error("it was destroyed, rotated away or has expired since it was loaded; begin a new one")]
+    Gone,
+}

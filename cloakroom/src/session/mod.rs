@@ -1,0 +1,308 @@
+//! A request's session: what a handler reads and changes, and how that is committed.
+
+mod changes;
+mod commit;
+mod state;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::Change;
+use crate::error::Result;
+use crate::id::SessionId;
+use crate::principal::Principal;
+
+pub(crate) use state::Shared;
+
+/// A visitor's session in one request.
+///
+/// A cheap clone of one shared handle. Reading and changing are plain calls: the record was loaded when the session was
+/// asked for, and the changes are kept apart from it until [`release`](Self::release), which the middleware calls before the response head
+/// leaves, or [`save`](Self::save) commits them. If another request changed the session meanwhile, the changes are replayed on
+/// the newest record, so that what two requests wrote under different keys both stands.
+///
+/// A visitor who brings no live session gets an empty one, and neither a record nor a cookie before the first change.
+///
+/// ```
+/// # use cloakroom::{Manager, MemoryProvider, Released};
+/// # use http::HeaderMap;
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+/// let (request, mut response) = (HeaderMap::new(), HeaderMap::new());
+///
+/// let session = sessions.start(&request).await?;
+/// let visits = session.get::<u64>("visits")?.unwrap_or(0) + 1;
+/// session.set("visits", visits)?;
+/// assert_eq!(session.release(&mut response).await?, Released::Created);
+/// assert!(response["set-cookie"].to_str().unwrap().starts_with("__Host-id="));
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Session(pub(crate) Arc<Shared>);
+
+/// What [`Session::release`] or [`Session::save`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a session that is gone took no changes"]
+pub enum Released {
+    /// Nothing was to be done.
+    Unchanged,
+    /// The use was noted.
+    Touched,
+    /// The changes are stored.
+    Saved,
+    /// The session came to be, and the client is handed its id.
+    Created,
+    /// The session has a new id, and its changes are stored.
+    Regenerated,
+    /// The session has ended, and the client is told to forget its id.
+    Destroyed,
+    /// The session was destroyed, rotated away or has expired since it was loaded. Nothing was written and no cookie is
+    /// set.
+    Gone {
+        /// Whether there were changes, which are lost: a success would acknowledge them.
+        lost_write: bool,
+    },
+}
+
+impl Session {
+    /// The value under `key`, as this request sees it: its own changes first, then what was loaded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if the value does not decode to a `T`.
+    #[doc(alias = "Get")]
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        self.0.with_value(key, |codec, value| value.map(|bytes| codec.decode(bytes)).transpose())
+    }
+
+    /// Puts `value` under `key`. Not stored before [`release`](Self::release) or [`save`](Self::save).
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session would be over a limit,
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `value` cannot be encoded,
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release. Nothing is changed then.
+    #[doc(alias = "Set")]
+    #[doc(alias = "insert")]
+    pub fn set<T: Serialize>(&self, key: &str, value: T) -> Result<()> {
+        self.0.set(key, &value)
+    }
+
+    /// Removes what is under `key`; not an error if nothing is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    #[doc(alias = "Delete")]
+    #[doc(alias = "remove")]
+    pub fn delete(&self, key: &str) -> Result<()> {
+        self.0.change(|changes| changes.set(Change { key: key.into(), value: None }))
+    }
+
+    /// Whether something is under `key`.
+    pub fn contains(&self, key: &str) -> Result<bool> {
+        self.0.with_value(key, |_, value| Ok(value.is_some()))
+    }
+
+    /// Every key, as this request sees them.
+    pub fn keys(&self) -> Result<Vec<String>> {
+        self.0.keys()
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> Result<usize> {
+        Ok(self.keys()?.len())
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Empties the data. The session keeps its id and its principal.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    #[doc(alias = "Flush")]
+    #[doc(alias = "clear")]
+    pub fn flush(&self) -> Result<()> {
+        self.0.change(|changes| changes.flush())
+    }
+
+    /// Ends the session: a logout. What is set afterwards in the same request begins a new one under a new id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    #[doc(alias = "SessionDestroy")]
+    pub fn destroy(&self) -> Result<()> {
+        self.0.change(|changes| changes.end())
+    }
+
+    /// Gives the session a new id. The data stays; the old id is dead at once.
+    ///
+    /// For a change of privileges that is no login, such as a new role. Nothing happens for a visitor without a session.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    #[doc(alias = "SessionRegenerateId")]
+    #[doc(alias = "cycle_id")]
+    #[doc(alias = "renew")]
+    pub fn regenerate(&self) -> Result<()> {
+        self.0.change(|changes| changes.renew = true)
+    }
+
+    /// Binds the session to a user who has just proved who they are: a login. The one way to set a principal.
+    ///
+    /// Always gives the session a new id, so that one which an attacker planted or saw is worth nothing. The new record is stored
+    /// before the old one goes, and nothing this request wrote reaches the old id. If the session belonged to another
+    /// user, that user's data goes.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// assert_eq!(session.principal(), Some(Principal::new("alice")?));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    pub fn authenticate(&self, principal: Principal) -> Result<()> {
+        self.0.change(|changes| changes.principal = Some(principal))
+    }
+
+    /// The user the session belongs to, as this request sees it.
+    pub fn principal(&self) -> Option<Principal> {
+        self.0.principal()
+    }
+
+    /// Changes the value under `key` in one atomic step, at once, and gives what it became.
+    ///
+    /// `change` gets the newest value and may be called several times, whenever another request was first: a hundred
+    /// concurrent increments make one hundred, on every provider and across processes. Other changes of this request stay pending, except
+    /// that a flush, a new id, a login or an end which are pending are committed first.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let hits = session.update("hits", |hits: Option<u64>| hits.unwrap_or(0) + 1).await?;
+    /// assert_eq!(hits, 1);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) if the session has ended, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if
+    /// others were first at every try, and those of [`get`](Self::get), [`set`](Self::set) and the provider.
+    pub async fn update<T, F>(&self, key: &str, mut change: F) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: FnMut(Option<T>) -> T + Send,
+    {
+        let mut result = None;
+        let encode = |codec: crate::codec::Codec, old: Option<&[u8]>| {
+            let value = change(old.map(|bytes| codec.decode(bytes)).transpose()?);
+            let bytes = codec.encode(&value, self.0.limits())?;
+            result = Some(value);
+            Ok(bytes)
+        };
+        self.0.update(key, encode).await?;
+        result.ok_or_else(|| state::released("update"))
+    }
+
+    /// Commits the changes now, ahead of the response: for streams and long work. The cookie, if one is due, still
+    /// goes with the [`release`](Self::release).
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub async fn save(&self) -> Result<Released> {
+        self.0.save().await
+    }
+
+    /// Commits the changes and writes what the client must be told to `headers`. Once is enough: a second call repeats
+    /// the first one's answer and does nothing.
+    ///
+    /// The middleware calls this. Without one, call it before the response head leaves, and answer with an error if it fails.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of the provider,
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) once merged with what others
+    /// wrote, [`ErrorKind::Random`](crate::ErrorKind::Random). The changes are kept and may be released again.
+    #[doc(alias = "SessionRelease")]
+    pub async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
+        self.0.release(headers).await
+    }
+
+    /// Reads the newest record, keeping this request's changes; false if the session has ended meanwhile.
+    /// For handles that live longer than a request, such as a WebSocket's.
+    pub async fn reload(&self) -> Result<bool> {
+        self.0.reload().await
+    }
+
+    /// The id by which the client reached this session; `None` while nothing is stored. A secret: not for logs.
+    #[doc(alias = "SessionID")]
+    pub fn id(&self) -> Option<SessionId> {
+        self.0.stored(|stored| stored.id.clone())
+    }
+
+    /// A name of this session that may be shown to its user; `None` while nothing is stored.
+    pub fn handle(&self) -> Option<String> {
+        self.0.stored(|stored| stored.key.handle())
+    }
+
+    /// When the session began; `None` while nothing is stored.
+    pub fn created(&self) -> Option<SystemTime> {
+        self.0.stored(|stored| stored.record.meta().created())
+    }
+
+    /// When the session was last used before this request, to within the touch interval; `None` while nothing is stored.
+    pub fn last_active(&self) -> Option<SystemTime> {
+        self.0.stored(|stored| stored.record.meta().last_active())
+    }
+
+    /// When the session ends if nobody uses it again; `None` while nothing is stored.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.0.stored(|stored| stored.record.expires())
+    }
+
+    /// When the user last proved who they are; `None` for an anonymous session.
+    pub fn authenticated(&self) -> Option<SystemTime> {
+        self.0.stored(|stored| stored.record.meta().authenticated()).flatten()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("stored", &self.0.stored(|_| ()).is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A request's session before anyone has asked for it: in the request's extensions, put there by the middleware.
+///
+/// Nothing has been read. [`load`](Self::load) does that, once a request however often it is called.
+#[derive(Clone)]
+pub struct SessionHandle(pub(crate) Arc<Shared>);
+
+impl SessionHandle {
+    /// The session, read from the provider at the first call.
+    ///
+    /// # Errors
+    /// Those of the provider: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt). Never an empty session instead.
+    pub async fn load(&self) -> Result<Session> {
+        self.0.load().await?;
+        Ok(Session(Arc::clone(&self.0)))
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionHandle")
+    }
+}

@@ -1,0 +1,300 @@
+//! The handle that every clone of a request's session shares: what was loaded, and what was changed since.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use parking_lot::{Mutex, MutexGuard};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::Released;
+use super::changes::Changes;
+use crate::codec::{Change, Codec, Limits};
+use crate::engine::{Engine, Stored, Ticket, within};
+use crate::error::{Error, ErrorKind, Result};
+use crate::principal::Principal;
+
+pub(crate) struct Shared {
+    pub(super) engine: Arc<Engine>,
+    ticket: Ticket,
+    state: Mutex<State>,
+    /// Rings when a turn has ended that others wait for.
+    turn_ended: Notify,
+}
+
+/// What is large is boxed: every request pays for this, and most never ask for their session.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
+    busy: bool,
+    pub(super) cookie: Due,
+    waiting: u32,
+    pub(super) stored: Option<Box<Stored>>,
+    /// What is not committed yet.
+    pub(super) changes: Option<Box<Changes>>,
+    /// What a commit that is under way is about; older than `changes`.
+    pub(super) in_flight: Option<Box<Changes>>,
+    /// How long this request has waited for the provider so far.
+    pub(super) waited: Duration,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nobody has asked.
+    #[default]
+    Untouched,
+    /// Somebody has asked, and the provider failed or has not answered.
+    Asked,
+    Loaded,
+    /// A release is under way: a change would come too late.
+    Releasing,
+    Released(Released),
+}
+
+/// What the client is to be told.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Due {
+    #[default]
+    Nothing,
+    HandOut,
+    TakeBack,
+}
+
+impl Shared {
+    /// The session of a request that has brought `headers`: nothing is parsed or read yet.
+    pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap) -> Arc<Self> {
+        let ticket = engine.ticket(headers);
+        Arc::new(Shared { engine, ticket, state: Mutex::default(), turn_ended: Notify::const_new() })
+    }
+
+    /// A session apart from any request.
+    pub(crate) fn detached(engine: Arc<Engine>, stored: Box<Stored>) -> Arc<Self> {
+        let shared = Shared::of_request(engine, &HeaderMap::new());
+        *shared.state() = State { phase: Phase::Loaded, stored: Some(stored), ..State::default() };
+        shared
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Waits until nobody else asks the provider for this session.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        loop {
+            let ended = {
+                let mut state = self.state();
+                if !state.busy {
+                    state.busy = true;
+                    return Turn(self);
+                }
+                state.waiting += 1;
+                self.turn_ended.notified()
+            };
+            // Should this future be dropped here, its place stays counted: one ring too many, which nobody minds.
+            ended.await;
+            self.state().waiting -= 1;
+        }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.engine.config.limits
+    }
+
+    pub(super) async fn load(&self) -> Result<()> {
+        if self.state().is_loaded() {
+            return Ok(());
+        }
+        let _turn = self.turn().await;
+        {
+            let mut state = self.state();
+            if state.is_loaded() {
+                return Ok(());
+            }
+            state.phase = Phase::Asked;
+        }
+        let (found, waited) = within(self.engine.config.deadline, self.engine.find(&self.ticket)).await;
+        let found = found?;
+        let mut state = self.state();
+        state.waited = waited;
+        state.stored = found;
+        state.phase = Phase::Loaded;
+        Ok(())
+    }
+
+    /// Reads the newest record in the place of the one that was loaded; false if there is none any more.
+    pub(super) async fn reload(&self) -> Result<bool> {
+        let _turn = self.turn().await;
+        self.refresh().await
+    }
+
+    /// [`reload`](Self::reload) for those whose turn it is.
+    pub(super) async fn refresh(&self) -> Result<bool> {
+        let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
+        let newest = within(self.engine.config.deadline, self.engine.renewed(&former)).await.0?;
+        let alive = newest.is_some();
+        if alive {
+            self.state().stored = newest;
+        }
+        Ok(alive)
+    }
+
+    /// Hands `read` the encoded value under `key`, as this request sees it.
+    pub(super) fn with_value<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(Codec, Option<&[u8]>) -> Result<T>,
+    ) -> Result<T> {
+        let state = self.state();
+        let codec = state.codec(&self.engine);
+        // Decoding runs the application's code, which may use the session: not under the lock.
+        if let Some(pending) = state.pending(key) {
+            let value = pending.map(<[u8]>::to_vec);
+            drop(state);
+            return read(codec, value.as_deref());
+        }
+        let record = state.stored.as_deref().map(|stored| stored.record.clone());
+        drop(state);
+        match &record {
+            Some(record) => read(codec, codec.find(record.data(), key)?),
+            None => read(codec, None),
+        }
+    }
+
+    pub(super) fn keys(&self) -> Result<Vec<String>> {
+        let state = self.state();
+        let codec = state.codec(&self.engine);
+        let mut keys = match state.layers().any(Changes::hide_stored) {
+            true => Vec::new(),
+            false => {
+                state.stored.as_ref().map_or(Ok(Vec::new()), |stored| codec.keys(stored.record.data()))?
+            }
+        };
+        let pending = state.in_flight_and_pending();
+        keys.retain(|key| pending.find(key).is_none());
+        let set = pending.keys.iter().filter(|change| change.value.is_some());
+        keys.extend(set.map(|change| change.key.to_string()));
+        Ok(keys)
+    }
+
+    pub(super) fn principal(&self) -> Option<Principal> {
+        let state = self.state();
+        let pending = state.layers().find_map(|changes| changes.principal.clone());
+        let ended = state.layers().any(|changes| changes.end);
+        let stored = || state.stored.as_deref().and_then(|stored| stored.record.principal());
+        pending.or_else(|| if ended { None } else { stored() })
+    }
+
+    pub(super) fn stored<T>(&self, read: impl FnOnce(&Stored) -> T) -> Option<T> {
+        self.state().stored.as_deref().map(read)
+    }
+
+    pub(super) fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<()> {
+        let codec = self.open("set")?.codec(&self.engine);
+        let value = codec.encode(value, self.limits())?;
+        let mut state = self.open("set")?;
+        let change = Change { key: key.into(), value: Some(value) };
+        state.check_room(&change, codec, self.limits())?;
+        state.pending_changes().set(change);
+        Ok(())
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Changes)) -> Result<()> {
+        change(self.open("change")?.pending_changes());
+        Ok(())
+    }
+
+    /// The state, where changes to it can still be committed.
+    fn open(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
+        let state = self.state();
+        match state.phase {
+            Phase::Releasing | Phase::Released(_) => Err(released(operation)),
+            _ => Ok(state),
+        }
+    }
+}
+
+/// Somebody's turn to ask the provider; it ends when this is dropped.
+pub(super) struct Turn<'a>(&'a Shared);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.busy = false;
+        if state.waiting > 0 {
+            self.0.turn_ended.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn is_loaded(&self) -> bool {
+        !matches!(self.phase, Phase::Untouched | Phase::Asked)
+    }
+
+    /// The changes that are not committed yet, to add to them.
+    pub(super) fn pending_changes(&mut self) -> &mut Changes {
+        self.changes.get_or_insert_default()
+    }
+
+    /// Changes not yet known to be stored, the newest first.
+    fn layers(&self) -> impl Iterator<Item = &Changes> {
+        [&self.changes, &self.in_flight].into_iter().filter_map(|changes| changes.as_deref())
+    }
+
+    fn in_flight_and_pending(&self) -> Changes {
+        let older = self.in_flight.as_deref().cloned().unwrap_or_default();
+        older.then(self.changes.as_deref().cloned().unwrap_or_default())
+    }
+
+    /// What this request has done to `key`: `None` where the stored value counts.
+    pub(super) fn pending(&self, key: &str) -> Option<Option<&[u8]>> {
+        for layer in self.layers() {
+            match layer.find(key) {
+                None if layer.hide_stored() => return Some(None),
+                None => {}
+                found => return found,
+            }
+        }
+        None
+    }
+
+    /// The codec of the session that changes go to: a stored one keeps its own until it ends.
+    pub(super) fn codec(&self, engine: &Engine) -> Codec {
+        match &self.stored {
+            Some(stored) if !self.layers().any(|changes| changes.end) => stored.record.codec(),
+            _ => engine.config.codec,
+        }
+    }
+
+    /// Whether the session takes `change` within its limits. Counted exactly only where a rough sum says that it may not.
+    fn check_room(&self, change: &Change, codec: Codec, limits: &Limits) -> Result<()> {
+        let base = self.stored.as_ref().map_or(&[][..], |stored| stored.record.data());
+        let pending = self.layers().flat_map(|changes| &changes.keys);
+        let (keys, bytes) = pending
+            .chain([change])
+            .fold((0, base.len()), |(keys, bytes), change| (keys + 1, bytes + change.room()));
+        if bytes <= limits.bytes && codec.count(base).unwrap_or(0) + keys <= limits.keys {
+            return Ok(());
+        }
+        let mut changes = self.in_flight_and_pending();
+        changes.set(change.clone());
+        let base = if changes.hide_stored() { &[][..] } else { base };
+        codec.merge(base, &changes.keys, limits, &mut Vec::new())
+    }
+}
+
+#[cold]
+pub(super) fn released(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Released, TooLate { operation })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{operation} came after the response head had left, too late for its cookie and its status; change the session before \
+     the handler returns, or use a detached handle, Manager::session, and save"
+)]
+struct TooLate {
+    operation: &'static str,
+}

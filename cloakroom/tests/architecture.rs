@@ -1,0 +1,221 @@
+//! The layout, held by a test: a module uses lower floors only, no cycles, no orphan files, nothing too long.
+//!
+//! It reads the library's source as text, since the compiler has no objection to any of this. CONTRIBUTING.md shows the
+//! floors; `architecture/rules.rs` fixes them.
+
+#[path = "architecture/rules.rs"]
+mod rules;
+#[path = "architecture/source.rs"]
+mod source;
+#[path = "architecture/tree.rs"]
+mod tree;
+
+use std::path::Path;
+
+use rules::{module, problems};
+use tree::Tree;
+
+fn library() -> Tree {
+    Tree::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("the library's source is readable")
+}
+
+/// The root of the small library below.
+const ROOT: &str =
+    "mod error; mod clock; mod codec; mod record; mod provider; mod session; mod manager; mod testkit;
+    pub use error::Error; pub use record::Record; pub use provider::{Provider, memory::MemoryProvider};";
+
+/// A small library in good order, with `changed` files put in or in the place of its own.
+fn library_with(changed: &[(&str, &str)]) -> Tree {
+    let good = [
+        ("lib.rs", ROOT),
+        ("error.rs", "pub struct Error;"),
+        ("clock.rs", "pub struct Clock;"),
+        ("codec/mod.rs", "mod json; mod pack; use crate::error::Error; fn both() { json::a(); pack::b() }"),
+        ("codec/json.rs", "use super::pack::Shared;"),
+        ("codec/pack.rs", "pub struct Shared;"),
+        ("record.rs", "use crate::{codec::Codec, clock::Clock};"),
+        (
+            "provider/mod.rs",
+            "mod any; pub mod memory; pub mod file; pub use any::AnyProvider; pub use memory::MemoryProvider;",
+        ),
+        ("provider/any.rs", "use super::Provider;"),
+        ("provider/memory.rs", "use super::Provider; use crate::record::Record;"),
+        ("provider/file.rs", "use super::Provider; use crate::Record;"),
+        ("session.rs", "use crate::provider::AnyProvider;"),
+        ("manager.rs", "use crate::session::Session;"),
+        ("testkit.rs", "use crate::provider::memory::MemoryProvider; use crate::manager::Manager;"),
+    ];
+    let kept = good.iter().filter(|(path, _)| changed.iter().all(|(other, _)| other != path));
+    Tree::new(kept.chain(changed).copied())
+}
+
+/// The one problem of the small library with `changed` files.
+fn only_problem(changed: &[(&str, &str)]) -> String {
+    let found = problems(&library_with(changed));
+    assert_eq!(found.len(), 1, "expected one problem, found {found:#?}");
+    found[0].clone()
+}
+
+#[test]
+fn the_library_keeps_to_its_floors() {
+    let found = problems(&library());
+    assert!(found.is_empty(), "{} problems with the layout:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn the_reading_sees_what_the_library_does() {
+    let tree = library();
+    let uses = |from: &str, to: &str| {
+        tree.edges().iter().any(|edge| {
+            module(edge.from) == from && edge.to.as_ref().is_some_and(|place| module(place) == to)
+        })
+    };
+    for (from, to) in [("record", "codec"), ("codec", "error"), ("provider", "record"), ("config", "cookie")]
+    {
+        assert!(uses(from, to), "{from} uses {to}, and the reading misses it");
+    }
+    let functions: usize = tree.files.values().map(|file| file.source.functions().len()).sum();
+    assert!(functions > 100, "found {functions} functions");
+}
+
+#[test]
+fn a_library_in_good_order_has_no_problem() {
+    assert_eq!(problems(&library_with(&[])), [""; 0]);
+}
+
+#[test]
+fn an_upward_edge_is_found_however_it_is_spelled() {
+    for text in [
+        "use crate::record::Record;",
+        "use crate::{clock::Clock, record::{self, Record as Stored}};",
+        "use crate::Record;",
+        "use super::record;",
+        "fn f() -> crate::record::Record { todo!() }",
+        "fn f() { let it: Vec<super::Record> = Vec::new(); }",
+        "mod inner { use super::super::record::Record; }",
+        "macro_rules! m { () => { $crate::record::Record } }",
+    ] {
+        let found = problems(&library_with(&[("error.rs", text)]));
+        assert!(
+            found.iter().any(|problem| problem.contains("uses record (floor 1): that is upward")),
+            "{text}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_uses_the_testkit() {
+    let problem = only_problem(&[("manager.rs", "use crate::testkit::Case;")]);
+    assert_eq!(problem, "manager.rs:1: manager (floor 4) uses testkit (floor 7): that is upward");
+}
+
+#[test]
+fn the_engine_may_not_name_a_provider_even_through_a_re_export() {
+    for text in [
+        "use crate::provider::memory::MemoryProvider;",
+        "use crate::provider::MemoryProvider;",
+        "use crate::MemoryProvider;",
+        "use crate::provider; fn f() { provider::memory::open() }",
+    ] {
+        let found = problems(&library_with(&[("session.rs", text)]));
+        assert!(found.iter().any(|problem| problem.contains("by their trait alone")), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn the_contract_may_show_a_provider_but_not_use_it() {
+    let used =
+        "mod any; pub mod memory; pub mod file; pub use any::AnyProvider; pub use memory::MemoryProvider;
+        fn f() -> MemoryProvider { todo!() }";
+    assert!(
+        only_problem(&[("provider/mod.rs", used)]).contains("uses provider/memory (floor 3): that is upward")
+    );
+    let called =
+        "mod any; pub mod memory; pub mod file; pub use any::AnyProvider; pub use memory::MemoryProvider;
+        fn f() { memory::open() }";
+    assert!(only_problem(&[("provider/mod.rs", called)]).contains("uses provider/memory"));
+}
+
+#[test]
+fn providers_never_know_each_other() {
+    let problem = only_problem(&[("provider/file.rs", "use super::memory::MemoryProvider;")]);
+    assert!(problem.ends_with("providers never know each other"), "{problem}");
+}
+
+#[test]
+fn a_cycle_on_one_floor_is_found() {
+    let problem = only_problem(&[("session.rs", "use crate::manager::Manager;")]);
+    assert_eq!(problem, "a cycle: manager -> session -> manager");
+    let problem = only_problem(&[("codec/mod.rs", "mod json; mod pack; use crate::record::Record;")]);
+    assert_eq!(problem, "a cycle: codec -> record -> codec");
+}
+
+#[test]
+fn a_cycle_among_the_files_of_a_folder_is_found() {
+    let problem = only_problem(&[("codec/pack.rs", "use super::json::Text; pub struct Shared;")]);
+    assert_eq!(problem, "a cycle: codec/json -> codec/pack -> codec/json");
+}
+
+#[test]
+fn an_orphan_file_is_found() {
+    let problem = only_problem(&[("codec/gob.rs", "")]);
+    assert_eq!(problem, "codec/gob.rs: no `mod` line leads here from lib.rs");
+    let problem =
+        only_problem(&[("codec/pack.rs", "// mod old;\npub struct Shared;"), ("codec/pack/old.rs", "")]);
+    assert!(problem.starts_with("codec/pack/old.rs: no `mod`"), "{problem}");
+}
+
+#[test]
+fn a_module_without_a_floor_is_found() {
+    let problem = only_problem(&[("lib.rs", &format!("mod utils; {ROOT}")), ("utils.rs", "")]);
+    assert_eq!(problem, "utils.rs: module utils has no floor");
+}
+
+#[test]
+fn a_path_that_cannot_be_followed_is_no_way_around() {
+    let problem = only_problem(&[("session.rs", "use crate::Nowhere;")]);
+    assert!(problem.contains("crate::Nowhere cannot be followed"), "{problem}");
+}
+
+#[test]
+fn test_code_comments_and_text_are_exempt() {
+    let text = r##"
+        //! Like [`Record`](crate::Record).
+        /* use crate::record::Record; /* nested */ use crate::record::Record; */
+        const TEXT: (&str, &str, char) = ("crate::record::\"Record", r#"crate::record::"Record"#, '"');
+        fn f<'a>(x: &'a str) {}
+        #[cfg(test)]
+        use crate::record::Record;
+        #[cfg(test)]
+        fn helper() -> crate::record::Record { todo!() }
+        #[cfg(test)]
+        mod cases;
+        #[cfg(all(test, feature = "file"))]
+        mod tests { use crate::record::Record; }
+    "##;
+    let cases = ("error/cases.rs", "use crate::record::Record;");
+    assert_eq!(problems(&library_with(&[("error.rs", text), cases])), [""; 0]);
+    let after = format!("{text}\nuse crate::record::Record;");
+    assert!(only_problem(&[("error.rs", &after), cases]).contains("uses record"));
+    let not_only = "#[cfg(any(test, feature = \"x\"))] use crate::record::Record;";
+    assert!(only_problem(&[("error.rs", not_only)]).contains("uses record"));
+}
+
+#[test]
+fn a_long_file_is_found_and_its_tests_do_not_count() {
+    let lines = |count: usize| "// line\n".repeat(count);
+    let tests = |count: usize| format!("#[cfg(test)]\nmod tests {{\n{}}}\n", lines(count));
+    assert_eq!(problems(&library_with(&[("error.rs", &(lines(600) + &tests(900)))])), [""; 0]);
+    let problem = only_problem(&[("error.rs", &(lines(601) + &tests(900)))]);
+    assert_eq!(problem, "error.rs: 601 lines without tests, over 600");
+}
+
+#[test]
+fn a_long_function_is_found_and_a_test_may_be_long() {
+    let function =
+        |count: usize| format!("fn long(with: fn(&u8)) -> [u8; 2] {{\n{}}}\n", "// line\n".repeat(count - 2));
+    let exempt = format!("{}#[cfg(test)]\nmod tests {{ {} }}", function(60), function(90));
+    assert_eq!(problems(&library_with(&[("error.rs", &exempt)])), [""; 0]);
+    let problem = only_problem(&[("error.rs", &format!("\n{}", function(61)))]);
+    assert_eq!(problem, "error.rs:2: fn long has 61 lines, over 60");
+}

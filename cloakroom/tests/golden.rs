@@ -1,0 +1,86 @@
+//! Stored records stay readable: bytes written from `docs/format.md` by another program (`golden/make.py`) read to the values
+//! that program meant, and are written back byte for byte.
+
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{Principal, Record};
+
+const LIVE: &[u8] = include_bytes!("golden/live.bin");
+const WITH_OPTIONAL_FIELD: &[u8] = include_bytes!("golden/live_with_optional_field.bin");
+const ANONYMOUS: &[u8] = include_bytes!("golden/anonymous.bin");
+const JSON: &[u8] = include_bytes!("golden/json.bin");
+const TOMBSTONE: &[u8] = include_bytes!("golden/tombstone.bin");
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// 2026-01-02T03:04:05.678Z, when every golden session began.
+fn began() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_323_045_678)
+}
+
+fn read(bytes: &[u8]) -> Record {
+    Record::from_bytes(bytes).expect("a golden record is readable")
+}
+
+#[test]
+fn a_live_record_reads_to_what_was_written() {
+    let record = read(LIVE);
+    let meta = record.meta();
+    assert_eq!(meta.version(), 3);
+    assert_eq!(meta.created(), began());
+    assert_eq!(meta.last_active(), began() + 5 * MINUTE);
+    assert_eq!(meta.expires(), began() + 35 * MINUTE);
+    assert_eq!(meta.absolute_deadline(), Some(began() + 8 * HOUR));
+    assert_eq!(meta.authenticated(), Some(began() + 2 * MINUTE));
+    assert_eq!(meta.principal().map(Principal::as_str), Some("user-4711 é"));
+    assert!(!record.is_tombstone());
+    let data = b"\x83\xa6visits\xcd\x02\xbc\xa4name\xa4Zo\xc3\xab\xa4cart\x82\xa3tea\x02\xa4gift\xc3";
+    assert_eq!(record.data(), data);
+}
+
+#[test]
+fn an_anonymous_record_has_no_user_and_no_last_day() {
+    let record = read(ANONYMOUS);
+    let meta = record.meta();
+    assert_eq!((meta.version(), meta.created(), meta.last_active()), (1, began(), began()));
+    assert_eq!(meta.expires(), began() + 30 * MINUTE);
+    assert_eq!((meta.absolute_deadline(), meta.authenticated(), meta.principal()), (None, None, None));
+    assert_eq!(record.data(), b"\x81\xa1n\x01");
+}
+
+#[test]
+fn a_json_record_holds_its_text() {
+    let record = read(JSON);
+    assert_eq!(record.meta().version(), 2);
+    assert_eq!(record.meta().expires(), began() + 31 * MINUTE);
+    assert_eq!(std::str::from_utf8(record.data()), Ok(r#"{"n":1,"text":"a \"quoted\" é"}"#));
+}
+
+#[test]
+fn a_tombstone_is_known_as_one() {
+    let record = read(TOMBSTONE);
+    assert!(record.is_tombstone());
+    assert_eq!(record.meta().principal(), None);
+    assert_eq!(record.meta().expires(), began() + 15 * MINUTE);
+    assert!(record.data().is_empty());
+}
+
+#[test]
+fn a_later_versions_optional_field_is_passed_over() {
+    let (newer, live) = (read(WITH_OPTIONAL_FIELD), read(LIVE));
+    assert_eq!((newer.meta(), newer.data()), (live.meta(), live.data()));
+}
+
+#[test]
+fn every_golden_record_is_written_back_byte_for_byte() {
+    for (name, bytes) in [
+        ("live", LIVE),
+        ("anonymous", ANONYMOUS),
+        ("json", JSON),
+        ("tombstone", TOMBSTONE),
+        ("optional", WITH_OPTIONAL_FIELD),
+    ] {
+        assert_eq!(read(bytes).as_bytes(), bytes, "{name}");
+    }
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask bench`: the bench crate's program, in release.
+
+use crate::step::{StepError, cargo, step};
+
+/// The package of the benchmarks, which the test task leaves out.
+pub(crate) const PACKAGE: &str = "cloakroom-bench";
+
+/// How `cargo xtask bench` is called.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Counts, which come out the same on every run, instead of taking times.
+    #[arg(long)]
+    pub(crate) counts: bool,
+    /// Goes to the bench program.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) forwarded: Vec<String>,
+}
+
+/// Builds and runs the bench program.
+pub(crate) fn run(args: &Args) -> Result<(), StepError> {
+    let mut command = cargo(["run", "--release", "-p", PACKAGE, "--"]);
+    if args.counts {
+        command.arg("counts");
+    }
+    step("bench", command.args(&args.forwarded))
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask ci`: what has to pass before a change goes in.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::step::{StepError, cargo, seconds, step};
+use crate::test;
+use crate::workspace::Workspace;
+
+/// Runs every check, the cheap ones first, and ends at the first that fails.
+pub(crate) fn run() -> Result<(), StepError> {
+    let start = Instant::now();
+    let features = Workspace::load()?.features("cloakroom")?;
+    let mut times = Vec::new();
+    for (name, mut command) in checks(&features) {
+        let start = Instant::now();
+        step(&name, &mut command)?;
+        times.push((name, start.elapsed()));
+    }
+    let tests = Instant::now();
+    test::run(&test::Args::default())?;
+    times.push(("test, with what it installs and builds".to_owned(), tests.elapsed()));
+
+    eprintln!("\n== all passed in {}", seconds(start.elapsed()));
+    for (name, time) in times {
+        eprintln!("{:>12}  {name}", seconds(time));
+    }
+    Ok(())
+}
+
+/// Every check but the tests: a name, and what to run.
+fn checks(features: &[String]) -> Vec<(String, Command)> {
+    let mut checks = vec![("format".to_owned(), cargo(["fmt", "--all", "--check"]))];
+    checks.push(("clippy, default features".to_owned(), clippy(&["-p", "cloakroom", "--lib", "--tests"])));
+    let bare = ["-p", "cloakroom", "--lib", "--tests", "--no-default-features"];
+    checks.push(("clippy, no features".to_owned(), clippy(&bare)));
+    for feature in features {
+        // The tests that fit: one that needs more says so under `required-features`, and cargo leaves it out.
+        let alone = [&bare[..], &["--features", feature]].concat();
+        checks.push((format!("clippy, {feature} alone"), clippy(&alone)));
+    }
+    let all = ["--workspace", "--all-features", "--all-targets"];
+    checks.push(("clippy, everything".to_owned(), clippy(&all)));
+    let mut doc = cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    checks.push(("documentation".to_owned(), doc));
+    checks
+}
+
+fn clippy(args: &[&str]) -> Command {
+    let mut command = cargo(["clippy"]);
+    command.args(args).args(["--", "-D", "warnings"]);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::shown;
+
+    #[test]
+    fn each_feature_is_linted_alone_and_every_lint_run_denies_warnings() {
+        let checks = checks(&["file".to_owned(), "tower".to_owned()]);
+        let lines: Vec<_> = checks.iter().map(|(_, command)| shown(command)).collect();
+        for feature in ["file", "tower"] {
+            let alone = format!("--no-default-features --features {feature} -- -D warnings");
+            assert_eq!(lines.iter().filter(|line| line.ends_with(&alone)).count(), 1, "{lines:#?}");
+        }
+        let lints: Vec<_> = lines.iter().filter(|line| line.starts_with("cargo clippy")).collect();
+        assert_eq!(lints.len(), 5);
+        assert!(lints.iter().all(|line| line.ends_with("-- -D warnings")), "{lints:#?}");
+    }
+
+    #[test]
+    fn documentation_with_a_warning_does_not_pass() {
+        let checks = checks(&[]);
+        let (_, doc) = checks.iter().find(|(name, _)| name == "documentation").unwrap();
+        assert_eq!(shown(doc), "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features");
+    }
+}

@@ -1,0 +1,112 @@
+//! What the tests need from outside Rust, and how it gets onto the machine.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::step::{StepError, step};
+
+/// A program the tests start, and the Debian package that brings it.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// Everything there is to install, in one place. A provider that is tested on a real server adds its line here.
+const NEEDS: &[Need] = &[
+    Need { program: "chromium", package: "chromium" },
+    Need { program: "chromedriver", package: "chromium-driver" },
+    Need { program: "valgrind", package: "valgrind" },
+];
+
+/// Where Debian puts servers; an ordinary user's PATH leaves these out.
+const SERVER_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Installs what is missing. Where nothing is, no package manager is asked and no network touched.
+pub(crate) fn run() -> Result<(), StepError> {
+    let missing = missing(NEEDS, on_path);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|need| need.package).collect();
+    if !on_path("apt-get") {
+        return Err(StepError::NoPackageManager { packages: packages.join(", ") });
+    }
+    for line in apt_lines(&packages, is_root(), on_path("sudo")) {
+        let (program, args) = (line[0], &line[1..]);
+        step("install", Command::new(program).args(args))?;
+    }
+    let still = self::missing(NEEDS, on_path);
+    match still.is_empty() {
+        true => Ok(()),
+        false => Err(StepError::StillMissing {
+            packages: packages.join(", "),
+            programs: still.iter().map(|need| need.program).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
+fn missing(needs: &[Need], is_there: impl Fn(&str) -> bool) -> Vec<&Need> {
+    needs.iter().filter(|need| !is_there(need.program)).collect()
+}
+
+/// The command lines that install `packages`.
+fn apt_lines<'a>(packages: &[&'a str], root: bool, sudo: bool) -> [Vec<&'a str>; 2] {
+    // sudo drops the environment, so the variable is set behind it.
+    let front = ["sudo", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    let front = &front[usize::from(root || !sudo)..];
+    let update = [front, &["update"]].concat();
+    let install = [front, &["install", "-y", "--no-install-recommends"], packages].concat();
+    [update, install]
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_in = |folder: &Path| folder.join(program).is_file();
+    std::env::split_paths(&path).any(|folder| is_in(&folder))
+        || SERVER_FOLDERS.iter().any(|folder| is_in(Path::new(folder)))
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let there = ["chromium", "valgrind"];
+        let missing = missing(NEEDS, |program| there.contains(&program));
+        assert_eq!(missing.iter().map(|need| need.package).collect::<Vec<_>>(), ["chromium-driver"]);
+    }
+
+    #[test]
+    fn where_all_is_there_nothing_is_missing() {
+        assert!(missing(NEEDS, |_| true).is_empty());
+        assert_eq!(missing(NEEDS, |_| false).len(), NEEDS.len());
+    }
+
+    #[test]
+    fn packages_are_installed_in_one_go_after_one_update() {
+        let [update, install] = apt_lines(&["chromium", "valgrind"], true, true);
+        assert_eq!(update.join(" "), "env DEBIAN_FRONTEND=noninteractive apt-get update");
+        assert_eq!(
+            install.join(" "),
+            "env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium valgrind"
+        );
+    }
+
+    #[test]
+    fn sudo_is_used_by_those_who_are_not_root_and_have_it() {
+        assert_eq!(apt_lines(&["x"], false, true)[0][..2], ["sudo", "env"]);
+        assert_eq!(apt_lines(&["x"], false, false)[0][0], "env");
+        assert_eq!(apt_lines(&["x"], true, true)[1][0], "env");
+    }
+
+    #[test]
+    fn a_program_on_the_path_is_found_and_another_is_not() {
+        assert!(on_path("cargo") && !on_path("no-such-program-anywhere"));
+    }
+}

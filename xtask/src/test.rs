@@ -1,0 +1,68 @@
+//! `cargo xtask test`: every test there is, with what it needs installed first.
+
+use std::process::Command;
+
+use crate::step::{StepError, cargo, step};
+use crate::workspace::Workspace;
+use crate::{bench, install};
+
+/// Set to `require` while everything runs: a test that finds no server or browser then fails instead of passing it over.
+const SERVERS: &str = "CLOAKROOM_SERVERS";
+
+/// How `cargo xtask test` is called.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Only what needs no server and no browser: nothing is installed, and such tests stay ignored.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Goes to the test runner: a filter, `--test-threads 1` and so on.
+    #[arg(last = true)]
+    pub(crate) runner: Vec<String>,
+}
+
+/// Installs, builds and tests. The test runner's output is passed through, so that its closing lines are the last.
+pub(crate) fn run(args: &Args) -> Result<(), StepError> {
+    if !args.quick {
+        install::run()?;
+    }
+    // Tests of whole processes start the program; with the features of the tests' own build it is built once.
+    step("program", &mut cargo(["build", "-p", "cloakroom-cli", "--all-features"]))?;
+    let has_bench = Workspace::load()?.has(bench::PACKAGE);
+    step("test", &mut tests(args, has_bench))
+}
+
+fn tests(args: &Args, has_bench: bool) -> Command {
+    let mut command = cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    if has_bench {
+        // Its dependencies are the peers, which take longer to build than all the rest.
+        command.args(["--exclude", bench::PACKAGE]);
+    }
+    command.arg("--");
+    if !args.quick {
+        command.env(SERVERS, "require").arg("--include-ignored");
+    }
+    command.args(&args.runner);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::shown;
+
+    #[test]
+    fn everything_includes_the_ignored_and_requires_their_servers() {
+        assert_eq!(
+            shown(&tests(&Args::default(), true)),
+            "CLOAKROOM_SERVERS=require cargo test --workspace --all-features --no-fail-fast \
+             --exclude cloakroom-bench -- --include-ignored"
+        );
+    }
+
+    #[test]
+    fn quick_leaves_the_ignored_ignored_and_forwards_the_filter() {
+        let args = Args { quick: true, runner: vec!["cookie".to_owned()] };
+        let command = shown(&tests(&args, false));
+        assert_eq!(command, "cargo test --workspace --all-features --no-fail-fast -- cookie");
+    }
+}
