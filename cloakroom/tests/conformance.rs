@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use cloakroom::testkit::{Store, conformance};
 use cloakroom::{Clock, FileProvider, MemoryProvider};
 
-cloakroom::conformance!(memory, |clock| async { MemoryProvider::builder().clock(clock).build() });
+cloakroom::conformance!(memory, |clock| async move { MemoryProvider::builder().clock(clock).build() });
 
-cloakroom::conformance!(file, |clock| async { a_folder(&clock, 1) });
+cloakroom::conformance!(file, |clock| async move { a_folder(&clock, 1) });
 
 // Two of them on one folder, as two processes would be: neither may keep in memory what the other changes.
-cloakroom::conformance!(file_from_two_sides, |clock| async { a_folder(&clock, 2) });
+cloakroom::conformance!(file_from_two_sides, |clock| async move { a_folder(&clock, 2) });
 
 fn a_folder(clock: &Clock, handles: usize) -> Store {
     let folder = tempfile::tempdir().unwrap();

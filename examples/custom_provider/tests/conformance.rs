@@ -5,7 +5,7 @@ use cloakroom::testkit::model::{self, Op};
 use custom_provider::OwnProvider;
 use proptest::prelude::*;
 
-cloakroom::conformance!(own, |clock| async { OwnProvider::new(clock) });
+cloakroom::conformance!(own, |clock| async move { OwnProvider::new(clock) });
 
 proptest! {
     #[test]
