@@ -15,6 +15,8 @@ mod provider;
 mod record;
 mod registry;
 mod session;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;

@@ -1,0 +1,177 @@
+//! The provider contract as tests: each case is one sentence of it, written once and run on every provider.
+//!
+//! [`conformance!`](crate::conformance) makes one `#[test]` of each. Every case gets a fresh, empty store from the
+//! factory, with a clock that stands still until the case moves it, and a time limit of its own, so that a deadlock is a failure.
+//!
+//! What a provider says in its [`Capabilities`] that it cannot do is
+//! expected to answer [`Unsupported`](crate::ErrorKind::Unsupported), and nothing else, in the place of what the case asks for.
+
+mod cancellation;
+mod collection;
+mod concurrency;
+mod count;
+mod create;
+mod data;
+mod delete;
+mod expiry;
+mod handles;
+mod keys;
+mod list;
+mod load;
+mod principal;
+mod rename;
+mod scan;
+mod tombstones;
+mod touch;
+mod update;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::Store;
+use super::fixture::Fixture;
+use crate::clock::{Clock, ManualClock};
+#[cfg(doc)]
+use crate::provider::Capabilities;
+
+/// More than the slowest case takes on the slowest store we know; less than a person waits.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// One sentence of the contract, and the test of it.
+///
+/// ```
+/// let cases = cloakroom::testkit::conformance::cases();
+/// assert!(cases.iter().any(|case| case.name() == "a_destroyed_session_stays_dead"));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Case {
+    name: &'static str,
+    run: fn(Fixture) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Case {
+    /// The sentence, with underscores for blanks.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Case({})", self.name)
+    }
+}
+
+/// Every case, in the order of the list that [`conformance!`](crate::conformance) goes by.
+pub fn cases() -> &'static [Case] {
+    CASES
+}
+
+/// Runs the case called `name` on the store that `factory` makes; what [`conformance!`](crate::conformance) puts into each test.
+///
+/// Builds a runtime of two threads for it, so it is to be called from a plain `#[test]`.
+///
+/// ```
+/// use cloakroom::MemoryProvider;
+/// use cloakroom::testkit::conformance;
+///
+/// conformance::run("update_never_creates", |clock| async { MemoryProvider::builder().clock(clock).build() });
+/// ```
+///
+/// # Panics
+///
+/// If the provider does not keep what the case says, if it takes longer than two minutes, or if there is no such case.
+pub fn run<F, R, S>(name: &str, factory: F)
+where
+    F: FnOnce(Clock) -> R,
+    R: Future<Output = S>,
+    S: Into<Store>,
+{
+    let case = CASES.iter().find(|case| case.name == name);
+    let case = case.unwrap_or_else(|| panic!("there is no conformance case called {name}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("the operating system gives two threads");
+    let outcome = runtime.block_on(async {
+        let time = ManualClock::default();
+        let store: Store = factory(time.clock()).await.into();
+        // A task of its own, so that a provider that blocks its thread is noticed too.
+        let task = tokio::spawn((case.run)(Fixture::new(&store, time)));
+        tokio::time::timeout(TIME_LIMIT, task).await
+    });
+    // A thread that hangs must not keep the test from failing.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(failed)) => resume_unwind(failed.into_panic()),
+        Err(_) => panic!("{name} hangs: it was not over after {} s", TIME_LIMIT.as_secs()),
+    }
+}
+
+macro_rules! name_the_cases {
+    (; $($module:ident :: $case:ident)*) => {
+        const CASES: &[Case] = &[$(
+            Case { name: stringify!($case), run: |fixture| Box::pin($module::$case(fixture)) }
+        ),*];
+    };
+}
+
+crate::__conformance_cases!([name_the_cases]);
+
+/// Tests a provider against the whole contract of [`Provider`](crate::Provider): one `#[test]` for each [`Case`](crate::testkit::conformance::Case).
+///
+/// It takes the name of the module that the tests are put into, and a factory: an async function or closure that is given a
+/// [`Clock`](crate::Clock) and answers with an empty store that goes by it. That is a provider, a pair of a provider and a
+/// guard (a temporary folder, say), or a [`Store`](crate::testkit::Store).
+///
+/// ```
+/// use cloakroom::MemoryProvider;
+///
+/// cloakroom::conformance!(memory, |clock| async move { MemoryProvider::builder().clock(clock).build() });
+/// # fn main() {}
+/// ```
+///
+/// Attributes before the name go onto every test, for stores that need a server:
+///
+/// ```
+/// # use cloakroom::MemoryProvider;
+/// cloakroom::conformance!(
+///     #[ignore = "needs a server: cargo xtask test"]
+///     remote,
+///     |clock| async move { MemoryProvider::builder().clock(clock).build() }
+/// );
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! conformance {
+    ($(#[$attribute:meta])* $name:ident, $factory:expr $(,)?) => {
+        mod $name {
+            #[allow(unused_imports, reason = "the factory may need none of the names around it")]
+            use super::*;
+
+            $crate::__conformance_cases!([$crate::__conformance_tests] [$(#[$attribute])*] $factory);
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ($attributes:tt $factory:expr; $($module:ident :: $case:ident)*) => {
+        $($crate::__conformance_test!($attributes $case, $factory);)*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_test {
+    ([$($attributes:tt)*] $case:ident, $factory:expr) => {
+        #[test]
+        $($attributes)*
+        fn $case() {
+            $crate::testkit::conformance::run(stringify!($case), $factory);
+        }
+    };
+}

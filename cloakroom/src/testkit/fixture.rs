@@ -1,0 +1,231 @@
+//! What every case works on: the store, its time, and calls that fail the test where the store fails.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::clock::{Clock, ManualClock};
+use crate::error::{ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::provider::{
+    AnyProvider, Capabilities, Collected, Created, Listed, Provider, Renamed, Touched, Updated,
+};
+use crate::record::Record;
+use crate::testkit::store::Advance;
+use crate::testkit::{RecordBuilder, Store, record};
+
+/// More pages than any case fills; a walk that goes on past it would never end.
+const MOST_PAGES: usize = 10_000;
+
+/// A store under test and its time. A clone is the same store.
+#[derive(Clone)]
+pub(crate) struct Fixture {
+    pub(crate) provider: AnyProvider,
+    pub(crate) second: AnyProvider,
+    pub(crate) time: ManualClock,
+    pub(crate) clock: Clock,
+    pub(crate) slack: Duration,
+    on_advance: Advance,
+}
+
+impl Fixture {
+    pub(crate) fn new(store: &Store, time: ManualClock) -> Self {
+        Fixture {
+            provider: store.provider.clone(),
+            second: store.second.clone(),
+            clock: time.clock(),
+            time,
+            slack: store.slack,
+            on_advance: Arc::clone(&store.on_advance),
+        }
+    }
+
+    /// One of the two handles on the store, in turn, so that parallel calls come from both sides.
+    pub(crate) fn handle(&self, turn: usize) -> AnyProvider {
+        [&self.provider, &self.second][turn % 2].clone()
+    }
+
+    /// The same store, the other handle first.
+    pub(crate) fn swapped(&self) -> Fixture {
+        Fixture { provider: self.second.clone(), second: self.provider.clone(), ..self.clone() }
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// Moves the clock, and the store's own time where it has one.
+    pub(crate) async fn advance(&self, step: Duration) {
+        self.time.advance(step);
+        (self.on_advance)(step).await;
+    }
+
+    /// A record that begins now.
+    pub(crate) fn record(&self) -> RecordBuilder {
+        record(&self.clock)
+    }
+
+    /// Whether the provider lists. If it says that it does not, each of the three methods has to say so too.
+    pub(crate) async fn lists(&self) -> bool {
+        let lists = self.capabilities().lists;
+        if !lists {
+            unsupported("count", self.provider.count().await);
+            unsupported("scan", self.provider.scan(None, 10).await);
+            unsupported("of_principal", self.provider.of_principal(&principal("alice")).await);
+        }
+        lists
+    }
+
+    /// Whether the provider can end a session. If it says that it cannot, `delete` has to say so too.
+    pub(crate) async fn revokes(&self) -> bool {
+        let revocable = self.capabilities().revocable;
+        if !revocable {
+            unsupported("delete", self.provider.delete(&key("any-key")).await);
+        }
+        revocable
+    }
+
+    pub(crate) async fn create(&self, key: &StoreKey, record: &Record) -> Created {
+        answer("create", self.provider.create(key, record).await)
+    }
+
+    /// Stores `record` under `key`, which is free.
+    pub(crate) async fn put(&self, key: &StoreKey, record: &Record) {
+        assert_eq!(self.create(key, record).await, Created::Done, "create under a key that nothing is under");
+    }
+
+    pub(crate) async fn load(&self, key: &StoreKey) -> Option<Record> {
+        answer("load", self.provider.load(key).await)
+    }
+
+    pub(crate) async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
+        answer("update", self.provider.update(key, record, expected).await)
+    }
+
+    pub(crate) async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
+        answer("touch", self.provider.touch(key, at, deadline).await)
+    }
+
+    pub(crate) async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Renamed {
+        answer("rename", self.provider.rename(old, new, record, expected, tombstone).await)
+    }
+
+    pub(crate) async fn delete(&self, key: &StoreKey) -> bool {
+        answer("delete", self.provider.delete(key).await)
+    }
+
+    pub(crate) async fn count(&self) -> u64 {
+        answer("count", self.provider.count().await)
+    }
+
+    pub(crate) async fn delete_expired(&self, limit: usize) -> Collected {
+        answer("delete_expired", self.provider.delete_expired(limit).await)
+    }
+
+    /// Collects in steps of `limit` until nothing remains, and answers how many went.
+    pub(crate) async fn collect_all(&self, limit: usize) -> usize {
+        let mut total = 0;
+        for _ in 0..MOST_PAGES {
+            let step = self.delete_expired(limit).await;
+            assert!(step.removed <= limit, "delete_expired({limit}) says that it removed {}", step.removed);
+            total += step.removed;
+            if !step.more {
+                return total;
+            }
+            assert!(step.removed > 0, "delete_expired({limit}) removed nothing and says that more remain");
+        }
+        panic!("delete_expired({limit}) still says that more remain after {MOST_PAGES} rounds");
+    }
+
+    /// Everything that a walk in pages of `limit` meets, in the order it does, each key at most once.
+    pub(crate) async fn scan(&self, limit: usize) -> Vec<Listed> {
+        let mut met: Vec<Listed> = Vec::new();
+        let mut cursor = None;
+        for _ in 0..MOST_PAGES {
+            let page = answer("scan", self.provider.scan(cursor, limit).await);
+            let found = page.entries.len();
+            assert!(found <= limit, "scan was asked for a page of {limit} and answered with {found}");
+            for entry in page.entries {
+                let twice = met.iter().any(|other| other.key == entry.key);
+                assert!(!twice, "a walk in pages of {limit} met {:?} twice", entry.key);
+                met.push(entry);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return met;
+            }
+        }
+        panic!("scan in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
+    }
+
+    pub(crate) async fn of_principal(&self, name: &str) -> Vec<Listed> {
+        answer("of_principal", self.provider.of_principal(&principal(name)).await)
+    }
+
+    /// `record` and nothing else is under `key`.
+    pub(crate) async fn holds(&self, key: &StoreKey, record: &Record, why: &str) {
+        let found = self.load(key).await;
+        assert!(found.as_ref() == Some(record), "{why}\n expected {record:?}\n    found {found:?}");
+    }
+
+    /// Nothing is under `key`.
+    pub(crate) async fn lacks(&self, key: &StoreKey, why: &str) {
+        let found = self.load(key).await;
+        assert!(found.is_none(), "{why}\n expected nothing\n    found {found:?}");
+    }
+
+    /// The sessions of `name` are those under `expected` and no others.
+    pub(crate) async fn belong_to(&self, name: &str, expected: &[&StoreKey], why: &str) {
+        let found = keys_of(&self.of_principal(name).await);
+        let mut expected: Vec<StoreKey> = expected.iter().copied().cloned().collect();
+        expected.sort();
+        assert_eq!(found, expected, "{why}");
+    }
+}
+
+/// A key that reads `text`.
+pub(crate) fn key(text: &str) -> StoreKey {
+    text.parse().expect("a case names its keys in the alphabet of keys")
+}
+
+/// `count` different keys.
+pub(crate) fn keys(count: usize) -> Vec<StoreKey> {
+    (0..count).map(|n| key(&format!("session-{n:04}"))).collect()
+}
+
+pub(crate) fn principal(name: &str) -> Principal {
+    Principal::new(name).expect("a case names its users in 1 to 256 bytes")
+}
+
+pub(crate) fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+/// The keys of a list, sorted.
+pub(crate) fn keys_of(listed: &[Listed]) -> Vec<StoreKey> {
+    let mut keys: Vec<StoreKey> = listed.iter().map(|entry| entry.key.clone()).collect();
+    keys.sort();
+    keys
+}
+
+fn answer<T>(method: &str, result: Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("{method} is expected to answer, not to fail: {error} ({error:?})"))
+}
+
+fn unsupported<T>(method: &str, result: Result<T>) {
+    match result {
+        Ok(_) => panic!("{method} answers, though the capabilities say that the provider cannot do it"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported, "{method}: {error}"),
+    }
+}

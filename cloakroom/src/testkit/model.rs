@@ -1,0 +1,402 @@
+//! The model test: a provider and a plain map go the same random way, and have to answer the same at every step.
+//!
+//! Three lines of `proptest` drive it, and find the shortest way to a difference:
+//!
+//! ```
+//! use cloakroom::testkit::model::{self, Op};
+//! use cloakroom::{ManualClock, MemoryProvider};
+//! use proptest::prelude::*;
+//!
+//! proptest! {
+//!     // A test has `#[test]` here.
+//!     fn the_provider_does_as_the_model(steps in proptest::collection::vec(any::<[u8; Op::BYTES]>(), 1..60)) {
+//!         let ops: Vec<Op> = steps.into_iter().map(Op::from).collect();
+//!         let time = ManualClock::default();
+//!         model::run(MemoryProvider::builder().clock(time.clock()).build(), &time, &ops);
+//!     }
+//! }
+//! # the_provider_does_as_the_model();
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::{Duration, SystemTime};
+
+use super::fixture::Fixture;
+use super::{RecordBuilder, Store, record};
+use crate::clock::ManualClock;
+use crate::id::StoreKey;
+use crate::provider::{Created, Listed, Renamed, Touched, Updated};
+use crate::record::{Meta, Record};
+
+/// Few, so that steps meet; each is the other's neighbour in some way that a store might get wrong.
+const KEYS: [&str; 6] = ["session", "Session", "session-", "se", "s_ssion", "10"];
+const PRINCIPALS: [&str; 3] = ["alice", "Alice", "alice/\n%\0"];
+
+/// One step. Keys and principals are numbers of small sets, times are minutes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the parameters of the provider's methods")]
+#[allow(clippy::exhaustive_enums, reason = "a strategy of the caller's own builds it")]
+pub enum Op {
+    /// [`Provider::load`](crate::Provider::load). First, so that a shrinking test turns to what changes nothing.
+    Load { key: u8 },
+    /// [`Provider::create`](crate::Provider::create).
+    Create { key: u8, record: Shape },
+    /// [`Provider::update`](crate::Provider::update), at the present version or at one that is `off` by so much.
+    Update { key: u8, record: Shape, off: u8 },
+    /// [`Provider::touch`](crate::Provider::touch), for so many minutes from now.
+    Touch { key: u8, idle: u8 },
+    /// [`Provider::rename`](crate::Provider::rename), with a tombstone of so many minutes.
+    Rename { old: u8, new: u8, record: Shape, off: u8, tombstone: Option<u8> },
+    /// [`Provider::delete`](crate::Provider::delete).
+    Delete { key: u8 },
+    /// [`Provider::count`](crate::Provider::count).
+    Count,
+    /// [`Provider::scan`](crate::Provider::scan), all pages of so many and one more.
+    Scan { limit: u8 },
+    /// [`Provider::of_principal`](crate::Provider::of_principal).
+    OfPrincipal { principal: u8 },
+    /// [`Provider::delete_expired`](crate::Provider::delete_expired).
+    DeleteExpired { limit: u8 },
+    /// The clock moves on.
+    Advance { minutes: u8 },
+}
+
+/// The record of a step: its user, its deadlines in minutes, and 64 times so many bytes of data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "a strategy of the caller's own builds it")]
+pub struct Shape {
+    /// Whose session it is.
+    pub principal: Option<u8>,
+    /// Minutes until the idle deadline; at 0 it is over at once.
+    pub idle: u8,
+    /// Minutes until the absolute deadline.
+    pub absolute: Option<u8>,
+    /// Data of 64 times so many bytes.
+    pub size: u8,
+}
+
+impl Op {
+    /// How many bytes one step is made of.
+    pub const BYTES: usize = 8;
+}
+
+impl From<[u8; Op::BYTES]> for Op {
+    /// A step of any eight bytes; smaller bytes make a simpler one.
+    ///
+    /// ```
+    /// use cloakroom::testkit::model::Op;
+    ///
+    /// assert_eq!(Op::from([0; 8]), Op::Load { key: 0 });
+    /// ```
+    fn from([kind, key, other, principal, idle, absolute, size, off]: [u8; Op::BYTES]) -> Self {
+        // The first user is as likely as none.
+        let user = (principal % 4).checked_sub(1);
+        let record = Shape {
+            principal: user,
+            idle: idle % 16,
+            absolute: (absolute % 3 == 2).then_some(absolute % 16),
+            size: size % 8,
+        };
+        let off = if off < 192 { 0 } else { off - 191 };
+        let key = key % KEYS.len() as u8;
+        match kind % 32 {
+            0..3 => Op::Load { key },
+            3..10 => Op::Create { key, record },
+            10..14 => Op::Update { key, record, off },
+            14..17 => Op::Touch { key, idle: idle % 16 },
+            17..22 => {
+                let tombstone = (absolute % 2 == 1).then_some(absolute % 16);
+                Op::Rename { old: key, new: other % KEYS.len() as u8, record, off, tombstone }
+            }
+            22..24 => Op::Delete { key },
+            24 => Op::Count,
+            25 => Op::Scan { limit: size % 8 },
+            26 => Op::OfPrincipal { principal: principal % PRINCIPALS.len() as u8 },
+            27..29 => Op::DeleteExpired { limit: size % 5 },
+            _ => Op::Advance { minutes: idle % 8 },
+        }
+    }
+}
+
+/// [`check`] in a runtime of its own, for a plain `#[test]`.
+///
+/// # Panics
+///
+/// As [`check`] does.
+pub fn run(store: impl Into<Store>, time: &ManualClock, ops: &[Op]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("the operating system gives a runtime").block_on(check(store, time, ops));
+}
+
+/// Does every step on the store and on a plain map, and compares: each answer, and after each step all that is stored.
+///
+/// The store must be empty and go by `time`. It may do as it likes where the contract leaves it a choice.
+///
+/// # Panics
+///
+/// At the first difference; the message has the number of the step, the step, and both sides.
+pub async fn check(store: impl Into<Store>, time: &ManualClock, ops: &[Op]) {
+    let store = store.into();
+    let f = Fixture::new(&store, time.clone());
+    let model = Model { time: time.clone(), records: BTreeMap::new() };
+    let mut walk = Walk { f, model, step: String::new(), changes: 0 };
+    for (n, op) in ops.iter().enumerate() {
+        walk.step = format!("step {} of {}, {op:?}", n + 1, ops.len());
+        walk.step(op).await;
+        walk.compare().await;
+    }
+}
+
+/// The two sides on their common way.
+struct Walk {
+    f: Fixture,
+    model: Model,
+    step: String,
+    /// Makes the data of each record another one.
+    changes: u64,
+}
+
+impl Walk {
+    async fn step(&mut self, op: &Op) {
+        match *op {
+            Op::Load { key } => {
+                let key = key_of(key);
+                let found = self.f.load(&key).await;
+                self.same(&found.as_ref(), &self.model.load(&key));
+            }
+            Op::Create { key, record } => {
+                let (key, record) = (key_of(key), self.record(record).build());
+                let found = self.f.create(&key, &record).await;
+                let expected = self.model.create(&key, &record);
+                self.same(&found, &expected);
+            }
+            Op::Update { key, record, off } => self.update(&key_of(key), record, off).await,
+            Op::Touch { key, idle } => {
+                let (key, at, deadline) = (key_of(key), self.f.now(), self.f.now() + minutes(idle));
+                let found = self.f.touch(&key, at, deadline).await;
+                let expected = self.model.touch(&key, at, deadline);
+                self.same(&found, &expected);
+            }
+            Op::Rename { old, new, record, off, tombstone } => {
+                self.rename(&key_of(old), &key_of(new), record, off, tombstone).await;
+            }
+            Op::Delete { key } => self.delete(&key_of(key)).await,
+            Op::Count | Op::Scan { .. } | Op::OfPrincipal { .. } => self.list(op).await,
+            Op::DeleteExpired { limit } => self.delete_expired(usize::from(limit)).await,
+            Op::Advance { minutes: count } => self.f.advance(minutes(count)).await,
+        }
+    }
+
+    async fn update(&mut self, key: &StoreKey, shape: Shape, off: u8) {
+        let (expected, record) = self.change(key, shape, off);
+        let found = self.f.update(key, &record, expected).await;
+        let expected = self.model.update(key, &record, expected);
+        self.same(&found, &expected);
+    }
+
+    async fn rename(&mut self, old: &StoreKey, new: &StoreKey, shape: Shape, off: u8, mark: Option<u8>) {
+        let (expected, record) = self.change(old, shape, off);
+        let mark = mark.map(|idle| self.f.record().idle(minutes(idle)).tombstone(new, minutes(idle)));
+        let found = self.f.rename(old, new, &record, expected, mark.as_ref()).await;
+        let fits = self.model.rename(old, new, expected);
+        assert!(fits.contains(&found), "{}\n expected one of {fits:?}\n    found {found:?}", self.step);
+        if found == Renamed::Done {
+            self.model.moved(old, new, &record, mark);
+        }
+    }
+
+    async fn delete(&mut self, key: &StoreKey) {
+        if self.f.revokes().await {
+            let found = self.f.delete(key).await;
+            let expected = self.model.delete(key);
+            self.same(&found, &expected);
+        }
+    }
+
+    async fn list(&mut self, op: &Op) {
+        if !self.f.lists().await {
+            return;
+        }
+        match *op {
+            Op::Scan { limit } => {
+                let found = self.f.scan(usize::from(limit) + 1).await;
+                self.same(&by_key(&found), &self.model.live(|_| true));
+            }
+            Op::OfPrincipal { principal } => {
+                let name = PRINCIPALS[usize::from(principal) % PRINCIPALS.len()];
+                let found = self.f.of_principal(name).await;
+                let theirs = |meta: &Meta| meta.principal().is_some_and(|user| user.as_str() == name);
+                self.same(&by_key(&found), &self.model.live(theirs));
+            }
+            _ => self.same(&self.f.count().await, &(self.model.live(|_| true).len() as u64)),
+        }
+    }
+
+    /// A store may have dropped some of the expired on its way, so the model knows the most that there can be.
+    async fn delete_expired(&mut self, limit: usize) {
+        let found = self.f.delete_expired(limit).await;
+        let most = self.model.expired();
+        let step = &self.step;
+        assert!(found.removed <= limit, "{step}\n expected at most {limit}\n    found {found:?}");
+        assert!(
+            found.removed <= most,
+            "{step}\n expected at most {most}, as many as expired\n    found {found:?}"
+        );
+        match found.more {
+            true => {
+                assert!(
+                    found.removed < most,
+                    "{step}\n {most} have expired, all are removed\n    found {found:?}"
+                );
+                assert!(found.removed > 0 || limit == 0, "{step}\n expected some to go\n    found {found:?}");
+            }
+            false => self.model.collected(),
+        }
+    }
+
+    /// All that the two sides hold, seen through `load` and `count`.
+    async fn compare(&self) {
+        for key in (0..KEYS.len() as u8).map(key_of) {
+            let (found, expected) = (self.f.load(&key).await, self.model.load(&key));
+            let step = &self.step;
+            assert!(
+                found.as_ref() == expected,
+                "after {step}, {key:?}\n expected {expected:?}\n    found {found:?}"
+            );
+        }
+        if self.f.capabilities().lists {
+            let (found, expected) = (self.f.count().await, self.model.live(|_| true).len() as u64);
+            assert_eq!(found, expected, "after {}, count", self.step);
+        }
+    }
+
+    fn same<T: PartialEq + Debug>(&self, found: &T, expected: &T) {
+        assert!(found == expected, "{}\n expected {expected:?}\n    found {found:?}", self.step);
+    }
+
+    /// The version to ask for and the next record under `key`.
+    fn change(&mut self, key: &StoreKey, shape: Shape, off: u8) -> (u64, Record) {
+        let present = self.model.records.get(key).map_or(1, |record| record.meta().version());
+        (present + u64::from(off), self.record(shape).version(present + 1).build())
+    }
+
+    /// A record of `shape`, with data that no other step's has.
+    fn record(&mut self, shape: Shape) -> RecordBuilder {
+        self.changes += 1;
+        let mut record = record(&self.f.clock).value("step", self.changes).idle(minutes(shape.idle));
+        if shape.size > 0 {
+            record = record.value("fill", "x".repeat(64 * usize::from(shape.size)));
+        }
+        if let Some(after) = shape.absolute {
+            record = record.absolute(minutes(after));
+        }
+        match shape.principal {
+            Some(user) => record.principal(PRINCIPALS[usize::from(user) % PRINCIPALS.len()]),
+            None => record,
+        }
+    }
+}
+
+/// The contract in its plainest form. Expired records stay in the map until they are collected, and are not seen.
+struct Model {
+    time: ManualClock,
+    records: BTreeMap<StoreKey, Record>,
+}
+
+impl Model {
+    fn load(&self, key: &StoreKey) -> Option<&Record> {
+        self.records.get(key).filter(|record| !record.is_expired(self.now()))
+    }
+
+    fn session(&self, key: &StoreKey) -> Option<&Record> {
+        self.load(key).filter(|record| !record.is_tombstone())
+    }
+
+    fn create(&mut self, key: &StoreKey, record: &Record) -> Created {
+        if self.load(key).is_some() {
+            return Created::Taken;
+        }
+        self.records.insert(key.clone(), record.clone());
+        Created::Done
+    }
+
+    fn update(&mut self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
+        match self.session(key) {
+            None => Updated::Gone,
+            Some(present) if present.version() != expected => Updated::Stale,
+            Some(_) => {
+                self.records.insert(key.clone(), record.clone());
+                Updated::Done
+            }
+        }
+    }
+
+    fn touch(&mut self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
+        let Some(mut record) = self.session(key).cloned() else { return Touched::Gone };
+        record.touch(at, deadline);
+        self.records.insert(key.clone(), record);
+        Touched::Done
+    }
+
+    /// The answers that are right: where several things stand in the way, any of them may be named.
+    fn rename(&self, old: &StoreKey, new: &StoreKey, expected: u64) -> Vec<Renamed> {
+        let mut fits = match self.session(old) {
+            None => vec![Renamed::Gone],
+            Some(present) if present.version() != expected => vec![Renamed::Stale],
+            Some(_) => vec![],
+        };
+        if self.load(new).is_some() {
+            fits.push(Renamed::Taken);
+        }
+        if fits.is_empty() {
+            fits.push(Renamed::Done);
+        }
+        fits
+    }
+
+    fn moved(&mut self, old: &StoreKey, new: &StoreKey, record: &Record, mark: Option<Record>) {
+        self.records.remove(old);
+        self.records.extend(mark.map(|mark| (old.clone(), mark)));
+        self.records.insert(new.clone(), record.clone());
+    }
+
+    fn delete(&mut self, key: &StoreKey) -> bool {
+        let was_there = self.session(key).is_some();
+        if was_there {
+            self.records.remove(key);
+        }
+        was_there
+    }
+
+    fn live(&self, wanted: impl Fn(&Meta) -> bool) -> BTreeMap<StoreKey, Meta> {
+        let sessions = self.records.iter().filter(|(key, _)| self.session(key).is_some());
+        sessions.map(|(key, record)| (key.clone(), record.meta())).filter(|(_, meta)| wanted(meta)).collect()
+    }
+
+    fn expired(&self) -> usize {
+        self.records.keys().filter(|key| self.load(key).is_none()).count()
+    }
+
+    fn collected(&mut self) {
+        let now = self.now();
+        self.records.retain(|_, record| !record.is_expired(now));
+    }
+
+    fn now(&self) -> SystemTime {
+        self.time.clock().now()
+    }
+}
+
+fn key_of(number: u8) -> StoreKey {
+    let text = KEYS[usize::from(number) % KEYS.len()];
+    text.parse().expect("every key of the model is in the alphabet")
+}
+
+fn minutes(count: u8) -> Duration {
+    Duration::from_secs(60 * u64::from(count))
+}
+
+fn by_key(listed: &[Listed]) -> BTreeMap<StoreKey, Meta> {
+    listed.iter().map(|entry| (entry.key.clone(), entry.meta.clone())).collect()
+}

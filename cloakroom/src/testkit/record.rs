@@ -1,0 +1,220 @@
+//! Records made to measure, without a manager.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::{Clock, Millis};
+use crate::codec::{Change, Codec, Limits};
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::record::{Meta, Record, Successor, Times};
+
+/// What the builder's door gives a session: 30 minutes idle, 8 hours at most.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+const ABSOLUTE: Duration = Duration::from_secs(8 * 60 * 60);
+
+/// A record that begins now: anonymous, empty, at version 1, idle for 30 minutes and 8 hours at the most.
+///
+/// ```
+/// use cloakroom::{Clock, testkit};
+///
+/// let clock = Clock::system();
+/// let record = testkit::record(&clock).principal("alice").value("n", 1).build();
+/// assert_eq!(record.meta().version(), 1);
+/// assert!(!record.is_expired(clock.now()));
+/// ```
+pub fn record(clock: &Clock) -> RecordBuilder {
+    let now = clock.millis();
+    RecordBuilder {
+        now,
+        meta: Meta {
+            times: Times {
+                version: 1,
+                created: now,
+                issued: now,
+                last_active: now,
+                idle_deadline: now.after(IDLE),
+                absolute_deadline: now.after(ABSOLUTE),
+                authenticated: None,
+            },
+            principal: None,
+        },
+        codec: Codec::default(),
+        data: Vec::new(),
+    }
+}
+
+/// Makes one [`Record`]; see [`record()`].
+///
+/// Durations count from the moment that [`record()`] was called at.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct RecordBuilder {
+    now: Millis,
+    meta: Meta,
+    codec: Codec,
+    data: Vec<u8>,
+}
+
+impl RecordBuilder {
+    /// Sets the version.
+    pub fn version(mut self, version: u64) -> Self {
+        self.meta.times.version = version;
+        self
+    }
+
+    /// The session belongs to `name`, who has logged in just now.
+    ///
+    /// # Panics
+    ///
+    /// If `name` is no [`Principal`].
+    pub fn principal(mut self, name: impl AsRef<str>) -> Self {
+        self.meta.principal = Some(Principal::new(name).expect("a principal of 1 to 256 bytes"));
+        self.meta.times.authenticated = Some(self.now);
+        self
+    }
+
+    /// The session ends when it was not used for so long.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let record = testkit::record(&Clock::system()).idle(Duration::ZERO).build();
+    /// assert!(record.is_expired(Clock::system().now()));
+    /// ```
+    pub fn idle(mut self, after: Duration) -> Self {
+        self.meta.times.idle_deadline = self.now.after(after);
+        self
+    }
+
+    /// The session ends after so long, however much it is used.
+    pub fn absolute(mut self, after: Duration) -> Self {
+        self.meta.times.absolute_deadline = self.now.after(after);
+        self
+    }
+
+    /// No policy sets an absolute deadline.
+    pub fn no_absolute(mut self) -> Self {
+        self.meta.times.absolute_deadline = Millis::NEVER;
+        self
+    }
+
+    /// The session has no deadline at all.
+    pub fn endless(mut self) -> Self {
+        self.meta.times.idle_deadline = Millis::NEVER;
+        self.no_absolute()
+    }
+
+    /// Began so long ago, had its id half as long ago, and was last used a quarter as long ago: four times that all differ.
+    pub fn aged(mut self, age: Duration) -> Self {
+        let ago = |part: u32| Millis(self.now.0.saturating_sub(Millis::of(age / part)));
+        let times = &mut self.meta.times;
+        (times.created, times.issued, times.last_active) = (ago(1), ago(2), ago(4));
+        self
+    }
+
+    /// What the data is encoded in. Empties the data.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self.data = Vec::new();
+        self
+    }
+
+    /// Sets one value, as a session does.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// let record = testkit::record(&Clock::system()).value("cart", ["tea", "milk"]).build();
+    /// assert!(!record.data().is_empty());
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the value cannot be encoded within the default limits.
+    pub fn value(mut self, key: &str, value: impl Serialize) -> Self {
+        let value = self.codec.encode(&value, &Limits::DEFAULT).expect("a value that the codec takes");
+        let change = Change { key: key.into(), value: Some(value) };
+        let mut data = Vec::new();
+        let merged = self.codec.merge(&self.data, &[change], &Limits::DEFAULT, &mut data);
+        merged.expect("a map within the limits");
+        self.data = data;
+        self
+    }
+
+    /// Data of exactly `size` bytes in MessagePack, every byte value among them where there is room: one key with one
+    /// binary value. Sizes below 5 cannot hold that: 0 is the empty data, the others become 5.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// for size in [0, 5, 260, 261, 65_536, 65_542, 1 << 20] {
+    ///     assert_eq!(testkit::record(&Clock::system()).filled(size).build().data().len(), size);
+    /// }
+    /// ```
+    pub fn filled(mut self, size: usize) -> Self {
+        self.codec = Codec::MESSAGE_PACK;
+        self.data = filling(size);
+        self
+    }
+
+    /// The record.
+    pub fn build(self) -> Record {
+        Record::new(&self.meta, self.codec, &self.data)
+    }
+
+    /// The tombstone that the record would leave behind when `successor` replaces its id: reachable for `grace`, and
+    /// remembered until the idle deadline.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let mark = testkit::record(&Clock::system()).tombstone(&"new-key".parse()?, Duration::from_secs(30));
+    /// assert!(mark.is_tombstone());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn tombstone(self, successor: &StoreKey, grace: Duration) -> Record {
+        let successor = Successor { key: successor.clone(), until: self.now.after(grace) };
+        let forgotten = self.meta.times.idle_deadline;
+        Record::tombstone(&self.build(), &successor, forgotten)
+    }
+}
+
+fn filling(size: usize) -> Vec<u8> {
+    if size == 0 {
+        return Vec::new();
+    }
+    // fixmap of one, fixstr "d", then bin 8, bin 16 or bin 32 with its length.
+    let mut bytes = vec![0x81, 0xa1, b'd'];
+    match size.saturating_sub(5) {
+        len @ 0..=255 => bytes.extend_from_slice(&[0xc4, len as u8]),
+        _ if size <= 6 + 65_535 => {
+            bytes.push(0xc5);
+            bytes.extend_from_slice(&((size - 6) as u16).to_be_bytes());
+        }
+        _ => {
+            bytes.push(0xc6);
+            bytes.extend_from_slice(&((size - 8) as u32).to_be_bytes());
+        }
+    }
+    // 251 is a prime: the pattern falls out of step with every block of a power of two, so that swapped blocks show.
+    let pattern = (0..=255u8).chain((0..251).rev()).cycle();
+    let rest = size.max(5) - bytes.len();
+    bytes.extend(pattern.take(rest));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_builder_makes_is_well_formed() {
+        for size in (0..600).chain(65_530..65_550).chain([1 << 20]) {
+            let record = record(&Clock::system()).filled(size).build();
+            assert!(size < 5 || record.data().len() == size, "{size}");
+            assert_eq!(Record::from_bytes(record.as_bytes()).unwrap(), record);
+        }
+    }
+}
