@@ -314,7 +314,11 @@ impl From<Error> for PageError {
 
 impl From<FormRejection> for PageError {
     fn from(rejection: FormRejection) -> Self {
-        PageError::Form(rejection.status())
+        // That a field is missing is as bad an input as any other.
+        PageError::Form(match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        })
     }
 }
 
