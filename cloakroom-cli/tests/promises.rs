@@ -30,7 +30,8 @@ impl Site {
     /// `processes` processes that share a fresh folder; `config` are further settings.
     fn on_file(processes: usize, config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("sessions");
+        let path = folder.path().join("store").join("sessions");
+        std::fs::create_dir(folder.path().join("store")).expect("a folder");
         let config = format!(
             "{{\"cookieName\":\"id\",\"providerConfig\":{},\"gclifetime\":3600{config}}}",
             json!(path.to_str().expect("a path in UTF-8"))
@@ -315,9 +316,9 @@ async fn a_folder_that_fails_is_503_in_json_that_tells_nothing_of_it() {
     let site = Site::on_file(1, "");
     let mut client = site.client();
     client.login("alice").await;
-    let folder = site.folder.as_ref().unwrap().path().join("sessions");
-    std::fs::remove_dir_all(&folder).unwrap();
-    std::fs::write(&folder, "no folder any more").unwrap();
+    let store = site.folder.as_ref().unwrap().path().join("store");
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::write(&store, "no folder any more").unwrap();
     for path in ["/api/session", "/api/session/data/key", "/api/sessions"] {
         let answer = client.get(path).await;
         answer.refused(503, "the session store does not answer; try again");
