@@ -13,7 +13,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
 pub(crate) struct Moment {
     /// For programs, in the attribute.
     pub(crate) exact: String,
-    /// `31 January 2026, 14:03:22 UTC`
+    /// `31 Jan 2026, 14:03:22 UTC`
     pub(crate) date: String,
     /// `3 minutes ago`, `in 29 minutes`
     pub(crate) relative: String,
@@ -25,7 +25,7 @@ impl Moment {
         let stamp = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
         Moment {
             exact: stamp.to_string(),
-            date: stamp.strftime("%-d %B %Y, %H:%M:%S UTC").to_string(),
+            date: stamp.strftime("%-d %b %Y, %H:%M:%S UTC").to_string(),
             relative: relative(time, now),
         }
     }
@@ -64,7 +64,7 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_769_868_202_500);
         assert_eq!(rfc3339(time).unwrap(), "2026-01-31T14:03:22.5Z");
         let moment = Moment::new(time, time - Duration::from_secs(29 * 60));
-        assert_eq!(moment.date, "31 January 2026, 14:03:22 UTC");
+        assert_eq!(moment.date, "31 Jan 2026, 14:03:22 UTC");
         assert_eq!(moment.relative, "in 29 minutes");
     }
 
