@@ -48,7 +48,7 @@ impl Server {
         let lines = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = lines.lock().unwrap();
+                let mut log = lines.lock().expect("no reader has panicked");
                 log.push_str(&line);
                 log.push('\n');
             }
@@ -76,7 +76,7 @@ impl Server {
 
     /// What was written to stderr so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().expect("no reader has panicked").clone()
     }
 
     /// What was written to stderr until the site was open.
@@ -87,7 +87,8 @@ impl Server {
 
     /// Waits until `count` requests in all have loaded their sessions and begun their pauses.
     pub(crate) async fn paused(&self, count: usize) {
-        let all_paused = || self.log.lock().unwrap().matches("pausing").count() >= count;
+        let all_paused =
+            || self.log.lock().expect("no reader has panicked").matches("pausing").count() >= count;
         eventually("the requests to pause", async || all_paused()).await;
     }
 
