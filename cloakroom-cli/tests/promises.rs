@@ -1,0 +1,334 @@
+//! The promises about concurrency and silence, counted over HTTP against the real program: on memory, on a folder, and on a folder
+//! that two processes share.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::json;
+use support::{Client, Server, eventually};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+/// One or two processes over one store.
+struct Site {
+    servers: Vec<Server>,
+    folder: Option<TempDir>,
+}
+
+impl Site {
+    fn on_memory() -> Self {
+        Site { servers: vec![Server::start(&[])], folder: None }
+    }
+
+    fn on_memory_with(config: &str) -> Self {
+        Site { servers: vec![Server::start(&["--config", config])], folder: None }
+    }
+
+    /// `processes` processes that share a fresh folder; `config` are further settings.
+    fn on_file(processes: usize, config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store").join("sessions");
+        std::fs::create_dir(folder.path().join("store")).expect("a folder");
+        let config = format!(
+            "{{\"cookieName\":\"id\",\"providerConfig\":{},\"gclifetime\":3600{config}}}",
+            json!(path.to_str().expect("a path in UTF-8"))
+        );
+        let start = || Server::start(&["--provider", "file", "--config", &config]);
+        let servers = std::iter::repeat_with(start).take(processes).collect();
+        Site { servers, folder: Some(folder) }
+    }
+
+    /// The process whose turn it is at `turn`.
+    fn server(&self, turn: usize) -> &Server {
+        &self.servers[turn % self.servers.len()]
+    }
+
+    fn client(&self) -> Client {
+        self.servers[0].client()
+    }
+
+    async fn active(&self) -> u64 {
+        self.client().get("/api/active").await.json()["active"].as_u64().expect("a number")
+    }
+}
+
+async fn a_hundred_parallel_increments_make_a_hundred(site: Site) {
+    let mut client = site.client();
+    client.login("alice").await;
+    let mut tasks = JoinSet::new();
+    for turn in 0..100 {
+        let mut client = client.at(site.server(turn));
+        tasks.spawn(async move {
+            let answer = client.post("/api/session/data/n/increment", "").await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            answer.body.parse::<u32>().expect("a bare number")
+        });
+    }
+    let mut answers = tasks.join_all().await;
+    answers.sort_unstable();
+    assert_eq!(answers, Vec::from_iter(1..=100), "each increment answers a number of its own");
+    client.get("/api/session/data/n").await.is(json!(100));
+}
+
+async fn a_hundred_parallel_puts_of_different_keys_leave_a_hundred(site: Site) {
+    let mut client = site.client();
+    client.login("alice").await;
+    let mut tasks = JoinSet::new();
+    for turn in 0..100 {
+        let mut client = client.at(site.server(turn));
+        // With the pause, every one of them has loaded the session before the first one commits.
+        let path = format!("/api/session/data/key-{turn:02}?delay=300");
+        tasks.spawn(async move { client.put(&path, &turn.to_string()).await.done() });
+    }
+    tasks.join_all().await;
+    let keys = client.get("/api/session").await.json()["keys"].clone();
+    let expected: Vec<_> = (0..100).map(|turn| format!("key-{turn:02}")).collect();
+    assert_eq!(keys, json!(expected));
+    for turn in 0..100 {
+        client.get(&format!("/api/session/data/key-{turn:02}")).await.is(json!(turn));
+    }
+}
+
+/// A write that has loaded the session before a logout and commits after it. The logout waits for the load, which the
+/// program tells; whether it was early enough, the answers tell: one that came after the write's is done again.
+async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
+    const TIMES: usize = 1000;
+    const AT_ONCE: usize = 250;
+    let (mut counted, mut loaded) = (0, vec![0; site.servers.len()]);
+    for round in 0.. {
+        assert!(round < 4 * TIMES / AT_ONCE, "only {counted} of the logouts came in time");
+        let mut visitors = JoinSet::new();
+        for n in 0..AT_ONCE.min(TIMES - counted) {
+            let mut client = site.client().at(site.server(n));
+            visitors.spawn(async move {
+                client.login("alice").await;
+                client.put("/api/session/data/key", "\"before\"").await.done();
+                client
+            });
+        }
+        let visitors = visitors.join_all().await;
+        let mut writes = Vec::new();
+        for (n, visitor) in visitors.iter().enumerate() {
+            loaded[n % site.servers.len()] += 1;
+            let mut slow = visitor.at(site.server(n));
+            writes.push(tokio::spawn(async move {
+                let answer = slow.put("/api/session/data/key?delay=500", "\"after\"").await;
+                (answer, SystemTime::now())
+            }));
+        }
+        for (server, loaded) in site.servers.iter().zip(&loaded) {
+            server.paused(*loaded).await;
+        }
+        let mut pairs = JoinSet::new();
+        for (n, (visitor, write)) in visitors.into_iter().zip(writes).enumerate() {
+            // Through the other process, if there is one.
+            let mut visitor = visitor.at(site.server(n + 1));
+            pairs.spawn(async move {
+                let mut old = visitor.clone();
+                visitor.post("/api/logout", "").await.done();
+                let logged_out = SystemTime::now();
+                let (answer, written) = write.await.expect("the write");
+                assert_eq!(answer.set_cookie(), None);
+                assert_eq!(old.get("/api/session").await.json()["present"], false, "it was revived");
+                if answer.status == 204 && written < logged_out {
+                    return false;
+                }
+                answer.refused(409, "the session has ended");
+                true
+            });
+        }
+        counted += pairs.join_all().await.into_iter().filter(|in_time| *in_time).count();
+        assert_eq!(site.active().await, 0);
+        if counted == TIMES {
+            return;
+        }
+    }
+}
+
+async fn ten_thousand_cookieless_gets_leave_nothing(site: Site) {
+    const PATHS: [(&str, u16); 6] = [
+        ("/", 200),
+        ("/api/session", 200),
+        ("/api/untouched", 200),
+        ("/api/session/data/key", 404),
+        ("/api/sessions", 401),
+        ("/api/active", 200),
+    ];
+    let mut tasks = JoinSet::new();
+    let shared = site.client();
+    for worker in 0..20 {
+        let shared = shared.at(site.server(worker));
+        tasks.spawn(async move {
+            for n in 0..500 {
+                let (path, status) = PATHS[n % PATHS.len()];
+                let answer = shared.newcomer().get(path).await;
+                assert_eq!((answer.status, answer.set_cookie()), (status, None), "{path}");
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(site.active().await, 0);
+    if let Some(folder) = &site.folder {
+        assert_eq!(records(folder.path()), Vec::<PathBuf>::new());
+    }
+}
+
+/// Every file below `folder`, with what it holds and when it was written.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let (path, meta) = (entry.path(), entry.metadata().expect("metadata"));
+        match meta.is_dir() {
+            true => files.append(&mut self::files(&path)),
+            false => {
+                let content = std::fs::read(&path).expect("a file");
+                files.insert(path, (content, meta.modified().expect("a time")));
+            }
+        }
+    }
+    files
+}
+
+/// The files that hold something: a record does, a lock does not.
+fn records(folder: &Path) -> Vec<PathBuf> {
+    files(folder).into_iter().filter(|(_, (content, _))| !content.is_empty()).map(|(path, _)| path).collect()
+}
+
+const READS: [&str; 5] =
+    ["/api/session", "/api/session/data/key", "/api/untouched", "/api/sessions", "/api/active"];
+
+/// With the session's times too, which a write would move.
+async fn reads_write_nothing_before_a_touch_is_due(site: Site) {
+    let mut client = site.client();
+    client.login("alice").await;
+    client.put("/api/session/data/key", "1").await.done();
+    let before = client.get("/api/session").await.json();
+    let files_before = site.folder.as_ref().map(|folder| files(folder.path()));
+    for turn in 0..500 {
+        let answer = client.at(site.server(turn)).get(READS[turn % READS.len()]).await;
+        assert_eq!((answer.status, answer.set_cookie()), (200, None));
+    }
+    assert_eq!(client.get("/api/session").await.json(), before);
+    assert!(
+        files_before == site.folder.as_ref().map(|folder| files(folder.path())),
+        "a read wrote to a file"
+    );
+}
+
+/// `maxLifetime` is 20 s, so that a use is noted every second.
+async fn a_due_touch_moves_the_times_and_nothing_else(site: Site) {
+    let mut client = site.client();
+    client.login("alice").await;
+    client.put("/api/session/data/key", "\"value\"").await.done();
+    let before = client.get("/api/session").await.json();
+    eventually("a touch", async || {
+        assert_eq!(client.get("/api/session/data/key").await.set_cookie(), None);
+        client.get("/api/session").await.json()["last_active"] != before["last_active"]
+    })
+    .await;
+    let after = client.get("/api/session").await.json();
+    assert_ne!(after["expires"], before["expires"]);
+    for same in ["principal", "created", "keys"] {
+        assert_eq!(after[same], before[same], "{same}");
+    }
+    client.get("/api/session/data/key").await.is(json!("value"));
+}
+
+macro_rules! promises {
+    ($($promise:ident)*) => { $(
+        mod $promise {
+            use super::Site;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_memory() {
+                super::$promise(Site::on_memory()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_file() {
+                super::$promise(Site::on_file(1, "")).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_file_with_two_processes() {
+                super::$promise(Site::on_file(2, "")).await;
+            }
+        }
+    )* };
+}
+
+promises! {
+    a_hundred_parallel_increments_make_a_hundred
+    a_hundred_parallel_puts_of_different_keys_leave_a_hundred
+    a_slow_write_across_a_logout_revives_nothing
+    ten_thousand_cookieless_gets_leave_nothing
+    reads_write_nothing_before_a_touch_is_due
+}
+
+#[tokio::test]
+async fn a_due_touch_moves_the_times_and_nothing_else_on_memory() {
+    let site = Site::on_memory_with("{\"cookieName\":\"id\",\"maxLifetime\":20}");
+    a_due_touch_moves_the_times_and_nothing_else(site).await;
+}
+
+#[tokio::test]
+async fn a_due_touch_moves_the_times_and_nothing_else_on_file() {
+    a_due_touch_moves_the_times_and_nothing_else(Site::on_file(1, ",\"maxLifetime\":20")).await;
+}
+
+#[tokio::test]
+async fn the_documentations_own_example_works_verbatim_on_a_folder() {
+    const CONFIG: &str = r#"{"cookieName":"gosessionid", "enableSetCookie,omitempty": true, "gclifetime":3600, "maxLifetime": 3600,
+     "secure": false, "sessionIDHashFunc": "sha1", "sessionIDHashKey": "", "cookieLifeTime": 3600,
+     "providerConfig": "./tmp"}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_in(folder.path(), &["--provider", "file", "--config", CONFIG]);
+    let mut client = server.client();
+    let answer = client.put("/api/session/data/key", "1").await;
+    answer.done();
+    let cookie = answer.set_cookie().expect("a cookie");
+    let (id, attributes) =
+        cookie.strip_prefix("gosessionid=").and_then(|rest| rest.split_once("; ")).unwrap();
+    assert_eq!(id.len(), 40);
+    assert!(id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+    assert!(attributes.contains("Max-Age=3600") && attributes.contains("HttpOnly"), "{attributes}");
+    assert!(!attributes.contains("Secure"), "{attributes}");
+
+    let path = folder.path().join("tmp").join(&id[..1]).join(&id[1..2]).join(id);
+    assert!(path.is_file(), "{path:?} is not among {:?}", files(folder.path()).keys());
+    let log = server.started().await;
+    for setting in ["secure", "cookieName", "cookieLifeTime", "sessionIDHashFunc", "hashIds"] {
+        let names = |line: &str| line.contains("WARN") && line.contains(&format!("{setting}: "));
+        assert!(log.lines().any(names), "{setting} is not named in: {log}");
+    }
+    assert!(!log.contains(id));
+
+    client.post("/api/logout", "").await.done();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_folder_that_fails_is_503_in_json_that_tells_nothing_of_it() {
+    let site = Site::on_file(1, "");
+    let mut client = site.client();
+    client.login("alice").await;
+    let store = site.folder.as_ref().unwrap().path().join("store");
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::write(&store, "no folder any more").unwrap();
+    for path in ["/api/session", "/api/session/data/key", "/api/sessions"] {
+        let answer = client.get(path).await;
+        answer.refused(503, "the session store does not answer; try again");
+        assert_eq!(answer.set_cookie(), None);
+    }
+    let answer = client.newcomer().put("/api/session/data/key", "1").await;
+    answer.refused(503, "the session store does not answer; try again");
+    assert_eq!(answer.set_cookie(), None);
+    let page = client.get("/").await;
+    assert_eq!(page.status, 503);
+    assert!(page.body.contains("<h1>One moment</h1>"));
+    assert_eq!(client.get("/healthz").await.status, 200);
+}

@@ -1,0 +1,275 @@
+//! What the tests of the program share: the real program on a free port, and a client with one cookie.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Request};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// How long anything that should happen at once may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program `cloakroom`, with stdout and stderr captured.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A running `cloakroom demo`; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// The demonstration with further `arguments`, on a free port.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_in(Path::new("."), arguments)
+    }
+
+    /// The same, in `folder`.
+    pub(crate) fn start_in(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = program();
+        // Says on stderr when a request begins its pause.
+        command.env("RUST_LOG", "info,cloakroom::demo=debug").current_dir(folder);
+        let mut child =
+            command.args(["demo", "--addr", "127.0.0.1:0"]).args(arguments).spawn().expect("the program");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = lines.lock().expect("no reader has panicked");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let mut stdout = BufReader::new(stdout);
+            let _ = stdout.read_line(&mut line);
+            let _ = tell.send(line);
+            let _ = stdout.read_to_end(&mut Vec::new());
+        });
+        let mut server = Server { child, address: String::new(), log };
+        let line = told.recv_timeout(PATIENCE).expect("a line on stdout in time");
+        let address = line.trim_end().strip_prefix("listening on http://");
+        server.address = address.unwrap_or_else(|| panic!("{line:?}, and: {}", server.log())).to_owned();
+        server
+    }
+
+    /// `127.0.0.1:4711`
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What was written to stderr so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no reader has panicked").clone()
+    }
+
+    /// What was written to stderr until the site was open.
+    pub(crate) async fn started(&self) -> String {
+        eventually("the line that ends the start", async || self.log().contains("in a browser")).await;
+        self.log()
+    }
+
+    /// Waits until `count` requests in all have loaded their sessions and begun their pauses.
+    pub(crate) async fn paused(&self, count: usize) {
+        let all_paused =
+            || self.log.lock().expect("no reader has panicked").matches("pausing").count() >= count;
+        eventually("the requests to pause", async || all_paused()).await;
+    }
+
+    /// A visitor without a cookie.
+    pub(crate) fn client(&self) -> Client {
+        Client { address: self.address.clone(), http: Arc::new(connector()), cookie: None }
+    }
+
+    /// Asks the program to stop, and gives its exit code.
+    #[cfg(unix)]
+    pub(crate) async fn terminated(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        let mut status = None;
+        eventually("the program to stop", async || {
+            status = self.child.try_wait().expect("a child's status");
+            status.is_some()
+        })
+        .await;
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `condition` holds, and fails the test if it does not in time.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+type Connector = hyper_util::client::legacy::Client<HttpConnector, String>;
+
+fn connector() -> Connector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// A visitor who keeps one cookie, as a browser keeps it. A clone is another visitor with the same cookie.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: String,
+    http: Arc<Connector>,
+    /// `name=value`
+    cookie: Option<String>,
+}
+
+impl Client {
+    /// The same visitor at another process.
+    pub(crate) fn at(&self, server: &Server) -> Client {
+        Client { address: server.address.clone(), ..self.clone() }
+    }
+
+    /// Another visitor on the same connections, without a cookie.
+    pub(crate) fn newcomer(&self) -> Client {
+        Client { cookie: None, ..self.clone() }
+    }
+
+    /// `name=value`, if there is a cookie.
+    pub(crate) fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
+    /// Has the visitor bring `cookie`.
+    pub(crate) fn bring(&mut self, cookie: impl Into<String>) {
+        self.cookie = Some(cookie.into());
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Answer {
+        self.send(Method::POST, path, &[], body).await
+    }
+
+    pub(crate) async fn put(&mut self, path: &str, body: &str) -> Answer {
+        self.send(Method::PUT, path, &[], body).await
+    }
+
+    pub(crate) async fn delete(&mut self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, &[], "").await
+    }
+
+    /// Posts an encoded form, as the page's own do.
+    pub(crate) async fn form(&mut self, path: &str, body: &str) -> Answer {
+        let headers =
+            [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+        self.send(Method::POST, path, &headers, body).await
+    }
+
+    /// Logs `user` in through the API.
+    pub(crate) async fn login(&mut self, user: &str) {
+        let body = serde_json::json!({ "user": user }).to_string();
+        let answer = self.post("/api/login", &body).await;
+        assert_eq!(answer.status, 204, "{}", answer.body);
+    }
+
+    /// Sends the request, and keeps the cookie that the answer sets.
+    pub(crate) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let uri = format!("http://{}{path}", self.address);
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in
+            self.cookie.iter().map(|cookie| ("cookie", &**cookie)).chain(headers.iter().copied())
+        {
+            request = request.header(name, value);
+        }
+        let request = request.body(body.to_owned()).expect("a request");
+        let (head, body) = self.http.request(request).await.expect("an answer").into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        let answer = Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: String::from_utf8(body.to_vec()).expect("text"),
+        };
+        if let Some(cookie) = answer.set_cookie() {
+            let pair = cookie.split(';').next().unwrap_or_default().to_owned();
+            self.cookie = (!cookie.contains("Max-Age=0")).then_some(pair);
+        }
+        answer
+    }
+}
+
+/// What the program answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The one header of this name, or nothing.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let first = values.next().map(|value| value.to_str().expect("visible text"));
+        assert!(values.next().is_none(), "{name} stands there twice: {:?}", self.headers);
+        first
+    }
+
+    pub(crate) fn set_cookie(&self) -> Option<&str> {
+        self.header("set-cookie")
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// Asserts a success without a body.
+    #[track_caller]
+    pub(crate) fn done(&self) {
+        assert_eq!((self.status, &*self.body), (204, ""));
+    }
+
+    /// Asserts a success and its JSON body.
+    #[track_caller]
+    pub(crate) fn is(&self, expected: Value) {
+        assert_eq!(self.status, 200, "{}", self.body);
+        assert_eq!(self.json(), expected);
+    }
+
+    /// Asserts a refusal: the status, and a JSON body with `error` and nothing else.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, error: &str) {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.json(), serde_json::json!({ "error": error }));
+        assert_eq!(self.header("content-type"), Some("application/json"));
+    }
+}
