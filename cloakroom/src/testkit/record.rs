@@ -134,8 +134,7 @@ impl RecordBuilder {
     ///
     /// If the value cannot be encoded within the default limits.
     pub fn value(mut self, key: &str, value: impl Serialize) -> Self {
-        let value = self.codec.encode(&value, &Limits::DEFAULT).expect("a value that the codec takes");
-        let change = Change { key: key.into(), value: Some(value) };
+        let change = self.codec.encode(key, &value, &Limits::DEFAULT).expect("a value that the codec takes");
         let mut data = Vec::new();
         let merged = self.codec.merge(&self.data, &[change], &Limits::DEFAULT, &mut data);
         merged.expect("a map within the limits");
