@@ -1,9 +1,13 @@
 //! Our own providers keep the whole contract, by the same cases that others run theirs by.
 
+#[path = "conformance/less.rs"]
+mod less;
+
 use std::collections::BTreeSet;
 
 use cloakroom::testkit::{Store, conformance};
 use cloakroom::{Clock, FileProvider, MemoryProvider};
+use less::Less;
 
 cloakroom::conformance!(memory, |clock| async move { MemoryProvider::builder().clock(clock).build() });
 
@@ -12,9 +16,13 @@ cloakroom::conformance!(file, |clock| async move { a_folder(&clock, 1) });
 // Two of them on one folder, as two processes would be: neither may keep in memory what the other changes.
 cloakroom::conformance!(file_from_two_sides, |clock| async move { a_folder(&clock, 2) });
 
+// What a provider says that it cannot do is not asked of it, and all else is.
+cloakroom::conformance!(less_than_others, |clock| async move { Less::new(clock) });
+
 fn a_folder(clock: &Clock, handles: usize) -> Store {
-    let folder = tempfile::tempdir().unwrap();
-    let open = || FileProvider::builder(folder.path()).clock(clock.clone()).open().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
+    let open =
+        || FileProvider::builder(folder.path()).clock(clock.clone()).open().expect("an empty folder opens");
     let store = Store::new(open());
     let store = if handles == 2 { store.with_second(open()) } else { store };
     store.keep(folder)

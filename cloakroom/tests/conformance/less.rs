@@ -1,0 +1,91 @@
+//! A provider that can do less than others, and says so.
+
+use std::time::SystemTime;
+
+use cloakroom::{
+    AnyProvider, Capabilities, Clock, Collected, Created, Cursor, Error, ErrorKind, Listed, MemoryProvider,
+    Page, Principal, Provider, Record, Renamed, Result, StoreKey, Touched, Updated,
+};
+
+/// Sessions in memory that can be neither listed nor ended, of a few kilobytes each.
+#[derive(Debug)]
+pub(crate) struct Less(AnyProvider);
+
+const MAX_RECORD: usize = 4096;
+
+impl Less {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Less(AnyProvider::new(MemoryProvider::builder().clock(clock).build()))
+    }
+
+    fn fits(record: &Record) -> Result<()> {
+        match record.as_bytes().len() <= MAX_RECORD {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::TooLarge, "more than a cookie holds")),
+        }
+    }
+}
+
+fn cannot<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::Unsupported, "this store keeps no list"))
+}
+
+impl Provider for Less {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new("less");
+        capabilities.lists = false;
+        capabilities.revocable = false;
+        capabilities.max_record = Some(MAX_RECORD);
+        capabilities
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        Less::fits(record)?;
+        self.0.create(key, record).await
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        self.0.load(key).await
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        Less::fits(record)?;
+        self.0.update(key, record, expected).await
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        self.0.touch(key, at, deadline).await
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        Less::fits(record)?;
+        self.0.rename(old, new, record, expected, tombstone).await
+    }
+
+    async fn delete(&self, _: &StoreKey) -> Result<bool> {
+        cannot()
+    }
+
+    async fn count(&self) -> Result<u64> {
+        cannot()
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        self.0.delete_expired(limit).await
+    }
+
+    async fn scan(&self, _: Option<Cursor>, _: usize) -> Result<Page> {
+        cannot()
+    }
+
+    async fn of_principal(&self, _: &Principal) -> Result<Vec<Listed>> {
+        cannot()
+    }
+}
