@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 
 /// What a request does with its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
 pub enum Scenario {
     /// Does not touch it, and brings no cookie.
     Untouched,

@@ -149,10 +149,10 @@ impl Engine {
                 false => tracing::debug!("a cookie of the session's name holds no session id"),
             }
         });
-        if let (0, Some(header)) = (cookies, &ticket.header) {
-            if ids.recognises(header.as_bytes()) {
-                found.add(self.keying.named(header.as_bytes()));
-            }
+        if let (0, Some(header)) = (cookies, &ticket.header)
+            && ids.recognises(header.as_bytes())
+        {
+            found.add(self.keying.named(header.as_bytes()));
         }
         if found.others.len() >= Candidates::MOST {
             tracing::warn!(
@@ -232,11 +232,11 @@ impl Engine {
         if self.config.send_cookie {
             self.cookie.set(headers, stored.name.id_bytes(), self.secure(), remaining);
         }
-        if let Some((name, _)) = &self.id_header {
-            if let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes()) {
-                value.set_sensitive(true);
-                headers.insert(name.clone(), value);
-            }
+        if let Some((name, _)) = &self.id_header
+            && let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes())
+        {
+            value.set_sensitive(true);
+            headers.insert(name.clone(), value);
         }
         no_store(headers);
     }

@@ -26,7 +26,7 @@ pub use any::AnyProvider;
 ///   [`Capabilities::shared`] is true) in another, sees the store before it or after it.
 /// - **A session that has ended stays ended.** Only [`create`](Self::create) and [`rename`](Self::rename) bring a key to life, and never one
 ///   that is there. No method is an upsert.
-/// - **Expiry is by the record's own deadline** ([`Meta::expires`]): from that instant on a record is not there for any method,
+/// - **Expiry is by the record's own deadline** ([`Record::expires`]): from that instant on a record is not there for any method,
 ///   whether or not it was collected yet. `create` may take the place of an expired one.
 /// - **Tombstones** ([`Record::is_tombstone`]) are loaded like any record. To `update`, `touch` and as the old side of `rename` they are gone;
 ///   `count`, `scan` and `of_principal` leave them out; `delete` says `false` and leaves them, so that whoever ends a session by its former id
@@ -72,7 +72,7 @@ pub trait Provider: Send + Sync + 'static {
         expected: u64,
     ) -> impl Future<Output = Result<Updated>> + Send;
 
-    /// Notes a use at `at` and moves the idle deadline to `deadline`, only if the record is there: see [`Meta::touch`].
+    /// Notes a use at `at` and moves the idle deadline to `deadline`, only if the record is there: see [`Record::touch`].
     /// Neither data nor version change, and the deadline never passes the absolute one.
     fn touch(
         &self,
@@ -142,7 +142,7 @@ pub struct Capabilities {
     pub lists: bool,
     /// Other processes may use the same store at the same time.
     pub shared: bool,
-    /// The largest record in bytes, as [`Record::to_bytes`] counts; `None` where only the manager's limits bind.
+    /// The largest record in bytes, as [`Record::as_bytes`] counts; `None` where only the manager's limits bind.
     pub max_record: Option<usize>,
 }
 

@@ -376,11 +376,12 @@ impl Shared {
         !stored.in_grace && self.engine.config.rotate_every.is_some_and(due)
     }
 
-    /// Changes one key of the newest record: `encode` gets the codec and the old value, and may be called again.
+    /// Changes one key of the newest record: `encode` gets the codec and the old value, may be called again,
+    /// and may decide that nothing is to change.
     pub(super) async fn update(
         &self,
         key: &str,
-        mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Change> + Send,
+        mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Option<Change>> + Send,
     ) -> Result<()> {
         let _turn = self.turn().await;
         let structural = {
@@ -396,11 +397,13 @@ impl Shared {
             return Err(gone());
         }
         let in_flight = InFlight { shared: self, keep: false };
+        let mut refused = false;
         let prepare = || {
             // What the last try made of the key must not be taken for what is stored.
             self.state().in_flight = None;
             let change = self.with_value(key, &mut encode)?;
-            let changes = Changes { keys: [change].into_iter().collect(), ..Changes::default() };
+            refused = change.is_none();
+            let changes = Changes { keys: change.into_iter().collect(), ..Changes::default() };
             self.state().in_flight = Some(Box::new(changes));
             Ok(())
         };
@@ -409,7 +412,9 @@ impl Shared {
         if let Released::Gone { .. } = outcome {
             return Err(gone());
         }
-        self.state().pending_changes().forget(key);
+        if !refused {
+            self.state().pending_changes().forget(key);
+        }
         Ok(())
     }
 }

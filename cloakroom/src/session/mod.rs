@@ -4,6 +4,7 @@ mod changes;
 mod commit;
 mod state;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,7 +13,7 @@ use http::HeaderMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::Change;
+use crate::codec::{Change, Codec};
 use crate::error::Result;
 use crate::id::SessionId;
 use crate::principal::Principal;
@@ -205,12 +206,37 @@ impl Session {
         T: Serialize + DeserializeOwned + Send,
         F: FnMut(Option<T>) -> T + Send,
     {
+        let updated = self.try_update(key, |old| Ok::<T, Infallible>(change(old))).await?;
+        Ok(updated.unwrap_or_else(|never| match never {}))
+    }
+
+    /// [`update`](Self::update) by a `change` that may refuse: then nothing is written, and its reason comes back.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let take = |left: Option<u32>| left.unwrap_or(0).checked_sub(1).ok_or("none left");
+    /// assert_eq!(session.try_update("vouchers", take).await?, Err("none left"));
+    /// assert!(session.is_empty()?);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`update`](Self::update).
+    pub async fn try_update<T, E, F>(&self, key: &str, mut change: F) -> Result<Result<T, E>>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        E: Send,
+        F: FnMut(Option<T>) -> Result<T, E> + Send,
+    {
         let mut result = None;
-        let encode = |codec: crate::codec::Codec, old: Option<&[u8]>| {
-            let value = change(old.map(|bytes| codec.decode(bytes)).transpose()?);
-            let change = codec.encode(key, &value, self.0.limits())?;
-            result = Some(value);
-            Ok(change)
+        let encode = |codec: Codec, old: Option<&[u8]>| {
+            let changed = change(old.map(|bytes| codec.decode(bytes)).transpose()?);
+            let encoded = changed.as_ref().ok().map(|value| codec.encode(key, value, self.0.limits()));
+            result = Some(changed);
+            encoded.transpose()
         };
         self.0.update(key, encode).await?;
         result.ok_or_else(|| state::released("update"))

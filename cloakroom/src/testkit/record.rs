@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::{Clock, Millis};
-use crate::codec::{Change, Codec, Limits};
+use crate::codec::{Codec, Limits};
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::record::{Meta, Record, Successor, Times};

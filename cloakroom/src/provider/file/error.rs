@@ -31,6 +31,8 @@ pub(super) enum FileError {
         #[source]
         cause: io::Error,
     },
+    #[error("the session folder was replaced while in use: {0}")]
+    Lost(#[source] Box<FileError>),
     #[error(
         "a folder below the session folder {found}; nobody but this program should write there, remove it"
     )]
@@ -70,7 +72,9 @@ impl FileError {
         match self {
             F::Durability { .. } | F::NoFolder | F::RootLink { .. } | F::RootKind { .. } => ErrorKind::Config,
             F::RootOwner { .. } | F::RootMode { .. } => ErrorKind::Config,
-            F::Root { .. } | F::Branch { .. } | F::Io { .. } | F::BrokenOff(_) => ErrorKind::Unavailable,
+            F::Lost(_) | F::Root { .. } | F::Branch { .. } | F::Io { .. } | F::BrokenOff(_) => {
+                ErrorKind::Unavailable
+            }
             F::TooLarge { .. } => ErrorKind::TooLarge,
             F::Kind { .. } | F::Owner { .. } | F::Names => ErrorKind::Corrupt,
             F::Size { .. } | F::Checksum { .. } => ErrorKind::Corrupt,

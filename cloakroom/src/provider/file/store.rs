@@ -55,7 +55,9 @@ impl Store {
         let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
         if !current.is_at(&self.path) {
             tracing::warn!(path = %self.path.display(), "the session folder is another one or gone; opening it anew");
-            *current = Arc::new(Tree::open(&self.path)?);
+            // It was fit for use when the store was opened: what is wrong now is no configuration error but an outage.
+            let opened = Tree::open(&self.path).map_err(|cause| FileError::Lost(Box::new(cause)))?;
+            *current = Arc::new(opened);
         }
         Ok(Arc::clone(&current))
     }

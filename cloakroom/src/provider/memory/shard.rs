@@ -95,6 +95,7 @@ impl Inner {
         self.deadlines.peek().is_some_and(|Reverse((deadline, _))| *deadline <= now.0)
     }
 
+    #[allow(clippy::vec_box, reason = "the boxes move; what is in them would have to be copied")]
     /// Takes out some expired records, at most `limit`, after looking at no more than that many deadlines; `None` once nothing is due.
     pub(super) fn take_expired(
         &mut self,
