@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use axum::routing::get;
-use cloakroom::{Error, ErrorKind, Released, Session, SessionLayer};
+use cloakroom::{Error, ErrorKind, ManualClock, Released, Session, SessionLayer};
 use http::StatusCode;
 use hyper::body::Frame;
 use tower::ServiceExt;
@@ -208,12 +209,23 @@ async fn a_write_to_a_session_that_ended_meanwhile_is_409_without_a_cookie() {
 
 #[tokio::test]
 async fn a_reader_of_a_session_that_ended_meanwhile_goes_through() {
-    let rig = Rig::new();
-    let alive = rig.session_with(1).await;
-    let site = site_with_a_logout_between(&rig, &alive, |_| ());
-    let response = ask(&site.layer(SessionLayer::new(rig.manager.clone())), "/", &alive).await;
-    assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (200, vec!["theme=dark"]));
-    assert_eq!(text(response).await, "done");
+    let time = ManualClock::default();
+    let clock = time.clock();
+    let rig = Rig::with(move |builder| builder.clock(clock.clone()));
+    let readers: [Box<dyn Fn(&Session) + Send + Sync>; 3] = [
+        Box::new(|_| ()),
+        // A use is due to be noted, which finds nothing to note it in.
+        Box::new(move |_| time.advance(Duration::from_secs(120))),
+        // The second of two logouts has lost nothing.
+        Box::new(|session| session.destroy().unwrap()),
+    ];
+    for reader in readers.map(Arc::new) {
+        let alive = rig.session_with(1).await;
+        let site = site_with_a_logout_between(&rig, &alive, move |session| reader(session));
+        let response = ask(&site.layer(SessionLayer::new(rig.manager.clone())), "/", &alive).await;
+        assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (200, vec!["theme=dark"]));
+        assert_eq!(text(response).await, "done");
+    }
 }
 
 #[tokio::test]
