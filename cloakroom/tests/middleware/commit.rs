@@ -207,12 +207,15 @@ async fn a_write_to_a_session_that_ended_meanwhile_is_409_without_a_cookie() {
     }
 }
 
+/// What a handler does that changes nothing.
+type Reader = Box<dyn Fn(&Session) + Send + Sync>;
+
 #[tokio::test]
 async fn a_reader_of_a_session_that_ended_meanwhile_goes_through() {
     let time = ManualClock::default();
     let clock = time.clock();
     let rig = Rig::with(move |builder| builder.clock(clock.clone()));
-    let readers: [Box<dyn Fn(&Session) + Send + Sync>; 3] = [
+    let readers: [Reader; 3] = [
         Box::new(|_| ()),
         // A use is due to be noted, which finds nothing to note it in.
         Box::new(move |_| time.advance(Duration::from_secs(120))),
