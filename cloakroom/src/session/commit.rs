@@ -108,24 +108,6 @@ impl Shared {
         Some(Released::Unchanged)
     }
 
-    /// Ends the request without committing what is pending; what was saved before is still told to the client.
-    pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
-        let mut state = self.state();
-        if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
-            self.finish(&mut state, Released::Unchanged, headers);
-        }
-    }
-
-    pub(crate) fn commits_on_server_error(&self) -> bool {
-        self.engine.config.commit_on_server_error
-    }
-
-    /// Says, in the response that takes the place of a handler's, that it is of one visitor and one moment.
-    pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
-        self.engine.note_access(headers);
-        crate::cookie::no_store(headers);
-    }
-
     fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
         self.engine.note_access(headers);
@@ -416,6 +398,27 @@ impl Shared {
             self.state().pending_changes().forget(key);
         }
         Ok(())
+    }
+}
+
+#[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
+impl Shared {
+    /// Ends the request without committing what is pending; what was saved before is still told to the client.
+    pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
+        let mut state = self.state();
+        if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
+            self.finish(&mut state, Released::Unchanged, headers);
+        }
+    }
+
+    pub(crate) fn commits_on_server_error(&self) -> bool {
+        self.engine.config.commit_on_server_error
+    }
+
+    /// Says, in the response that takes the place of a handler's, that it is of one visitor and one moment.
+    pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
+        self.engine.note_access(headers);
+        crate::cookie::no_store(headers);
     }
 }
 
