@@ -82,7 +82,7 @@ pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
 pub use principal::Principal;
-#[cfg(feature = "file")]
+#[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};

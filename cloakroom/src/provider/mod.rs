@@ -1,7 +1,7 @@
 //! The contract between the manager and a store.
 
 mod any;
-#[cfg(feature = "file")]
+#[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
