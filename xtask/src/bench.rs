@@ -9,7 +9,7 @@ pub(crate) const PACKAGE: &str = "cloakroom-bench";
 /// How `cargo xtask bench` is called.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Counts, which come out the same on every run, instead of taking times.
+    /// Counts instructions and allocations, which come out the same on every run.
     #[arg(long)]
     pub(crate) counts: bool,
     /// Goes to the bench program.

@@ -19,7 +19,7 @@ enum Task {
     Test(test::Args),
     /// What has to pass before a change goes in: format, lints, documentation, then `test`.
     Ci,
-    /// Runs the benchmarks; every argument goes to the bench program.
+    /// Measures; `--counts` for instructions and allocations. Every other argument goes to the bench program.
     Bench(bench::Args),
 }
 
