@@ -20,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => return assert_eq!(error.kind(), ErrorKind::Corrupt),
     };
     assert_eq!(record.as_bytes(), data);
+    as_documented(&record);
     look_at(&record);
     in_a_session(&record, |session| {
         session
@@ -32,6 +33,23 @@ fuzz_target!(|data: &[u8]| {
     in_a_session(&record, |session| session.destroy().and_then(|()| session.set("fuzz", "new")));
     in_a_session(&record, |_| Ok(()));
 });
+
+/// What docs/format.md says of the header, read the plainest way.
+fn as_documented(record: &Record) {
+    let bytes = record.as_bytes();
+    let number = |at: usize, width: usize| {
+        bytes[at..at + width].iter().fold(0, |all, byte| all << 8 | u64::from(*byte))
+    };
+    assert!(bytes.starts_with(b"CLKR\x01") && matches!(bytes[5], 1 | 2) && bytes[6..8] == [0, 0]);
+    let (fields, data) = (number(64, 4), number(68, 4));
+    assert!(fields <= 4096);
+    assert_eq!(72 + fields + data, bytes.len() as u64);
+    assert_eq!(record.data().len() as u64, data);
+    assert_eq!(record.version(), number(8, 8));
+    let latest = Duration::from_secs(253_402_300_799);
+    let ends = Duration::from_millis(number(40, 8).min(number(48, 8))).min(latest);
+    assert_eq!(record.expires(), SystemTime::UNIX_EPOCH + ends);
+}
 
 fn look_at(record: &Record) {
     let meta = record.meta();

@@ -38,6 +38,9 @@ pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     needs()?;
     for (name, seeds) in TARGETS {
         if args.target.as_ref().is_none_or(|target| target == name) {
+            // libFuzzer ends where there is no such folder.
+            let corpus = Path::new(FOLDER).join("corpus").join(name);
+            std::fs::create_dir_all(&corpus).map_err(|source| StepError::Folder { corpus, source })?;
             step(name, &mut fuzzer(name, *seeds, args))?;
         }
     }
