@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloakroom::{
-    Codec, ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Principal, Provider, Released,
-    Session,
+    Codec, ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Principal, Provider, Record,
+    Released, Session, Updated,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
@@ -125,6 +125,21 @@ async fn what_is_set_is_there_in_the_next_request() {
         assert_eq!(browser.release(&session).await, Released::Unchanged);
         assert_eq!(rig.manager.active_sessions().await.unwrap(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_stored_version_may_be_any_number() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let key = &rig.provider.scan(None, 1).await.unwrap().entries[0].key;
+    let mut bytes = rig.provider.load(key).await.unwrap().unwrap().as_bytes().to_vec();
+    bytes[8..16].fill(0xff);
+    let last = Record::from_bytes(&bytes).unwrap();
+    assert_eq!(rig.provider.update(key, &last, 1).await.unwrap(), Updated::Done);
+    let released = rig.request(&mut browser, |session| session.set("n", 2).unwrap()).await;
+    assert_eq!(released, Released::Saved);
+    assert_eq!(rig.start(&browser).await.get::<u32>("n").unwrap(), Some(2));
 }
 
 #[tokio::test]

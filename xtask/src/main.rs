@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod install;
 mod step;
 mod test;
@@ -21,6 +22,8 @@ enum Task {
     Ci,
     /// Measures; `--counts` for instructions and allocations. Every other argument goes to the bench program.
     Bench(bench::Args),
+    /// Runs the fuzz targets, each for so many executions.
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Ci => ci::run(),
         Task::Bench(args) => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

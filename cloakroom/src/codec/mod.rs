@@ -358,6 +358,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fraction_comes_back_to_its_last_bit() {
+        for codec in BOTH {
+            for fraction in [3.520_403_974_857_956e180, 0.1 + 0.2, f64::MIN_POSITIVE, f64::MAX] {
+                let data = merge(codec, b"", &[set(codec, "k", fraction)]).unwrap();
+                let value = codec.find(&data, "k").unwrap().unwrap();
+                assert_eq!(codec.decode::<f64>(value).unwrap().to_bits(), fraction.to_bits());
+            }
+        }
+    }
+
+    #[test]
     fn the_limits_hold_at_their_edges() {
         let nested = |levels: usize| {
             let mut value = serde_json::json!(1);

@@ -318,7 +318,8 @@ impl Shared {
     fn changed(&self, record: &Record, changes: &Changes, now: Millis) -> Result<Record> {
         let former = record.times();
         let mut times = Times {
-            version: former.version + 1,
+            // A stored number may be any, and what counts is that it becomes another.
+            version: former.version.wrapping_add(1),
             last_active: former.last_active.max(now),
             idle_deadline: self.idle_deadline(now),
             ..former
