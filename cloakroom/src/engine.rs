@@ -5,14 +5,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use parking_lot::RwLock;
 use pin_project_lite::pin_project;
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::clock::{Clock, Millis};
 use crate::config::Config;

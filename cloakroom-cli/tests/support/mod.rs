@@ -112,6 +112,15 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Kills the program where it stands, with SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a child that runs");
+        let status = self.child.wait().expect("a child's status");
+        assert_eq!(status.code(), None, "it had ended by itself: {}", self.log());
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -204,6 +213,17 @@ impl Client {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
+        self.try_send(method, path, headers, body).await.expect("an answer")
+    }
+
+    /// [`send`](Self::send) to a program that may die meanwhile.
+    pub(crate) async fn try_send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let uri = format!("http://{}{path}", self.address);
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in
@@ -212,8 +232,8 @@ impl Client {
             request = request.header(name, value);
         }
         let request = request.body(body.to_owned()).expect("a request");
-        let (head, body) = self.http.request(request).await.expect("an answer").into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
+        let (head, body) = self.http.request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
         let answer = Answer {
             status: head.status.as_u16(),
             headers: head.headers,
@@ -223,7 +243,7 @@ impl Client {
             let pair = cookie.split(';').next().unwrap_or_default().to_owned();
             self.cookie = (!cookie.contains("Max-Age=0")).then_some(pair);
         }
-        answer
+        Ok(answer)
     }
 }
 

@@ -234,7 +234,10 @@ where
             Ok(_) => return Poll::Ready(Ok(response)),
             Err(error) => {
                 tracing::error!(%error, "a session could not be committed");
-                this.on_error.respond(&error)
+                let mut response = this.on_error.respond(&error);
+                // What a save stored earlier in the request stands, and without its cookie nobody would reach it.
+                this.shared.abandon(response.headers_mut());
+                response
             }
         };
         this.shared.note_failure(response.headers_mut());

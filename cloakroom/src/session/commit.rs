@@ -68,13 +68,13 @@ impl Shared {
             state.phase = Phase::Releasing;
             self.engine.config.deadline.saturating_sub(state.waited)
         };
+        let _releasing = Releasing(self);
         match self.commit(budget).await {
             Ok(outcome) => {
                 self.finish(&mut self.state(), outcome, headers);
                 Ok(outcome)
             }
             Err(error) => {
-                self.state().phase = Phase::Loaded;
                 self.engine.note_access(headers);
                 Err(error)
             }
@@ -111,6 +111,10 @@ impl Shared {
     fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
         self.engine.note_access(headers);
+        if let Released::Gone { .. } = outcome {
+            // What was stored and perhaps due earlier in the request is dead as well.
+            return;
+        }
         match (state.cookie, &state.stored) {
             (Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored),
             (Due::TakeBack, _) => self.engine.take_back(headers),
@@ -420,6 +424,18 @@ impl Shared {
     pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
         self.engine.note_access(headers);
         crate::cookie::no_store(headers);
+    }
+}
+
+/// A release under way. If it fails or is cancelled, the session is open again: its changes are kept and nothing was told.
+struct Releasing<'a>(&'a Shared);
+
+impl Drop for Releasing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if state.phase == Phase::Releasing {
+            state.phase = Phase::Loaded;
+        }
     }
 }
 

@@ -101,39 +101,40 @@ impl Shared {
     }
 
     pub(super) async fn load(&self) -> Result<()> {
-        let turn = loop {
+        let (turn, former) = loop {
             match self.begin_to_load() {
                 Begun::Loaded => return Ok(()),
-                Begun::MyTurn(turn) => break turn,
+                Begun::MyTurn(turn, waited) => break (turn, waited),
                 Begun::OthersTurn => drop(self.turn().await),
             }
         };
-        let deadline = self.engine.config.deadline;
+        // A request that asks again after a failure does not get another deadline for it.
+        let deadline = self.engine.config.deadline.saturating_sub(former);
         let Candidates { first, others } = self.engine.candidates(&self.ticket);
         let (found, waited) = match first {
-            None => (None, Duration::ZERO),
+            None => (Ok(None), Duration::ZERO),
             Some(name) if others.is_empty() => {
                 let (record, waited) = within(deadline, self.engine.provider.load(name.key())).await;
-                match record? {
-                    Some(record) if !record.is_tombstone() => {
-                        (Some(Stored { name, record, in_grace: false }), waited)
+                match record {
+                    Ok(Some(record)) if !record.is_tombstone() => {
+                        (Ok(Some(Stored { name, record, in_grace: false })), waited)
                     }
-                    found => {
+                    Ok(found) => {
                         let rest = deadline.saturating_sub(waited);
                         let (found, more) = within(rest, Box::pin(self.engine.arrive(name, found))).await;
-                        (found?, waited + more)
+                        (found, waited + more)
                     }
+                    Err(error) => (Err(error), waited),
                 }
             }
             Some(first) => {
                 let names = std::iter::once(first).chain(others);
-                let (found, waited) = within(deadline, Box::pin(self.engine.find_among(names))).await;
-                (found?, waited)
+                within(deadline, Box::pin(self.engine.find_among(names))).await
             }
         };
         let mut state = self.state();
-        state.waited = waited;
-        state.stored = found;
+        state.waited = former + waited;
+        state.stored = found?;
         state.phase = Phase::Loaded;
         turn.end(&mut state);
         Ok(())
@@ -149,7 +150,7 @@ impl Shared {
             return Begun::OthersTurn;
         }
         state.busy = true;
-        Begun::MyTurn(Turn(self))
+        Begun::MyTurn(Turn(self), state.waited)
     }
 
     /// Reads the newest record in the place of the one that was loaded; false if there is none any more.
@@ -245,7 +246,8 @@ impl Shared {
 
 enum Begun<'a> {
     Loaded,
-    MyTurn(Turn<'a>),
+    /// And how long this request has waited already.
+    MyTurn(Turn<'a>, Duration),
     OthersTurn,
 }
 

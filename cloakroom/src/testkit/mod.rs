@@ -1,4 +1,4 @@
-//! For tests: records to measure, the conformance suite and the model test of the provider contract.
+//! For tests: logged-in requests, records to measure, the conformance suite and the model test of the provider contract.
 //!
 //! A provider in a crate of its own proves itself in a few lines, in `tests/conformance.rs`:
 //!
@@ -14,6 +14,7 @@
 //! | one test for each sentence of the contract | [`conformance!`](crate::conformance), [`conformance`] |
 //! | a random walk beside a plain map | [`model`] |
 //! | records made to measure | [`record()`], [`RecordBuilder`] |
+//! | a logged-in request in one line, for applications | [`TestSession`] |
 //!
 //! The feature `testkit` belongs into `[dev-dependencies]`: what is here panics, as tests do.
 
@@ -21,7 +22,9 @@ pub mod conformance;
 mod fixture;
 pub mod model;
 mod record;
+mod session;
 mod store;
 
 pub use record::{RecordBuilder, record};
+pub use session::TestSession;
 pub use store::Store;

@@ -1,0 +1,71 @@
+//! Garbage collection in the background: a round that fails is told, and the next one runs.
+
+use std::time::Duration;
+
+use cloakroom::ErrorKind;
+
+use crate::logged::Log;
+use crate::support::Rig;
+use crate::support::faulty::Fault;
+use crate::support::hooked::Call;
+
+/// Lets rounds of at most `interval` seconds, give or take a fifth, pass until `count` have been; how long that took.
+async fn rounds(rig: &Rig, count: usize) -> Duration {
+    let start = tokio::time::Instant::now();
+    let mut seen = 0;
+    while seen < count {
+        assert!(start.elapsed() < Duration::from_secs(3600), "{seen} rounds within an hour");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        seen += rig.faults.calls().iter().filter(|call| **call == Call::DeleteExpired).count();
+    }
+    start.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_that_fails_is_logged_and_the_next_one_runs_all_the_same() {
+    let log = Log::start();
+    let rig = Rig::new();
+    let _collecting = rig.manager.spawn_gc();
+    rig.faults.set(Call::DeleteExpired, Fault::Fail);
+    rounds(&rig, 3).await;
+    let failures = || log.text().matches("garbage collection failed; the next round will try again").count();
+    assert_eq!(failures(), 3);
+    rig.faults.heal();
+    rounds(&rig, 2).await;
+    assert_eq!(failures(), 3);
+    assert!(log.text().contains("garbage collected"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rounds_come_every_interval_give_or_take_a_fifth() {
+    let rig = Rig::with(|builder| builder.gc_interval(Duration::from_secs(100)));
+    let _collecting = rig.manager.spawn_gc();
+    let took = rounds(&rig, 20).await.as_secs();
+    assert!((20 * 80..=20 * 121).contains(&took), "20 rounds in {took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_guard_stops_the_rounds_even_one_that_hangs() {
+    for fault in [None, Some(Fault::Hang)] {
+        let rig = Rig::new();
+        if let Some(fault) = fault {
+            rig.faults.set(Call::DeleteExpired, fault);
+        }
+        let collecting = rig.manager.spawn_gc();
+        rounds(&rig, 1).await;
+        drop(collecting);
+        rig.faults.heal();
+        rig.faults.calls();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(rig.faults.calls(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_round_by_hand_says_what_failed() {
+    let rig = Rig::new();
+    rig.faults.set(Call::DeleteExpired, Fault::Fail);
+    assert_eq!(rig.manager.collect_garbage().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    rig.faults.heal();
+    assert_eq!(rig.manager.collect_garbage().await.unwrap(), 0);
+}

@@ -1,0 +1,126 @@
+//! A store that does not answer, or not in time: no request waits longer than the deadline.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use cloakroom::{ErrorKind, Result, Session, SessionLayer};
+use tokio::time::Instant;
+
+use crate::site;
+use crate::support::faulty::Fault;
+use crate::support::hooked::Call;
+use crate::support::{Rig, ask, cookies, set_cookies};
+
+const DEADLINE: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_millis(200);
+
+/// Asks, and asserts that the answer is a 503 after the deadline and not much later.
+async fn answered_in_time(site: &Router, path: &str, cookie: &str) {
+    let start = Instant::now();
+    let response = ask(site, path, cookie).await;
+    let waited = start.elapsed();
+    assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (503, vec![]), "{path}");
+    assert!(waited >= DEADLINE, "{path}: gave up after {waited:?}");
+    assert!(waited <= DEADLINE + SLACK, "{path}: waited {waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_holds_no_request_longer_than_the_deadline() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    for (path, call) in [
+        ("/read", Call::Load),
+        ("/set", Call::Load),
+        ("/set", Call::Update),
+        ("/login", Call::Rename),
+        ("/regenerate", Call::Rename),
+        ("/logout", Call::Delete),
+    ] {
+        rig.faults.set(call, Fault::Hang);
+        answered_in_time(&site(&rig.manager), path, &alive).await;
+        rig.faults.heal();
+        assert_eq!(rig.stored(&alive).await, Some(1), "{path}");
+    }
+    rig.faults.set(Call::Create, Fault::Hang);
+    answered_in_time(&site(&rig.manager), "/set", "").await;
+    rig.faults.heal();
+    assert_eq!(ask(&site(&rig.manager), "/set", &alive).await.status(), 200);
+    assert_eq!((rig.stored(&alive).await, rig.count().await), (Some(2), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_load_leaves_the_commit_only_what_is_left_of_the_deadline() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    rig.faults.set(Call::Load, Fault::Slow(Duration::from_millis(1500)));
+    for call in [Call::Update, Call::Rename, Call::Delete] {
+        rig.faults.set(call, Fault::Hang);
+    }
+    for path in ["/set", "/login", "/logout"] {
+        answered_in_time(&site(&rig.manager), path, &alive).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_through_a_lost_race_is_within_the_deadline_too() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    let (store, cookie, faults) = (rig.store.clone(), alive.clone(), rig.faults.clone());
+    let handler = async move |session: Session| {
+        session.set("n", 2).unwrap();
+        let other = store.start(&cookies(&cookie)).await.unwrap();
+        other.set("m", 1).unwrap();
+        let _ = other.save().await.unwrap();
+        faults.set(Call::Load, Fault::Hang);
+    };
+    let site = Router::new().route("/", get(handler)).layer(SessionLayer::new(rig.manager.clone()));
+    answered_in_time(&site, "/", &alive).await;
+    assert_eq!(rig.faults.calls(), [Call::Load, Call::Update, Call::Load]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_asks_again_after_a_failed_load_gets_no_second_deadline() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    rig.faults.set(Call::Load, Fault::Hang);
+    let stubborn = async |one: Result<Session>, two: Result<Session>, three: Result<Session>| {
+        for result in [one, two, three] {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+        }
+        http::StatusCode::SERVICE_UNAVAILABLE
+    };
+    let site = Router::new().route("/", get(stubborn)).layer(SessionLayer::new(rig.manager.clone()));
+    answered_in_time(&site, "/", &alive).await;
+    assert_eq!(rig.faults.calls(), [Call::Load; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_cookies_of_our_name_share_one_deadline() {
+    let rig = Rig::new();
+    let (one, two) = (rig.session_with(1).await, rig.session_with(2).await);
+    rig.faults.set(Call::Load, Fault::Slow(Duration::from_millis(1500)));
+    answered_in_time(&site(&rig.manager), "/read", &format!("{one}; {two}")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_application_asks_a_manager_directly_is_bounded_as_well() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    let session = rig.manager.start(&cookies(&alive)).await.unwrap();
+    let id = session.id().unwrap();
+    rig.faults.set_all(Fault::Hang);
+    rig.faults.set(Call::OfPrincipal, Fault::Hang);
+    let user = crate::support::alice();
+    session.set("n", 2).unwrap();
+    let bounded = async |what: &str, result: std::pin::Pin<Box<dyn Future<Output = Result<()>> + '_>>| {
+        let start = Instant::now();
+        assert_eq!(result.await.unwrap_err().kind(), ErrorKind::Timeout, "{what}");
+        assert_eq!(start.elapsed().as_secs(), 2, "{what}: {:?}", start.elapsed());
+    };
+    bounded("save", Box::pin(async { session.save().await.map(|_| ()) })).await;
+    bounded("update", Box::pin(async { session.update("n", |_: Option<u8>| 1).await.map(|_| ()) })).await;
+    bounded("reload", Box::pin(async { session.reload().await.map(|_| ()) })).await;
+    bounded("session", Box::pin(async { rig.manager.session(&id).await.map(|_| ()) })).await;
+    bounded("sessions_of", Box::pin(async { rig.manager.sessions_of(&user).await.map(|_| ()) })).await;
+}

@@ -1,0 +1,293 @@
+//! What a handler's end means for its changes.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use axum::routing::get;
+use cloakroom::{Error, ErrorKind, Released, Session, SessionLayer};
+use http::StatusCode;
+use hyper::body::Frame;
+use tower::ServiceExt;
+
+use crate::support::faulty::Fault;
+use crate::support::hooked::Call;
+use crate::support::{Rig, alice, ask, cookies, joined, pair, request, set_cookies, text};
+
+async fn set_and_fail(session: Session) -> StatusCode {
+    session.set("n", 2).unwrap();
+    StatusCode::BAD_GATEWAY
+}
+
+async fn set_and_panic(session: Session) {
+    session.set("n", 2).unwrap();
+    panic!("the handler panics, as it was asked to");
+}
+
+async fn set_and_wait(session: Session) {
+    session.set("n", 2).unwrap();
+    std::future::pending::<()>().await;
+}
+
+async fn set(session: Session) -> &'static str {
+    session.set("n", 2).unwrap();
+    "done"
+}
+
+fn site(rig: &Rig) -> Router {
+    Router::new()
+        .route("/fail", get(set_and_fail))
+        .route("/panic", get(set_and_panic))
+        .route("/wait", get(set_and_wait))
+        .route("/set", get(set))
+        .layer(SessionLayer::new(rig.manager.clone()))
+}
+
+/// A site whose handler loses its session, by another request's logout, before it ends.
+fn site_with_a_logout_between(
+    rig: &Rig,
+    cookie: &str,
+    handler: impl Fn(&Session) + Clone + Send + Sync + 'static,
+) -> Router {
+    let (store, cookie) = (rig.store.clone(), cookie.to_owned());
+    Router::new().route(
+        "/",
+        get(|session: Session| async move {
+            handler(&session);
+            let released = store.destroy(&cookies(&cookie), &mut Default::default()).await.unwrap();
+            assert_eq!(released, Released::Destroyed);
+            ([("set-cookie", "theme=dark")], "done")
+        }),
+    )
+}
+
+#[tokio::test]
+async fn a_handler_that_answers_5xx_commits_nothing_and_sends_no_cookie() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    for cookie in [&*alive, ""] {
+        let response = ask(&site(&rig), "/fail", cookie).await;
+        assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (502, vec![]));
+        assert_eq!(joined(response.headers(), "vary"), "Cookie");
+    }
+    assert_eq!(rig.faults.calls(), [Call::Load], "nothing was written");
+    assert_eq!((rig.stored(&alive).await, rig.count().await), (Some(1), 1));
+}
+
+#[tokio::test]
+async fn a_5xx_commits_where_that_was_asked_for() {
+    let rig = Rig::with(|builder| builder.commit_on_server_error(true));
+    let alive = rig.session_with(1).await;
+    let response = ask(&site(&rig), "/fail", &alive).await;
+    assert_eq!((response.status().as_u16(), rig.stored(&alive).await), (502, Some(2)));
+    let response = ask(&site(&rig), "/fail", "").await;
+    assert_eq!(rig.stored(&pair(response.headers()).unwrap()).await, Some(2));
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_commits_nothing_and_the_next_request_works() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    for cookie in [&*alive, ""] {
+        // A server runs each connection in a task, which takes the panic.
+        let (site, request) = (site(&rig), request("/panic", cookie));
+        let task = tokio::spawn(async move { site.oneshot(request).await.map(|_| ()) });
+        assert!(task.await.unwrap_err().is_panic());
+    }
+    assert_eq!(rig.faults.calls(), [Call::Load]);
+    assert_eq!((rig.stored(&alive).await, rig.count().await), (Some(1), 1));
+    assert_eq!(ask(&site(&rig), "/set", &alive).await.status(), 200);
+    assert_eq!(rig.stored(&alive).await, Some(2));
+}
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_in_its_handler_commits_nothing() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    {
+        let mut response = pin!(site(&rig).oneshot(request("/wait", &alive)));
+        for _ in 0..100 {
+            let pending =
+                std::future::poll_fn(|context| Poll::Ready(response.as_mut().poll(context).is_pending()));
+            assert!(pending.await, "the handler never ends");
+        }
+    }
+    assert_eq!(rig.faults.calls(), [Call::Load]);
+    assert_eq!(rig.stored(&alive).await, Some(1));
+    assert_eq!(ask(&site(&rig), "/set", &alive).await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_store_holds_the_change_when_the_response_head_is_there() {
+    let rig = Rig::new();
+    rig.faults.pause(20);
+    let response = ask(&site(&rig), "/set", "").await;
+    // The body has not been read yet.
+    let cookie = pair(response.headers()).unwrap();
+    assert_eq!(rig.stored(&cookie).await, Some(2));
+    assert_eq!(text(response).await, "done");
+}
+
+#[tokio::test]
+async fn a_change_from_the_body_after_the_head_has_left_is_an_error_to_its_caller() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    let late = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&late);
+    let handler = async |session: Session| {
+        let late = async move {
+            let saved = session.save().await.map(|_| ());
+            let results = [
+                session.set("n", 9),
+                session.delete("n"),
+                session.flush(),
+                session.destroy(),
+                session.regenerate(),
+                session.authenticate(alice()),
+                saved,
+                session.update("n", |_: Option<u64>| 9).await.map(|_| ()),
+            ];
+            told.lock().unwrap().extend(results.map(|result| result.map_err(|error| error.kind())));
+            Bytes::from("the end")
+        };
+        Body::new(Late(Some(Box::pin(late))))
+    };
+    let site = Router::new().route("/", get(handler)).layer(SessionLayer::new(rig.manager.clone()));
+    let response = ask(&site, "/", &alive).await;
+    assert_eq!(*late.lock().unwrap(), []);
+    assert_eq!(text(response).await, "the end");
+    assert_eq!(*late.lock().unwrap(), [Err(ErrorKind::Released); 8]);
+    assert_eq!(rig.stored(&alive).await, Some(1));
+}
+
+/// A body of what one future gives.
+struct Late<F>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output = Bytes>> HttpBody for Late<F> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(future) = &mut self.0 else { return Poll::Ready(None) };
+        let bytes = ready!(future.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+#[tokio::test]
+async fn a_write_to_a_session_that_ended_meanwhile_is_409_without_a_cookie() {
+    let rig = Rig::new();
+    let changes: [fn(&Session); 4] = [
+        |session| session.set("n", 2).unwrap(),
+        |session| session.regenerate().unwrap(),
+        |session| session.authenticate(alice()).unwrap(),
+        |session| session.flush().unwrap(),
+    ];
+    for change in changes {
+        let alive = rig.session_with(1).await;
+        let site = site_with_a_logout_between(&rig, &alive, change);
+        let response = ask(&site.layer(SessionLayer::new(rig.manager.clone())), "/", &alive).await;
+        assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (409, vec![]));
+        assert_eq!(joined(response.headers(), "vary"), "Cookie");
+        assert_eq!(joined(response.headers(), "cache-control"), "no-store");
+        assert_eq!(text(response).await, "");
+        assert_eq!(rig.count().await, 0, "nothing was revived");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_of_a_session_that_ended_meanwhile_goes_through() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    let site = site_with_a_logout_between(&rig, &alive, |_| ());
+    let response = ask(&site.layer(SessionLayer::new(rig.manager.clone())), "/", &alive).await;
+    assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (200, vec!["theme=dark"]));
+    assert_eq!(text(response).await, "done");
+}
+
+#[tokio::test]
+async fn on_ended_may_let_the_handlers_response_through_but_no_cookie_of_ours() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    let site = site_with_a_logout_between(&rig, &alive, |session| session.set("n", 2).unwrap());
+    let layer = SessionLayer::new(rig.manager.clone()).on_ended(|mut response: Response| {
+        response.headers_mut().insert("x-ended", "yes".parse().unwrap());
+        response
+    });
+    let response = ask(&site.layer(layer), "/", &alive).await;
+    assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (200, vec!["theme=dark"]));
+    assert_eq!(joined(response.headers(), "x-ended"), "yes");
+    assert_eq!(text(response).await, "done");
+    assert_eq!(rig.count().await, 0);
+}
+
+#[tokio::test]
+async fn a_session_that_was_saved_and_then_ended_leaves_no_cookie() {
+    let rig = Rig::new();
+    for lost_write in [false, true] {
+        let store = rig.store.clone();
+        let handler = async move |session: Session| {
+            session.set("n", 1).unwrap();
+            assert_eq!(session.save().await.unwrap(), Released::Created);
+            let elsewhere = store.session(&session.id().unwrap()).await.unwrap().unwrap();
+            elsewhere.destroy().unwrap();
+            assert_eq!(elsewhere.save().await.unwrap(), Released::Destroyed);
+            match lost_write {
+                true => session.set("n", 2).unwrap(),
+                // Finds out that the session has ended, and changes nothing.
+                false => session.destroy().unwrap(),
+            }
+        };
+        let layer = SessionLayer::new(rig.manager.clone()).on_ended(|response: Response| response);
+        let response = ask(&Router::new().route("/", get(handler)).layer(layer), "/", "").await;
+        assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (200, vec![]));
+        assert_eq!(rig.count().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn on_error_makes_the_response_when_a_commit_failed() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    let seen = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&seen);
+    let layer = SessionLayer::new(rig.manager.clone()).on_error(move |error: &Error| {
+        *told.lock().unwrap() = Some(error.kind());
+        let body = Body::from("please try again");
+        Response::builder().status(error.status()).header("cache-control", "max-age=60").body(body).unwrap()
+    });
+    let site = Router::new().route("/", get(set)).layer(layer);
+    rig.faults.set(Call::Update, Fault::Fail);
+    let response = ask(&site, "/", &alive).await;
+    assert_eq!(*seen.lock().unwrap(), Some(ErrorKind::Unavailable));
+    assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (503, vec![]));
+    assert_eq!(joined(response.headers(), "cache-control"), "max-age=60, no-store");
+    assert_eq!(joined(response.headers(), "vary"), "Cookie");
+    assert_eq!(text(response).await, "please try again");
+}
+
+#[tokio::test]
+async fn an_id_that_was_stored_before_the_commit_failed_still_reaches_the_client() {
+    let rig = Rig::new();
+    let alive = rig.session_with(1).await;
+    let handler = async |session: Session| {
+        session.authenticate(alice()).unwrap();
+        assert_eq!(session.save().await.unwrap(), Released::Regenerated);
+        session.set("n", 2).unwrap();
+    };
+    let site = Router::new().route("/", get(handler)).layer(SessionLayer::new(rig.manager.clone()));
+    rig.faults.set(Call::Update, Fault::Fail);
+    let response = ask(&site, "/", &alive).await;
+    assert_eq!(response.status(), 503);
+    let renewed = pair(response.headers()).expect("the old id is dead, so the client must learn the new one");
+    assert!(!rig.alive(&alive).await);
+    assert_eq!(rig.stored(&renewed).await, Some(1));
+}

@@ -1,0 +1,139 @@
+//! A provider with something before and after each of its calls.
+
+use std::future::Future;
+use std::time::SystemTime;
+
+use cloakroom::{
+    Capabilities, Collected, Created, Cursor, Listed, Page, Principal, Provider, Record, Renamed, Result,
+    StoreKey, Touched, Updated,
+};
+
+/// A method of [`Provider`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Call {
+    Create,
+    Load,
+    Update,
+    Touch,
+    Rename,
+    Delete,
+    Count,
+    DeleteExpired,
+    Scan,
+    OfPrincipal,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Forward,
+    /// Not forwarded: a key is taken, a record stale, and nothing is there.
+    Lose,
+}
+
+/// What stands before and after the calls.
+pub(crate) trait Hook: Send + Sync + 'static {
+    fn before(&self, call: Call) -> impl Future<Output = Result<Verdict>> + Send;
+    /// `done`: the call found or changed something.
+    fn after(&self, call: Call, done: bool) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// `inner`, with `hook` around every call.
+pub(crate) struct Hooked<P, H> {
+    inner: P,
+    hook: H,
+}
+
+impl<P: Provider, H: Hook> Hooked<P, H> {
+    pub(crate) fn new(inner: P, hook: H) -> Self {
+        Hooked { inner, hook }
+    }
+
+    async fn around<T: Send>(
+        &self,
+        call: Call,
+        step: impl Future<Output = Result<T>> + Send,
+        done: impl FnOnce(&T) -> bool + Send,
+        lost: T,
+    ) -> Result<T> {
+        if self.hook.before(call).await? == Verdict::Lose {
+            return Ok(lost);
+        }
+        let answer = step.await?;
+        self.hook.after(call, done(&answer)).await?;
+        Ok(answer)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        let done = |answer: &Created| *answer == Created::Done;
+        self.around(Call::Create, self.inner.create(key, record), done, Created::Taken).await
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        self.around(Call::Load, self.inner.load(key), Option::is_some, None).await
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        let done = |answer: &Updated| *answer == Updated::Done;
+        self.around(Call::Update, self.inner.update(key, record, expected), done, Updated::Stale).await
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        let done = |answer: &Touched| *answer == Touched::Done;
+        self.around(Call::Touch, self.inner.touch(key, at, deadline), done, Touched::Gone).await
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        let step = self.inner.rename(old, new, record, expected, tombstone);
+        self.around(Call::Rename, step, |answer| *answer == Renamed::Done, Renamed::Stale).await
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        self.around(Call::Delete, self.inner.delete(key), |deleted| *deleted, false).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.around(Call::Count, self.inner.count(), |_| true, 0).await
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        let step = self.inner.delete_expired(limit);
+        self.around(Call::DeleteExpired, step, |_| true, Collected::default()).await
+    }
+
+    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.around(Call::Scan, self.inner.scan(cursor, limit), |_| true, Page::default()).await
+    }
+
+    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        self.around(Call::OfPrincipal, self.inner.of_principal(principal), |_| true, Vec::new()).await
+    }
+}
+
+/// Is pending `times` times, whoever polls it.
+pub(crate) async fn give_way(times: u32) {
+    let mut left = times;
+    std::future::poll_fn(|context| match left.checked_sub(1) {
+        None => std::task::Poll::Ready(()),
+        Some(fewer) => {
+            left = fewer;
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}
