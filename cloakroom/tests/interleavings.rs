@@ -284,7 +284,9 @@ impl Round {
     async fn check_other(&self, who: usize) {
         let mut model = Model::default();
         model.apply(who, &self.plans[who]);
-        let Some(cookie) = &self.outcomes[who].cookie else { self.fail("nobody was told of the new session") };
+        let Some(cookie) = &self.outcomes[who].cookie else {
+            self.fail("nobody was told of the new session")
+        };
         self.same("the new session", Model::stored(&self.store, cookie).await, Some(model));
     }
 
@@ -338,11 +340,12 @@ async fn requests_in_any_order_come_to_what_they_come_to_one_after_the_other() {
     for seed in seeds {
         let round = Round::run(seed).await;
         round.check().await;
-        let gone = |outcome: &Outcome| {
-            matches!(outcome.released, Ok(Released::Gone { .. }) | Err(ErrorKind::Gone))
-        };
+        let gone =
+            |outcome: &Outcome| matches!(outcome.released, Ok(Released::Gone { .. }) | Err(ErrorKind::Gone));
         ends += u64::from(round.outcomes.iter().any(gone));
         races += u64::from(round.outcomes.iter().filter(|outcome| outcome.found).count() > 1);
     }
-    println!("{races} rounds in which requests had the session at once, {ends} in which it ended under one of them");
+    println!(
+        "{races} rounds in which requests had the session at once, {ends} in which it ended under one of them"
+    );
 }
