@@ -8,7 +8,7 @@ use super::Released;
 use super::changes::Changes;
 use super::state::{Due, Phase, Shared, State, released};
 use crate::clock::Millis;
-use crate::codec::{Change, Codec};
+use crate::codec::{Buffer, Change, Codec};
 use crate::config::Config;
 use crate::engine::{Stored, within};
 
@@ -225,16 +225,17 @@ impl Shared {
             return Ok(Step::Nothing);
         }
         let times = Times {
-            version: 0,
+            version: 1,
             created: now,
             issued: now,
             last_active: now,
-            idle_deadline: now,
+            idle_deadline: self.idle_deadline(now),
             absolute_deadline: self.absolute_deadline(now),
-            authenticated: None,
+            authenticated: changes.principal.as_ref().map(|_| now),
         };
-        let blank = Record::new(&Meta { times, principal: None }, self.engine.config.codec, b"");
-        let record = self.changed(&blank, changes, now)?;
+        let (meta, codec) = (Meta { times, principal: changes.principal.clone() }, self.engine.config.codec);
+        let record =
+            Record::written(&meta, codec, changes.room(), |data| self.write_data(codec, b"", changes, data))?;
         Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, in_grace: false } })
     }
 
@@ -354,13 +355,18 @@ impl Shared {
                 Some(Record::new(&Meta { times, principal: Some(principal.clone()) }, record.codec(), b""));
         }
         let room = base.len() + changes.room();
-        bound.as_ref().unwrap_or(record).rewritten(times, room, |data| match changes.keys.is_empty() {
+        let fields_of = bound.as_ref().unwrap_or(record);
+        fields_of.rewritten(times, room, |data| self.write_data(record.codec(), base, changes, data))
+    }
+
+    fn write_data(&self, codec: Codec, base: &[u8], changes: &Changes, data: &mut Buffer) -> Result<()> {
+        match changes.keys.is_empty() {
             true => {
                 data.extend_from_slice(base);
                 Ok(())
             }
-            false => record.codec().merge(base, &changes.keys, self.limits(), data),
-        })
+            false => codec.merge(base, &changes.keys, self.limits(), data),
+        }
     }
 
     fn idle_deadline(&self, now: Millis) -> Millis {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
-use crate::codec::{Change, Codec, Limits};
+use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::engine::{Candidates, Engine, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::principal::Principal;
@@ -326,7 +326,7 @@ impl State {
         let mut changes = self.in_flight_and_pending();
         changes.set(change.clone());
         let base = if changes.hide_stored() { &[][..] } else { base };
-        codec.merge(base, &changes.keys, limits, &mut Vec::new())
+        codec.merge(base, &changes.keys, limits, &mut Buffer::new())
     }
 }
 

@@ -161,12 +161,12 @@ impl Store {
 
     /// Keeps the index of users in step with a record that came, went or was replaced. Its shard is locked.
     fn index(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
-        let user = |record: Option<&Record>| record.and_then(Record::principal);
-        let (before, after) = (user(before), user(after));
-        if before != after {
-            before.inspect(|user| self.users.remove(user, key));
-            after.inspect(|user| self.users.add(user, key));
+        if before.and_then(Record::user) == after.and_then(Record::user) {
+            return;
         }
+        let user = |record: Option<&Record>| record.and_then(Record::principal);
+        user(before).inspect(|user| self.users.remove(user, key));
+        user(after).inspect(|user| self.users.add(user, key));
     }
 
     fn collect(&self, limit: usize) -> Collected {
