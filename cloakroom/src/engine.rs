@@ -219,17 +219,19 @@ impl Engine {
 
     /// Says in a response that it depends on what names the session.
     pub(crate) fn note_access(&self, headers: &mut HeaderMap) {
-        vary(headers, &HeaderValue::from_static("Cookie"));
+        vary(headers, HeaderValue::from_static("Cookie"));
         if let Some((_, name)) = &self.id_header {
-            vary(headers, name);
+            vary(headers, name.clone());
         }
     }
 
     /// Hands the client its id.
     pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) {
-        let absolute = stored.record.times().absolute_deadline;
-        let remaining = (absolute != Millis::NEVER).then(|| absolute.since(self.now()));
         if self.config.send_cookie {
+            let absolute = stored.record.times().absolute_deadline;
+            // Only a cookie that lasts asks for the time.
+            let bounded = self.renews_cookie() && absolute != Millis::NEVER;
+            let remaining = bounded.then(|| absolute.since(self.now()));
             self.cookie.set(headers, stored.name.id_bytes(), self.secure(), remaining);
         }
         if let Some((name, _)) = &self.id_header {
