@@ -18,7 +18,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{HashFunc, IdMaker, Keying, Named, SessionId, StoreKey};
+use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider};
 use crate::record::Record;
 
@@ -109,8 +109,9 @@ impl Engine {
 
     /// A fresh id and its key.
     pub(crate) fn new_name(&self) -> Result<Named> {
-        let id = self.ids.read().make()?;
-        Ok(self.keying.named(id.expose().as_bytes()))
+        let mut text = [0; MAX_ID_LEN];
+        let id = self.ids.read().write(&mut text)?;
+        Ok(self.keying.named(id))
     }
 
     pub(crate) fn switch_hash(&self, func: HashFunc, key: &[u8]) -> Result<()> {
