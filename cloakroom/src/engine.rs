@@ -30,7 +30,8 @@ pub(crate) struct Engine {
     pub(crate) provider: AnyProvider,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
-    touch_interval: Duration,
+    /// In milliseconds.
+    touch_interval: u64,
     keying: Keying,
     ids: RwLock<IdMaker>,
     cookie: CookieWriter,
@@ -63,6 +64,12 @@ pub(crate) struct Ticket {
     header: Option<Box<HeaderValue>>,
 }
 
+impl Ticket {
+    fn is_blank(&self) -> bool {
+        self.cookies.headers().is_empty() && self.header.is_none()
+    }
+}
+
 impl Candidates {
     /// The most that are looked up.
     const MOST: usize = 4;
@@ -89,7 +96,7 @@ impl Engine {
         };
         let id_header = config.id_header.clone().map(|name| (name.clone(), HeaderValue::from(name)));
         Engine {
-            touch_interval: config.touch_interval(),
+            touch_interval: Millis::of(config.touch_interval()),
             keying,
             ids: RwLock::new(ids),
             cookie: CookieWriter::new(&config.cookie),
@@ -128,7 +135,7 @@ impl Engine {
 
     /// Whether a use at `now` is due to be noted, the last one having been noted at `last_active`.
     pub(crate) fn touch_due(&self, last_active: Millis, now: Millis) -> bool {
-        now.since(last_active) >= self.touch_interval
+        now.0.saturating_sub(last_active.0) >= self.touch_interval
     }
 
     pub(crate) fn ticket(&self, headers: &HeaderMap) -> Ticket {
@@ -136,12 +143,23 @@ impl Engine {
         Ticket { cookies: Tokens::of(headers), header: header.map(|value| Box::new(value.clone())) }
     }
 
+    /// The id of a request whose one cookie is ours, as most are: a quicker way to what [`candidates`](Self::candidates) finds.
+    pub(crate) fn only_candidate(&self, ticket: &Ticket) -> Option<Named> {
+        let [header] = ticket.cookies.headers() else { return None };
+        let token = self.cookie.token_at_start(header.as_bytes())?;
+        // A token that is recognised holds no semicolon: nothing else can be in the header.
+        self.ids.read().recognises(token).then(|| self.keying.named(token))
+    }
+
     /// The distinct ids that a request presents; none, if there are too many to be true.
     ///
     /// Tokens of another length or alphabet than this manager's ids are dropped here, before any I/O.
     pub(crate) fn candidates(&self, ticket: &Ticket) -> Candidates {
-        let ids = self.ids.read();
         let mut found = Candidates::default();
+        if ticket.is_blank() {
+            return found;
+        }
+        let ids = self.ids.read();
         let mut cookies = 0;
         each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
             cookies += 1;
@@ -150,10 +168,10 @@ impl Engine {
                 false => tracing::debug!("a cookie of the session's name holds no session id"),
             }
         });
-        if let (0, Some(header)) = (cookies, &ticket.header) {
-            if ids.recognises(header.as_bytes()) {
-                found.add(self.keying.named(header.as_bytes()));
-            }
+        if let (0, Some(header)) = (cookies, &ticket.header)
+            && ids.recognises(header.as_bytes())
+        {
+            found.add(self.keying.named(header.as_bytes()));
         }
         if found.others.len() >= Candidates::MOST {
             tracing::warn!(
@@ -235,11 +253,11 @@ impl Engine {
             let remaining = bounded.then(|| absolute.since(self.now()));
             self.cookie.set(headers, stored.name.id_bytes(), self.secure(), remaining);
         }
-        if let Some((name, _)) = &self.id_header {
-            if let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes()) {
-                value.set_sensitive(true);
-                headers.insert(name.clone(), value);
-            }
+        if let Some((name, _)) = &self.id_header
+            && let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes())
+        {
+            value.set_sensitive(true);
+            headers.insert(name.clone(), value);
         }
         no_store(headers);
     }

@@ -344,7 +344,7 @@ impl Store {
 
 impl Provider for MemoryProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new("memory")
+        Capabilities::new("memory").at_once::<MemoryProvider>()
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
