@@ -9,6 +9,9 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Where a record is put together: on the stack, unless it is large.
+pub(crate) type Buffer = SmallVec<[u8; 512]>;
+
 /// How a session's data is encoded.
 ///
 /// Every record says which codec wrote it, so that a change of the setting leaves the stored sessions readable: they
@@ -46,7 +49,11 @@ impl Codec {
     }
 
     pub(crate) fn from_tag(tag: u8) -> Option<Codec> {
-        [Codec::MESSAGE_PACK, Codec::JSON].into_iter().find(|codec| codec.tag() == tag)
+        match tag {
+            1 => Some(Codec::MESSAGE_PACK),
+            2 => Some(Codec::JSON),
+            _ => None,
+        }
     }
 
     /// The change that puts `value` under `key`, checked against the limits that bind a value.
@@ -110,24 +117,15 @@ impl Codec {
         base: &[u8],
         changes: &[Change],
         limits: &Limits,
-        out: &mut Vec<u8>,
+        out: &mut Buffer,
     ) -> Result<()> {
         let start = out.len();
-        let mut map = match self.0 {
-            Kind::MessagePack => MapWriter::MessagePack(message_pack::Writer::new(out)),
-            Kind::Json => MapWriter::Json(json::Writer::new(out)),
-        };
-        // The changes that no key of the base has met yet.
-        let mut left: SmallVec<[&Change; 4]> = changes.iter().collect();
-        for entry in self.entries(base)? {
-            let (name, value) = entry.map_err(corrupt)?;
-            match left.iter().position(|change| change.key_bytes() == name.as_bytes()) {
-                Some(place) => map.change(left.remove(place)),
-                None => map.entry(&name, value),
-            }
+        let keys = match self.0 {
+            Kind::MessagePack => message_pack::merge(base, changes, out),
+            Kind::Json => json::merge(base, changes, out),
         }
-        left.into_iter().for_each(|change| map.change(change));
-        limits.keys(map.finish())?;
+        .map_err(corrupt)?;
+        limits.keys(keys)?;
         limits.bytes(out.len() - start)
     }
 
@@ -189,6 +187,11 @@ impl Change {
         (!self.deletes).then(|| &self.bytes[self.key..])
     }
 
+    /// Both in one piece, where the key gets a value.
+    fn key_and_value(&self) -> Option<&[u8]> {
+        (!self.deletes).then_some(&self.bytes)
+    }
+
     /// The bytes that it adds to a map at the most.
     pub(crate) fn room(&self) -> usize {
         // A key's header, or its quotes, take less than this in either codec.
@@ -225,34 +228,6 @@ impl<'a> Iterator for Entries<'a> {
 
 impl ExactSizeIterator for Entries<'_> {}
 
-enum MapWriter<'a> {
-    MessagePack(message_pack::Writer<'a>),
-    Json(json::Writer<'a>),
-}
-
-impl MapWriter<'_> {
-    fn entry(&mut self, key: &str, value: &[u8]) {
-        match self {
-            MapWriter::MessagePack(map) => map.entry(key, value),
-            MapWriter::Json(map) => map.entry(key, value),
-        }
-    }
-
-    fn change(&mut self, change: &Change) {
-        if let Some(value) = change.value() {
-            self.entry(change.key(), value);
-        }
-    }
-
-    /// How many keys the map has.
-    fn finish(self) -> usize {
-        match self {
-            MapWriter::MessagePack(map) => map.finish(),
-            MapWriter::Json(map) => map.finish(),
-        }
-    }
-}
-
 /// The bounds of a record, checked before anything is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -277,12 +252,18 @@ impl Limits {
         self.hold("levels of nesting", self.depth, found)
     }
 
+    #[inline]
     fn hold(&self, what: &'static str, limit: usize, found: usize) -> Result<()> {
         match found <= limit {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::TooLarge, LimitError { what, limit, found })),
+            false => Err(too_large(LimitError { what, limit, found })),
         }
     }
+}
+
+#[cold]
+fn too_large(error: LimitError) -> Error {
+    Error::new(ErrorKind::TooLarge, error)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -325,9 +306,9 @@ mod tests {
     }
 
     fn merge(codec: Codec, base: &[u8], changes: &[Change]) -> Result<Vec<u8>> {
-        let mut data = b"before".to_vec();
+        let mut data = Buffer::from_slice(b"before");
         codec.merge(base, changes, &Limits::DEFAULT, &mut data)?;
-        Ok(data.split_off(6))
+        Ok(data[6..].to_vec())
     }
 
     #[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
