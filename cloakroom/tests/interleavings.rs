@@ -121,11 +121,17 @@ tokio::task_local! {
 
 /// Gives way before and after each call as often as the seed says, and notes in what order the calls took effect.
 #[derive(Clone)]
-struct Scheduler(Arc<Mutex<(Random, Vec<(usize, Call)>)>>);
+struct Scheduler(Arc<Mutex<Schedule>>);
+
+struct Schedule {
+    random: Random,
+    /// Who did what, in the order it took effect.
+    log: Vec<(usize, Call)>,
+}
 
 impl Scheduler {
     async fn step_aside(&self) {
-        let times = self.0.lock().unwrap().0.below(5);
+        let times = self.0.lock().unwrap().random.below(5);
         give_way(times).await;
     }
 }
@@ -139,7 +145,7 @@ impl Hook for Scheduler {
     async fn after(&self, call: Call, done: bool) -> Result<()> {
         // The memory provider is never pending, so this is the order in which the steps were done.
         if done && call != Call::Load {
-            self.0.lock().unwrap().1.push((WHO.get(), call));
+            self.0.lock().unwrap().log.push((WHO.get(), call));
         }
         self.step_aside().await;
         Ok(())
@@ -212,7 +218,7 @@ impl Round {
         let plans: Vec<_> = (0..2 + random.below(2)).map(|_| Plan::draw(&mut random)).collect();
         // As requests of one process, or each of a process of its own.
         let apart = random.below(2) == 0;
-        let scheduler = Scheduler(Arc::new(Mutex::new((random, Vec::new()))));
+        let scheduler = Scheduler(Arc::new(Mutex::new(Schedule { random, log: Vec::new() })));
         let manager = || Manager::builder(Hooked::new(provider.clone(), scheduler.clone())).build().unwrap();
         let shared = manager();
         let local = LocalSet::new();
@@ -227,7 +233,7 @@ impl Round {
         }
         local.await;
         let outcomes = outcomes.borrow().iter().cloned().map(Option::unwrap).collect();
-        let log = scheduler.0.lock().unwrap().1.clone();
+        let log = scheduler.0.lock().unwrap().log.clone();
         Round { seed, plans, outcomes, log, first, store }
     }
 

@@ -38,8 +38,10 @@ use crate::session::Session;
 #[must_use = "nothing is stored before `headers`, `apply` or `cookie`"]
 pub struct TestSession {
     manager: Manager,
-    changes: Vec<Box<dyn FnOnce(&Session) -> Result<()> + Send>>,
+    changes: Vec<Change>,
 }
+
+type Change = Box<dyn FnOnce(&Session) -> Result<()> + Send>;
 
 impl TestSession {
     /// Begins a session of `manager`'s.
@@ -137,6 +139,7 @@ impl fmt::Debug for TestSession {
 }
 
 #[cfg(all(test, feature = "memory"))]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 mod tests {
     use super::*;
     use crate::provider::memory::MemoryProvider;

@@ -1,46 +1,51 @@
 //! What is logged, down to TRACE, while all goes wrong: no id, no value, no user.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use cloakroom::{Principal, Session};
 use http::HeaderMap;
-use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::support::faulty::Fault;
 use crate::support::hooked::Call;
 use crate::support::{Rig, cookies, pair};
 
-/// Everything that this thread logs.
-pub(crate) struct Log {
-    text: Buffer,
-    _guard: DefaultGuard,
+/// What this thread logs from now on. One subscriber serves all threads: with one for each, a line that a thread without any
+/// reaches first is taken for one that nobody wants.
+pub(crate) struct Log(());
+
+thread_local! {
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+/// Writes to the text of the thread that logs.
+struct ThisThread;
 
 impl Log {
     pub(crate) fn start() -> Self {
-        let text = Buffer::default();
-        let writer = text.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(LevelFilter::TRACE)
+                .with_ansi(false)
+                .with_writer(|| ThisThread)
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        TEXT.take();
+        Log(())
     }
 
     pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.text.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(TEXT.with_borrow(Clone::clone)).unwrap()
     }
 }
 
-impl io::Write for Buffer {
+impl io::Write for ThisThread {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        TEXT.with_borrow_mut(|text| text.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
