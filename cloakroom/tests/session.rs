@@ -338,7 +338,11 @@ async fn another_users_login_finds_nothing_of_the_former() {
         session.authenticate(alice()).unwrap();
     };
     let _ = rig.request(&mut browser, login).await;
-    let other = |session: &Session| session.authenticate(Principal::new("bob").unwrap()).unwrap();
+    let other = |session: &Session| {
+        session.authenticate(Principal::new("bob").unwrap()).unwrap();
+        assert_eq!(session.get::<u32>("secret").unwrap(), None, "not even before the commit");
+        assert!(session.is_empty().unwrap());
+    };
     assert_eq!(rig.request(&mut browser, other).await, Released::Regenerated);
     assert!(rig.start(&browser).await.is_empty().unwrap());
     assert!(rig.manager.sessions_of(&alice()).await.unwrap().is_empty());

@@ -24,13 +24,12 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError>
     rmp_serde::from_slice(bytes).map_err(|_| ValueError::Decode { target: std::any::type_name::<T>() })
 }
 
-pub(super) fn check(data: &[u8]) -> Result<(), MapError> {
+/// Walks the whole map; gives its keys.
+pub(super) fn check(data: &[u8]) -> Result<Vec<Cow<'_, str>>, MapError> {
     let mut entries = entries(data)?;
-    for entry in entries.by_ref() {
-        entry?;
-    }
+    let keys = entries.by_ref().map(|entry| Ok(entry?.0)).collect::<Result<_, MapError>>()?;
     match data.len() - entries.walk.at {
-        0 => Ok(()),
+        0 => Ok(keys),
         found => Err(MapError::Trailing { found }),
     }
 }

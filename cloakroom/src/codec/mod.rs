@@ -103,11 +103,17 @@ impl Codec {
         Ok(self.entries(data)?.len())
     }
 
-    /// Walks all of `data` and answers whether it is one well-formed map.
+    /// Walks all of `data` and answers whether it is one well-formed map, each key once.
     pub(crate) fn check(self, data: &[u8]) -> Result<()> {
-        match self.0 {
-            Kind::MessagePack => message_pack::check(data).map_err(corrupt),
-            Kind::Json => json::entries(data).map(drop).map_err(corrupt),
+        let keys = match self.0 {
+            Kind::MessagePack => message_pack::check(data),
+            Kind::Json => json::entries(data).map(|all| all.into_iter().map(|(key, _)| key).collect()),
+        };
+        let mut keys = keys.map_err(corrupt)?;
+        keys.sort_unstable();
+        match keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => Err(corrupt(MapError::Repeated)),
+            false => Ok(()),
         }
     }
 
@@ -281,6 +287,8 @@ enum MapError {
     Truncated,
     #[error("expected a map with text keys, found something else at byte {at}")]
     NotAMap { at: usize },
+    #[error("expected each key once, found one of them again")]
+    Repeated,
     #[error("byte {at} begins no value")]
     Marker { at: usize },
     #[error("values are nested deeper than {max} levels", max = MAX_DEPTH)]
@@ -372,6 +380,15 @@ mod tests {
             let overhead = fill(60_000).unwrap().len() - 60_000;
             assert_eq!(fill(65_536 - overhead).unwrap().len(), 65_536);
             assert_eq!(fill(65_537 - overhead).unwrap_err().kind(), ErrorKind::TooLarge);
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_corrupt() {
+        for (codec, data) in
+            [(Codec::MESSAGE_PACK, &b"\x82\xa1a\x01\xa1a\x02"[..]), (Codec::JSON, br#"{"a":1,"a":2}"#)]
+        {
+            assert_eq!(codec.check(data).unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }
 

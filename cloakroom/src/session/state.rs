@@ -215,7 +215,7 @@ impl Shared {
     pub(super) fn keys(&self) -> Result<Vec<String>> {
         let state = self.state();
         let codec = state.codec(&self.engine);
-        let mut keys = match state.layers().any(Changes::hide_stored) {
+        let mut keys = match state.layers().any(|changes| state.hides_stored(changes)) {
             true => Vec::new(),
             false => {
                 state.stored.as_ref().map_or(Ok(Vec::new()), |stored| codec.keys(stored.record.data()))?
@@ -329,12 +329,22 @@ impl State {
     pub(super) fn pending(&self, key: &str) -> Option<Option<&[u8]>> {
         for layer in self.layers() {
             match layer.find(key) {
-                None if layer.hide_stored() => return Some(None),
+                None if self.hides_stored(layer) => return Some(None),
                 None => {}
                 found => return found,
             }
         }
         None
+    }
+
+    /// Whether the answer to "what is under this key" no longer depends on what was stored: it was emptied, or belongs to
+    /// another user than the one who has just logged in.
+    fn hides_stored(&self, changes: &Changes) -> bool {
+        let another = |user: &Principal| {
+            let stored = self.stored.as_ref().and_then(|stored| stored.record.principal());
+            stored.is_some_and(|former| former != *user)
+        };
+        changes.hide_stored() || changes.principal.as_ref().is_some_and(another)
     }
 
     /// The codec of the session that changes go to: a stored one keeps its own until it ends.
@@ -359,7 +369,7 @@ impl State {
         }
         let mut changes = self.in_flight_and_pending();
         changes.set(change.clone());
-        let base = if changes.hide_stored() { &[][..] } else { base };
+        let base = if self.hides_stored(&changes) { &[][..] } else { base };
         codec.merge(base, &changes.keys, limits, &mut Buffer::new())
     }
 }
