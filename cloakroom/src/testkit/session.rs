@@ -179,7 +179,8 @@ mod tests {
         let sessions = Manager::new("memory", config).await.unwrap();
         let mut request = Request::get("/").header("x-session", "former").body(()).unwrap();
         TestSession::new(&sessions).set("n", 1).apply(&mut request).await;
-        assert_eq!(request.headers().get_all("x-session").iter().count(), 1);
+        assert_eq!(request.headers().get_all("x-session").iter().count(), 1, "the former is replaced");
+        assert_eq!(request.headers().get(COOKIE), None);
         assert_eq!(sessions.start(request.headers()).await.unwrap().get::<u32>("n").unwrap(), Some(1));
     }
 
