@@ -18,7 +18,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{HashFunc, IdMaker, Keying, Named, SessionId, StoreKey};
+use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider};
 use crate::record::Record;
 
@@ -30,7 +30,8 @@ pub(crate) struct Engine {
     pub(crate) provider: AnyProvider,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
-    touch_interval: Duration,
+    /// In milliseconds.
+    touch_interval: u64,
     keying: Keying,
     ids: RwLock<IdMaker>,
     cookie: CookieWriter,
@@ -63,6 +64,12 @@ pub(crate) struct Ticket {
     header: Option<Box<HeaderValue>>,
 }
 
+impl Ticket {
+    fn is_blank(&self) -> bool {
+        self.cookies.headers().is_empty() && self.header.is_none()
+    }
+}
+
 impl Candidates {
     /// The most that are looked up.
     const MOST: usize = 4;
@@ -89,7 +96,7 @@ impl Engine {
         };
         let id_header = config.id_header.clone().map(|name| (name.clone(), HeaderValue::from(name)));
         Engine {
-            touch_interval: config.touch_interval(),
+            touch_interval: Millis::of(config.touch_interval()),
             keying,
             ids: RwLock::new(ids),
             cookie: CookieWriter::new(&config.cookie),
@@ -109,8 +116,9 @@ impl Engine {
 
     /// A fresh id and its key.
     pub(crate) fn new_name(&self) -> Result<Named> {
-        let id = self.ids.read().make()?;
-        Ok(self.keying.named(id.expose().as_bytes()))
+        let mut text = [0; MAX_ID_LEN];
+        let id = self.ids.read().write(&mut text)?;
+        Ok(self.keying.named(id))
     }
 
     pub(crate) fn switch_hash(&self, func: HashFunc, key: &[u8]) -> Result<()> {
@@ -127,7 +135,7 @@ impl Engine {
 
     /// Whether a use at `now` is due to be noted, the last one having been noted at `last_active`.
     pub(crate) fn touch_due(&self, last_active: Millis, now: Millis) -> bool {
-        now.since(last_active) >= self.touch_interval
+        now.0.saturating_sub(last_active.0) >= self.touch_interval
     }
 
     pub(crate) fn ticket(&self, headers: &HeaderMap) -> Ticket {
@@ -135,12 +143,23 @@ impl Engine {
         Ticket { cookies: Tokens::of(headers), header: header.map(|value| Box::new(value.clone())) }
     }
 
+    /// The id of a request whose one cookie is ours, as most are: a quicker way to what [`candidates`](Self::candidates) finds.
+    pub(crate) fn only_candidate(&self, ticket: &Ticket) -> Option<Named> {
+        let [header] = ticket.cookies.headers() else { return None };
+        let token = self.cookie.token_at_start(header.as_bytes())?;
+        // A token that is recognised holds no semicolon: nothing else can be in the header.
+        self.ids.read().recognises(token).then(|| self.keying.named(token))
+    }
+
     /// The distinct ids that a request presents; none, if there are too many to be true.
     ///
     /// Tokens of another length or alphabet than this manager's ids are dropped here, before any I/O.
     pub(crate) fn candidates(&self, ticket: &Ticket) -> Candidates {
-        let ids = self.ids.read();
         let mut found = Candidates::default();
+        if ticket.is_blank() {
+            return found;
+        }
+        let ids = self.ids.read();
         let mut cookies = 0;
         each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
             cookies += 1;
@@ -219,17 +238,19 @@ impl Engine {
 
     /// Says in a response that it depends on what names the session.
     pub(crate) fn note_access(&self, headers: &mut HeaderMap) {
-        vary(headers, &HeaderValue::from_static("Cookie"));
+        vary(headers, HeaderValue::from_static("Cookie"));
         if let Some((_, name)) = &self.id_header {
-            vary(headers, name);
+            vary(headers, name.clone());
         }
     }
 
     /// Hands the client its id.
     pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) {
-        let absolute = stored.record.times().absolute_deadline;
-        let remaining = (absolute != Millis::NEVER).then(|| absolute.since(self.now()));
         if self.config.send_cookie {
+            let absolute = stored.record.times().absolute_deadline;
+            // Only a cookie that lasts asks for the time.
+            let bounded = self.renews_cookie() && absolute != Millis::NEVER;
+            let remaining = bounded.then(|| absolute.since(self.now()));
             self.cookie.set(headers, stored.name.id_bytes(), self.secure(), remaining);
         }
         if let Some((name, _)) = &self.id_header

@@ -1,4 +1,55 @@
-//! Sessions.
+//! Sessions for web applications: a visitor hands in data and gets a ticket, the cookie; the data waits on the server.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use cloakroom::{Manager, MemoryProvider, Session, SessionLayer};
+//!
+//! async fn visits(session: Session) -> cloakroom::Result<String> {
+//!     let n = session.get::<u64>("visits")?.unwrap_or(0) + 1;
+//!     session.set("visits", n)?;
+//!     Ok(format!("visit {n}"))
+//! }
+//!
+//! # fn main() -> cloakroom::Result<()> {
+//! let sessions = Manager::builder(MemoryProvider::new()).build()?;
+//! let app: Router = Router::new().route("/", get(visits)).layer(SessionLayer::new(sessions));
+//! # Ok(()) }
+//! ```
+//!
+//! A request that does not ask for its session costs no I/O. What a handler changes is committed before the response
+//! leaves; if another request changed the same session meanwhile, both changes stand. A session that has ended stays
+//! ended. A store that fails is an error, never an empty session.
+//!
+//! # The types that matter
+//!
+//! - [`Manager`]: the sessions of an application. From a provider's value by [`Manager::builder`], or from a provider's name and a
+//!   configuration text by [`Manager::new`].
+//! - [`Session`]: a visitor's session in one request: [`get`](Session::get), [`set`](Session::set),
+//!   [`update`](Session::update), [`authenticate`](Session::authenticate), [`destroy`](Session::destroy).
+//! - [`SessionLayer`]: the `tower` layer. Without one, [`Manager::start`] and [`Session::release`].
+//! - [`Provider`]: the contract of a store; [`MemoryProvider`] and [`FileProvider`] keep it, and so can yours: see
+//!   [`register`] and `conformance!`.
+//! - [`Principal`]: the user whom a login binds, and by whom sessions are listed and ended.
+//! - [`Error`], with its [`kind`](Error::kind) and the [`status`](Error::status) that a client may see.
+//!
+//! # Features
+//!
+//! A feature adds names and changes nothing else.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
+//! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
+//! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
+//! | `tower` | with `axum` | [`SessionLayer`] |
+//! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
+//!
+//! # What it does not do
+//!
+//! It checks no passwords and knows no roles: it remembers whom the application has authenticated. It is no cache, no place for
+//! uploads (a session holds 64 KiB at the most unless told otherwise) and no database of users. It needs a
+//! [tokio](https://docs.rs/tokio) runtime with time enabled.
+
 mod clock;
 mod codec;
 mod config;
@@ -31,7 +82,7 @@ pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
 pub use principal::Principal;
-#[cfg(feature = "file")]
+#[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};

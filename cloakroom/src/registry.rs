@@ -19,7 +19,7 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     let mut all: BTreeMap<Box<str>, Arc<Constructor>> = BTreeMap::new();
     #[cfg(feature = "memory")]
     all.insert("memory".into(), erased(crate::provider::memory::from_config));
-    #[cfg(feature = "file")]
+    #[cfg(all(feature = "file", unix))]
     all.insert("file".into(), erased(crate::provider::file::from_config));
     RwLock::new(all)
 });

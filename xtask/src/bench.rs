@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the bench crate's program, in release.
 
+use crate::install;
 use crate::step::{StepError, cargo, step};
 
 /// The package of the benchmarks, which the test task leaves out.
@@ -8,7 +9,7 @@ pub(crate) const PACKAGE: &str = "cloakroom-bench";
 /// How `cargo xtask bench` is called.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Counts, which come out the same on every run, instead of taking times.
+    /// Counts instructions and allocations, which come out the same on every run.
     #[arg(long)]
     pub(crate) counts: bool,
     /// Goes to the bench program.
@@ -18,6 +19,9 @@ pub(crate) struct Args {
 
 /// Builds and runs the bench program.
 pub(crate) fn run(args: &Args) -> Result<(), StepError> {
+    install::run()?;
+    // The program starts others of its package, which `cargo run` would not build.
+    step("build", &mut cargo(["build", "--release", "-p", PACKAGE, "--bins"]))?;
     let mut command = cargo(["run", "--release", "-p", PACKAGE, "--"]);
     if args.counts {
         command.arg("counts");

@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod install;
 mod step;
 mod test;
@@ -19,8 +20,10 @@ enum Task {
     Test(test::Args),
     /// What has to pass before a change goes in: format, lints, documentation, then `test`.
     Ci,
-    /// Runs the benchmarks; every argument goes to the bench program.
+    /// Measures; `--counts` for instructions and allocations. Every other argument goes to the bench program.
     Bench(bench::Args),
+    /// Runs the fuzz targets, each for so many executions.
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Ci => ci::run(),
         Task::Bench(args) => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -67,6 +67,10 @@ pub(crate) enum StepError {
     NoPackageManager { packages: String },
     #[error("apt-get has installed {packages}; still not on the PATH: {programs}; its output is above")]
     StillMissing { packages: String, programs: String },
+    #[error("fuzzing needs {what}, and it is not here; {remedy}")]
+    FuzzNeeds { what: &'static str, remedy: &'static str },
+    #[error("{} could not be made: {source}", corpus.display())]
+    Folder { corpus: std::path::PathBuf, source: std::io::Error },
     #[error("expected a list of packages from `cargo metadata`, found {found}")]
     Metadata { found: &'static str },
     #[error("expected JSON from `cargo metadata`: {0}")]

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor}
 use serde_json::value::RawValue;
 
 use super::message_pack::ValueError;
-use super::{Entry, MapError};
+use super::{Buffer, Change, Entry, MapError};
 
 /// Appends the value; says how deep it nests.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<usize, ValueError> {
@@ -30,6 +30,21 @@ pub(super) fn entries(data: &[u8]) -> Result<Vec<Entry<'_>>, MapError> {
 
 pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, MapError> {
     Ok(entries(data)?.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
+}
+
+/// Appends the map `base` with `changes` made to it; says how many keys that has.
+pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result<usize, MapError> {
+    let mut map = Writer::new(out);
+    // The changes that no key of the base has met yet.
+    let mut left: Vec<&Change> = changes.iter().collect();
+    for (name, value) in entries(base)? {
+        match left.iter().position(|change| change.key() == name) {
+            Some(place) => map.change(left.remove(place)),
+            None => map.entry(&name, value),
+        }
+    }
+    left.into_iter().for_each(|change| map.change(change));
+    Ok(map.finish())
 }
 
 /// The deepest nesting in text that is known to be JSON.
@@ -77,18 +92,24 @@ impl<'de> Deserialize<'de> for RawMap<'de> {
     }
 }
 
-pub(super) struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+struct Writer<'a> {
+    out: &'a mut Buffer,
     keys: usize,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+    fn new(out: &'a mut Buffer) -> Self {
         out.push(b'{');
         Writer { out, keys: 0 }
     }
 
-    pub(super) fn entry(&mut self, key: &str, value: &[u8]) {
+    fn change(&mut self, change: &Change) {
+        if let Some(value) = change.value() {
+            self.entry(change.key(), value);
+        }
+    }
+
+    fn entry(&mut self, key: &str, value: &[u8]) {
         if self.keys > 0 {
             self.out.push(b',');
         }
@@ -98,7 +119,7 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(value);
     }
 
-    pub(super) fn finish(self) -> usize {
+    fn finish(self) -> usize {
         self.out.push(b'}');
         self.keys
     }

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
-use super::{Entry, MAX_DEPTH, MapError};
+use super::{Buffer, Change, Entry, MAX_DEPTH, MapError};
 
 /// Appends the value; says how deep it nests.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<usize, ValueError> {
@@ -23,13 +24,12 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError>
     rmp_serde::from_slice(bytes).map_err(|_| ValueError::Decode { target: std::any::type_name::<T>() })
 }
 
-pub(super) fn check(data: &[u8]) -> Result<(), MapError> {
+/// Walks the whole map; gives its keys.
+pub(super) fn check(data: &[u8]) -> Result<Vec<Cow<'_, str>>, MapError> {
     let mut entries = entries(data)?;
-    for entry in entries.by_ref() {
-        entry?;
-    }
+    let keys = entries.by_ref().map(|entry| Ok(entry?.0)).collect::<Result<_, MapError>>()?;
     match data.len() - entries.walk.at {
-        0 => Ok(()),
+        0 => Ok(keys),
         found => Err(MapError::Trailing { found }),
     }
 }
@@ -154,6 +154,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Steps over a text and gives its bytes.
+    #[inline]
     fn key(&mut self) -> Result<&'a [u8], MapError> {
         let at = self.at;
         let marker = *self.data.get(at).ok_or(MapError::Truncated)?;
@@ -191,26 +192,51 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Appends the map `base` with `changes` made to it; says how many keys that has.
+pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result<usize, MapError> {
+    let Entries { mut walk, left: in_base } = entries(base)?;
+    let mut map = Writer::new(out, in_base + changes.len());
+    // The changes that no key of the base has met yet.
+    let mut left: SmallVec<[&Change; 4]> = changes.iter().collect();
+    for _ in 0..in_base {
+        let start = walk.at;
+        let key = walk.key()?;
+        walk.value(0)?;
+        match left.iter().position(|change| change.key_bytes() == key) {
+            Some(place) => map.change(left.remove(place)),
+            None => map.carry_over(&base[start..walk.at]),
+        }
+    }
+    left.into_iter().for_each(|change| map.change(change));
+    Ok(map.finish())
+}
+
 /// Appends a map whose number of entries is known only at its end.
-pub(super) struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+struct Writer<'a> {
+    out: &'a mut Buffer,
     start: usize,
+    /// Bytes left for the header: one, or three where there may be more than 15 entries.
+    header: usize,
     keys: usize,
 }
 
 impl<'a> Writer<'a> {
-    /// The longer of the headers in use; the shorter is one byte.
-    const HEADER: usize = 3;
-
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        let start = out.len();
-        out.extend_from_slice(&[0; Writer::HEADER]);
-        Writer { out, start, keys: 0 }
+    fn new(out: &'a mut Buffer, most: usize) -> Self {
+        let (start, header) = (out.len(), if most < 16 { 1 } else { 3 });
+        (0..header).for_each(|_| out.push(0));
+        Writer { out, start, header, keys: 0 }
     }
 
-    pub(super) fn entry(&mut self, key: &str, value: &[u8]) {
+    /// An entry as it was.
+    fn carry_over(&mut self, entry: &[u8]) {
         self.keys += 1;
-        match key.len() {
+        self.out.extend_from_slice(entry);
+    }
+
+    fn change(&mut self, change: &Change) {
+        let Some(entry) = change.key_and_value() else { return };
+        self.keys += 1;
+        match change.key_bytes().len() {
             len @ ..32 => self.out.push(0xa0 | len as u8),
             len @ ..256 => self.out.extend_from_slice(&[0xd9, len as u8]),
             len @ ..65536 => {
@@ -222,23 +248,23 @@ impl<'a> Writer<'a> {
                 self.out.extend_from_slice(&(len as u32).to_be_bytes());
             }
         }
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(entry);
     }
 
-    pub(super) fn finish(self) -> usize {
-        let Writer { out, start, keys } = self;
+    fn finish(self) -> usize {
+        let Writer { out, start, header, keys } = self;
         match keys {
             // The limits hold the count below what two bytes tell.
             16.. => {
                 out[start] = 0xde;
-                out[start + 1..start + Writer::HEADER].copy_from_slice(&(keys as u16).to_be_bytes());
+                out[start + 1..start + 3].copy_from_slice(&(keys as u16).to_be_bytes());
             }
             few => {
                 out[start] = 0x80 | few as u8;
-                let entries = start + Writer::HEADER;
-                out.copy_within(entries.., start + 1);
-                out.truncate(out.len() - (Writer::HEADER - 1));
+                if header > 1 {
+                    out.copy_within(start + header.., start + 1);
+                    out.truncate(out.len() - (header - 1));
+                }
             }
         }
         keys
@@ -334,11 +360,10 @@ mod tests {
     #[test]
     fn long_keys_and_many_entries_take_the_longer_headers() {
         for (len, count) in [(3, 1), (31, 15), (32, 16), (255, 300), (256, 3), (65_535, 1), (65_536, 1)] {
-            let mut data = Vec::new();
-            let mut writer = Writer::new(&mut data);
+            let mut data = Buffer::new();
             let key = |n: usize| format!("{}{n:03}", "x".repeat(len))[3..].to_owned();
-            (0..count).for_each(|n| writer.entry(&key(n), b"\x01"));
-            let keys = writer.finish();
+            let changes: Vec<_> = (0..count).map(|n| Change::new(&key(n), |value| value.push(1))).collect();
+            let keys = merge(b"", &changes, &mut data).unwrap();
             check(&data).unwrap();
             let read: Vec<_> = entries(&data).unwrap().map(|entry| entry.unwrap().0).collect();
             assert_eq!((keys, read.len()), (count, count));

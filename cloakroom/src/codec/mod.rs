@@ -9,6 +9,9 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Where a record is put together: on the stack, unless it is large.
+pub(crate) type Buffer = SmallVec<[u8; 512]>;
+
 /// How a session's data is encoded.
 ///
 /// Every record says which codec wrote it, so that a change of the setting leaves the stored sessions readable: they
@@ -46,7 +49,11 @@ impl Codec {
     }
 
     pub(crate) fn from_tag(tag: u8) -> Option<Codec> {
-        [Codec::MESSAGE_PACK, Codec::JSON].into_iter().find(|codec| codec.tag() == tag)
+        match tag {
+            1 => Some(Codec::MESSAGE_PACK),
+            2 => Some(Codec::JSON),
+            _ => None,
+        }
     }
 
     /// The change that puts `value` under `key`, checked against the limits that bind a value.
@@ -96,11 +103,17 @@ impl Codec {
         Ok(self.entries(data)?.len())
     }
 
-    /// Walks all of `data` and answers whether it is one well-formed map.
+    /// Walks all of `data` and answers whether it is one well-formed map, each key once.
     pub(crate) fn check(self, data: &[u8]) -> Result<()> {
-        match self.0 {
-            Kind::MessagePack => message_pack::check(data).map_err(corrupt),
-            Kind::Json => json::entries(data).map(drop).map_err(corrupt),
+        let keys = match self.0 {
+            Kind::MessagePack => message_pack::check(data),
+            Kind::Json => json::entries(data).map(|all| all.into_iter().map(|(key, _)| key).collect()),
+        };
+        let mut keys = keys.map_err(corrupt)?;
+        keys.sort_unstable();
+        match keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => Err(corrupt(MapError::Repeated)),
+            false => Ok(()),
         }
     }
 
@@ -110,24 +123,15 @@ impl Codec {
         base: &[u8],
         changes: &[Change],
         limits: &Limits,
-        out: &mut Vec<u8>,
+        out: &mut Buffer,
     ) -> Result<()> {
         let start = out.len();
-        let mut map = match self.0 {
-            Kind::MessagePack => MapWriter::MessagePack(message_pack::Writer::new(out)),
-            Kind::Json => MapWriter::Json(json::Writer::new(out)),
-        };
-        // The changes that no key of the base has met yet.
-        let mut left: SmallVec<[&Change; 4]> = changes.iter().collect();
-        for entry in self.entries(base)? {
-            let (name, value) = entry.map_err(corrupt)?;
-            match left.iter().position(|change| change.key_bytes() == name.as_bytes()) {
-                Some(place) => map.change(left.remove(place)),
-                None => map.entry(&name, value),
-            }
+        let keys = match self.0 {
+            Kind::MessagePack => message_pack::merge(base, changes, out),
+            Kind::Json => json::merge(base, changes, out),
         }
-        left.into_iter().for_each(|change| map.change(change));
-        limits.keys(map.finish())?;
+        .map_err(corrupt)?;
+        limits.keys(keys)?;
         limits.bytes(out.len() - start)
     }
 
@@ -189,6 +193,11 @@ impl Change {
         (!self.deletes).then(|| &self.bytes[self.key..])
     }
 
+    /// Both in one piece, where the key gets a value.
+    fn key_and_value(&self) -> Option<&[u8]> {
+        (!self.deletes).then_some(&self.bytes)
+    }
+
     /// The bytes that it adds to a map at the most.
     pub(crate) fn room(&self) -> usize {
         // A key's header, or its quotes, take less than this in either codec.
@@ -225,34 +234,6 @@ impl<'a> Iterator for Entries<'a> {
 
 impl ExactSizeIterator for Entries<'_> {}
 
-enum MapWriter<'a> {
-    MessagePack(message_pack::Writer<'a>),
-    Json(json::Writer<'a>),
-}
-
-impl MapWriter<'_> {
-    fn entry(&mut self, key: &str, value: &[u8]) {
-        match self {
-            MapWriter::MessagePack(map) => map.entry(key, value),
-            MapWriter::Json(map) => map.entry(key, value),
-        }
-    }
-
-    fn change(&mut self, change: &Change) {
-        if let Some(value) = change.value() {
-            self.entry(change.key(), value);
-        }
-    }
-
-    /// How many keys the map has.
-    fn finish(self) -> usize {
-        match self {
-            MapWriter::MessagePack(map) => map.finish(),
-            MapWriter::Json(map) => map.finish(),
-        }
-    }
-}
-
 /// The bounds of a record, checked before anything is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -277,12 +258,18 @@ impl Limits {
         self.hold("levels of nesting", self.depth, found)
     }
 
+    #[inline]
     fn hold(&self, what: &'static str, limit: usize, found: usize) -> Result<()> {
         match found <= limit {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::TooLarge, LimitError { what, limit, found })),
+            false => Err(too_large(LimitError { what, limit, found })),
         }
     }
+}
+
+#[cold]
+fn too_large(error: LimitError) -> Error {
+    Error::new(ErrorKind::TooLarge, error)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -300,6 +287,8 @@ enum MapError {
     Truncated,
     #[error("expected a map with text keys, found something else at byte {at}")]
     NotAMap { at: usize },
+    #[error("expected each key once, found one of them again")]
+    Repeated,
     #[error("byte {at} begins no value")]
     Marker { at: usize },
     #[error("values are nested deeper than {max} levels", max = MAX_DEPTH)]
@@ -325,9 +314,9 @@ mod tests {
     }
 
     fn merge(codec: Codec, base: &[u8], changes: &[Change]) -> Result<Vec<u8>> {
-        let mut data = b"before".to_vec();
+        let mut data = Buffer::from_slice(b"before");
         codec.merge(base, changes, &Limits::DEFAULT, &mut data)?;
-        Ok(data.split_off(6))
+        Ok(data[6..].to_vec())
     }
 
     #[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
@@ -358,6 +347,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fraction_comes_back_to_its_last_bit() {
+        for codec in BOTH {
+            for fraction in [3.520_403_974_857_956e180, 0.1 + 0.2, f64::MIN_POSITIVE, f64::MAX] {
+                let data = merge(codec, b"", &[set(codec, "k", fraction)]).unwrap();
+                let value = codec.find(&data, "k").unwrap().unwrap();
+                assert_eq!(codec.decode::<f64>(value).unwrap().to_bits(), fraction.to_bits());
+            }
+        }
+    }
+
+    #[test]
     fn the_limits_hold_at_their_edges() {
         let nested = |levels: usize| {
             let mut value = serde_json::json!(1);
@@ -380,6 +380,15 @@ mod tests {
             let overhead = fill(60_000).unwrap().len() - 60_000;
             assert_eq!(fill(65_536 - overhead).unwrap().len(), 65_536);
             assert_eq!(fill(65_537 - overhead).unwrap_err().kind(), ErrorKind::TooLarge);
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_corrupt() {
+        for (codec, data) in
+            [(Codec::MESSAGE_PACK, &b"\x82\xa1a\x01\xa1a\x02"[..]), (Codec::JSON, br#"{"a":1,"a":2}"#)]
+        {
+            assert_eq!(codec.check(data).unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }
 

@@ -14,13 +14,12 @@ pub(crate) enum Tokens {
 
 impl Tokens {
     pub(crate) fn of(headers: &HeaderMap) -> Tokens {
-        let mut values = headers.get_all(COOKIE).iter();
-        match (values.next(), values.next()) {
-            (None, _) => Tokens::None,
-            (Some(only), None) => Tokens::One(only.clone()),
-            (Some(first), Some(second)) => {
-                Tokens::Many([first, second].into_iter().chain(values).cloned().collect())
-            }
+        // Where no header is there twice, the first cookie header is the only one: every request pays for this.
+        let repeated = headers.len() != headers.keys_len();
+        match headers.get(COOKIE) {
+            None => Tokens::None,
+            Some(_) if repeated => Tokens::Many(headers.get_all(COOKIE).iter().cloned().collect()),
+            Some(only) => Tokens::One(only.clone()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, Entry, HeaderValue, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, SET_COOKIE, VARY};
 
 use super::{CookieConfig, SameSite};
 
@@ -16,6 +16,8 @@ pub(crate) struct CookieWriter {
     scope: Box<[u8]>,
     /// `; HttpOnly; SameSite=Lax`
     flags: Box<[u8]>,
+    /// The same and `; Secure`
+    secure_flags: Box<[u8]>,
     lifetime: Option<Duration>,
 }
 
@@ -40,6 +42,7 @@ impl CookieWriter {
             name: [cookie.name.as_bytes(), b"="].concat().into(),
             scope: scope.into_bytes().into(),
             flags: [http_only, same_site].concat().into_bytes().into(),
+            secure_flags: [http_only, same_site, "; Secure"].concat().into_bytes().into(),
             lifetime: cookie.lifetime,
         }
     }
@@ -47,6 +50,11 @@ impl CookieWriter {
     /// The lifetime, where the cookie has one that moves with use.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         self.lifetime
+    }
+
+    /// What follows `name=` at the start of a request's cookie header.
+    pub(crate) fn token_at_start<'a>(&self, header: &'a [u8]) -> Option<&'a [u8]> {
+        header.strip_prefix(&*self.name)
     }
 
     /// Sets the cookie to `token`, for no longer than `remaining`.
@@ -61,65 +69,45 @@ impl CookieWriter {
             let lifetime = lifetime.min(CookieWriter::LONGEST);
             remaining.map_or(lifetime, |remaining| lifetime.min(remaining)).as_secs()
         });
-        let mut value = self.start(token);
-        if let Some(seconds) = lifetime {
-            value.extend_from_slice(format!("; Max-Age={seconds}").as_bytes());
-        }
-        self.finish(headers, value, secure);
+        let age = lifetime.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+        self.write(headers, token, age.as_bytes(), secure);
     }
 
     /// Has the browser forget the cookie.
     pub(crate) fn remove(&self, headers: &mut HeaderMap, secure: bool) {
-        let mut value = self.start(b"");
-        value.extend_from_slice(b"; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
-        self.finish(headers, value, secure);
+        self.write(headers, b"", b"; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT", secure);
     }
 
-    fn start(&self, token: &[u8]) -> Vec<u8> {
-        let mut value = Vec::with_capacity(128);
-        value.extend_from_slice(&self.name);
-        value.extend_from_slice(token);
-        value.extend_from_slice(&self.scope);
-        value
-    }
-
-    fn finish(&self, headers: &mut HeaderMap, mut value: Vec<u8>, secure: bool) {
-        value.extend_from_slice(&self.flags);
-        if secure {
-            value.extend_from_slice(b"; Secure");
-        }
+    /// Writes the cookie of `token`, with the attributes `age` behind those that it always has.
+    fn write(&self, headers: &mut HeaderMap, token: &[u8], age: &[u8], secure: bool) {
+        let flags = if secure { &self.secure_flags } else { &self.flags };
+        // In one piece of the right size, which becomes the header value as it is.
+        let value = [&self.name, token, &self.scope, age, flags].concat();
         // Name, path and domain were checked at build and a token is base64url: the bytes are a header value.
         let Ok(mut value) = HeaderValue::try_from(value) else { return };
         value.set_sensitive(true);
-        self.drop_former(headers);
-        headers.append(SET_COOKIE, value);
+        if headers.append(SET_COOKIE, value) {
+            self.drop_former(headers);
+        }
     }
 
     /// RFC 6265bis, section 4.1.1: no two cookies of one name in a response.
+    #[cold]
     fn drop_former(&self, headers: &mut HeaderMap) {
-        let ours = |value: &HeaderValue| value.as_bytes().starts_with(&self.name);
-        if !headers.get_all(SET_COOKIE).iter().any(ours) {
-            return;
-        }
-        let others: Vec<_> =
-            headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
-        headers.remove(SET_COOKIE);
-        others.into_iter().for_each(|value| {
-            headers.append(SET_COOKIE, value);
-        });
+        let (mut values, ours) = former_and_last(headers, SET_COOKIE);
+        values.retain(|value| !value.as_bytes().starts_with(&self.name));
+        values.extend(ours);
+        put_all(headers, SET_COOKIE, values);
     }
 }
 
 /// Says that the response depends on the request header `name`.
-pub(crate) fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
-    match headers.entry(VARY) {
-        Entry::Vacant(none) => {
-            none.insert(name.clone());
-        }
-        Entry::Occupied(mut some) => {
-            if !lists(some.iter(), name.as_bytes()) && !lists(some.iter(), b"*") {
-                some.append(name.clone());
-            }
+pub(crate) fn vary(headers: &mut HeaderMap, name: HeaderValue) {
+    // Added unseen, since mostly there is none; where there is, it may have to go again.
+    if headers.append(VARY, name) {
+        let (former, name) = former_and_last(headers, VARY);
+        if name.is_some_and(|name| lists(&former, name.as_bytes())) || lists(&former, b"*") {
+            put_all(headers, VARY, former);
         }
     }
 }
@@ -127,22 +115,35 @@ pub(crate) fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
 /// Keeps a response with somebody's cookie in it out of every cache, whatever else was said of caching.
 pub(crate) fn no_store(headers: &mut HeaderMap) {
     const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-    match headers.entry(CACHE_CONTROL) {
-        Entry::Vacant(none) => {
-            none.insert(NO_STORE);
+    if headers.append(CACHE_CONTROL, NO_STORE) {
+        let (mut former, _) = former_and_last(headers, CACHE_CONTROL);
+        if !lists(&former, b"no-store") {
+            let mut directives: Vec<_> = former.iter().map(HeaderValue::as_bytes).collect();
+            directives.push(b"no-store");
+            former = vec![HeaderValue::try_from(directives.join(&b", "[..])).unwrap_or(NO_STORE)];
         }
-        Entry::Occupied(some) if lists(some.iter(), b"no-store") => {}
-        Entry::Occupied(mut some) => {
-            let mut directives = some.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
-            directives.extend_from_slice(b", no-store");
-            some.insert(HeaderValue::try_from(directives).unwrap_or(NO_STORE));
-        }
+        put_all(headers, CACHE_CONTROL, former);
+    }
+}
+
+/// The values of a header that were there before the last one was appended, and that.
+#[cold]
+fn former_and_last(headers: &HeaderMap, name: HeaderName) -> (Vec<HeaderValue>, Option<HeaderValue>) {
+    let mut values: Vec<_> = headers.get_all(name).iter().cloned().collect();
+    let last = values.pop();
+    (values, last)
+}
+
+fn put_all(headers: &mut HeaderMap, name: HeaderName, values: Vec<HeaderValue>) {
+    headers.remove(&name);
+    for value in values {
+        headers.append(name.clone(), value);
     }
 }
 
 /// Whether `member` is among the comma-separated members of a header's lines.
-fn lists<'a>(lines: impl Iterator<Item = &'a HeaderValue>, member: &[u8]) -> bool {
-    let mut members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+fn lists(lines: &[HeaderValue], member: &[u8]) -> bool {
+    let mut members = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     members.any(|found| found.trim_ascii().eq_ignore_ascii_case(member))
 }
 
@@ -208,7 +209,7 @@ mod tests {
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         for _ in 0..2 {
             no_store(&mut headers);
-            vary(&mut headers, &HeaderValue::from_static("Cookie"));
+            vary(&mut headers, HeaderValue::from_static("Cookie"));
         }
         assert_eq!(headers[CACHE_CONTROL], "private, max-age=60, no-store");
         let vary: Vec<_> = headers.get_all(VARY).iter().collect();

@@ -13,12 +13,14 @@ impl<S: Sync> FromRequestParts<S> for Session {
     /// Reads the session, once a request however often it is extracted. What is answered if the store fails is the
     /// error's own response: 503, and a body that tells nothing.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        match parts.extensions.get::<SessionHandle>().cloned() {
-            Some(handle) => handle.load().await.inspect_err(|error| {
-                tracing::error!(%error, "the session of a request could not be read");
-            }),
-            None => Err(Error::new(ErrorKind::NoLayer, NoLayer)),
-        }
+        let Some(handle) = parts.extensions.get::<SessionHandle>() else {
+            return Err(Error::new(ErrorKind::NoLayer, NoLayer));
+        };
+        let loaded = match handle.load_at_once() {
+            Some(loaded) => loaded,
+            None => handle.load().await,
+        };
+        loaded.inspect_err(|error| tracing::error!(%error, "the session of a request could not be read"))
     }
 }
 

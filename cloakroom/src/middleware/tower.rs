@@ -158,12 +158,8 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let SessionHandle(shared) = self.layer.manager.handle(request.headers());
         request.extensions_mut().insert(SessionHandle(Arc::clone(&shared)));
-        ResponseFuture {
-            stage: Stage::Handling { handler: self.inner.call(request) },
-            shared,
-            on_error: self.layer.on_error.clone(),
-            on_ended: self.layer.on_ended.clone(),
-        }
+        let (on_error, on_ended) = (self.layer.on_error.clone(), self.layer.on_ended.clone());
+        ResponseFuture { handler: self.inner.call(request), shared, on_error, on_ended, committing: None }
     }
 }
 
@@ -172,20 +168,19 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, B, E, D> {
         #[pin]
-        stage: Stage<F, B>,
+        handler: F,
         shared: Arc<Shared>,
         on_error: E,
         on_ended: D,
+        // Boxed, since the handler's future is moved about and few requests get here.
+        committing: Option<Box<Committing<B>>>,
     }
 }
 
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<F, B> {
-        Handling { #[pin] handler: F },
-        // The response waits for its session to be stored. Its headers are out on loan.
-        Committing { response: Option<Response<B>>, release: Release },
-    }
+/// The response waits for its session to be stored. Its headers are out on loan.
+struct Committing<B> {
+    response: Response<B>,
+    release: Release,
 }
 
 type Release = Pin<Box<dyn Future<Output = (HeaderMap, Result<Released>)> + Send>>;
@@ -205,9 +200,12 @@ where
     type Output = Result<Response<B>, Error_>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if let StageProjection::Handling { handler } = this.stage.as_mut().project() {
-            let mut response = ready!(handler.poll(context))?;
+        let this = self.project();
+        if this.committing.is_none() {
+            let mut response = ready!(this.handler.poll(context))?;
+            if !this.shared.was_asked_for() {
+                return Poll::Ready(Ok(response));
+            }
             if response.status().is_server_error() && !this.shared.commits_on_server_error() {
                 this.shared.abandon(response.headers_mut());
                 return Poll::Ready(Ok(response));
@@ -221,13 +219,12 @@ where
                 let released = shared.release(&mut headers).await;
                 (headers, released)
             });
-            this.stage.set(Stage::Committing { response: Some(response), release });
+            *this.committing = Some(Box::new(Committing { response, release }));
         }
-        let StageProjection::Committing { response, release } = this.stage.project() else {
-            return Poll::Pending;
-        };
-        let (headers, released) = ready!(release.as_mut().poll(context));
-        let Some(mut response) = response.take() else { return Poll::Pending };
+        let Some(committing) = this.committing else { return Poll::Pending };
+        let (headers, released) = ready!(committing.release.as_mut().poll(context));
+        let Some(committing) = this.committing.take() else { return Poll::Pending };
+        let mut response = committing.response;
         *response.headers_mut() = headers;
         let mut response = match released {
             Ok(Released::Gone { lost_write: true }) => this.on_ended.respond(response),

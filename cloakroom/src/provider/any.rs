@@ -1,10 +1,11 @@
 //! A provider whose type has been forgotten, so that a manager is not generic.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
@@ -22,7 +23,10 @@ use crate::record::Record;
 /// assert_eq!(provider.capabilities().name, "memory");
 /// ```
 #[derive(Clone)]
-pub struct AnyProvider(Arc<dyn Erased>);
+pub struct AnyProvider {
+    erased: Arc<dyn Erased>,
+    at_once: bool,
+}
 
 impl AnyProvider {
     /// Forgets the type of `provider`.
@@ -30,14 +34,41 @@ impl AnyProvider {
         // One whose type has been forgotten already is taken as it is, or each call would be boxed twice.
         match (&provider as &dyn Any).downcast_ref::<AnyProvider>() {
             Some(any) => any.clone(),
-            None => AnyProvider(Arc::new(provider)),
+            None => AnyProvider::erased(provider),
         }
+    }
+
+    fn erased<P: Provider>(provider: P) -> Self {
+        let at_once = provider.capabilities().at_once == Some(TypeId::of::<P>());
+        AnyProvider { erased: Arc::new(provider), at_once }
+    }
+
+    /// Whether this provider never waits: only then do the methods below answer, and without a boxed future.
+    pub(crate) fn is_at_once(&self) -> bool {
+        self.at_once
+    }
+
+    pub(crate) fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>> {
+        self.at_once.then(|| self.erased.create_at_once(key, record))?
+    }
+
+    pub(crate) fn load_at_once(&self, key: &StoreKey) -> Option<Result<Option<Record>>> {
+        self.at_once.then(|| self.erased.load_at_once(key))?
+    }
+
+    pub(crate) fn update_at_once(
+        &self,
+        key: &StoreKey,
+        record: &Record,
+        expected: u64,
+    ) -> Option<Result<Updated>> {
+        self.at_once.then(|| self.erased.update_at_once(key, record, expected))?
     }
 }
 
 impl fmt::Debug for AnyProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnyProvider({})", self.0.capabilities().name)
+        write!(f, "AnyProvider({})", self.erased.capabilities().name)
     }
 }
 
@@ -63,6 +94,17 @@ trait Erased: Send + Sync {
     fn delete_expired(&self, limit: usize) -> Boxed<'_, Collected>;
     fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Boxed<'_, Page>;
     fn of_principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Vec<Listed>>;
+    fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>>;
+    fn load_at_once(&self, key: &StoreKey) -> Option<Result<Option<Record>>>;
+    fn update_at_once(&self, key: &StoreKey, record: &Record, expected: u64) -> Option<Result<Updated>>;
+}
+
+/// What `future` gives at its first poll.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
 }
 
 impl<P: Provider> Erased for P {
@@ -116,28 +158,40 @@ impl<P: Provider> Erased for P {
     fn of_principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Vec<Listed>> {
         Box::pin(Provider::of_principal(self, principal))
     }
+
+    fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>> {
+        at_once(Provider::create(self, key, record))
+    }
+
+    fn load_at_once(&self, key: &StoreKey) -> Option<Result<Option<Record>>> {
+        at_once(Provider::load(self, key))
+    }
+
+    fn update_at_once(&self, key: &StoreKey, record: &Record, expected: u64) -> Option<Result<Updated>> {
+        at_once(Provider::update(self, key, record, expected))
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
 impl Provider for AnyProvider {
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        self.erased.capabilities()
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
-        self.0.create(key, record).await
+        self.erased.create(key, record).await
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        self.0.load(key).await
+        self.erased.load(key).await
     }
 
     async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        self.0.update(key, record, expected).await
+        self.erased.update(key, record, expected).await
     }
 
     async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        self.0.touch(key, at, deadline).await
+        self.erased.touch(key, at, deadline).await
     }
 
     async fn rename(
@@ -148,26 +202,26 @@ impl Provider for AnyProvider {
         expected: u64,
         tombstone: Option<&Record>,
     ) -> Result<Renamed> {
-        self.0.rename(old, new, record, expected, tombstone).await
+        self.erased.rename(old, new, record, expected, tombstone).await
     }
 
     async fn delete(&self, key: &StoreKey) -> Result<bool> {
-        self.0.delete(key).await
+        self.erased.delete(key).await
     }
 
     async fn count(&self) -> Result<u64> {
-        self.0.count().await
+        self.erased.count().await
     }
 
     async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-        self.0.delete_expired(limit).await
+        self.erased.delete_expired(limit).await
     }
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.0.scan(cursor, limit).await
+        self.erased.scan(cursor, limit).await
     }
 
     async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.0.of_principal(principal).await
+        self.erased.of_principal(principal).await
     }
 }

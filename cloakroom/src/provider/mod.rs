@@ -1,11 +1,12 @@
 //! The contract between the manager and a store.
 
 mod any;
-#[cfg(feature = "file")]
+#[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 
+use std::any::TypeId;
 use std::future::Future;
 use std::time::SystemTime;
 
@@ -144,6 +145,9 @@ pub struct Capabilities {
     pub shared: bool,
     /// The largest record in bytes, as [`Record::as_bytes`] counts; `None` where only the manager's limits bind.
     pub max_record: Option<usize>,
+    /// The type whose futures are all done at their first poll. A type and no mere flag, since a wrapper may hand these
+    /// capabilities on and wait nevertheless.
+    at_once: Option<TypeId>,
 }
 
 impl Capabilities {
@@ -164,7 +168,14 @@ impl Capabilities {
             lists: true,
             shared: false,
             max_record: None,
+            at_once: None,
         }
+    }
+
+    /// Those of `P`, which never waits: a request is then served without a future for every call.
+    #[cfg(feature = "memory")]
+    pub(crate) fn at_once<P: Provider>(self) -> Self {
+        Capabilities { at_once: Some(TypeId::of::<P>()), ..self }
     }
 }
 

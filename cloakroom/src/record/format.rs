@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::{Meta, Record, Successor, Times};
 use crate::clock::Millis;
-use crate::codec::Codec;
+use crate::codec::{Buffer, Codec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
@@ -69,16 +69,22 @@ impl Record {
         Record::assemble(&Meta { times, principal: None }, Some(successor), of.codec(), b"")
     }
 
+    /// A record of the data that `write` appends, which takes `room` bytes or about that.
+    pub(crate) fn written(
+        meta: &Meta,
+        codec: Codec,
+        room: usize,
+        write: impl FnOnce(&mut Buffer) -> Result<()>,
+    ) -> Result<Record> {
+        let mut draft = Draft::new();
+        draft.begin(codec, meta.times, &fields_of(meta, None), room);
+        write(&mut draft.0)?;
+        Ok(draft.finish())
+    }
+
     fn assemble(meta: &Meta, successor: Option<&Successor>, codec: Codec, data: &[u8]) -> Record {
-        let mut fields = Vec::new();
-        if let Some(principal) = &meta.principal {
-            push_field(&mut fields, TAG_PRINCIPAL, principal.as_str().as_bytes());
-        }
-        if let Some(successor) = successor {
-            push_field(&mut fields, TAG_SUCCESSOR, successor.key.as_bytes());
-            push_field(&mut fields, TAG_GRACE_END, &successor.until.0.to_be_bytes());
-        }
-        let mut draft = Draft::new(codec, meta.times, &fields, data.len());
+        let mut draft = Draft::new();
+        draft.begin(codec, meta.times, &fields_of(meta, successor), data.len());
         draft.0.extend_from_slice(data);
         draft.finish()
     }
@@ -88,9 +94,10 @@ impl Record {
         &self,
         times: Times,
         room: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+        write: impl FnOnce(&mut Buffer) -> Result<()>,
     ) -> Result<Record> {
-        let mut draft = Draft::new(self.codec(), times, self.fields(), room);
+        let mut draft = Draft::new();
+        draft.begin(self.codec(), times, self.fields(), room);
         write(&mut draft.0)?;
         Ok(draft.finish())
     }
@@ -122,8 +129,12 @@ impl Record {
 
     /// The user the session belongs to; `None` for an anonymous session.
     pub fn principal(&self) -> Option<Principal> {
-        let name = self.field(TAG_PRINCIPAL)?;
-        Principal::new(std::str::from_utf8(name).ok()?).ok()
+        Principal::new(std::str::from_utf8(self.user()?).ok()?).ok()
+    }
+
+    /// The user's name as it is stored, for a comparison without a copy.
+    pub(crate) fn user(&self) -> Option<&[u8]> {
+        self.field(TAG_PRINCIPAL)
     }
 
     /// What stands beside the data.
@@ -154,8 +165,7 @@ impl Record {
     }
 
     pub(crate) fn times(&self) -> Times {
-        // Of one length known beforehand, so that the bounds are checked once.
-        let header = self.0.first_chunk::<HEADER>().unwrap_or(&[0; HEADER]);
+        let header = self.header();
         let millis = |place: usize| Millis(be_u64(&header[place..place + 8]));
         Times {
             version: millis(AT_VERSION).0,
@@ -169,11 +179,17 @@ impl Record {
     }
 
     fn millis(&self, place: usize) -> Millis {
-        Millis(be_u64(&self.0[place..]))
+        Millis(be_u64(&self.header()[place..]))
     }
 
+    #[inline]
     pub(crate) fn deadline(&self) -> Millis {
         self.millis(AT_IDLE_DEADLINE).min(self.millis(AT_ABSOLUTE_DEADLINE))
+    }
+
+    /// Of one length known beforehand, so that the bounds are checked once.
+    fn header(&self) -> &[u8; HEADER] {
+        self.0.first_chunk().unwrap_or(&[0; HEADER])
     }
 
     fn fields(&self) -> &[u8] {
@@ -186,37 +202,57 @@ impl Record {
     }
 }
 
-/// A record that still lacks its data.
-struct Draft(Vec<u8>);
+#[inline]
+fn fields_of(meta: &Meta, successor: Option<&Successor>) -> Vec<u8> {
+    let mut fields = Vec::new();
+    if let Some(principal) = &meta.principal {
+        push_field(&mut fields, TAG_PRINCIPAL, principal.as_str().as_bytes());
+    }
+    if let Some(successor) = successor {
+        push_field(&mut fields, TAG_SUCCESSOR, successor.key.as_bytes());
+        push_field(&mut fields, TAG_GRACE_END, &successor.until.0.to_be_bytes());
+    }
+    fields
+}
+
+/// A record that still lacks its data. Large, so it stays where it was made.
+struct Draft(Buffer);
 
 impl Draft {
-    fn new(codec: Codec, times: Times, fields: &[u8], room: usize) -> Self {
-        let mut bytes = Vec::with_capacity(HEADER + fields.len() + room);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&[VERSION, codec.tag(), 0, 0]);
-        let authenticated = times.authenticated.unwrap_or(Millis(0));
-        for number in [
-            times.version,
-            times.created.0,
-            times.issued.0,
-            times.last_active.0,
-            times.idle_deadline.0,
-            times.absolute_deadline.0,
-            authenticated.0,
-        ] {
-            bytes.extend_from_slice(&number.to_be_bytes());
-        }
-        bytes.extend_from_slice(&(fields.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(fields);
-        Draft(bytes)
+    fn new() -> Self {
+        Draft(Buffer::new())
     }
 
-    fn finish(mut self) -> Record {
+    #[inline]
+    fn begin(&mut self, codec: Codec, times: Times, fields: &[u8], room: usize) {
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(MAGIC);
+        header[4] = VERSION;
+        header[5] = codec.tag();
+        let mut put = |place: usize, number: u64| {
+            header[place..place + 8].copy_from_slice(&number.to_be_bytes());
+        };
+        put(AT_VERSION, times.version);
+        put(AT_CREATED, times.created.0);
+        put(AT_ISSUED, times.issued.0);
+        put(AT_LAST_ACTIVE, times.last_active.0);
+        put(AT_IDLE_DEADLINE, times.idle_deadline.0);
+        put(AT_ABSOLUTE_DEADLINE, times.absolute_deadline.0);
+        put(AT_AUTHENTICATED, times.authenticated.map_or(0, |at| at.0));
+        header[AT_FIELDS_LEN..AT_DATA_LEN].copy_from_slice(&(fields.len() as u32).to_be_bytes());
+        self.0.reserve(HEADER + fields.len() + room);
+        self.0.extend_from_slice(&header);
+        if !fields.is_empty() {
+            self.0.extend_from_slice(fields);
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self) -> Record {
         let data = self.0.len() - HEADER - be_u32(&self.0[AT_FIELDS_LEN..]);
         // A record's data is bounded far below 4 GiB by the limits of whoever encoded it.
         self.0[AT_DATA_LEN..HEADER].copy_from_slice(&(data as u32).to_be_bytes());
-        Record(Arc::from(self.0))
+        Record(Arc::from(&self.0[..]))
     }
 }
 

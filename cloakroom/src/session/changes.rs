@@ -40,7 +40,7 @@ impl Changes {
         self.end || self.flush || self.renew || self.principal.is_some()
     }
 
-    /// Whether the answer to "what is under this key" no longer depends on what was stored.
+    /// Whether nothing of the data that was stored remains.
     pub(super) fn hide_stored(&self) -> bool {
         self.end || self.flush
     }

@@ -8,7 +8,7 @@ use super::Released;
 use super::changes::Changes;
 use super::state::{Due, Phase, Shared, State, released};
 use crate::clock::Millis;
-use crate::codec::{Change, Codec};
+use crate::codec::{Buffer, Change, Codec};
 use crate::config::Config;
 use crate::engine::{Stored, within};
 
@@ -24,7 +24,7 @@ const TRIES: u32 = 64;
 const COLLISIONS: u32 = 3;
 
 /// What is to be asked of the provider next.
-enum Step {
+pub(super) enum Step {
     Nothing,
     Touch { key: StoreKey, at: Millis, deadline: Millis },
     Create { new: Stored },
@@ -81,52 +81,7 @@ impl Shared {
         }
     }
 
-    /// The release of a request that leaves nothing to store, without waiting; `None` where there is something.
-    pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
-        let mut state = self.state();
-        match state.phase {
-            Phase::Untouched => return Some(Released::Unchanged),
-            Phase::Released(outcome) => return Some(outcome),
-            Phase::Releasing => return None,
-            Phase::Asked => {}
-            Phase::Loaded => {
-                if state.in_flight.is_some()
-                    || state.changes.as_deref().is_some_and(|changes| !changes.is_empty())
-                {
-                    return None;
-                }
-                if let Some(stored) = &state.stored {
-                    let (now, times) = (self.engine.now(), stored.record.times());
-                    if self.engine.touch_due(times.last_active, now) || self.rotation_due(stored, &times, now)
-                    {
-                        return None;
-                    }
-                }
-            }
-        }
-        self.finish(&mut state, Released::Unchanged, headers);
-        Some(Released::Unchanged)
-    }
-
-    /// Ends the request without committing what is pending; what was saved before is still told to the client.
-    pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
-        let mut state = self.state();
-        if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
-            self.finish(&mut state, Released::Unchanged, headers);
-        }
-    }
-
-    pub(crate) fn commits_on_server_error(&self) -> bool {
-        self.engine.config.commit_on_server_error
-    }
-
-    /// Says, in the response that takes the place of a handler's, that it is of one visitor and one moment.
-    pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
-        self.engine.note_access(headers);
-        crate::cookie::no_store(headers);
-    }
-
-    fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
+    pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
         self.engine.note_access(headers);
         if let Released::Gone { .. } = outcome {
@@ -160,7 +115,7 @@ impl Shared {
         let mut ended = false;
         loop {
             prepare()?;
-            let step = self.plan()?;
+            let step = self.plan_in_flight()?;
             match self.take(step).await? {
                 Took::Done(Released::Unchanged) if ended => return Ok(Released::Destroyed),
                 Took::Done(outcome) => return Ok(outcome),
@@ -198,11 +153,16 @@ impl Shared {
     }
 
     /// What is to be done for the changes in flight, on the record as it was last seen.
-    fn plan(&self) -> Result<Step> {
-        let now = self.engine.now();
+    fn plan_in_flight(&self) -> Result<Step> {
         let state = self.state();
-        let nothing = Changes::default();
-        let changes = state.in_flight.as_deref().unwrap_or(&nothing);
+        match state.in_flight.as_deref() {
+            Some(changes) => self.plan(&state, changes),
+            None => self.plan(&state, &Changes::default()),
+        }
+    }
+
+    pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Step> {
+        let now = self.engine.now();
         let Some(stored) = &state.stored else { return self.plan_create(changes, now) };
         if changes.end {
             return Ok(Step::Destroy { key: stored.name.key().clone() });
@@ -229,16 +189,17 @@ impl Shared {
             return Ok(Step::Nothing);
         }
         let times = Times {
-            version: 0,
+            version: 1,
             created: now,
             issued: now,
             last_active: now,
-            idle_deadline: now,
+            idle_deadline: self.idle_deadline(now),
             absolute_deadline: self.absolute_deadline(now),
-            authenticated: None,
+            authenticated: changes.principal.as_ref().map(|_| now),
         };
-        let blank = Record::new(&Meta { times, principal: None }, self.engine.config.codec, b"");
-        let record = self.changed(&blank, changes, now)?;
+        let (meta, codec) = (Meta { times, principal: changes.principal.clone() }, self.engine.config.codec);
+        let record =
+            Record::written(&meta, codec, changes.room(), |data| self.write_data(codec, b"", changes, data))?;
         Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, in_grace: false } })
     }
 
@@ -268,11 +229,11 @@ impl Shared {
                 }
             }
             Step::Create { new } => match provider.create(new.name.key(), &new.record).await? {
-                Created::Done => self.stands(new, Due::HandOut, Released::Created),
+                Created::Done => self.stands(new, Released::Created),
                 Created::Taken => Took::Collided,
             },
             Step::Update { key, record, expected } => match provider.update(&key, &record, expected).await? {
-                Updated::Done => self.updated(record),
+                Updated::Done => Took::Done(self.updated(&mut self.state(), record)),
                 Updated::Stale => Took::Lost,
                 Updated::Gone => Took::Gone,
             },
@@ -280,7 +241,7 @@ impl Shared {
                 let renamed =
                     provider.rename(&old, new.name.key(), &new.record, expected, tombstone.as_ref()).await?;
                 match renamed {
-                    Renamed::Done => self.stands(new, Due::HandOut, Released::Regenerated),
+                    Renamed::Done => self.stands(new, Released::Regenerated),
                     Renamed::Taken => Took::Collided,
                     Renamed::Stale => Took::Lost,
                     Renamed::Gone => Took::Gone,
@@ -302,19 +263,16 @@ impl Shared {
         Took::Done(Released::Touched)
     }
 
-    fn updated(&self, record: Record) -> Took {
-        let mut state = self.state();
+    pub(super) fn updated(&self, state: &mut State, record: Record) -> Released {
         if let Some(stored) = &mut state.stored {
             stored.record = record;
         }
-        self.renew_cookie(&mut state);
-        Took::Done(Released::Saved)
+        self.renew_cookie(state);
+        Released::Saved
     }
 
-    fn stands(&self, new: Stored, due: Due, outcome: Released) -> Took {
-        let mut state = self.state();
-        state.stored = Some(new);
-        state.cookie = due;
+    fn stands(&self, new: Stored, outcome: Released) -> Took {
+        self.state().stands(new);
         Took::Done(outcome)
     }
 
@@ -340,7 +298,8 @@ impl Shared {
     fn changed(&self, record: &Record, changes: &Changes, now: Millis) -> Result<Record> {
         let former = record.times();
         let mut times = Times {
-            version: former.version + 1,
+            // A stored number may be any, and what counts is that it becomes another.
+            version: former.version.wrapping_add(1),
             last_active: former.last_active.max(now),
             idle_deadline: self.idle_deadline(now),
             ..former
@@ -358,13 +317,18 @@ impl Shared {
                 Some(Record::new(&Meta { times, principal: Some(principal.clone()) }, record.codec(), b""));
         }
         let room = base.len() + changes.room();
-        bound.as_ref().unwrap_or(record).rewritten(times, room, |data| match changes.keys.is_empty() {
+        let fields_of = bound.as_ref().unwrap_or(record);
+        fields_of.rewritten(times, room, |data| self.write_data(record.codec(), base, changes, data))
+    }
+
+    fn write_data(&self, codec: Codec, base: &[u8], changes: &Changes, data: &mut Buffer) -> Result<()> {
+        match changes.keys.is_empty() {
             true => {
                 data.extend_from_slice(base);
                 Ok(())
             }
-            false => record.codec().merge(base, &changes.keys, self.limits(), data),
-        })
+            false => codec.merge(base, &changes.keys, self.limits(), data),
+        }
     }
 
     fn idle_deadline(&self, now: Millis) -> Millis {
@@ -375,7 +339,7 @@ impl Shared {
         self.engine.config.absolute_timeout.map_or(Millis::NEVER, |timeout| now.after(timeout))
     }
 
-    fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {
+    pub(super) fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {
         let due = |every| now.since(times.issued) >= every;
         !stored.in_grace && self.engine.config.rotate_every.is_some_and(due)
     }
@@ -420,6 +384,27 @@ impl Shared {
             self.state().pending_changes().forget(key);
         }
         Ok(())
+    }
+}
+
+#[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
+impl Shared {
+    /// Ends the request without committing what is pending; what was saved before is still told to the client.
+    pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
+        let mut state = self.state();
+        if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
+            self.finish(&mut state, Released::Unchanged, headers);
+        }
+    }
+
+    pub(crate) fn commits_on_server_error(&self) -> bool {
+        self.engine.config.commit_on_server_error
+    }
+
+    /// Says, in the response that takes the place of a handler's, that it is of one visitor and one moment.
+    pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
+        self.engine.note_access(headers);
+        crate::cookie::no_store(headers);
     }
 }
 

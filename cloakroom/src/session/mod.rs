@@ -1,5 +1,6 @@
 //! A request's session: what a handler reads and changes, and how that is committed.
 
+mod at_once;
 mod changes;
 mod commit;
 mod state;
@@ -322,8 +323,18 @@ impl SessionHandle {
     /// Those of the provider: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt). Never an empty session instead.
     pub async fn load(&self) -> Result<Session> {
-        self.0.load().await?;
-        Ok(Session(Arc::clone(&self.0)))
+        match self.load_at_once() {
+            Some(loaded) => loaded,
+            // Boxed, since it is large, and so would be every future that loads a session.
+            None => Box::pin(self.0.load_waiting()).await.map(|()| Session(Arc::clone(&self.0))),
+        }
+    }
+
+    /// [`load`](Self::load) where nobody has to wait for it.
+    #[inline]
+    pub(crate) fn load_at_once(&self) -> Option<Result<Session>> {
+        let loaded = self.0.load_at_once()?;
+        Some(loaded.map(|()| Session(Arc::clone(&self.0))))
     }
 }
 

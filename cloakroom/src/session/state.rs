@@ -1,6 +1,7 @@
 //! The handle that every clone of a request's session shares: what was loaded, and what was changed since.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -10,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
-use crate::codec::{Change, Codec, Limits};
+use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::engine::{Candidates, Engine, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::principal::Principal;
@@ -18,7 +19,9 @@ use crate::provider::Provider;
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
+    /// Whether the phase was ever another than [`Phase::Untouched`]: most requests end with a look at this, without a lock.
+    asked: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -27,7 +30,7 @@ pub(crate) struct Shared {
 pub(super) struct State {
     pub(super) phase: Phase,
     /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
-    busy: bool,
+    pub(super) busy: bool,
     pub(super) cookie: Due,
     /// Rings when a turn has ended; there once somebody waits for that.
     turn_ended: Option<Arc<Notify>>,
@@ -65,15 +68,26 @@ pub(super) enum Due {
 impl Shared {
     /// The session of a request that has brought `headers`: nothing is parsed or read yet.
     pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap) -> Arc<Self> {
-        let ticket = engine.ticket(headers);
-        Arc::new(Shared { engine, ticket, state: Mutex::default() })
+        // Not for a cycle: this way it is put together in its place on the heap, and not moved there.
+        Arc::new_cyclic(|_| Shared {
+            ticket: engine.ticket(headers),
+            engine,
+            asked: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
     }
 
     /// A session apart from any request.
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
         let shared = Shared::of_request(engine, &HeaderMap::new());
+        shared.asked.store(true, Ordering::Relaxed);
         *shared.state() = State { phase: Phase::Loaded, stored: Some(stored), ..State::default() };
         shared
+    }
+
+    /// Whether anybody has asked for this session; if not, there is nothing to commit and nothing to tell the client.
+    pub(crate) fn was_asked_for(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -100,7 +114,8 @@ impl Shared {
         &self.engine.config.limits
     }
 
-    pub(super) async fn load(&self) -> Result<()> {
+    /// What [`load_at_once`](Self::load_at_once) leaves.
+    pub(super) async fn load_waiting(&self) -> Result<()> {
         let (turn, former) = loop {
             match self.begin_to_load() {
                 Begun::Loaded => return Ok(()),
@@ -145,12 +160,17 @@ impl Shared {
         if state.is_loaded() {
             return Begun::Loaded;
         }
-        state.phase = Phase::Asked;
+        self.note_asked(&mut state);
         if state.busy {
             return Begun::OthersTurn;
         }
         state.busy = true;
         Begun::MyTurn(Turn(self), state.waited)
+    }
+
+    pub(super) fn note_asked(&self, state: &mut State) {
+        state.phase = Phase::Asked;
+        self.asked.store(true, Ordering::Release);
     }
 
     /// Reads the newest record in the place of the one that was loaded; false if there is none any more.
@@ -179,7 +199,7 @@ impl Shared {
         let state = self.state();
         let codec = state.codec(&self.engine);
         // Decoding runs the application's code, which may use the session: not under the lock.
-        if let Some(pending) = state.pending(key) {
+        if let Some(pending) = state.has_changes().then(|| state.pending(key)).flatten() {
             let value = pending.map(<[u8]>::to_vec);
             drop(state);
             return read(codec, value.as_deref());
@@ -195,7 +215,7 @@ impl Shared {
     pub(super) fn keys(&self) -> Result<Vec<String>> {
         let state = self.state();
         let codec = state.codec(&self.engine);
-        let mut keys = match state.layers().any(Changes::hide_stored) {
+        let mut keys = match state.layers().any(|changes| state.hides_stored(changes)) {
             true => Vec::new(),
             false => {
                 state.stored.as_ref().map_or(Ok(Vec::new()), |stored| codec.keys(stored.record.data()))?
@@ -269,7 +289,7 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    fn is_loaded(&self) -> bool {
+    pub(super) fn is_loaded(&self) -> bool {
         !matches!(self.phase, Phase::Untouched | Phase::Asked)
     }
 
@@ -280,6 +300,12 @@ impl State {
         }
     }
 
+    /// A new session stands in the store, and its client is to be told.
+    pub(super) fn stands(&mut self, new: Stored) {
+        self.stored = Some(new);
+        self.cookie = Due::HandOut;
+    }
+
     /// The changes that are not committed yet, to add to them.
     pub(super) fn pending_changes(&mut self) -> &mut Changes {
         self.changes.get_or_insert_default()
@@ -287,7 +313,7 @@ impl State {
 
     /// Changes not yet known to be stored, the newest first.
     fn layers(&self) -> impl Iterator<Item = &Changes> {
-        [&self.changes, &self.in_flight].into_iter().filter_map(|changes| changes.as_deref())
+        self.changes.iter().chain(&self.in_flight).map(|changes| &**changes)
     }
 
     fn in_flight_and_pending(&self) -> Changes {
@@ -295,11 +321,15 @@ impl State {
         older.then(self.changes.as_deref().cloned().unwrap_or_default())
     }
 
+    fn has_changes(&self) -> bool {
+        self.changes.is_some() || self.in_flight.is_some()
+    }
+
     /// What this request has done to `key`: `None` where the stored value counts.
     pub(super) fn pending(&self, key: &str) -> Option<Option<&[u8]>> {
         for layer in self.layers() {
             match layer.find(key) {
-                None if layer.hide_stored() => return Some(None),
+                None if self.hides_stored(layer) => return Some(None),
                 None => {}
                 found => return found,
             }
@@ -307,10 +337,22 @@ impl State {
         None
     }
 
+    /// Whether the answer to "what is under this key" no longer depends on what was stored: it was emptied, or belongs to
+    /// another user than the one who has just logged in.
+    fn hides_stored(&self, changes: &Changes) -> bool {
+        let another = |user: &Principal| {
+            let stored = self.stored.as_ref().and_then(|stored| stored.record.principal());
+            stored.is_some_and(|former| former != *user)
+        };
+        changes.hide_stored() || changes.principal.as_ref().is_some_and(another)
+    }
+
     /// The codec of the session that changes go to: a stored one keeps its own until it ends.
     pub(super) fn codec(&self, engine: &Engine) -> Codec {
         match &self.stored {
-            Some(stored) if !self.layers().any(|changes| changes.end) => stored.record.codec(),
+            Some(stored) if !self.has_changes() || !self.layers().any(|changes| changes.end) => {
+                stored.record.codec()
+            }
             _ => engine.config.codec,
         }
     }
@@ -327,8 +369,8 @@ impl State {
         }
         let mut changes = self.in_flight_and_pending();
         changes.set(change.clone());
-        let base = if changes.hide_stored() { &[][..] } else { base };
-        codec.merge(base, &changes.keys, limits, &mut Vec::new())
+        let base = if self.hides_stored(&changes) { &[][..] } else { base };
+        codec.merge(base, &changes.keys, limits, &mut Buffer::new())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::{Clock, Millis};
-use crate::codec::{Codec, Limits};
+use crate::codec::{Buffer, Codec, Limits};
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::record::{Meta, Record, Successor, Times};
@@ -135,10 +135,10 @@ impl RecordBuilder {
     /// If the value cannot be encoded within the default limits.
     pub fn value(mut self, key: &str, value: impl Serialize) -> Self {
         let change = self.codec.encode(key, &value, &Limits::DEFAULT).expect("a value that the codec takes");
-        let mut data = Vec::new();
+        let mut data = Buffer::new();
         let merged = self.codec.merge(&self.data, &[change], &Limits::DEFAULT, &mut data);
         merged.expect("a map within the limits");
-        self.data = data;
+        self.data = data.to_vec();
         self
     }
 

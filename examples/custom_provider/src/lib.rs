@@ -4,6 +4,19 @@
 //! hardest sentence of the contract, at the price that only one runs at a time. A store of your own puts its transactions,
 //! scripts or compare-and-swap in the place of the lock; the order of the checks in each method stays as it is here.
 //!
+//! To choose it by name, as a configuration file does, register a constructor once at the start:
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! use cloakroom::{Clock, Manager};
+//! use custom_provider::OwnProvider;
+//!
+//! cloakroom::register("own", |_config| async { Ok(OwnProvider::new(Clock::system())) })?;
+//! let sessions = Manager::new("own", r#"{"cookieName":"gosessionid","gclifetime":3600}"#).await?;
+//! assert_eq!(sessions.active_sessions().await?, 0);
+//! # Ok::<(), cloakroom::Error>(()) }).unwrap();
+//! ```
+//!
 //! `tests/conformance.rs` runs the whole conformance suite and the model test on it.
 
 use std::collections::{BTreeMap, BTreeSet};

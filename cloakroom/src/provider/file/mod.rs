@@ -29,9 +29,6 @@ use crate::record::Record;
 use error::FileError;
 use store::Store;
 
-#[cfg(not(unix))]
-compile_error!("the feature `file` needs Unix: file modes, flock and rename over a file in use");
-
 /// Sessions in a folder, one file each, which any number of processes on one machine may share.
 ///
 /// The record of key `xsnk..` is the file `x/s/xsnk..` below the folder, mode 0600, in folders of mode 0700: the record in the native

@@ -837,7 +837,7 @@ async fn a_root_removed_or_moved_while_running_ends_the_sessions_and_is_made_ane
     }
     fs::remove_dir_all(rig.path()).unwrap();
     symlink(&moved, rig.path()).unwrap();
-    assert_eq!(kind(provider.load(&key).await), ErrorKind::Config, "not followed into the moved one");
+    assert_eq!(kind(provider.load(&key).await), ErrorKind::Unavailable, "not followed into the moved one");
     assert_eq!(names(&moved.join("a/b")), ["ab12"]);
 }
 

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use foldhash::fast::RandomState;
 
-use self::shard::{Entry, Pair, Shard};
+use self::shard::{Entry, Pair, Place, Shard};
 use self::users::Users;
 use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
 use crate::clock::Clock;
@@ -125,6 +125,7 @@ pub(crate) async fn from_config(config: Config) -> Result<MemoryProvider> {
 }
 
 impl Store {
+    #[inline]
     fn place(&self, key: &StoreKey) -> (u64, usize) {
         let hash = self.hasher.hash_one(key.as_bytes());
         // The table takes its positions from the low bits and its tags from the highest seven.
@@ -135,11 +136,9 @@ impl Store {
         |entry| self.hasher.hash_one(entry.key.as_bytes())
     }
 
-    /// Makes room for one more record.
-    fn admit(&self, record: &Record) -> Result<()> {
-        if self.held.fetch_add(1, Ordering::Relaxed) < self.max_sessions {
-            return Ok(());
-        }
+    /// Makes room for a record that is counted already, or counts it out again.
+    #[cold]
+    fn make_room(&self, record: &Record) -> Result<()> {
         let collected = self.collect(STEP).removed > 0;
         if collected || (record.principal().is_some() && self.evict_anonymous()) {
             return Ok(());
@@ -161,12 +160,12 @@ impl Store {
 
     /// Keeps the index of users in step with a record that came, went or was replaced. Its shard is locked.
     fn index(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
-        let user = |record: Option<&Record>| record.and_then(Record::principal);
-        let (before, after) = (user(before), user(after));
-        if before != after {
-            before.inspect(|user| self.users.remove(user, key));
-            after.inspect(|user| self.users.add(user, key));
+        if before.and_then(Record::user) == after.and_then(Record::user) {
+            return;
         }
+        let user = |record: Option<&Record>| record.and_then(Record::principal);
+        user(before).inspect(|user| self.users.remove(user, key));
+        user(after).inspect(|user| self.users.add(user, key));
     }
 
     fn collect(&self, limit: usize) -> Collected {
@@ -191,23 +190,30 @@ impl Store {
     fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
         let (hash, place) = self.place(key);
         let now = self.clock.millis();
-        // Looked up before room is made, so that a taken key is told as such even in a full store.
-        if self.shards[place].lock().live(hash, key, now).is_some() {
-            return Ok(Created::Taken);
-        }
-        self.admit(record)?;
         let mut shard = self.shards[place].lock();
-        if shard.live(hash, key, now).is_some() {
-            self.held.fetch_sub(1, Ordering::Relaxed);
+        // Looked up before room is made, so that a taken key is told as such even in a full store.
+        let mut found = shard.place(hash, key, now);
+        if found == Place::Taken {
             return Ok(Created::Taken);
         }
-        self.put(&mut shard, hash, key, record);
+        if self.held.fetch_add(1, Ordering::Relaxed) >= self.max_sessions {
+            // Others have to go first, and they may be in any shard.
+            drop(shard);
+            self.make_room(record)?;
+            shard = self.shards[place].lock();
+            found = shard.place(hash, key, now);
+            if found == Place::Taken {
+                self.held.fetch_sub(1, Ordering::Relaxed);
+                return Ok(Created::Taken);
+            }
+        }
+        self.put(&mut shard, found, hash, key, record);
         Ok(Created::Done)
     }
 
-    /// Puts a record where none that is alive is.
-    fn put(&self, shard: &mut shard::Inner, hash: u64, key: &StoreKey, record: &Record) {
-        let expired = shard.remove(hash, key);
+    /// Puts a record in a place that is not taken.
+    fn put(&self, shard: &mut shard::Inner, found: Place, hash: u64, key: &StoreKey, record: &Record) {
+        let expired = if found == Place::Expired { shard.remove(hash, key) } else { None };
         if let Some(expired) = &expired {
             self.held.fetch_sub(1, Ordering::Relaxed);
             self.index(key, Some(&expired.record), None);
@@ -256,7 +262,8 @@ impl Store {
             Some(entry) if entry.record.version() != expected => return Renamed::Stale,
             Some(_) => {}
         }
-        if shards.second().live(new_hash, new, now).is_some() {
+        let found = shards.second().place(new_hash, new, now);
+        if found == Place::Taken {
             return Renamed::Taken;
         }
         let moved = shards.first().remove(old_hash, old);
@@ -265,7 +272,7 @@ impl Store {
             shards.first().insert(old_hash, old, tombstone, self.rehash());
             self.held.fetch_add(1, Ordering::Relaxed);
         }
-        self.put(shards.second(), new_hash, new, record);
+        self.put(shards.second(), found, new_hash, new, record);
         Renamed::Done
     }
 
@@ -337,7 +344,7 @@ impl Store {
 
 impl Provider for MemoryProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new("memory")
+        Capabilities::new("memory").at_once::<MemoryProvider>()
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {

@@ -25,6 +25,14 @@ pub(super) struct Inner {
     tombstones: usize,
 }
 
+/// What is under a key, to one who would put something there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    Expired,
+    Taken,
+}
+
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: StoreKey,
@@ -45,6 +53,15 @@ impl Inner {
     /// What is alive under `key`, a tombstone too.
     pub(super) fn live(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Option<&mut Entry> {
         self.find(hash, key).filter(|entry| !entry.record.expired_at(now))
+    }
+
+    /// What stands in the way of a new record under `key`.
+    pub(super) fn place(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Place {
+        match self.find(hash, key) {
+            None => Place::Free,
+            Some(entry) if entry.record.expired_at(now) => Place::Expired,
+            Some(_) => Place::Taken,
+        }
     }
 
     /// The live session under `key`.
@@ -97,6 +114,7 @@ impl Inner {
 
     #[allow(clippy::vec_box, reason = "the boxes move; what is in them would have to be copied")]
     /// Takes out some expired records, at most `limit`, after looking at no more than that many deadlines; `None` once nothing is due.
+    #[expect(clippy::vec_box, reason = "they come out of the table as the boxes they are")]
     pub(super) fn take_expired(
         &mut self,
         now: Millis,

@@ -1,0 +1,105 @@
+//! A request's load and commit where the provider never waits: under the state's lock, without a future.
+//!
+//! What is not plain, or goes not as hoped, is left to the ways that can wait: they ask again, and find the same.
+
+use http::HeaderMap;
+
+use super::Released;
+use super::changes::Changes;
+use super::commit::Step;
+use super::state::{Phase, Shared, State};
+use crate::engine::{Candidates, Stored};
+use crate::error::Result;
+use crate::provider::{Created, Updated};
+
+impl Shared {
+    /// Loads the session if that takes one look at the store; `None` where it may take more.
+    pub(super) fn load_at_once(&self) -> Option<Result<()>> {
+        let mut state = self.state();
+        if state.is_loaded() {
+            return Some(Ok(()));
+        }
+        self.note_asked(&mut state);
+        if state.busy || !self.engine.provider.is_at_once() {
+            return None;
+        }
+        let name = match self.engine.only_candidate(&self.ticket) {
+            Some(name) => Some(name),
+            None => match self.engine.candidates(&self.ticket) {
+                Candidates { first, others } if others.is_empty() => first,
+                _ => return None,
+            },
+        };
+        if let Some(name) = name {
+            match self.engine.provider.load_at_once(name.key())? {
+                Ok(Some(record)) if record.is_tombstone() => return None,
+                Ok(Some(record)) => state.stored = Some(Stored { name, record, in_grace: false }),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        state.phase = Phase::Loaded;
+        Some(Ok(()))
+    }
+
+    /// The release of a request that leaves nothing to store, or whose changes are stored at the first try; `None` where it
+    /// takes more.
+    pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
+        if !self.was_asked_for() {
+            return Some(Released::Unchanged);
+        }
+        let mut state = self.state();
+        let outcome = match state.phase {
+            Phase::Untouched => return Some(Released::Unchanged),
+            Phase::Released(outcome) => return Some(outcome),
+            Phase::Releasing => return None,
+            Phase::Asked => Released::Unchanged,
+            Phase::Loaded if state.in_flight.is_some() => return None,
+            Phase::Loaded => match state.changes.take_if(|changes| !changes.is_empty()) {
+                Some(changes) => match self.commit_at_once(&mut state, &changes) {
+                    Some(outcome) => outcome,
+                    None => {
+                        state.changes = Some(changes);
+                        return None;
+                    }
+                },
+                None if self.use_is_due(&state) => return None,
+                None => Released::Unchanged,
+            },
+        };
+        self.finish(&mut state, outcome, headers);
+        Some(outcome)
+    }
+
+    /// Whether a request that changed nothing is to be noted, or its id to be rotated.
+    fn use_is_due(&self, state: &State) -> bool {
+        state.stored.as_ref().is_some_and(|stored| {
+            let (now, times) = (self.engine.now(), stored.record.times());
+            self.engine.touch_due(times.last_active, now) || self.rotation_due(stored, &times, now)
+        })
+    }
+
+    fn commit_at_once(&self, state: &mut State, changes: &Changes) -> Option<Released> {
+        let provider = &self.engine.provider;
+        if state.busy || !provider.is_at_once() || changes.are_structural() {
+            return None;
+        }
+        match self.plan(state, changes).ok()? {
+            Step::Nothing => Some(Released::Unchanged),
+            Step::Create { new } => match provider.create_at_once(new.name.key(), &new.record)?.ok()? {
+                Created::Done => {
+                    state.stands(new);
+                    Some(Released::Created)
+                }
+                Created::Taken => None,
+            },
+            Step::Update { key, record, expected } => {
+                match provider.update_at_once(&key, &record, expected)?.ok()? {
+                    Updated::Done => Some(self.updated(state, record)),
+                    Updated::Stale | Updated::Gone => None,
+                }
+            }
+            Step::Touch { .. } | Step::Rename { .. } | Step::Destroy { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Any bytes as a stored record: refused, or a session on which every call answers and writes what can be read again.
+#![no_main]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{
+    Capabilities, Collected, Created, Cursor, ErrorKind, Listed, Manager, ManualClock, Page, Principal,
+    Provider, Record, Renamed, Result, Session, SessionId, StoreKey, Touched, Updated,
+};
+use cloakroom_fuzz::at_once;
+use http::HeaderMap;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|data: &[u8]| {
+    let record = match Record::from_bytes(data) {
+        Ok(record) => record,
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::Corrupt),
+    };
+    assert_eq!(record.as_bytes(), data);
+    as_documented(&record);
+    look_at(&record);
+    in_a_session(&record, |session| {
+        session
+            .set("fuzz", "new")
+            .map(|()| assert_eq!(session.get::<String>("fuzz").unwrap().unwrap(), "new"))
+    });
+    in_a_session(&record, |session| session.flush());
+    in_a_session(&record, |session| session.regenerate());
+    in_a_session(&record, |session| session.authenticate(Principal::new("fuzz")?));
+    in_a_session(&record, |session| session.destroy().and_then(|()| session.set("fuzz", "new")));
+    in_a_session(&record, |_| Ok(()));
+});
+
+/// What docs/format.md says of the header, read the plainest way.
+fn as_documented(record: &Record) {
+    let bytes = record.as_bytes();
+    let number = |at: usize, width: usize| {
+        bytes[at..at + width].iter().fold(0, |all, byte| all << 8 | u64::from(*byte))
+    };
+    assert!(bytes.starts_with(b"CLKR\x01") && matches!(bytes[5], 1 | 2) && bytes[6..8] == [0, 0]);
+    let (fields, data) = (number(64, 4), number(68, 4));
+    assert!(fields <= 4096);
+    assert_eq!(72 + fields + data, bytes.len() as u64);
+    assert_eq!(record.data().len() as u64, data);
+    assert_eq!(record.version(), number(8, 8));
+    let latest = Duration::from_secs(253_402_300_799);
+    let ends = Duration::from_millis(number(40, 8).min(number(48, 8))).min(latest);
+    assert_eq!(record.expires(), SystemTime::UNIX_EPOCH + ends);
+}
+
+fn look_at(record: &Record) {
+    let meta = record.meta();
+    let _ =
+        (meta.created(), meta.last_active(), meta.expires(), meta.absolute_deadline(), meta.authenticated());
+    let _ = format!("{record:?}");
+    assert_eq!(meta.principal(), record.principal().as_ref());
+    assert_eq!((meta.version(), meta.expires()), (record.version(), record.expires()));
+    assert!(record.as_bytes().ends_with(record.data()));
+
+    let mut touched = record.clone();
+    touched.touch(SystemTime::UNIX_EPOCH + Duration::from_secs(1), record.expires());
+    assert_eq!(readable(&touched), touched);
+    assert_eq!((touched.version(), touched.data()), (record.version(), record.data()));
+    assert_eq!(touched.is_tombstone(), record.is_tombstone());
+    assert!(touched.expires() <= record.expires());
+}
+
+/// A request on a store that holds `record` under every key: `change`, and the commit.
+fn in_a_session(record: &Record, change: impl FnOnce(&Session) -> Result<()>) {
+    let store = Everywhere(Arc::new(Mutex::new(record.clone())));
+    let time = ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30));
+    let builder = Manager::builder(store.clone()).clock(time.clock()).rotate_every(Duration::from_secs(3600));
+    let manager = builder.build().expect("settings that go together");
+    let id: SessionId = "A".repeat(43).parse().expect("the form of an id");
+    let Some(session) = at_once(manager.session(&id)).expect("this store does not fail") else { return };
+    let keys = session.keys().expect("what was checked when it was read");
+    for key in keys.iter().map(String::as_str).chain(["absent"]) {
+        let contained = session.contains(key).expect("checked data");
+        assert_eq!(contained, keys.iter().any(|other| other == key));
+        // Not every value is one that JSON can say: bytes, say, or a map with numbers for keys.
+        if let Err(error) = session.get::<Value>(key) {
+            assert_eq!(error.kind(), ErrorKind::Value);
+        }
+    }
+    let _ =
+        (session.principal(), session.created(), session.last_active(), session.expires(), session.handle());
+    if let Err(error) = change(&session) {
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    }
+    let keys = || session.keys().expect("readable data").into_iter().collect::<BTreeSet<_>>();
+    let before = keys();
+    // Another user's login drops the data, which shows only once it is committed.
+    let drops =
+        record.principal().is_some_and(|former| session.principal().is_some_and(|user| user != former));
+    match at_once(session.release(&mut HeaderMap::new())) {
+        // What is stored is what the request saw.
+        Ok(_) => assert_eq!(keys(), if drops { BTreeSet::new() } else { before }),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}"),
+    }
+}
+
+fn readable(record: &Record) -> Record {
+    Record::from_bytes(record.as_bytes()).expect("what the library writes it reads")
+}
+
+/// A store whose every key has the same record; it takes what can be read again.
+#[derive(Clone)]
+struct Everywhere(Arc<Mutex<Record>>);
+
+impl Everywhere {
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Provider for Everywhere {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new("everywhere")
+    }
+
+    async fn create(&self, _: &StoreKey, record: &Record) -> Result<Created> {
+        *self.record() = readable(record);
+        Ok(Created::Done)
+    }
+
+    async fn load(&self, _: &StoreKey) -> Result<Option<Record>> {
+        Ok(Some(self.record().clone()))
+    }
+
+    async fn update(&self, _: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        let mut present = self.record();
+        assert_eq!(present.version(), expected);
+        assert_ne!(record.version(), expected, "nobody could see that it has changed");
+        *present = readable(record);
+        Ok(Updated::Done)
+    }
+
+    async fn touch(&self, _: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        self.record().touch(at, deadline);
+        Ok(Touched::Done)
+    }
+
+    async fn rename(
+        &self,
+        _: &StoreKey,
+        _: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        let mut present = self.record();
+        assert_eq!(present.version(), expected);
+        assert!(tombstone.is_none_or(|tombstone| readable(tombstone).is_tombstone()));
+        *present = readable(record);
+        Ok(Renamed::Done)
+    }
+
+    async fn delete(&self, _: &StoreKey) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn count(&self) -> Result<u64> {
+        Ok(1)
+    }
+
+    async fn delete_expired(&self, _: usize) -> Result<Collected> {
+        Ok(Collected::default())
+    }
+
+    async fn scan(&self, _: Option<Cursor>, _: usize) -> Result<Page> {
+        Ok(Page::default())
+    }
+
+    async fn of_principal(&self, _: &Principal) -> Result<Vec<Listed>> {
+        Ok(Vec::new())
+    }
+}
