@@ -70,6 +70,14 @@ impl Ticket {
     }
 }
 
+/// What a request's ids lead to.
+pub(crate) enum Found {
+    Nobody,
+    One(Stored),
+    /// Several, so that none counts, except that a logout ends them all.
+    Contested(Vec<StoreKey>),
+}
+
 impl Candidates {
     /// The most that are looked up.
     const MOST: usize = 4;
@@ -151,7 +159,7 @@ impl Engine {
         self.ids.read().recognises(token).then(|| self.keying.named(token))
     }
 
-    /// The distinct ids that a request presents; none, if there are too many to be true.
+    /// The distinct ids that a request presents; no first one, if there are too many to be true.
     ///
     /// Tokens of another length or alphabet than this manager's ids are dropped here, before any I/O.
     pub(crate) fn candidates(&self, ticket: &Ticket) -> Candidates {
@@ -178,30 +186,29 @@ impl Engine {
                 "a request named more than {} sessions and is treated as anonymous",
                 Candidates::MOST
             );
-            return Candidates::default();
+            found.others.extend(found.first.take());
         }
         found
     }
 
     /// The one session among several names that is alive. Two are as good as none: an attacker who can plant a cookie must
     /// not choose.
-    pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Option<Stored>> {
-        let mut found: Option<Stored> = None;
+    pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Found> {
+        let mut alive: Vec<Stored> = Vec::new();
         for name in names {
-            let Some(other) = self.look_up(name).await? else { continue };
-            found = match found {
-                None => Some(other),
-                // An id in its grace and its successor name the same session; the successor is the one to use.
-                Some(one) if one.name.key() == other.name.key() => {
-                    Some(if one.in_grace { other } else { one })
-                }
-                Some(_) => {
-                    tracing::warn!("a request named several live sessions and is treated as anonymous");
-                    return Ok(None);
-                }
-            };
+            let Some(found) = self.look_up(name).await? else { continue };
+            // An id in its grace and its successor name the same session; the successor is the one to use.
+            match alive.iter_mut().find(|one| one.name.key() == found.name.key()) {
+                Some(same) if same.in_grace => *same = found,
+                Some(_) => {}
+                None => alive.push(found),
+            }
         }
-        Ok(found)
+        if alive.len() > 1 {
+            tracing::warn!("a request named several live sessions and is treated as anonymous");
+            return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
+        }
+        Ok(alive.pop().map_or(Found::Nobody, Found::One))
     }
 
     /// The live session of `id`, if there is one.

@@ -551,6 +551,27 @@ async fn of_duplicate_cookies_the_one_that_is_alive_counts_and_two_alive_count_f
 }
 
 #[tokio::test]
+async fn a_logout_that_names_several_sessions_ends_them_all() {
+    let rig = Rig::new();
+    let (mut one, mut two) = (Browser::default(), Browser::default());
+    let _ = rig.request(&mut one, |session| session.set("n", 1).unwrap()).await;
+    let _ = rig.request(&mut two, |session| session.set("n", 2).unwrap()).await;
+    let mut both =
+        Browser(Some(format!("{}; __Host-id={}", one.0.as_ref().unwrap(), two.0.as_ref().unwrap())));
+    assert_eq!(rig.request(&mut both, |session| session.destroy().unwrap()).await, Released::Destroyed);
+    assert_eq!(both.0, None, "the removal cookie was sent");
+    assert!(rig.start(&one).await.id().is_none() && rig.start(&two).await.id().is_none());
+    assert_eq!(rig.manager.active_sessions().await.unwrap(), 0);
+
+    let _ = rig.request(&mut one, |session| session.set("n", 1).unwrap()).await;
+    let fakes = (0..4).map(|n| format!("{}{n}", "s".repeat(42)));
+    let tokens: Vec<_> = fakes.chain(one.0.clone()).collect();
+    let mut tossed = Browser(Some(tokens.join("; __Host-id=")));
+    assert_eq!(rig.request(&mut tossed, |session| session.destroy().unwrap()).await, Released::Destroyed);
+    assert!(rig.start(&one).await.id().is_none(), "nor can planted cookies keep one alive");
+}
+
+#[tokio::test]
 async fn limits_hold_and_what_was_there_stays() {
     let rig = Rig::new();
     let mut browser = Browser::default();

@@ -27,9 +27,9 @@ pub(crate) struct Options {
     /// The settings as JSON, in the string door's keys; without it, the builder's defaults
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
-    /// The address to listen on; port 0 takes a free one
+    /// The address to listen on, such as localhost:3000; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:3000")]
-    addr: SocketAddr,
+    addr: String,
 }
 
 /// Why the demonstration could not start, or had to stop.
@@ -43,7 +43,7 @@ pub(crate) enum DemoError {
     #[error(transparent)]
     Sessions(#[from] cloakroom::Error),
     #[error("cannot listen on {address}; choose another address with --addr")]
-    Listen { address: SocketAddr, source: io::Error },
+    Listen { address: String, source: io::Error },
     #[error("the server stopped")]
     Serve(#[from] io::Error),
 }
@@ -52,9 +52,8 @@ pub(crate) enum DemoError {
 pub(crate) async fn run(options: Options) -> Result<(), DemoError> {
     let sessions = sessions(&options).await?;
     let _collecting = sessions.spawn_gc();
-    let address = options.addr;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| DemoError::Listen { address, source })?;
+    let bound = TcpListener::bind(&options.addr).await;
+    let listener = bound.map_err(|source| DemoError::Listen { address: options.addr.clone(), source })?;
     let address = listener.local_addr()?;
     let stopped = Stop::watch()?;
     announce(address)?;
@@ -90,6 +89,10 @@ fn announce(address: SocketAddr) -> io::Result<()> {
     if address.ip().is_loopback() {
         // Every browser takes a Secure cookie over plain HTTP from this name; not all do from a number.
         tracing::info!("in a browser, open http://localhost:{}/", address.port());
+    } else {
+        tracing::warn!(
+            "over plain HTTP from another machine a browser drops a Secure cookie; put TLS before this"
+        );
     }
     Ok(())
 }

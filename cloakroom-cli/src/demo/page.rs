@@ -3,16 +3,17 @@
 use std::time::SystemTime;
 
 use askama::Template;
+use axum::Router;
+use axum::extract::rejection::{FormRejection, PathRejection};
 use axum::extract::{Form, FromRequestParts, Path, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use axum::{Router, extract::rejection::FormRejection};
 use cloakroom::{Error, ErrorKind, Manager, Principal, Session, SessionLayer};
 use serde::Deserialize;
 
@@ -110,7 +111,11 @@ struct Device {
     current: bool,
 }
 
-async fn home(State(site): State<Site>, Visitor(session): Visitor) -> Result<Response, PageError> {
+async fn home(
+    method: Method,
+    State(site): State<Site>,
+    Visitor(session): Visitor,
+) -> Result<Response, PageError> {
     let flash = taken_flash(&session)?;
     let Some(user) = session.principal() else {
         if flash.is_some() && session.is_empty()? {
@@ -123,8 +128,10 @@ async fn home(State(site): State<Site>, Visitor(session): Visitor) -> Result<Res
     let now = SystemTime::now();
     // Read before the visit is counted, which is a use too.
     let last_active = session.last_active().map(|time| Moment::new(time, now));
+    // Who asks for the head alone has seen nothing.
+    let seen = u64::from(method != Method::HEAD);
     let one_more = |old: Option<serde_json::Value>| {
-        old.and_then(|old| old.as_u64()).unwrap_or(0).saturating_add(1).into()
+        old.and_then(|old| old.as_u64()).unwrap_or(0).saturating_add(seen).into()
     };
     let visits = session.update(VISITS, one_more).await?.as_u64().unwrap_or(0);
     let (devices, unlisted) = devices(&site.sessions, &session, &user, now).await?;
@@ -246,9 +253,11 @@ async fn keep_note(
 async fn end_one(
     State(site): State<Site>,
     Visitor(session): Visitor,
-    Path(handle): Path<String>,
+    handle: Result<Path<String>, PathRejection>,
 ) -> Result<Redirect, PageError> {
     let Some(user) = session.principal() else { return Ok(Redirect::to("/")) };
+    // What is no text is no handle of anybody's.
+    let Path(handle) = handle.unwrap_or(Path(String::new()));
     if session.handle().as_ref() == Some(&handle) {
         return sign_out(Visitor(session)).await;
     }
@@ -358,8 +367,13 @@ impl IntoResponse for PageError {
                 (StatusCode::PAYLOAD_TOO_LARGE, "That does not fit", text)
             }
             PageError::Session(status) => {
-                let text = "The sessions cannot be reached just now. Nothing of yours is lost.".into();
-                (status, "One moment", text)
+                let text = match status {
+                    StatusCode::SERVICE_UNAVAILABLE => {
+                        "The sessions cannot be reached just now. Please try again."
+                    }
+                    _ => "Your session could not be read. Please sign in again.",
+                };
+                (status, "One moment", text.into())
             }
         };
         page(status, &Message { title, text }).unwrap_or_else(|_| status.into_response())

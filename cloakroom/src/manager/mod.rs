@@ -4,6 +4,7 @@ mod builder;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -197,11 +198,13 @@ impl Manager {
     #[doc(alias = "GC")]
     pub async fn collect_garbage(&self) -> Result<u64> {
         const STEP: usize = 1000;
+        // A store that hangs must not hold up every later round; nobody waits for this one.
+        const PATIENCE: Duration = Duration::from_secs(60);
         // Far more steps than a store has sessions: a provider that always says "more" must not hold us.
         const MOST: usize = 10_000_000;
         let mut removed = 0;
         for _ in 0..MOST {
-            let collected = self.0.provider.delete_expired(STEP).await?;
+            let collected = within(PATIENCE, self.0.provider.delete_expired(STEP)).await.0?;
             removed += collected.removed as u64;
             if !collected.more {
                 return Ok(removed);

@@ -99,7 +99,7 @@ impl Shared {
                     Updated::Stale | Updated::Gone => None,
                 }
             }
-            Step::Touch { .. } | Step::Rename { .. } | Step::Destroy { .. } => None,
+            Step::Touch { .. } | Step::Rename { .. } | Step::Destroy { .. } | Step::DestroyAll { .. } => None,
         }
     }
 }

@@ -26,11 +26,32 @@ const COLLISIONS: u32 = 3;
 /// What is to be asked of the provider next.
 pub(super) enum Step {
     Nothing,
-    Touch { key: StoreKey, at: Millis, deadline: Millis },
-    Create { new: Stored },
-    Update { key: StoreKey, record: Record, expected: u64 },
-    Rename { old: StoreKey, expected: u64, new: Stored, tombstone: Option<Record> },
-    Destroy { key: StoreKey },
+    Touch {
+        key: StoreKey,
+        at: Millis,
+        deadline: Millis,
+    },
+    Create {
+        new: Stored,
+    },
+    Update {
+        key: StoreKey,
+        record: Record,
+        expected: u64,
+    },
+    Rename {
+        old: StoreKey,
+        expected: u64,
+        new: Stored,
+        tombstone: Option<Record>,
+    },
+    Destroy {
+        key: StoreKey,
+    },
+    /// Every session that the request named: nobody can tell which of them the visitor meant.
+    DestroyAll {
+        keys: Vec<StoreKey>,
+    },
 }
 
 /// How a step went.
@@ -163,7 +184,12 @@ impl Shared {
 
     pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Step> {
         let now = self.engine.now();
-        let Some(stored) = &state.stored else { return self.plan_create(changes, now) };
+        let Some(stored) = &state.stored else {
+            return match &state.contested {
+                Some(keys) if changes.end => Ok(Step::DestroyAll { keys: keys.to_vec() }),
+                _ => self.plan_create(changes, now),
+            };
+        };
         if changes.end {
             return Ok(Step::Destroy { key: stored.name.key().clone() });
         }
@@ -251,6 +277,16 @@ impl Shared {
                 true => self.ended(),
                 false => Took::Gone,
             },
+            Step::DestroyAll { keys } => {
+                let mut ended = false;
+                for key in &keys {
+                    ended |= provider.delete(key).await?;
+                }
+                match ended {
+                    true => self.ended(),
+                    false => Took::Gone,
+                }
+            }
         })
     }
 
@@ -279,6 +315,7 @@ impl Shared {
     fn ended(&self) -> Took {
         let mut state = self.state();
         state.stored = None;
+        state.contested = None;
         state.cookie = Due::TakeBack;
         if let Some(changes) = &mut state.in_flight {
             changes.end = false;
@@ -461,7 +498,7 @@ impl std::fmt::Debug for Shared {
 enum CommitError {
     #[error("{TRIES} times in a row another request changed the session first; try again")]
     Conflict,
-    #[error("{COLLISIONS} fresh ids in a row were taken: the random generator repeats itself")]
+    #[error("expected a fresh id, found {} in a row that are taken: the random generator repeats itself", COLLISIONS + 1)]
     Collisions,
     #[error("it was destroyed, rotated away or has expired since it was loaded; begin a new one")]
     Gone,

@@ -12,10 +12,10 @@ use tokio::sync::Notify;
 use super::Released;
 use super::changes::Changes;
 use crate::codec::{Buffer, Change, Codec, Limits};
-use crate::engine::{Candidates, Engine, Stored, Ticket, within};
+use crate::engine::{Candidates, Engine, Found, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
 use crate::principal::Principal;
-use crate::provider::Provider;
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
@@ -35,6 +35,8 @@ pub(super) struct State {
     /// Rings when a turn has ended; there once somebody waits for that.
     turn_ended: Option<Arc<Notify>>,
     pub(super) stored: Option<Stored>,
+    /// The sessions of a request that named several.
+    pub(super) contested: Option<Box<[StoreKey]>>,
     /// What is not committed yet.
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
@@ -125,34 +127,33 @@ impl Shared {
         };
         // A request that asks again after a failure does not get another deadline for it.
         let deadline = self.engine.config.deadline.saturating_sub(former);
-        let Candidates { first, others } = self.engine.candidates(&self.ticket);
-        let (found, waited) = match first {
-            None => (Ok(None), Duration::ZERO),
-            Some(name) if others.is_empty() => {
-                let (record, waited) = within(deadline, self.engine.provider.load(name.key())).await;
-                match record {
-                    Ok(Some(record)) if !record.is_tombstone() => {
-                        (Ok(Some(Stored { name, record, in_grace: false })), waited)
-                    }
-                    Ok(found) => {
-                        let rest = deadline.saturating_sub(waited);
-                        let (found, more) = within(rest, Box::pin(self.engine.arrive(name, found))).await;
-                        (found, waited + more)
-                    }
-                    Err(error) => (Err(error), waited),
-                }
-            }
-            Some(first) => {
-                let names = std::iter::once(first).chain(others);
-                within(deadline, Box::pin(self.engine.find_among(names))).await
-            }
-        };
+        let (found, waited) = self.find(deadline).await;
         let mut state = self.state();
         state.waited = former + waited;
-        state.stored = found?;
+        match found? {
+            Found::Nobody => {}
+            Found::One(stored) => state.stored = Some(stored),
+            Found::Contested(keys) => state.contested = Some(keys.into()),
+        }
         state.phase = Phase::Loaded;
         turn.end(&mut state);
         Ok(())
+    }
+
+    async fn find(&self, deadline: Duration) -> (Result<Found>, Duration) {
+        let engine = &self.engine;
+        let Candidates { first, others } = engine.candidates(&self.ticket);
+        let Some(first) = first else {
+            let keys: Vec<_> = others.iter().map(|name| name.key().clone()).collect();
+            let found = if keys.is_empty() { Found::Nobody } else { Found::Contested(keys) };
+            return (Ok(found), Duration::ZERO);
+        };
+        if !others.is_empty() {
+            let names = std::iter::once(first).chain(others);
+            return within(deadline, Box::pin(engine.find_among(names))).await;
+        }
+        let (found, waited) = within(deadline, Box::pin(engine.look_up(first))).await;
+        (found.map(|found| found.map_or(Found::Nobody, Found::One)), waited)
     }
 
     fn begin_to_load(&self) -> Begun<'_> {
