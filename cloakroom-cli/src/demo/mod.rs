@@ -28,8 +28,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
     /// The address to listen on, such as localhost:3000; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:3000")]
+    #[arg(long, default_value = "127.0.0.1:3000", value_parser = host_and_port)]
     addr: String,
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    port.map(|_| text.to_owned())
+        .ok_or_else(|| "expected a host and a port, such as localhost:3000".to_owned())
 }
 
 /// Why the demonstration could not start, or had to stop.
