@@ -81,7 +81,7 @@ impl Shared {
 
     fn commit_at_once(&self, state: &mut State, changes: &Changes) -> Option<Released> {
         let provider = &self.engine.provider;
-        if state.busy || !provider.is_at_once() || changes.are_structural() {
+        if state.busy || !provider.is_at_once() {
             return None;
         }
         match self.plan(state, changes).ok()? {

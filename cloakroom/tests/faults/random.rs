@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 
-use cloakroom::ErrorKind;
+use cloakroom::{ErrorKind, Manager, MemoryProvider, Released};
 use http::HeaderMap;
 
 use crate::site;
@@ -63,6 +63,23 @@ async fn an_id_that_comes_twice_is_never_given_to_a_second_session() {
     let third = pair(response.headers()).unwrap();
     assert_eq!((rig.stored(&second).await, rig.stored(&third).await), (Some(2), Some(1)));
     assert_eq!(rig.faults.calls(), [Call::Load, Call::Rename, Call::Rename]);
+}
+
+#[tokio::test]
+async fn nor_is_it_where_the_provider_never_waits() {
+    let sessions = Manager::builder(MemoryProvider::new()).danger_random(generator).build().unwrap();
+    let created = async |value: u32| {
+        let session = sessions.start(&HeaderMap::new()).await.unwrap();
+        session.set("n", value).unwrap();
+        assert_eq!(session.release(&mut HeaderMap::new()).await.unwrap(), Released::Created);
+        session.id().unwrap()
+    };
+    let first = created(1).await;
+    DRAWN.set(DRAWN.get() - 1);
+    let second = created(2).await;
+    assert_ne!(first, second);
+    let stored = async |id| sessions.session(&id).await.unwrap().unwrap().get::<u32>("n").unwrap();
+    assert_eq!((stored(first).await, stored(second).await), (Some(1), Some(2)));
 }
 
 #[tokio::test]
