@@ -80,7 +80,7 @@ pub(crate) enum Found {
 
 impl Candidates {
     /// The most that are looked up.
-    const MOST: usize = 4;
+    pub(crate) const MOST: usize = 4;
 
     fn add(&mut self, name: Named) {
         let Some(first) = &self.first else {
@@ -182,10 +182,6 @@ impl Engine {
             found.add(self.keying.named(header.as_bytes()));
         }
         if found.others.len() >= Candidates::MOST {
-            tracing::warn!(
-                "a request named more than {} sessions and is treated as anonymous",
-                Candidates::MOST
-            );
             found.others.extend(found.first.take());
         }
         found
@@ -216,15 +212,9 @@ impl Engine {
         self.look_up(self.keying.named(id.expose().as_bytes())).await
     }
 
-    /// The live session that `name` reaches.
+    /// The live session that `name` reaches, or the one to which a tombstone leads while the grace of its rotation lasts.
     pub(crate) async fn look_up(&self, name: Named) -> Result<Option<Stored>> {
-        let record = self.provider.load(name.key()).await?;
-        self.arrive(name, record).await
-    }
-
-    /// What was found under a name: the session, or the one to which a tombstone leads while the grace of its rotation lasts.
-    pub(crate) async fn arrive(&self, name: Named, found: Option<Record>) -> Result<Option<Stored>> {
-        let Some(record) = found else { return Ok(None) };
+        let Some(record) = self.provider.load(name.key()).await? else { return Ok(None) };
         let Some(successor) = record.successor() else {
             return Ok(Some(Stored { name, record, in_grace: false }));
         };

@@ -75,6 +75,13 @@ impl Browser {
     }
 }
 
+/// A visitor with a session in which `n` is 1.
+async fn visited() -> (Rig, Browser) {
+    let (rig, mut browser) = (Rig::new(), Browser::default());
+    assert_eq!(rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await, Released::Created);
+    (rig, browser)
+}
+
 /// Releases a session whose response must not touch the browser's cookie, not even to say again what it is.
 async fn release_without_cookie(session: &Session) -> Released {
     let mut headers = HeaderMap::new();
@@ -129,9 +136,7 @@ async fn what_is_set_is_there_in_the_next_request() {
 
 #[tokio::test]
 async fn a_stored_version_may_be_any_number() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     let key = &rig.provider.scan(None, 1).await.unwrap().entries[0].key;
     let mut bytes = rig.provider.load(key).await.unwrap().unwrap().as_bytes().to_vec();
     bytes[8..16].fill(0xff);
@@ -154,9 +159,7 @@ async fn an_unknown_id_is_never_adopted() {
 
 #[tokio::test]
 async fn a_destroyed_session_stays_dead_under_a_slow_write() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     let slow = rig.start(&browser).await;
     assert_eq!(rig.request(&mut browser, |session| session.destroy().unwrap()).await, Released::Destroyed);
     assert_eq!(browser.0, None, "the removal cookie was sent");
@@ -167,9 +170,7 @@ async fn a_destroyed_session_stays_dead_under_a_slow_write() {
 
 #[tokio::test]
 async fn a_slow_reader_of_a_destroyed_session_goes_through() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     let slow = rig.start(&browser).await;
     let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
     rig.time.advance(Duration::from_secs(120));
@@ -240,9 +241,7 @@ async fn an_update_commits_at_once_and_leaves_the_rest_pending() {
 
 #[tokio::test]
 async fn an_update_that_meets_another_change_is_made_anew_on_the_newest() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     let late = rig.start(&browser).await;
     let _ = rig.request(&mut browser, |session| session.set("n", 50).unwrap()).await;
     let calls = AtomicU64::new(0);
@@ -258,9 +257,7 @@ async fn an_update_that_meets_another_change_is_made_anew_on_the_newest() {
 
 #[tokio::test]
 async fn an_update_of_a_dead_session_is_an_error() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     let slow = rig.start(&browser).await;
     let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
     assert_eq!(slow.update("n", |_: Option<u64>| 1).await.unwrap_err().kind(), ErrorKind::Gone);
@@ -269,9 +266,7 @@ async fn an_update_of_a_dead_session_is_an_error() {
 
 #[tokio::test]
 async fn regenerate_gives_a_new_id_keeps_the_data_and_kills_the_old_id_at_once() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     let old = browser.clone();
     assert_eq!(
         rig.request(&mut browser, |session| session.regenerate().unwrap()).await,
@@ -285,9 +280,7 @@ async fn regenerate_gives_a_new_id_keeps_the_data_and_kills_the_old_id_at_once()
 
 #[tokio::test]
 async fn a_write_under_an_id_that_was_regenerated_meanwhile_is_gone_and_nothing_revives() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     let old = browser.clone();
     let slow = rig.start(&browser).await;
     slow.set("n", 2).unwrap();
@@ -445,9 +438,7 @@ async fn a_use_is_noted_when_a_twentieth_of_the_idle_timeout_has_passed_and_not_
 
 #[tokio::test]
 async fn no_use_carries_a_session_past_its_absolute_timeout() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, mut browser) = visited().await;
     for _ in 0..8 * 60 - 1 {
         rig.time.advance(Duration::from_secs(60));
         assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Touched);
@@ -611,9 +602,7 @@ async fn what_two_requests_wrote_may_be_too_large_only_together() {
 
 #[tokio::test]
 async fn namespaces_do_not_see_each_others_sessions() {
-    let rig = Rig::new();
-    let mut browser = Browser::default();
-    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let (rig, browser) = visited().await;
     let other =
         Manager::builder(rig.provider.clone()).namespace("admin").clock(rig.time.clock()).build().unwrap();
     assert!(other.start(&browser.headers()).await.unwrap().id().is_none());

@@ -18,7 +18,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
         };
         let loaded = match handle.load_at_once() {
             Some(loaded) => loaded,
-            None => handle.load().await,
+            None => handle.load_waiting().await,
         };
         loaded.inspect_err(|error| tracing::error!(%error, "the session of a request could not be read"))
     }

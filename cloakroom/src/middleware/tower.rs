@@ -216,7 +216,7 @@ where
             let mut headers = std::mem::take(response.headers_mut());
             let shared = Arc::clone(this.shared);
             let release = Box::pin(async move {
-                let released = shared.release(&mut headers).await;
+                let released = shared.release_waiting(&mut headers).await;
                 (headers, released)
             });
             *this.committing = Some(Box::new(Committing { response, release }));

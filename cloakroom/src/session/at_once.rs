@@ -45,9 +45,6 @@ impl Shared {
     /// The release of a request that leaves nothing to store, or whose changes are stored at the first try; `None` where it
     /// takes more.
     pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
-        if !self.was_asked_for() {
-            return Some(Released::Unchanged);
-        }
         let mut state = self.state();
         let outcome = match state.phase {
             Phase::Untouched => return Some(Released::Unchanged),

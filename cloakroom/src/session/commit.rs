@@ -1,5 +1,6 @@
 //! The commit: compare versions, swap, and replay on the newest record where another request was first.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -11,7 +12,6 @@ use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec};
 use crate::config::Config;
 use crate::engine::{Stored, within};
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
@@ -76,10 +76,15 @@ impl Shared {
         self.commit(self.engine.config.deadline).await
     }
 
-    pub(crate) async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
-        if let Some(done) = self.release_at_once(headers) {
-            return Ok(done);
+    pub(super) async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
+        match self.release_at_once(headers) {
+            Some(done) => Ok(done),
+            None => self.release_waiting(headers).await,
         }
+    }
+
+    /// What [`release_at_once`](Self::release_at_once) leaves.
+    pub(crate) async fn release_waiting(&self, headers: &mut HeaderMap) -> Result<Released> {
         let _turn = self.turn().await;
         let budget = {
             let mut state = self.state();
@@ -426,6 +431,11 @@ impl Shared {
 
 #[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
 impl Shared {
+    /// Whether anybody has asked for this session; if not, there is nothing to commit and nothing to tell the client.
+    pub(crate) fn was_asked_for(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
     /// Ends the request without committing what is pending; what was saved before is still told to the client.
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();

@@ -325,9 +325,14 @@ impl SessionHandle {
     pub async fn load(&self) -> Result<Session> {
         match self.load_at_once() {
             Some(loaded) => loaded,
-            // Boxed, since it is large, and so would be every future that loads a session.
-            None => Box::pin(self.0.load_waiting()).await.map(|()| Session(Arc::clone(&self.0))),
+            None => self.load_waiting().await,
         }
+    }
+
+    /// What [`load_at_once`](Self::load_at_once) leaves.
+    pub(crate) async fn load_waiting(&self) -> Result<Session> {
+        // Boxed, since it is large, and so would be every future that loads a session.
+        Box::pin(self.0.load_waiting()).await.map(|()| Session(Arc::clone(&self.0)))
     }
 
     /// [`load`](Self::load) where nobody has to wait for it.

@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) ticket: Ticket,
     /// Whether the phase was ever another than [`Phase::Untouched`]: most requests end with a look at this, without a lock.
-    asked: AtomicBool,
+    pub(super) asked: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -87,11 +87,6 @@ impl Shared {
         shared
     }
 
-    /// Whether anybody has asked for this session; if not, there is nothing to commit and nothing to tell the client.
-    pub(crate) fn was_asked_for(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
-    }
-
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -144,9 +139,15 @@ impl Shared {
         let engine = &self.engine;
         let Candidates { first, others } = engine.candidates(&self.ticket);
         let Some(first) = first else {
-            let keys: Vec<_> = others.iter().map(|name| name.key().clone()).collect();
-            let found = if keys.is_empty() { Found::Nobody } else { Found::Contested(keys) };
-            return (Ok(found), Duration::ZERO);
+            if others.is_empty() {
+                return (Ok(Found::Nobody), Duration::ZERO);
+            }
+            tracing::warn!(
+                "a request named more than {} sessions and is treated as anonymous",
+                Candidates::MOST
+            );
+            let keys = others.iter().map(|name| name.key().clone()).collect();
+            return (Ok(Found::Contested(keys)), Duration::ZERO);
         };
         if !others.is_empty() {
             let names = std::iter::once(first).chain(others);

@@ -291,7 +291,7 @@ fn a_root_that_others_could_write_to_is_refused_with_the_reason() {
         refused(&real, &format!("mode {open:04o}"));
     }
     fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(FileProvider::open(&real).is_ok());
+    FileProvider::open(&real).unwrap();
 
     let link = rig.folder.path().join("link");
     symlink(&real, &link).unwrap();
@@ -355,7 +355,7 @@ fn the_way_for_old_kernels_follows_no_link_either() {
     symlink("ab", folder.path().join("a/b/lk")).unwrap();
     let root = fs::File::open(folder.path()).unwrap();
     let open = |path| folder::open_by_steps(root.as_fd(), path, rustix::fs::OFlags::RDONLY);
-    assert!(open("a/b/ab").is_ok());
+    open("a/b/ab").unwrap();
     for (path, steps) in [("a/l/ab", rustix::io::Errno::NOTDIR), ("a/b/lk", rustix::io::Errno::LOOP)] {
         assert_eq!(open(path).unwrap_err(), steps);
         assert_eq!(
