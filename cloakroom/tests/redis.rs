@@ -3,10 +3,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "redis/commands.rs"]
+mod commands;
 #[path = "redis/fixtures.rs"]
 mod fixtures;
 #[path = "redis/model.rs"]
 mod model;
+#[path = "redis/own.rs"]
+mod own;
 
 use fixtures::{cluster, sentinels, server, socket, tls, two_sides};
 

@@ -16,4 +16,4 @@ mod redis;
 pub use certificates::Certificates;
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
-pub use redis::{Redis, RedisCluster, RedisOptions, RedisSentinels};
+pub use redis::{Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};

@@ -72,3 +72,12 @@ pub(crate) async fn sentinels(clock: Clock) -> Store {
     let url = format!("redis+sentinel://{}/{}", SENTINELS.addresses().join(","), RedisSentinels::NAME);
     open(RedisProvider::builder(url), &clock, &prefix()).await.into()
 }
+
+pub(crate) fn tls_url() -> String {
+    TLS.tls_url()
+}
+
+/// The authority of the TLS server's certificate, in PEM.
+pub(crate) fn authority() -> Vec<u8> {
+    std::fs::read(&TLS.certificates().authority).unwrap()
+}

@@ -30,7 +30,7 @@ local function parse(head)
   while at + 2 <= last do
     local tag, len = string.byte(head, at), struct.unpack('>I2', head, at + 1)
     if tag == 1 and not record.user then record.user = string.sub(head, at + 3, at + 2 + len) end
-    if tag == 2 then record.tombstone = true end
+    if tag == 2 or tag == 4 then record.tombstone = true end
     at = at + 3 + len
   end
   return record
