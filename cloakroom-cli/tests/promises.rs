@@ -1,8 +1,9 @@
 //! The promises about concurrency and silence, counted over HTTP against the real program: on memory, on a folder, and on a folder
-//! that two processes share.
+//! or a Redis server that two processes share.
 
 mod support;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,15 +17,17 @@ use tokio::task::JoinSet;
 struct Site {
     servers: Vec<Server>,
     folder: Option<TempDir>,
+    // After the processes, so that it ends after them.
+    _store: Option<Box<dyn Any>>,
 }
 
 impl Site {
     fn on_memory() -> Self {
-        Site { servers: vec![Server::start(&[])], folder: None }
+        Site { servers: vec![Server::start(&[])], folder: None, _store: None }
     }
 
     fn on_memory_with(config: &str) -> Self {
-        Site { servers: vec![Server::start(&["--config", config])], folder: None }
+        Site { servers: vec![Server::start(&["--config", config])], folder: None, _store: None }
     }
 
     /// `processes` processes that share a fresh folder; `config` are further settings.
@@ -38,7 +41,28 @@ impl Site {
         );
         let start = || Server::start(&["--provider", "file", "--config", &config]);
         let servers = std::iter::repeat_with(start).take(processes).collect();
-        Site { servers, folder: Some(folder) }
+        Site { servers, folder: Some(folder), _store: None }
+    }
+
+    /// `processes` processes that share a server.
+    #[cfg(all(unix, feature = "redis"))]
+    fn on_redis(processes: usize) -> Self {
+        let redis = servers::Redis::start();
+        let config = json!({ "cookieName": "id", "gclifetime": 3600, "providerConfig": format!("{},100,", redis.address()) });
+        let start = || Server::start(&["--provider", "redis", "--config", &config.to_string()]);
+        let servers = std::iter::repeat_with(start).take(processes).collect();
+        Site { servers, folder: None, _store: Some(Box::new(redis)) }
+    }
+
+    /// Two processes that share a cluster.
+    #[cfg(all(unix, feature = "redis"))]
+    fn on_redis_cluster() -> Self {
+        let cluster = servers::RedisCluster::start();
+        let addresses = cluster.addresses().join(";");
+        let config = json!({ "cookieName": "id", "gclifetime": 3600, "providerConfig": addresses });
+        let start = || Server::start(&["--provider", "redis_cluster", "--config", &config.to_string()]);
+        let servers = vec![start(), start()];
+        Site { servers, folder: None, _store: Some(Box::new(cluster)) }
     }
 
     /// The process whose turn it is at `turn`.
@@ -256,6 +280,27 @@ macro_rules! promises {
             #[tokio::test(flavor = "multi_thread")]
             async fn on_file_with_two_processes() {
                 super::$promise(Site::on_file(2, "")).await;
+            }
+
+            #[cfg(all(unix, feature = "redis"))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs redis-server: cargo xtask test"]
+            async fn on_redis() {
+                super::$promise(Site::on_redis(1)).await;
+            }
+
+            #[cfg(all(unix, feature = "redis"))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs redis-server: cargo xtask test"]
+            async fn on_redis_with_two_processes() {
+                super::$promise(Site::on_redis(2)).await;
+            }
+
+            #[cfg(all(unix, feature = "redis"))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs redis-server: cargo xtask test"]
+            async fn on_a_redis_cluster_with_two_processes() {
+                super::$promise(Site::on_redis_cluster()).await;
             }
         }
     )* };
