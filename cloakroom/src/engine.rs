@@ -18,6 +18,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider};
 use crate::record::Record;
@@ -30,6 +31,7 @@ pub(crate) struct Engine {
     pub(crate) provider: AnyProvider,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
+    pub(crate) events: Events,
     /// In milliseconds.
     touch_interval: u64,
     keying: Keying,
@@ -55,6 +57,8 @@ pub(crate) struct Stored {
 pub(crate) struct Candidates {
     pub(crate) first: Option<Named>,
     pub(crate) others: Vec<Named>,
+    /// What stands under the session's name and is no id; kept where somebody wants to hear of it.
+    pub(crate) malformed: Vec<IdHash>,
 }
 
 /// What a request brings that may name a session: kept as it came until somebody asks.
@@ -93,10 +97,21 @@ impl Candidates {
             self.others.push(name);
         }
     }
+
+    /// Whether one look-up at the most is all that this takes.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.others.is_empty() && self.malformed.is_empty()
+    }
 }
 
 impl Engine {
-    pub(crate) fn new(provider: AnyProvider, config: Config, clock: Clock, ids: IdMaker) -> Self {
+    pub(crate) fn new(
+        provider: AnyProvider,
+        config: Config,
+        clock: Clock,
+        ids: IdMaker,
+        events: Events,
+    ) -> Self {
         let keying = match (provider.capabilities().persistent, config.hash_ids) {
             (true, true) => Keying::hashed(config.namespace()),
             (true, false) => Keying::Clear,
@@ -115,6 +130,7 @@ impl Engine {
             provider,
             config,
             clock,
+            events,
         }
     }
 
@@ -173,18 +189,27 @@ impl Engine {
             cookies += 1;
             match ids.recognises(token) {
                 true => found.add(self.keying.named(token)),
-                false => tracing::debug!("a cookie of the session's name holds no session id"),
+                false => self.note_malformed(&mut found, token),
             }
         });
-        if let (0, Some(header)) = (cookies, &ticket.header)
-            && ids.recognises(header.as_bytes())
-        {
-            found.add(self.keying.named(header.as_bytes()));
+        if let (0, Some(header)) = (cookies, &ticket.header) {
+            match ids.recognises(header.as_bytes()) {
+                true => found.add(self.keying.named(header.as_bytes())),
+                false => self.note_malformed(&mut found, header.as_bytes()),
+            }
         }
         if found.others.len() >= Candidates::MOST {
             found.others.extend(found.first.take());
         }
         found
+    }
+
+    /// Kept and not reported yet: locks are held, and whoever listens may do anything.
+    #[cold]
+    fn note_malformed(&self, found: &mut Candidates, token: &[u8]) {
+        if self.events.wanted(EventKind::MalformedId) && found.malformed.len() < Candidates::MOST {
+            found.malformed.push(self.events.hash_of_token(token));
+        }
     }
 
     /// The one session among several names that is alive. Two are as good as none: an attacker who can plant a cookie must
@@ -201,7 +226,7 @@ impl Engine {
             }
         }
         if alive.len() > 1 {
-            tracing::warn!("a request named several live sessions and is treated as anonymous");
+            self.events.report(EventKind::Duplicate, alive.len() as u64);
             return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
         }
         Ok(alive.pop().map_or(Found::Nobody, Found::One))
@@ -209,22 +234,51 @@ impl Engine {
 
     /// The live session of `id`, if there is one.
     pub(crate) async fn find_id(&self, id: &SessionId) -> Result<Option<Stored>> {
-        self.look_up(self.keying.named(id.expose().as_bytes())).await
+        self.look_up(self.key_of(id)).await
+    }
+
+    pub(crate) fn key_of(&self, id: &SessionId) -> Named {
+        self.keying.named(id.expose().as_bytes())
     }
 
     /// The live session that `name` reaches, or the one to which a tombstone leads while the grace of its rotation lasts.
     pub(crate) async fn look_up(&self, name: Named) -> Result<Option<Stored>> {
-        let Some(record) = self.provider.load(name.key()).await? else { return Ok(None) };
+        self.reach(name, Some(EventKind::UnknownId)).await
+    }
+
+    /// What has become of a session that was alive a moment ago.
+    pub(crate) async fn look_again(&self, former: Stored) -> Result<Option<Stored>> {
+        let expired = former.record.expired_at(self.now());
+        self.reach(former.name, expired.then_some(EventKind::Expired)).await
+    }
+
+    /// [`look_up`](Self::look_up), reporting `absent` where the store has nothing.
+    async fn reach(&self, name: Named, absent: Option<EventKind>) -> Result<Option<Stored>> {
+        let loaded = self.provider.load(name.key()).await;
+        let loaded = loaded.inspect_err(|error| self.report_corrupt(error, name.key()));
+        let Some(record) = loaded? else {
+            if let Some(kind) = absent {
+                self.events.report(kind, name.key());
+            }
+            return Ok(None);
+        };
         let Some(successor) = record.successor() else {
             return Ok(Some(Stored { name, record, in_grace: false }));
         };
         if self.now() >= successor.until {
-            tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
+            self.events.report(EventKind::Reuse, name.key());
             return Ok(None);
         }
         let record = self.provider.load(&successor.key).await?.filter(|record| !record.is_tombstone());
         let name = name.to(successor.key);
         Ok(record.map(|record| Stored { name, record, in_grace: true }))
+    }
+
+    /// Reports `error`, if it says that the record under `key` cannot be read.
+    pub(crate) fn report_corrupt(&self, error: &Error, key: &StoreKey) {
+        if error.kind() == ErrorKind::Corrupt {
+            self.events.report(EventKind::Corrupt, key);
+        }
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.
@@ -270,6 +324,12 @@ impl Engine {
     /// Whether the client's cookie has a lifetime that moves on with use.
     pub(crate) fn renews_cookie(&self) -> bool {
         self.cookie.lifetime().is_some()
+    }
+}
+
+impl<'a> From<&'a Stored> for About<'a> {
+    fn from(stored: &'a Stored) -> Self {
+        About { record: Some(&stored.record), ..About::from(stored.name.key()) }
     }
 }
 

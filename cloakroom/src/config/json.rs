@@ -11,6 +11,7 @@ use super::Config;
 use crate::codec::Codec;
 use crate::cookie::SameSite;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKey;
 use crate::id::HashFunc;
 
 /// The documentation's own example, verbatim.
@@ -20,7 +21,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -45,6 +46,7 @@ const KEYS: [&str; 24] = [
     "absoluteTimeout",
     "rotateEvery",
     "durability",
+    "eventKey",
 ];
 
 pub(super) fn parse(text: &str) -> Result<Config> {
@@ -121,6 +123,7 @@ impl Settings {
         config.ids.length =
             self.number("sessionIdLength")?.filter(|bytes| *bytes != 0).map(|bytes| bytes as usize);
         config.hash_ids = self.flag("hashIds")?.unwrap_or(false);
+        config.event_key = EventKey::new(self.text("eventKey")?.unwrap_or_default().as_bytes());
         Ok(())
     }
 

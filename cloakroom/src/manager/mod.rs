@@ -11,6 +11,7 @@ use http::HeaderMap;
 use crate::config::{Advice, Config};
 use crate::engine::{Engine, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{About, EventKind, IdHash};
 use crate::id::{HashFunc, SessionId};
 use crate::principal::Principal;
 use crate::provider::{AnyProvider, Listed, Provider};
@@ -146,7 +147,11 @@ impl Manager {
         for listed in self.sessions_of(principal).await? {
             if which(&listed.key.handle()) {
                 let deleted = within(self.0.config.deadline, self.0.provider.delete(&listed.key)).await.0?;
-                ended += u64::from(deleted);
+                if deleted {
+                    ended += 1;
+                    let about = About { principal: Some(principal), ..About::from(&listed.key) };
+                    self.0.events.report(EventKind::Destroyed, about);
+                }
             }
         }
         Ok(ended)
@@ -173,6 +178,11 @@ impl Manager {
         cookie.check()?;
         self.0.set_secure(secure);
         Ok(())
+    }
+
+    /// The hash by which [events](crate::Event) name the session of `id`, for logs of the application's own.
+    pub fn id_hash(&self, id: &SessionId) -> IdHash {
+        self.0.events.hash(self.0.key_of(id).key())
     }
 
     /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
@@ -206,6 +216,9 @@ impl Manager {
         for _ in 0..MOST {
             let collected = within(PATIENCE, self.0.provider.delete_expired(STEP)).await.0?;
             removed += collected.removed as u64;
+            if collected.removed > 0 {
+                self.0.events.report(EventKind::Expired, collected.removed as u64);
+            }
             if !collected.more {
                 return Ok(removed);
             }

@@ -3,13 +3,15 @@
 //! What is not plain, or goes not as hoped, is left to the ways that can wait: they ask again, and find the same.
 
 use http::HeaderMap;
+use parking_lot::MutexGuard;
 
 use super::Released;
 use super::changes::Changes;
 use super::commit::Step;
 use super::state::{Phase, Shared, State};
-use crate::engine::{Candidates, Stored};
+use crate::engine::Stored;
 use crate::error::Result;
+use crate::event::EventKind;
 use crate::provider::{Created, Updated};
 
 impl Shared {
@@ -26,7 +28,7 @@ impl Shared {
         let name = match self.engine.only_candidate(&self.ticket) {
             Some(name) => Some(name),
             None => match self.engine.candidates(&self.ticket) {
-                Candidates { first, others } if others.is_empty() => first,
+                found if found.are_plain() => found.first,
                 _ => return None,
             },
         };
@@ -34,8 +36,17 @@ impl Shared {
             match self.engine.provider.load_at_once(name.key())? {
                 Ok(Some(record)) if record.is_tombstone() => return None,
                 Ok(Some(record)) => state.stored = Some(Stored { name, record, in_grace: false }),
-                Ok(None) => {}
-                Err(error) => return Some(Err(error)),
+                Ok(None) => {
+                    state.phase = Phase::Loaded;
+                    drop(state);
+                    self.engine.events.report(EventKind::UnknownId, name.key());
+                    return Some(Ok(()));
+                }
+                Err(error) => {
+                    drop(state);
+                    self.engine.report_corrupt(&error, name.key());
+                    return Some(Err(error));
+                }
             }
         }
         state.phase = Phase::Loaded;
@@ -65,7 +76,18 @@ impl Shared {
             },
         };
         self.finish(&mut state, outcome, headers);
+        if outcome == Released::Created && self.engine.events.wanted(EventKind::Created) {
+            self.report_new(state);
+        }
         Some(outcome)
+    }
+
+    /// Tells of the session that `state` holds, which has just come to be, once the state is free.
+    #[cold]
+    fn report_new(&self, state: MutexGuard<'_, State>) {
+        let Some(stored) = state.stored.clone() else { return };
+        drop(state);
+        self.report_standing(&stored, None);
     }
 
     /// Whether a request that changed nothing is to be noted, or its id to be rotated.

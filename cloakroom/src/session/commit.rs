@@ -13,6 +13,7 @@ use crate::codec::{Buffer, Change, Codec};
 use crate::config::Config;
 use crate::engine::{Stored, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{About, EventKind};
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::{Meta, Record, Successor, Times};
@@ -149,6 +150,7 @@ impl Shared {
                 Took::Collided if collisions < COLLISIONS => collisions += 1,
                 Took::Collided => return Err(Error::new(ErrorKind::Random, CommitError::Collisions)),
                 Took::Lost if tries == TRIES => {
+                    self.report_conflict();
                     return Err(Error::new(ErrorKind::Conflict, CommitError::Conflict));
                 }
                 Took::Lost => {
@@ -166,6 +168,13 @@ impl Shared {
                 Took::Gone if !followed && self.refresh().await? => followed = true,
                 Took::Gone => return Ok(self.gone()),
             }
+        }
+    }
+
+    #[cold]
+    fn report_conflict(&self) {
+        if let Some(stored) = self.stored(Stored::clone) {
+            self.engine.events.report(EventKind::Conflict, &stored);
         }
     }
 
@@ -260,7 +269,7 @@ impl Shared {
                 }
             }
             Step::Create { new } => match provider.create(new.name.key(), &new.record).await? {
-                Created::Done => self.stands(new, Released::Created),
+                Created::Done => self.stands(new, Released::Created, None),
                 Created::Taken => Took::Collided,
             },
             Step::Update { key, record, expected } => match provider.update(&key, &record, expected).await? {
@@ -272,24 +281,26 @@ impl Shared {
                 let renamed =
                     provider.rename(&old, new.name.key(), &new.record, expected, tombstone.as_ref()).await?;
                 match renamed {
-                    Renamed::Done => self.stands(new, Released::Regenerated),
+                    Renamed::Done => self.stands(new, Released::Regenerated, Some(&old)),
                     Renamed::Taken => Took::Collided,
                     Renamed::Stale => Took::Lost,
                     Renamed::Gone => Took::Gone,
                 }
             }
             Step::Destroy { key } => match provider.delete(&key).await? {
-                true => self.ended(),
+                true => self.ended(std::slice::from_ref(&key)),
                 false => Took::Gone,
             },
             Step::DestroyAll { keys } => {
-                let mut ended = false;
-                for key in &keys {
-                    ended |= provider.delete(key).await?;
+                let mut ended = Vec::new();
+                for key in keys {
+                    if provider.delete(&key).await? {
+                        ended.push(key);
+                    }
                 }
-                match ended {
-                    true => self.ended(),
-                    false => Took::Gone,
+                match ended.is_empty() {
+                    false => self.ended(&ended),
+                    true => Took::Gone,
                 }
             }
         })
@@ -312,18 +323,42 @@ impl Shared {
         Released::Saved
     }
 
-    fn stands(&self, new: Stored, outcome: Released) -> Took {
-        self.state().stands(new);
+    fn stands(&self, new: Stored, outcome: Released, former: Option<&StoreKey>) -> Took {
+        self.state().stands(new.clone());
+        self.report_standing(&new, former);
         Took::Done(outcome)
     }
 
-    fn ended(&self) -> Took {
+    /// Tells of a session that has just come to be, or has a new id in the place of `former`.
+    pub(super) fn report_standing(&self, stored: &Stored, former: Option<&StoreKey>) {
+        let events = &self.engine.events;
+        let (kind, login) = match former {
+            None => (EventKind::Created, stored.record.times().authenticated.is_some()),
+            Some(_) => (EventKind::Rotated, self.binds_user()),
+        };
+        events.report(kind, About { former, ..About::from(stored) });
+        if login {
+            events.report(EventKind::Authenticated, stored);
+        }
+    }
+
+    /// Whether what is in flight is a login.
+    fn binds_user(&self) -> bool {
+        self.state().in_flight.as_ref().is_some_and(|changes| changes.principal.is_some())
+    }
+
+    fn ended(&self, keys: &[StoreKey]) -> Took {
         let mut state = self.state();
-        state.stored = None;
+        let former = state.stored.take();
         state.contested = None;
         state.cookie = Due::TakeBack;
         if let Some(changes) = &mut state.in_flight {
             changes.end = false;
+        }
+        drop(state);
+        let record = former.as_ref().map(|stored| &stored.record);
+        for key in keys {
+            self.engine.events.report(EventKind::Destroyed, About { record, ..About::from(key) });
         }
         Took::Ended
     }

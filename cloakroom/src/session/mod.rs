@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{Change, Codec};
 use crate::error::Result;
+use crate::event::IdHash;
 use crate::id::SessionId;
 use crate::principal::Principal;
 
@@ -276,6 +277,12 @@ impl Session {
     #[doc(alias = "SessionID")]
     pub fn id(&self) -> Option<SessionId> {
         self.0.stored(|stored| stored.name.id())
+    }
+
+    /// The hash by which [events](crate::Event) name this session, for logs of the application's own; `None` while nothing
+    /// is stored.
+    pub fn id_hash(&self) -> Option<IdHash> {
+        self.0.stored(|stored| self.0.engine.events.hash(stored.name.key()))
     }
 
     /// A name of this session that may be shown to its user; `None` while nothing is stored.

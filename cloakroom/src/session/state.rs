@@ -14,6 +14,7 @@ use super::changes::Changes;
 use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::engine::{Candidates, Engine, Found, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
 use crate::id::StoreKey;
 use crate::principal::Principal;
 
@@ -137,15 +138,15 @@ impl Shared {
 
     async fn find(&self, deadline: Duration) -> (Result<Found>, Duration) {
         let engine = &self.engine;
-        let Candidates { first, others } = engine.candidates(&self.ticket);
+        let Candidates { first, others, malformed } = engine.candidates(&self.ticket);
+        for token in malformed {
+            engine.events.report(EventKind::MalformedId, token);
+        }
         let Some(first) = first else {
             if others.is_empty() {
                 return (Ok(Found::Nobody), Duration::ZERO);
             }
-            tracing::warn!(
-                "a request named more than {} sessions and is treated as anonymous",
-                Candidates::MOST
-            );
+            engine.events.report(EventKind::Duplicate, others.len() as u64);
             let keys = others.iter().map(|name| name.key().clone()).collect();
             return (Ok(Found::Contested(keys)), Duration::ZERO);
         };
@@ -184,7 +185,7 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest = within(self.engine.config.deadline, self.engine.look_up(former.name)).await.0?;
+        let newest = within(self.engine.config.deadline, self.engine.look_again(former)).await.0?;
         let alive = newest.is_some();
         if alive {
             self.state().stored = newest;
@@ -209,8 +210,18 @@ impl Shared {
         let record = state.stored.as_ref().map(|stored| stored.record.clone());
         drop(state);
         match &record {
-            Some(record) => read(codec, codec.find(record.data(), key)?),
+            Some(record) => {
+                let value = codec.find(record.data(), key);
+                read(codec, value.inspect_err(|error| self.report_unreadable(error))?)
+            }
             None => read(codec, None),
+        }
+    }
+
+    #[cold]
+    fn report_unreadable(&self, error: &Error) {
+        if let Some(key) = self.stored(|stored| stored.name.key().clone()) {
+            self.engine.report_corrupt(error, &key);
         }
     }
 
