@@ -69,7 +69,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.cookies.headers().is_empty() && self.header.is_none()
     }
 }
@@ -255,8 +255,7 @@ impl Engine {
     /// [`look_up`](Self::look_up), reporting `absent` where the store has nothing.
     async fn reach(&self, name: Named, absent: Option<EventKind>) -> Result<Option<Stored>> {
         let loaded = self.provider.load(name.key()).await;
-        let loaded = loaded.inspect_err(|error| self.report_corrupt(error, name.key()));
-        let Some(record) = loaded? else {
+        let Some(record) = loaded.map_err(|error| self.report_corrupt(error, name.key()))? else {
             if let Some(kind) = absent {
                 self.events.report(kind, name.key());
             }
@@ -274,11 +273,20 @@ impl Engine {
         Ok(record.map(|record| Stored { name, record, in_grace: true }))
     }
 
-    /// Reports `error`, if it says that the record under `key` cannot be read.
-    pub(crate) fn report_corrupt(&self, error: &Error, key: &StoreKey) {
+    /// Reports that the store knows nothing by `name`, which is no error.
+    #[cold]
+    pub(crate) fn report_unknown(&self, name: &Named) -> Result<()> {
+        self.events.report(EventKind::UnknownId, name.key());
+        Ok(())
+    }
+
+    /// Reports `error`, which is handed back, if it says that the record under `key` cannot be read.
+    #[cold]
+    pub(crate) fn report_corrupt(&self, error: Error, key: &StoreKey) -> Error {
         if error.kind() == ErrorKind::Corrupt {
             self.events.report(EventKind::Corrupt, key);
         }
+        error
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.

@@ -27,6 +27,7 @@ impl Shared {
         }
         let name = match self.engine.only_candidate(&self.ticket) {
             Some(name) => Some(name),
+            None if self.ticket.is_blank() => None,
             None => match self.engine.candidates(&self.ticket) {
                 found if found.are_plain() => found.first,
                 _ => return None,
@@ -39,13 +40,11 @@ impl Shared {
                 Ok(None) => {
                     state.phase = Phase::Loaded;
                     drop(state);
-                    self.engine.events.report(EventKind::UnknownId, name.key());
-                    return Some(Ok(()));
+                    return Some(self.engine.report_unknown(&name));
                 }
                 Err(error) => {
                     drop(state);
-                    self.engine.report_corrupt(&error, name.key());
-                    return Some(Err(error));
+                    return Some(Err(self.engine.report_corrupt(error, name.key())));
                 }
             }
         }

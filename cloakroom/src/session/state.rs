@@ -210,18 +210,19 @@ impl Shared {
         let record = state.stored.as_ref().map(|stored| stored.record.clone());
         drop(state);
         match &record {
-            Some(record) => {
-                let value = codec.find(record.data(), key);
-                read(codec, value.inspect_err(|error| self.report_unreadable(error))?)
-            }
+            Some(record) => match codec.find(record.data(), key) {
+                Ok(value) => read(codec, value),
+                Err(error) => Err(self.report_unreadable(error)),
+            },
             None => read(codec, None),
         }
     }
 
     #[cold]
-    fn report_unreadable(&self, error: &Error) {
-        if let Some(key) = self.stored(|stored| stored.name.key().clone()) {
-            self.engine.report_corrupt(error, &key);
+    fn report_unreadable(&self, error: Error) -> Error {
+        match self.stored(|stored| stored.name.key().clone()) {
+            Some(key) => self.engine.report_corrupt(error, &key),
+            None => error,
         }
     }
 
