@@ -93,4 +93,4 @@ pub use provider::{
 };
 pub use record::{Meta, Record};
 pub use registry::register;
-pub use session::{Released, Session, SessionHandle};
+pub use session::{Flash, Released, Session, SessionHandle};

@@ -174,7 +174,7 @@ impl Change {
         Change { bytes, key: key.len(), deletes: false }
     }
 
-    #[cfg(test)]
+    /// The change that puts what `write` writes, an encoded value, under `key`.
     pub(crate) fn new(key: &str, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut change = Change::room_for(key);
         write(&mut change.bytes);

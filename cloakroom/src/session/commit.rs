@@ -74,7 +74,9 @@ impl Shared {
         if matches!(self.state().phase, Phase::Releasing | Phase::Released(_)) {
             return Err(released("save"));
         }
-        self.commit(self.engine.config.deadline).await
+        let saved = self.commit(self.engine.config.deadline).await?;
+        self.state().taken = None;
+        Ok(saved)
     }
 
     pub(super) async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
@@ -110,6 +112,7 @@ impl Shared {
 
     pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
+        state.taken = None;
         self.engine.note_access(headers);
         if let Released::Gone { .. } = outcome {
             // What was stored and perhaps due earlier in the request is dead as well.
@@ -428,6 +431,16 @@ impl Shared {
         key: &str,
         mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Option<Change>> + Send,
     ) -> Result<()> {
+        let prepare = || {
+            let change = self.with_value(key, &mut encode)?;
+            Ok(Changes { keys: change.into_iter().collect(), ..Changes::default() })
+        };
+        self.change_newest(prepare).await
+    }
+
+    /// Commits at once what `make` makes of the newest record; it may be called again. Other changes stay pending, but for those of
+    /// more than single keys, which are committed first.
+    pub(super) async fn change_newest(&self, mut make: impl FnMut() -> Result<Changes> + Send) -> Result<()> {
         let _turn = self.turn().await;
         let structural = {
             let state = self.state();
@@ -442,13 +455,12 @@ impl Shared {
             return Err(gone());
         }
         let in_flight = InFlight { shared: self, keep: false };
-        let mut refused = false;
+        let mut made: Vec<String> = Vec::new();
         let prepare = || {
             // What the last try made of the key must not be taken for what is stored.
             self.state().in_flight = None;
-            let change = self.with_value(key, &mut encode)?;
-            refused = change.is_none();
-            let changes = Changes { keys: change.into_iter().collect(), ..Changes::default() };
+            let changes = make()?;
+            made = changes.keys.iter().map(|change| change.key().to_owned()).collect();
             self.state().in_flight = Some(Box::new(changes));
             Ok(())
         };
@@ -457,9 +469,9 @@ impl Shared {
         if let Released::Gone { .. } = outcome {
             return Err(gone());
         }
-        if !refused {
-            self.state().pending_changes().forget(key);
-        }
+        // Older than what was just stored.
+        let mut state = self.state();
+        made.iter().for_each(|key| state.pending_changes().forget(key));
         Ok(())
     }
 }
@@ -475,6 +487,7 @@ impl Shared {
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
+            Shared::give_back(&self.engine, &mut state);
             self.finish(&mut state, Released::Unchanged, headers);
         }
     }

@@ -3,6 +3,8 @@
 mod at_once;
 mod changes;
 mod commit;
+mod flash;
+mod reserved;
 mod state;
 
 use std::convert::Infallible;
@@ -20,6 +22,7 @@ use crate::event::IdHash;
 use crate::id::SessionId;
 use crate::principal::Principal;
 
+pub use flash::Flash;
 pub(crate) use state::Shared;
 
 /// A visitor's session in one request.
@@ -87,11 +90,13 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session would be over a limit,
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `value` cannot be encoded,
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `value` cannot be encoded or `key` begins with U+0001, which the library
+    /// keeps for itself,
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release. Nothing is changed then.
     #[doc(alias = "Set")]
     #[doc(alias = "insert")]
     pub fn set<T: Serialize>(&self, key: &str, value: T) -> Result<()> {
+        reserved::refuse(key)?;
         self.0.set(key, &value)
     }
 
@@ -102,6 +107,7 @@ impl Session {
     #[doc(alias = "Delete")]
     #[doc(alias = "remove")]
     pub fn delete(&self, key: &str) -> Result<()> {
+        reserved::refuse(key)?;
         self.0.change(|changes| changes.set(Change::deletion(key)))
     }
 
@@ -176,7 +182,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
     pub fn authenticate(&self, principal: Principal) -> Result<()> {
-        self.0.change(|changes| changes.principal = Some(principal))
+        self.0.change(|changes| changes.bind(principal))
     }
 
     /// The user the session belongs to, as this request sees it.
@@ -233,6 +239,7 @@ impl Session {
         E: Send,
         F: FnMut(Option<T>) -> Result<T, E> + Send,
     {
+        reserved::refuse(key)?;
         let mut result = None;
         let encode = |codec: Codec, old: Option<&[u8]>| {
             let changed = change(old.map(|bytes| codec.decode(bytes)).transpose()?);

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
+use super::reserved::is_reserved;
 use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::engine::{Candidates, Engine, Found, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(super) ticket: Ticket,
     /// Whether the phase was ever another than [`Phase::Untouched`]: most requests end with a look at this, without a lock.
     pub(super) asked: AtomicBool,
+    /// Apart from any request: nothing follows that could fail.
+    pub(super) detached: bool,
     state: Mutex<State>,
 }
 
@@ -42,6 +45,8 @@ pub(super) struct State {
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
     pub(super) in_flight: Option<Box<Changes>>,
+    /// What puts back the flash messages that this request took and has not delivered yet.
+    pub(super) taken: Option<Box<Changes>>,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
 }
@@ -76,16 +81,20 @@ impl Shared {
             ticket: engine.ticket(headers),
             engine,
             asked: AtomicBool::new(false),
+            detached: false,
             state: Mutex::default(),
         })
     }
 
     /// A session apart from any request.
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
-        let shared = Shared::of_request(engine, &HeaderMap::new());
-        shared.asked.store(true, Ordering::Relaxed);
-        *shared.state() = State { phase: Phase::Loaded, stored: Some(stored), ..State::default() };
-        shared
+        Arc::new(Shared {
+            ticket: engine.ticket(&HeaderMap::new()),
+            engine,
+            asked: AtomicBool::new(true),
+            detached: true,
+            state: Mutex::new(State { phase: Phase::Loaded, stored: Some(stored), ..State::default() }),
+        })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -226,7 +235,14 @@ impl Shared {
         }
     }
 
+    /// The application's keys.
     pub(super) fn keys(&self) -> Result<Vec<String>> {
+        let mut keys = self.every_key()?;
+        keys.retain(|key| !is_reserved(key));
+        Ok(keys)
+    }
+
+    pub(super) fn every_key(&self) -> Result<Vec<String>> {
         let state = self.state();
         let codec = state.codec(&self.engine);
         let mut keys = match state.layers().any(|changes| state.hides_stored(changes)) {
@@ -274,6 +290,16 @@ impl Shared {
         match state.phase {
             Phase::Releasing | Phase::Released(_) => Err(released(operation)),
             _ => Ok(state),
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// What was taken in a request that came to nothing is put back, however that ended.
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if state.taken.is_some() {
+            Shared::give_back(&self.engine, state);
         }
     }
 }
