@@ -7,6 +7,7 @@ mod support;
 #[path = "events/logged.rs"]
 mod logged;
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use http::HeaderMap;
 use support::faulty::{Fault, Faulty};
 use support::hooked::{Call, Hooked};
 use support::{alice, ask, cookies, pair};
+
+const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
 /// A manager whose events are kept.
 struct Watched {
@@ -124,7 +127,26 @@ async fn a_life_is_heard_from_its_beginning_to_its_end_under_hashes_that_follow_
         assert_eq!(destroyed.iter().map(Event::kind).collect::<Vec<_>>(), [EventKind::Destroyed]);
         assert_eq!(destroyed[0].session(), renewed[0].session());
         assert_eq!(destroyed[0].principal(), Some(&alice()));
+
+        watched.request(&cookie, |_| ()).await;
+        assert_eq!(watched.heard.kinds(), [], "a request that was under way");
+        watched.time.advance(Duration::from_secs(3600));
+        watched.request(&cookie, |_| ()).await;
+        assert_eq!(watched.heard.kinds(), [EventKind::UnknownId]);
     }
+}
+
+#[tokio::test]
+async fn a_session_that_gives_way_to_a_newer_one_of_its_user_is_heard() {
+    let watched = Watched::with(|builder| builder.sessions_per_user(ONE, cloakroom::OverLimit::EndOldest));
+    watched.request("", |session| session.authenticate(alice()).unwrap()).await;
+    let first = watched.heard.events();
+    watched.time.advance(Duration::from_secs(1));
+    watched.request("", |session| session.authenticate(alice()).unwrap()).await;
+    let heard = watched.heard.events();
+    let kinds: Vec<_> = heard.iter().map(Event::kind).collect();
+    assert_eq!(kinds, [EventKind::Destroyed, EventKind::Created, EventKind::Authenticated]);
+    assert_eq!(heard[0].session(), first[0].session());
 }
 
 #[tokio::test]
