@@ -93,4 +93,4 @@ pub use provider::{
 };
 pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
-pub use session::{Flash, Released, Session, SessionHandle};
+pub use session::{Fields, Flash, Released, Session, SessionData, SessionHandle, Typed};

@@ -8,6 +8,7 @@ mod life;
 mod plan;
 mod reserved;
 mod state;
+mod typed;
 mod user;
 
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use crate::id::SessionId;
 
 pub use flash::Flash;
 pub(crate) use state::Shared;
+pub use typed::{Fields, SessionData, Typed};
 
 /// A visitor's session in one request.
 ///

@@ -319,9 +319,19 @@ impl Shared {
     }
 
     pub(super) fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<()> {
-        let codec = self.open("set")?.codec(&self.engine);
-        let change = codec.encode(key, value, self.limits())?;
-        let mut state = self.open("set")?;
+        self.put("set", |codec| codec.encode(key, value, self.limits()))
+    }
+
+    /// Adds the change that `encode` makes, which may look at the session.
+    #[inline]
+    pub(super) fn put(
+        &self,
+        operation: &'static str,
+        encode: impl FnOnce(Codec) -> Result<Change>,
+    ) -> Result<()> {
+        let codec = self.open(operation)?.codec(&self.engine);
+        let change = encode(codec)?;
+        let mut state = self.open(operation)?;
         state.check_room(&change, codec, self.limits())?;
         state.pending_changes().set(change);
         Ok(())
