@@ -40,6 +40,7 @@
 //! |---|---|---|
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
+//! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
@@ -88,6 +89,8 @@ pub use principal::{Level, Principal};
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
+#[cfg(all(feature = "redis", unix))]
+pub use provider::redis::{RedisProvider, RedisProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
 };

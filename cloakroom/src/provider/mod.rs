@@ -5,6 +5,8 @@ mod any;
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(all(feature = "redis", unix))]
+pub(crate) mod redis;
 
 use std::any::TypeId;
 use std::future::Future;
