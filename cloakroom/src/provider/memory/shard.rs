@@ -93,6 +93,12 @@ impl Inner {
         Some(entry)
     }
 
+    /// Keeps the books of a session that another record, perhaps a tombstone, has replaced.
+    pub(super) fn note_replaced(&mut self, hash: u64, session: &Record, by: &Record) {
+        self.tombstones += usize::from(by.is_tombstone());
+        self.note_deadline(hash, session.deadline(), by.deadline());
+    }
+
     /// Keeps the promise of `deadlines` for a record whose own has changed.
     pub(super) fn note_deadline(&mut self, hash: u64, before: Millis, after: Millis) {
         if after < before {
