@@ -57,6 +57,7 @@ mod config;
 mod cookie;
 mod engine;
 mod error;
+mod event;
 mod gc;
 mod id;
 mod manager;
@@ -75,6 +76,7 @@ pub use codec::Codec;
 pub use config::{Advice, Config, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
 pub use id::{HashFunc, SessionId, StoreKey};
 pub use manager::{Manager, ManagerBuilder};
@@ -83,6 +85,8 @@ pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
 pub use principal::{Level, Principal};
+#[cfg(feature = "cached")]
+pub use provider::cached::{Cached, CachedBuilder};
 #[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
@@ -91,7 +95,8 @@ pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
 pub use provider::redis::{RedisProvider, RedisProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    Watched, Watcher,
 };
 pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
-pub use session::{Released, Session, SessionHandle};
+pub use session::{Fields, Flash, Released, Session, SessionData, SessionHandle, Typed};
