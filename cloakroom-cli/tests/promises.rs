@@ -139,7 +139,7 @@ async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
             loaded[n % site.servers.len()] += 1;
             let mut slow = visitor.at(site.server(n));
             writes.push(tokio::spawn(async move {
-                let answer = slow.put("/api/session/data/key?delay=500", "\"after\"").await;
+                let answer = slow.put("/api/session/data/key?delay=1500", "\"after\"").await;
                 (answer, SystemTime::now())
             }));
         }
@@ -170,6 +170,56 @@ async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
             return;
         }
     }
+}
+
+/// The same across a new id: the write reaches neither the old one nor the new.
+async fn a_slow_write_across_a_regeneration_reaches_neither_id(site: Site) {
+    const AT_ONCE: usize = 100;
+    let mut visitors = JoinSet::new();
+    for n in 0..AT_ONCE {
+        let mut client = site.client().at(site.server(n));
+        visitors.spawn(async move {
+            client.login(&format!("user-{n}")).await;
+            client.put("/api/session/data/key", "\"before\"").await.done();
+            client
+        });
+    }
+    let visitors = visitors.join_all().await;
+    let mut loaded = vec![0; site.servers.len()];
+    let mut writes = Vec::new();
+    for (n, visitor) in visitors.iter().enumerate() {
+        loaded[n % site.servers.len()] += 1;
+        let mut slow = visitor.at(site.server(n));
+        writes.push(tokio::spawn(async move {
+            let answer = slow.put("/api/session/data/key?delay=1500", "\"after\"").await;
+            (answer, SystemTime::now())
+        }));
+    }
+    for (server, loaded) in site.servers.iter().zip(&loaded) {
+        server.paused(*loaded).await;
+    }
+    let mut pairs = JoinSet::new();
+    for (n, (visitor, write)) in visitors.into_iter().zip(writes).enumerate() {
+        let mut visitor = visitor.at(site.server(n + 1));
+        pairs.spawn(async move {
+            let mut old = visitor.clone();
+            visitor.post("/api/session/regenerate", "").await.done();
+            let regenerated = SystemTime::now();
+            assert_ne!(visitor.cookie(), old.cookie());
+            let (answer, written) = write.await.expect("the write");
+            assert_eq!(answer.set_cookie(), None);
+            assert_eq!(old.get("/api/session").await.json()["present"], false, "the old id is alive");
+            let in_time = !(answer.status == 204 && written < regenerated);
+            if in_time {
+                answer.refused(409, "the session has ended");
+                visitor.get("/api/session/data/key").await.is(json!("before"));
+            }
+            in_time
+        });
+    }
+    let in_time = pairs.join_all().await.into_iter().filter(|in_time| *in_time).count();
+    assert!(in_time > AT_ONCE / 2, "only {in_time} of the new ids came in time");
+    assert_eq!(site.active().await, AT_ONCE as u64);
 }
 
 async fn ten_thousand_cookieless_gets_leave_nothing(site: Site) {
@@ -310,6 +360,7 @@ promises! {
     a_hundred_parallel_increments_make_a_hundred
     a_hundred_parallel_puts_of_different_keys_leave_a_hundred
     a_slow_write_across_a_logout_revives_nothing
+    a_slow_write_across_a_regeneration_reaches_neither_id
     ten_thousand_cookieless_gets_leave_nothing
     reads_write_nothing_before_a_touch_is_due
 }

@@ -88,12 +88,25 @@ impl Caller {
         args: &[&[u8]],
         repeat: Repeat,
     ) -> Result<Value, StoreError> {
-        let answer = self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await;
-        match answer {
+        match self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await {
             // A script that is not known was not run.
-            Err(StoreError::Reply { code, .. }) if code == "NOSCRIPT" => {
+            Err(error) if error.is_unknown_script() => {
                 self.send(partition, &self.durable(script.by_text(keys, args)), repeat).await
             }
+            answer => answer,
+        }
+    }
+
+    /// Runs a script that only reads.
+    pub(super) async fn ask(
+        &self,
+        partition: u16,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Value, StoreError> {
+        match self.read(partition, script.by_hash(keys, args)).await {
+            Err(error) if error.is_unknown_script() => self.read(partition, script.by_text(keys, args)).await,
             answer => answer,
         }
     }

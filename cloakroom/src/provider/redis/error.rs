@@ -96,6 +96,10 @@ impl StoreError {
         StoreError::Setting { what, expected, found: found.into() }
     }
 
+    pub(super) fn is_unknown_script(&self) -> bool {
+        matches!(self, StoreError::Reply { code, .. } if code == "NOSCRIPT")
+    }
+
     /// What a failed call says, without what it was about.
     pub(super) fn of_call(error: &RedisError) -> StoreError {
         match error.code() {
