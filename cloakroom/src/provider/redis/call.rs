@@ -22,7 +22,7 @@ pub(super) struct Caller {
 }
 
 enum Backend {
-    Server(Pool),
+    Server(Arc<Pool>),
     Cluster(Arc<Cluster>),
 }
 
@@ -48,10 +48,11 @@ impl Caller {
         let connector = Arc::new(Connector::new(settings)?);
         let backend = match settings.topology.clone() {
             Topology::Server(address) => {
-                Backend::Server(Pool::new(Target::Address(address), connector, settings))
+                Backend::Server(Arc::new(Pool::new(Target::Address(address), connector, settings)))
             }
             Topology::Sentinels { sentinels, master } => {
-                Backend::Server(Pool::new(Target::Primary { sentinels, master }, connector, settings))
+                let target = Target::Primary { sentinels, master };
+                Backend::Server(Arc::new(Pool::new(target, connector, settings)))
             }
             Topology::Cluster(seeds) => Backend::Cluster(Arc::new(Cluster::new(seeds, connector, settings))),
         };
@@ -197,9 +198,9 @@ impl Caller {
 }
 
 /// Sends the commands on a connection of the pool; an error of the first one is the attempt's.
-pub(super) async fn attempt(pool: &Pool, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+pub(super) async fn attempt(pool: &Arc<Pool>, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
     let link = pool.link().await.map_err(Failure::NotSent)?;
-    let answers = link.call(commands).await.map_err(Failure::Call)?;
+    let answers = pool.watch(&link, link.call(commands)).await.map_err(Failure::Call)?;
     first_error(answers)
 }
 
