@@ -40,6 +40,7 @@
 //! |---|---|---|
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
+//! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
@@ -86,6 +87,8 @@ pub use principal::Principal;
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
+#[cfg(feature = "mysql")]
+pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
 };

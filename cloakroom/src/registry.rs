@@ -21,6 +21,8 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     all.insert("memory".into(), erased(crate::provider::memory::from_config));
     #[cfg(all(feature = "file", unix))]
     all.insert("file".into(), erased(crate::provider::file::from_config));
+    #[cfg(feature = "mysql")]
+    all.insert("mysql".into(), erased(crate::provider::sql::mysql::from_config));
     RwLock::new(all)
 });
 

@@ -5,6 +5,8 @@ mod any;
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(feature = "mysql")]
+pub(crate) mod sql;
 
 use std::any::TypeId;
 use std::future::Future;
