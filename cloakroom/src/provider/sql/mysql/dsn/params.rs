@@ -8,7 +8,7 @@ use super::escape::unescape;
 use super::{DsnError, duration};
 
 /// Every parameter that has a meaning of its own; any other is a system variable.
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 34] = [
     "allowAllFiles",
     "allowCleartextPasswords",
     "allowFallbackToPlaintext",
@@ -43,7 +43,6 @@ const NAMES: [&str; 35] = [
     "tls",
     "writeTimeout",
     "autocommit",
-    "sqlMode",
 ];
 
 /// What a DSN's parameters say; each is absent where nothing is said.
@@ -204,7 +203,6 @@ fn passed_over(name: &'static str, value: &str) -> Result<(), DsnError> {
         "serverPubKey" => refused("it names a key that a Go program has registered; take tls=true"),
         "strict" => refused("the driver has removed it; strict mode is always on"),
         "autocommit" => refused("every statement must commit by itself; drop it"),
-        "sqlMode" => refused("the system variable is sql_mode, and strict mode is always on"),
         _ => Ok(()),
     }
 }

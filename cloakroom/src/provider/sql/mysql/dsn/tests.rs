@@ -37,7 +37,6 @@ fn every_form_of_the_drivers_documentation_is_read_as_the_driver_reads_it() {
         ),
         ("user@unix(/path/to.sock)/app?loc=UTC", (Some("user"), None, socket("/path/to.sock"), "app")),
         ("user:pw@unix/app", (Some("user"), Some("pw"), socket("/tmp/mysql.sock"), "app")),
-        ("unix(@abstract)/app", (Some("unix(@abstract)"), None, host("127.0.0.1", 3306), "app")),
         ("user:pw@tcp/app", (Some("user"), Some("pw"), host("127.0.0.1", 3306), "app")),
         ("user:pw@(db)/app", (Some("user"), Some("pw"), host("db", 3306), "app")),
         ("tcp(db.internal)/app", (None, None, host("db.internal", 3306), "app")),
@@ -80,6 +79,7 @@ fn what_the_driver_refuses_is_refused() {
         ("user:pass@tcp(127.0.0.1:3306)/db/name", DsnError::Unescaped),
         ("/app%2", DsnError::Database),
         ("pipe(x)/app", DsnError::Protocol),
+        ("unix(@abstract)/app", DsnError::Protocol),
         ("net()/", DsnError::Protocol),
         ("app/app", DsnError::Protocol),
         ("tcp([::1)/app", DsnError::Bracket),
@@ -150,7 +150,8 @@ fn what_makes_no_difference_is_accepted() {
          &tinyInt1IsBool=false&allowAllFiles=false&allowOldPasswords=false&allowFallbackToPlaintext=true",
     )
     .params;
-    assert_eq!(Params { fall_back: false, ..params }, Params::default());
+    assert_eq!(format!("{params:?}"), format!("{:?}", Params::default()));
+    assert!(params.variables.is_empty() && params.tls.is_none());
 }
 
 #[test]
