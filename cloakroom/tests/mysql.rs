@@ -2,10 +2,20 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "mysql/costs.rs"]
+mod costs;
+#[path = "mysql/crosstalk.rs"]
+mod crosstalk;
+#[path = "mysql/faults.rs"]
+mod faults;
 #[path = "mysql/model.rs"]
 mod model;
 #[path = "mysql/server.rs"]
 mod server;
+#[path = "mysql/settings.rs"]
+mod settings;
+#[path = "mysql/visitor.rs"]
+mod visitor;
 
 use cloakroom::testkit::Store;
 use cloakroom::{Clock, MySqlProvider};

@@ -15,7 +15,7 @@ mod proxy;
 mod redis;
 
 pub use certificates::Certificates;
-pub use mariadb::{GeneralLog, MariaDb, MariaDbOptions};
+pub use mariadb::{GeneralLog, MariaDb, MariaDbClient, MariaDbOptions};
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
 pub use redis::{Redis, RedisCluster, RedisOptions, RedisSentinels};

@@ -1,10 +1,10 @@
 //! `mariadbd`, with InnoDB as durable as it is by default: what was committed is on the disk.
 
 use std::fmt;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -211,6 +211,29 @@ impl MariaDb {
         }
     }
 
+    /// A connection of root's own, which lasts until it is dropped: for locks and transactions that are in the way.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn client(&self) -> MariaDbClient {
+        let mut child = Command::new(program("mariadb", PACKAGE))
+            .args([
+                "--no-defaults",
+                "--user=root",
+                "--batch",
+                "--skip-column-names",
+                "--unbuffered",
+                "--database=app",
+            ])
+            .arg(format!("--socket={}", self.socket().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the mariadb client starts");
+        let answers = BufReader::new(child.stdout.take().expect("piped"));
+        MariaDbClient { child, answers }
+    }
+
     /// Notes every statement that comes in from now on.
     pub fn log_statements(&self) -> GeneralLog {
         self.sql("SET GLOBAL general_log = ON");
@@ -229,7 +252,46 @@ impl MariaDb {
 
 impl fmt::Debug for MariaDb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MariaDb").field("options", &self.options).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("MariaDb")
+            .field("options", &self.options)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection of root's own. It ends, with its locks and its transaction, when this is dropped.
+#[derive(Debug)]
+pub struct MariaDbClient {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl MariaDbClient {
+    /// Runs `statement`, and what is to follow until the next one waits for it.
+    ///
+    /// # Panics
+    /// If the connection has ended.
+    pub fn run(&mut self, statement: &str) {
+        let pipe = self.child.stdin.as_mut().expect("piped");
+        writeln!(pipe, "{statement};").and_then(|()| pipe.flush()).expect("the connection stands");
+    }
+
+    /// Runs `statement`, which answers with one line.
+    ///
+    /// # Panics
+    /// If the connection has ended.
+    pub fn ask(&mut self, statement: &str) -> String {
+        self.run(statement);
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the connection stands");
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for MariaDbClient {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -263,15 +325,13 @@ impl GeneralLog {
 
 /// `261123 14:33:17\t     7 Execute\tSELECT 1` or `\t\t     7 Execute\tSELECT 1`
 fn asked(line: &str) -> Option<String> {
-    let (before, text) = line.rsplit_once(" Execute\t").map(|(before, text)| (before, format!("Execute {text}"))).or_else(
-        || {
-            ["Query", "Prepare", "Ping", "Connect", "Quit", "Close stmt", "Reset stmt"].iter().find_map(|command| {
-                let (before, text) = line.split_once(&format!(" {command}\t"))?;
-                Some((before, format!("{command} {text}")))
-            })
-        },
-    )?;
-    before.rsplit([' ', '\t']).next().filter(|number| number.parse::<u32>().is_ok())?;
+    const COMMANDS: [&str; 8] =
+        ["Execute", "Query", "Prepare", "Ping", "Connect", "Quit", "Close stmt", "Reset stmt"];
+    let (head, text) = COMMANDS.iter().find_map(|command| {
+        let (before, text) = line.split_once(&format!(" {command}\t"))?;
+        Some((before, format!("{command} {text}")))
+    })?;
+    head.rsplit([' ', '\t']).next().filter(|number| number.parse::<u32>().is_ok())?;
     Some(text.trim_end().to_owned())
 }
 

@@ -151,6 +151,10 @@ impl From<sqlx::Error> for MySqlError {
                 Some(error) => MySqlError::answered(error),
                 None => MySqlError::Protocol,
             },
+            // A certificate that does not verify comes as an error of reading.
+            sqlx::Error::Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
+                MySqlError::Tls(Box::new(cause))
+            }
             sqlx::Error::Io(cause) => MySqlError::Connection(cause),
             sqlx::Error::Tls(cause) => MySqlError::Tls(cause),
             // What the driver says of the rest may quote what was sent.

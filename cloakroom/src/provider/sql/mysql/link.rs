@@ -81,7 +81,9 @@ impl Connector for Server {
     }
 
     async fn stands(&self, connection: &mut Connection) -> bool {
-        connection.raw.ping().await.is_ok()
+        // Behind a firewall that has forgotten it, a connection takes everything and never answers.
+        const PATIENCE: Duration = Duration::from_millis(500);
+        tokio::time::timeout(PATIENCE, connection.raw.ping()).await.is_ok_and(|answer| answer.is_ok())
     }
 
     fn close(&self, connection: Connection) {

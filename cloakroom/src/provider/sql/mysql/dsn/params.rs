@@ -294,12 +294,13 @@ impl Variable {
     }
 }
 
-/// The parameter that `name` was probably meant to be. System variables are in lower case with underscores: none is near.
+/// The parameter that `name` was probably meant to be. System variables have underscores, and some are near: `sql_mode`.
 fn misspelt(name: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
+    let most = if name.contains('_') { 0 } else { name.len() / 5 };
     let name = plain(name);
     let distance = |known: &&str| strsim::osa_distance(&plain(known), &name);
-    NAMES.into_iter().min_by_key(distance).filter(|known| distance(known) <= known.len() / 5)
+    NAMES.into_iter().min_by_key(distance).filter(|known| distance(known) <= most)
 }
 
 /// A number, a word, or a text in quotes with nothing in it that could end it.
