@@ -41,6 +41,7 @@
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
 //! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
+//! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
@@ -93,6 +94,8 @@ pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
 #[cfg(all(feature = "redis", unix))]
 pub use provider::redis::{RedisProvider, RedisProviderBuilder};
+#[cfg(feature = "mysql")]
+pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
     Watched, Watcher,
