@@ -7,6 +7,7 @@ mod flash;
 mod life;
 mod plan;
 mod reserved;
+mod secret;
 mod state;
 mod typed;
 mod user;
