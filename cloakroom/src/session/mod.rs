@@ -10,6 +10,7 @@ mod reserved;
 mod secret;
 mod state;
 mod typed;
+mod undo;
 mod user;
 
 use std::convert::Infallible;
