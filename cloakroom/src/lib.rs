@@ -44,6 +44,7 @@
 //! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
+//! | `csrf` | no | `CsrfLayer` and `CsrfToken`, against requests that other sites' pages send; brings `tower` |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
 //!
 //! # What it does not do
@@ -81,6 +82,8 @@ pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
 pub use id::{HashFunc, SessionId, StoreKey};
 pub use manager::{Manager, ManagerBuilder};
+#[cfg(feature = "csrf")]
+pub use middleware::csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService, CsrfToken};
 #[cfg(feature = "tower")]
 pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
