@@ -1,8 +1,9 @@
-//! The promises about concurrency and silence, counted over HTTP against the real program: on memory, on a folder, and on a folder
-//! that two processes share.
+//! The promises about concurrency and silence, counted over HTTP against the real program: on memory, on a folder and on a database,
+//! and on those two from two processes.
 
 mod support;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,15 +17,17 @@ use tokio::task::JoinSet;
 struct Site {
     servers: Vec<Server>,
     folder: Option<TempDir>,
+    // After the processes, so that it ends after them.
+    _store: Option<Box<dyn Any>>,
 }
 
 impl Site {
     fn on_memory() -> Self {
-        Site { servers: vec![Server::start(&[])], folder: None }
+        Site { servers: vec![Server::start(&[])], folder: None, _store: None }
     }
 
     fn on_memory_with(config: &str) -> Self {
-        Site { servers: vec![Server::start(&["--config", config])], folder: None }
+        Site { servers: vec![Server::start(&["--config", config])], folder: None, _store: None }
     }
 
     /// `processes` processes that share a fresh folder; `config` are further settings.
@@ -36,9 +39,23 @@ impl Site {
             "{{\"cookieName\":\"id\",\"providerConfig\":{},\"gclifetime\":3600{config}}}",
             json!(path.to_str().expect("a path in UTF-8"))
         );
-        let start = || Server::start(&["--provider", "file", "--config", &config]);
+        Site { folder: Some(folder), ..Site::on("file", processes, &config) }
+    }
+
+    /// `processes` processes over a database of their own.
+    #[cfg(all(feature = "mysql", unix))]
+    fn on_mysql(processes: usize) -> Self {
+        let server = servers::MariaDb::start();
+        // Hundreds come at once; what commits together costs the disk one write.
+        let config =
+            json!({ "cookieName": "id", "providerConfig": server.dsn("pool=50"), "gclifetime": 3600 });
+        Site { _store: Some(Box::new(server)), ..Site::on("mysql", processes, &config.to_string()) }
+    }
+
+    fn on(provider: &str, processes: usize, config: &str) -> Self {
+        let start = || Server::start(&["--provider", provider, "--config", config]);
         let servers = std::iter::repeat_with(start).take(processes).collect();
-        Site { servers, folder: Some(folder) }
+        Site { servers, folder: None, _store: None }
     }
 
     /// The process whose turn it is at `turn`.
@@ -256,6 +273,20 @@ macro_rules! promises {
             #[tokio::test(flavor = "multi_thread")]
             async fn on_file_with_two_processes() {
                 super::$promise(Site::on_file(2, "")).await;
+            }
+
+            #[cfg(all(feature = "mysql", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs mariadbd: cargo xtask test"]
+            async fn on_mysql() {
+                super::$promise(Site::on_mysql(1)).await;
+            }
+
+            #[cfg(all(feature = "mysql", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs mariadbd: cargo xtask test"]
+            async fn on_mysql_with_two_processes() {
+                super::$promise(Site::on_mysql(2)).await;
             }
         }
     )* };
