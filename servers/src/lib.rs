@@ -18,4 +18,4 @@ pub use certificates::Certificates;
 pub use mariadb::{GeneralLog, MariaDb, MariaDbClient, MariaDbOptions};
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
-pub use redis::{Redis, RedisCluster, RedisOptions, RedisSentinels};
+pub use redis::{Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};

@@ -12,6 +12,7 @@ use super::{Config, OverLimit, Policy};
 use crate::codec::Codec;
 use crate::cookie::SameSite;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKey;
 use crate::id::HashFunc;
 
 /// The documentation's own example, verbatim.
@@ -21,7 +22,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 30] = [
+const KEYS: [&str; 32] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -51,7 +52,9 @@ const KEYS: [&str; 30] = [
     "policy",
     "sessionsPerUser",
     "overLimit",
+    "deadline",
     "durability",
+    "eventKey",
 ];
 
 pub(super) fn parse(text: &str) -> Result<Config> {
@@ -129,6 +132,7 @@ impl Settings {
         config.ids.length =
             self.number("sessionIdLength")?.filter(|bytes| *bytes != 0).map(|bytes| bytes as usize);
         config.hash_ids = self.flag("hashIds")?.unwrap_or(false);
+        config.event_key = EventKey::new(self.text("eventKey")?.unwrap_or_default().as_bytes());
         Ok(())
     }
 
@@ -143,6 +147,7 @@ impl Settings {
         config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
         config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
+        config.deadline = self.seconds("deadline")?.unwrap_or(config.deadline);
         config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);
         config.end_user_on_reuse = self.flag("endUserOnReuse")?.unwrap_or(false);
         Ok(())

@@ -1,12 +1,17 @@
 //! The contract between the manager and a store.
 
 mod any;
+#[cfg(feature = "cached")]
+pub(crate) mod cached;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(all(feature = "redis", unix))]
+pub(crate) mod redis;
 #[cfg(feature = "mysql")]
 pub(crate) mod sql;
+mod watch;
 
 use std::any::TypeId;
 use std::future::Future;
@@ -18,6 +23,7 @@ use crate::principal::Principal;
 use crate::record::{Meta, Record};
 
 pub use any::AnyProvider;
+pub use watch::{Watched, Watcher};
 
 /// A store of sessions.
 ///

@@ -1,6 +1,7 @@
 //! `redis-server`: one, a cluster, a primary with sentinels.
 
 mod cluster;
+mod monitor;
 mod sentinel;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use crate::{Certificates, Process, free_port, until};
 
 pub use cluster::RedisCluster;
+pub use monitor::Monitor;
 pub use sentinel::RedisSentinels;
 
 const PACKAGE: &str = "redis-server";
@@ -115,7 +117,8 @@ impl Redis {
             set(&["--requirepass", password, "--masterauth", password]);
         }
         for user in &self.options.users {
-            set(&["--user", user]);
+            set(&["--user"]);
+            set(&user.split(' ').collect::<Vec<_>>());
         }
         if self.options.unix_socket {
             set(&["--unixsocket", self.socket().to_str().expect("a path in UTF-8")]);
