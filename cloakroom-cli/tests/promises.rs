@@ -6,7 +6,7 @@ mod support;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use support::{Client, Server, eventually};
@@ -110,10 +110,11 @@ async fn a_hundred_parallel_puts_of_different_keys_leave_a_hundred(site: Site) {
 }
 
 /// A write that has loaded the session before a logout and commits after it. The logout waits for the load, which the
-/// program tells; whether it was early enough, the answers tell: one that came after the write's is done again.
+/// program tells; whether it was early enough, the clock tells: one that may have come after the write is done again.
 async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
     const TIMES: usize = 1000;
     const AT_ONCE: usize = 250;
+    const PAUSE: Duration = Duration::from_millis(500);
     let (mut counted, mut loaded) = (0, vec![0; site.servers.len()]);
     for round in 0.. {
         assert!(round < 4 * TIMES / AT_ONCE, "only {counted} of the logouts came in time");
@@ -132,8 +133,10 @@ async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
             loaded[n % site.servers.len()] += 1;
             let mut slow = visitor.at(site.server(n));
             writes.push(tokio::spawn(async move {
-                let answer = slow.put("/api/session/data/key?delay=500", "\"after\"").await;
-                (answer, SystemTime::now())
+                // It begins to commit no sooner than this; where that is after the logout was answered, it is too late.
+                let earliest = Instant::now() + PAUSE;
+                let path = format!("/api/session/data/key?delay={}", PAUSE.as_millis());
+                (slow.put(&path, "\"after\"").await, earliest)
             }));
         }
         for (server, loaded) in site.servers.iter().zip(&loaded) {
@@ -146,11 +149,11 @@ async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
             pairs.spawn(async move {
                 let mut old = visitor.clone();
                 visitor.post("/api/logout", "").await.done();
-                let logged_out = SystemTime::now();
-                let (answer, written) = write.await.expect("the write");
+                let logged_out = Instant::now();
+                let (answer, earliest) = write.await.expect("the write");
                 assert_eq!(answer.set_cookie(), None);
                 assert_eq!(old.get("/api/session").await.json()["present"], false, "it was revived");
-                if answer.status == 204 && written < logged_out {
+                if answer.status == 204 && earliest < logged_out {
                     return false;
                 }
                 answer.refused(409, "the session has ended");

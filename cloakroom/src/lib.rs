@@ -92,10 +92,10 @@ pub use provider::cached::{Cached, CachedBuilder};
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
-#[cfg(feature = "mysql")]
-pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
 #[cfg(all(feature = "redis", unix))]
 pub use provider::redis::{RedisProvider, RedisProviderBuilder};
+#[cfg(feature = "mysql")]
+pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
     Watched, Watcher,
