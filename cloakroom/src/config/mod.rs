@@ -53,8 +53,8 @@ pub struct Config {
     pub(crate) codec: Codec,
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,
-    pub(crate) provider_config: ProviderConfig,
     pub(crate) event_key: EventKey,
+    pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
 }
 

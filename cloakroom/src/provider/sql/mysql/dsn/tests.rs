@@ -110,7 +110,7 @@ fn parameters_are_honoured() {
     assert_eq!(params.write, Some(Duration::from_secs(90)));
     assert_eq!(params.tls, Some(Tls::Unverified));
     assert_eq!(params.max_packet, Some(4_194_304));
-    assert_eq!(params.charsets, ["utf8mb4".into(), "utf8".into()]);
+    assert_eq!(params.charsets.iter().map(|name| &**name).collect::<Vec<_>>(), ["utf8mb4", "utf8"]);
     assert_eq!(params.collation.as_deref(), Some("utf8mb4_bin"));
     assert!(params.reject_read_only && params.unchecked && params.cleartext_passwords);
     assert_eq!((params.table.as_deref(), params.pool), (Some("visits"), Some(7)));
