@@ -64,6 +64,7 @@ impl Record {
     }
 
     /// A record of a map that `codec` has encoded.
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn new(meta: &Meta, codec: Codec, data: &[u8]) -> Record {
         Record::assemble(meta, None, codec, data)
     }
