@@ -40,6 +40,8 @@
 //! |---|---|---|
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
+//! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
+//! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
@@ -56,6 +58,7 @@ mod config;
 mod cookie;
 mod engine;
 mod error;
+mod event;
 mod gc;
 mod id;
 mod manager;
@@ -74,6 +77,7 @@ pub use codec::Codec;
 pub use config::{Advice, Config, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
 pub use id::{HashFunc, SessionId, StoreKey};
 pub use manager::{Manager, ManagerBuilder};
@@ -88,10 +92,14 @@ pub use provider::cached::{Cached, CachedBuilder};
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
+#[cfg(all(feature = "redis", unix))]
+pub use provider::redis::{RedisProvider, RedisProviderBuilder};
+#[cfg(feature = "mysql")]
+pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
     Watched, Watcher,
 };
 pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
-pub use session::{Released, Session, SessionHandle};
+pub use session::{Fields, Flash, Released, Session, SessionData, SessionHandle, Typed};

@@ -13,6 +13,7 @@ use http::header::HeaderName;
 use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKey;
 use crate::id::{HashFunc, MAX_ID_LEN};
 use crate::record::Lifetime;
 
@@ -52,8 +53,25 @@ pub struct Config {
     pub(crate) codec: Codec,
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,
-    pub(crate) provider_config: Box<str>,
+    pub(crate) event_key: EventKey,
+    pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
+}
+
+/// A provider's own string. It may hold a password, so `Debug` hides it.
+#[derive(Clone, PartialEq)]
+pub(crate) struct ProviderConfig(Box<str>);
+
+impl From<&str> for ProviderConfig {
+    fn from(text: &str) -> Self {
+        ProviderConfig(text.into())
+    }
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProviderConfig({} bytes)", self.0.len())
+    }
 }
 
 /// How ids are made.
@@ -95,6 +113,7 @@ impl Default for Config {
             codec: Codec::MESSAGE_PACK,
             limits: Limits::DEFAULT,
             commit_on_server_error: false,
+            event_key: EventKey::default(),
             provider_config: "".into(),
             durability: None,
         }
@@ -180,7 +199,7 @@ impl Config {
 
     /// The provider's own configuration string, from the string door.
     pub fn provider_config(&self) -> &str {
-        &self.provider_config
+        &self.provider_config.0
     }
 
     /// The value of `"durability"`, from the string door.
@@ -235,6 +254,9 @@ impl Config {
         if prefix.len() > MAX_ID_LEN - 128 || !prefix.bytes().all(letters) {
             return Some(ConfigError::IdPrefix);
         }
+        if let Some(found) = self.event_key.too_short() {
+            return Some(ConfigError::EventKey { found });
+        }
         let namespace = self.namespace();
         if namespace.len() > 128 || namespace.bytes().any(|byte| byte.is_ascii_control()) {
             return Some(ConfigError::Namespace);
@@ -258,6 +280,8 @@ enum ConfigError {
         "sessionIDPrefix: expected at most 32 letters, digits, - and _, found another character or more of them"
     )]
     IdPrefix,
+    #[error("the event key (eventKey): expected at least {least} bytes, or none for a random one, found {found}", least = EventKey::MIN_LEN)]
+    EventKey { found: usize },
     #[error("the namespace: expected at most 128 bytes without control characters, found others or more")]
     Namespace,
     #[error(

@@ -7,6 +7,10 @@ pub(crate) mod cached;
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(all(feature = "redis", unix))]
+pub(crate) mod redis;
+#[cfg(feature = "mysql")]
+pub(crate) mod sql;
 mod watch;
 
 use std::any::TypeId;
