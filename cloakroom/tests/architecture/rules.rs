@@ -46,10 +46,15 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
     problems
 }
 
+/// What lies in `provider` and is none: parts of the contract.
+const CONTRACT: [&str; 2] = ["any", "watch"];
+
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {
     match place {
-        [provider, name, ..] if provider == "provider" && name != "any" => format!("provider/{name}"),
+        [provider, name, ..] if provider == "provider" && !CONTRACT.contains(&name.as_str()) => {
+            format!("provider/{name}")
+        }
         [first, ..] => first.clone(),
         [] => "lib".to_owned(),
     }
