@@ -65,6 +65,7 @@ mod principal;
 mod provider;
 mod record;
 mod registry;
+mod seal;
 mod session;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -87,8 +88,10 @@ pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
 pub use provider::{
-    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, SealedProvider,
+    Touched, Updated,
 };
 pub use record::{Meta, Record};
 pub use registry::register;
+pub use seal::{KeyId, KeyRing, SealKey};
 pub use session::{Released, Session, SessionHandle};

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
+use crate::clock::Millis;
 use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{HashFunc, MAX_ID_LEN};
+use crate::seal::KeyRing;
 
 pub use advice::Advice;
 
@@ -46,6 +48,12 @@ pub struct Config {
     pub(crate) commit_on_server_error: bool,
     pub(crate) provider_config: Box<str>,
     pub(crate) durability: Option<Box<str>>,
+    /// The keys that seal what is stored, where it is to be sealed.
+    pub(crate) seal: Option<KeyRing>,
+    /// Until when records are taken that are not sealed.
+    pub(crate) unsealed_until: Option<Millis>,
+    /// Until when sessions are found that are stored under their plain ids.
+    pub(crate) plain_ids_until: Option<Millis>,
 }
 
 /// How ids are made.
@@ -85,6 +93,9 @@ impl Default for Config {
             commit_on_server_error: false,
             provider_config: "".into(),
             durability: None,
+            seal: None,
+            unsealed_until: None,
+            plain_ids_until: None,
         }
     }
 }
@@ -147,6 +158,11 @@ impl Config {
     /// What separates this manager's sessions from another's in the same store; the cookie's name where none was given.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(&self.cookie.name)
+    }
+
+    /// The keys that seal what is stored; `None` where it is not sealed.
+    pub fn seal(&self) -> Option<&KeyRing> {
+        self.seal.as_ref()
     }
 
     /// The provider's own configuration string, from the string door.

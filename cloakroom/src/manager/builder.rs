@@ -1,7 +1,7 @@
 //! The first door: a provider's value and settings by name.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::HeaderName;
 
@@ -13,13 +13,14 @@ use crate::cookie::SameSite;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::{AnyProvider, Provider, SealedProvider};
+use crate::seal::KeyRing;
 
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, SameSite};
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new())
 ///     .idle_timeout(Duration::from_secs(15 * 60))
@@ -146,6 +147,41 @@ impl ManagerBuilder {
         self
     }
 
+    /// Seals the data of every record before it reaches the provider: see [`SealedProvider`] for what that keeps whom from.
+    /// Sessions that are stored already are not sealed and are lost, unless
+    /// [`danger_accept_unsealed_until`](Self::danger_accept_unsealed_until) says so.
+    ///
+    /// ```
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, SealKey};
+    /// # let secrets = [SealKey::generate()?, SealKey::generate()?];
+    /// # let [new, former] = secrets;
+    /// let ring = KeyRing::new(new).with_older(former);
+    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn seal(mut self, ring: KeyRing) -> Self {
+        self.config.seal = Some(ring);
+        self
+    }
+
+    /// Takes records that are not sealed until this time, for an application that begins to [`seal`](Self::seal) while it has
+    /// sessions: whatever is written is sealed, and afterwards nothing else is taken. Until then whoever writes to the store can make
+    /// sessions.
+    pub fn danger_accept_unsealed_until(mut self, until: SystemTime) -> Self {
+        self.config.unsealed_until = Some(until.into());
+        self
+    }
+
+    /// Finds sessions that are stored under their plain ids until this time, for an application that begins to hash them while it
+    /// has sessions: one that is found is moved to its hashed key, and afterwards none is looked for. Until then whoever reads the store can
+    /// be a visitor who has not come since.
+    ///
+    /// The form of the ids must stay what it was. Ids of 64 hex characters have the form of hashed keys, and are not looked for.
+    pub fn danger_accept_plain_ids_until(mut self, until: SystemTime) -> Self {
+        self.config.plain_ids_until = Some(until.into());
+        self
+    }
+
     /// The most bytes of data in a session; 64 KiB by default, 16 MiB at most.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.limits.bytes = bytes;
@@ -195,10 +231,18 @@ impl ManagerBuilder {
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
-        let capabilities = self.provider.capabilities();
+        let provider = match &self.config.seal {
+            Some(ring) => AnyProvider::new(
+                SealedProvider::new(self.provider, ring.clone(), self.config.namespace())
+                    .accept_unsealed_until(self.config.unsealed_until, self.clock.clone())
+                    .random(self.random),
+            ),
+            None => self.provider,
+        };
+        let capabilities = provider.capabilities();
         for advice in self.config.advice(capabilities.persistent) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        Ok(Manager(Arc::new(Engine::new(self.provider, self.config, self.clock, maker))))
+        Ok(Manager(Arc::new(Engine::new(provider, self.config, self.clock, maker))))
     }
 }

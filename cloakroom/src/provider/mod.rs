@@ -5,6 +5,7 @@ mod any;
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+mod sealed;
 
 use std::any::TypeId;
 use std::future::Future;
@@ -16,6 +17,7 @@ use crate::principal::Principal;
 use crate::record::{Meta, Record};
 
 pub use any::AnyProvider;
+pub use sealed::SealedProvider;
 
 /// A store of sessions.
 ///

@@ -13,21 +13,25 @@ use crate::principal::Principal;
 const MAGIC: &[u8; 4] = b"CLKR";
 const VERSION: u8 = 1;
 /// Bytes before the fields.
-const HEADER: usize = 72;
+pub(super) const HEADER: usize = 72;
 /// More than any record's fields take; a length past it is corruption, seen before anything is allocated.
 const MAX_FIELDS: usize = 4096;
+
+/// Where the codec's number stands, and what is added to it where the data is sealed.
+pub(super) const AT_CODEC: usize = 5;
+pub(super) const SEALED: u8 = 0x80;
 
 /// Where the numbers of the header stand, eight bytes each.
 const AT_VERSION: usize = 8;
 const AT_CREATED: usize = 16;
 const AT_ISSUED: usize = 24;
-const AT_LAST_ACTIVE: usize = 32;
+pub(super) const AT_LAST_ACTIVE: usize = 32;
 const AT_IDLE_DEADLINE: usize = 40;
-const AT_ABSOLUTE_DEADLINE: usize = 48;
+pub(super) const AT_ABSOLUTE_DEADLINE: usize = 48;
 const AT_AUTHENTICATED: usize = 56;
 /// And the lengths, four bytes each.
 const AT_FIELDS_LEN: usize = 64;
-const AT_DATA_LEN: usize = 68;
+pub(super) const AT_DATA_LEN: usize = 68;
 
 /// Fields of a tag below this must be understood by every reader; those from it on may be passed over.
 const OPTIONAL_TAGS: u8 = 128;
@@ -53,7 +57,10 @@ impl Record {
     pub fn from_bytes(bytes: &[u8]) -> Result<Record> {
         let codec = check(bytes).map_err(|error| Error::new(ErrorKind::Corrupt, error))?;
         let record = Record(Arc::from(bytes));
-        codec.check(record.data())?;
+        // What is sealed is looked at by whoever opens it.
+        if !record.is_sealed() {
+            codec.check(record.data())?;
+        }
         Ok(record)
     }
 
@@ -161,7 +168,7 @@ impl Record {
     }
 
     pub(crate) fn codec(&self) -> Codec {
-        Codec::from_tag(self.0[5]).unwrap_or_default()
+        Codec::from_tag(self.0[AT_CODEC]).unwrap_or_default()
     }
 
     pub(crate) fn times(&self) -> Times {
@@ -228,7 +235,7 @@ impl Draft {
         let mut header = [0; HEADER];
         header[..4].copy_from_slice(MAGIC);
         header[4] = VERSION;
-        header[5] = codec.tag();
+        header[AT_CODEC] = codec.tag();
         let mut put = |place: usize, number: u64| {
             header[place..place + 8].copy_from_slice(&number.to_be_bytes());
         };
@@ -290,7 +297,7 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
     if header[4] != VERSION {
         return Err(FormatError::Version { found: header[4] });
     }
-    let codec = Codec::from_tag(header[5]).ok_or(FormatError::Codec { found: header[5] })?;
+    let codec = Codec::from_tag(header[AT_CODEC] & !SEALED).ok_or(FormatError::Codec { found: header[5] })?;
     if header[6..8] != [0, 0] {
         return Err(FormatError::Reserved);
     }

@@ -1,6 +1,7 @@
 //! One stored session: what a provider keeps, and when it ends.
 
 mod format;
+mod sealed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::time::SystemTime;
 use crate::clock::Millis;
 use crate::id::StoreKey;
 use crate::principal::Principal;
+
+pub(crate) use sealed::forged;
 
 /// One stored session: its data as one encoded map, and before it what the store has to know.
 ///

@@ -13,7 +13,7 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor each module stands on. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("error", 0),
     ("clock", 0),
     ("id", 0),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("codec", 1),
     ("cookie", 1),
     ("principal", 1),
+    ("seal", 1),
     ("config", 1),
     ("provider", 2),
     ("engine", ENGINE),
@@ -48,7 +49,9 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {
     match place {
-        [provider, name, ..] if provider == "provider" && name != "any" => format!("provider/{name}"),
+        [provider, name, ..] if provider == "provider" && !matches!(&**name, "any" | "sealed") => {
+            format!("provider/{name}")
+        }
         [first, ..] => first.clone(),
         [] => "lib".to_owned(),
     }
