@@ -1,5 +1,7 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+mod plain;
+
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -214,7 +216,7 @@ impl Engine {
 
     /// The live session that `name` reaches, or the one to which a tombstone leads while the grace of its rotation lasts.
     pub(crate) async fn look_up(&self, name: Named) -> Result<Option<Stored>> {
-        let Some(record) = self.provider.load(name.key()).await? else { return Ok(None) };
+        let Some(record) = self.load(name.key()).await? else { return self.adopt_plain(name).await };
         let Some(successor) = record.successor() else {
             return Ok(Some(Stored { name, record, in_grace: false }));
         };
@@ -222,9 +224,17 @@ impl Engine {
             tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
             return Ok(None);
         }
-        let record = self.provider.load(&successor.key).await?.filter(|record| !record.is_tombstone());
+        let record = self.load(&successor.key).await?.filter(|record| !record.is_tombstone());
         let name = name.to(successor.key);
         Ok(record.map(|record| Stored { name, record, in_grace: true }))
+    }
+
+    /// The record under `key`, whose data can be read.
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        match self.provider.load(key).await? {
+            Some(record) if record.is_sealed() => Err(Error::new(ErrorKind::Corrupt, Sealed)),
+            found => Ok(found),
+        }
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.
@@ -315,3 +325,7 @@ impl<T, F: Future<Output = Result<T>>> Future for Within<F> {
 struct Late {
     limit: Duration,
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the record is sealed, and this manager has no keys; give it the ring that sealed it")]
+struct Sealed;

@@ -32,7 +32,7 @@ impl Shared {
         };
         if let Some(name) = name {
             match self.engine.provider.load_at_once(name.key())? {
-                Ok(Some(record)) if record.is_tombstone() => return None,
+                Ok(Some(record)) if record.is_tombstone() || record.is_sealed() => return None,
                 Ok(Some(record)) => state.stored = Some(Stored { name, record, in_grace: false }),
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),
