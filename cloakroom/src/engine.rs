@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::{AnyProvider, Provider, SealedTokens};
 use crate::record::Record;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
@@ -35,6 +35,8 @@ pub(crate) struct Engine {
     /// In milliseconds.
     touch_interval: u64,
     keying: Keying,
+    /// Where a session's token is its sealed record.
+    tokens: Option<SealedTokens>,
     ids: RwLock<IdMaker>,
     cookie: CookieWriter,
     secure: AtomicBool,
@@ -99,7 +101,10 @@ impl Candidates {
 
 impl Engine {
     pub(crate) fn new(provider: AnyProvider, config: Config, clock: Clock, ids: IdMaker) -> Self {
-        let keying = match (provider.capabilities().persistent, config.hash_ids) {
+        let capabilities = provider.capabilities();
+        let keying = match (capabilities.persistent, config.hash_ids) {
+            // The id leads to nothing that is stored.
+            _ if capabilities.token_is_record() => Keying::Clear,
             (true, true) => Keying::hashed(config.namespace()),
             (true, false) => Keying::Clear,
             (false, _) => Keying::tagged(config.namespace()),
@@ -108,6 +113,7 @@ impl Engine {
         Engine {
             touch_interval: Millis::of(config.touch_interval()),
             keying,
+            tokens: capabilities.sealed_tokens().cloned(),
             ids: RwLock::new(ids),
             cookie: CookieWriter::new(&config.cookie),
             secure: AtomicBool::new(config.cookie.secure),
@@ -158,7 +164,32 @@ impl Engine {
         let [header] = ticket.cookies.headers() else { return None };
         let token = self.cookie.token_at_start(header.as_bytes())?;
         // A token that is recognised holds no semicolon: nothing else can be in the header.
-        self.ids.read().recognises(token).then(|| self.keying.named(token))
+        self.name_of(&self.ids.read(), token)
+    }
+
+    /// What the provider is to be asked for `token`, if that can be one of ours.
+    #[inline]
+    fn name_of(&self, ids: &IdMaker, token: &[u8]) -> Option<Named> {
+        match &self.tokens {
+            None => ids.recognises(token).then(|| self.keying.named(token)),
+            Some(tokens) => tokens.recognises(token).then(|| Keying::Clear.named(token)),
+        }
+    }
+
+    /// The session that `name` led to.
+    #[inline]
+    pub(crate) fn stored(&self, name: Named, record: Record) -> Stored {
+        let own_id = || self.tokens.as_ref().and_then(|_| record.own_id());
+        let name = own_id().map_or(name, |id| self.keying.named(id.expose().as_bytes()));
+        Stored { name, record, in_grace: false }
+    }
+
+    /// What leads to the newest state of a session: its name, or the token that it would be sent in.
+    pub(crate) fn name_again(&self, stored: &Stored) -> Result<Named> {
+        match &self.tokens {
+            None => Ok(stored.name.clone()),
+            Some(tokens) => Ok(Keying::Clear.named(&tokens.seal(&stored.name.id(), &stored.record)?)),
+        }
     }
 
     /// The distinct ids that a request presents; no first one, if there are too many to be true.
@@ -173,15 +204,15 @@ impl Engine {
         let mut cookies = 0;
         each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
             cookies += 1;
-            match ids.recognises(token) {
-                true => found.add(self.keying.named(token)),
-                false => tracing::debug!("a cookie of the session's name holds no session id"),
+            match self.name_of(&ids, token) {
+                Some(name) => found.add(name),
+                None => tracing::debug!("a cookie of the session's name holds no session id"),
             }
         });
         if let (0, Some(header)) = (cookies, &ticket.header)
-            && ids.recognises(header.as_bytes())
+            && let Some(name) = self.name_of(&ids, header.as_bytes())
         {
-            found.add(self.keying.named(header.as_bytes()));
+            found.add(name);
         }
         if found.others.len() >= Candidates::MOST {
             found.others.extend(found.first.take());
@@ -195,9 +226,11 @@ impl Engine {
         let mut alive: Vec<Stored> = Vec::new();
         for name in names {
             let Some(found) = self.look_up(name).await? else { continue };
-            // An id in its grace and its successor name the same session; the successor is the one to use.
+            // An id in its grace and its successor name the same session; the successor is the one to use. So do two sealed
+            // records of one session; the newer is.
+            let newer = |same: &Stored| same.in_grace || found.record.version() > same.record.version();
             match alive.iter_mut().find(|one| one.name.key() == found.name.key()) {
-                Some(same) if same.in_grace => *same = found,
+                Some(same) if newer(same) => *same = found,
                 Some(_) => {}
                 None => alive.push(found),
             }
@@ -218,7 +251,7 @@ impl Engine {
     pub(crate) async fn look_up(&self, name: Named) -> Result<Option<Stored>> {
         let Some(record) = self.load(name.key()).await? else { return self.adopt_plain(name).await };
         let Some(successor) = record.successor() else {
-            return Ok(Some(Stored { name, record, in_grace: false }));
+            return Ok(Some(self.stored(name, record)));
         };
         if self.now() >= successor.until {
             tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
@@ -251,35 +284,44 @@ impl Engine {
         }
     }
 
-    /// Hands the client its id.
-    pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) {
-        if self.config.send_cookie {
+    /// Hands the client its token.
+    pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) -> Result<()> {
+        let sealed = self.tokens.as_ref().map(|tokens| tokens.seal(&stored.name.id(), &stored.record));
+        let sealed = sealed.transpose()?;
+        let token = sealed.as_deref().unwrap_or(stored.name.id_bytes());
+        if self.sends_cookie() {
             let absolute = stored.record.times().absolute_deadline;
             // Only a cookie that lasts asks for the time.
             let bounded = self.renews_cookie() && absolute != Millis::NEVER;
             let remaining = bounded.then(|| absolute.since(self.now()));
-            self.cookie.set(headers, stored.name.id_bytes(), self.secure(), remaining);
+            self.cookie.set(headers, token, self.secure(), remaining);
         }
         if let Some((name, _)) = &self.id_header
-            && let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes())
+            && let Ok(mut value) = HeaderValue::from_bytes(token)
         {
             value.set_sensitive(true);
             headers.insert(name.clone(), value);
         }
         no_store(headers);
+        Ok(())
     }
 
     /// Has the client forget its id.
     pub(crate) fn take_back(&self, headers: &mut HeaderMap) {
-        if self.config.send_cookie {
+        if self.sends_cookie() {
             self.cookie.remove(headers, self.secure());
         }
         no_store(headers);
     }
 
-    /// Whether the client's cookie has a lifetime that moves on with use.
+    /// The seed's `enableSetCookie` is about the cookie of the id. Where the cookie is the session, there is none without it.
+    fn sends_cookie(&self) -> bool {
+        self.config.send_cookie || (self.tokens.is_some() && self.id_header.is_none())
+    }
+
+    /// Whether the client's cookie changes with use: it has a lifetime that moves on, or is the session itself.
     pub(crate) fn renews_cookie(&self) -> bool {
-        self.cookie.lifetime().is_some()
+        self.cookie.lifetime().is_some() || self.tokens.is_some()
     }
 }
 

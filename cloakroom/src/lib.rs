@@ -29,6 +29,7 @@
 //! - [`SessionLayer`]: the `tower` layer. Without one, [`Manager::start`] and [`Session::release`].
 //! - [`Provider`]: the contract of a store; [`MemoryProvider`] and [`FileProvider`] keep it, and so can yours: see
 //!   [`register`] and `conformance!`.
+//! - [`KeyRing`]: the keys that seal what is stored, by [`ManagerBuilder::seal`], or what the cookie holds.
 //! - [`Principal`]: the user whom a login binds, and by whom sessions are listed and ended.
 //! - [`Error`], with its [`kind`](Error::kind) and the [`status`](Error::status) that a client may see.
 //!
@@ -40,6 +41,7 @@
 //! |---|---|---|
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
+//! | `cookie` | no | [`CookieProvider`]: sessions in the visitor's cookie, sealed |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
@@ -83,6 +85,8 @@ pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
 pub use principal::Principal;
+#[cfg(feature = "cookie")]
+pub use provider::cookie::{CookieProvider, CookieProviderBuilder};
 #[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]

@@ -11,9 +11,9 @@ use crate::codec::Codec;
 use crate::config::Config;
 use crate::cookie::SameSite;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
-use crate::provider::{AnyProvider, Provider, SealedProvider};
+use crate::provider::{AnyProvider, Provider, SealedProvider, SealedTokens};
 use crate::seal::KeyRing;
 
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
@@ -231,18 +231,56 @@ impl ManagerBuilder {
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
-        let provider = match &self.config.seal {
-            Some(ring) => AnyProvider::new(
-                SealedProvider::new(self.provider, ring.clone(), self.config.namespace())
-                    .accept_unsealed_until(self.config.unsealed_until, self.clock.clone())
+        let provider = self.provider;
+        let capabilities = provider.capabilities();
+        let mut config = self.config;
+        let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {
+            (Some(tokens), _) => {
+                config.bind(tokens)?;
+                provider
+            }
+            (None, Some(ring)) => AnyProvider::new(
+                SealedProvider::new(provider, ring, config.namespace())
+                    .accept_unsealed_until(config.unsealed_until, self.clock.clone())
                     .random(self.random),
             ),
-            None => self.provider,
+            (None, None) => provider,
         };
-        let capabilities = provider.capabilities();
-        for advice in self.config.advice(capabilities.persistent) {
+        for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        Ok(Manager(Arc::new(Engine::new(provider, self.config, self.clock, maker))))
+        Ok(Manager(Arc::new(Engine::new(provider, config, self.clock, maker))))
     }
+}
+
+impl Config {
+    /// Has `tokens` be those of this configuration alone, and of no more than they have room for.
+    fn bind(&mut self, tokens: &SealedTokens) -> Result<()> {
+        let problem = if self.rotate_every.is_some() {
+            Some(TokenConfigError::Rotation)
+        } else if self.seal.as_ref().is_some_and(|ring| ring != tokens.ring()) {
+            Some(TokenConfigError::Ring)
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        tokens.bind(&self.cookie.name, self.namespace())?;
+        self.limits.bytes = self.limits.bytes.min(tokens.room());
+        Ok(())
+    }
+}
+
+/// What cannot be where the token is the sealed record.
+#[derive(Debug, thiserror::Error)]
+enum TokenConfigError {
+    #[error(
+        "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
+    )]
+    Rotation,
+    #[error(
+        "the cookie provider seals with its own keys, and the manager was given others; give the ring to the provider alone"
+    )]
+    Ring,
 }

@@ -30,7 +30,7 @@ const AT_IDLE_DEADLINE: usize = 40;
 pub(super) const AT_ABSOLUTE_DEADLINE: usize = 48;
 const AT_AUTHENTICATED: usize = 56;
 /// And the lengths, four bytes each.
-const AT_FIELDS_LEN: usize = 64;
+pub(super) const AT_FIELDS_LEN: usize = 64;
 pub(super) const AT_DATA_LEN: usize = 68;
 
 /// Fields of a tag below this must be understood by every reader; those from it on may be passed over.
@@ -38,6 +38,7 @@ const OPTIONAL_TAGS: u8 = 128;
 const TAG_PRINCIPAL: u8 = 1;
 const TAG_SUCCESSOR: u8 = 2;
 const TAG_GRACE_END: u8 = 3;
+pub(super) const TAG_ID: u8 = 128;
 
 impl Record {
     /// The record in the native format, version 1.
@@ -199,11 +200,11 @@ impl Record {
         self.0.first_chunk().unwrap_or(&[0; HEADER])
     }
 
-    fn fields(&self) -> &[u8] {
+    pub(super) fn fields(&self) -> &[u8] {
         &self.0[HEADER..HEADER + be_u32(&self.0[AT_FIELDS_LEN..])]
     }
 
-    fn field(&self, tag: u8) -> Option<&[u8]> {
+    pub(super) fn field(&self, tag: u8) -> Option<&[u8]> {
         let mut fields = Fields(self.fields());
         fields.find_map(|field| field.ok().filter(|(found, _)| *found == tag)).map(|(_, value)| value)
     }
@@ -263,7 +264,7 @@ impl Draft {
     }
 }
 
-fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
+pub(super) fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
     bytes.push(tag);
     // Every field is bounded by its own type, at 256 bytes or less.
     bytes.extend_from_slice(&(value.len() as u16).to_be_bytes());
@@ -271,7 +272,7 @@ fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
 }
 
 /// The fields of a record: a tag, a length in two bytes and the value, each.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u8, &'a [u8]), FormatError>;
@@ -342,7 +343,7 @@ fn be_u32(bytes: &[u8]) -> usize {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum FormatError {
+pub(super) enum FormatError {
     #[error("expected a record of at least {HEADER} bytes, found {found}")]
     Short { found: usize },
     #[error("expected a record that begins with CLKR; these bytes are something else")]

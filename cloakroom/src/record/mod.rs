@@ -2,6 +2,7 @@
 
 mod format;
 mod sealed;
+mod token;
 
 use std::fmt;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use super::Released;
 use super::changes::Changes;
 use super::commit::Step;
 use super::state::{Phase, Shared, State};
-use crate::engine::{Candidates, Stored};
+use crate::engine::Candidates;
 use crate::error::Result;
 use crate::provider::{Created, Updated};
 
@@ -33,7 +33,7 @@ impl Shared {
         if let Some(name) = name {
             match self.engine.provider.load_at_once(name.key())? {
                 Ok(Some(record)) if record.is_tombstone() || record.is_sealed() => return None,
-                Ok(Some(record)) => state.stored = Some(Stored { name, record, in_grace: false }),
+                Ok(Some(record)) => state.stored = Some(self.engine.stored(name, record)),
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),
             }
@@ -64,8 +64,8 @@ impl Shared {
                 None => Released::Unchanged,
             },
         };
-        self.finish(&mut state, outcome, headers);
-        Some(outcome)
+        // What fails here is told by the way that waits, which tries it again.
+        self.finish(&mut state, outcome, headers).ok().map(|()| outcome)
     }
 
     /// Whether a request that changed nothing is to be noted, or its id to be rotated.

@@ -96,10 +96,7 @@ impl Shared {
         };
         let _releasing = Releasing(self);
         match self.commit(budget).await {
-            Ok(outcome) => {
-                self.finish(&mut self.state(), outcome, headers);
-                Ok(outcome)
-            }
+            Ok(outcome) => self.finish(&mut self.state(), outcome, headers).map(|()| outcome),
             Err(error) => {
                 self.engine.note_access(headers);
                 Err(error)
@@ -107,18 +104,18 @@ impl Shared {
         }
     }
 
-    pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
-        state.phase = Phase::Released(outcome);
+    /// Tells the client. Only a token that is to be sealed can fail.
+    pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) -> Result<()> {
         self.engine.note_access(headers);
-        if let Released::Gone { .. } = outcome {
+        match (outcome, state.cookie, &state.stored) {
             // What was stored and perhaps due earlier in the request is dead as well.
-            return;
-        }
-        match (state.cookie, &state.stored) {
-            (Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored),
-            (Due::TakeBack, _) => self.engine.take_back(headers),
+            (Released::Gone { .. }, ..) => {}
+            (_, Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored)?,
+            (_, Due::TakeBack, _) => self.engine.take_back(headers),
             _ => {}
         }
+        state.phase = Phase::Released(outcome);
+        Ok(())
     }
 
     /// Stores what is pending within `budget`. It is this one's turn.
@@ -439,8 +436,10 @@ impl Shared {
     /// Ends the request without committing what is pending; what was saved before is still told to the client.
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();
-        if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
-            self.finish(&mut state, Released::Unchanged, headers);
+        if !matches!(state.phase, Phase::Untouched | Phase::Released(_))
+            && let Err(error) = self.finish(&mut state, Released::Unchanged, headers)
+        {
+            tracing::error!(%error, "a session's cookie could not be made");
         }
     }
 

@@ -184,7 +184,8 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest = within(self.engine.config.deadline, self.engine.look_up(former.name)).await.0?;
+        let name = self.engine.name_again(&former)?;
+        let newest = within(self.engine.config.deadline, self.engine.look_up(name)).await.0?;
         let alive = newest.is_some();
         if alive {
             self.state().stored = newest;

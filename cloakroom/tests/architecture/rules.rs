@@ -49,7 +49,7 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {
     match place {
-        [provider, name, ..] if provider == "provider" && !matches!(&**name, "any" | "sealed") => {
+        [provider, name, ..] if provider == "provider" && !matches!(&**name, "any" | "sealed" | "tokens") => {
             format!("provider/{name}")
         }
         [first, ..] => first.clone(),
