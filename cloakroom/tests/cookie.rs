@@ -270,7 +270,7 @@ async fn whatever_a_cookie_is_that_we_did_not_seal_it_comes_to_the_same_fresh_se
         tried += 1;
         assert_eq!(found, fresh, "{token}");
     }
-    assert!(tried > 2_000, "{tried} cookies");
+    assert!(tried > 1_500, "{tried} cookies");
     assert_eq!(rig.n(&good).await, Some(1), "and the one that it all began with is good");
 }
 
