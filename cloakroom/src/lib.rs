@@ -74,7 +74,7 @@ pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
-pub use config::{Advice, Config};
+pub use config::{Advice, Config, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
 pub use gc::GcGuard;
@@ -84,7 +84,7 @@ pub use manager::{Manager, ManagerBuilder};
 pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
-pub use principal::Principal;
+pub use principal::{Level, Principal};
 #[cfg(feature = "cookie")]
 pub use provider::cookie::{CookieProvider, CookieProviderBuilder};
 #[cfg(all(feature = "file", unix))]
@@ -95,7 +95,7 @@ pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, SealedProvider,
     Touched, Updated,
 };
-pub use record::{Meta, Record};
+pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
 pub use seal::{KeyId, KeyRing, SealKey};
 pub use session::{Released, Session, SessionHandle};

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "cookie")]
 use crate::id::StoreKey;
@@ -38,6 +40,7 @@ struct Bound {
     context: Context,
     /// The most characters of a token.
     most: usize,
+    longest_request: Duration,
 }
 
 impl SealedTokens {
@@ -58,8 +61,8 @@ impl SealedTokens {
     const ID_ROOM: usize = 3 + crate::id::MAX_ID_LEN;
 
     /// Fixes what the tokens are bound to: once, since a token of one cookie must be nothing to another.
-    pub(crate) fn bind(&self, name: &str, namespace: &str) -> Result<()> {
-        let shared = &self.0;
+    pub(crate) fn bind(&self, config: &Config) -> Result<()> {
+        let (shared, name, namespace) = (&self.0, config.cookie().name(), config.namespace());
         let bound = shared.bound.get_or_init(|| Bound {
             name: name.into(),
             namespace: namespace.into(),
@@ -68,6 +71,7 @@ impl SealedTokens {
                 .with(namespace.as_bytes())
                 .with(shared.label.as_bytes()),
             most: Self::MAX_COOKIE - name.len(),
+            longest_request: config.longest_request,
         });
         match &*bound.name == name && &*bound.namespace == namespace {
             true => Ok(()),
@@ -79,6 +83,12 @@ impl SealedTokens {
     #[cfg(feature = "cookie")]
     pub(crate) fn namespace(&self) -> &str {
         self.0.bound.get().map_or("", |bound| &bound.namespace)
+    }
+
+    /// How long a request may be under way that began before its session ended.
+    #[cfg(feature = "cookie")]
+    pub(crate) fn longest_request(&self) -> Duration {
+        self.0.bound.get().map_or(Duration::ZERO, |bound| bound.longest_request)
     }
 
     pub(crate) fn ring(&self) -> &KeyRing {

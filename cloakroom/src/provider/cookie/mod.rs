@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use super::tokens::SealedTokens;
 use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{RandomSource, StoreKey, system_random};
 use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{Mark, Record};
 use crate::seal::KeyRing;
 
 pub(crate) use config::from_config;
@@ -111,10 +111,11 @@ impl CookieProvider {
         (!record.expired_at(now) && !aged && !ahead).then_some(record)
     }
 
-    async fn has_ended(&self, id: &[u8], record: Option<&Record>) -> Result<bool> {
+    /// When the session `id` was ended from this side; its `record` names the user whose sessions may all have been.
+    async fn ended(&self, id: &[u8], record: Option<&Record>) -> Result<Option<Millis>> {
         match &self.revocations {
-            Some(revocations) => revocations.has_ended(self.tokens.namespace(), id, record).await,
-            None => Ok(false),
+            Some(revocations) => revocations.ended(self.tokens.namespace(), id, record).await,
+            None => Ok(None),
         }
     }
 
@@ -198,6 +199,7 @@ impl Provider for CookieProvider {
         capabilities.shared = true;
         capabilities.native_expiry = self.revocations.is_none();
         capabilities.revocable = self.revocations.is_some();
+        capabilities.tombstones = self.revocations.is_some();
         capabilities.lists = false;
         capabilities.max_record = Some(SealedTokens::MAX_RECORD);
         match &self.revocations {
@@ -213,21 +215,26 @@ impl Provider for CookieProvider {
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
         let found = self.open(key).and_then(|record| Some((record.own_id()?, record)));
         let Some((id, record)) = found else { return Ok(None) };
-        let ended = self.has_ended(id.expose().as_bytes(), Some(&record)).await?;
-        Ok((!ended).then_some(record))
+        let Some(ended) = self.ended(id.expose().as_bytes(), Some(&record)).await? else {
+            return Ok(Some(record));
+        };
+        // As a store would have it: remembered while requests may be under way that began before.
+        let forgotten = ended.after(self.tokens.longest_request());
+        Ok((self.clock.millis() < forgotten).then(|| record.tombstone(&Mark::Ended, forgotten)))
     }
 
     async fn update(&self, key: &StoreKey, record: &Record, _expected: u64) -> Result<Updated> {
         self.tokens.fits(key, record)?;
         let gone = match record.is_tombstone() {
             true => !self.end(key).await?,
-            false => self.has_ended(key.as_bytes(), Some(record)).await?,
+            false => self.ended(key.as_bytes(), Some(record)).await?.is_some(),
         };
         Ok(if gone { Updated::Gone } else { Updated::Done })
     }
 
     async fn touch(&self, key: &StoreKey, _at: SystemTime, _deadline: SystemTime) -> Result<Touched> {
-        Ok(if self.has_ended(key.as_bytes(), None).await? { Touched::Gone } else { Touched::Done })
+        let ended = self.ended(key.as_bytes(), None).await?;
+        Ok(if ended.is_some() { Touched::Gone } else { Touched::Done })
     }
 
     async fn rename(

@@ -29,23 +29,24 @@ impl Revocations {
         Revocations { store: AnyProvider::new(store), longest }
     }
 
-    /// Whether the session `id` was ended, or all of its user's were since it logged in.
-    pub(super) async fn has_ended(
+    /// When the session `id` was ended, or all of its user's were since it logged in.
+    pub(super) async fn ended(
         &self,
         namespace: &str,
         id: &[u8],
         record: Option<&Record>,
-    ) -> Result<bool> {
-        if self.store.load(&key("ended", namespace, id)?).await?.is_some() {
-            return Ok(true);
+    ) -> Result<Option<Millis>> {
+        if let Some(mark) = self.store.load(&key("ended", namespace, id)?).await? {
+            return Ok(Some(mark.times().created));
         }
         let Some((record, user)) = record.and_then(|record| Some((record, record.user()?))) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let all_until = self.store.load(&key("user", namespace, user)?).await?;
+        let mark = self.store.load(&key("user", namespace, user)?).await?;
+        let all_until = mark.map(|mark| mark.times().created);
         // A user who was bound at no known time was bound before any.
-        Ok(all_until
-            .is_some_and(|mark| record.times().authenticated.is_none_or(|at| at <= mark.times().created)))
+        let covers = |until: &Millis| record.times().authenticated.is_none_or(|at| at <= *until);
+        Ok(all_until.filter(covers))
     }
 
     /// Marks the session `id` as ended; false if it was already, so that of two who end it by taking it over one does.
@@ -88,7 +89,7 @@ impl Revocations {
             absolute_deadline: forgotten,
             authenticated: None,
         };
-        Record::new(&Meta { times, principal: None }, Codec::MESSAGE_PACK, b"")
+        Record::new(&Meta::new(times, None), Codec::MESSAGE_PACK, b"")
     }
 }
 

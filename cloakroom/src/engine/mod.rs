@@ -1,6 +1,8 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+mod life;
 mod plain;
+mod users;
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +26,8 @@ use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKe
 use crate::provider::{AnyProvider, Provider, SealedTokens};
 use crate::record::Record;
 
+pub(crate) use life::Reached;
+
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
 const QUEUES: usize = 64;
 
@@ -42,6 +46,7 @@ pub(crate) struct Engine {
     secure: AtomicBool,
     id_header: Option<(HeaderName, HeaderValue)>,
     queues: Box<[Mutex<()>]>,
+    logins: Box<[Mutex<()>]>,
     queue_of: RandomState,
 }
 
@@ -77,6 +82,8 @@ impl Ticket {
 /// What a request's ids lead to.
 pub(crate) enum Found {
     Nobody,
+    /// Nobody any more: see [`Reached::Ended`].
+    Ended,
     One(Stored),
     /// Several, so that none counts, except that a logout ends them all.
     Contested(Vec<StoreKey>),
@@ -119,6 +126,7 @@ impl Engine {
             secure: AtomicBool::new(config.cookie.secure),
             id_header,
             queues: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
+            logins: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
             queue_of: RandomState::new(),
             provider,
             config,
@@ -164,12 +172,12 @@ impl Engine {
         let [header] = ticket.cookies.headers() else { return None };
         let token = self.cookie.token_at_start(header.as_bytes())?;
         // A token that is recognised holds no semicolon: nothing else can be in the header.
-        self.name_of(&self.ids.read(), token)
+        self.recognised(&self.ids.read(), token)
     }
 
     /// What the provider is to be asked for `token`, if that can be one of ours.
     #[inline]
-    fn name_of(&self, ids: &IdMaker, token: &[u8]) -> Option<Named> {
+    fn recognised(&self, ids: &IdMaker, token: &[u8]) -> Option<Named> {
         match &self.tokens {
             None => ids.recognises(token).then(|| self.keying.named(token)),
             Some(tokens) => tokens.recognises(token).then(|| Keying::Clear.named(token)),
@@ -204,13 +212,13 @@ impl Engine {
         let mut cookies = 0;
         each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
             cookies += 1;
-            match self.name_of(&ids, token) {
+            match self.recognised(&ids, token) {
                 Some(name) => found.add(name),
                 None => tracing::debug!("a cookie of the session's name holds no session id"),
             }
         });
         if let (0, Some(header)) = (cookies, &ticket.header)
-            && let Some(name) = self.name_of(&ids, header.as_bytes())
+            && let Some(name) = self.recognised(&ids, header.as_bytes())
         {
             found.add(name);
         }
@@ -220,46 +228,8 @@ impl Engine {
         found
     }
 
-    /// The one session among several names that is alive. Two are as good as none: an attacker who can plant a cookie must
-    /// not choose.
-    pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Found> {
-        let mut alive: Vec<Stored> = Vec::new();
-        for name in names {
-            let Some(found) = self.look_up(name).await? else { continue };
-            // An id in its grace and its successor name the same session; the successor is the one to use. So do two sealed
-            // records of one session; the newer is.
-            let newer = |same: &Stored| same.in_grace || found.record.version() > same.record.version();
-            match alive.iter_mut().find(|one| one.name.key() == found.name.key()) {
-                Some(same) if newer(same) => *same = found,
-                Some(_) => {}
-                None => alive.push(found),
-            }
-        }
-        if alive.len() > 1 {
-            tracing::warn!("a request named several live sessions and is treated as anonymous");
-            return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
-        }
-        Ok(alive.pop().map_or(Found::Nobody, Found::One))
-    }
-
-    /// The live session of `id`, if there is one.
-    pub(crate) async fn find_id(&self, id: &SessionId) -> Result<Option<Stored>> {
-        self.look_up(self.keying.named(id.expose().as_bytes())).await
-    }
-
-    /// The live session that `name` reaches, or the one to which a tombstone leads while the grace of its rotation lasts.
-    pub(crate) async fn look_up(&self, name: Named) -> Result<Option<Stored>> {
-        let Some(record) = self.load(name.key()).await? else { return self.adopt_plain(name).await };
-        let Some(successor) = record.successor() else {
-            return Ok(Some(self.stored(name, record)));
-        };
-        if self.now() >= successor.until {
-            tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
-            return Ok(None);
-        }
-        let record = self.load(&successor.key).await?.filter(|record| !record.is_tombstone());
-        let name = name.to(successor.key);
-        Ok(record.map(|record| Stored { name, record, in_grace: true }))
+    pub(crate) fn name_of(&self, id: &SessionId) -> Named {
+        self.keying.named(id.expose().as_bytes())
     }
 
     /// The record under `key`, whose data can be read.
@@ -272,8 +242,16 @@ impl Engine {
 
     /// The queue of those who would change the session under `key` and have lost a race for it.
     pub(crate) async fn queue(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
-        let place = self.queue_of.hash_one(key.as_bytes()) as usize % QUEUES;
-        self.queues[place].lock().await
+        self.queues[self.place(key.as_bytes())].lock().await
+    }
+
+    /// The queue of those who log in as `user`. Others than those of sessions: one who stands in one of these may have to stand in one of those.
+    async fn queue_for(&self, user: &[u8]) -> MutexGuard<'_, ()> {
+        self.logins[self.place(user)].lock().await
+    }
+
+    fn place(&self, of: &[u8]) -> usize {
+        self.queue_of.hash_one(of) as usize % QUEUES
     }
 
     /// Says in a response that it depends on what names the session.
@@ -290,11 +268,7 @@ impl Engine {
         let sealed = sealed.transpose()?;
         let token = sealed.as_deref().unwrap_or(stored.name.id_bytes());
         if self.sends_cookie() {
-            let absolute = stored.record.times().absolute_deadline;
-            // Only a cookie that lasts asks for the time.
-            let bounded = self.renews_cookie() && absolute != Millis::NEVER;
-            let remaining = bounded.then(|| absolute.since(self.now()));
-            self.cookie.set(headers, token, self.secure(), remaining);
+            self.cookie.set(headers, token, self.secure(), self.cookie_lifetime(&stored.record));
         }
         if let Some((name, _)) = &self.id_header
             && let Ok(mut value) = HeaderValue::from_bytes(token)
@@ -319,9 +293,23 @@ impl Engine {
         self.config.send_cookie || (self.tokens.is_some() && self.id_header.is_none())
     }
 
+    /// How long the client is to keep the cookie of `record`: never longer than the session lasts. `None`: until the browser is closed.
+    fn cookie_lifetime(&self, record: &Record) -> Option<Duration> {
+        if let Some(own) = record.lifetime() {
+            return own.is_persistent().then(|| record.deadline().since(self.now()));
+        }
+        let lifetime = self.cookie.lifetime()?;
+        // Only a cookie that lasts asks for the time.
+        match record.times().absolute_deadline {
+            Millis::NEVER => Some(lifetime),
+            absolute => Some(lifetime.min(absolute.since(self.now()))),
+        }
+    }
+
     /// Whether the client's cookie changes with use: it has a lifetime that moves on, or is the session itself.
-    pub(crate) fn renews_cookie(&self) -> bool {
-        self.cookie.lifetime().is_some() || self.tokens.is_some()
+    pub(crate) fn renews_cookie(&self, record: &Record) -> bool {
+        self.tokens.is_some()
+            || record.lifetime().map_or(self.cookie.lifetime().is_some(), |own| own.is_persistent())
     }
 }
 
