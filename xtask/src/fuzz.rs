@@ -14,6 +14,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("config", Some("seeds/config")),
     ("cookie_header", Some("seeds/cookie_header")),
     ("record", Some("../cloakroom/tests/golden")),
+    ("sealed_token", None),
 ];
 
 /// Bounds on one input: 4 KiB, 5 s, and 512 MiB in all. Of a single allocation the targets' own allocator allows 64 MiB.

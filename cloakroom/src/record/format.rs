@@ -349,7 +349,8 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
     if header[4] != VERSION {
         return Err(FormatError::Version { found: header[4] });
     }
-    let codec = Codec::from_tag(header[AT_CODEC] & !SEALED).ok_or(FormatError::Codec { found: header[AT_CODEC] })?;
+    let codec =
+        Codec::from_tag(header[AT_CODEC] & !SEALED).ok_or(FormatError::Codec { found: header[AT_CODEC] })?;
     if header[6..8] != [0, 0] {
         return Err(FormatError::Reserved);
     }
