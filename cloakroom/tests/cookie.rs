@@ -196,6 +196,21 @@ async fn with_revocations_a_copy_of_the_cookie_is_worth_nothing_after_login_logo
 }
 
 #[tokio::test]
+async fn a_request_that_arrives_with_a_cookie_just_ended_stores_nothing_and_a_later_one_begins_anew() {
+    let rig = Rig::revocable();
+    let (_, token) = request(&rig.manager, "", set(1)).await;
+    let _ = request(&rig.manager, &token, |session| session.destroy().unwrap()).await;
+    let late = rig.start(&token).await;
+    late.set("n", 2).unwrap();
+    let mut headers = HeaderMap::new();
+    assert_eq!(late.release(&mut headers).await.unwrap(), Released::Gone { lost_write: true });
+    assert_eq!(token_of(&headers), None, "it could overwrite the cookie of a login");
+    rig.time.advance(MINUTE);
+    let (released, fresh) = request(&rig.manager, &token, set(3)).await;
+    assert_eq!((released, rig.n(&fresh).await), (Released::Created, Some(3)));
+}
+
+#[tokio::test]
 async fn of_two_who_end_a_session_by_a_login_one_does() {
     let rig = Rig::revocable();
     let (_, anonymous) = request(&rig.manager, "", set(1)).await;
