@@ -11,6 +11,7 @@ const ANONYMOUS: &[u8] = include_bytes!("golden/anonymous.bin");
 const JSON: &[u8] = include_bytes!("golden/json.bin");
 const TOMBSTONE: &[u8] = include_bytes!("golden/tombstone.bin");
 
+#[cfg(feature = "memory")]
 const SEALED: &[u8] = include_bytes!("golden/sealed.bin");
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -8,13 +8,9 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(feature = "cookie")]
-use crate::id::StoreKey;
-use crate::id::{RandomSource, SessionId};
+use crate::id::{MAX_ID_LEN, RandomSource, SessionId, StoreKey};
 use crate::record::Record;
-#[cfg(feature = "cookie")]
-use crate::seal::Unopened;
-use crate::seal::{self, Context, KeyRing};
+use crate::seal::{self, Context, KeyRing, Unopened};
 
 /// The version of what a token is bound to.
 const VERSION: u8 = 1;
@@ -40,25 +36,13 @@ struct Bound {
     context: Context,
     /// The most characters of a token.
     most: usize,
+    #[allow(dead_code, reason = "the cookie provider asks for it, and it is a feature")]
     longest_request: Duration,
 }
 
 impl SealedTokens {
     /// The most bytes that a browser takes as name and value of a cookie together (RFC 6265bis, section 5.6).
     pub(crate) const MAX_COOKIE: usize = 4096;
-
-    /// The most bytes of a record that fits whatever the cookie's name, 128 characters at the most, and the id's length.
-    #[cfg(feature = "cookie")]
-    pub(crate) const MAX_RECORD: usize = bytes_of(Self::MAX_COOKIE - 128) - seal::OVERHEAD - Self::ID_ROOM;
-
-    #[cfg(feature = "cookie")]
-    pub(crate) fn new(ring: KeyRing, label: &str, random: RandomSource) -> Self {
-        SealedTokens(Arc::new(Shared { ring, label: label.into(), random, bound: OnceLock::new() }))
-    }
-
-    /// What an id takes in a record at the most: its tag, its length, and itself.
-    #[cfg(feature = "cookie")]
-    const ID_ROOM: usize = 3 + crate::id::MAX_ID_LEN;
 
     /// Fixes what the tokens are bound to: once, since a token of one cookie must be nothing to another.
     pub(crate) fn bind(&self, config: &Config) -> Result<()> {
@@ -79,18 +63,6 @@ impl SealedTokens {
         }
     }
 
-    /// The namespace that the tokens are bound to.
-    #[cfg(feature = "cookie")]
-    pub(crate) fn namespace(&self) -> &str {
-        self.0.bound.get().map_or("", |bound| &bound.namespace)
-    }
-
-    /// How long a request may be under way that began before its session ended.
-    #[cfg(feature = "cookie")]
-    pub(crate) fn longest_request(&self) -> Duration {
-        self.0.bound.get().map_or(Duration::ZERO, |bound| bound.longest_request)
-    }
-
     pub(crate) fn ring(&self) -> &KeyRing {
         &self.0.ring
     }
@@ -106,13 +78,6 @@ impl SealedTokens {
         let longest = self.0.bound.get().map_or(0, |bound| bound.most);
         (text_len(seal::OVERHEAD + Record::HEADER)..=longest).contains(&token.len())
             && token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    }
-
-    /// Answers whether the token of the session `id` fits into the cookie with this `record`.
-    #[cfg(feature = "cookie")]
-    pub(crate) fn fits(&self, id: &StoreKey, record: &Record) -> Result<()> {
-        let id = id.as_str().parse()?;
-        self.check_len(text_len(seal::OVERHEAD + record.with_id(&id).as_bytes().len()))
     }
 
     fn check_len(&self, found: usize) -> Result<()> {
@@ -134,10 +99,38 @@ impl SealedTokens {
         self.check_len(token.len())?;
         Ok(token)
     }
+}
+
+#[allow(dead_code, reason = "the cookie provider calls these, and it is a feature")]
+impl SealedTokens {
+    /// The most bytes of a record that fits whatever the cookie's name, 128 characters at the most, and the id's length.
+    pub(crate) const MAX_RECORD: usize = bytes_of(Self::MAX_COOKIE - 128) - seal::OVERHEAD - Self::ID_ROOM;
+
+    /// What an id takes in a record at the most: its tag, its length, and itself.
+    const ID_ROOM: usize = 3 + MAX_ID_LEN;
+
+    pub(crate) fn new(ring: KeyRing, label: &str, random: RandomSource) -> Self {
+        SealedTokens(Arc::new(Shared { ring, label: label.into(), random, bound: OnceLock::new() }))
+    }
+
+    /// The namespace that the tokens are bound to.
+    pub(crate) fn namespace(&self) -> &str {
+        self.0.bound.get().map_or("", |bound| &bound.namespace)
+    }
+
+    /// How long a request may be under way that began before its session ended.
+    pub(crate) fn longest_request(&self) -> Duration {
+        self.0.bound.get().map_or(Duration::ZERO, |bound| bound.longest_request)
+    }
+
+    /// Answers whether the token of the session `id` fits into the cookie with this `record`.
+    pub(crate) fn fits(&self, id: &StoreKey, record: &Record) -> Result<()> {
+        let id = id.as_str().parse()?;
+        self.check_len(text_len(seal::OVERHEAD + record.with_id(&id).as_bytes().len()))
+    }
 
     /// The record in `token`. Nothing of it is read before its seal has proved to be ours; whatever it is else, the answer
     /// is the same.
-    #[cfg(feature = "cookie")]
     pub(crate) fn open(&self, token: &[u8]) -> Option<Record> {
         let bound = self.0.bound.get()?;
         if !self.recognises(token) {

@@ -72,6 +72,7 @@ impl Record {
     }
 
     /// A record of a map that `codec` has encoded.
+    #[allow(dead_code, reason = "the testkit and the cookie provider call this, and they are features")]
     pub(crate) fn new(meta: &Meta, codec: Codec, data: &[u8]) -> Record {
         Record::assemble(meta, None, codec, data)
     }
