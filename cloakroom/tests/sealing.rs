@@ -337,6 +337,23 @@ async fn a_writer_in_the_store_can_roll_a_session_back_and_move_its_idle_deadlin
 }
 
 #[tokio::test]
+async fn a_forged_record_of_a_user_keeps_nobody_from_ending_all_of_that_users_sessions() {
+    let rig = Rig::new();
+    let manager = rig.sealed();
+    let alice = Principal::new("alice").unwrap();
+    let tokens = [visit(&manager, "one", Some("alice")).await, visit(&manager, "two", Some("alice")).await];
+    let (_, sealed) = rig.lying().await.remove(0);
+    for forged in ["aa", "zz"] {
+        rig.plant(&forged.parse().unwrap(), &sealed).await;
+    }
+    manager.end_sessions(&alice, None).await.unwrap();
+    for token in tokens {
+        assert_eq!(note(&manager, &token).await.unwrap(), None);
+    }
+    assert_eq!(manager.sessions_of(&alice).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_session_under_its_plain_id_is_moved_to_the_hashed_key_until_the_date_and_never_after() {
     let rig = Rig::new();
     let clear = rig.manager(ManagerBuilder::danger_store_ids_in_clear);

@@ -2,7 +2,7 @@
 
 use super::{Engine, Found, Stored};
 use crate::clock::Millis;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::{Named, SessionId, StoreKey};
 use crate::provider::{Provider, Updated};
 use crate::record::{Mark, Record};
@@ -148,7 +148,15 @@ impl Engine {
         }
         let mut latest = key.clone();
         for _ in 0..PURSUIT {
-            let Some((present, record)) = self.present(&latest).await? else { return Ok(false) };
+            let (present, record) = match self.present(&latest).await {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(false),
+                // What nobody can read must not keep a user from ending all that is there.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return self.provider.delete(&latest).await;
+                }
+                Err(error) => return Err(error),
+            };
             match self.bury(&present, &record).await? {
                 Updated::Done => return Ok(true),
                 // Changed, renamed or ended by another meanwhile: what is there now?

@@ -82,6 +82,9 @@ impl Shared {
         if state.busy || !provider.is_at_once() {
             return None;
         }
+        if changes.principal.is_some() && self.engine.config.user_limit.is_some() {
+            return None;
+        }
         match self.plan(state, changes).ok()? {
             Step::Nothing => Some(Released::Unchanged),
             Step::Create { new } => match provider.create_at_once(new.name.key(), &new.record)?.ok()? {

@@ -23,6 +23,9 @@ use crate::record::Record;
 /// So many that two cores seldom meet and that a shard which grows holds few up; few enough that an empty store is small.
 const SHARDS: usize = 256;
 
+/// How often the list of a user's sessions is looked at again because it changed meanwhile.
+const RELISTS: usize = 64;
+
 /// What is collected under one hold of a shard's lock: a few microseconds' worth.
 const STEP: usize = 64;
 
@@ -267,12 +270,13 @@ impl Store {
             return Renamed::Taken;
         }
         let moved = shards.first().remove(old_hash, old);
-        self.index(old, moved.as_ref().map(|entry| &entry.record), None);
         if let Some(tombstone) = tombstone {
             shards.first().insert(old_hash, old, tombstone, self.rehash());
             self.held.fetch_add(1, Ordering::Relaxed);
         }
         self.put(shards.second(), found, new_hash, new, record);
+        // The new key first: at no moment does the user's list show neither.
+        self.index(old, moved.as_ref().map(|entry| &entry.record), None);
         Renamed::Done
     }
 
@@ -333,12 +337,22 @@ impl Store {
     }
 
     fn of_principal(&self, principal: &Principal) -> Vec<Listed> {
-        let listed = |key: StoreKey| {
-            let record = self.load(&key)?;
+        let listed = |key: &StoreKey| {
+            let record = self.load(key)?;
             let theirs = !record.is_tombstone() && record.principal().as_ref() == Some(principal);
-            theirs.then(|| Listed { key, meta: record.meta() })
+            theirs.then(|| Listed { key: key.clone(), meta: record.meta() })
         };
-        self.users.keys(principal).into_iter().filter_map(listed).collect()
+        let mut keys = self.users.keys(principal);
+        let mut tries = 0;
+        loop {
+            let found = keys.iter().filter_map(listed).collect();
+            let now = self.users.keys(principal);
+            // A session that is given another key meanwhile is under neither of those that were looked at.
+            if now == keys || tries == RELISTS {
+                return found;
+            }
+            (keys, tries) = (now, tries + 1);
+        }
     }
 }
 

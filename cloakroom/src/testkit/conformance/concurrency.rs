@@ -4,6 +4,7 @@ use std::future::Future;
 
 use crate::codec::Codec;
 use crate::id::StoreKey;
+use crate::principal::Principal;
 use crate::provider::{AnyProvider, Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes};
@@ -329,4 +330,33 @@ pub(super) async fn a_collection_beside_a_create_never_takes_the_new_record(f: F
         .await;
         f.holds(&name, &fresh, "the collection was after the expired one under this key").await;
     }
+}
+
+pub(super) async fn a_users_list_shows_a_session_once_while_it_is_given_other_keys(f: Fixture) {
+    if !f.lists().await {
+        return;
+    }
+    let name = |n: u64| key(&format!("step-{n}"));
+    f.put(&name(1), &f.record().principal("alice").build()).await;
+    let mover = f.handle(0);
+    let (side, finish) = (f.clone(), 1 + 100);
+    let moving = tokio::spawn(async move {
+        for n in 1..finish {
+            let record = side.record().principal("alice").version(n + 1).build();
+            let mark = side.record().version(n).tombstone(&name(n + 1), minutes(1));
+            let renamed = mover.rename(&name(n), &name(n + 1), &record, n, Some(&mark)).await;
+            assert_eq!(renamed.expect("a rename beside a list"), Renamed::Done, "nobody else moves it");
+        }
+    });
+    let (lister, alice) = (f.handle(1), Principal::new("alice").expect("a principal"));
+    let mut looks = 0;
+    while !moving.is_finished() || looks == 0 {
+        let listed = lister.of_principal(&alice).await.expect("a list beside renames");
+        assert_eq!(listed.len(), 1, "one session, whatever its key: {listed:?}");
+        looks += 1;
+        // A provider that never waits would keep the other from its thread.
+        tokio::task::yield_now().await;
+    }
+    finished(moving).await;
+    f.belong_to("alice", &[&name(finish)], "where it came to in the end").await;
 }

@@ -145,6 +145,7 @@ macro_rules! __conformance_cases {
             concurrency::parallel_work_on_many_keys_leaves_the_lists_exact
             concurrency::parallel_collections_remove_each_record_once
             concurrency::a_collection_beside_a_create_never_takes_the_new_record
+            concurrency::a_users_list_shows_a_session_once_while_it_is_given_other_keys
             cancellation::a_dropped_create_stores_all_or_nothing
             cancellation::a_dropped_update_changes_all_or_nothing
             cancellation::a_dropped_touch_moves_all_or_nothing
