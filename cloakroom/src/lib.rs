@@ -42,6 +42,7 @@
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
 //! | `cookie` | no | [`CookieProvider`]: sessions in the visitor's cookie, sealed |
+//! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
@@ -58,6 +59,7 @@ mod config;
 mod cookie;
 mod engine;
 mod error;
+mod event;
 mod gc;
 mod id;
 mod manager;
@@ -77,6 +79,7 @@ pub use codec::Codec;
 pub use config::{Advice, Config, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
 pub use id::{HashFunc, SessionId, StoreKey};
 pub use manager::{Manager, ManagerBuilder};
@@ -85,17 +88,21 @@ pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
 pub use principal::{Level, Principal};
+#[cfg(feature = "cached")]
+pub use provider::cached::{Cached, CachedBuilder};
 #[cfg(feature = "cookie")]
 pub use provider::cookie::{CookieProvider, CookieProviderBuilder};
 #[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
+#[cfg(all(feature = "redis", unix))]
+pub use provider::redis::{RedisProvider, RedisProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, SealedProvider,
-    Touched, Updated,
+    Touched, Updated, Watched, Watcher,
 };
 pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
 pub use seal::{KeyId, KeyRing, SealKey};
-pub use session::{Released, Session, SessionHandle};
+pub use session::{Fields, Flash, Released, Session, SessionData, SessionHandle, Typed};

@@ -23,6 +23,13 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     all.insert("file".into(), erased(crate::provider::file::from_config));
     #[cfg(feature = "cookie")]
     all.insert("cookie".into(), erased(crate::provider::cookie::from_config));
+    #[cfg(all(feature = "redis", unix))]
+    {
+        use crate::provider::redis;
+        all.insert("redis".into(), erased(redis::from_config));
+        all.insert("redis_cluster".into(), erased(redis::cluster_from_config));
+        all.insert("redis_sentinel".into(), erased(redis::sentinel_from_config));
+    }
     RwLock::new(all)
 });
 

@@ -3,6 +3,8 @@
 mod json;
 mod message_pack;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
@@ -135,6 +137,11 @@ impl Codec {
         limits.bytes(out.len() - start)
     }
 
+    /// Every key and its encoded value, in the order of storage.
+    pub(crate) fn fields(self, data: &[u8]) -> Result<Vec<(Cow<'_, str>, &[u8])>> {
+        self.entries(data)?.map(|entry| entry.map_err(corrupt)).collect()
+    }
+
     fn entries(self, data: &[u8]) -> Result<Entries<'_>> {
         match self.0 {
             Kind::MessagePack => message_pack::entries(data).map(Entries::MessagePack).map_err(corrupt),
@@ -174,7 +181,7 @@ impl Change {
         Change { bytes, key: key.len(), deletes: false }
     }
 
-    #[cfg(test)]
+    /// The change that puts what `write` writes, an encoded value, under `key`.
     pub(crate) fn new(key: &str, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut change = Change::room_for(key);
         write(&mut change.bytes);
@@ -206,7 +213,7 @@ impl Change {
     }
 }
 
-type Entry<'a> = (std::borrow::Cow<'a, str>, &'a [u8]);
+type Entry<'a> = (Cow<'a, str>, &'a [u8]);
 
 enum Entries<'a> {
     MessagePack(message_pack::Entries<'a>),

@@ -14,6 +14,7 @@ use crate::clock::Millis;
 use crate::codec::Codec;
 use crate::cookie::SameSite;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKey;
 use crate::id::HashFunc;
 use crate::seal::KeyRing;
 
@@ -24,7 +25,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 34] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -55,6 +56,7 @@ const KEYS: [&str; 33] = [
     "sessionsPerUser",
     "overLimit",
     "durability",
+    "eventKey",
     "sealKeys",
     "acceptUnsealedUntil",
     "acceptPlainIdsUntil",
@@ -136,6 +138,7 @@ impl Settings {
         config.ids.length =
             self.number("sessionIdLength")?.filter(|bytes| *bytes != 0).map(|bytes| bytes as usize);
         config.hash_ids = self.flag("hashIds")?.unwrap_or(false);
+        config.event_key = EventKey::new(self.text("eventKey")?.unwrap_or_default().as_bytes());
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use super::{Engine, Found, Stored};
 use crate::clock::Millis;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{About, EventKind};
 use crate::id::{Named, SessionId, StoreKey};
 use crate::provider::{Provider, Updated};
 use crate::record::{Mark, Record};
@@ -47,7 +48,7 @@ impl Engine {
             }
         }
         if alive.len() > 1 {
-            tracing::warn!("a request named several live sessions and is treated as anonymous");
+            self.events.report(EventKind::Duplicate, alive.len() as u64);
             return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
         }
         Ok(alive.pop().map_or(nobody, Found::One))
@@ -69,17 +70,28 @@ impl Engine {
 
     /// What has become of a session that was reached before. Routine rotation does not part it from who holds it, however long
     /// ago that was.
-    pub(crate) async fn look_again(&self, former: Stored) -> Result<Reached> {
-        let name = self.name_again(&former)?;
+    pub(crate) async fn look_again(&self, former: &Stored) -> Result<Reached> {
+        let name = self.name_again(former)?;
         self.look(name, false).await
     }
 
     async fn look(&self, name: Named, arriving: bool) -> Result<Reached> {
-        let Some(record) = self.load(name.key()).await? else { return self.adopt_plain(name).await };
+        let Some(record) = self.load(name.key()).await? else {
+            return self.look_for_plain(name, arriving).await;
+        };
         match record.mark() {
             None => Ok(Reached::Session(self.stored(name, record))),
             Some(mark) => self.follow(name, mark, arriving).await,
         }
+    }
+
+    /// The record under `key`, whose data can be read.
+    pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let loaded = match self.provider.load(key).await {
+            Ok(Some(record)) if record.is_sealed() => Err(Error::new(ErrorKind::Corrupt, Sealed)),
+            found => found,
+        };
+        loaded.map_err(|error| self.report_corrupt(error, key))
     }
 
     async fn follow(&self, name: Named, mark: Mark, arriving: bool) -> Result<Reached> {
@@ -88,6 +100,7 @@ impl Engine {
             let Mark::Rotated { successor, until } = next else { return Ok(Reached::Ended) };
             let now = self.now();
             if arriving && now >= until {
+                self.events.report(EventKind::Reuse, name.key());
                 return self.reused(&successor, now < until.after(self.config.longest_request)).await;
             }
             let Some(record) = self.load(&successor).await? else { return Ok(Reached::Ended) };
@@ -104,7 +117,6 @@ impl Engine {
 
     /// A rotated id has come after its grace: either a client never saw the new one, or somebody has stolen the old one.
     async fn reused(&self, successor: &StoreKey, recent: bool) -> Result<Reached> {
-        tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
         if self.config.end_user_on_reuse {
             self.end_all_of(successor).await?;
         }
@@ -158,13 +170,21 @@ impl Engine {
                 Err(error) => return Err(error),
             };
             match self.bury(&present, &record).await? {
-                Updated::Done => return Ok(true),
+                Updated::Done => {
+                    let about = About { record: Some(&record), ..About::from(&present) };
+                    self.events.report(EventKind::Destroyed, about);
+                    return Ok(true);
+                }
                 // Changed, renamed or ended by another meanwhile: what is there now?
                 Updated::Stale | Updated::Gone => latest = present,
             }
         }
         // Somebody changes it without a pause. That must not keep it alive.
-        self.provider.delete(&latest).await
+        let deleted = self.provider.delete(&latest).await?;
+        if deleted {
+            self.events.report(EventKind::Destroyed, &latest);
+        }
+        Ok(deleted)
     }
 
     /// Puts a tombstone in the place of `record`, where the store holds such.
@@ -205,3 +225,7 @@ impl Engine {
         self.provider.capabilities().tombstones.then(|| record.tombstone(&mark, forgotten))
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the record is sealed, and this manager has no keys; give it the ring that sealed it")]
+struct Sealed;

@@ -22,6 +22,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider, SealedTokens};
 use crate::record::Record;
@@ -36,6 +37,7 @@ pub(crate) struct Engine {
     pub(crate) provider: AnyProvider,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
+    pub(crate) events: Events,
     /// In milliseconds.
     touch_interval: u64,
     keying: Keying,
@@ -64,6 +66,8 @@ pub(crate) struct Stored {
 pub(crate) struct Candidates {
     pub(crate) first: Option<Named>,
     pub(crate) others: Vec<Named>,
+    /// What stands under the session's name and is no id; kept where somebody wants to hear of it.
+    pub(crate) malformed: Vec<IdHash>,
 }
 
 /// What a request brings that may name a session: kept as it came until somebody asks.
@@ -74,7 +78,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.cookies.headers().is_empty() && self.header.is_none()
     }
 }
@@ -104,10 +108,21 @@ impl Candidates {
             self.others.push(name);
         }
     }
+
+    /// Whether one look-up at the most is all that this takes.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.others.is_empty() && self.malformed.is_empty()
+    }
 }
 
 impl Engine {
-    pub(crate) fn new(provider: AnyProvider, config: Config, clock: Clock, ids: IdMaker) -> Self {
+    pub(crate) fn new(
+        provider: AnyProvider,
+        config: Config,
+        clock: Clock,
+        ids: IdMaker,
+        events: Events,
+    ) -> Self {
         let capabilities = provider.capabilities();
         let keying = match (capabilities.persistent, config.hash_ids) {
             // The id leads to nothing that is stored.
@@ -131,6 +146,7 @@ impl Engine {
             provider,
             config,
             clock,
+            events,
         }
     }
 
@@ -214,13 +230,14 @@ impl Engine {
             cookies += 1;
             match self.recognised(&ids, token) {
                 Some(name) => found.add(name),
-                None => tracing::debug!("a cookie of the session's name holds no session id"),
+                None => self.note_malformed(&mut found, token),
             }
         });
-        if let (0, Some(header)) = (cookies, &ticket.header)
-            && let Some(name) = self.recognised(&ids, header.as_bytes())
-        {
-            found.add(name);
+        if let (0, Some(header)) = (cookies, &ticket.header) {
+            match self.recognised(&ids, header.as_bytes()) {
+                Some(name) => found.add(name),
+                None => self.note_malformed(&mut found, header.as_bytes()),
+            }
         }
         if found.others.len() >= Candidates::MOST {
             found.others.extend(found.first.take());
@@ -228,16 +245,32 @@ impl Engine {
         found
     }
 
+    /// Kept and not reported yet: locks are held, and whoever listens may do anything.
+    #[cold]
+    fn note_malformed(&self, found: &mut Candidates, token: &[u8]) {
+        if self.events.wanted(EventKind::MalformedId) && found.malformed.len() < Candidates::MOST {
+            found.malformed.push(self.events.hash_of_token(token));
+        }
+    }
+
     pub(crate) fn name_of(&self, id: &SessionId) -> Named {
         self.keying.named(id.expose().as_bytes())
     }
 
-    /// The record under `key`, whose data can be read.
-    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        match self.provider.load(key).await? {
-            Some(record) if record.is_sealed() => Err(Error::new(ErrorKind::Corrupt, Sealed)),
-            found => Ok(found),
+    /// Reports that the store knows nothing by `name`, which is no error.
+    #[cold]
+    pub(crate) fn report_unknown(&self, name: &Named) -> Result<()> {
+        self.events.report(EventKind::UnknownId, name.key());
+        Ok(())
+    }
+
+    /// Reports `error`, which is handed back, if it says that the record under `key` cannot be read.
+    #[cold]
+    pub(crate) fn report_corrupt(&self, error: Error, key: &StoreKey) -> Error {
+        if error.kind() == ErrorKind::Corrupt {
+            self.events.report(EventKind::Corrupt, key);
         }
+        error
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.
@@ -313,6 +346,12 @@ impl Engine {
     }
 }
 
+impl<'a> From<&'a Stored> for About<'a> {
+    fn from(stored: &'a Stored) -> Self {
+        About { record: Some(&stored.record), ..About::from(stored.name.key()) }
+    }
+}
+
 pin_project! {
     /// Waits for a future at most `limit`. Says, too, how long it had to wait: nothing where the answer was there at once,
     /// in which case no timer was made either.
@@ -355,7 +394,3 @@ impl<T, F: Future<Output = Result<T>>> Future for Within<F> {
 struct Late {
     limit: Duration,
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("the record is sealed, and this manager has no keys; give it the ring that sealed it")]
-struct Sealed;

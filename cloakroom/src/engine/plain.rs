@@ -2,6 +2,7 @@
 
 use super::{Engine, Reached, Stored};
 use crate::error::Result;
+use crate::event::EventKind;
 use crate::id::Named;
 use crate::provider::{Provider, Renamed};
 
@@ -9,10 +10,20 @@ use crate::provider::{Provider, Renamed};
 const TRIES: usize = 8;
 
 impl Engine {
+    /// Where nothing is under the key of `name`: the session that is still under its plain id, or nobody.
+    pub(super) async fn look_for_plain(&self, name: Named, arriving: bool) -> Result<Reached> {
+        let key = arriving.then(|| name.key().clone());
+        let found = self.adopt_plain(name).await?;
+        if let (Reached::Nobody, Some(key)) = (&found, key) {
+            self.events.report(EventKind::UnknownId, &key);
+        }
+        Ok(found)
+    }
+
     /// The session of `name`, which is not stored under its hashed key, if it is under its plain id and still may be.
     ///
     /// It is moved before it is used: from the first request on the store holds its id no more.
-    pub(super) async fn adopt_plain(&self, name: Named) -> Result<Reached> {
+    async fn adopt_plain(&self, name: Named) -> Result<Reached> {
         let accepted = self.config.plain_ids_until.is_some_and(|until| self.now() < until);
         let Some(plain) = accepted.then(|| self.keying.plain_key(&name)).flatten() else {
             return Ok(Reached::Nobody);

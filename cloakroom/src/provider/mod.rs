@@ -1,14 +1,19 @@
 //! The contract between the manager and a store.
 
 mod any;
+#[cfg(feature = "cached")]
+pub(crate) mod cached;
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(all(feature = "redis", unix))]
+pub(crate) mod redis;
 mod sealed;
 mod tokens;
+mod watch;
 
 use std::any::TypeId;
 use std::future::Future;
@@ -22,6 +27,7 @@ use crate::record::{Meta, Record};
 pub use any::AnyProvider;
 pub use sealed::SealedProvider;
 pub(crate) use tokens::SealedTokens;
+pub use watch::{Watched, Watcher};
 
 /// A store of sessions.
 ///

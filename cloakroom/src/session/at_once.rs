@@ -3,13 +3,14 @@
 //! What is not plain, or goes not as hoped, is left to the ways that can wait: they ask again, and find the same.
 
 use http::HeaderMap;
+use parking_lot::MutexGuard;
 
 use super::Released;
 use super::changes::Changes;
 use super::plan::Step;
 use super::state::{Phase, Shared, State};
-use crate::engine::Candidates;
 use crate::error::Result;
+use crate::event::EventKind;
 use crate::provider::{Created, Updated};
 
 impl Shared {
@@ -25,8 +26,9 @@ impl Shared {
         }
         let name = match self.engine.only_candidate(&self.ticket) {
             Some(name) => Some(name),
+            None if self.ticket.is_blank() => None,
             None => match self.engine.candidates(&self.ticket) {
-                Candidates { first, others } if others.is_empty() => first,
+                found if found.are_plain() => found.first,
                 _ => return None,
             },
         };
@@ -34,8 +36,15 @@ impl Shared {
             match self.engine.provider.load_at_once(name.key())? {
                 Ok(Some(record)) if record.is_tombstone() || record.is_sealed() => return None,
                 Ok(Some(record)) => state.stored = Some(self.engine.stored(name, record)),
-                Ok(None) => {}
-                Err(error) => return Some(Err(error)),
+                Ok(None) => {
+                    state.phase = Phase::Loaded;
+                    drop(state);
+                    return Some(self.engine.report_unknown(&name));
+                }
+                Err(error) => {
+                    drop(state);
+                    return Some(Err(self.engine.report_corrupt(error, name.key())));
+                }
             }
         }
         state.phase = Phase::Loaded;
@@ -65,7 +74,19 @@ impl Shared {
             },
         };
         // What fails here is told by the way that waits, which tries it again.
-        self.finish(&mut state, outcome, headers).ok().map(|()| outcome)
+        self.finish(&mut state, outcome, headers).ok()?;
+        if outcome == Released::Created && self.engine.events.wanted(EventKind::Created) {
+            self.report_new(state);
+        }
+        Some(outcome)
+    }
+
+    /// Tells of the session that `state` holds, which has just come to be, once the state is free.
+    #[cold]
+    fn report_new(&self, state: MutexGuard<'_, State>) {
+        let Some(stored) = state.stored.clone() else { return };
+        drop(state);
+        self.report_standing(&stored, None);
     }
 
     /// Whether a request that changed nothing is to be noted, or its id to be rotated.

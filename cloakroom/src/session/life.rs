@@ -90,7 +90,7 @@ impl Session {
         let engine = &self.0.engine;
         loop {
             let Some(former) = self.0.stored(Stored::clone) else { return };
-            let found = within(engine.config.deadline.min(WATCH), engine.look_again(former)).await.0;
+            let found = within(engine.config.deadline.min(WATCH), engine.look_again(&former)).await.0;
             match found {
                 Ok(Reached::Session(found)) => self.0.follow(found),
                 Ok(Reached::Nobody | Reached::Ended) => return,

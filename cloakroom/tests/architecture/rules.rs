@@ -13,7 +13,7 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor each module stands on. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("error", 0),
     ("clock", 0),
     ("id", 0),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("principal", 1),
     ("seal", 1),
     ("config", 1),
+    ("event", 1),
     ("provider", 2),
     ("engine", ENGINE),
     ("session", ENGINE),
@@ -49,7 +50,9 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {
     match place {
-        [provider, name, ..] if provider == "provider" && !matches!(&**name, "any" | "sealed" | "tokens") => {
+        [provider, name, ..]
+            if provider == "provider" && !matches!(&**name, "any" | "sealed" | "tokens" | "watch") =>
+        {
             format!("provider/{name}")
         }
         [first, ..] => first.clone(),

@@ -154,7 +154,7 @@ impl Store {
     fn evict_anonymous(&self) -> bool {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut shards = (0..SHARDS).map(|step| &self.shards[(start + step) % SHARDS]);
-        let evicted = shards.find_map(|shard| shard.lock().evict_anonymous(STEP));
+        let evicted = shards.find_map(|shard| shard.lock().evict_anonymous(STEP, self.rehash()));
         if evicted.is_some() {
             self.held.fetch_sub(1, Ordering::Relaxed);
         }
@@ -178,7 +178,8 @@ impl Store {
         for step in 0..SHARDS {
             let shard = &self.shards[(start + step) % SHARDS];
             while removed < limit {
-                let expired = shard.lock().take_expired(now, STEP.min(limit - removed), |entry| {
+                let step = STEP.min(limit - removed);
+                let expired = shard.lock().take_expired(now, step, self.rehash(), |entry| {
                     self.index(&entry.key, Some(&entry.record), None);
                 });
                 let Some(expired) = expired else { break };
@@ -478,6 +479,27 @@ mod tests {
         assert_eq!(store.create(&key(0), &record(None, now.after(second))).unwrap(), Created::Done);
         time.advance(second);
         assert_eq!(store.create(&key(1), &record(None, Millis::NEVER)).unwrap(), Created::Done);
+    }
+
+    #[test]
+    fn of_many_that_expire_none_is_forgotten() {
+        let time = ManualClock::default();
+        let second = std::time::Duration::from_secs(1);
+        let store = MemoryProvider::builder().clock(time.clock()).build().0;
+        let deadline = time.clock().millis().after(second);
+        for n in 0..50_000 {
+            assert_eq!(store.create(&key(n), &record(None, deadline)).unwrap(), Created::Done);
+        }
+        time.advance(second);
+        let mut removed = 0;
+        loop {
+            let collected = store.collect(1000);
+            removed += collected.removed;
+            if !collected.more {
+                break;
+            }
+        }
+        assert_eq!((removed, store.held.load(Ordering::Relaxed)), (50_000, 0));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::future::Future;
 
+use http::HeaderMap;
+
 use crate::codec::Codec;
 use crate::id::StoreKey;
+use crate::manager::Manager;
 use crate::principal::Principal;
 use crate::provider::{AnyProvider, Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
@@ -290,6 +293,32 @@ pub(super) async fn parallel_work_on_many_keys_leaves_the_lists_exact(f: Fixture
     assert_eq!(keys_of(&f.of_principal("bob").await), bobs, "the updated and the renamed ones");
     assert_eq!(keys_of(&f.of_principal("alice").await), ours(3).collect::<Vec<_>>(), "the ones left alone");
     assert_eq!(f.scan(5).await.len(), 36, "a walk meets as many as are counted");
+}
+
+pub(super) async fn of_parallel_readers_one_takes_each_flash_message(f: Fixture) {
+    let managers: Vec<_> = [&f.provider, &f.second].map(|provider| manager(&f, provider)).into();
+    let session = managers[0].start(&HeaderMap::new()).await.expect("an empty session");
+    for name in ["one", "two", "three"] {
+        session.flash(name, 0u8).expect("a small message");
+    }
+    let _ = session.save().await.expect("a create");
+    let id = session.id().expect("it was stored");
+    let readers = at_once(&f, 8, |n, _| {
+        let (manager, id) = (managers[n % 2].clone(), id.clone());
+        async move {
+            let session = manager.session(&id).await?.expect("nobody ended it");
+            session.take_flashes::<u8>().await
+        }
+    });
+    let mut taken: Vec<_> = readers.await.into_iter().flatten().map(|flash| flash.name).collect();
+    taken.sort_unstable();
+    assert_eq!(taken, ["one", "three", "two"], "each message went to one of the eight");
+}
+
+/// A manager over one of the handles on the store.
+fn manager(f: &Fixture, provider: &AnyProvider) -> Manager {
+    let builder = Manager::builder(provider.clone()).clock(f.clock.clone()).deadline(minutes(1));
+    builder.build().expect("the defaults work together")
 }
 
 pub(super) async fn parallel_collections_remove_each_record_once(f: Fixture) {
