@@ -15,6 +15,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("cookie_header", Some("seeds/cookie_header")),
     ("dsn", Some("seeds/dsn")),
     ("record", Some("../cloakroom/tests/golden")),
+    ("sealed_token", None),
 ];
 
 /// Bounds on one input: 4 KiB, 5 s, and 512 MiB in all. Of a single allocation the targets' own allocator allows 64 MiB.

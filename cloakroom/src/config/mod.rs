@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
+use crate::clock::Millis;
 use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKey;
 use crate::id::{HashFunc, MAX_ID_LEN};
 use crate::record::Lifetime;
+use crate::seal::KeyRing;
 
 pub use advice::Advice;
 pub use policy::{OverLimit, Policy};
@@ -56,6 +58,12 @@ pub struct Config {
     pub(crate) event_key: EventKey,
     pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
+    /// The keys that seal what is stored, where it is to be sealed.
+    pub(crate) seal: Option<KeyRing>,
+    /// Until when records are taken that are not sealed.
+    pub(crate) unsealed_until: Option<Millis>,
+    /// Until when sessions are found that are stored under their plain ids.
+    pub(crate) plain_ids_until: Option<Millis>,
 }
 
 /// A provider's own string. It may hold a password, so `Debug` hides it.
@@ -116,6 +124,9 @@ impl Default for Config {
             event_key: EventKey::default(),
             provider_config: "".into(),
             durability: None,
+            seal: None,
+            unsealed_until: None,
+            plain_ids_until: None,
         }
     }
 }
@@ -195,6 +206,11 @@ impl Config {
     /// What separates this manager's sessions from another's in the same store; the cookie's name where none was given.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(&self.cookie.name)
+    }
+
+    /// The keys that seal what is stored; `None` where it is not sealed.
+    pub fn seal(&self) -> Option<&KeyRing> {
+        self.seal.as_ref()
     }
 
     /// The provider's own configuration string, from the string door.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::HeaderName;
 
@@ -16,13 +16,14 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKey, EventListener, Events};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::{AnyProvider, Provider, SealedProvider, SealedTokens};
+use crate::seal::KeyRing;
 
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, SameSite};
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new())
 ///     .idle_timeout(Duration::from_secs(15 * 60))
@@ -198,6 +199,41 @@ impl ManagerBuilder {
         self
     }
 
+    /// Seals the data of every record before it reaches the provider: see [`SealedProvider`] for what that keeps whom from.
+    /// Sessions that are stored already are not sealed and are lost, unless
+    /// [`danger_accept_unsealed_until`](Self::danger_accept_unsealed_until) says so.
+    ///
+    /// ```
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, SealKey};
+    /// # let secrets = [SealKey::generate()?, SealKey::generate()?];
+    /// # let [new, former] = secrets;
+    /// let ring = KeyRing::new(new).with_older(former);
+    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn seal(mut self, ring: KeyRing) -> Self {
+        self.config.seal = Some(ring);
+        self
+    }
+
+    /// Takes records that are not sealed until this time, for an application that begins to [`seal`](Self::seal) while it has
+    /// sessions: whatever is written is sealed, and afterwards nothing else is taken. Until then whoever writes to the store can make
+    /// sessions.
+    pub fn danger_accept_unsealed_until(mut self, until: SystemTime) -> Self {
+        self.config.unsealed_until = Some(until.into());
+        self
+    }
+
+    /// Finds sessions that are stored under their plain ids until this time, for an application that begins to hash them while it
+    /// has sessions: one that is found is moved to its hashed key, and afterwards none is looked for. Until then whoever reads the store can
+    /// be a visitor who has not come since.
+    ///
+    /// The form of the ids must stay what it was. Ids of 64 hex characters have the form of hashed keys, and are not looked for.
+    pub fn danger_accept_plain_ids_until(mut self, until: SystemTime) -> Self {
+        self.config.plain_ids_until = Some(until.into());
+        self
+    }
+
     /// The most bytes of data in a session; 64 KiB by default, 16 MiB at most.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.limits.bytes = bytes;
@@ -275,16 +311,49 @@ impl ManagerBuilder {
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
-        let capabilities = self.provider.capabilities();
-        if self.config.user_limit.is_some() && !capabilities.lists {
+        let provider = self.provider;
+        let capabilities = provider.capabilities();
+        let mut config = self.config;
+        if config.user_limit.is_some() && !capabilities.lists {
             let error = BuildError::NoLists { provider: capabilities.name };
             return Err(Error::new(ErrorKind::Config, error));
         }
-        for advice in self.config.advice(capabilities.persistent) {
+        let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {
+            (Some(tokens), _) => {
+                config.bind(tokens)?;
+                provider
+            }
+            (None, Some(ring)) => AnyProvider::new(
+                SealedProvider::new(provider, ring, config.namespace())
+                    .accept_unsealed_until(config.unsealed_until, self.clock.clone())
+                    .random(self.random),
+            ),
+            (None, None) => provider,
+        };
+        for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        let events = Events::new(self.listener.0, &self.config.event_key, system_random)?;
-        Ok(Manager(Arc::new(Engine::new(self.provider, self.config, self.clock, maker, events))))
+        let events = Events::new(self.listener.0, &config.event_key, system_random)?;
+        Ok(Manager(Arc::new(Engine::new(provider, config, self.clock, maker, events))))
+    }
+}
+
+impl Config {
+    /// Has `tokens` be those of this configuration alone, and of no more than they have room for.
+    fn bind(&mut self, tokens: &SealedTokens) -> Result<()> {
+        let problem = if self.rotate_every.is_some() {
+            Some(BuildError::Rotation)
+        } else if self.seal.as_ref().is_some_and(|ring| ring != tokens.ring()) {
+            Some(BuildError::Ring)
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        tokens.bind(self)?;
+        self.limits.bytes = self.limits.bytes.min(tokens.room());
+        Ok(())
     }
 }
 
@@ -294,4 +363,12 @@ enum BuildError {
         "a limit on the sessions of a user (sessionsPerUser) needs a provider that lists them, and {provider} does not; take          another provider, or drop the limit"
     )]
     NoLists { provider: &'static str },
+    #[error(
+        "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
+    )]
+    Rotation,
+    #[error(
+        "the cookie provider seals with its own keys, and the manager was given others; give the ring to the provider alone"
+    )]
+    Ring,
 }

@@ -175,7 +175,8 @@ impl Manager {
 
     /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
     pub fn advice(&self) -> Vec<Advice> {
-        self.0.config.advice(self.0.provider.capabilities().persistent)
+        let capabilities = self.0.provider.capabilities();
+        self.0.config.advice(capabilities.persistent && !capabilities.token_is_record())
     }
 
     /// The effective policy in words: when a session ends, when its id changes, and what a user may have. For logs, audits and

@@ -204,9 +204,8 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest =
-            within(self.engine.config.deadline, self.engine.look_again(former.name.clone())).await.0?;
-        let Reached::Session(newest) = newest else {
+        let looked = within(self.engine.config.deadline, self.engine.look_again(&former)).await.0?;
+        let Reached::Session(newest) = looked else {
             if former.record.expired_at(self.engine.now()) {
                 self.engine.events.report(EventKind::Expired, &former);
             }
