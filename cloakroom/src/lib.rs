@@ -42,6 +42,7 @@
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
+//! | `beego` | no | sessions shared with Go: [`Codec::GOB`], and `"format": "beego"` at the string door |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
 //!
 //! # What it does not do
@@ -71,6 +72,8 @@ pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
+#[cfg(feature = "beego")]
+pub use codec::gob::{GoTime, go_key};
 pub use config::{Advice, Config};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};

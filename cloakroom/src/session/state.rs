@@ -209,7 +209,7 @@ impl Shared {
         let record = state.stored.as_ref().map(|stored| stored.record.clone());
         drop(state);
         match &record {
-            Some(record) => read(codec, codec.find(record.data(), key)?),
+            Some(record) => read(codec, codec.find(record.data(), key)?.as_deref()),
             None => read(codec, None),
         }
     }
