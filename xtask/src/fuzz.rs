@@ -13,6 +13,8 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("codec_round_trip", None),
     ("config", Some("seeds/config")),
     ("cookie_header", Some("seeds/cookie_header")),
+    ("gob_decode", Some("../cloakroom/tests/vectors/gob")),
+    ("gob_round_trip", Some("../cloakroom/tests/vectors/gob")),
     ("record", Some("../cloakroom/tests/golden")),
 ];
 

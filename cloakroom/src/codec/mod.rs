@@ -165,6 +165,17 @@ impl Codec {
         }
     }
 
+    /// Whether two sessions in gob are equal in meaning. Of the other codecs, whether they are the same bytes.
+    #[cfg(all(feature = "beego", feature = "testkit"))]
+    pub(crate) fn same(self, one: &[u8], other: &[u8]) -> Result<bool> {
+        match self.0 {
+            Kind::Gob(envelope) => {
+                gob::same(one, other, envelope).map_err(|error| corrupt(MapError::Gob(error)))
+            }
+            _ => Ok(one == other),
+        }
+    }
+
     /// Appends to `out` the map `base` with `changes` made to it: what is not named in them is carried over byte for byte.
     pub(crate) fn merge(
         self,

@@ -72,6 +72,12 @@ pub(super) fn keys(data: &[u8], envelope: Envelope) -> Result<Vec<String>, GobEr
     Ok(session.entries.iter().map(|(key, _)| key::to_text(key).into_owned()).collect())
 }
 
+/// Whether two sessions have the same entries, of the same types.
+#[cfg(feature = "testkit")]
+pub(super) fn same(one: &[u8], other: &[u8], envelope: Envelope) -> Result<bool, GobError> {
+    Ok(Session::parse(one, envelope)?.means(&Session::parse(other, envelope)?))
+}
+
 /// Appends the session `base` with `changes` made to it; says how many keys that has.
 pub(super) fn merge(
     base: &[u8],

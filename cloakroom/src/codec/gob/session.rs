@@ -27,6 +27,7 @@ pub(super) struct Session {
     around: Around,
 }
 
+#[derive(PartialEq)]
 enum Around {
     Nothing,
     /// The struct's other fields, and the place of the map among them.
@@ -143,6 +144,15 @@ impl Session {
             (_, key) => key,
         };
         self.entries.push((key, value));
+    }
+
+    /// Whether `other` has the same entries, and the same definitions of the types that both have.
+    #[cfg(feature = "testkit")]
+    pub(super) fn means(&self, other: &Session) -> bool {
+        self.entries == other.entries
+            && self.top == other.top
+            && self.around == other.around
+            && self.types.agree(&other.types)
     }
 
     pub(super) fn to_gob(&self) -> Result<Vec<u8>, GobError> {

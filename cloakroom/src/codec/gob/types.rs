@@ -8,6 +8,9 @@ use super::wire::{Reader, put_bytes, put_int, put_uint};
 /// A session defines a type for each kind of value in it; no application has this many.
 pub(super) const MAX_TYPES: usize = 4096;
 
+/// Go keeps a type's number in 32 bits.
+const LAST_ID: i64 = i32::MAX as i64;
+
 /// The number of a type in one gob. The first few are gob's own, the others are defined in the gob before they are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TypeId(pub(super) i64);
@@ -115,9 +118,14 @@ impl Types {
         id
     }
 
+    /// A number that is free: behind the last one, or, should that be the last of all, in a gap.
     fn next(&self) -> TypeId {
-        let last = self.0.last_key_value().map(|(last, _)| TypeId(last.0 + 1));
-        last.map_or(TypeId::FIRST_OWN, |next| next.max(TypeId::FIRST_OWN))
+        let behind = self.0.last_key_value().map_or(TypeId::FIRST_OWN.0, |(last, _)| last.0 + 1);
+        let gap = || (TypeId::FIRST_OWN.0..).map(TypeId).find(|id| !self.0.contains_key(id));
+        match behind <= LAST_ID {
+            true => TypeId(behind.max(TypeId::FIRST_OWN.0)),
+            false => gap().unwrap_or(TypeId::FIRST_OWN),
+        }
     }
 
     /// Takes in the type `id` of `other` and all that it is made of; gives the number that it has here.
@@ -168,7 +176,7 @@ impl Types {
     /// Reads the definition of `id`, which the reader stands before.
     pub(super) fn define(&mut self, id: i64, reader: &mut Reader<'_>) -> Result<(), GobError> {
         let id = TypeId(id);
-        if id < TypeId::FIRST_OWN || id.0 > i64::from(i32::MAX) || self.0.contains_key(&id) {
+        if id < TypeId::FIRST_OWN || id.0 > LAST_ID || self.0.contains_key(&id) {
             return Err(GobError::Redefined { id: id.0 });
         }
         if self.0.len() == MAX_TYPES {
@@ -177,6 +185,12 @@ impl Types {
         let definition = read_definition(reader)?;
         self.0.insert(id, definition);
         Ok(())
+    }
+
+    /// Whether no number means one type here and another there.
+    #[cfg(feature = "testkit")]
+    pub(super) fn agree(&self, other: &Types) -> bool {
+        self.0.iter().all(|(id, known)| other.0.get(id).is_none_or(|there| there == known))
     }
 
     /// Whether everything that `id` is made of is defined too.
