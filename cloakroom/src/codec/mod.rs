@@ -203,7 +203,8 @@ impl Codec {
             #[cfg(feature = "beego")]
             Kind::Gob(envelope) => {
                 let keys = gob::keys(data, envelope).map_err(|error| corrupt(MapError::Gob(error)))?;
-                let entries: Vec<Entry<'_>> = keys.into_iter().map(|key| (Cow::Owned(key), &[][..])).collect();
+                let entries: Vec<Entry<'_>> =
+                    keys.into_iter().map(|key| (Cow::Owned(key), &[][..])).collect();
                 Ok(Entries::Json(entries.into_iter()))
             }
         }

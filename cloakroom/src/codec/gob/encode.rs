@@ -70,7 +70,9 @@ impl Encoder<'_> {
                 put_float_bits(message, *real);
                 put_float_bits(message, *imaginary);
             }
-            (Value::Bytes(bytes) | Value::Text(bytes) | Value::Encoded(bytes), _) => put_bytes(message, bytes),
+            (Value::Bytes(bytes) | Value::Text(bytes) | Value::Encoded(bytes), _) => {
+                put_bytes(message, bytes)
+            }
             (Value::Interface(None), _) => message.push(0),
             (Value::Interface(Some(held)), _) => self.interface(held, message, out)?,
             (Value::List(list), Some(Shape::Slice { elem } | Shape::Array { elem, .. })) => {
@@ -101,7 +103,12 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn interface(&mut self, held: &Dynamic, message: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), GobError> {
+    fn interface(
+        &mut self,
+        held: &Dynamic,
+        message: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), GobError> {
         put_bytes(message, held.name.as_bytes());
         self.define(held.id, message, out)?;
         put_int(message, held.id.0);

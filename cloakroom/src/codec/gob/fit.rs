@@ -46,8 +46,17 @@ impl Fit<'_> {
     /// a field of a struct, is taken from `old`.
     fn fit(&mut self, new: &Value, id: TypeId, go: &GoType<'_>, old: Option<&Value>) -> Option<Value> {
         if id == TypeId::INTERFACE {
-            let held = new.held();
-            return Some(Value::Interface(held.map(|held| Box::new(self.replace(held, old.and_then(Value::held))))));
+            let former = old.and_then(Value::held);
+            return match new {
+                Value::Interface(None) => Some(Value::Interface(None)),
+                Value::Interface(Some(held)) => {
+                    Some(Value::Interface(Some(Box::new(self.replace(held, former)))))
+                }
+                // The keys of a map that has them all of one type.
+                Value::Text(_) => Some(Value::dynamic("string", TypeId::STRING, new.clone())),
+                Value::Int(_) => Some(Value::dynamic("int", TypeId::INT, new.clone())),
+                _ => None,
+            };
         }
         let new = match new {
             Value::Interface(held) => &held.as_ref()?.value,
@@ -63,6 +72,11 @@ impl Fit<'_> {
             (Shape::Array { elem, len }, Value::List(list)) if i64::try_from(list.len()) == Ok(len) => {
                 self.fit_list(list, elem, go, old)
             }
+            (Shape::Array { elem: TypeId::UINT, len }, Value::Bytes(bytes))
+                if i64::try_from(bytes.len()) == Ok(len) =>
+            {
+                Some(Value::List(bytes.iter().map(|byte| Value::Uint(u64::from(*byte))).collect()))
+            }
             (Shape::Map { key, elem }, Value::Map(map)) => self.fit_map(map, (key, elem), go, old),
             (Shape::Struct { fields }, Value::Map(map)) => self.fit_struct(map, &fields, old),
             (Shape::Encoded(_), new) => self.fit_encoded(new, id, old),
@@ -70,7 +84,13 @@ impl Fit<'_> {
         }
     }
 
-    fn fit_list(&mut self, list: &[Value], elem: TypeId, go: &GoType<'_>, old: Option<&Value>) -> Option<Value> {
+    fn fit_list(
+        &mut self,
+        list: &[Value],
+        elem: TypeId,
+        go: &GoType<'_>,
+        old: Option<&Value>,
+    ) -> Option<Value> {
         let unknown = GoType::Named("");
         let of = match go {
             GoType::Slice(of) | GoType::Array(_, of) => of,
@@ -132,14 +152,18 @@ impl Fit<'_> {
     /// A time from its text, and anything else that encodes itself from its bytes.
     fn fit_encoded(&mut self, new: &Value, id: TypeId, old: Option<&Value>) -> Option<Value> {
         let is_time = self.types.definition(id).is_some_and(|definition| &*definition.name == b"Time")
-            && old.is_none_or(|old| matches!(old, Value::Encoded(old) if GoTime::from_payload(old).is_some()));
+            && old
+                .is_none_or(|old| matches!(old, Value::Encoded(old) if GoTime::from_payload(old).is_some()));
         match new {
             Value::Encoded(payload) if is_time => Some(Value::Encoded(payload.clone())),
             Value::Text(text) if is_time => {
                 let time = std::str::from_utf8(text).ok().and_then(GoTime::parse)?;
                 Some(Value::Encoded(time.to_payload()))
             }
-            Value::Bytes(payload) if !is_time => Some(Value::Encoded(payload.clone())),
+            new if !is_time => match basic(new, TypeId::BYTES)? {
+                Value::Bytes(payload) => Some(Value::Encoded(payload)),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -190,7 +214,9 @@ fn in_range(go: &GoType<'_>, value: &Value) -> bool {
     };
     match (go, value) {
         (GoType::Basic(Basic::Float(32)), Value::Float(bits)) => exact(*bits),
-        (GoType::Basic(Basic::Complex(64)), Value::Complex(real, imaginary)) => exact(*real) && exact(*imaginary),
+        (GoType::Basic(Basic::Complex(64)), Value::Complex(real, imaginary)) => {
+            exact(*real) && exact(*imaginary)
+        }
         (GoType::Basic(basic), value) => basic.holds(value),
         // The width of a named type is not on the wire.
         _ => true,

@@ -64,8 +64,12 @@ pub(super) fn from_text(text: &str) -> Value {
     };
     let (id, value) = match name {
         "bool" => (TypeId::BOOL, of.parse().ok().map(Value::Bool)),
-        "float32" | "float64" => (TypeId::FLOAT, of.parse().ok().map(|value: f64| Value::Float(value.to_bits()))),
-        "uint" | "uint8" | "uint16" | "uint32" | "uint64" | "uintptr" => (TypeId::UINT, of.parse().ok().map(Value::Uint)),
+        "float32" | "float64" => {
+            (TypeId::FLOAT, of.parse().ok().map(|value: f64| Value::Float(value.to_bits())))
+        }
+        "uint" | "uint8" | "uint16" | "uint32" | "uint64" | "uintptr" => {
+            (TypeId::UINT, of.parse().ok().map(Value::Uint))
+        }
         _ if is_integer(name) => (TypeId::INT, of.parse().ok().map(Value::Int)),
         _ => return plain(),
     };

@@ -10,6 +10,8 @@ mod error;
 mod fit;
 mod key;
 mod name;
+#[cfg(test)]
+mod rules;
 mod serialize;
 mod session;
 #[cfg(test)]
@@ -95,7 +97,9 @@ pub(super) fn merge(
             continue;
         };
         let mut one = Session::parse(bytes, Envelope::Map)?;
-        let Some((key, Value::Interface(Some(new)))) = one.entries.pop() else { return Err(GobError::Mismatch) };
+        let Some((key, Value::Interface(Some(new)))) = one.entries.pop() else {
+            return Err(GobError::Mismatch);
+        };
         let old = place.and_then(|place| session.entries[place].1.held());
         let mut fit = Fit { types: &mut session.types, brought: &one.types };
         let value = Value::Interface(Some(Box::new(fit.replace(&new, old))));

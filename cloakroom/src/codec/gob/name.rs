@@ -225,12 +225,23 @@ mod tests {
                 Box::new(GoType::Pointer(Box::new(GoType::Named("models.User"))))
             )
         );
-        assert_eq!(GoType::parse("github.com/acme/shop/models.User"), GoType::Named("github.com/acme/shop/models.User"));
+        assert_eq!(
+            GoType::parse("github.com/acme/shop/models.User"),
+            GoType::Named("github.com/acme/shop/models.User")
+        );
     }
 
     #[test]
     fn a_name_that_is_not_understood_may_be_anything() {
-        for name in ["struct { X int; Y int }", "map[string]", "[x]int", "[]", "int int", "map[string]int]", "models.List[int]"] {
+        for name in [
+            "struct { X int; Y int }",
+            "map[string]",
+            "[x]int",
+            "[]",
+            "int int",
+            "map[string]int]",
+            "models.List[int]",
+        ] {
             assert_eq!(GoType::parse(name), GoType::Named(name), "{name}");
         }
         let deep = "*".repeat(1000) + "int";

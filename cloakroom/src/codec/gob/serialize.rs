@@ -188,7 +188,12 @@ impl<'a> Serializer for &'a mut Builder {
         Ok(None)
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Self::Ok, Refused> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<Self::Ok, Refused> {
         Ok(self.text(variant))
     }
 
@@ -380,7 +385,8 @@ impl SerializeMap for Map<'_> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
         // Go cannot compare slices and maps, and a nil key is of use to nobody.
-        let key = key.serialize(&mut *self.builder)?.filter(|key| key.id.is_basic() && key.id != TypeId::BYTES);
+        let key =
+            key.serialize(&mut *self.builder)?.filter(|key| key.id.is_basic() && key.id != TypeId::BYTES);
         self.key = Some(key.ok_or(Refused)?);
         Ok(())
     }
@@ -400,7 +406,11 @@ impl SerializeStruct for Map<'_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
         self.field(name, value)
     }
 
@@ -413,7 +423,11 @@ impl SerializeStructVariant for Map<'_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
         self.field(name, value)
     }
 

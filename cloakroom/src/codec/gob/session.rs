@@ -31,7 +31,11 @@ pub(super) struct Session {
 enum Around {
     Nothing,
     /// The struct's other fields, and the place of the map among them.
-    Fields { before: Vec<(u32, Value)>, map: u32, behind: Vec<(u32, Value)> },
+    Fields {
+        before: Vec<(u32, Value)>,
+        map: u32,
+        behind: Vec<(u32, Value)>,
+    },
 }
 
 const ANY_MAP: Shape = Shape::Map { key: TypeId::INTERFACE, elem: TypeId::INTERFACE };

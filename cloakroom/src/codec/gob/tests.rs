@@ -19,6 +19,13 @@ fn json(file: &str) -> Vec<Json> {
     serde_json::from_slice(&std::fs::read(folder().join(file)).unwrap()).unwrap()
 }
 
+/// The vectors' gobs by name.
+pub(super) fn vectors() -> HashMap<String, Vec<u8>> {
+    let entry =
+        |vector: &Json| (vector["name"].as_str().unwrap().to_owned(), unhex(vector["hex"].as_str().unwrap()));
+    json("vectors.json").iter().map(entry).collect()
+}
+
 fn unhex(hex: &str) -> Vec<u8> {
     data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap()
 }
@@ -30,7 +37,13 @@ const ZERO_TIME: &str = "01000000000000000000000000ffff";
 struct Described<'a>(&'a Types);
 
 impl Described<'_> {
-    fn entries(&self, entries: &[(Value, Value)], described: &Json, key: TypeId, elem: TypeId) -> Result<(), String> {
+    fn entries(
+        &self,
+        entries: &[(Value, Value)],
+        described: &Json,
+        key: TypeId,
+        elem: TypeId,
+    ) -> Result<(), String> {
         let described = described.as_array().unwrap();
         if entries.len() != described.len() {
             return Err(format!("{} entries, not {}", entries.len(), described.len()));
@@ -84,7 +97,9 @@ impl Described<'_> {
             Some(Value::Int(number)) => text("value") == Some(&number.to_string()),
             Some(Value::Uint(number)) => text("value") == Some(&number.to_string()),
             // Go loses the payload of a float32's not-a-number.
-            Some(Value::Float(bits)) if name == "float32" && f64::from_bits(*bits).is_nan() => text("value") == Some("NaN"),
+            Some(Value::Float(bits)) if name == "float32" && f64::from_bits(*bits).is_nan() => {
+                text("value") == Some("NaN")
+            }
             Some(Value::Float(bits)) => floats(&[*bits], &described["bits"]),
             Some(Value::Complex(real, imaginary)) => floats(&[*real, *imaginary], &described["bits"]),
             Some(Value::Bytes(bytes)) => text("hex").map(unhex).as_deref() == Some(bytes),
@@ -102,10 +117,15 @@ impl Described<'_> {
                 if elems.len() != list.len() {
                     return wrong();
                 }
-                return list.iter().zip(elems).try_for_each(|(value, told)| self.value(*elem, Some(value), told));
+                return list
+                    .iter()
+                    .zip(elems)
+                    .try_for_each(|(value, told)| self.value(*elem, Some(value), told));
             }
             Some(Value::Map(map)) => match self.0.shape(id) {
-                Some(Shape::Map { key, elem }) => return self.entries(map, &described["entries"], *key, *elem),
+                Some(Shape::Map { key, elem }) => {
+                    return self.entries(map, &described["entries"], *key, *elem);
+                }
                 _ => false,
             },
             Some(Value::Struct(values)) => {
@@ -118,7 +138,8 @@ impl Described<'_> {
                 for told in told {
                     let name = told["name"].as_str().unwrap().as_bytes();
                     let place = fields.iter().position(|field| *field.name == *name);
-                    let sent = values.iter().find(|(at, _)| Some(*at as usize) == place).map(|(_, value)| value);
+                    let sent =
+                        values.iter().find(|(at, _)| Some(*at as usize) == place).map(|(_, value)| value);
                     let id = place.map_or(TypeId::INTERFACE, |place| fields[place].id);
                     self.value(id, sent, &told["value"]).map_err(|why| format!("{}: {why}", told["name"]))?;
                 }
@@ -144,9 +165,13 @@ impl Described<'_> {
                 fields.is_some_and(|fields| fields.iter().all(|field| self.zero(id, &field["value"]).is_ok()))
                     || empty("elems").unwrap_or(false)
                     || empty("entries").unwrap_or(false)
-                    || told("elems").and_then(Json::as_array).is_some_and(|elems| elems.iter().all(|elem| self.zero(id, elem).is_ok()))
+                    || told("elems")
+                        .and_then(Json::as_array)
+                        .is_some_and(|elems| elems.iter().all(|elem| self.zero(id, elem).is_ok()))
                     || matches!(told("hex").and_then(Json::as_str), Some(""))
-                    || told("hex").and_then(Json::as_str).is_some_and(|hex| hex.bytes().all(|digit| digit == b'0'))
+                    || told("hex")
+                        .and_then(Json::as_str)
+                        .is_some_and(|hex| hex.bytes().all(|digit| digit == b'0'))
             }
         };
         if zero { Ok(()) } else { Err(format!("nothing, not {described}")) }
@@ -204,7 +229,9 @@ fn every_damaged_blob_is_answered_as_go_does() {
         match (blob["go"].as_str().unwrap(), Session::parse(&data, Envelope::Map)) {
             ("ok", _) => {
                 read += 1;
-                if let Err(why) = as_described(&data, &blob["map"]) { wrong.push(format!("{what}: {why}")); }
+                if let Err(why) = as_described(&data, &blob["map"]) {
+                    wrong.push(format!("{what}: {why}"));
+                }
             }
             (_, Err(_)) => refused += 1,
             // Beego reads no bytes at all as a session without keys.
@@ -214,7 +241,11 @@ fn every_damaged_blob_is_answered_as_go_does() {
                     wrong.push(format!("{what}: read"));
                 }
                 let written = session.to_gob().unwrap();
-                assert_eq!(Session::parse(&written, Envelope::Map).unwrap().to_gob().unwrap(), written, "{what}");
+                assert_eq!(
+                    Session::parse(&written, Envelope::Map).unwrap().to_gob().unwrap(),
+                    written,
+                    "{what}"
+                );
             }
         }
     }

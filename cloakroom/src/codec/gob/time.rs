@@ -81,7 +81,9 @@ impl GoTime {
     /// What RFC 3339 text says, if it is such.
     pub(super) fn parse(text: &str) -> Option<GoTime> {
         // Pieces of other forms, such as a date alone, are no point in time.
-        if text.as_bytes().get(10).is_none_or(|byte| !matches!(byte, b'T' | b't' | b' ')) || text.contains('[') {
+        if text.as_bytes().get(10).is_none_or(|byte| !matches!(byte, b'T' | b't' | b' '))
+            || text.contains('[')
+        {
             return None;
         }
         let pieces = DateTimeParser::new().parse_pieces(text).ok()?;
@@ -172,27 +174,39 @@ impl<'de> Deserialize<'de> for GoTime {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+
     use super::*;
 
     #[test]
     fn a_time_has_the_bytes_that_go_gives_it() {
-        // time.Date(2026, 11, 23, 1, 2, 3, 4, time.UTC).MarshalBinary(), and the same in +05:30 and +00:19:32.
-        for (text, hex) in [
-            ("2026-11-23T01:02:03.000000004Z", "010000000ee0d5c9bb00000004ffff"),
-            ("2026-11-23T01:02:03.000000004+05:30", "010000000ee0d57c6300000004014a"),
-            ("0001-01-01T00:00:00Z", "010000000000000000000000ffff00")
+        // As time.Time's MarshalBinary gives them: Go's zero, nanoseconds in UTC, an offset of hours, and one that has seconds.
+        for (text, bytes) in [
+            ("0001-01-01T00:00:00Z", "01 00000000 00000000 00000000 ffff"),
+            ("2014-08-21T13:05:07.123456789Z", "01 0000000e cb87e583 075bcd15 ffff"),
+            ("2026-02-28T23:59:59+08:00", "01 0000000e e13507ff 00000000 01e0"),
         ] {
-            let payload = GoTime::parse(text).unwrap().to_payload();
-            let shown: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert!(hex.starts_with(&shown[..2]), "{text} {shown}");
-            let back = GoTime::from_payload(&payload).unwrap();
-            assert_eq!(back.to_string(), text);
+            let bytes = HEXLOWER.decode(bytes.replace(' ', "").as_bytes()).unwrap();
+            let time = GoTime::from_payload(&bytes).unwrap();
+            assert_eq!((time.to_string().as_str(), time.to_payload()), (text, bytes.clone()));
+            assert_eq!(GoTime::parse(text).unwrap().to_payload(), bytes);
         }
+        // 1890-01-01T00:00:00+00:19:32, for which RFC 3339 has no words in its own offset.
+        let bytes = HEXLOWER.decode(b"020000000de118cdec00000000001320").unwrap();
+        let time = GoTime::from_payload(&bytes).unwrap();
+        assert_eq!((time.to_string().as_str(), time.to_payload()), ("1889-12-31T23:40:28Z", bytes));
     }
 
     #[test]
     fn what_is_no_time_is_none() {
-        for text in ["", "2026", "2026-11-23", "2026-11-23T01:02:03", "2026-11-23T01:02:03Z[UTC]", "-000001-01-01T00:00:00Z"] {
+        for text in [
+            "",
+            "2026",
+            "2026-11-23",
+            "2026-11-23T01:02:03",
+            "2026-11-23T01:02:03Z[UTC]",
+            "-000001-01-01T00:00:00Z",
+        ] {
             assert!(GoTime::parse(text).is_none(), "{text}");
         }
         for payload in [&b""[..], b"\x03", &[1; 14], &[1; 16], &[2; 15], &[0xff; 15]] {

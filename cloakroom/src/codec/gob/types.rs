@@ -43,10 +43,20 @@ pub(super) struct Definition {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    Array { elem: TypeId, len: i64 },
-    Slice { elem: TypeId },
-    Struct { fields: Box<[Field]> },
-    Map { key: TypeId, elem: TypeId },
+    Array {
+        elem: TypeId,
+        len: i64,
+    },
+    Slice {
+        elem: TypeId,
+    },
+    Struct {
+        fields: Box<[Field]>,
+    },
+    Map {
+        key: TypeId,
+        elem: TypeId,
+    },
     /// A type that encodes itself: only it knows what its bytes mean.
     Encoded(Interface),
 }
@@ -157,7 +167,13 @@ impl Types {
         self.0.keys().copied().find(|here| self.is_same(*here, other, id, &mut BTreeSet::new()))
     }
 
-    fn is_same(&self, here: TypeId, other: &Types, there: TypeId, seen: &mut BTreeSet<(TypeId, TypeId)>) -> bool {
+    fn is_same(
+        &self,
+        here: TypeId,
+        other: &Types,
+        there: TypeId,
+        seen: &mut BTreeSet<(TypeId, TypeId)>,
+    ) -> bool {
         let (Some(one), Some(two)) = (self.0.get(&here), other.0.get(&there)) else {
             return here == there && here.is_basic();
         };

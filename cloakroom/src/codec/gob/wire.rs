@@ -120,7 +120,10 @@ pub(super) fn put_message(out: &mut Vec<u8>, message: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn read<'a, T>(bytes: &'a [u8], read: impl Fn(&mut Reader<'a>) -> Result<T, GobError>) -> Result<T, GobError> {
+    fn read<'a, T>(
+        bytes: &'a [u8],
+        read: impl Fn(&mut Reader<'a>) -> Result<T, GobError>,
+    ) -> Result<T, GobError> {
         let mut reader = Reader { data: bytes, at: 0, end: bytes.len() };
         read(&mut reader)
     }
