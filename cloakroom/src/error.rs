@@ -48,6 +48,10 @@ pub enum ErrorKind {
     Random,
     /// The response head has left, so the change could no longer be committed with it.
     Released,
+    /// The user has not proved who they are, not surely enough or not recently enough, for what was asked. Have them log in.
+    Denied,
+    /// The user has as many sessions as the manager allows. Nothing was changed.
+    Refused,
     /// The session layer is not around the handler that asks for a session.
     NoLayer,
 }
@@ -66,6 +70,8 @@ impl ErrorKind {
             ErrorKind::Unsupported => "the session provider cannot do this",
             ErrorKind::Random => "no session id could be made",
             ErrorKind::Released => "the session was released",
+            ErrorKind::Denied => "the user must prove who they are",
+            ErrorKind::Refused => "one session more is not allowed",
             ErrorKind::NoLayer => "there is no session for this request",
         }
     }
@@ -91,7 +97,7 @@ impl Error {
     }
 
     /// The status that tells a client what it may know: 503 where the store failed, 409 where the session has ended or
-    /// others kept changing it, 413 over a limit, 500 for the rest.
+    /// others kept changing it, 413 over a limit, 401 where a (further) login is needed, 403 where a login was refused, 500 for the rest.
     ///
     /// ```
     /// use cloakroom::{Error, ErrorKind};
@@ -106,6 +112,8 @@ impl Error {
             }
             ErrorKind::Conflict | ErrorKind::Gone => StatusCode::CONFLICT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::Denied => StatusCode::UNAUTHORIZED,
+            ErrorKind::Refused => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -74,7 +74,7 @@ pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
 #[cfg(feature = "beego")]
 pub use codec::gob::{GoTime, go_key};
-pub use config::{Advice, Config};
+pub use config::{Advice, Config, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
 pub use gc::GcGuard;
@@ -84,7 +84,7 @@ pub use manager::{Manager, ManagerBuilder};
 pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
-pub use principal::Principal;
+pub use principal::{Level, Principal};
 #[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
@@ -92,6 +92,6 @@ pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
 };
-pub use record::{Meta, Record};
+pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
 pub use session::{Released, Session, SessionHandle};

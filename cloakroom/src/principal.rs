@@ -46,6 +46,37 @@ impl fmt::Debug for Principal {
     }
 }
 
+/// How surely a user has proved who they are: the application's own scale, such as 1 for a password, 2 with a second factor, 3 with a
+/// hardware key, as NIST SP 800-63B counts them.
+///
+/// ```
+/// use cloakroom::Level;
+///
+/// assert!(Level::new(2) > Level::default());
+/// assert_eq!(Level::default().number(), 1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level(u8);
+
+impl Level {
+    /// The level `number`; the higher the surer.
+    pub const fn new(number: u8) -> Self {
+        Level(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Level {
+    /// Level 1: what a login has that names none.
+    fn default() -> Self {
+        Level(1)
+    }
+}
+
 impl TryFrom<&str> for Principal {
     type Error = Error;
 

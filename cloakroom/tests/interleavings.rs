@@ -272,7 +272,7 @@ impl Round {
                         cookie.clone_from(new);
                     }
                 }
-                Call::Delete => self.same("a second end", session.take().is_some(), true),
+                Call::End => self.same("a second end", session.take().is_some(), true),
                 Call::Create => {
                     others += 1;
                     self.check_other(who).await;
@@ -315,14 +315,14 @@ impl Round {
         let expected = match calls[..] {
             [Call::Update] => Ok(Released::Saved),
             [Call::Rename] => Ok(Released::Regenerated),
-            [Call::Delete] => Ok(Released::Destroyed),
-            [Call::Create] | [Call::Delete, Call::Create] => Ok(Released::Created),
-            [] if outcome.found => match changes[..] {
+            [Call::End] => Ok(Released::Destroyed),
+            [Call::End, Call::Create] => Ok(Released::Created),
+            // It came too late, or was overtaken. Either way the id has ended.
+            [] => match changes[..] {
                 // An end undoes what came before it.
                 [_, Change::Destroy] => Ok(Released::Gone { lost_write: false }),
                 _ => gone,
             },
-            [] => Ok(Released::Unchanged),
             _ => self.fail("more was done than was asked for"),
         };
         self.same("what a request was told", &outcome.released, &expected);

@@ -1,13 +1,14 @@
 //! The string door's text: the keys of the seed's documentation, and ours beside them.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use http::header::HeaderName;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, OverLimit, Policy};
 use crate::codec::Codec;
 use crate::cookie::SameSite;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +21,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 30] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -44,6 +45,12 @@ const KEYS: [&str; 24] = [
     "namespace",
     "absoluteTimeout",
     "rotateEvery",
+    "rotationGrace",
+    "endUserOnReuse",
+    "longestRequest",
+    "policy",
+    "sessionsPerUser",
+    "overLimit",
     "durability",
 ];
 
@@ -65,6 +72,7 @@ fn read(text: &str) -> Result<Config, JsonError> {
     settings.cookie(&mut config)?;
     settings.ids(&mut config)?;
     settings.times(&mut config)?;
+    settings.users(&mut config)?;
     settings.store(&mut config)?;
     Ok(config)
 }
@@ -114,7 +122,7 @@ impl Settings {
 
     fn ids(&self, config: &mut Config) -> Result<(), JsonError> {
         if let Some(name) = self.text("sessionIDHashFunc")?.filter(|name| !name.is_empty()) {
-            config.ids.func = name.parse().map_err(JsonError::HashFunc)?;
+            config.ids.func = name.parse().map_err(JsonError::Named)?;
         }
         config.ids.key = self.text("sessionIDHashKey")?.unwrap_or_default().into();
         config.ids.prefix = self.text("sessionIDPrefix")?.unwrap_or_default().into();
@@ -127,9 +135,27 @@ impl Settings {
     fn times(&self, config: &mut Config) -> Result<(), JsonError> {
         let collection = self.seconds("gclifetime")?;
         config.gc_interval = collection.unwrap_or(config.gc_interval);
-        config.idle_timeout = self.seconds("maxLifetime")?.or(collection).unwrap_or(config.idle_timeout);
-        config.absolute_timeout = self.seconds("absoluteTimeout")?;
+        let policy = self.text("policy")?.map(str::parse::<Policy>).transpose().map_err(JsonError::Named)?;
+        // What is said of one timeout goes before a policy; the collection's interval, which stands in for one, does not.
+        let (idle, absolute) = policy.map(|policy| (policy.idle, policy.absolute)).unzip();
+        config.idle_timeout =
+            self.seconds("maxLifetime")?.or(idle).or(collection).unwrap_or(config.idle_timeout);
+        config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
+        config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
+        config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);
+        config.end_user_on_reuse = self.flag("endUserOnReuse")?.unwrap_or(false);
+        Ok(())
+    }
+
+    fn users(&self, config: &mut Config) -> Result<(), JsonError> {
+        let limit = self.number("sessionsPerUser")?.and_then(|limit| NonZeroUsize::new(limit as usize));
+        let over = match self.text("overLimit")?.unwrap_or("endOldest") {
+            "endOldest" => OverLimit::EndOldest,
+            "refuse" => OverLimit::Refuse,
+            found => return Err(JsonError::OverLimit { found: quote(found) }),
+        };
+        config.user_limit = limit.map(|limit| (limit, over));
         Ok(())
     }
 
@@ -261,7 +287,9 @@ enum JsonError {
     )]
     Header,
     #[error("{}", without_headline(.0))]
-    HashFunc(Error),
+    Named(Error),
+    #[error("overLimit: expected endOldest or refuse, found {found}")]
+    OverLimit { found: String },
     #[error("format: expected native or json, found {found}")]
     Format { found: String },
 }
@@ -327,6 +355,24 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_sets_both_timeouts_and_a_key_for_one_goes_before_it() {
+        let config = Config::from_json(
+            r#"{"cookieName":"id","gclifetime":60,"policy":"NIST-AAL3","rotationGrace":5,"longestRequest":120,
+                "endUserOnReuse":true,"sessionsPerUser":3,"overLimit":"refuse"}"#,
+        )
+        .unwrap();
+        assert_eq!(config.idle_timeout, Duration::from_secs(15 * 60));
+        assert_eq!(config.absolute_timeout, Some(Duration::from_secs(12 * 3600)));
+        assert_eq!((config.rotation_grace.as_secs(), config.longest_request.as_secs()), (5, 120));
+        assert!(config.end_user_on_reuse);
+        assert_eq!(config.user_limit(), NonZeroUsize::new(3).map(|limit| (limit, OverLimit::Refuse)));
+        let text = r#"{"cookieName":"id","policy":"nist-aal3","maxLifetime":60,"absoluteTimeout":600}"#;
+        let config = Config::from_json(text).unwrap();
+        assert_eq!((config.idle_timeout.as_secs(), config.absolute_timeout.unwrap().as_secs()), (60, 600));
+        assert_eq!(config.user_limit, None);
+    }
+
+    #[test]
     fn an_error_names_the_key_what_was_found_and_what_is_expected() {
         for (text, expected) in [
             ("", "expected a JSON object of settings"),
@@ -352,6 +398,8 @@ mod tests {
             (r#"{"cookieName":"id","cookieSameSite":4,"secure":false}"#, "SameSite=None needs Secure"),
             (r#"{"cookieName":"__Host-id","domain":"a.b"}"#, "__Host-"),
             (r#"{"cookieName":"id","format":"gob"}"#, "format: expected native or json"),
+            (r#"{"cookieName":"id","policy":"aal2"}"#, "policy: expected nist-aal1"),
+            (r#"{"cookieName":"id","overLimit":"drop"}"#, "overLimit: expected endOldest or refuse"),
             (r#"{"cookieName":"id","sessionIdLength":8}"#, "sessionIdLength: expected 16 to 64"),
             (r#"{"cookieName":"id","sessionIDPrefix":"a/b"}"#, "sessionIDPrefix: expected"),
             (

@@ -2,8 +2,10 @@
 
 mod advice;
 mod json;
+mod policy;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -12,8 +14,10 @@ use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{HashFunc, MAX_ID_LEN};
+use crate::record::Lifetime;
 
 pub use advice::Advice;
+pub use policy::{OverLimit, Policy};
 
 /// The effective settings of a manager.
 ///
@@ -39,6 +43,10 @@ pub struct Config {
     pub(crate) idle_timeout: Duration,
     pub(crate) absolute_timeout: Option<Duration>,
     pub(crate) rotate_every: Option<Duration>,
+    pub(crate) rotation_grace: Duration,
+    pub(crate) end_user_on_reuse: bool,
+    pub(crate) longest_request: Duration,
+    pub(crate) user_limit: Option<(NonZeroUsize, OverLimit)>,
     pub(crate) gc_interval: Duration,
     pub(crate) deadline: Duration,
     pub(crate) codec: Codec,
@@ -78,6 +86,10 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(30 * 60),
             absolute_timeout: Some(Duration::from_secs(8 * 60 * 60)),
             rotate_every: None,
+            rotation_grace: Duration::from_secs(30),
+            end_user_on_reuse: false,
+            longest_request: Duration::from_secs(60),
+            user_limit: None,
             gc_interval: Duration::from_secs(60),
             deadline: Duration::from_secs(2),
             codec: Codec::MESSAGE_PACK,
@@ -90,9 +102,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a rotated id still leads to its session: long enough for the requests that were under way.
-    pub(crate) const ROTATION_GRACE: Duration = Duration::from_secs(30);
-
     /// The settings of the string door: every key of the seed's documentation, and ours. Keys match without regard
     /// to case; an unknown one is an error that names the nearest known.
     ///
@@ -122,6 +131,26 @@ impl Config {
     /// How old an id may grow before it is replaced in passing; `None`: never.
     pub fn rotate_every(&self) -> Option<Duration> {
         self.rotate_every
+    }
+
+    /// How long a rotated id still leads to its session, for the requests that were under way.
+    pub fn rotation_grace(&self) -> Duration {
+        self.rotation_grace
+    }
+
+    /// Whether the use of a rotated id after its grace ends every session of its user.
+    pub fn end_user_on_reuse(&self) -> bool {
+        self.end_user_on_reuse
+    }
+
+    /// How long an id that was replaced, or whose session was ended, is remembered as such.
+    pub fn longest_request(&self) -> Duration {
+        self.longest_request
+    }
+
+    /// The most sessions that a user may have, and what happens to one more; `None`: as many as they like.
+    pub fn user_limit(&self) -> Option<(NonZeroUsize, OverLimit)> {
+        self.user_limit
     }
 
     /// The time between two rounds of garbage collection.
@@ -171,12 +200,13 @@ impl Config {
     }
 
     fn problem(&self) -> Option<ConfigError> {
-        let second = Duration::from_secs(1);
-        let longest = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+        let (second, longest) = (Lifetime::SHORTEST, Lifetime::LONGEST);
         let times = [
             ("the idle timeout (maxLifetime)", Some(self.idle_timeout), second),
             ("the absolute timeout", self.absolute_timeout, second),
             ("rotate_every (rotateEvery)", self.rotate_every, second),
+            ("the grace of a rotated id (rotationGrace)", Some(self.rotation_grace), Duration::ZERO),
+            ("the longest request (longestRequest)", Some(self.longest_request), second),
             ("the garbage collection interval (gclifetime)", Some(self.gc_interval), second),
             ("the deadline", Some(self.deadline), Duration::from_millis(1)),
             ("the cookie's lifetime (cookieLifeTime)", self.cookie.lifetime, second),

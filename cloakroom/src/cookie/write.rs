@@ -47,7 +47,7 @@ impl CookieWriter {
         }
     }
 
-    /// The lifetime, where the cookie has one that moves with use.
+    /// The lifetime, where the cookie has one by the configuration.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
@@ -57,19 +57,16 @@ impl CookieWriter {
         header.strip_prefix(&*self.name)
     }
 
-    /// Sets the cookie to `token`, for no longer than `remaining`.
+    /// Sets the cookie to `token`, for `lifetime` or until the browser is closed.
     pub(crate) fn set(
         &self,
         headers: &mut HeaderMap,
         token: &[u8],
         secure: bool,
-        remaining: Option<Duration>,
+        lifetime: Option<Duration>,
     ) {
-        let lifetime = self.lifetime.map(|lifetime| {
-            let lifetime = lifetime.min(CookieWriter::LONGEST);
-            remaining.map_or(lifetime, |remaining| lifetime.min(remaining)).as_secs()
-        });
-        let age = lifetime.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+        let seconds = lifetime.map(|lifetime| lifetime.min(CookieWriter::LONGEST).as_secs());
+        let age = seconds.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
         self.write(headers, token, age.as_bytes(), secure);
     }
 
@@ -151,9 +148,9 @@ fn lists(lines: &[HeaderValue], member: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn set(cookie: &CookieConfig, remaining: Option<Duration>) -> String {
+    fn set(cookie: &CookieConfig, lifetime: Option<Duration>) -> String {
         let mut headers = HeaderMap::new();
-        CookieWriter::new(cookie).set(&mut headers, b"token", cookie.secure, remaining);
+        CookieWriter::new(cookie).set(&mut headers, b"token", cookie.secure, lifetime);
         headers[SET_COOKIE].to_str().unwrap().to_owned()
     }
 
@@ -164,12 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_never_outlives_the_session_nor_400_days() {
-        let secs = Duration::from_secs;
-        let lasting = |lifetime| CookieConfig { lifetime: Some(lifetime), ..CookieConfig::default() };
-        assert!(set(&lasting(secs(3600)), None).contains("; Max-Age=3600;"));
-        assert!(set(&lasting(secs(3600)), Some(secs(60))).contains("; Max-Age=60;"));
-        assert!(set(&lasting(Duration::MAX), None).contains("; Max-Age=34560000;"));
+    fn a_lifetime_is_cut_to_what_browsers_take() {
+        let set = |lifetime| set(&CookieConfig::default(), Some(lifetime));
+        assert!(set(Duration::from_secs(3600)).contains("; Max-Age=3600;"));
+        assert!(set(Duration::MAX).contains("; Max-Age=34560000;"));
     }
 
     #[test]

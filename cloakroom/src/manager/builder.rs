@@ -1,5 +1,6 @@
 //! The first door: a provider's value and settings by name.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use http::header::HeaderName;
 use super::Manager;
 use crate::clock::Clock;
 use crate::codec::Codec;
-use crate::config::Config;
+use crate::config::{Config, OverLimit, Policy};
 use crate::cookie::SameSite;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
 use crate::provider::{AnyProvider, Provider};
 
@@ -103,10 +104,42 @@ impl ManagerBuilder {
         self
     }
 
-    /// Replaces an id in passing once it is this old; off by default. The old one still leads to the session for 30 s, for the
-    /// requests that are under way, and after that its use is reported.
+    /// Both timeouts, as an authority recommends them.
+    pub fn policy(self, policy: Policy) -> Self {
+        self.idle_timeout(policy.idle_timeout()).absolute_timeout(Some(policy.absolute_timeout()))
+    }
+
+    /// Replaces an id in passing once it is this old; off by default. The old one still leads to the session for a
+    /// [grace](Self::rotation_grace), and after that its use is reported.
     pub fn rotate_every(mut self, age: Duration) -> Self {
         self.config.rotate_every = Some(age);
+        self
+    }
+
+    /// How long an id that was replaced in passing still leads to its session, for the requests that are under way; 30 s by default.
+    pub fn rotation_grace(mut self, grace: Duration) -> Self {
+        self.config.rotation_grace = grace;
+        self
+    }
+
+    /// Ends every session of a user one of whose rotated ids is used after its grace: it may have been stolen, and nobody can tell
+    /// which of the two is the thief. Off by default, since a client that never saw the new id does the same.
+    pub fn end_user_on_reuse(mut self, end: bool) -> Self {
+        self.config.end_user_on_reuse = end;
+        self
+    }
+
+    /// How long the longest request takes; 60 s by default. For this time an id that was replaced, or whose session was ended, is
+    /// answered as ended: what was begun under it stores nothing and sets no cookie over that of a later login.
+    pub fn longest_request(mut self, time: Duration) -> Self {
+        self.config.longest_request = time;
+        self
+    }
+
+    /// The most sessions that a user may have, and what happens to one more; no limit by default. Holds under parallel logins.
+    /// Needs a provider that lists.
+    pub fn sessions_per_user(mut self, limit: NonZeroUsize, over: OverLimit) -> Self {
+        self.config.user_limit = Some((limit, over));
         self
     }
 
@@ -196,9 +229,21 @@ impl ManagerBuilder {
             maker = maker.with_hex_of(bytes);
         }
         let capabilities = self.provider.capabilities();
+        if self.config.user_limit.is_some() && !capabilities.lists {
+            let error = BuildError::NoLists { provider: capabilities.name };
+            return Err(Error::new(ErrorKind::Config, error));
+        }
         for advice in self.config.advice(capabilities.persistent) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
         Ok(Manager(Arc::new(Engine::new(self.provider, self.config, self.clock, maker))))
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    #[error(
+        "a limit on the sessions of a user (sessionsPerUser) needs a provider that lists them, and {provider} does not; take          another provider, or drop the limit"
+    )]
+    NoLists { provider: &'static str },
 }

@@ -120,9 +120,7 @@ impl Manager {
     /// # Errors
     /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
     pub async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        let mut all = within(self.0.config.deadline, self.0.provider.of_principal(principal)).await.0?;
-        all.sort_by_key(|listed| (std::cmp::Reverse(listed.meta.times.last_active), listed.key.clone()));
-        Ok(all)
+        within(self.0.config.deadline, self.0.sessions_of(principal)).await.0
     }
 
     /// Ends the session of `principal` that has this [handle](crate::StoreKey::handle); false if there is none.
@@ -142,14 +140,8 @@ impl Manager {
     }
 
     async fn end_where(&self, principal: &Principal, which: impl Fn(&str) -> bool) -> Result<u64> {
-        let mut ended = 0;
-        for listed in self.sessions_of(principal).await? {
-            if which(&listed.key.handle()) {
-                let deleted = within(self.0.config.deadline, self.0.provider.delete(&listed.key)).await.0?;
-                ended += u64::from(deleted);
-            }
-        }
-        Ok(ended)
+        let ending = self.0.end_sessions(principal, |key| which(&key.handle()));
+        within(self.0.config.deadline, ending).await.0
     }
 
     /// Has ids from now on made by `func`, with the HMAC key `key`; an empty one means a random one. Acts on every clone of a
@@ -178,6 +170,19 @@ impl Manager {
     /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
     pub fn advice(&self) -> Vec<Advice> {
         self.0.config.advice(self.0.provider.capabilities().persistent)
+    }
+
+    /// The effective policy in words: when a session ends, when its id changes, and what a user may have. For logs, audits and
+    /// the curious.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert!(sessions.explain().starts_with("- A session ends 30 min after its last use"));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn explain(&self) -> String {
+        self.0.config.explain()
     }
 
     /// The effective settings.

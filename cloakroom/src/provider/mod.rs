@@ -65,6 +65,8 @@ pub trait Provider: Send + Sync + 'static {
     fn load(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Record>>> + Send;
 
     /// Puts `record` in the place of the one under `key`, only if that is there and at version `expected`.
+    ///
+    /// `record` may be a tombstone: this is how a session ends while requests may be under way with it.
     #[doc(alias = "save")]
     fn update(
         &self,
@@ -143,6 +145,9 @@ pub struct Capabilities {
     pub lists: bool,
     /// Other processes may use the same store at the same time.
     pub shared: bool,
+    /// The store holds tombstones, so that a request which is under way when its session ends is told so. Where it does not, such a
+    /// request may begin a new session.
+    pub tombstones: bool,
     /// The largest record in bytes, as [`Record::as_bytes`] counts; `None` where only the manager's limits bind.
     pub max_record: Option<usize>,
     /// The type whose futures are all done at their first poll. A type and no mere flag, since a wrapper may hand these
@@ -167,6 +172,7 @@ impl Capabilities {
             native_expiry: false,
             lists: true,
             shared: false,
+            tombstones: true,
             max_record: None,
             at_once: None,
         }

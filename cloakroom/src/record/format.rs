@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Meta, Record, Successor, Times};
+use super::{Device, Lifetime, Mark, Meta, Record, Times};
 use crate::clock::Millis;
 use crate::codec::{Buffer, Codec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
+use crate::principal::{Level, Principal};
 
 const MAGIC: &[u8; 4] = b"CLKR";
 const VERSION: u8 = 1;
@@ -34,6 +34,12 @@ const OPTIONAL_TAGS: u8 = 128;
 const TAG_PRINCIPAL: u8 = 1;
 const TAG_SUCCESSOR: u8 = 2;
 const TAG_GRACE_END: u8 = 3;
+const TAG_ENDED: u8 = 4;
+const TAG_LIFETIME: u8 = 5;
+const TAG_ENDS_BY: u8 = 6;
+const TAG_LEVEL: u8 = 7;
+const TAG_USER_AGENT: u8 = 129;
+const TAG_NETWORK: u8 = 130;
 
 impl Record {
     /// The record in the native format, version 1.
@@ -62,13 +68,6 @@ impl Record {
         Record::assemble(meta, None, codec, data)
     }
 
-    /// The tombstone that leads from a rotated id to `successor`, and is remembered until `forgotten`.
-    pub(crate) fn tombstone(of: &Record, successor: &Successor, forgotten: Millis) -> Record {
-        let times = of.times();
-        let times = Times { idle_deadline: forgotten.min(times.absolute_deadline), ..times };
-        Record::assemble(&Meta { times, principal: None }, Some(successor), of.codec(), b"")
-    }
-
     /// A record of the data that `write` appends, which takes `room` bytes or about that.
     pub(crate) fn written(
         meta: &Meta,
@@ -82,9 +81,9 @@ impl Record {
         Ok(draft.finish())
     }
 
-    fn assemble(meta: &Meta, successor: Option<&Successor>, codec: Codec, data: &[u8]) -> Record {
+    pub(super) fn assemble(meta: &Meta, mark: Option<&Mark>, codec: Codec, data: &[u8]) -> Record {
         let mut draft = Draft::new();
-        draft.begin(codec, meta.times, &fields_of(meta, successor), data.len());
+        draft.begin(codec, meta.times, &fields_of(meta, mark), data.len());
         draft.0.extend_from_slice(data);
         draft.finish()
     }
@@ -106,7 +105,18 @@ impl Record {
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Meta)) {
         let mut meta = self.meta();
         change(&mut meta);
-        *self = Record::assemble(&meta, self.successor().as_ref(), self.codec(), self.data());
+        *self = self.with_meta(meta);
+    }
+
+    /// The record with `meta` beside its data, and what a later version has added there.
+    pub(crate) fn with_meta(&self, meta: Meta) -> Record {
+        let mut fields = fields_of(&meta, self.mark().as_ref());
+        let unknown = Fields(self.fields()).flatten().filter(|(tag, _)| is_unknown(*tag));
+        unknown.for_each(|(tag, value)| push_field(&mut fields, tag, value));
+        let mut draft = Draft::new();
+        draft.begin(self.codec(), meta.times, &fields, self.data().len());
+        draft.0.extend_from_slice(self.data());
+        draft.finish()
     }
 
     /// Notes a use at `at` and moves the idle deadline to `deadline`, though never past the absolute one.
@@ -139,7 +149,16 @@ impl Record {
 
     /// What stands beside the data.
     pub fn meta(&self) -> Meta {
-        Meta { times: self.times(), principal: self.principal() }
+        let text = |tag| self.field(tag).and_then(|value| std::str::from_utf8(value).ok()).map(Box::from);
+        let device = Device { user_agent: text(TAG_USER_AGENT), network: text(TAG_NETWORK) };
+        Meta {
+            times: self.times(),
+            principal: self.principal(),
+            lifetime: self.lifetime(),
+            ends_by: self.field(TAG_ENDS_BY).map(|value| Millis(be_u64(value))),
+            level: self.field(TAG_LEVEL).and_then(<[u8]>::first).map(|number| Level::new(*number)),
+            device: (!device.is_empty()).then_some(device),
+        }
     }
 
     /// The encoded map of the session's keys and values.
@@ -147,17 +166,30 @@ impl Record {
         &self.0[HEADER + be_u32(&self.0[AT_FIELDS_LEN..])..]
     }
 
-    /// Whether this is no session but the mark that one was here: an id that routine rotation has replaced.
+    /// Whether this is no session but the mark that one was here: its id was replaced, or it was ended.
     ///
     /// Providers store and load tombstones like any record; [`count`](crate::Provider::count), [`scan`](crate::Provider::scan)
     /// and [`of_principal`](crate::Provider::of_principal) leave them out, and nothing but expiry ends them.
     pub fn is_tombstone(&self) -> bool {
-        self.field(TAG_SUCCESSOR).is_some()
+        let is_mark = |tag| matches!(tag, TAG_SUCCESSOR | TAG_ENDED);
+        Fields(self.fields()).flatten().any(|(tag, _)| is_mark(tag))
     }
 
-    pub(crate) fn successor(&self) -> Option<Successor> {
-        let key = std::str::from_utf8(self.field(TAG_SUCCESSOR)?).ok()?.parse().ok()?;
-        Some(Successor { key, until: Millis(be_u64(self.field(TAG_GRACE_END)?)) })
+    /// What a tombstone says; `None` for a session.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let key = |value| std::str::from_utf8(value).ok()?.parse().ok();
+        match (self.field(TAG_SUCCESSOR), self.field(TAG_GRACE_END)) {
+            (Some(successor), Some(end)) => {
+                Some(Mark::Rotated { successor: key(successor)?, until: Millis(be_u64(end)) })
+            }
+            (Some(successor), None) => Some(Mark::Replaced { successor: key(successor)? }),
+            (None, _) => self.field(TAG_ENDED).map(|_| Mark::Ended),
+        }
+    }
+
+    /// How long the session lives, where that is its own matter.
+    pub(crate) fn lifetime(&self) -> Option<Lifetime> {
+        self.field(TAG_LIFETIME).and_then(Lifetime::from_bytes)
     }
 
     pub(crate) fn codec(&self) -> Codec {
@@ -202,17 +234,36 @@ impl Record {
     }
 }
 
-#[inline]
-fn fields_of(meta: &Meta, successor: Option<&Successor>) -> Vec<u8> {
+fn fields_of(meta: &Meta, mark: Option<&Mark>) -> Vec<u8> {
     let mut fields = Vec::new();
-    if let Some(principal) = &meta.principal {
-        push_field(&mut fields, TAG_PRINCIPAL, principal.as_str().as_bytes());
+    let mut push =
+        |tag, value: Option<&[u8]>| value.into_iter().for_each(|value| push_field(&mut fields, tag, value));
+    push(TAG_PRINCIPAL, meta.principal.as_ref().map(|principal| principal.as_str().as_bytes()));
+    match mark {
+        None => {}
+        Some(Mark::Ended) => push(TAG_ENDED, Some(b"")),
+        Some(Mark::Replaced { successor }) => {
+            push(TAG_SUCCESSOR, Some(successor.as_bytes()));
+            push(TAG_ENDED, Some(b""));
+        }
+        Some(Mark::Rotated { successor, until }) => {
+            push(TAG_SUCCESSOR, Some(successor.as_bytes()));
+            push(TAG_GRACE_END, Some(&until.0.to_be_bytes()));
+        }
     }
-    if let Some(successor) = successor {
-        push_field(&mut fields, TAG_SUCCESSOR, successor.key.as_bytes());
-        push_field(&mut fields, TAG_GRACE_END, &successor.until.0.to_be_bytes());
+    push(TAG_LIFETIME, meta.lifetime.map(Lifetime::to_bytes).as_ref().map(|bytes| &bytes[..]));
+    push(TAG_ENDS_BY, meta.ends_by.map(|end| end.0.to_be_bytes()).as_ref().map(|bytes| &bytes[..]));
+    push(TAG_LEVEL, meta.level.map(|level| [level.number()]).as_ref().map(|bytes| &bytes[..]));
+    if let Some(device) = &meta.device {
+        push(TAG_USER_AGENT, device.user_agent().map(str::as_bytes));
+        push(TAG_NETWORK, device.network().map(str::as_bytes));
     }
     fields
+}
+
+/// Whether a later version has written this field, for itself alone.
+fn is_unknown(tag: u8) -> bool {
+    tag >= OPTIONAL_TAGS && !matches!(tag, TAG_USER_AGENT | TAG_NETWORK)
 }
 
 /// A record that still lacks its data. Large, so it stays where it was made.
@@ -299,7 +350,7 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
     if fields > MAX_FIELDS || HEADER + fields + data != bytes.len() {
         return Err(FormatError::Length { found: bytes.len(), fields, data });
     }
-    let (mut successor, mut grace_end) = (false, false);
+    let (mut successor, mut grace_end, mut ended) = (false, false, false);
     for field in Fields(&bytes[HEADER..HEADER + fields]) {
         let (tag, value) = field?;
         let text = std::str::from_utf8(value).ok();
@@ -313,6 +364,14 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
                 grace_end = true;
                 value.len() == 8
             }
+            TAG_ENDED => {
+                ended = true;
+                value.is_empty()
+            }
+            TAG_LIFETIME => Lifetime::from_bytes(value).is_some(),
+            TAG_ENDS_BY => value.len() == 8,
+            TAG_LEVEL => value.len() == 1,
+            TAG_USER_AGENT | TAG_NETWORK => text.is_some(),
             OPTIONAL_TAGS.. => true,
             _ => false,
         };
@@ -320,9 +379,10 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
             return Err(FormatError::Field { tag });
         }
     }
-    match successor == grace_end {
-        true => Ok(codec),
-        false => Err(FormatError::Field { tag: TAG_SUCCESSOR }),
+    // A successor is of an id that was rotated, which has a grace, or of one that has ended, which has none.
+    match (successor, grace_end, ended) {
+        (false, false, _) | (true, true, false) | (true, false, true) => Ok(codec),
+        _ => Err(FormatError::Field { tag: TAG_SUCCESSOR }),
     }
 }
 
@@ -367,7 +427,7 @@ mod tests {
             authenticated: Some(Millis(1_500)),
         };
         let principal = Some(Principal::new("alice").unwrap());
-        Record::new(&Meta { times, principal }, Codec::MESSAGE_PACK, b"\x81\xa1n\x01")
+        Record::new(&Meta::new(times, principal), Codec::MESSAGE_PACK, b"\x81\xa1n\x01")
     }
 
     #[test]
@@ -376,11 +436,71 @@ mod tests {
         assert_eq!(Record::from_bytes(live.as_bytes()).unwrap(), live);
         assert_eq!((live.version(), live.data()), (7, &b"\x81\xa1n\x01"[..]));
         assert_eq!(live.principal(), Some(Principal::new("alice").unwrap()));
-        let successor = Successor { key: "abcdef".parse().unwrap(), until: Millis(9) };
-        let tombstone = Record::tombstone(&live, &successor, Millis(10));
-        assert_eq!(Record::from_bytes(tombstone.as_bytes()).unwrap(), tombstone);
-        assert!(tombstone.is_tombstone() && !live.is_tombstone());
-        assert_eq!((tombstone.successor(), tombstone.principal()), (Some(successor), None));
+        let successor: StoreKey = "abcdef".parse().unwrap();
+        for mark in [
+            Mark::Rotated { successor: successor.clone(), until: Millis(9) },
+            Mark::Replaced { successor },
+            Mark::Ended,
+        ] {
+            let tombstone = live.tombstone(&mark, Millis(10));
+            assert_eq!(Record::from_bytes(tombstone.as_bytes()).unwrap(), tombstone);
+            assert!(tombstone.is_tombstone() && !live.is_tombstone());
+            assert_eq!((tombstone.mark(), tombstone.principal()), (Some(mark), None));
+            assert_eq!(
+                (tombstone.deadline(), tombstone.version(), tombstone.data()),
+                (Millis(10), 8, &b""[..])
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_session_has_of_its_own_reads_back() {
+        let mut record = sample();
+        let lifetime = Lifetime::remembered(std::time::Duration::from_secs(77));
+        let mut headers = http::HeaderMap::new();
+        headers.insert("user-agent", "Firefox".parse().unwrap());
+        let device = Device::of_request(&headers).with_address("10.1.2.3".parse().unwrap());
+        record.edit(|meta| {
+            meta.lifetime = Some(lifetime);
+            meta.ends_by = Some(Millis(4_000));
+            meta.level = Some(Level::new(3));
+            meta.device = Some(device.clone());
+        });
+        let read = Record::from_bytes(record.as_bytes()).unwrap().meta();
+        assert_eq!(
+            (read.lifetime, read.ends_by, read.level()),
+            (Some(lifetime), Some(Millis(4_000)), Some(Level::new(3)))
+        );
+        assert_eq!((read.device(), read.principal()), (Some(&device), sample().principal().as_ref()));
+        record.edit(|meta| *meta = sample().meta());
+        assert_eq!(record, sample());
+    }
+
+    #[test]
+    fn fields_that_contradict_one_another_are_an_error() {
+        let with_fields = |fields: &[(u8, &[u8])]| {
+            let mut added = Vec::new();
+            fields.iter().for_each(|(tag, value)| push_field(&mut added, *tag, value));
+            let mut bytes = sample().as_bytes().to_vec();
+            let end = bytes.len() - 4;
+            bytes.splice(end..end, added.iter().copied());
+            let len = (be_u32(&bytes[64..]) + added.len()) as u32;
+            bytes[64..68].copy_from_slice(&len.to_be_bytes());
+            Record::from_bytes(&bytes).is_ok()
+        };
+        let (key, time, none): (&[u8], &[u8], &[u8]) = (b"abcdef", &[0; 8], b"");
+        assert!(
+            with_fields(&[(2, key), (3, time)])
+                && with_fields(&[(2, key), (4, none)])
+                && with_fields(&[(4, none)])
+        );
+        assert!(
+            !with_fields(&[(2, key)]) && !with_fields(&[(3, time)]) && !with_fields(&[(3, time), (4, none)])
+        );
+        assert!(!with_fields(&[(2, key), (3, time), (4, none)]) && !with_fields(&[(4, b"x")]));
+        assert!(
+            !with_fields(&[(5, &[2; 17])]) && !with_fields(&[(5, &[0; 16])]) && !with_fields(&[(7, none)])
+        );
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! One stored session: what a provider keeps, and when it ends.
 
+mod device;
 mod format;
+mod lifetime;
+mod mark;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Millis;
-use crate::id::StoreKey;
-use crate::principal::Principal;
+use crate::principal::{Level, Principal};
+
+pub use device::Device;
+pub use lifetime::Lifetime;
+pub(crate) use mark::Mark;
 
 /// One stored session: its data as one encoded map, and before it what the store has to know.
 ///
@@ -17,11 +23,17 @@ use crate::principal::Principal;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record(Arc<[u8]>);
 
-/// What stands beside a session's data: versions, times and the user.
+/// What stands beside a session's data: versions, times, the user and the device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meta {
     pub(crate) times: Times,
     pub(crate) principal: Option<Principal>,
+    /// Of its own, where the manager's policy does not count.
+    pub(crate) lifetime: Option<Lifetime>,
+    /// By when the session ends though its policy would let it live longer: another's word, such as an identity provider's.
+    pub(crate) ends_by: Option<Millis>,
+    pub(crate) level: Option<Level>,
+    pub(crate) device: Option<Device>,
 }
 
 /// The numbers of a record.
@@ -35,13 +47,6 @@ pub(crate) struct Times {
     pub(crate) idle_deadline: Millis,
     pub(crate) absolute_deadline: Millis,
     pub(crate) authenticated: Option<Millis>,
-}
-
-/// Where a rotated session went, and until when the old id still leads there.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Successor {
-    pub(crate) key: StoreKey,
-    pub(crate) until: Millis,
 }
 
 impl Record {
@@ -105,6 +110,20 @@ impl Meta {
     /// The user the session belongs to; `None` for an anonymous session.
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
+    }
+
+    /// How surely the user has proved who they are; `None` for an anonymous session.
+    pub fn level(&self) -> Option<Level> {
+        self.principal.as_ref().map(|_| self.level.unwrap_or_default())
+    }
+
+    /// Where the session is used from, if the application has said so.
+    pub fn device(&self) -> Option<&Device> {
+        self.device.as_ref()
+    }
+
+    pub(crate) fn new(times: Times, principal: Option<Principal>) -> Meta {
+        Meta { times, principal, lifetime: None, ends_by: None, level: None, device: None }
     }
 }
 

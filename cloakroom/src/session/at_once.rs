@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::Released;
 use super::changes::Changes;
-use super::commit::Step;
+use super::plan::Step;
 use super::state::{Phase, Shared, State};
 use crate::engine::{Candidates, Stored};
 use crate::error::Result;
@@ -70,10 +70,11 @@ impl Shared {
 
     /// Whether a request that changed nothing is to be noted, or its id to be rotated.
     fn use_is_due(&self, state: &State) -> bool {
-        state.stored.as_ref().is_some_and(|stored| {
-            let (now, times) = (self.engine.now(), stored.record.times());
-            self.engine.touch_due(times.last_active, now) || self.rotation_due(stored, &times, now)
-        })
+        state.ended
+            || state.stored.as_ref().is_some_and(|stored| {
+                let (now, times) = (self.engine.now(), stored.record.times());
+                self.engine.touch_due(times.last_active, now) || self.rotation_due(stored, &times, now)
+            })
     }
 
     fn commit_at_once(&self, state: &mut State, changes: &Changes) -> Option<Released> {
@@ -97,6 +98,7 @@ impl Shared {
                 }
             }
             Step::Touch { .. } | Step::Rename { .. } | Step::Destroy { .. } | Step::DestroyAll { .. } => None,
+            Step::Gone => None,
         }
     }
 }

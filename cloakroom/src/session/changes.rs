@@ -2,8 +2,10 @@
 
 use smallvec::SmallVec;
 
+use crate::clock::Millis;
 use crate::codec::Change;
-use crate::principal::Principal;
+use crate::principal::{Level, Principal};
+use crate::record::{Device, Lifetime, Meta};
 
 /// The changes of one request, in an order that no longer matters: a flush comes before the keys, the end before all.
 #[derive(Clone, Debug, Default)]
@@ -16,13 +18,43 @@ pub(super) struct Changes {
     pub(super) renew: bool,
     /// The user is to be bound, under a new id.
     pub(super) principal: Option<Principal>,
+    /// What is to stand beside the data. Boxed, since few requests say anything of it.
+    pub(super) beside: Option<Box<Beside>>,
     /// What happens to single keys, each named once.
     pub(super) keys: SmallVec<[Change; 2]>,
 }
 
+/// What a request says of its session, apart from its data; `None` where it says nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beside {
+    pub(super) lifetime: Option<Lifetime>,
+    pub(super) ends_by: Option<Millis>,
+    pub(super) level: Option<Level>,
+    pub(super) device: Option<Device>,
+}
+
+impl Beside {
+    fn then(&mut self, newer: Beside) {
+        self.lifetime = newer.lifetime.or(self.lifetime);
+        // The earliest end counts, whoever has set it.
+        self.ends_by = self.ends_by.into_iter().chain(newer.ends_by).min();
+        self.level = newer.level.or(self.level);
+        self.device = newer.device.or(self.device.take());
+    }
+
+    pub(super) fn apply(&self, meta: &mut Meta) {
+        meta.lifetime = self.lifetime.or(meta.lifetime);
+        meta.ends_by = meta.ends_by.into_iter().chain(self.ends_by).min();
+        meta.level = self.level.or(meta.level);
+        if self.device.is_some() {
+            meta.device.clone_from(&self.device);
+        }
+    }
+}
+
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
-        !self.end && !self.renew && self.principal.is_none() && !self.touch_data()
+        !self.are_structural() && self.keys.is_empty()
     }
 
     /// Whether the data becomes another.
@@ -37,7 +69,22 @@ impl Changes {
 
     /// Whether more than single keys changes.
     pub(super) fn are_structural(&self) -> bool {
-        self.end || self.flush || self.renew || self.principal.is_some()
+        self.end || self.flush || self.renew || self.principal.is_some() || self.beside.is_some()
+    }
+
+    /// Whether more than the data becomes another.
+    pub(super) fn touch_fields(&self) -> bool {
+        self.principal.is_some() || self.beside.is_some()
+    }
+
+    /// Whether the user has just proved who they are, or more surely so: a new id is due, whatever the old one was.
+    pub(super) fn prove_the_user(&self) -> bool {
+        self.principal.is_some() || self.beside.as_ref().is_some_and(|beside| beside.level.is_some())
+    }
+
+    /// What is to stand beside the data, to add to it.
+    pub(super) fn beside(&mut self) -> &mut Beside {
+        self.beside.get_or_insert_default()
     }
 
     /// Whether nothing of the data that was stored remains.
@@ -81,6 +128,9 @@ impl Changes {
         newer.keys.into_iter().for_each(|change| self.set(change));
         self.renew |= newer.renew;
         self.principal = newer.principal.or(self.principal);
+        if let Some(newer) = newer.beside {
+            self.beside().then(*newer);
+        }
         self
     }
 }

@@ -7,52 +7,24 @@ use http::HeaderMap;
 
 use super::Released;
 use super::changes::Changes;
+use super::plan::Step;
 use super::state::{Due, Phase, Shared, State, released};
 use crate::clock::Millis;
-use crate::codec::{Buffer, Change, Codec};
-use crate::config::Config;
+use crate::codec::{Change, Codec};
 use crate::engine::{Stored, within};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::StoreKey;
+use crate::principal::Principal;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
-use crate::record::{Meta, Record, Successor, Times};
+use crate::record::{Record, Times};
 
 /// Lost races before a commit gives up. Within a process a loser queues, so only other processes can take its turn.
 const TRIES: u32 = 64;
 
+/// Logins for the last place of a user that withdraw in favour of one another before one gives up. Within a process they queue.
+const CROWDED: u32 = 8;
+
 /// Fresh ids that may be taken before the generator must be broken.
 const COLLISIONS: u32 = 3;
-
-/// What is to be asked of the provider next.
-pub(super) enum Step {
-    Nothing,
-    Touch {
-        key: StoreKey,
-        at: Millis,
-        deadline: Millis,
-    },
-    Create {
-        new: Stored,
-    },
-    Update {
-        key: StoreKey,
-        record: Record,
-        expected: u64,
-    },
-    Rename {
-        old: StoreKey,
-        expected: u64,
-        new: Stored,
-        tombstone: Option<Record>,
-    },
-    Destroy {
-        key: StoreKey,
-    },
-    /// Every session that the request named: nobody can tell which of them the visitor meant.
-    DestroyAll {
-        keys: Vec<StoreKey>,
-    },
-}
 
 /// How a step went.
 enum Took {
@@ -63,6 +35,8 @@ enum Took {
     Lost,
     /// A fresh id was taken already.
     Collided,
+    /// The user has too many sessions: this one, or one that another process has begun at the same time.
+    Crowded,
     /// The session is not there any more.
     Gone,
 }
@@ -101,7 +75,10 @@ impl Shared {
                 Ok(outcome)
             }
             Err(error) => {
-                self.engine.note_access(headers);
+                match error.kind() {
+                    ErrorKind::Refused => self.tell(&self.state(), headers),
+                    _ => self.engine.note_access(headers),
+                }
                 Err(error)
             }
         }
@@ -109,11 +86,15 @@ impl Shared {
 
     pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
-        self.engine.note_access(headers);
-        if let Released::Gone { .. } = outcome {
+        match outcome {
             // What was stored and perhaps due earlier in the request is dead as well.
-            return;
+            Released::Gone { .. } => self.engine.note_access(headers),
+            _ => self.tell(state, headers),
         }
+    }
+
+    fn tell(&self, state: &State, headers: &mut HeaderMap) {
+        self.engine.note_access(headers);
         match (state.cookie, &state.stored) {
             (Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored),
             (Due::TakeBack, _) => self.engine.take_back(headers),
@@ -123,20 +104,24 @@ impl Shared {
 
     /// Stores what is pending within `budget`. It is this one's turn.
     async fn commit(&self, budget: Duration) -> Result<Released> {
-        let in_flight = {
+        let mut in_flight = {
             let mut state = self.state();
             state.in_flight = state.changes.take();
             InFlight { shared: self, keep: true }
         };
-        let outcome = within(budget, self.replay(|| Ok(()))).await.0?;
-        in_flight.landed();
-        Ok(outcome)
+        let outcome = within(budget, self.replay(|| Ok(()))).await.0;
+        match &outcome {
+            Ok(_) => in_flight.landed(),
+            // What came with a login that was refused must not reach the session as it was before.
+            Err(error) => in_flight.keep = error.kind() != ErrorKind::Refused,
+        }
+        outcome
     }
 
     /// Does step after step until what is in flight is stored, or never can be. `prepare` comes before each, on the newest
     /// record.
     async fn replay(&self, mut prepare: impl FnMut() -> Result<()> + Send) -> Result<Released> {
-        let (mut tries, mut collisions, mut followed) = (0, 0, false);
+        let (mut tries, mut collisions, mut crowded, mut followed) = (0, 0, 0, false);
         let mut queue = None;
         let mut ended = false;
         loop {
@@ -148,6 +133,13 @@ impl Shared {
                 Took::Ended => ended = true,
                 Took::Collided if collisions < COLLISIONS => collisions += 1,
                 Took::Collided => return Err(Error::new(ErrorKind::Random, CommitError::Collisions)),
+                Took::Crowded if crowded == CROWDED => {
+                    return Err(Error::new(ErrorKind::Refused, CommitError::Crowded));
+                }
+                Took::Crowded => {
+                    crowded += 1;
+                    tokio::time::sleep(pause(crowded)).await;
+                }
                 Took::Lost if tries == TRIES => {
                     return Err(Error::new(ErrorKind::Conflict, CommitError::Conflict));
                 }
@@ -174,7 +166,7 @@ impl Shared {
         let lost_write = state
             .in_flight
             .as_ref()
-            .is_some_and(|changes| changes.touch_data() || changes.principal.is_some() || changes.renew);
+            .is_some_and(|changes| changes.touch_data() || changes.touch_fields() || changes.renew);
         Released::Gone { lost_write }
     }
 
@@ -187,68 +179,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Step> {
-        let now = self.engine.now();
-        let Some(stored) = &state.stored else {
-            return match &state.contested {
-                Some(keys) if changes.end => Ok(Step::DestroyAll { keys: keys.to_vec() }),
-                _ => self.plan_create(changes, now),
-            };
-        };
-        if changes.end {
-            return Ok(Step::Destroy { key: stored.name.key().clone() });
-        }
-        let times = stored.record.times();
-        let wanted = changes.principal.is_some() || (changes.renew && !stored.in_grace);
-        if wanted || self.rotation_due(stored, &times, now) {
-            return self.plan_rename(stored, changes, now, wanted);
-        }
-        let key = stored.name.key().clone();
-        if changes.touch_data() {
-            let record = self.changed(&stored.record, changes, now)?;
-            return Ok(Step::Update { key, record, expected: times.version });
-        }
-        Ok(match self.engine.touch_due(times.last_active, now) {
-            true => Step::Touch { key, at: now, deadline: self.idle_deadline(now) },
-            false => Step::Nothing,
-        })
-    }
-
-    fn plan_create(&self, changes: &Changes, now: Millis) -> Result<Step> {
-        let sets = changes.keys.iter().any(|change| change.value().is_some());
-        if !sets && changes.principal.is_none() {
-            return Ok(Step::Nothing);
-        }
-        let times = Times {
-            version: 1,
-            created: now,
-            issued: now,
-            last_active: now,
-            idle_deadline: self.idle_deadline(now),
-            absolute_deadline: self.absolute_deadline(now),
-            authenticated: changes.principal.as_ref().map(|_| now),
-        };
-        let (meta, codec) = (Meta { times, principal: changes.principal.clone() }, self.engine.config.codec);
-        let record =
-            Record::written(&meta, codec, changes.room(), |data| self.write_data(codec, b"", changes, data))?;
-        Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, in_grace: false } })
-    }
-
-    fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
-        let name = self.engine.new_name()?;
-        let mut record = self.changed(&stored.record, changes, now)?;
-        record.edit(|meta| meta.times.issued = now);
-        // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
-        let tombstone = (!wanted).then(|| {
-            let grace = Config::ROTATION_GRACE;
-            let successor = Successor { key: name.key().clone(), until: now.after(grace) };
-            let forgotten = now.after(grace.max(self.engine.config.idle_timeout));
-            Record::tombstone(&record, &successor, forgotten)
-        });
-        let new = Stored { name, record, in_grace: false };
-        Ok(Step::Rename { old: stored.name.key().clone(), expected: stored.record.version(), new, tombstone })
-    }
-
     async fn take(&self, step: Step) -> Result<Took> {
         let provider = &self.engine.provider;
         Ok(match step {
@@ -259,39 +189,53 @@ impl Shared {
                     Touched::Gone => Took::Gone,
                 }
             }
-            Step::Create { new } => match provider.create(new.name.key(), &new.record).await? {
-                Created::Done => self.stands(new, Released::Created),
-                Created::Taken => Took::Collided,
-            },
+            Step::Create { new } => {
+                let login = self.login();
+                let _turn = self.engine.admit(login.as_ref(), None).await?;
+                match provider.create(new.name.key(), &new.record).await? {
+                    Created::Done => self.begin(new, login, Released::Created).await?,
+                    Created::Taken => Took::Collided,
+                }
+            }
             Step::Update { key, record, expected } => match provider.update(&key, &record, expected).await? {
                 Updated::Done => Took::Done(self.updated(&mut self.state(), record)),
                 Updated::Stale => Took::Lost,
                 Updated::Gone => Took::Gone,
             },
             Step::Rename { old, expected, new, tombstone } => {
+                let login = self.login();
+                let _turn = self.engine.admit(login.as_ref(), Some(&old)).await?;
                 let renamed =
                     provider.rename(&old, new.name.key(), &new.record, expected, tombstone.as_ref()).await?;
                 match renamed {
-                    Renamed::Done => self.stands(new, Released::Regenerated),
+                    Renamed::Done => self.begin(new, login, Released::Regenerated).await?,
                     Renamed::Taken => Took::Collided,
                     Renamed::Stale => Took::Lost,
                     Renamed::Gone => Took::Gone,
                 }
             }
-            Step::Destroy { key } => match provider.delete(&key).await? {
-                true => self.ended(),
-                false => Took::Gone,
-            },
+            Step::Destroy { key, expected, tombstone } => {
+                let at_once = match provider.capabilities().tombstones {
+                    true => provider.update(&key, &tombstone, expected).await? == Updated::Done,
+                    false => provider.delete(&key).await?,
+                };
+                // Changed or renamed meanwhile: a logout ends what has become of the session.
+                match at_once || self.engine.end(&key).await? {
+                    true => self.ended(),
+                    false => Took::Gone,
+                }
+            }
             Step::DestroyAll { keys } => {
                 let mut ended = false;
                 for key in &keys {
-                    ended |= provider.delete(key).await?;
+                    ended |= self.engine.end(key).await?;
                 }
                 match ended {
                     true => self.ended(),
                     false => Took::Gone,
                 }
             }
+            Step::Gone => Took::Gone,
         })
     }
 
@@ -312,9 +256,42 @@ impl Shared {
         Released::Saved
     }
 
-    fn stands(&self, new: Stored, outcome: Released) -> Took {
+    /// The user whom the changes in flight bind, where their sessions are limited.
+    fn login(&self) -> Option<Principal> {
+        self.engine.config.user_limit?;
+        self.state().in_flight.as_ref()?.principal.clone()
+    }
+
+    /// A session stands in the store under a fresh id; as a `login` it must be one that the user may have.
+    async fn begin(&self, new: Stored, login: Option<Principal>, outcome: Released) -> Result<Took> {
+        if login.is_some() && !self.engine.settle(login.as_ref(), new.name.key()).await? {
+            self.withdraw(new).await?;
+            return Ok(Took::Crowded);
+        }
         self.state().stands(new);
-        Took::Done(outcome)
+        Ok(Took::Done(outcome))
+    }
+
+    /// Takes back the login under `new`: the visitor has the session of before again, under one more id.
+    async fn withdraw(&self, new: Stored) -> Result<()> {
+        let Some(former) = self.stored(|stored| stored.record.clone()) else {
+            self.engine.end(new.name.key()).await?;
+            return Ok(());
+        };
+        let (key, version) = (new.name.key(), new.record.version());
+        let times = Times { version: version.wrapping_add(1), ..former.times() };
+        let record = former.rewritten(times, former.data().len(), |data| {
+            data.extend_from_slice(former.data());
+            Ok(())
+        })?;
+        let name = self.engine.new_name()?;
+        let tombstone = self.engine.forwarding(&new.record, name.key(), false);
+        let provider = &self.engine.provider;
+        let back = provider.rename(key, name.key(), &record, version, tombstone.as_ref()).await?;
+        if back == Renamed::Done {
+            self.state().stands(Stored { name, record, in_grace: false });
+        }
+        Ok(())
     }
 
     fn ended(&self) -> Took {
@@ -330,60 +307,10 @@ impl Shared {
 
     /// A cookie with a lifetime moves on with the use that was just noted.
     fn renew_cookie(&self, state: &mut State) {
-        let told = state.stored.as_ref().is_some_and(|stored| !stored.in_grace);
-        if told && state.cookie == Due::Nothing && self.engine.renews_cookie() {
+        let told = |stored: &Stored| !stored.in_grace && self.engine.renews_cookie(&stored.record);
+        if state.cookie == Due::Nothing && state.stored.as_ref().is_some_and(told) {
             state.cookie = Due::HandOut;
         }
-    }
-
-    /// `record` with `changes` made to it, one version on.
-    fn changed(&self, record: &Record, changes: &Changes, now: Millis) -> Result<Record> {
-        let former = record.times();
-        let mut times = Times {
-            // A stored number may be any, and what counts is that it becomes another.
-            version: former.version.wrapping_add(1),
-            last_active: former.last_active.max(now),
-            idle_deadline: self.idle_deadline(now),
-            ..former
-        };
-        let mut base = if changes.flush { &[][..] } else { record.data() };
-        let mut bound = None;
-        if let Some(principal) = &changes.principal {
-            // What another user left behind is not this one's.
-            if record.principal().is_some_and(|former| former != *principal) {
-                base = &[];
-            }
-            times.authenticated = Some(now);
-            times.absolute_deadline = self.absolute_deadline(now);
-            bound =
-                Some(Record::new(&Meta { times, principal: Some(principal.clone()) }, record.codec(), b""));
-        }
-        let room = base.len() + changes.room();
-        let fields_of = bound.as_ref().unwrap_or(record);
-        fields_of.rewritten(times, room, |data| self.write_data(record.codec(), base, changes, data))
-    }
-
-    fn write_data(&self, codec: Codec, base: &[u8], changes: &Changes, data: &mut Buffer) -> Result<()> {
-        match changes.keys.is_empty() {
-            true => {
-                data.extend_from_slice(base);
-                Ok(())
-            }
-            false => codec.merge(base, &changes.keys, self.limits(), data),
-        }
-    }
-
-    fn idle_deadline(&self, now: Millis) -> Millis {
-        now.after(self.engine.config.idle_timeout)
-    }
-
-    fn absolute_deadline(&self, now: Millis) -> Millis {
-        self.engine.config.absolute_timeout.map_or(Millis::NEVER, |timeout| now.after(timeout))
-    }
-
-    pub(super) fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {
-        let due = |every| now.since(times.issued) >= every;
-        !stored.in_grace && self.engine.config.rotate_every.is_some_and(due)
     }
 
     /// Changes one key of the newest record: `encode` gets the codec and the old value, may be called again,
@@ -510,6 +437,10 @@ enum CommitError {
     Conflict,
     #[error("expected a fresh id, found {} in a row that are taken: the random generator repeats itself", COLLISIONS + 1)]
     Collisions,
+    #[error(
+        "expected a free place among the user's sessions, found logins elsewhere for the last one at every try; try again"
+    )]
+    Crowded,
     #[error("it was destroyed, rotated away or has expired since it was loaded; begin a new one")]
     Gone,
 }

@@ -3,12 +3,14 @@
 mod at_once;
 mod changes;
 mod commit;
+mod life;
+mod plan;
 mod state;
+mod user;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use http::HeaderMap;
 use serde::Serialize;
@@ -17,7 +19,6 @@ use serde::de::DeserializeOwned;
 use crate::codec::{Change, Codec};
 use crate::error::Result;
 use crate::id::SessionId;
-use crate::principal::Principal;
 
 pub(crate) use state::Shared;
 
@@ -156,33 +157,6 @@ impl Session {
         self.0.change(|changes| changes.renew = true)
     }
 
-    /// Binds the session to a user who has just proved who they are: a login. The one way to set a principal.
-    ///
-    /// Always gives the session a new id, so that one which an attacker planted or saw is worth nothing. The new record is stored
-    /// before the old one goes, and nothing this request wrote reaches the old id. If the session belonged to another
-    /// user, that user's data goes.
-    ///
-    /// ```
-    /// # use cloakroom::{Manager, MemoryProvider, Principal};
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
-    /// let session = sessions.start(&http::HeaderMap::new()).await?;
-    /// session.authenticate(Principal::new("alice")?)?;
-    /// assert_eq!(session.principal(), Some(Principal::new("alice")?));
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
-    pub fn authenticate(&self, principal: Principal) -> Result<()> {
-        self.0.change(|changes| changes.principal = Some(principal))
-    }
-
-    /// The user the session belongs to, as this request sees it.
-    pub fn principal(&self) -> Option<Principal> {
-        self.0.principal()
-    }
-
     /// Changes the value under `key` in one atomic step, at once, and gives what it became.
     ///
     /// `change` gets the newest value and may be called several times, whenever another request was first: a hundred
@@ -281,26 +255,6 @@ impl Session {
     /// A name of this session that may be shown to its user; `None` while nothing is stored.
     pub fn handle(&self) -> Option<String> {
         self.0.stored(|stored| stored.name.key().handle())
-    }
-
-    /// When the session began; `None` while nothing is stored.
-    pub fn created(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.meta().created())
-    }
-
-    /// When the session was last used before this request, to within the touch interval; `None` while nothing is stored.
-    pub fn last_active(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.meta().last_active())
-    }
-
-    /// When the session ends if nobody uses it again; `None` while nothing is stored.
-    pub fn expires(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.expires())
-    }
-
-    /// When the user last proved who they are; `None` for an anonymous session.
-    pub fn authenticated(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.meta().authenticated()).flatten()
     }
 }
 

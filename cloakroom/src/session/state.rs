@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
+use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
-use crate::engine::{Candidates, Engine, Found, Stored, Ticket, within};
+use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
+use crate::principal::{Level, Principal};
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
@@ -31,6 +32,8 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
     pub(super) busy: bool,
+    /// What the request's id named had ended: nothing is stored, and the client is told nothing.
+    pub(super) ended: bool,
     pub(super) cookie: Due,
     /// Rings when a turn has ended; there once somebody waits for that.
     turn_ended: Option<Arc<Notify>>,
@@ -127,6 +130,7 @@ impl Shared {
         state.waited = former + waited;
         match found? {
             Found::Nobody => {}
+            Found::Ended => state.ended = true,
             Found::One(stored) => state.stored = Some(stored),
             Found::Contested(keys) => state.contested = Some(keys.into()),
         }
@@ -154,7 +158,12 @@ impl Shared {
             return within(deadline, Box::pin(engine.find_among(names))).await;
         }
         let (found, waited) = within(deadline, Box::pin(engine.look_up(first))).await;
-        (found.map(|found| found.map_or(Found::Nobody, Found::One)), waited)
+        let found = found.map(|reached| match reached {
+            Reached::Nobody => Found::Nobody,
+            Reached::Ended => Found::Ended,
+            Reached::Session(stored) => Found::One(stored),
+        });
+        (found, waited)
     }
 
     fn begin_to_load(&self) -> Begun<'_> {
@@ -184,12 +193,10 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest = within(self.engine.config.deadline, self.engine.look_up(former.name)).await.0?;
-        let alive = newest.is_some();
-        if alive {
-            self.state().stored = newest;
-        }
-        Ok(alive)
+        let newest = within(self.engine.config.deadline, self.engine.look_again(former.name)).await.0?;
+        let Reached::Session(newest) = newest else { return Ok(false) };
+        self.state().stored = Some(newest);
+        Ok(true)
     }
 
     /// Hands `read` the encoded value under `key`, as this request sees it.
@@ -236,6 +243,41 @@ impl Shared {
         let ended = state.layers().any(|changes| changes.end);
         let stored = || state.stored.as_ref().and_then(|stored| stored.record.principal());
         pending.or_else(|| if ended { None } else { stored() })
+    }
+
+    /// Whether this request has bound a user or ended the session: what was stored of the user no longer counts.
+    fn pending_user(state: &State) -> Option<bool> {
+        let bound = state.layers().any(|changes| changes.principal.is_some());
+        (bound || state.layers().any(|changes| changes.end)).then_some(bound)
+    }
+
+    pub(super) fn level(&self) -> Option<Level> {
+        let state = self.state();
+        let pending = state.layers().find_map(|changes| changes.beside.as_ref()?.level);
+        match Shared::pending_user(&state) {
+            Some(bound) => bound.then(|| pending.unwrap_or_default()),
+            None => {
+                let stored = state.stored.as_ref().and_then(|stored| stored.record.meta().level());
+                stored.map(|stored| pending.unwrap_or(stored))
+            }
+        }
+    }
+
+    pub(super) fn authenticated(&self) -> Option<Millis> {
+        let state = self.state();
+        match Shared::pending_user(&state) {
+            Some(bound) => bound.then(|| self.engine.now()),
+            None => state.stored.as_ref().and_then(|stored| stored.record.times().authenticated),
+        }
+    }
+
+    /// Takes note that the session has another id now, for one that watches it.
+    pub(super) fn follow(&self, found: Stored) {
+        let mut state = self.state();
+        if let Some(stored) = state.stored.as_mut().filter(|_| found.in_grace) {
+            stored.name = found.name;
+            stored.in_grace = true;
+        }
     }
 
     pub(super) fn stored<T>(&self, read: impl FnOnce(&Stored) -> T) -> Option<T> {

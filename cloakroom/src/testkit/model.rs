@@ -44,6 +44,8 @@ pub enum Op {
     Create { key: u8, record: Shape },
     /// [`Provider::update`](crate::Provider::update), at the present version or at one that is `off` by so much.
     Update { key: u8, record: Shape, off: u8 },
+    /// [`Provider::update`](crate::Provider::update) to the tombstone of an ended session, remembered for so many minutes.
+    End { key: u8, idle: u8, off: u8 },
     /// [`Provider::touch`](crate::Provider::touch), for so many minutes from now.
     Touch { key: u8, idle: u8 },
     /// [`Provider::rename`](crate::Provider::rename), with a tombstone of so many minutes.
@@ -103,7 +105,8 @@ impl From<[u8; Op::BYTES]> for Op {
         match kind % 32 {
             0..3 => Op::Load { key },
             3..10 => Op::Create { key, record },
-            10..14 => Op::Update { key, record, off },
+            10..13 => Op::Update { key, record, off },
+            13 => Op::End { key, idle: idle % 16, off },
             14..17 => Op::Touch { key, idle: idle % 16 },
             17..22 => {
                 let tombstone = (absolute % 2 == 1).then_some(absolute % 16);
@@ -172,6 +175,7 @@ impl Walk {
                 self.same(&found, &expected);
             }
             Op::Update { key, record, off } => self.update(&key_of(key), record, off).await,
+            Op::End { key, idle, off } => self.end(&key_of(key), idle, off).await,
             Op::Touch { key, idle } => {
                 let (key, at, deadline) = (key_of(key), self.f.now(), self.f.now() + minutes(idle));
                 let found = self.f.touch(&key, at, deadline).await;
@@ -192,6 +196,15 @@ impl Walk {
         let (expected, record) = self.change(key, shape, off);
         let found = self.f.update(key, &record, expected).await;
         let expected = self.model.update(key, &record, expected);
+        self.same(&found, &expected);
+    }
+
+    async fn end(&mut self, key: &StoreKey, idle: u8, off: u8) {
+        let present = self.model.records.get(key).map_or(1, |record| record.meta().version());
+        let mark = record(&self.f.clock).idle(minutes(idle)).version(present).ended();
+        let expected = present + u64::from(off);
+        let found = self.f.update(key, &mark, expected).await;
+        let expected = self.model.update(key, &mark, expected);
         self.same(&found, &expected);
     }
 

@@ -8,7 +8,7 @@ use crate::clock::{Clock, Millis};
 use crate::codec::{Buffer, Codec, Limits};
 use crate::id::StoreKey;
 use crate::principal::Principal;
-use crate::record::{Meta, Record, Successor, Times};
+use crate::record::{Mark, Meta, Record, Times};
 
 /// What the builder's door gives a session: 30 minutes idle, 8 hours at most.
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -28,8 +28,8 @@ pub fn record(clock: &Clock) -> RecordBuilder {
     let now = clock.millis();
     RecordBuilder {
         now,
-        meta: Meta {
-            times: Times {
+        meta: Meta::new(
+            Times {
                 version: 1,
                 created: now,
                 issued: now,
@@ -38,8 +38,8 @@ pub fn record(clock: &Clock) -> RecordBuilder {
                 absolute_deadline: now.after(ABSOLUTE),
                 authenticated: None,
             },
-            principal: None,
-        },
+            None,
+        ),
         codec: Codec::default(),
         data: Vec::new(),
     }
@@ -163,7 +163,7 @@ impl RecordBuilder {
     }
 
     /// The tombstone that the record would leave behind when `successor` replaces its id: reachable for `grace`, and
-    /// remembered until the idle deadline.
+    /// remembered until the earlier of the record's deadlines.
     ///
     /// ```
     /// # use cloakroom::{Clock, testkit};
@@ -174,9 +174,20 @@ impl RecordBuilder {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn tombstone(self, successor: &StoreKey, grace: Duration) -> Record {
-        let successor = Successor { key: successor.clone(), until: self.now.after(grace) };
-        let forgotten = self.meta.times.idle_deadline;
-        Record::tombstone(&self.build(), &successor, forgotten)
+        let mark = Mark::Rotated { successor: successor.clone(), until: self.now.after(grace) };
+        let forgotten = self.meta.times.deadline();
+        self.build().tombstone(&mark, forgotten)
+    }
+
+    /// The tombstone that the record would leave behind when it is ended: remembered until the earlier of its deadlines.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// assert!(testkit::record(&Clock::system()).ended().is_tombstone());
+    /// ```
+    pub fn ended(self) -> Record {
+        let forgotten = self.meta.times.deadline();
+        self.build().tombstone(&Mark::Ended, forgotten)
     }
 }
 

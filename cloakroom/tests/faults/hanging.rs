@@ -35,7 +35,7 @@ async fn a_store_that_hangs_holds_no_request_longer_than_the_deadline() {
         ("/set", Call::Update),
         ("/login", Call::Rename),
         ("/regenerate", Call::Rename),
-        ("/logout", Call::Delete),
+        ("/logout", Call::End),
     ] {
         rig.faults.set(call, Fault::Hang);
         answered_in_time(&site(&rig.manager), path, &alive).await;
@@ -54,7 +54,7 @@ async fn a_slow_load_leaves_the_commit_only_what_is_left_of_the_deadline() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     rig.faults.set(Call::Load, Fault::Slow(Duration::from_millis(1500)));
-    for call in [Call::Update, Call::Rename, Call::Delete] {
+    for call in [Call::Update, Call::Rename, Call::End] {
         rig.faults.set(call, Fault::Hang);
     }
     for path in ["/set", "/login", "/logout"] {

@@ -148,12 +148,12 @@ async fn the_logout_of_nobody_calls_nothing_and_sets_no_cookie() {
 }
 
 #[tokio::test]
-async fn a_logout_is_one_load_and_one_delete_and_takes_the_cookie_back() {
+async fn a_logout_is_one_load_and_one_update_and_takes_the_cookie_back() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let response = ask(&site(&rig), "/logout", &alive).await;
     assert_eq!(pair(response.headers()).unwrap(), "__Host-id=");
-    assert_eq!(rig.faults.calls(), [Call::Load, Call::Delete]);
+    assert_eq!(rig.faults.calls(), [Call::Load, Call::End]);
     assert!(!rig.alive(&alive).await);
 }
 

@@ -51,7 +51,7 @@ impl Faulty {
 
     /// From now on whatever a request can ask for goes wrong by `fault`.
     pub(crate) fn set_all(&self, fault: Fault) {
-        for call in [Call::Create, Call::Load, Call::Update, Call::Touch, Call::Rename, Call::Delete] {
+        for call in [Call::Create, Call::Load, Call::Update, Call::Touch, Call::Rename, Call::End] {
             self.set(call, fault);
         }
     }

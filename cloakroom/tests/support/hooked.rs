@@ -14,6 +14,8 @@ pub(crate) enum Call {
     Create,
     Load,
     Update,
+    /// An update to a tombstone: a session ends.
+    End,
     Touch,
     Rename,
     Delete,
@@ -82,7 +84,9 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
 
     async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
         let done = |answer: &Updated| *answer == Updated::Done;
-        self.around(Call::Update, self.inner.update(key, record, expected), done, Updated::Stale).await
+        // A session ends by a tombstone in its place.
+        let call = if record.is_tombstone() { Call::End } else { Call::Update };
+        self.around(call, self.inner.update(key, record, expected), done, Updated::Stale).await
     }
 
     async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {

@@ -18,7 +18,7 @@ use super::*;
 use crate::clock::{ManualClock, Millis};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
-use crate::record::{Meta, Successor, Times};
+use crate::record::{Mark, Meta, Times};
 
 /// The seed's own example.
 const SEED_KEY: &str = "xsnkjklkjjkh27hjh78908";
@@ -55,7 +55,7 @@ impl Rig {
             absolute_deadline: Millis::NEVER,
             authenticated: None,
         };
-        Record::new(&Meta { times, principal: None }, Codec::MESSAGE_PACK, EMPTY_MAP)
+        Record::new(&Meta::new(times, None), Codec::MESSAGE_PACK, EMPTY_MAP)
     }
 
     fn of(&self, user: &str) -> Record {
@@ -167,8 +167,8 @@ async fn a_file_is_replaced_whole_and_never_written_to() {
                 assert_eq!(provider.touch(&old, rig.time.clock().now(), later).await.unwrap(), Touched::Done);
             }
             _ => {
-                let successor = Successor { key: new.clone(), until: Millis::NEVER };
-                let stone = Record::tombstone(&record, &successor, Millis::NEVER);
+                let mark = Mark::Rotated { successor: new.clone(), until: Millis::NEVER };
+                let stone = record.tombstone(&mark, Millis::NEVER);
                 let done = provider.rename(&old, &new, &record, 2, Some(&stone)).await.unwrap();
                 assert_eq!(done, Renamed::Done);
                 assert_eq!(provider.load(&new).await.unwrap(), Some(record.clone()));
@@ -526,8 +526,8 @@ async fn child_that_cannot_write_much() {
     );
 
     // The new one is written, its predecessor cannot be ended: as if nothing had happened.
-    let successor = Successor { key: new.clone(), until: Millis::NEVER };
-    let stone = Record::tombstone(&large, &successor, Millis::NEVER);
+    let mark = Mark::Rotated { successor: new.clone(), until: Millis::NEVER };
+    let stone = large.tombstone(&mark, Millis::NEVER);
     let large = stone.rewritten(stone.times(), data.len(), |out| {
         out.extend_from_slice(&data);
         Ok(())
@@ -752,8 +752,8 @@ async fn a_users_list_follows_every_step() {
     assert_eq!(keys_of(&provider, "alice").await, [""; 0]);
     assert_eq!(keys_of(&provider, "bob").await, ["ab12"]);
 
-    let successor = Successor { key: key("cd34"), until: Millis::NEVER };
-    let mut stone = Record::tombstone(&record, &successor, Millis::NEVER);
+    let mark = Mark::Rotated { successor: key("cd34"), until: Millis::NEVER };
+    let mut stone = record.tombstone(&mark, Millis::NEVER);
     stone.edit(|meta| meta.principal = Some(principal("bob")));
     let renamed = provider.rename(&key("ab12"), &key("cd34"), &record, 2, Some(&stone)).await.unwrap();
     assert_eq!(renamed, Renamed::Done);

@@ -231,7 +231,7 @@ impl Store {
         }
         let before = std::mem::replace(&mut entry.record, record.clone());
         self.index(key, Some(&before), Some(record));
-        shard.note_deadline(hash, before.deadline(), record.deadline());
+        shard.note_replaced(hash, &before, record);
         Updated::Done
     }
 
@@ -425,7 +425,7 @@ mod tests {
             authenticated: None,
         };
         let principal = user.map(|user| Principal::new(user).unwrap());
-        Record::new(&Meta { times, principal }, Codec::MESSAGE_PACK, b"")
+        Record::new(&Meta::new(times, principal), Codec::MESSAGE_PACK, b"")
     }
 
     fn key(n: usize) -> StoreKey {

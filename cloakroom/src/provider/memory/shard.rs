@@ -93,6 +93,12 @@ impl Inner {
         Some(entry)
     }
 
+    /// Keeps the books of a session that another record, perhaps a tombstone, has replaced.
+    pub(super) fn note_replaced(&mut self, hash: u64, session: &Record, by: &Record) {
+        self.tombstones += usize::from(by.is_tombstone());
+        self.note_deadline(hash, session.deadline(), by.deadline());
+    }
+
     /// Keeps the promise of `deadlines` for a record whose own has changed.
     pub(super) fn note_deadline(&mut self, hash: u64, before: Millis, after: Millis) {
         if after < before {
@@ -112,7 +118,6 @@ impl Inner {
         self.deadlines.peek().is_some_and(|Reverse((deadline, _))| *deadline <= now.0)
     }
 
-    #[allow(clippy::vec_box, reason = "the boxes move; what is in them would have to be copied")]
     /// Takes out some expired records, at most `limit`, after looking at no more than that many deadlines; `None` once nothing is due.
     #[expect(clippy::vec_box, reason = "they come out of the table as the boxes they are")]
     pub(super) fn take_expired(

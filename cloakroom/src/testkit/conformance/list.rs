@@ -78,6 +78,9 @@ macro_rules! __conformance_cases {
             tombstones::tombstones_stand_in_no_list
             tombstones::expired_tombstones_are_collected
             tombstones::a_rename_can_leave_an_expired_tombstone
+            tombstones::an_update_may_end_a_session_by_a_tombstone_in_its_place
+            tombstones::a_session_that_was_ended_stands_in_no_list
+            tombstones::the_key_of_a_session_that_was_ended_is_free_once_its_tombstone_has_expired
             delete::a_destroyed_session_stays_dead
             delete::delete_says_whether_a_session_was_there
             delete::a_delete_of_an_expired_session_says_that_none_was_there

@@ -113,3 +113,66 @@ pub(super) async fn a_rename_can_leave_an_expired_tombstone(f: Fixture) {
     f.lacks(&key("old"), "an expired tombstone is nothing").await;
     f.holds(&key("new"), &moved, "the session lives under the new key").await;
 }
+
+/// A session of a user is ended: a tombstone takes its place.
+async fn ended(f: &Fixture) -> Record {
+    f.put(&key("one"), &f.record().value("n", 1).principal("alice").version(7).build()).await;
+    f.put(&key("two"), &f.record().principal("alice").build()).await;
+    let mark = f.record().value("n", 1).principal("alice").version(7).idle(minutes(5)).ended();
+    assert_eq!(f.update(&key("one"), &mark, 6).await, Updated::Stale, "another version is there");
+    assert_eq!(f.update(&key("one"), &mark, 7).await, Updated::Done, "a live record at version 7 was there");
+    mark
+}
+
+pub(super) async fn an_update_may_end_a_session_by_a_tombstone_in_its_place(f: Fixture) {
+    let mark = ended(&f).await;
+    f.holds(&key("one"), &mark, "the tombstone is loaded like any record").await;
+    for expected in [7, mark.version()] {
+        assert_eq!(
+            f.update(&key("one"), &f.record().build(), expected).await,
+            Updated::Gone,
+            "no session is there"
+        );
+    }
+    let renamed = f.rename(&key("one"), &key("three"), &f.record().build(), mark.version(), None).await;
+    assert_eq!(renamed, Renamed::Gone, "no session is there");
+    assert_eq!(
+        f.touch(&key("one"), f.now(), f.now() + minutes(60)).await,
+        Touched::Gone,
+        "no session is there"
+    );
+    assert_eq!(
+        f.create(&key("one"), &f.record().build()).await,
+        Created::Taken,
+        "a tombstone is under the key"
+    );
+    f.holds(&key("one"), &mark, "nothing changed the tombstone").await;
+}
+
+pub(super) async fn a_session_that_was_ended_stands_in_no_list(f: Fixture) {
+    if !f.lists().await {
+        return;
+    }
+    ended(&f).await;
+    assert_eq!(f.count().await, 1, "one session, and a tombstone that is none");
+    let met = f.scan(10).await;
+    assert!(met.len() == 1 && met[0].key == key("two"), "a walk meets the session and no tombstone: {met:?}");
+    f.belong_to("alice", &[&key("two")], "the session that was ended is no longer hers").await;
+    f.advance(minutes(5)).await;
+    let _ = f.collect_all(10).await;
+    assert_eq!(f.count().await, 1, "the end of a tombstone takes nothing from the count");
+    f.lacks(&key("one"), "forgotten from its deadline on").await;
+}
+
+pub(super) async fn the_key_of_a_session_that_was_ended_is_free_once_its_tombstone_has_expired(f: Fixture) {
+    ended(&f).await;
+    f.advance(minutes(5)).await;
+    let other = f.record().principal("bob").build();
+    assert_eq!(f.create(&key("one"), &other).await, Created::Done, "the tombstone has expired");
+    f.holds(&key("one"), &other, "the tombstone has expired").await;
+    if f.capabilities().lists {
+        f.belong_to("bob", &[&key("one")], "it is his").await;
+        f.belong_to("alice", &[&key("two")], "and no longer hers").await;
+        assert_eq!(f.count().await, 2, "two sessions");
+    }
+}

@@ -1,5 +1,8 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+mod life;
+mod users;
+
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -22,6 +25,8 @@ use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKe
 use crate::provider::{AnyProvider, Provider};
 use crate::record::Record;
 
+pub(crate) use life::Reached;
+
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
 const QUEUES: usize = 64;
 
@@ -38,6 +43,7 @@ pub(crate) struct Engine {
     secure: AtomicBool,
     id_header: Option<(HeaderName, HeaderValue)>,
     queues: Box<[Mutex<()>]>,
+    logins: Box<[Mutex<()>]>,
     queue_of: RandomState,
 }
 
@@ -73,6 +79,8 @@ impl Ticket {
 /// What a request's ids lead to.
 pub(crate) enum Found {
     Nobody,
+    /// Nobody any more: see [`Reached::Ended`].
+    Ended,
     One(Stored),
     /// Several, so that none counts, except that a logout ends them all.
     Contested(Vec<StoreKey>),
@@ -111,6 +119,7 @@ impl Engine {
             secure: AtomicBool::new(config.cookie.secure),
             id_header,
             queues: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
+            logins: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
             queue_of: RandomState::new(),
             provider,
             config,
@@ -187,50 +196,22 @@ impl Engine {
         found
     }
 
-    /// The one session among several names that is alive. Two are as good as none: an attacker who can plant a cookie must
-    /// not choose.
-    pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Found> {
-        let mut alive: Vec<Stored> = Vec::new();
-        for name in names {
-            let Some(found) = self.look_up(name).await? else { continue };
-            // An id in its grace and its successor name the same session; the successor is the one to use.
-            match alive.iter_mut().find(|one| one.name.key() == found.name.key()) {
-                Some(same) if same.in_grace => *same = found,
-                Some(_) => {}
-                None => alive.push(found),
-            }
-        }
-        if alive.len() > 1 {
-            tracing::warn!("a request named several live sessions and is treated as anonymous");
-            return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
-        }
-        Ok(alive.pop().map_or(Found::Nobody, Found::One))
-    }
-
-    /// The live session of `id`, if there is one.
-    pub(crate) async fn find_id(&self, id: &SessionId) -> Result<Option<Stored>> {
-        self.look_up(self.keying.named(id.expose().as_bytes())).await
-    }
-
-    /// The live session that `name` reaches, or the one to which a tombstone leads while the grace of its rotation lasts.
-    pub(crate) async fn look_up(&self, name: Named) -> Result<Option<Stored>> {
-        let Some(record) = self.provider.load(name.key()).await? else { return Ok(None) };
-        let Some(successor) = record.successor() else {
-            return Ok(Some(Stored { name, record, in_grace: false }));
-        };
-        if self.now() >= successor.until {
-            tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
-            return Ok(None);
-        }
-        let record = self.provider.load(&successor.key).await?.filter(|record| !record.is_tombstone());
-        let name = name.to(successor.key);
-        Ok(record.map(|record| Stored { name, record, in_grace: true }))
+    pub(crate) fn name_of(&self, id: &SessionId) -> Named {
+        self.keying.named(id.expose().as_bytes())
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.
     pub(crate) async fn queue(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
-        let place = self.queue_of.hash_one(key.as_bytes()) as usize % QUEUES;
-        self.queues[place].lock().await
+        self.queues[self.place(key.as_bytes())].lock().await
+    }
+
+    /// The queue of those who log in as `user`. Others than those of sessions: one who stands in one of these may have to stand in one of those.
+    async fn queue_for(&self, user: &[u8]) -> MutexGuard<'_, ()> {
+        self.logins[self.place(user)].lock().await
+    }
+
+    fn place(&self, of: &[u8]) -> usize {
+        self.queue_of.hash_one(of) as usize % QUEUES
     }
 
     /// Says in a response that it depends on what names the session.
@@ -244,11 +225,12 @@ impl Engine {
     /// Hands the client its id.
     pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) {
         if self.config.send_cookie {
-            let absolute = stored.record.times().absolute_deadline;
-            // Only a cookie that lasts asks for the time.
-            let bounded = self.renews_cookie() && absolute != Millis::NEVER;
-            let remaining = bounded.then(|| absolute.since(self.now()));
-            self.cookie.set(headers, stored.name.id_bytes(), self.secure(), remaining);
+            self.cookie.set(
+                headers,
+                stored.name.id_bytes(),
+                self.secure(),
+                self.cookie_lifetime(&stored.record),
+            );
         }
         if let Some((name, _)) = &self.id_header
             && let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes())
@@ -267,9 +249,22 @@ impl Engine {
         no_store(headers);
     }
 
+    /// How long the client is to keep the cookie of `record`: never longer than the session lasts. `None`: until the browser is closed.
+    fn cookie_lifetime(&self, record: &Record) -> Option<Duration> {
+        if let Some(own) = record.lifetime() {
+            return own.is_persistent().then(|| record.deadline().since(self.now()));
+        }
+        let lifetime = self.cookie.lifetime()?;
+        // Only a cookie that lasts asks for the time.
+        match record.times().absolute_deadline {
+            Millis::NEVER => Some(lifetime),
+            absolute => Some(lifetime.min(absolute.since(self.now()))),
+        }
+    }
+
     /// Whether the client's cookie has a lifetime that moves on with use.
-    pub(crate) fn renews_cookie(&self) -> bool {
-        self.cookie.lifetime().is_some()
+    pub(crate) fn renews_cookie(&self, record: &Record) -> bool {
+        record.lifetime().map_or(self.cookie.lifetime().is_some(), |own| own.is_persistent())
     }
 }
 

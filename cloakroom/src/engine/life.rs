@@ -1,0 +1,193 @@
+//! Where an id leads: to a live session, to the mark of one that has ended, or nowhere.
+
+use super::{Engine, Found, Stored};
+use crate::clock::Millis;
+use crate::error::Result;
+use crate::id::{Named, SessionId, StoreKey};
+use crate::provider::{Provider, Updated};
+use crate::record::{Mark, Record};
+
+/// How often one that ends a session follows it to another id, or loses a race against those who change it, before it
+/// stops asking for the version.
+const PURSUIT: usize = 64;
+
+/// How many rotations may lie between an id in its grace and the session: more only where ids rotate faster than requests end.
+const HOPS: usize = 16;
+
+/// What one id leads to.
+pub(crate) enum Reached {
+    Nobody,
+    /// The id was replaced, or its session was ended, so recently that requests may still be under way with it.
+    Ended,
+    Session(Stored),
+}
+
+impl Engine {
+    /// The one session among several names that is alive. Two are as good as none: an attacker who can plant a cookie must
+    /// not choose.
+    pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Found> {
+        let mut alive: Vec<Stored> = Vec::new();
+        let mut nobody = Found::Nobody;
+        for name in names {
+            let found = match self.look_up(name).await? {
+                Reached::Nobody => continue,
+                Reached::Ended => {
+                    nobody = Found::Ended;
+                    continue;
+                }
+                Reached::Session(found) => found,
+            };
+            // An id in its grace and its successor name the same session; the successor is the one to use.
+            match alive.iter_mut().find(|one| one.name.key() == found.name.key()) {
+                Some(same) if same.in_grace => *same = found,
+                Some(_) => {}
+                None => alive.push(found),
+            }
+        }
+        if alive.len() > 1 {
+            tracing::warn!("a request named several live sessions and is treated as anonymous");
+            return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
+        }
+        Ok(alive.pop().map_or(nobody, Found::One))
+    }
+
+    /// The live session of `id`, if there is one.
+    pub(crate) async fn find_id(&self, id: &SessionId) -> Result<Option<Stored>> {
+        match self.look_up(self.name_of(id)).await? {
+            Reached::Session(stored) => Ok(Some(stored)),
+            Reached::Nobody | Reached::Ended => Ok(None),
+        }
+    }
+
+    /// The live session that the `name` of an arriving request reaches, or the one to which a tombstone leads while the grace
+    /// of its rotation lasts.
+    pub(crate) async fn look_up(&self, name: Named) -> Result<Reached> {
+        self.look(name, true).await
+    }
+
+    /// What has become of a session that was reached before. Routine rotation does not part it from who holds it, however long
+    /// ago that was.
+    pub(crate) async fn look_again(&self, name: Named) -> Result<Reached> {
+        self.look(name, false).await
+    }
+
+    async fn look(&self, name: Named, arriving: bool) -> Result<Reached> {
+        let Some(record) = self.provider.load(name.key()).await? else { return Ok(Reached::Nobody) };
+        match record.mark() {
+            None => Ok(Reached::Session(Stored { name, record, in_grace: false })),
+            Some(mark) => self.follow(name, mark, arriving).await,
+        }
+    }
+
+    async fn follow(&self, name: Named, mark: Mark, arriving: bool) -> Result<Reached> {
+        let mut next = mark;
+        for _ in 0..HOPS {
+            let Mark::Rotated { successor, until } = next else { return Ok(Reached::Ended) };
+            let now = self.now();
+            if arriving && now >= until {
+                return self.reused(&successor, now < until.after(self.config.longest_request)).await;
+            }
+            let Some(record) = self.provider.load(&successor).await? else { return Ok(Reached::Ended) };
+            match record.mark() {
+                None => {
+                    let name = name.to(successor);
+                    return Ok(Reached::Session(Stored { name, record, in_grace: true }));
+                }
+                Some(mark) => next = mark,
+            }
+        }
+        Ok(Reached::Ended)
+    }
+
+    /// A rotated id has come after its grace: either a client never saw the new one, or somebody has stolen the old one.
+    async fn reused(&self, successor: &StoreKey, recent: bool) -> Result<Reached> {
+        tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
+        if self.config.end_user_on_reuse {
+            self.end_all_of(successor).await?;
+        }
+        Ok(if recent { Reached::Ended } else { Reached::Nobody })
+    }
+
+    /// Ends every session of the user whose session is, or has gone on from, `key`; that session alone where nobody has logged in.
+    async fn end_all_of(&self, key: &StoreKey) -> Result<()> {
+        let Some((key, record)) = self.present(key).await? else { return Ok(()) };
+        match record.principal().filter(|_| self.provider.capabilities().lists) {
+            Some(principal) => {
+                self.end_sessions(&principal, |_| true).await?;
+            }
+            None => {
+                self.end(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The live session under `key`, or the one that has gone on from it to another id.
+    async fn present(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
+        let mut key = key.clone();
+        for _ in 0..PURSUIT {
+            let Some(record) = self.provider.load(&key).await? else { return Ok(None) };
+            match record.mark() {
+                None => return Ok(Some((key, record))),
+                Some(mark) => match mark.successor() {
+                    Some(successor) => key = successor,
+                    None => return Ok(None),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the session under `key`, or the one that has gone on from it to another id; false if there is none.
+    pub(crate) async fn end(&self, key: &StoreKey) -> Result<bool> {
+        let mut latest = key.clone();
+        for _ in 0..PURSUIT {
+            let Some((present, record)) = self.present(&latest).await? else { return Ok(false) };
+            match self.bury(&present, &record).await? {
+                Updated::Done => return Ok(true),
+                // Changed, renamed or ended by another meanwhile: what is there now?
+                Updated::Stale | Updated::Gone => latest = present,
+            }
+        }
+        // Somebody changes it without a pause. That must not keep it alive.
+        self.provider.delete(&latest).await
+    }
+
+    /// Puts a tombstone in the place of `record`, where the store holds such.
+    async fn bury(&self, key: &StoreKey, record: &Record) -> Result<Updated> {
+        if self.provider.capabilities().tombstones {
+            return self.provider.update(key, &self.grave(record), record.version()).await;
+        }
+        Ok(if self.provider.delete(key).await? { Updated::Done } else { Updated::Gone })
+    }
+
+    /// The tombstone of a session that is to end.
+    pub(crate) fn grave(&self, record: &Record) -> Record {
+        record.tombstone(&Mark::Ended, self.now().after(self.config.longest_request))
+    }
+
+    /// The tombstone of an id that is replaced by that of `successor`: routine rotation `in_passing` leaves it a grace. None
+    /// where the store holds none.
+    pub(crate) fn forwarding(
+        &self,
+        record: &Record,
+        successor: &StoreKey,
+        in_passing: bool,
+    ) -> Option<Record> {
+        let (now, successor) = (self.now(), successor.clone());
+        let (mark, remembered) = match in_passing {
+            true => {
+                let until = now.after(self.config.rotation_grace);
+                // A thief who comes within the idle timeout is noticed.
+                (
+                    Mark::Rotated { successor, until },
+                    self.config.longest_request.max(self.config.idle_timeout),
+                )
+            }
+            false => (Mark::Replaced { successor }, self.config.longest_request),
+        };
+        let grace = if in_passing { self.config.rotation_grace } else { std::time::Duration::ZERO };
+        let forgotten: Millis = now.after(grace).after(remembered);
+        self.provider.capabilities().tombstones.then(|| record.tombstone(&mark, forgotten))
+    }
+}

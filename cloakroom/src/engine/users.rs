@@ -1,0 +1,89 @@
+//! The sessions of one user: listed, ended, and kept to a number.
+
+use std::cmp::Reverse;
+
+use tokio::sync::MutexGuard;
+
+use super::Engine;
+use crate::config::OverLimit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::provider::{Listed, Provider};
+
+impl Engine {
+    /// The live sessions of `principal`, the one used last first.
+    pub(crate) async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        let mut all = self.provider.of_principal(principal).await?;
+        all.sort_by_key(|listed| (Reverse(listed.meta.times.last_active), listed.key.clone()));
+        Ok(all)
+    }
+
+    /// Ends those sessions of `principal` that are there now and that `which` names; says how many those were.
+    ///
+    /// One that takes another id meanwhile is followed there. One that is begun meanwhile is not looked for: it is later.
+    pub(crate) async fn end_sessions(
+        &self,
+        principal: &Principal,
+        which: impl Fn(&StoreKey) -> bool,
+    ) -> Result<u64> {
+        let mut ended = 0;
+        for listed in self.sessions_of(principal).await? {
+            if which(&listed.key) {
+                ended += u64::from(self.end(&listed.key).await?);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// The manager's limit on the sessions of a user and what to do at it, for one who is logging in.
+    fn limit(&self, login: Option<&Principal>) -> Option<(Principal, usize, OverLimit)> {
+        let (limit, over) = self.config.user_limit?;
+        Some((login?.clone(), limit.get(), over))
+    }
+
+    /// Has those who log in as one user do so one after the other, where more sessions than a number are refused, and refuses
+    /// them. `leaving` is the key that the login takes a session away from.
+    pub(crate) async fn admit(
+        &self,
+        login: Option<&Principal>,
+        leaving: Option<&StoreKey>,
+    ) -> Result<Option<MutexGuard<'_, ()>>> {
+        let Some((user, limit, OverLimit::Refuse)) = self.limit(login) else { return Ok(None) };
+        let turn = self.queue_for(user.as_str().as_bytes()).await;
+        match self.others_of(&user, leaving).await? < limit {
+            true => Ok(Some(turn)),
+            false => Err(Error::new(ErrorKind::Refused, LimitError { limit })),
+        }
+    }
+
+    /// After a login under `key`: whether it stands. Ends the oldest sessions of the user where there are too many, or says no.
+    ///
+    /// Everyone who logs in looks after their own session is stored, so whoever comes last sees all of them. All that look agree on
+    /// which are the oldest, so together they end just as many as there are too many.
+    pub(crate) async fn settle(&self, login: Option<&Principal>, key: &StoreKey) -> Result<bool> {
+        let Some((user, limit, over)) = self.limit(login) else { return Ok(true) };
+        if over == OverLimit::Refuse {
+            return Ok(self.others_of(&user, Some(key)).await? < limit);
+        }
+        let mut all = self.provider.of_principal(&user).await?;
+        all.sort_by_key(|listed| Reverse((listed.meta.times.authenticated, listed.key.clone())));
+        for listed in all.iter().skip(limit) {
+            self.end(&listed.key).await?;
+        }
+        Ok(true)
+    }
+
+    async fn others_of(&self, user: &Principal, than: Option<&StoreKey>) -> Result<usize> {
+        let all = self.provider.of_principal(user).await?;
+        Ok(all.iter().filter(|listed| Some(&listed.key) != than).count())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected fewer than {limit} sessions of this user, found as many; have the user end one of them first"
+)]
+struct LimitError {
+    limit: usize,
+}

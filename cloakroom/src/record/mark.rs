@@ -1,0 +1,43 @@
+//! What a tombstone says of the session that was under its key.
+
+use super::Record;
+use crate::clock::Millis;
+use crate::id::StoreKey;
+
+/// Why an id no longer names a session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Mark {
+    /// Routine rotation gave the session another id, and `until` then the old one still leads there.
+    Rotated { successor: StoreKey, until: Millis },
+    /// A login or a change of privileges gave the session another id. The old one is dead, but whoever would end the session
+    /// by it is led on.
+    Replaced { successor: StoreKey },
+    /// The session was ended.
+    Ended,
+}
+
+impl Mark {
+    /// Where the session lives on.
+    pub(crate) fn successor(self) -> Option<StoreKey> {
+        match self {
+            Mark::Rotated { successor, .. } | Mark::Replaced { successor } => Some(successor),
+            Mark::Ended => None,
+        }
+    }
+}
+
+impl Record {
+    /// The tombstone that takes the place of `self`, and is remembered until `forgotten`.
+    pub(crate) fn tombstone(&self, mark: &Mark, forgotten: Millis) -> Record {
+        let mut meta = self.meta();
+        meta.principal = None;
+        meta.lifetime = None;
+        meta.level = None;
+        meta.device = None;
+        meta.times.idle_deadline = forgotten;
+        meta.times.absolute_deadline = Millis::NEVER;
+        // Whoever compares versions must see that this is another record.
+        meta.times.version = meta.times.version.wrapping_add(1);
+        Record::assemble(&meta, Some(mark), self.codec(), b"")
+    }
+}

@@ -1,0 +1,185 @@
+//! What a request's changes make of the record that was last seen, and what is to be asked of the provider for it.
+
+use super::changes::Changes;
+use super::state::{Shared, State};
+use crate::clock::Millis;
+use crate::codec::{Buffer, Codec};
+use crate::engine::Stored;
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::record::{Lifetime, Meta, Record, Times};
+
+/// What is to be asked of the provider next.
+pub(super) enum Step {
+    Nothing,
+    Touch {
+        key: StoreKey,
+        at: Millis,
+        deadline: Millis,
+    },
+    Create {
+        new: Stored,
+    },
+    Update {
+        key: StoreKey,
+        record: Record,
+        expected: u64,
+    },
+    Rename {
+        old: StoreKey,
+        expected: u64,
+        new: Stored,
+        tombstone: Option<Record>,
+    },
+    Destroy {
+        key: StoreKey,
+        expected: u64,
+        tombstone: Record,
+    },
+    /// Every session that the request named: nobody can tell which of them the visitor meant.
+    DestroyAll {
+        keys: Vec<StoreKey>,
+    },
+    /// Nothing: what the request's id named had ended before it came.
+    Gone,
+}
+
+impl Shared {
+    pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Step> {
+        let now = self.engine.now();
+        let Some(stored) = &state.stored else {
+            return match &state.contested {
+                _ if state.ended => Ok(Step::Gone),
+                Some(keys) if changes.end => Ok(Step::DestroyAll { keys: keys.to_vec() }),
+                _ => self.plan_create(changes, now),
+            };
+        };
+        if changes.end {
+            let (key, tombstone) = (stored.name.key().clone(), self.engine.grave(&stored.record));
+            return Ok(Step::Destroy { key, expected: stored.record.version(), tombstone });
+        }
+        let times = stored.record.times();
+        let wanted = changes.prove_the_user() || (changes.renew && !stored.in_grace);
+        if wanted || self.rotation_due(stored, &times, now) {
+            return self.plan_rename(stored, changes, now, wanted);
+        }
+        let key = stored.name.key().clone();
+        if changes.touch_data() || changes.touch_fields() {
+            let record = self.changed(&stored.record, changes, now)?;
+            return Ok(Step::Update { key, record, expected: times.version });
+        }
+        Ok(match self.engine.touch_due(times.last_active, now) {
+            true => {
+                let deadline = self.idle_deadline(stored.record.lifetime(), now);
+                Step::Touch { key, at: now, deadline }
+            }
+            false => Step::Nothing,
+        })
+    }
+
+    fn plan_create(&self, changes: &Changes, now: Millis) -> Result<Step> {
+        let sets = changes.keys.iter().any(|change| change.value().is_some());
+        if !sets && changes.principal.is_none() {
+            return Ok(Step::Nothing);
+        }
+        let times = Times {
+            version: 1,
+            created: now,
+            issued: now,
+            last_active: now,
+            idle_deadline: self.idle_deadline(None, now),
+            absolute_deadline: self.absolute_deadline(None, now),
+            authenticated: changes.principal.as_ref().map(|_| now),
+        };
+        let mut meta = Meta::new(times, changes.principal.clone());
+        if let Some(beside) = &changes.beside {
+            beside.apply(&mut meta);
+            self.set_deadlines(&mut meta, now);
+        }
+        let codec = self.engine.config.codec;
+        let record =
+            Record::written(&meta, codec, changes.room(), |data| self.write_data(codec, b"", changes, data))?;
+        Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, in_grace: false } })
+    }
+
+    fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
+        let name = self.engine.new_name()?;
+        let mut record = self.changed(&stored.record, changes, now)?;
+        record.edit(|meta| meta.times.issued = now);
+        // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
+        let tombstone = self.engine.forwarding(&stored.record, name.key(), !wanted);
+        let new = Stored { name, record, in_grace: false };
+        Ok(Step::Rename { old: stored.name.key().clone(), expected: stored.record.version(), new, tombstone })
+    }
+
+    /// `record` with `changes` made to it, one version on.
+    fn changed(&self, record: &Record, changes: &Changes, now: Millis) -> Result<Record> {
+        let former = record.times();
+        let mut times = Times {
+            // A stored number may be any, and what counts is that it becomes another.
+            version: former.version.wrapping_add(1),
+            last_active: former.last_active.max(now),
+            idle_deadline: self.idle_deadline(record.lifetime(), now),
+            ..former
+        };
+        let mut base = if changes.flush { &[][..] } else { record.data() };
+        let mut fields_of = record;
+        let bound;
+        if changes.touch_fields() {
+            let mut meta = Meta { times, ..record.meta() };
+            if let Some(principal) = &changes.principal {
+                // What another user left behind is not this one's.
+                if meta.principal.as_ref().is_some_and(|former| former != principal) {
+                    base = &[];
+                    meta = Meta::new(times, None);
+                }
+                meta.principal = Some(principal.clone());
+                meta.times.authenticated = Some(now);
+                // Proved anew: what the last proof was bound by no longer counts.
+                (meta.level, meta.ends_by) = (None, None);
+            }
+            if let Some(beside) = &changes.beside {
+                beside.apply(&mut meta);
+            }
+            self.set_deadlines(&mut meta, now);
+            times = meta.times;
+            bound = record.with_meta(meta);
+            fields_of = &bound;
+        }
+        let room = base.len() + changes.room();
+        fields_of.rewritten(times, room, |data| self.write_data(record.codec(), base, changes, data))
+    }
+
+    fn write_data(&self, codec: Codec, base: &[u8], changes: &Changes, data: &mut Buffer) -> Result<()> {
+        match changes.keys.is_empty() {
+            true => {
+                data.extend_from_slice(base);
+                Ok(())
+            }
+            false => codec.merge(base, &changes.keys, self.limits(), data),
+        }
+    }
+
+    /// The deadlines of a session whose terms have changed at `now`.
+    fn set_deadlines(&self, meta: &mut Meta, now: Millis) {
+        let times = &mut meta.times;
+        let from = times.authenticated.unwrap_or(times.created);
+        times.idle_deadline = self.idle_deadline(meta.lifetime, now);
+        let absolute = self.absolute_deadline(meta.lifetime, from);
+        times.absolute_deadline = meta.ends_by.map_or(absolute, |end| end.min(absolute));
+    }
+
+    fn idle_deadline(&self, own: Option<Lifetime>, now: Millis) -> Millis {
+        now.after(own.map_or(self.engine.config.idle_timeout, |own| own.idle))
+    }
+
+    fn absolute_deadline(&self, own: Option<Lifetime>, from: Millis) -> Millis {
+        let timeout = own.map_or(self.engine.config.absolute_timeout, |own| own.absolute);
+        timeout.map_or(Millis::NEVER, |timeout| from.after(timeout))
+    }
+
+    pub(super) fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {
+        let due = |every| now.since(times.issued) >= every;
+        !stored.in_grace && self.engine.config.rotate_every.is_some_and(due)
+    }
+}
