@@ -74,7 +74,7 @@ pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
 #[cfg(feature = "beego")]
 pub use codec::gob::{GoTime, go_key};
-pub use config::{Advice, Config, OverLimit, Policy};
+pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
 pub use gc::GcGuard;

@@ -9,12 +9,12 @@ use http::header::HeaderName;
 use super::Manager;
 use crate::clock::Clock;
 use crate::codec::Codec;
-use crate::config::{Config, OverLimit, Policy};
+use crate::config::{Config, Format, OverLimit, Policy};
 use crate::cookie::SameSite;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::{AnyProvider, Capabilities, Provider};
 
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
 ///
@@ -229,7 +229,10 @@ impl ManagerBuilder {
             maker = maker.with_hex_of(bytes);
         }
         let capabilities = self.provider.capabilities();
-        if self.config.user_limit.is_some() && !capabilities.lists {
+        if let Some(error) = format_mismatch(&self.config, &capabilities) {
+            return Err(Error::new(ErrorKind::Config, error));
+        }
+        if self.config.user_limit.is_some() && !(capabilities.lists && capabilities.users) {
             let error = BuildError::NoLists { provider: capabilities.name };
             return Err(Error::new(ErrorKind::Config, error));
         }
@@ -240,8 +243,35 @@ impl ManagerBuilder {
     }
 }
 
+/// Whether the provider keeps sessions in another layout than the settings say, or one that has no place for what they ask.
+fn format_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
+    let provider = capabilities.name;
+    let foreign = config.format != Format::Native;
+    match capabilities.codec {
+        None if foreign => Some(BuildError::Format { provider, format: config.format }),
+        None => None,
+        Some(codec) if config.codec != codec => Some(BuildError::Codec { provider, codec }),
+        Some(_) if config.hash_ids => Some(BuildError::Homeless { provider, what: "hashed ids" }),
+        Some(_) if config.absolute_timeout.is_some() => {
+            Some(BuildError::Homeless { provider, what: "an absolute timeout" })
+        }
+        Some(_) if config.rotate_every.is_some() => {
+            Some(BuildError::Homeless { provider, what: "routine rotation" })
+        }
+        Some(_) => None,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum BuildError {
+    #[error("format: the provider {provider} keeps no sessions in the format {format}; take file, redis or mysql")]
+    Format { provider: &'static str, format: Format },
+    #[error("the sessions of this {provider} provider are in the layout of another library, whose codec is {codec:?}; set that")]
+    Codec { provider: &'static str, codec: Codec },
+    #[error(
+        "the sessions of this {provider} provider are in the layout of another library, which has no place for {what}; switch that off"
+    )]
+    Homeless { provider: &'static str, what: &'static str },
     #[error(
         "a limit on the sessions of a user (sessionsPerUser) needs a provider that lists them, and {provider} does not; take          another provider, or drop the limit"
     )]

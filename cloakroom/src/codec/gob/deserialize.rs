@@ -1,5 +1,7 @@
 //! From Go's values to Rust's.
 
+use std::cell::Cell;
+
 use serde::de::value::{MapAccessDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
@@ -9,24 +11,40 @@ use super::serialize::Refused;
 use super::types::{Field, Shape, TypeId, Types};
 use super::value::Value;
 
-/// The deepest a struct whose fields are all zero is spelled out: one that is made of itself has no end.
-const ZERO_DEPTH: u8 = 16;
-/// And the longest array of zeros.
-const ZERO_ARRAY: i64 = 4096;
+/// How much is spelled out for what was not sent since it is zero. A few bytes can define a struct of structs of structs that are all
+/// zero and without end; what an application has takes far less.
+const MOST_ZEROS: u32 = 4096;
+
+/// The types of a session, and how many zeros have been spelled out.
+pub(super) struct Context<'a> {
+    types: &'a Types,
+    zeros: Cell<u32>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(types: &'a Types) -> Self {
+        Context { types, zeros: Cell::new(0) }
+    }
+
+    fn spell_zero(&self) -> Result<(), Refused> {
+        self.zeros.set(self.zeros.get() + 1);
+        if self.zeros.get() > MOST_ZEROS { Err(Refused) } else { Ok(()) }
+    }
+}
 
 /// A value and its type.
 #[derive(Clone, Copy)]
 pub(super) struct Node<'a> {
-    pub(super) types: &'a Types,
-    pub(super) id: TypeId,
-    pub(super) seen: Seen<'a>,
+    context: &'a Context<'a>,
+    id: TypeId,
+    seen: Seen<'a>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Seen<'a> {
+enum Seen<'a> {
     There(&'a Value),
-    /// A field that was not sent, since it is zero; within so many others.
-    Zero(u8),
+    /// A field that was not sent, since it is zero.
+    Zero,
 }
 
 /// What a type is, for the zero of it.
@@ -39,8 +57,13 @@ enum Kind<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// What an interface holds.
+    pub(super) fn of_interface(context: &'a Context<'a>, value: &'a Value) -> Node<'a> {
+        Node { context, id: TypeId::INTERFACE, seen: Seen::There(value) }
+    }
+
     fn at(self, id: TypeId, value: &'a Value) -> Node<'a> {
-        Node { types: self.types, id, seen: Seen::There(value) }
+        Node { id, seen: Seen::There(value), ..self }
     }
 
     /// What an interface holds, in the place of the interface; `None` for nil.
@@ -48,13 +71,13 @@ impl<'a> Node<'a> {
         match self.seen {
             Seen::There(Value::Interface(None)) => None,
             Seen::There(Value::Interface(Some(held))) => self.at(held.id, &held.value).open(),
-            Seen::Zero(_) if self.id == TypeId::INTERFACE => None,
+            Seen::Zero if self.id == TypeId::INTERFACE => None,
             _ => Some(self),
         }
     }
 
     fn kind(self) -> Kind<'a> {
-        match self.types.shape(self.id) {
+        match self.context.types.shape(self.id) {
             None => Kind::Basic,
             Some(Shape::Slice { elem }) => Kind::List(*elem, 0),
             Some(Shape::Array { elem, len }) => Kind::List(*elem, *len),
@@ -65,7 +88,7 @@ impl<'a> Node<'a> {
     }
 
     fn parts(self) -> (TypeId, TypeId) {
-        match self.types.shape(self.id) {
+        match self.context.types.shape(self.id) {
             Some(Shape::Slice { elem } | Shape::Array { elem, .. }) => (*elem, *elem),
             Some(Shape::Map { key, elem }) => (*key, *elem),
             _ => (TypeId::INTERFACE, TypeId::INTERFACE),
@@ -74,16 +97,17 @@ impl<'a> Node<'a> {
 
     /// The time that a type which encodes itself may be.
     fn time(self, payload: &[u8]) -> Option<GoTime> {
-        let name = self.types.definition(self.id).map(|definition| &*definition.name);
+        let name = self.context.types.definition(self.id).map(|definition| &*definition.name);
         // A type of an application may have another type's name, but hardly its bytes as well.
         GoTime::from_payload(payload).filter(|_| name == Some(b"Time"))
     }
 
     fn zero_time(self) -> bool {
-        self.types.definition(self.id).is_some_and(|definition| &*definition.name == b"Time")
+        self.context.types.definition(self.id).is_some_and(|definition| &*definition.name == b"Time")
     }
 
-    fn zero<V: Visitor<'a>>(self, depth: u8, visitor: V) -> Result<V::Value, Refused> {
+    fn zero<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Refused> {
+        self.context.spell_zero()?;
         match (self.kind(), self.id) {
             (Kind::Basic, TypeId::BOOL) => visitor.visit_bool(false),
             (Kind::Basic, TypeId::INT) => visitor.visit_i64(0),
@@ -93,15 +117,15 @@ impl<'a> Node<'a> {
             (Kind::Basic, TypeId::BYTES) => visitor.visit_bytes(b""),
             (Kind::Basic, TypeId::STRING) => visitor.visit_str(""),
             (Kind::Basic, _) => visitor.visit_unit(),
-            (Kind::List(elem, len), _) if (0..=ZERO_ARRAY).contains(&len) && depth < ZERO_DEPTH => {
-                let node = Node { types: self.types, id: elem, seen: Seen::Zero(depth + 1) };
-                visitor.visit_seq(Repeat { node, left: len })
+            (Kind::List(elem, len), _) => {
+                visitor.visit_seq(Repeat { node: Node { id: elem, seen: Seen::Zero, ..self }, left: len })
             }
             (Kind::Map, _) => visitor.visit_map(Pairs { node: self, left: [].iter(), value: None }),
-            (Kind::Struct(fields), _) if depth < ZERO_DEPTH => visitor.visit_map(Members::of(self, fields)),
+            // What leads to itself is a pointer somewhere, and here it is nil.
+            (Kind::Struct(_), _) if self.context.types.leads_to_itself(self.id) => visitor.visit_unit(),
+            (Kind::Struct(fields), _) => visitor.visit_map(Members { node: self, fields, next: 0 }),
             (Kind::Encoded, _) if self.zero_time() => visitor.visit_str("0001-01-01T00:00:00Z"),
             (Kind::Encoded, _) => visitor.visit_bytes(b""),
-            (Kind::List(..) | Kind::Struct(_), _) => Err(Refused),
         }
     }
 }
@@ -117,7 +141,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         let Some(node) = self.open() else { return visitor.visit_unit() };
         let value = match node.seen {
             Seen::There(value) => value,
-            Seen::Zero(depth) => return node.zero(depth, visitor),
+            Seen::Zero => return node.zero(visitor),
         };
         match value {
             Value::Bool(value) => visitor.visit_bool(*value),
@@ -137,7 +161,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
             Value::List(list) => visitor.visit_seq(Elements { node, left: list.iter() }),
             Value::Map(map) => visitor.visit_map(Pairs { node, left: map.iter(), value: None }),
             Value::Struct(_) => match node.kind() {
-                Kind::Struct(fields) => visitor.visit_map(Members::of(node, fields)),
+                Kind::Struct(fields) => visitor.visit_map(Members { node, fields, next: 0 }),
                 _ => Err(Refused),
             },
             Value::Interface(_) => Err(Refused),
@@ -148,7 +172,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
         match self.open() {
             None => visitor.visit_none(),
-            Some(Node { seen: Seen::Zero(_), .. }) => visitor.visit_none(),
+            Some(Node { seen: Seen::Zero, .. }) => visitor.visit_none(),
             Some(node) => visitor.visit_some(node),
         }
     }
@@ -159,7 +183,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
             Some(Seen::There(Value::Bytes(bytes) | Value::Encoded(bytes))) => {
                 visitor.visit_seq(SeqDeserializer::<_, Refused>::new(bytes.iter().copied()))
             }
-            Some(Seen::Zero(_)) if matches!(self.kind(), Kind::Basic) && self.id == TypeId::BYTES => {
+            Some(Seen::Zero) if matches!(self.kind(), Kind::Basic) && self.id == TypeId::BYTES => {
                 visitor.visit_seq(SeqDeserializer::<_, Refused>::new(std::iter::empty::<u8>()))
             }
             _ => self.deserialize_any(visitor),
@@ -293,17 +317,6 @@ struct Members<'a> {
     node: Node<'a>,
     fields: &'a [Field],
     next: usize,
-    zero: u8,
-}
-
-impl<'a> Members<'a> {
-    fn of(node: Node<'a>, fields: &'a [Field]) -> Self {
-        let zero = match node.seen {
-            Seen::Zero(depth) => depth + 1,
-            Seen::There(_) => 0,
-        };
-        Members { node, fields, next: 0, zero }
-    }
 }
 
 impl<'de> MapAccess<'de> for Members<'de> {
@@ -324,7 +337,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
             }
             _ => None,
         };
-        let seen = sent.map_or(Seen::Zero(self.zero), Seen::There);
-        seed.deserialize(Node { types: self.node.types, id: field.id, seen })
+        let seen = sent.map_or(Seen::Zero, Seen::There);
+        seed.deserialize(Node { id: field.id, seen, ..self.node })
     }
 }

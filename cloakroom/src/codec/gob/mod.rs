@@ -24,7 +24,7 @@ mod wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::deserialize::{Node, Seen};
+use self::deserialize::{Context, Node};
 use self::fit::Fit;
 use self::serialize::Builder;
 use self::session::Session;
@@ -57,8 +57,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError>
     let refused = || ValueError::Decode { target: std::any::type_name::<T>() };
     let one = Session::parse(bytes, Envelope::Map).map_err(|_| refused())?;
     let (_, value) = one.entries.first().ok_or_else(refused)?;
-    let node = Node { types: &one.types, id: types::TypeId::INTERFACE, seen: Seen::There(value) };
-    T::deserialize(node).map_err(|_| refused())
+    T::deserialize(Node::of_interface(&Context::new(&one.types), value)).map_err(|_| refused())
 }
 
 /// The value under `key`, as a gob of its own.

@@ -209,6 +209,24 @@ impl Types {
         self.0.iter().all(|(id, known)| other.0.get(id).is_none_or(|there| there == known))
     }
 
+    /// Whether a struct's fields lead to a struct of the same type, as only a pointer can.
+    pub(super) fn leads_to_itself(&self, id: TypeId) -> bool {
+        let parts = |id| match self.shape(id) {
+            Some(shape @ (Shape::Struct { .. } | Shape::Array { .. })) => shape.parts(),
+            _ => Vec::new(),
+        };
+        let (mut open, mut seen) = (parts(id), BTreeSet::new());
+        while let Some(part) = open.pop() {
+            if part == id {
+                return true;
+            }
+            if seen.insert(part) {
+                open.extend(parts(part));
+            }
+        }
+        false
+    }
+
     /// Whether everything that `id` is made of is defined too.
     pub(super) fn check(&self, id: TypeId, seen: &mut BTreeSet<TypeId>) -> Result<(), GobError> {
         let mut open = vec![id];
