@@ -4,6 +4,8 @@
 pub(crate) mod gob;
 mod json;
 mod message_pack;
+#[cfg(feature = "beego")]
+mod plain;
 
 use std::borrow::Cow;
 
@@ -174,6 +176,20 @@ impl Codec {
             }
             _ => Ok(one == other),
         }
+    }
+
+    /// Appends to `out` the map `data` as `to` encodes it. Keys that are no text keep the names they have.
+    #[cfg(feature = "beego")]
+    pub(crate) fn convert(self, data: &[u8], to: Codec, out: &mut Buffer) -> Result<()> {
+        // What was stored is moved, whatever the limits on what is to be stored from now on.
+        let limits = Limits { bytes: 16 << 20, keys: 65_535, depth: MAX_DEPTH };
+        let mut changes = Vec::new();
+        for key in self.keys(data)? {
+            if let Some(bytes) = self.find(data, &key)? {
+                changes.push(to.encode(&key, &self.decode::<plain::Plain>(&bytes)?, &limits)?);
+            }
+        }
+        to.merge(b"", &changes, &limits, out)
     }
 
     /// Appends to `out` the map `base` with `changes` made to it: what is not named in them is carried over byte for byte.

@@ -264,6 +264,20 @@ impl Config {
 }
 
 impl Config {
+    /// The settings for the provider whose sessions are to be moved to this one's.
+    #[cfg(feature = "beego")]
+    pub(crate) fn as_it_was(&self) -> Option<Config> {
+        let format = self.migrate_from?;
+        Some(Config {
+            codec: format.codec()?,
+            format,
+            migrate_from: None,
+            hash_ids: false,
+            absolute_timeout: None,
+            ..self.clone()
+        })
+    }
+
     /// What another library's layout has no place for, or what cannot be moved from it.
     fn problem_with_format(&self) -> Option<ConfigError> {
         if let Some(from) = self.migrate_from {
@@ -289,7 +303,9 @@ impl Config {
 
 #[derive(Debug, thiserror::Error)]
 enum ConfigError {
-    #[error("{key}: the format {format} has no place for {what}; drop the setting, or take the format native")]
+    #[error(
+        "{key}: the format {format} has no place for {what}; drop the setting, or take the format native"
+    )]
     Homeless { key: &'static str, format: Format, what: &'static str },
     #[error("migrateFrom: expected another format than native, to which sessions are moved")]
     MigrateFrom,

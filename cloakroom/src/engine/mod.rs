@@ -1,5 +1,7 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+#[cfg(feature = "beego")]
+mod adopt;
 mod life;
 mod users;
 
@@ -33,6 +35,8 @@ const QUEUES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) provider: AnyProvider,
+    /// Where sessions lie that are to be moved to `provider`.
+    pub(crate) former: Option<AnyProvider>,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// In milliseconds.
@@ -82,6 +86,9 @@ pub(crate) enum Found {
     /// Nobody any more: see [`Reached::Ended`].
     Ended,
     One(Stored),
+    /// One that was moved here just now, to an id that its client is still to be told.
+    #[cfg(feature = "beego")]
+    Moved(Stored),
     /// Several, so that none counts, except that a logout ends them all.
     Contested(Vec<StoreKey>),
 }
@@ -104,7 +111,13 @@ impl Candidates {
 }
 
 impl Engine {
-    pub(crate) fn new(provider: AnyProvider, config: Config, clock: Clock, ids: IdMaker) -> Self {
+    pub(crate) fn new(
+        provider: AnyProvider,
+        former: Option<AnyProvider>,
+        config: Config,
+        clock: Clock,
+        ids: IdMaker,
+    ) -> Self {
         let keying = match (provider.capabilities().persistent, config.hash_ids) {
             (true, true) => Keying::hashed(config.namespace()),
             (true, false) => Keying::Clear,
@@ -122,6 +135,7 @@ impl Engine {
             logins: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
             queue_of: RandomState::new(),
             provider,
+            former,
             config,
             clock,
         }
@@ -182,7 +196,10 @@ impl Engine {
             cookies += 1;
             match ids.recognises(token) {
                 true => found.add(self.keying.named(token)),
-                false => tracing::debug!("a cookie of the session's name holds no session id"),
+                false => match ids.unescaped(token) {
+                    Some(id) => found.add(self.keying.named(&id)),
+                    None => tracing::debug!("a cookie of the session's name holds no session id"),
+                },
             }
         });
         if let (0, Some(header)) = (cookies, &ticket.header)

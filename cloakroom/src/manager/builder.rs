@@ -33,6 +33,7 @@ use crate::provider::{AnyProvider, Capabilities, Provider};
 #[must_use = "a builder does nothing until it is built"]
 pub struct ManagerBuilder {
     provider: AnyProvider,
+    former: Option<AnyProvider>,
     config: Config,
     clock: Clock,
     random: RandomSource,
@@ -40,7 +41,7 @@ pub struct ManagerBuilder {
 
 impl ManagerBuilder {
     pub(super) fn new(provider: AnyProvider, config: Config) -> Self {
-        ManagerBuilder { provider, config, clock: Clock::system(), random: system_random }
+        ManagerBuilder { provider, former: None, config, clock: Clock::system(), random: system_random }
     }
 
     /// The cookie's name; `__Host-id` by default, which browsers take only as Secure, for `/`, and of the very host.
@@ -203,6 +204,17 @@ impl ManagerBuilder {
         self
     }
 
+    /// Moves the sessions of `former`, a provider in another library's layout, to this manager's when they are first used: each gets a
+    /// new id and cookie, and its old record goes. Ids must be hashed, as they are by default.
+    ///
+    /// Requests with the old id that come at the same time reach the moved session for a minute. When the last session in `former` may have
+    /// ended, leave this out again.
+    #[cfg(feature = "beego")]
+    pub fn migrate_from(mut self, former: impl Provider) -> Self {
+        self.former = Some(AnyProvider::new(former));
+        self
+    }
+
     /// The source of time; the system's by default. Give the provider the same.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -228,8 +240,14 @@ impl ManagerBuilder {
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
+        if self.former.is_some() || self.provider.capabilities().codec.is_some() {
+            maker = maker.with_those_of_beego();
+        }
         let capabilities = self.provider.capabilities();
-        if let Some(error) = format_mismatch(&self.config, &capabilities) {
+        let former = self.former.as_ref().map(AnyProvider::capabilities);
+        let mismatch = format_mismatch(&self.config, &capabilities)
+            .or_else(|| former.and_then(|former| cannot_move(&self.config, &former, &capabilities)));
+        if let Some(error) = mismatch {
             return Err(Error::new(ErrorKind::Config, error));
         }
         if self.config.user_limit.is_some() && !(capabilities.lists && capabilities.users) {
@@ -239,7 +257,7 @@ impl ManagerBuilder {
         for advice in self.config.advice(capabilities.persistent) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        Ok(Manager(Arc::new(Engine::new(self.provider, self.config, self.clock, maker))))
+        Ok(Manager(Arc::new(Engine::new(self.provider, self.former, self.config, self.clock, maker))))
     }
 }
 
@@ -262,11 +280,38 @@ fn format_mismatch(config: &Config, capabilities: &Capabilities) -> Option<Build
     }
 }
 
+/// Whether sessions cannot be moved from the provider of old.
+fn cannot_move(config: &Config, former: &Capabilities, capabilities: &Capabilities) -> Option<BuildError> {
+    let provider = former.name;
+    match former.codec {
+        None => Some(BuildError::MoveNative { provider }),
+        Some(_) if capabilities.codec.is_some() => Some(BuildError::MoveToForeign),
+        Some(_) if !config.hash_ids => Some(BuildError::MoveInClear),
+        Some(_) => None,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum BuildError {
-    #[error("format: the provider {provider} keeps no sessions in the format {format}; take file, redis or mysql")]
+    #[error(
+        "migrate_from: expected a provider in another library's layout, found {provider}, whose sessions are native"
+    )]
+    MoveNative { provider: &'static str },
+    #[error(
+        "migrate_from: sessions are moved to native ones, and the manager's own provider is in another library's layout"
+    )]
+    MoveToForeign,
+    #[error(
+        "migrate_from: the ids of the sessions moved must be hashed, to keep them apart from those of old"
+    )]
+    MoveInClear,
+    #[error(
+        "format: the provider {provider} keeps no sessions in the format {format}; take file, redis or mysql"
+    )]
     Format { provider: &'static str, format: Format },
-    #[error("the sessions of this {provider} provider are in the layout of another library, whose codec is {codec:?}; set that")]
+    #[error(
+        "the sessions of this {provider} provider are in the layout of another library, whose codec is {codec:?}; set that"
+    )]
     Codec { provider: &'static str, codec: Codec },
     #[error(
         "the sessions of this {provider} provider are in the layout of another library, which has no place for {what}; switch that off"

@@ -208,15 +208,19 @@ impl Manager {
         // Far more steps than a store has sessions: a provider that always says "more" must not hold us.
         const MOST: usize = 10_000_000;
         let mut removed = 0;
-        for _ in 0..MOST {
-            let collected = within(PATIENCE, self.0.provider.delete_expired(STEP)).await.0?;
-            removed += collected.removed as u64;
-            if !collected.more {
-                return Ok(removed);
+        // What was not moved in its time has expired like anything else.
+        'providers: for provider in std::iter::once(&self.0.provider).chain(&self.0.former) {
+            for _ in 0..MOST {
+                let collected = within(PATIENCE, provider.delete_expired(STEP)).await.0?;
+                removed += collected.removed as u64;
+                if !collected.more {
+                    continue 'providers;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
+            return Err(Error::new(ErrorKind::Unavailable, EndlessGarbage));
         }
-        Err(Error::new(ErrorKind::Unavailable, EndlessGarbage))
+        Ok(removed)
     }
 }
 

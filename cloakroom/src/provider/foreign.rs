@@ -26,7 +26,12 @@ pub(crate) trait Values: Send + Sync + 'static {
     fn read(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Found>>> + Send;
 
     /// Only if nothing is there.
-    fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> impl Future<Output = Result<Created>> + Send;
+    fn insert(
+        &self,
+        key: &StoreKey,
+        value: &[u8],
+        life: Life,
+    ) -> impl Future<Output = Result<Created>> + Send;
 
     /// Only in the place of exactly `former`.
     fn swap(

@@ -34,6 +34,8 @@ impl Shared {
             match self.engine.provider.load_at_once(name.key())? {
                 Ok(Some(record)) if record.is_tombstone() => return None,
                 Ok(Some(record)) => state.stored = Some(Stored { name, record, in_grace: false }),
+                // The session may lie where it is still to be moved from.
+                Ok(None) if self.engine.former.is_some() => return None,
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),
             }

@@ -48,7 +48,9 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {
     match place {
-        [provider, name, ..] if provider == "provider" && !matches!(name.as_str(), "any" | "foreign") => format!("provider/{name}"),
+        [provider, name, ..] if provider == "provider" && !matches!(name.as_str(), "any" | "foreign") => {
+            format!("provider/{name}")
+        }
         [first, ..] => first.clone(),
         [] => "lib".to_owned(),
     }

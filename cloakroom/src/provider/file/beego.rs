@@ -10,13 +10,13 @@ use std::time::Duration;
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::Durability;
 use super::error::FileError;
 use super::folder::{self, FILE_MODE, Flush};
 use super::locks::same_file;
 use super::root;
 use super::tree::{self, Place};
 use super::walk::walk;
-use super::Durability;
 use crate::clock::{Clock, Millis};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
@@ -25,11 +25,8 @@ use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched
 
 /// Beego's, in both its lines.
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
-const CREATE: OFlags = OFlags::WRONLY
-    .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const CREATE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// How our own records begin, which may lie in the same folder while sessions move to them.
 const NATIVE: &[u8] = b"CLKR";
 /// Beego empties a file and then fills it. One that was emptied just now is looked at again.
@@ -52,7 +49,12 @@ struct Tree {
 }
 
 impl Files {
-    pub(super) fn open(path: &Path, lifetime: Duration, durability: Durability, clock: Clock) -> Result<Files, FileError> {
+    pub(super) fn open(
+        path: &Path,
+        lifetime: Duration,
+        durability: Durability,
+        clock: Clock,
+    ) -> Result<Files, FileError> {
         let path: PathBuf = std::path::absolute(path)
             .map_err(|cause| FileError::Root { path: path.to_owned(), cause })?
             .components()
@@ -66,7 +68,10 @@ impl Files {
     }
 
     /// Does `step` where it may block, to its end even if the caller goes away meanwhile.
-    async fn run<T: Send + 'static>(&self, step: impl FnOnce(&Tree) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&Tree) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let tree = Arc::clone(&self.0);
         super::run(move || step(&tree)).await
     }
@@ -104,7 +109,9 @@ impl Tree {
 
     /// What is under `key`, expired or not.
     fn look(&self, root: &OwnedFd, key: &StoreKey) -> Result<Option<Found>> {
-        let Some((file, size)) = folder::open_file(root.as_fd(), &Place::of(key).path())? else { return Ok(None) };
+        let Some((file, size)) = folder::open_file(root.as_fd(), &Place::of(key).path())? else {
+            return Ok(None);
+        };
         self.found(&file, size).map(Some)
     }
 
@@ -170,7 +177,8 @@ impl Tree {
             Err(error) => return Err(fail()(error.into())),
         };
         let written = folder::write_all(&file, value).and_then(|()| set_used(&file, life.used));
-        let written = written.and_then(|()| if self.sync == Flush::Nothing { Ok(()) } else { fs::fsync(&file) });
+        let written =
+            written.and_then(|()| if self.sync == Flush::Nothing { Ok(()) } else { fs::fsync(&file) });
         if let Err(error) = written {
             let _ = fs::unlinkat(&leaf, key.as_str(), AtFlags::empty());
             return Err(fail()(error.into()));

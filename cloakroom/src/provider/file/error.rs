@@ -72,7 +72,11 @@ impl FileError {
     fn kind(&self) -> ErrorKind {
         use FileError as F;
         match self {
-            F::Durability { .. } | F::Format { .. } | F::NoFolder | F::RootLink { .. } | F::RootKind { .. } => ErrorKind::Config,
+            F::Durability { .. }
+            | F::Format { .. }
+            | F::NoFolder
+            | F::RootLink { .. }
+            | F::RootKind { .. } => ErrorKind::Config,
             F::RootOwner { .. } | F::RootMode { .. } => ErrorKind::Config,
             F::Lost(_) | F::Root { .. } | F::Branch { .. } | F::Io { .. } | F::BrokenOff(_) => {
                 ErrorKind::Unavailable

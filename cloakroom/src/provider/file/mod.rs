@@ -22,7 +22,9 @@ use std::time::SystemTime;
 
 #[cfg(feature = "beego")]
 use super::foreign::Foreign;
-use super::{AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use super::{
+    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+};
 use crate::clock::Clock;
 use crate::config::{Config, Format};
 use crate::error::Result;

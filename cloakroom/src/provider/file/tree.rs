@@ -166,23 +166,23 @@ impl Tree {
 
 /// Moves what is under `key`, whatever it is, into the folder for inspection. The lock is held.
 pub(super) fn put_aside(root: &OwnedFd, key: &StoreKey, now: Millis) -> Result<(), FileError> {
-        let fail = || FileError::io::<Errno>("putting a session aside");
-        let place = Place::of(key);
-        let Some(leaf) = folder::find_folder(root.as_fd(), place.leaf())? else { return Ok(()) };
-        let aside = folder::make_folder(root.as_fd(), CORRUPT, Flush::Nothing)?;
-        let free = |name: &String| {
-            matches!(fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
-        };
-        // The key's lock is held, so no other process takes the same name.
-        let name = (0..1000).map(|more| format!("{}.{}", place.key, now.0.saturating_add(more))).find(free);
-        let name = name.ok_or(Errno::EXIST).map_err(fail())?;
-        fs::renameat(&leaf, place.key, &aside, name.as_str()).map_err(fail())?;
-        let stat = fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(fail())?;
-        // Only of a file of our own: a link's mode is that of whatever else it leads to.
-        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
-            fs::chmodat(&aside, name.as_str(), FILE_MODE, AtFlags::empty()).map_err(fail())?;
-        }
-        Ok(())
+    let fail = || FileError::io::<Errno>("putting a session aside");
+    let place = Place::of(key);
+    let Some(leaf) = folder::find_folder(root.as_fd(), place.leaf())? else { return Ok(()) };
+    let aside = folder::make_folder(root.as_fd(), CORRUPT, Flush::Nothing)?;
+    let free = |name: &String| {
+        matches!(fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+    };
+    // The key's lock is held, so no other process takes the same name.
+    let name = (0..1000).map(|more| format!("{}.{}", place.key, now.0.saturating_add(more))).find(free);
+    let name = name.ok_or(Errno::EXIST).map_err(fail())?;
+    fs::renameat(&leaf, place.key, &aside, name.as_str()).map_err(fail())?;
+    let stat = fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(fail())?;
+    // Only of a file of our own: a link's mode is that of whatever else it leads to.
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
+        fs::chmodat(&aside, name.as_str(), FILE_MODE, AtFlags::empty()).map_err(fail())?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Tree {
