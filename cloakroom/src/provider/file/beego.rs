@@ -22,13 +22,12 @@ use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::provider::foreign::{Found, Life, Values};
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
+use crate::record::Record;
 
 /// Beego's, in both its lines.
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 const CREATE: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How our own records begin, which may lie in the same folder while sessions move to them.
-const NATIVE: &[u8] = b"CLKR";
 /// Beego empties a file and then fills it. One that was emptied just now is looked at again.
 const FILLING: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 5;
@@ -280,7 +279,9 @@ impl Tree {
                     Err(error) if error.kind() == ErrorKind::Corrupt => continue,
                     found => found?,
                 };
-                let Some(found) = found.filter(|found| !found.value.starts_with(NATIVE)) else { continue };
+                let Some(found) = found.filter(|found| !found.value.starts_with(Record::BEGINNING)) else {
+                    continue;
+                };
                 if visit(&root.0, key.clone(), found)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }

@@ -103,6 +103,7 @@ impl FileProvider {
             path: path.as_ref().to_owned(),
             durability: Durability::default(),
             clock: Clock::system(),
+            beside_others: false,
         }
     }
 
@@ -204,7 +205,8 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
         return Err(FileError::NoFolder.into());
     }
     let durability = config.durability().map_or(Ok(Durability::default()), str::parse)?;
-    let builder = FileProvider::builder(path).durability(durability);
+    let mut builder = FileProvider::builder(path).durability(durability);
+    builder.beside_others = config.migrate_from().is_some();
     match config.format() {
         #[cfg(feature = "beego")]
         Format::Beego => builder.open_beego(config.idle_timeout()),
@@ -231,6 +233,8 @@ pub struct FileProviderBuilder {
     path: PathBuf,
     durability: Durability,
     clock: Clock,
+    /// Files of another library's lie in the same folder, and are left alone.
+    beside_others: bool,
 }
 
 impl FileProviderBuilder {
@@ -248,7 +252,7 @@ impl FileProviderBuilder {
 
     /// Opens the folder, and makes it if it is missing; [`FileProvider::open`] lists the errors.
     pub fn open(self) -> Result<FileProvider> {
-        let store = Store::open(&self.path, self.durability, self.clock)?;
+        let store = Store::open(&self.path, self.durability, self.clock, self.beside_others)?;
         Ok(FileProvider(Arc::new(store)))
     }
 

@@ -68,6 +68,14 @@ impl Tree {
         decode(&folder::read_all(&file, size)?).map(Some)
     }
 
+    /// Whether the file of `key` begins as a record does.
+    pub(super) fn is_ours(&self, key: &StoreKey) -> Result<bool> {
+        let Some((file, size)) = folder::open_file(self.root.as_fd(), &Place::of(key).path())? else {
+            return Ok(false);
+        };
+        Ok(folder::read_all(&file, size.min(Record::BEGINNING.len()))? == Record::BEGINNING)
+    }
+
     /// [`read`](Self::read) by one who holds the lock: what cannot be read is put aside, so that the error comes once.
     pub(super) fn read_held(&self, key: &StoreKey, now: Millis) -> Result<Option<Record>> {
         let answer = self.read(key);

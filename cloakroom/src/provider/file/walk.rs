@@ -126,6 +126,9 @@ impl Store {
     fn look(&self, tree: &Tree, key: &StoreKey) -> Result<Option<Record>> {
         match tree.read(key) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
+                if self.beside_others && !tree.is_ours(key)? {
+                    return Ok(None);
+                }
                 let _held = tree.hold(key)?;
                 forgive_corrupt(tree.read_held(key, self.now()))
             }
