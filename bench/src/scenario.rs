@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use clap::ValueEnum;
-use cloakroom::{Manager, MemoryProvider, Session, SessionLayer};
+use cloakroom::{Manager, MemoryProvider, Principal, Session, SessionLayer};
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, Request};
 use tokio::runtime::Runtime;
@@ -27,18 +27,36 @@ pub enum Scenario {
     Change,
     /// Brings no cookie and sets a value.
     FirstVisit,
+    /// Changes a value in one atomic step.
+    Update,
+    /// Binds a user to the session of a visitor, who gets a new id.
+    Login,
+    /// Ends the session.
+    Logout,
 }
 
 impl Scenario {
-    /// The most that it may cost over the bare handler.
-    pub fn budget(self) -> Budget {
+    /// The most that it should cost over the bare handler.
+    pub fn aim(self) -> Aim {
         let (instructions, allocations) = match self {
-            Scenario::Untouched | Scenario::UntouchedWithCookie => (700, Some(3)),
-            Scenario::Read => (2_500, None),
-            Scenario::Change => (5_000, None),
-            Scenario::FirstVisit => (6_000, None),
+            Scenario::Untouched | Scenario::UntouchedWithCookie => (Some(700), Some(3)),
+            Scenario::Read => (Some(2_500), None),
+            Scenario::Change => (Some(5_000), None),
+            Scenario::FirstVisit => (Some(6_000), None),
+            Scenario::Update | Scenario::Login | Scenario::Logout => (None, None),
         };
-        Budget { instructions, allocations }
+        Aim { instructions, allocations }
+    }
+
+    /// What its request brings.
+    fn brings(self) -> Brings {
+        match self {
+            Scenario::Untouched | Scenario::FirstVisit => Brings::Nothing,
+            Scenario::UntouchedWithCookie | Scenario::Read | Scenario::Change | Scenario::Update => {
+                Brings::TheSameCookie
+            }
+            Scenario::Login | Scenario::Logout => Brings::AnotherCookie,
+        }
     }
 
     /// Serves `requests` requests on this thread.
@@ -53,13 +71,22 @@ impl Scenario {
     }
 }
 
-/// What a request may cost.
+/// What a request should cost at most, where that is said.
 #[derive(Clone, Copy, Debug)]
-pub struct Budget {
+#[non_exhaustive]
+pub struct Aim {
     /// Instructions.
-    pub instructions: i64,
-    /// Allocations, where they are bounded.
-    pub allocations: Option<u64>,
+    pub instructions: Option<i64>,
+    /// Allocations.
+    pub allocations: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Brings {
+    Nothing,
+    TheSameCookie,
+    /// One of a session of its own, made for it beside the layer: that costs the same with our layer and without.
+    AnotherCookie,
 }
 
 /// A server for one scenario, and the request that is sent to it.
@@ -67,7 +94,9 @@ pub struct Budget {
 pub struct Rig {
     runtime: Runtime,
     router: Router,
-    cookie: Option<HeaderValue>,
+    sessions: Manager,
+    brings: Brings,
+    cookie: HeaderValue,
 }
 
 impl Rig {
@@ -79,21 +108,25 @@ impl Rig {
         let sessions = Manager::builder(MemoryProvider::new()).build().expect("the defaults work together");
         let cookie = runtime.block_on(cookie(&sessions));
         let router = match with_sessions {
-            true => Router::new().route("/", handler(scenario)).layer(SessionLayer::new(sessions)),
+            true => Router::new().route("/", handler(scenario)).layer(SessionLayer::new(sessions.clone())),
             false => Router::new().route("/", bare_handler(scenario)).layer(Nothing),
         };
         // As `axum::serve` does: without it the layers are put on anew for every request.
         let router = router.with_state(());
-        let brings_cookie = !matches!(scenario, Scenario::Untouched | Scenario::FirstVisit);
-        Rig { runtime, router, cookie: brings_cookie.then_some(cookie) }
+        Rig { runtime, router, sessions, brings: scenario.brings(), cookie }
     }
 
     /// Sends the request and takes the answer.
     pub fn request(&mut self) {
         let mut request =
             Request::builder().uri("/").body(Body::empty()).expect("the request is well-formed");
-        if let Some(cookie) = &self.cookie {
-            request.headers_mut().insert(COOKIE, cookie.clone());
+        let cookie = match self.brings {
+            Brings::Nothing => None,
+            Brings::TheSameCookie => Some(self.cookie.clone()),
+            Brings::AnotherCookie => Some(self.runtime.block_on(cookie(&self.sessions))),
+        };
+        if let Some(cookie) = cookie {
+            request.headers_mut().insert(COOKIE, cookie);
         }
         let response = self.runtime.block_on(self.router.call(request));
         assert!(black_box(response).is_ok_and(|response| response.status().is_success()));
@@ -130,6 +163,18 @@ fn handler(scenario: Scenario) -> axum::routing::MethodRouter {
             session.set("n", 1_u64)?;
             Answer::Ok(1_u64.to_string())
         }),
+        Scenario::Update => get(async |session: Session| {
+            let n = session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1).await?;
+            Answer::Ok(n.to_string())
+        }),
+        Scenario::Login => get(async |session: Session| {
+            session.authenticate(Principal::new("alice")?)?;
+            Answer::Ok(1_u64.to_string())
+        }),
+        Scenario::Logout => get(async |session: Session| {
+            session.destroy()?;
+            Answer::Ok(1_u64.to_string())
+        }),
     }
 }
 
@@ -137,9 +182,7 @@ fn handler(scenario: Scenario) -> axum::routing::MethodRouter {
 fn bare_handler(scenario: Scenario) -> axum::routing::MethodRouter {
     match scenario {
         Scenario::Untouched | Scenario::UntouchedWithCookie => get(async || "hello"),
-        Scenario::Read | Scenario::Change | Scenario::FirstVisit => {
-            get(async || Answer::Ok(black_box(1_u64).to_string()))
-        }
+        _ => get(async || Answer::Ok(black_box(1_u64).to_string())),
     }
 }
 

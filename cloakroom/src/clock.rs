@@ -3,12 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 /// The source of time for a manager and its provider.
 ///
 /// A clone tells the same time. Both sides of a store must be given the same clock, or a
 /// record's deadline means two things.
+///
+/// It never goes backwards within a process: a session that was seen to expire stays so, whatever is done to the system's clock.
+/// When that is set back, time goes on from where it was at its own pace until the system's clock has caught up.
 ///
 /// ```
 /// use cloakroom::Clock;
@@ -24,7 +29,57 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    shown: AtomicU64,
+    highest: Highest,
+}
+
+/// The latest time that this process has told, whatever number of clocks there are.
+static SYSTEM: Highest = Highest::new();
+
+/// The latest time that was told, and how time goes on from there while a clock shows less.
+#[derive(Debug)]
+struct Highest {
+    millis: AtomicU64,
+    /// A moment, and the time that was told at it.
+    anchor: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Highest {
+    const fn new() -> Self {
+        Highest { millis: AtomicU64::new(0), anchor: Mutex::new(None) }
+    }
+
+    /// What to tell where the clock shows `shown`.
+    #[inline]
+    fn tell(&self, shown: u64) -> u64 {
+        let highest = self.millis.load(Ordering::Relaxed);
+        match shown.cmp(&highest) {
+            std::cmp::Ordering::Equal => shown,
+            // Written once a millisecond at the most: threads that ask more often only read.
+            std::cmp::Ordering::Greater => shown.max(self.millis.fetch_max(shown, Ordering::Relaxed)),
+            std::cmp::Ordering::Less => self.go_on(highest, Instant::now()),
+        }
+    }
+
+    #[cold]
+    fn go_on(&self, highest: u64, at: Instant) -> u64 {
+        let mut anchor = self.anchor.lock();
+        let continued = anchor
+            .map(|(moment, told)| told.saturating_add(Millis::of(at.saturating_duration_since(moment))));
+        match continued.filter(|time| *time >= highest) {
+            Some(time) => time.max(self.millis.fetch_max(time, Ordering::Relaxed)),
+            // The first time it shows less, or the first since it had caught up.
+            None => {
+                *anchor = Some((at, highest));
+                highest
+            }
+        }
+    }
 }
 
 impl Clock {
@@ -40,8 +95,11 @@ impl Clock {
 
     pub(crate) fn millis(&self) -> Millis {
         match &self.0 {
-            Source::System => Millis::from(SystemTime::now()),
-            Source::Manual(millis) => Millis(millis.load(Ordering::SeqCst)),
+            Source::System => Millis(SYSTEM.tell(Millis::from(SystemTime::now()).0)),
+            Source::Manual(manual) => {
+                let shown = manual.shown.load(Ordering::SeqCst);
+                Millis(shown.max(manual.highest.millis.fetch_max(shown, Ordering::SeqCst)))
+            }
         }
     }
 }
@@ -68,12 +126,13 @@ impl fmt::Debug for Clock {
 /// assert_eq!(clock.now(), before + Duration::from_secs(30));
 /// ```
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<Manual>);
 
 impl ManualClock {
     /// A clock that shows `start`, cut to the millisecond.
     pub fn starting_at(start: SystemTime) -> Self {
-        ManualClock(Arc::new(AtomicU64::new(Millis::from(start).0)))
+        let shown = AtomicU64::new(Millis::from(start).0);
+        ManualClock(Arc::new(Manual { shown, highest: Highest::new() }))
     }
 
     /// The clock to hand to a manager or a provider. It follows every later [`advance`](Self::advance).
@@ -83,12 +142,13 @@ impl ManualClock {
 
     /// Moves the time on by `step`, which is cut to the millisecond.
     pub fn advance(&self, step: Duration) {
-        self.0.fetch_add(Millis::of(step), Ordering::SeqCst);
+        self.0.shown.fetch_add(Millis::of(step), Ordering::SeqCst);
     }
 
-    /// Sets the time, backwards too.
+    /// Sets the time, backwards too: as the system's clock may be set. The [`clock`](Self::clock) then stands still at the latest time
+    /// that it has told, until this one has caught up.
     pub fn set(&self, time: SystemTime) {
-        self.0.store(Millis::from(time).0, Ordering::SeqCst);
+        self.0.shown.store(Millis::from(time).0, Ordering::SeqCst);
     }
 }
 
@@ -145,6 +205,31 @@ mod tests {
         assert_eq!(SystemTime::from(Millis(0)), UNIX_EPOCH);
         assert!(SystemTime::from(Millis::NEVER) > SystemTime::now());
         assert_eq!(Millis(5).after(Duration::MAX), Millis::NEVER);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on_at_its_own_pace() {
+        let (highest, start) = (Highest::new(), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        assert_eq!(highest.tell(1_000), 1_000);
+        assert_eq!(highest.go_on(1_000, start), 1_000, "set back, noticed at once");
+        assert_eq!(highest.go_on(1_000, after(40)), 1_040);
+        assert_eq!(highest.go_on(1_040, after(70)), 1_070);
+        assert_eq!(highest.tell(5_000), 5_000, "set right again");
+        assert_eq!(highest.go_on(5_000, after(80)), 5_000, "set back once more");
+        assert_eq!(highest.go_on(5_000, after(95)), 5_015);
+        assert_eq!(highest.tell(5_015), 5_015);
+    }
+
+    #[test]
+    fn a_manual_clock_tells_no_time_twice() {
+        let time = ManualClock::starting_at(UNIX_EPOCH + Duration::from_secs(100));
+        let clock = time.clock();
+        let told = clock.now();
+        time.set(UNIX_EPOCH + Duration::from_secs(40));
+        assert_eq!(clock.now(), told);
+        time.advance(Duration::from_secs(61));
+        assert_eq!(clock.now(), told + Duration::from_secs(1));
     }
 
     #[test]

@@ -40,6 +40,7 @@
 //! |---|---|---|
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
+//! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `beego` | no | sessions shared with Go: [`Codec::GOB`], and `"format": "beego"` at the string door |
@@ -57,6 +58,7 @@ mod config;
 mod cookie;
 mod engine;
 mod error;
+mod event;
 mod gc;
 mod id;
 mod manager;
@@ -77,6 +79,7 @@ pub use codec::gob::{GoTime, go_key};
 pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
 pub use id::{HashFunc, SessionId, StoreKey};
 pub use manager::{Manager, ManagerBuilder};
@@ -85,13 +88,18 @@ pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
 };
 pub use principal::{Level, Principal};
+#[cfg(feature = "cached")]
+pub use provider::cached::{Cached, CachedBuilder};
 #[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
+#[cfg(all(feature = "redis", unix))]
+pub use provider::redis::{RedisProvider, RedisProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    Watched, Watcher,
 };
 pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
-pub use session::{Released, Session, SessionHandle};
+pub use session::{Fields, Flash, Released, Session, SessionData, SessionHandle, Typed};

@@ -21,6 +21,13 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     all.insert("memory".into(), erased(crate::provider::memory::from_config));
     #[cfg(all(feature = "file", unix))]
     all.insert("file".into(), erased(crate::provider::file::from_config));
+    #[cfg(all(feature = "redis", unix))]
+    {
+        use crate::provider::redis;
+        all.insert("redis".into(), erased(redis::from_config));
+        all.insert("redis_cluster".into(), erased(redis::cluster_from_config));
+        all.insert("redis_sentinel".into(), erased(redis::sentinel_from_config));
+    }
     RwLock::new(all)
 });
 

@@ -2,97 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "support/visitor.rs"]
+mod visitor;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cloakroom::{
-    Codec, ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Principal, Provider, Record,
-    Released, Session, Updated,
-};
+use visitor::{Browser, Rig, alice, release_without_cookie, visited};
+
+use cloakroom::{Codec, ErrorKind, Manager, Principal, Provider, Record, Released, Session, Updated};
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
-
-/// A manager on a clock that stands still.
-struct Rig {
-    manager: Manager,
-    provider: MemoryProvider,
-    time: ManualClock,
-}
-
-impl Rig {
-    fn new() -> Self {
-        Self::with(|builder| builder)
-    }
-
-    fn with(settings: impl FnOnce(ManagerBuilder) -> ManagerBuilder) -> Self {
-        let time = ManualClock::default();
-        let provider = MemoryProvider::builder().clock(time.clock()).build();
-        let manager = settings(Manager::builder(provider.clone())).clock(time.clock()).build().unwrap();
-        Rig { manager, provider, time }
-    }
-
-    async fn start(&self, browser: &Browser) -> Session {
-        self.manager.start(&browser.headers()).await.unwrap()
-    }
-
-    /// One request that changes the session by `change`.
-    async fn request(&self, browser: &mut Browser, change: impl FnOnce(&Session)) -> Released {
-        let session = self.start(browser).await;
-        change(&session);
-        browser.release(&session).await
-    }
-}
-
-/// The one cookie that a browser would hold.
-#[derive(Clone, Default)]
-struct Browser(Option<String>);
-
-impl Browser {
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(token) = &self.0 {
-            headers.insert(COOKIE, HeaderValue::try_from(format!("__Host-id={token}")).unwrap());
-        }
-        headers
-    }
-
-    async fn release(&mut self, session: &Session) -> Released {
-        let mut headers = HeaderMap::new();
-        let released = session.release(&mut headers).await.unwrap();
-        self.take(&headers);
-        released
-    }
-
-    fn take(&mut self, headers: &HeaderMap) {
-        let mut cookies = headers.get_all(SET_COOKIE).iter();
-        let Some(cookie) = cookies.next() else { return };
-        assert!(cookies.next().is_none(), "one Set-Cookie of our name at the most");
-        assert_eq!(headers["cache-control"], "no-store");
-        assert_eq!(headers["vary"], "Cookie");
-        let value = cookie.to_str().unwrap().strip_prefix("__Host-id=").unwrap().split(';').next().unwrap();
-        self.0 = Some(value.to_owned()).filter(|value| !value.is_empty());
-    }
-}
-
-/// A visitor with a session in which `n` is 1.
-async fn visited() -> (Rig, Browser) {
-    let (rig, mut browser) = (Rig::new(), Browser::default());
-    assert_eq!(rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await, Released::Created);
-    (rig, browser)
-}
-
-/// Releases a session whose response must not touch the browser's cookie, not even to say again what it is.
-async fn release_without_cookie(session: &Session) -> Released {
-    let mut headers = HeaderMap::new();
-    let released = session.release(&mut headers).await.unwrap();
-    assert!(!headers.contains_key(SET_COOKIE), "a dead session sets no cookie");
-    released
-}
-
-fn alice() -> Principal {
-    Principal::new("alice").unwrap()
-}
 
 #[tokio::test]
 async fn a_visitor_who_sets_nothing_gets_neither_record_nor_cookie() {

@@ -3,8 +3,8 @@
 use crate::install;
 use crate::step::{StepError, cargo, step};
 
-/// The package of the benchmarks, which the test task leaves out.
-pub(crate) const PACKAGE: &str = "cloakroom-bench";
+/// The package of the benchmarks.
+const PACKAGE: &str = "cloakroom-bench";
 
 /// How `cargo xtask bench` is called.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,11 @@ pub(crate) struct Args {
     /// Goes to the bench program.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) forwarded: Vec<String>,
+}
+
+/// Holds what a request costs against the committed baseline.
+pub(crate) fn counts() -> Result<(), StepError> {
+    run(&Args { counts: true, forwarded: Vec::new() })
 }
 
 /// Builds and runs the bench program.

@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::step::{StepError, cargo, seconds, step};
-use crate::test;
 use crate::workspace::Workspace;
+use crate::{bench, test};
 
 /// Runs every check, the cheap ones first, and ends at the first that fails.
 pub(crate) fn run() -> Result<(), StepError> {
@@ -17,6 +17,9 @@ pub(crate) fn run() -> Result<(), StepError> {
         step(&name, &mut command)?;
         times.push((name, start.elapsed()));
     }
+    let counts = Instant::now();
+    bench::counts()?;
+    times.push(("costs of a request, with an optimised build".to_owned(), counts.elapsed()));
     let tests = Instant::now();
     test::run(&test::Args::default())?;
     times.push(("test, with what it installs and builds".to_owned(), tests.elapsed()));

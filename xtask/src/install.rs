@@ -15,6 +15,7 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need { program: "chromium", package: "chromium" },
     Need { program: "chromedriver", package: "chromium-driver" },
+    Need { program: "redis-server", package: "redis-server" },
     Need { program: "valgrind", package: "valgrind" },
 ];
 
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn only_what_is_not_there_is_missing() {
-        let there = ["chromium", "valgrind"];
+        let there = ["chromium", "redis-server", "valgrind"];
         let missing = missing(NEEDS, |program| there.contains(&program));
         assert_eq!(missing.iter().map(|need| need.package).collect::<Vec<_>>(), ["chromium-driver"]);
     }

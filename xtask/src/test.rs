@@ -2,9 +2,8 @@
 
 use std::process::Command;
 
+use crate::install;
 use crate::step::{StepError, cargo, step};
-use crate::workspace::Workspace;
-use crate::{bench, install};
 
 /// Set to `require` while everything runs: a test that finds no server or browser then fails instead of passing it over.
 const SERVERS: &str = "CLOAKROOM_SERVERS";
@@ -27,17 +26,11 @@ pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     }
     // Tests of whole processes start the program; with the features of the tests' own build it is built once.
     step("program", &mut cargo(["build", "-p", "cloakroom-cli", "--all-features"]))?;
-    let has_bench = Workspace::load()?.has(bench::PACKAGE);
-    step("test", &mut tests(args, has_bench))
+    step("test", &mut tests(args))
 }
 
-fn tests(args: &Args, has_bench: bool) -> Command {
-    let mut command = cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]);
-    if has_bench {
-        // Its dependencies are the peers, which take longer to build than all the rest.
-        command.args(["--exclude", bench::PACKAGE]);
-    }
-    command.arg("--");
+fn tests(args: &Args) -> Command {
+    let mut command = cargo(["test", "--workspace", "--all-features", "--no-fail-fast", "--"]);
     if !args.quick {
         command.env(SERVERS, "require").arg("--include-ignored");
     }
@@ -53,16 +46,15 @@ mod tests {
     #[test]
     fn everything_includes_the_ignored_and_requires_their_servers() {
         assert_eq!(
-            shown(&tests(&Args::default(), true)),
-            "CLOAKROOM_SERVERS=require cargo test --workspace --all-features --no-fail-fast \
-             --exclude cloakroom-bench -- --include-ignored"
+            shown(&tests(&Args::default())),
+            "CLOAKROOM_SERVERS=require cargo test --workspace --all-features --no-fail-fast -- --include-ignored"
         );
     }
 
     #[test]
     fn quick_leaves_the_ignored_ignored_and_forwards_the_filter() {
         let args = Args { quick: true, runner: vec!["cookie".to_owned()] };
-        let command = shown(&tests(&args, false));
+        let command = shown(&tests(&args));
         assert_eq!(command, "cargo test --workspace --all-features --no-fail-fast -- cookie");
     }
 }

@@ -33,11 +33,6 @@ impl Workspace {
         }
     }
 
-    /// Whether `package` is a member.
-    pub(crate) fn has(&self, package: &str) -> bool {
-        self.package(package).is_some()
-    }
-
     /// The features of `package` that stand for something, by name: `default` only stands for others.
     pub(crate) fn features(&self, package: &str) -> Result<Vec<String>, StepError> {
         let features = self.package(package).and_then(|package| package["features"].as_object());
@@ -62,7 +57,6 @@ mod tests {
         ]}"#;
         let workspace = Workspace::parse(json).unwrap();
         assert_eq!(workspace.features("cloakroom").unwrap(), ["file", "tower"]);
-        assert!(workspace.has("other") && !workspace.has("bench"));
         assert!(matches!(workspace.features("bench"), Err(StepError::Metadata { .. })));
     }
 

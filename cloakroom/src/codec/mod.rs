@@ -140,6 +140,21 @@ impl Codec {
         .map_err(corrupt)
     }
 
+    /// Whether a value that is a map is encoded as the data is, so that a member of it can be found and changed by itself.
+    pub(crate) fn nests(self) -> bool {
+        matches!(self.0, Kind::MessagePack | Kind::Json)
+    }
+
+    /// The encoded value under `key` of a map that [nests](Self::nests).
+    pub(crate) fn member<'a>(self, map: &'a [u8], key: &str) -> Result<Option<&'a [u8]>> {
+        match self.0 {
+            Kind::MessagePack => message_pack::find(map, key).map_err(corrupt),
+            Kind::Json => json::find(map, key).map_err(corrupt),
+            #[cfg(feature = "beego")]
+            Kind::Gob(_) => Ok(None),
+        }
+    }
+
     /// Every key, in the order of storage.
     pub(crate) fn keys(self, data: &[u8]) -> Result<Vec<String>> {
         self.entries(data)?.map(|entry| entry.map(|(name, _)| name.into_owned()).map_err(corrupt)).collect()
@@ -212,6 +227,11 @@ impl Codec {
         limits.bytes(out.len() - start)
     }
 
+    /// Every key and its encoded value, in the order of storage.
+    pub(crate) fn fields(self, data: &[u8]) -> Result<Vec<(Cow<'_, str>, &[u8])>> {
+        self.entries(data)?.map(|entry| entry.map_err(corrupt)).collect()
+    }
+
     fn entries(self, data: &[u8]) -> Result<Entries<'_>> {
         match self.0 {
             Kind::MessagePack => message_pack::entries(data).map(Entries::MessagePack).map_err(corrupt),
@@ -258,7 +278,7 @@ impl Change {
         Change { bytes, key: key.len(), deletes: false }
     }
 
-    #[cfg(test)]
+    /// The change that puts what `write` writes, an encoded value, under `key`.
     pub(crate) fn new(key: &str, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut change = Change::room_for(key);
         write(&mut change.bytes);

@@ -12,6 +12,7 @@ use super::{Config, Format, OverLimit, Policy};
 use crate::codec::Codec;
 use crate::cookie::SameSite;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKey;
 use crate::id::HashFunc;
 
 /// The documentation's own example, verbatim.
@@ -21,7 +22,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 32] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -53,6 +54,7 @@ const KEYS: [&str; 31] = [
     "sessionsPerUser",
     "overLimit",
     "durability",
+    "eventKey",
 ];
 
 pub(super) fn parse(text: &str) -> Result<Config> {
@@ -130,6 +132,7 @@ impl Settings {
         config.ids.length =
             self.number("sessionIdLength")?.filter(|bytes| *bytes != 0).map(|bytes| bytes as usize);
         config.hash_ids = self.flag("hashIds")?.unwrap_or(false);
+        config.event_key = EventKey::new(self.text("eventKey")?.unwrap_or_default().as_bytes());
         Ok(())
     }
 

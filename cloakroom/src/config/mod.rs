@@ -14,6 +14,7 @@ use http::header::HeaderName;
 use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKey;
 use crate::id::{HashFunc, MAX_ID_LEN};
 use crate::record::Lifetime;
 
@@ -56,6 +57,7 @@ pub struct Config {
     pub(crate) migrate_from: Option<Format>,
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,
+    pub(crate) event_key: EventKey,
     pub(crate) provider_config: Box<str>,
     pub(crate) durability: Option<Box<str>>,
 }
@@ -101,6 +103,7 @@ impl Default for Config {
             migrate_from: None,
             limits: Limits::DEFAULT,
             commit_on_server_error: false,
+            event_key: EventKey::default(),
             provider_config: "".into(),
             durability: None,
         }
@@ -251,6 +254,9 @@ impl Config {
         if prefix.len() > MAX_ID_LEN - 128 || !prefix.bytes().all(letters) {
             return Some(ConfigError::IdPrefix);
         }
+        if let Some(found) = self.event_key.too_short() {
+            return Some(ConfigError::EventKey { found });
+        }
         let namespace = self.namespace();
         if namespace.len() > 128 || namespace.bytes().any(|byte| byte.is_ascii_control()) {
             return Some(ConfigError::Namespace);
@@ -327,6 +333,8 @@ enum ConfigError {
         "sessionIDPrefix: expected at most 32 letters, digits, - and _, found another character or more of them"
     )]
     IdPrefix,
+    #[error("the event key (eventKey): expected at least {least} bytes, or none for a random one, found {found}", least = EventKey::MIN_LEN)]
+    EventKey { found: usize },
     #[error("the namespace: expected at most 128 bytes without control characters, found others or more")]
     Namespace,
     #[error(

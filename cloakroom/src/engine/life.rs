@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::{Engine, Found, Stored};
 use crate::clock::Millis;
 use crate::error::Result;
+use crate::event::{About, EventKind};
 use crate::id::{Named, SessionId, StoreKey};
 use crate::provider::{Provider, Updated};
 use crate::record::{Mark, Record};
@@ -59,7 +60,7 @@ impl Engine {
             }
         }
         if alive.len() > 1 {
-            tracing::warn!("a request named several live sessions and is treated as anonymous");
+            self.events.report(EventKind::Duplicate, alive.len() as u64);
             return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
         }
         Ok(alive.pop().map_or(nobody, Found::One))
@@ -86,11 +87,20 @@ impl Engine {
     }
 
     async fn look(&self, name: Named, arriving: bool) -> Result<Reached> {
-        let Some(record) = self.provider.load(name.key()).await? else { return Ok(Reached::Nobody) };
+        let Some(record) = self.load(name.key()).await? else {
+            if arriving {
+                self.events.report(EventKind::UnknownId, name.key());
+            }
+            return Ok(Reached::Nobody);
+        };
         match record.mark() {
             None => Ok(Reached::Session(Stored { name, record, in_grace: false })),
             Some(mark) => self.follow(name, mark, arriving).await,
         }
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        self.provider.load(key).await.map_err(|error| self.report_corrupt(error, key))
     }
 
     async fn follow(&self, name: Named, mark: Mark, arriving: bool) -> Result<Reached> {
@@ -99,9 +109,10 @@ impl Engine {
             let Mark::Rotated { successor, until } = next else { return Ok(Reached::Ended) };
             let now = self.now();
             if arriving && now >= until {
+                self.events.report(EventKind::Reuse, name.key());
                 return self.reused(&successor, now < until.after(self.config.longest_request)).await;
             }
-            let Some(record) = self.provider.load(&successor).await? else { return Ok(Reached::Ended) };
+            let Some(record) = self.load(&successor).await? else { return Ok(Reached::Ended) };
             match record.mark() {
                 None => {
                     let name = name.to(successor);
@@ -115,7 +126,6 @@ impl Engine {
 
     /// A rotated id has come after its grace: either a client never saw the new one, or somebody has stolen the old one.
     async fn reused(&self, successor: &StoreKey, recent: bool) -> Result<Reached> {
-        tracing::warn!("an id was used after it had been rotated away: it may have been stolen");
         if self.config.end_user_on_reuse {
             self.end_all_of(successor).await?;
         }
@@ -140,7 +150,7 @@ impl Engine {
     async fn present(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
         let mut key = key.clone();
         for _ in 0..PURSUIT {
-            let Some(record) = self.provider.load(&key).await? else { return Ok(None) };
+            let Some(record) = self.load(&key).await? else { return Ok(None) };
             match record.mark() {
                 None => return Ok(Some((key, record))),
                 Some(mark) => match mark.successor() {
@@ -158,13 +168,21 @@ impl Engine {
         for _ in 0..PURSUIT {
             let Some((present, record)) = self.present(&latest).await? else { return Ok(false) };
             match self.bury(&present, &record).await? {
-                Updated::Done => return Ok(true),
+                Updated::Done => {
+                    let about = About { record: Some(&record), ..About::from(&present) };
+                    self.events.report(EventKind::Destroyed, about);
+                    return Ok(true);
+                }
                 // Changed, renamed or ended by another meanwhile: what is there now?
                 Updated::Stale | Updated::Gone => latest = present,
             }
         }
         // Somebody changes it without a pause. That must not keep it alive.
-        self.provider.delete(&latest).await
+        let deleted = self.provider.delete(&latest).await?;
+        if deleted {
+            self.events.report(EventKind::Destroyed, &latest);
+        }
+        Ok(deleted)
     }
 
     /// Puts a tombstone in the place of `record`, where the store holds such.

@@ -23,6 +23,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider};
 use crate::record::Record;
@@ -39,6 +40,7 @@ pub(crate) struct Engine {
     pub(crate) former: Option<AnyProvider>,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
+    pub(crate) events: Events,
     /// In milliseconds.
     touch_interval: u64,
     keying: Keying,
@@ -65,6 +67,8 @@ pub(crate) struct Stored {
 pub(crate) struct Candidates {
     pub(crate) first: Option<Named>,
     pub(crate) others: Vec<Named>,
+    /// What stands under the session's name and is no id; kept where somebody wants to hear of it.
+    pub(crate) malformed: Vec<IdHash>,
 }
 
 /// What a request brings that may name a session: kept as it came until somebody asks.
@@ -75,7 +79,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.cookies.headers().is_empty() && self.header.is_none()
     }
 }
@@ -108,6 +112,11 @@ impl Candidates {
             self.others.push(name);
         }
     }
+
+    /// Whether one look-up at the most is all that this takes.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.others.is_empty() && self.malformed.is_empty()
+    }
 }
 
 impl Engine {
@@ -117,6 +126,7 @@ impl Engine {
         config: Config,
         clock: Clock,
         ids: IdMaker,
+        events: Events,
     ) -> Self {
         let keying = match (provider.capabilities().persistent, config.hash_ids) {
             (true, true) => Keying::hashed(config.namespace()),
@@ -138,6 +148,7 @@ impl Engine {
             former,
             config,
             clock,
+            events,
         }
     }
 
@@ -198,14 +209,15 @@ impl Engine {
                 true => found.add(self.keying.named(token)),
                 false => match ids.unescaped(token) {
                     Some(id) => found.add(self.keying.named(&id)),
-                    None => tracing::debug!("a cookie of the session's name holds no session id"),
+                    None => self.note_malformed(&mut found, token),
                 },
             }
         });
-        if let (0, Some(header)) = (cookies, &ticket.header)
-            && ids.recognises(header.as_bytes())
-        {
-            found.add(self.keying.named(header.as_bytes()));
+        if let (0, Some(header)) = (cookies, &ticket.header) {
+            match ids.recognises(header.as_bytes()) {
+                true => found.add(self.keying.named(header.as_bytes())),
+                false => self.note_malformed(&mut found, header.as_bytes()),
+            }
         }
         if found.others.len() >= Candidates::MOST {
             found.others.extend(found.first.take());
@@ -213,8 +225,32 @@ impl Engine {
         found
     }
 
+    /// Kept and not reported yet: locks are held, and whoever listens may do anything.
+    #[cold]
+    fn note_malformed(&self, found: &mut Candidates, token: &[u8]) {
+        if self.events.wanted(EventKind::MalformedId) && found.malformed.len() < Candidates::MOST {
+            found.malformed.push(self.events.hash_of_token(token));
+        }
+    }
+
     pub(crate) fn name_of(&self, id: &SessionId) -> Named {
         self.keying.named(id.expose().as_bytes())
+    }
+
+    /// Reports that the store knows nothing by `name`, which is no error.
+    #[cold]
+    pub(crate) fn report_unknown(&self, name: &Named) -> Result<()> {
+        self.events.report(EventKind::UnknownId, name.key());
+        Ok(())
+    }
+
+    /// Reports `error`, which is handed back, if it says that the record under `key` cannot be read.
+    #[cold]
+    pub(crate) fn report_corrupt(&self, error: Error, key: &StoreKey) -> Error {
+        if error.kind() == ErrorKind::Corrupt {
+            self.events.report(EventKind::Corrupt, key);
+        }
+        error
     }
 
     /// The queue of those who would change the session under `key` and have lost a race for it.
@@ -282,6 +318,12 @@ impl Engine {
     /// Whether the client's cookie has a lifetime that moves on with use.
     pub(crate) fn renews_cookie(&self, record: &Record) -> bool {
         record.lifetime().map_or(self.cookie.lifetime().is_some(), |own| own.is_persistent())
+    }
+}
+
+impl<'a> From<&'a Stored> for About<'a> {
+    fn from(stored: &'a Stored) -> Self {
+        About { record: Some(&stored.record), ..About::from(stored.name.key()) }
     }
 }
 

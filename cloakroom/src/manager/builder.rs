@@ -1,5 +1,6 @@
 //! The first door: a provider's value and settings by name.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::config::{Config, Format, OverLimit, Policy};
 use crate::cookie::SameSite;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{EventKey, EventListener, Events};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
 use crate::provider::{AnyProvider, Capabilities, Provider};
 
@@ -37,11 +39,29 @@ pub struct ManagerBuilder {
     config: Config,
     clock: Clock,
     random: RandomSource,
+    listener: Listener,
+}
+
+/// A listener, which cannot be shown.
+#[derive(Default)]
+struct Listener(Option<Arc<dyn EventListener>>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Some(_)" } else { "None" })
+    }
 }
 
 impl ManagerBuilder {
     pub(super) fn new(provider: AnyProvider, config: Config) -> Self {
-        ManagerBuilder { provider, former: None, config, clock: Clock::system(), random: system_random }
+        ManagerBuilder {
+            provider,
+            former: None,
+            config,
+            clock: Clock::system(),
+            random: system_random,
+            listener: Listener::default(),
+        }
     }
 
     /// The cookie's name; `__Host-id` by default, which browsers take only as Secure, for `/`, and of the very host.
@@ -215,6 +235,34 @@ impl ManagerBuilder {
         self
     }
 
+    /// Tells `listener` what happens to sessions: created, rotated, authenticated, destroyed, and what looks like an attack.
+    /// One listener; a second call takes the first one's place. The same is logged through `tracing`, under the target
+    /// `cloakroom::event`, with or without a listener.
+    ///
+    /// ```
+    /// use cloakroom::{Event, EventKind, Manager, MemoryProvider};
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .on_event(|event: &Event| {
+    ///         if event.kind() == EventKind::Reuse {
+    ///             println!("an id was used again: {:?}", event.session());
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn on_event(mut self, listener: impl EventListener) -> Self {
+        self.listener = Listener(Some(Arc::new(listener)));
+        self
+    }
+
+    /// The key of the [hashes](crate::IdHash) by which events name sessions, 16 bytes at least; a random one of the process by
+    /// default. With the same key, several processes give a session the same hash.
+    pub fn event_key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.config.event_key = EventKey::new(key.as_ref());
+        self
+    }
+
     /// The source of time; the system's by default. Give the provider the same.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -232,7 +280,7 @@ impl ManagerBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for settings that cannot work together, and
-    /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no HMAC key could be made.
+    /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no random key could be made.
     pub fn build(self) -> Result<Manager> {
         self.config.check()?;
         let ids = &self.config.ids;
@@ -257,7 +305,9 @@ impl ManagerBuilder {
         for advice in self.config.advice(capabilities.persistent) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        Ok(Manager(Arc::new(Engine::new(self.provider, self.former, self.config, self.clock, maker))))
+        let events = Events::new(self.listener.0, &self.config.event_key, system_random)?;
+        let engine = Engine::new(self.provider, self.former, self.config, self.clock, maker, events);
+        Ok(Manager(Arc::new(engine)))
     }
 }
 

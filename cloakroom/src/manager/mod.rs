@@ -11,6 +11,7 @@ use http::HeaderMap;
 use crate::config::{Advice, Config};
 use crate::engine::{Engine, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{EventKind, IdHash};
 use crate::id::{HashFunc, SessionId};
 use crate::principal::Principal;
 use crate::provider::{AnyProvider, Listed, Provider};
@@ -167,6 +168,11 @@ impl Manager {
         Ok(())
     }
 
+    /// The hash by which [events](crate::Event) name the session of `id`, for logs of the application's own.
+    pub fn id_hash(&self, id: &SessionId) -> IdHash {
+        self.0.events.hash(self.0.name_of(id).key())
+    }
+
     /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
     pub fn advice(&self) -> Vec<Advice> {
         self.0.config.advice(self.0.provider.capabilities().persistent)
@@ -213,6 +219,9 @@ impl Manager {
             for _ in 0..MOST {
                 let collected = within(PATIENCE, provider.delete_expired(STEP)).await.0?;
                 removed += collected.removed as u64;
+                if collected.removed > 0 {
+                    self.0.events.report(EventKind::Expired, collected.removed as u64);
+                }
                 if !collected.more {
                     continue 'providers;
                 }

@@ -5,7 +5,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
 use crate::error::{Error, ErrorKind};
-use crate::session::{Session, SessionHandle};
+use crate::session::{Session, SessionData, SessionHandle, Typed};
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
@@ -21,6 +21,18 @@ impl<S: Sync> FromRequestParts<S> for Session {
             None => handle.load_waiting().await,
         };
         loaded.inspect_err(|error| tracing::error!(%error, "the session of a request could not be read"))
+    }
+}
+
+impl<S: Sync, T: SessionData + Send> FromRequestParts<S> for Typed<T> {
+    type Rejection = Error;
+
+    /// Reads the session and the struct in it. What is answered if that fails is the error's own response.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let session = Session::from_request_parts(parts, state).await?;
+        session
+            .typed()
+            .inspect_err(|error| tracing::error!(%error, "a struct in a session could not be read"))
     }
 }
 

@@ -1,12 +1,17 @@
 //! The contract between the manager and a store.
 
 mod any;
+#[cfg(feature = "cached")]
+pub(crate) mod cached;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 #[cfg(feature = "beego")]
 pub(crate) mod foreign;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(all(feature = "redis", unix))]
+pub(crate) mod redis;
+mod watch;
 
 use std::any::TypeId;
 use std::future::Future;
@@ -19,6 +24,7 @@ use crate::principal::Principal;
 use crate::record::{Meta, Record};
 
 pub use any::AnyProvider;
+pub use watch::{Watched, Watcher};
 
 /// A store of sessions.
 ///

@@ -3,13 +3,15 @@
 //! What is not plain, or goes not as hoped, is left to the ways that can wait: they ask again, and find the same.
 
 use http::HeaderMap;
+use parking_lot::MutexGuard;
 
 use super::Released;
 use super::changes::Changes;
 use super::plan::Step;
 use super::state::{Phase, Shared, State};
-use crate::engine::{Candidates, Stored};
+use crate::engine::Stored;
 use crate::error::Result;
+use crate::event::EventKind;
 use crate::provider::{Created, Updated};
 
 impl Shared {
@@ -25,8 +27,9 @@ impl Shared {
         }
         let name = match self.engine.only_candidate(&self.ticket) {
             Some(name) => Some(name),
+            None if self.ticket.is_blank() => None,
             None => match self.engine.candidates(&self.ticket) {
-                Candidates { first, others } if others.is_empty() => first,
+                found if found.are_plain() => found.first,
                 _ => return None,
             },
         };
@@ -36,8 +39,15 @@ impl Shared {
                 Ok(Some(record)) => state.stored = Some(Stored { name, record, in_grace: false }),
                 // The session may lie where it is still to be moved from.
                 Ok(None) if self.engine.former.is_some() => return None,
-                Ok(None) => {}
-                Err(error) => return Some(Err(error)),
+                Ok(None) => {
+                    state.phase = Phase::Loaded;
+                    drop(state);
+                    return Some(self.engine.report_unknown(&name));
+                }
+                Err(error) => {
+                    drop(state);
+                    return Some(Err(self.engine.report_corrupt(error, name.key())));
+                }
             }
         }
         state.phase = Phase::Loaded;
@@ -67,7 +77,18 @@ impl Shared {
             },
         };
         self.finish(&mut state, outcome, headers);
+        if outcome == Released::Created && self.engine.events.wanted(EventKind::Created) {
+            self.report_new(state);
+        }
         Some(outcome)
+    }
+
+    /// Tells of the session that `state` holds, which has just come to be, once the state is free.
+    #[cold]
+    fn report_new(&self, state: MutexGuard<'_, State>) {
+        let Some(stored) = state.stored.clone() else { return };
+        drop(state);
+        self.report_standing(&stored, None);
     }
 
     /// Whether a request that changed nothing is to be noted, or its id to be rotated.
@@ -82,6 +103,9 @@ impl Shared {
     fn commit_at_once(&self, state: &mut State, changes: &Changes) -> Option<Released> {
         let provider = &self.engine.provider;
         if state.busy || !provider.is_at_once() {
+            return None;
+        }
+        if changes.principal.is_some() && self.engine.config.user_limit.is_some() {
             return None;
         }
         match self.plan(state, changes).ok()? {

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::reserved::CSRF;
 use crate::clock::Millis;
 use crate::codec::Change;
 use crate::principal::{Level, Principal};
@@ -97,6 +98,17 @@ impl Changes {
             Some(earlier) => *earlier = change,
             None => self.keys.push(change),
         }
+    }
+
+    /// A login. What was proved to be of the former visitor's forms proves nothing any more.
+    pub(super) fn bind(&mut self, principal: Principal) {
+        self.principal = Some(principal);
+        self.set(Change::deletion(CSRF));
+    }
+
+    /// `newer` on top of these.
+    pub(super) fn add(&mut self, newer: Changes) {
+        *self = std::mem::take(self).then(newer);
     }
 
     pub(super) fn forget(&mut self, key: &str) {

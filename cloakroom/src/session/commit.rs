@@ -13,6 +13,8 @@ use crate::clock::Millis;
 use crate::codec::{Change, Codec};
 use crate::engine::{Stored, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{About, EventKind};
+use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::{Record, Times};
@@ -47,7 +49,9 @@ impl Shared {
         if matches!(self.state().phase, Phase::Releasing | Phase::Released(_)) {
             return Err(released("save"));
         }
-        self.commit(self.engine.config.deadline).await
+        let saved = self.commit(self.engine.config.deadline).await?;
+        self.state().taken = None;
+        Ok(saved)
     }
 
     pub(super) async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
@@ -86,6 +90,7 @@ impl Shared {
 
     pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
+        state.taken = None;
         match outcome {
             // What was stored and perhaps due earlier in the request is dead as well.
             Released::Gone { .. } => self.engine.note_access(headers),
@@ -141,6 +146,7 @@ impl Shared {
                     tokio::time::sleep(pause(crowded)).await;
                 }
                 Took::Lost if tries == TRIES => {
+                    self.report_stored(EventKind::Conflict);
                     return Err(Error::new(ErrorKind::Conflict, CommitError::Conflict));
                 }
                 Took::Lost => {
@@ -158,6 +164,13 @@ impl Shared {
                 Took::Gone if !followed && self.refresh().await? => followed = true,
                 Took::Gone => return Ok(self.gone()),
             }
+        }
+    }
+
+    #[cold]
+    fn report_stored(&self, kind: EventKind) {
+        if let Some(stored) = self.stored(Stored::clone) {
+            self.engine.events.report(kind, &stored);
         }
     }
 
@@ -193,7 +206,7 @@ impl Shared {
                 let login = self.login();
                 let _turn = self.engine.admit(login.as_ref(), None).await?;
                 match provider.create(new.name.key(), &new.record).await? {
-                    Created::Done => self.begin(new, login, Released::Created).await?,
+                    Created::Done => self.begin(new, login, None).await?,
                     Created::Taken => Took::Collided,
                 }
             }
@@ -208,23 +221,13 @@ impl Shared {
                 let renamed =
                     provider.rename(&old, new.name.key(), &new.record, expected, tombstone.as_ref()).await?;
                 match renamed {
-                    Renamed::Done => self.begin(new, login, Released::Regenerated).await?,
+                    Renamed::Done => self.begin(new, login, Some(&old)).await?,
                     Renamed::Taken => Took::Collided,
                     Renamed::Stale => Took::Lost,
                     Renamed::Gone => Took::Gone,
                 }
             }
-            Step::Destroy { key, expected, tombstone } => {
-                let at_once = match provider.capabilities().tombstones {
-                    true => provider.update(&key, &tombstone, expected).await? == Updated::Done,
-                    false => provider.delete(&key).await?,
-                };
-                // Changed or renamed meanwhile: a logout ends what has become of the session.
-                match at_once || self.engine.end(&key).await? {
-                    true => self.ended(),
-                    false => Took::Gone,
-                }
-            }
+            Step::Destroy { key, expected, tombstone } => self.destroy(&key, expected, &tombstone).await?,
             Step::DestroyAll { keys } => {
                 let mut ended = false;
                 for key in &keys {
@@ -237,6 +240,20 @@ impl Shared {
             }
             Step::Gone => Took::Gone,
         })
+    }
+
+    async fn destroy(&self, key: &StoreKey, expected: u64, tombstone: &Record) -> Result<Took> {
+        let provider = &self.engine.provider;
+        let at_once = match provider.capabilities().tombstones {
+            true => provider.update(key, tombstone, expected).await? == Updated::Done,
+            false => provider.delete(key).await?,
+        };
+        if at_once {
+            self.report_stored(EventKind::Destroyed);
+            return Ok(self.ended());
+        }
+        // Changed or renamed meanwhile: a logout ends what has become of the session.
+        Ok(if self.engine.end(key).await? { self.ended() } else { Took::Gone })
     }
 
     fn touched(&self, at: Millis, deadline: Millis) -> Took {
@@ -263,18 +280,19 @@ impl Shared {
     }
 
     /// A session stands in the store under a fresh id; as a `login` it must be one that the user may have.
-    async fn begin(&self, new: Stored, login: Option<Principal>, outcome: Released) -> Result<Took> {
+    async fn begin(&self, new: Stored, login: Option<Principal>, former: Option<&StoreKey>) -> Result<Took> {
         if login.is_some() && !self.engine.settle(login.as_ref(), new.name.key()).await? {
             self.withdraw(new).await?;
             return Ok(Took::Crowded);
         }
-        self.state().stands(new);
-        Ok(Took::Done(outcome))
+        self.state().stands(new.clone());
+        self.report_standing(&new, former);
+        Ok(Took::Done(if former.is_some() { Released::Regenerated } else { Released::Created }))
     }
 
     /// Takes back the login under `new`: the visitor has the session of before again, under one more id.
     async fn withdraw(&self, new: Stored) -> Result<()> {
-        let Some(former) = self.stored(|stored| stored.record.clone()) else {
+        let Some(Stored { name: left, record: former, .. }) = self.stored(Stored::clone) else {
             self.engine.end(new.name.key()).await?;
             return Ok(());
         };
@@ -289,9 +307,30 @@ impl Shared {
         let provider = &self.engine.provider;
         let back = provider.rename(key, name.key(), &record, version, tombstone.as_ref()).await?;
         if back == Renamed::Done {
-            self.state().stands(Stored { name, record, in_grace: false });
+            let back = Stored { name, record, in_grace: false };
+            self.state().stands(back.clone());
+            let about = About { former: Some(left.key()), ..About::from(&back) };
+            self.engine.events.report(EventKind::Rotated, about);
         }
         Ok(())
+    }
+
+    /// Tells of a session that has just come to be, or has a new id in the place of `former`.
+    pub(super) fn report_standing(&self, stored: &Stored, former: Option<&StoreKey>) {
+        let events = &self.engine.events;
+        let (kind, login) = match former {
+            None => (EventKind::Created, stored.record.times().authenticated.is_some()),
+            Some(_) => (EventKind::Rotated, self.binds_user()),
+        };
+        events.report(kind, About { former, ..About::from(stored) });
+        if login {
+            events.report(EventKind::Authenticated, stored);
+        }
+    }
+
+    /// Whether what is in flight is a login.
+    fn binds_user(&self) -> bool {
+        self.state().in_flight.as_ref().is_some_and(|changes| changes.principal.is_some())
     }
 
     fn ended(&self) -> Took {
@@ -320,6 +359,16 @@ impl Shared {
         key: &str,
         mut encode: impl FnMut(Codec, Option<&[u8]>) -> Result<Option<Change>> + Send,
     ) -> Result<()> {
+        let prepare = || {
+            let change = self.with_value(key, &mut encode)?;
+            Ok(Changes { keys: change.into_iter().collect(), ..Changes::default() })
+        };
+        self.change_newest(prepare).await
+    }
+
+    /// Commits at once what `make` makes of the newest record; it may be called again. Other changes stay pending, but for those of
+    /// more than single keys, which are committed first.
+    pub(super) async fn change_newest(&self, mut make: impl FnMut() -> Result<Changes> + Send) -> Result<()> {
         let _turn = self.turn().await;
         let structural = {
             let state = self.state();
@@ -334,13 +383,12 @@ impl Shared {
             return Err(gone());
         }
         let in_flight = InFlight { shared: self, keep: false };
-        let mut refused = false;
+        let mut made: Vec<String> = Vec::new();
         let prepare = || {
             // What the last try made of the key must not be taken for what is stored.
             self.state().in_flight = None;
-            let change = self.with_value(key, &mut encode)?;
-            refused = change.is_none();
-            let changes = Changes { keys: change.into_iter().collect(), ..Changes::default() };
+            let changes = make()?;
+            made = changes.keys.iter().map(|change| change.key().to_owned()).collect();
             self.state().in_flight = Some(Box::new(changes));
             Ok(())
         };
@@ -349,9 +397,9 @@ impl Shared {
         if let Released::Gone { .. } = outcome {
             return Err(gone());
         }
-        if !refused {
-            self.state().pending_changes().forget(key);
-        }
+        // Older than what was just stored.
+        let mut state = self.state();
+        made.iter().for_each(|key| state.pending_changes().forget(key));
         Ok(())
     }
 }
@@ -367,6 +415,7 @@ impl Shared {
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
+            Shared::give_back(&self.engine, &mut state);
             self.finish(&mut state, Released::Unchanged, headers);
         }
     }

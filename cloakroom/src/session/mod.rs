@@ -3,9 +3,12 @@
 mod at_once;
 mod changes;
 mod commit;
+mod flash;
 mod life;
 mod plan;
+mod reserved;
 mod state;
+mod typed;
 mod user;
 
 use std::convert::Infallible;
@@ -18,9 +21,12 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{Change, Codec};
 use crate::error::Result;
+use crate::event::IdHash;
 use crate::id::SessionId;
 
+pub use flash::Flash;
 pub(crate) use state::Shared;
+pub use typed::{Fields, SessionData, Typed};
 
 /// A visitor's session in one request.
 ///
@@ -87,11 +93,13 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session would be over a limit,
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `value` cannot be encoded,
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `value` cannot be encoded or `key` begins with U+0001, which the library
+    /// keeps for itself,
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release. Nothing is changed then.
     #[doc(alias = "Set")]
     #[doc(alias = "insert")]
     pub fn set<T: Serialize>(&self, key: &str, value: T) -> Result<()> {
+        reserved::refuse(key)?;
         self.0.set(key, &value)
     }
 
@@ -102,6 +110,7 @@ impl Session {
     #[doc(alias = "Delete")]
     #[doc(alias = "remove")]
     pub fn delete(&self, key: &str) -> Result<()> {
+        reserved::refuse(key)?;
         self.0.change(|changes| changes.set(Change::deletion(key)))
     }
 
@@ -206,6 +215,7 @@ impl Session {
         E: Send,
         F: FnMut(Option<T>) -> Result<T, E> + Send,
     {
+        reserved::refuse(key)?;
         let mut result = None;
         let encode = |codec: Codec, old: Option<&[u8]>| {
             let changed = change(old.map(|bytes| codec.decode(bytes)).transpose()?);
@@ -250,6 +260,12 @@ impl Session {
     #[doc(alias = "SessionID")]
     pub fn id(&self) -> Option<SessionId> {
         self.0.stored(|stored| stored.name.id())
+    }
+
+    /// The hash by which [events](crate::Event) name this session, for logs of the application's own; `None` while nothing
+    /// is stored.
+    pub fn id_hash(&self) -> Option<IdHash> {
+        self.0.stored(|stored| self.0.engine.events.hash(stored.name.key()))
     }
 
     /// A name of this session that may be shown to its user; `None` while nothing is stored.

@@ -12,10 +12,12 @@ use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
+use super::reserved::is_reserved;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventKind;
 use crate::id::StoreKey;
 use crate::principal::{Level, Principal};
 
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(super) ticket: Ticket,
     /// Whether the phase was ever another than [`Phase::Untouched`]: most requests end with a look at this, without a lock.
     pub(super) asked: AtomicBool,
+    /// Apart from any request: nothing follows that could fail.
+    pub(super) detached: bool,
     state: Mutex<State>,
 }
 
@@ -45,6 +49,8 @@ pub(super) struct State {
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
     pub(super) in_flight: Option<Box<Changes>>,
+    /// What puts back the flash messages that this request took and has not delivered yet.
+    pub(super) taken: Option<Box<Changes>>,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
 }
@@ -79,16 +85,20 @@ impl Shared {
             ticket: engine.ticket(headers),
             engine,
             asked: AtomicBool::new(false),
+            detached: false,
             state: Mutex::default(),
         })
     }
 
     /// A session apart from any request.
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
-        let shared = Shared::of_request(engine, &HeaderMap::new());
-        shared.asked.store(true, Ordering::Relaxed);
-        *shared.state() = State { phase: Phase::Loaded, stored: Some(stored), ..State::default() };
-        shared
+        Arc::new(Shared {
+            ticket: engine.ticket(&HeaderMap::new()),
+            engine,
+            asked: AtomicBool::new(true),
+            detached: true,
+            state: Mutex::new(State { phase: Phase::Loaded, stored: Some(stored), ..State::default() }),
+        })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -144,15 +154,15 @@ impl Shared {
 
     async fn find(&self, deadline: Duration) -> (Result<Found>, Duration) {
         let engine = &self.engine;
-        let Candidates { first, others } = engine.candidates(&self.ticket);
+        let Candidates { first, others, malformed } = engine.candidates(&self.ticket);
+        for token in malformed {
+            engine.events.report(EventKind::MalformedId, token);
+        }
         let Some(first) = first else {
             if others.is_empty() {
                 return (Ok(Found::Nobody), Duration::ZERO);
             }
-            tracing::warn!(
-                "a request named more than {} sessions and is treated as anonymous",
-                Candidates::MOST
-            );
+            engine.events.report(EventKind::Duplicate, others.len() as u64);
             let keys = others.iter().map(|name| name.key().clone()).collect();
             return (Ok(Found::Contested(keys)), Duration::ZERO);
         };
@@ -187,8 +197,14 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest = within(self.engine.config.deadline, self.engine.look_again(former.name)).await.0?;
-        let Reached::Session(newest) = newest else { return Ok(false) };
+        let newest =
+            within(self.engine.config.deadline, self.engine.look_again(former.name.clone())).await.0?;
+        let Reached::Session(newest) = newest else {
+            if former.record.expired_at(self.engine.now()) {
+                self.engine.events.report(EventKind::Expired, &former);
+            }
+            return Ok(false);
+        };
         self.state().stored = Some(newest);
         Ok(true)
     }
@@ -210,12 +226,30 @@ impl Shared {
         let record = state.stored.as_ref().map(|stored| stored.record.clone());
         drop(state);
         match &record {
-            Some(record) => read(codec, codec.find(record.data(), key)?.as_deref()),
+            Some(record) => match codec.find(record.data(), key) {
+                Ok(value) => read(codec, value.as_deref()),
+                Err(error) => Err(self.report_unreadable(error)),
+            },
             None => read(codec, None),
         }
     }
 
+    #[cold]
+    fn report_unreadable(&self, error: Error) -> Error {
+        match self.stored(|stored| stored.name.key().clone()) {
+            Some(key) => self.engine.report_corrupt(error, &key),
+            None => error,
+        }
+    }
+
+    /// The application's keys.
     pub(super) fn keys(&self) -> Result<Vec<String>> {
+        let mut keys = self.every_key()?;
+        keys.retain(|key| !is_reserved(key));
+        Ok(keys)
+    }
+
+    pub(super) fn every_key(&self) -> Result<Vec<String>> {
         let state = self.state();
         let codec = state.codec(&self.engine);
         let mut keys = match state.layers().any(|changes| state.hides_stored(changes)) {
@@ -279,9 +313,19 @@ impl Shared {
     }
 
     pub(super) fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<()> {
-        let codec = self.open("set")?.codec(&self.engine);
-        let change = codec.encode(key, value, self.limits())?;
-        let mut state = self.open("set")?;
+        self.put("set", |codec| codec.encode(key, value, self.limits()))
+    }
+
+    /// Adds the change that `encode` makes, which may look at the session.
+    #[inline]
+    pub(super) fn put(
+        &self,
+        operation: &'static str,
+        encode: impl FnOnce(Codec) -> Result<Change>,
+    ) -> Result<()> {
+        let codec = self.open(operation)?.codec(&self.engine);
+        let change = encode(codec)?;
+        let mut state = self.open(operation)?;
         state.check_room(&change, codec, self.limits())?;
         state.pending_changes().set(change);
         Ok(())
@@ -298,6 +342,16 @@ impl Shared {
         match state.phase {
             Phase::Releasing | Phase::Released(_) => Err(released(operation)),
             _ => Ok(state),
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// What was taken in a request that came to nothing is put back, however that ended.
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if state.taken.is_some() {
+            Shared::give_back(&self.engine, state);
         }
     }
 }

@@ -37,7 +37,7 @@ impl Session {
     /// [`ErrorKind::Released`] after the release.
     pub fn authenticate_at(&self, principal: Principal, level: Level) -> Result<()> {
         self.0.change(|changes| {
-            changes.principal = Some(principal);
+            changes.bind(principal);
             // What no field says is the default level.
             if level != Level::default() {
                 changes.beside().level = Some(level);

@@ -13,7 +13,7 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor each module stands on. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("error", 0),
     ("clock", 0),
     ("id", 0),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 16] = [
     ("cookie", 1),
     ("principal", 1),
     ("config", 1),
+    ("event", 1),
     ("provider", 2),
     ("engine", ENGINE),
     ("session", ENGINE),

@@ -89,3 +89,12 @@ impl Provider for Less {
         cannot()
     }
 }
+
+#[test]
+fn a_limit_on_a_users_sessions_needs_a_provider_that_lists() {
+    let one = std::num::NonZeroUsize::new(1).unwrap();
+    let builder = cloakroom::Manager::builder(Less::new(Clock::system()));
+    let error = builder.sessions_per_user(one, cloakroom::OverLimit::Refuse).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("sessionsPerUser"), "{error}");
+}

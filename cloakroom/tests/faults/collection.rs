@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use cloakroom::ErrorKind;
 
-use crate::logged::Log;
 use crate::support::Rig;
 use crate::support::faulty::Fault;
 use crate::support::hooked::Call;
+use crate::support::log::Log;
 
 /// Lets rounds of at most `interval` seconds, give or take a fifth, pass until `count` have been; how long that took.
 async fn rounds(rig: &Rig, count: usize) -> Duration {

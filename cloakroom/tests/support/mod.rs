@@ -4,6 +4,7 @@
 
 pub(crate) mod faulty;
 pub(crate) mod hooked;
+pub(crate) mod log;
 
 use axum::Router;
 use axum::body::Body;

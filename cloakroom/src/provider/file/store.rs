@@ -16,6 +16,9 @@ use crate::principal::Principal;
 use crate::provider::{Created, Listed, Renamed, Touched, Updated};
 use crate::record::Record;
 
+/// How often the list of a user's sessions is looked at again because it changed meanwhile.
+const RELISTS: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
@@ -173,24 +176,39 @@ impl Store {
 
     pub(super) fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
         let tree = self.tree()?;
+        let mut marked = tree.marked(principal)?;
+        let mut tries = 0;
+        loop {
+            let found = self.theirs(&tree, principal, &marked)?;
+            let now = tree.marked(principal)?;
+            // A session that is given another key meanwhile may be under neither of those that were looked at. A mark too many
+            // was taken away by the look itself.
+            let grown = now.iter().any(|key| !marked.contains(key));
+            let lost =
+                marked.iter().any(|key| !now.contains(key) && found.iter().any(|listed| listed.key == *key));
+            if !(grown || lost) || tries == RELISTS {
+                return Ok(found);
+            }
+            (marked, tries) = (now, tries + 1);
+        }
+    }
+
+    fn theirs(&self, tree: &Tree, principal: &Principal, marked: &[StoreKey]) -> Result<Vec<Listed>> {
         let theirs = |record: &Record| tree::indexed(record).as_ref() == Some(principal);
         let mut listed = Vec::new();
-        for key in tree.marked(principal)? {
-            let mut found = tree.read(&key);
+        for key in marked {
+            // Under the lock nobody is between the mark and the record, nor half-way to another key.
+            let _held = tree.hold(key)?;
+            let found = tree.read_held(key, self.now());
             if !matches!(&found, Ok(Some(record)) if theirs(record)) {
-                // Under the lock nobody is between the mark and the record, so what is not there now will not come.
-                let _held = tree.hold(&key)?;
-                found = tree.read_held(&key, self.now());
-                if !matches!(&found, Ok(Some(record)) if theirs(record)) {
-                    tree.unmark(principal, &key);
-                }
+                tree.unmark(principal, key);
             }
             let found = match found {
                 Err(error) if error.kind() == ErrorKind::Corrupt => None,
                 answer => answer?,
             };
             if let Some(record) = found.filter(|record| theirs(record) && self.is_session(record)) {
-                listed.push(Listed { key, meta: record.meta() });
+                listed.push(Listed { key: key.clone(), meta: record.meta() });
             }
         }
         Ok(listed)

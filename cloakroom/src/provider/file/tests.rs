@@ -196,11 +196,12 @@ async fn expiry_is_the_records_and_never_the_files_time() {
     let rig = Rig::new();
     let provider = rig.provider();
     let key = key("ab12");
-    assert_eq!(provider.create(&key, &rig.record()).await.unwrap(), Created::Done);
+    let record = rig.record();
+    assert_eq!(provider.create(&key, &record).await.unwrap(), Created::Done);
     let set_modified = |time| fs::File::open(rig.file(&key)).unwrap().set_modified(time).unwrap();
     set_modified(SystemTime::UNIX_EPOCH);
     rig.time.advance(Duration::from_millis(59_999));
-    assert_eq!(provider.load(&key).await.unwrap(), Some(rig_record_at_start(&rig)));
+    assert_eq!(provider.load(&key).await.unwrap(), Some(record));
     assert_eq!(provider.delete_expired(9).await.unwrap(), Collected { removed: 0, more: false });
     set_modified(SystemTime::now() + Duration::from_secs(86_400));
     rig.time.advance(Duration::from_millis(1));
@@ -209,13 +210,6 @@ async fn expiry_is_the_records_and_never_the_files_time() {
     assert!(rig.file(&key).exists(), "a read removes nothing");
     assert_eq!(provider.delete_expired(9).await.unwrap(), Collected { removed: 1, more: false });
     assert!(!rig.file(&key).exists());
-}
-
-fn rig_record_at_start(rig: &Rig) -> Record {
-    rig.time.set(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-    let record = rig.record();
-    rig.time.advance(Duration::from_millis(59_999));
-    record
 }
 
 /// Runs one test of this file in a process of its own, told by `role` that it may, after the shell has done `setup`.

@@ -23,6 +23,9 @@ use crate::record::Record;
 /// So many that two cores seldom meet and that a shard which grows holds few up; few enough that an empty store is small.
 const SHARDS: usize = 256;
 
+/// How often the list of a user's sessions is looked at again because it changed meanwhile.
+const RELISTS: usize = 64;
+
 /// What is collected under one hold of a shard's lock: a few microseconds' worth.
 const STEP: usize = 64;
 
@@ -151,7 +154,7 @@ impl Store {
     fn evict_anonymous(&self) -> bool {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut shards = (0..SHARDS).map(|step| &self.shards[(start + step) % SHARDS]);
-        let evicted = shards.find_map(|shard| shard.lock().evict_anonymous(STEP));
+        let evicted = shards.find_map(|shard| shard.lock().evict_anonymous(STEP, self.rehash()));
         if evicted.is_some() {
             self.held.fetch_sub(1, Ordering::Relaxed);
         }
@@ -175,7 +178,8 @@ impl Store {
         for step in 0..SHARDS {
             let shard = &self.shards[(start + step) % SHARDS];
             while removed < limit {
-                let expired = shard.lock().take_expired(now, STEP.min(limit - removed), |entry| {
+                let step = STEP.min(limit - removed);
+                let expired = shard.lock().take_expired(now, step, self.rehash(), |entry| {
                     self.index(&entry.key, Some(&entry.record), None);
                 });
                 let Some(expired) = expired else { break };
@@ -267,12 +271,13 @@ impl Store {
             return Renamed::Taken;
         }
         let moved = shards.first().remove(old_hash, old);
-        self.index(old, moved.as_ref().map(|entry| &entry.record), None);
         if let Some(tombstone) = tombstone {
             shards.first().insert(old_hash, old, tombstone, self.rehash());
             self.held.fetch_add(1, Ordering::Relaxed);
         }
         self.put(shards.second(), found, new_hash, new, record);
+        // The new key first: at no moment does the user's list show neither.
+        self.index(old, moved.as_ref().map(|entry| &entry.record), None);
         Renamed::Done
     }
 
@@ -333,12 +338,22 @@ impl Store {
     }
 
     fn of_principal(&self, principal: &Principal) -> Vec<Listed> {
-        let listed = |key: StoreKey| {
-            let record = self.load(&key)?;
+        let listed = |key: &StoreKey| {
+            let record = self.load(key)?;
             let theirs = !record.is_tombstone() && record.principal().as_ref() == Some(principal);
-            theirs.then(|| Listed { key, meta: record.meta() })
+            theirs.then(|| Listed { key: key.clone(), meta: record.meta() })
         };
-        self.users.keys(principal).into_iter().filter_map(listed).collect()
+        let mut keys = self.users.keys(principal);
+        let mut tries = 0;
+        loop {
+            let found = keys.iter().filter_map(listed).collect();
+            let now = self.users.keys(principal);
+            // A session that is given another key meanwhile is under neither of those that were looked at.
+            if now == keys || tries == RELISTS {
+                return found;
+            }
+            (keys, tries) = (now, tries + 1);
+        }
     }
 }
 
@@ -464,6 +479,27 @@ mod tests {
         assert_eq!(store.create(&key(0), &record(None, now.after(second))).unwrap(), Created::Done);
         time.advance(second);
         assert_eq!(store.create(&key(1), &record(None, Millis::NEVER)).unwrap(), Created::Done);
+    }
+
+    #[test]
+    fn of_many_that_expire_none_is_forgotten() {
+        let time = ManualClock::default();
+        let second = std::time::Duration::from_secs(1);
+        let store = MemoryProvider::builder().clock(time.clock()).build().0;
+        let deadline = time.clock().millis().after(second);
+        for n in 0..50_000 {
+            assert_eq!(store.create(&key(n), &record(None, deadline)).unwrap(), Created::Done);
+        }
+        time.advance(second);
+        let mut removed = 0;
+        loop {
+            let collected = store.collect(1000);
+            removed += collected.removed;
+            if !collected.more {
+                break;
+            }
+        }
+        assert_eq!((removed, store.held.load(Ordering::Relaxed)), (50_000, 0));
     }
 
     #[test]

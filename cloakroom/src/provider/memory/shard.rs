@@ -124,6 +124,7 @@ impl Inner {
         &mut self,
         now: Millis,
         limit: usize,
+        rehash: impl Fn(&Entry) -> u64,
         mut leaving: impl FnMut(&Entry),
     ) -> Option<Vec<Box<Entry>>> {
         if !self.is_due(now) {
@@ -135,14 +136,15 @@ impl Inner {
                 break;
             }
             let Some(Reverse((_, hash))) = self.deadlines.pop() else { break };
-            match self.remove_where(hash, |entry| entry.record.expired_at(now)) {
+            // The table itself looks at a few bits of the hash only: without the rest another would be taken, and this one forgotten.
+            match self.remove_where(hash, |entry| entry.record.expired_at(now) && rehash(entry) == hash) {
                 Some(entry) => {
                     leaving(&entry);
                     expired.push(entry);
                 }
                 // Used since: it comes up again at its present deadline. Two records of one hash share the items.
                 None => {
-                    if let Some(entry) = self.table.find(hash, |_| true) {
+                    if let Some(entry) = self.table.find(hash, |entry| rehash(entry) == hash) {
                         self.deadlines.push(Reverse((entry.record.deadline().0, hash)));
                     }
                 }
@@ -152,12 +154,17 @@ impl Inner {
     }
 
     /// Takes out the first anonymous session among the `look` next deadlines.
-    pub(super) fn evict_anonymous(&mut self, look: usize) -> Option<Box<Entry>> {
+    pub(super) fn evict_anonymous(
+        &mut self,
+        look: usize,
+        rehash: impl Fn(&Entry) -> u64,
+    ) -> Option<Box<Entry>> {
         let anonymous = |entry: &Entry| entry.record.principal().is_none() && !entry.record.is_tombstone();
-        let is_anonymous = |hash: &u64| self.table.find(*hash, |entry| anonymous(entry)).is_some();
+        let fits = |entry: &Entry, hash: u64| anonymous(entry) && rehash(entry) == hash;
+        let is_anonymous = |hash: &u64| self.table.find(*hash, |entry| fits(entry, *hash)).is_some();
         // A heap's items begin with the least; the order of the rest is near enough.
         let hash = self.deadlines.iter().take(look).map(|Reverse((_, hash))| *hash).find(is_anonymous)?;
-        self.remove_where(hash, anonymous)
+        self.remove_where(hash, |entry| fits(entry, hash))
     }
 
     /// How many sessions there are, if nothing has expired.

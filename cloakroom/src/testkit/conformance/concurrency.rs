@@ -2,8 +2,12 @@
 
 use std::future::Future;
 
+use http::HeaderMap;
+
 use crate::codec::Codec;
 use crate::id::StoreKey;
+use crate::manager::Manager;
+use crate::principal::Principal;
 use crate::provider::{AnyProvider, Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes};
@@ -291,6 +295,32 @@ pub(super) async fn parallel_work_on_many_keys_leaves_the_lists_exact(f: Fixture
     assert_eq!(f.scan(5).await.len(), 36, "a walk meets as many as are counted");
 }
 
+pub(super) async fn of_parallel_readers_one_takes_each_flash_message(f: Fixture) {
+    let managers: Vec<_> = [&f.provider, &f.second].map(|provider| manager(&f, provider)).into();
+    let session = managers[0].start(&HeaderMap::new()).await.expect("an empty session");
+    for name in ["one", "two", "three"] {
+        session.flash(name, 0u8).expect("a small message");
+    }
+    let _ = session.save().await.expect("a create");
+    let id = session.id().expect("it was stored");
+    let readers = at_once(&f, 8, |n, _| {
+        let (manager, id) = (managers[n % 2].clone(), id.clone());
+        async move {
+            let session = manager.session(&id).await?.expect("nobody ended it");
+            session.take_flashes::<u8>().await
+        }
+    });
+    let mut taken: Vec<_> = readers.await.into_iter().flatten().map(|flash| flash.name).collect();
+    taken.sort_unstable();
+    assert_eq!(taken, ["one", "three", "two"], "each message went to one of the eight");
+}
+
+/// A manager over one of the handles on the store.
+fn manager(f: &Fixture, provider: &AnyProvider) -> Manager {
+    let builder = Manager::builder(provider.clone()).clock(f.clock.clone()).deadline(minutes(1));
+    builder.build().expect("the defaults work together")
+}
+
 pub(super) async fn parallel_collections_remove_each_record_once(f: Fixture) {
     for key in keys(40) {
         f.put(&key, &f.record().idle(minutes(5)).build()).await;
@@ -329,4 +359,33 @@ pub(super) async fn a_collection_beside_a_create_never_takes_the_new_record(f: F
         .await;
         f.holds(&name, &fresh, "the collection was after the expired one under this key").await;
     }
+}
+
+pub(super) async fn a_users_list_shows_a_session_once_while_it_is_given_other_keys(f: Fixture) {
+    if !f.lists().await {
+        return;
+    }
+    let name = |n: u64| key(&format!("step-{n}"));
+    f.put(&name(1), &f.record().principal("alice").build()).await;
+    let mover = f.handle(0);
+    let (side, finish) = (f.clone(), 1 + 100);
+    let moving = tokio::spawn(async move {
+        for n in 1..finish {
+            let record = side.record().principal("alice").version(n + 1).build();
+            let mark = side.record().version(n).tombstone(&name(n + 1), minutes(1));
+            let renamed = mover.rename(&name(n), &name(n + 1), &record, n, Some(&mark)).await;
+            assert_eq!(renamed.expect("a rename beside a list"), Renamed::Done, "nobody else moves it");
+        }
+    });
+    let (lister, alice) = (f.handle(1), Principal::new("alice").expect("a principal"));
+    let mut looks = 0;
+    while !moving.is_finished() || looks == 0 {
+        let listed = lister.of_principal(&alice).await.expect("a list beside renames");
+        assert_eq!(listed.len(), 1, "one session, whatever its key: {listed:?}");
+        looks += 1;
+        // A provider that never waits would keep the other from its thread.
+        tokio::task::yield_now().await;
+    }
+    finished(moving).await;
+    f.belong_to("alice", &[&name(finish)], "where it came to in the end").await;
 }

@@ -1,0 +1,205 @@
+//! The same four routes in axum under every library's layer, each as its own documentation writes them.
+
+use std::hint::black_box;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use http::{Request, StatusCode};
+use tower::{Layer, Service};
+use tower_sessions_14::ExpiredDeletion as _;
+
+use crate::subject::{Places, Subject};
+
+/// The routes of `subject`, which runs on axum.
+pub async fn router(subject: Subject, places: &Places) -> Router {
+    match subject {
+        Subject::Cloakroom => cloakroom_routes(cloakroom::MemoryProvider::new()),
+        Subject::CloakroomFile => {
+            let folder = places.folder.join("cloakroom");
+            cloakroom_routes(cloakroom::FileProvider::open(folder).expect("the folder can be made"))
+        }
+        Subject::TowerSessions => tower_routes(tower_sessions::MemoryStore::default()),
+        Subject::TowerSessionsMoka => {
+            tower_14_routes(tower_sessions_moka_store::MokaStore::new(Some(10_000_000)))
+        }
+        Subject::TowerSessionsSqlite => tower_14_routes(sqlite(places).await),
+        Subject::TowerSessionsMysql => tower_14_routes(mysql(places).await),
+        Subject::TowerSessionsRedis => tower_14_routes(redis(places).await),
+        Subject::AxumSession => axum_session_routes::<axum_session::SessionNullPool>(None).await,
+        Subject::AxumSessionRedis => {
+            let client = redis::Client::open(places.redis.as_str()).expect("the address is one");
+            let pool = redis_pool::RedisPool::from(client);
+            axum_session_routes::<axum_session_redispool::SessionRedisPool>(Some(pool.into())).await
+        }
+        Subject::Axum => bare_routes(),
+        Subject::Actix | Subject::ActixSessionCookie | Subject::ActixSessionRedis => {
+            unreachable!("{subject:?} does not run on axum")
+        }
+    }
+}
+
+fn bare_routes() -> Router {
+    Router::new()
+        .route("/untouched", get(async || "hello"))
+        .route("/read", get(async || black_box(1_u64).to_string()))
+        .route("/change", get(async || black_box(1_u64).to_string()))
+        .route("/first", get(async || black_box(1_u64).to_string()))
+        .layer(Nothing)
+}
+
+pub fn cloakroom_routes(provider: impl cloakroom::Provider) -> Router {
+    use cloakroom::{Manager, Session, SessionLayer};
+    type Answer = cloakroom::Result<String>;
+    let sessions = Manager::builder(provider).build().expect("the defaults work together");
+    Router::new()
+        .route("/untouched", get(async || "hello"))
+        .route(
+            "/read",
+            get(async |session: Session| Answer::Ok(session.get::<u64>("n")?.unwrap_or(0).to_string())),
+        )
+        .route(
+            "/change",
+            get(async |session: Session| {
+                let n = session.get::<u64>("n")?.unwrap_or(0) + 1;
+                session.set("n", n)?;
+                Answer::Ok(n.to_string())
+            }),
+        )
+        .route(
+            "/first",
+            get(async |session: Session| {
+                session.set("n", 1_u64)?;
+                Answer::Ok(1.to_string())
+            }),
+        )
+        .layer(SessionLayer::new(sessions))
+}
+
+/// Both versions have the same interface, and no trait in common.
+macro_rules! tower_sessions_routes {
+    ($name:ident, $version:ident) => {
+        fn $name(store: impl $version::SessionStore + Clone) -> Router {
+            use $version::{Session, SessionManagerLayer};
+            let failed = |_: $version::session::Error| StatusCode::INTERNAL_SERVER_ERROR;
+            Router::new()
+                .route("/untouched", get(async || "hello"))
+                .route(
+                    "/read",
+                    get(async move |session: Session| {
+                        let n = session.get::<u64>("n").await.map_err(failed)?;
+                        Ok::<_, StatusCode>(n.unwrap_or(0).to_string())
+                    }),
+                )
+                .route(
+                    "/change",
+                    get(async move |session: Session| {
+                        let n = session.get::<u64>("n").await.map_err(failed)?.unwrap_or(0) + 1;
+                        session.insert("n", n).await.map_err(failed)?;
+                        Ok::<_, StatusCode>(n.to_string())
+                    }),
+                )
+                .route(
+                    "/first",
+                    get(async move |session: Session| {
+                        session.insert("n", 1_u64).await.map_err(failed)?;
+                        Ok::<_, StatusCode>(1.to_string())
+                    }),
+                )
+                .layer(SessionManagerLayer::new(store))
+        }
+    };
+}
+
+tower_sessions_routes!(tower_routes, tower_sessions);
+tower_sessions_routes!(tower_14_routes, tower_sessions_14);
+
+async fn sqlite(places: &Places) -> tower_sessions_sqlx_store::SqliteStore {
+    use tower_sessions_sqlx_store::sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+    let options =
+        SqliteConnectOptions::new().filename(places.folder.join("peer.sqlite")).create_if_missing(true);
+    // Write-ahead logging, as anyone would set it who cares.
+    let options = options.journal_mode(tower_sessions_sqlx_store::sqlx::sqlite::SqliteJournalMode::Wal);
+    let pool = SqlitePool::connect_with(options).await.expect("the database can be made");
+    let store = tower_sessions_sqlx_store::SqliteStore::new(pool);
+    store.migrate().await.expect("the table can be made");
+    let _ = store.delete_expired().await;
+    store
+}
+
+async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
+    let pool = tower_sessions_sqlx_store::sqlx::MySqlPool::connect(&places.mysql).await;
+    let store = tower_sessions_sqlx_store::MySqlStore::new(pool.expect("the server answers"));
+    store.migrate().await.expect("the table can be made");
+    store
+}
+
+/// Six connections, as the store's own example has it.
+async fn redis(
+    places: &Places,
+) -> tower_sessions_redis_store::RedisStore<tower_sessions_redis_store::fred::prelude::Pool> {
+    use tower_sessions_redis_store::fred::prelude::*;
+    let config = Config::from_url(&places.redis).expect("the address is one");
+    let pool = Pool::new(config, None, None, None, 6).expect("six connections are a pool");
+    let _connections = pool.connect();
+    pool.wait_for_connect().await.expect("the server answers");
+    tower_sessions_redis_store::RedisStore::new(pool)
+}
+
+async fn axum_session_routes<P>(pool: Option<P>) -> Router
+where
+    P: axum_session::DatabasePool + Clone + std::fmt::Debug + Send + Sync + 'static,
+{
+    use axum_session::{Session, SessionConfig, SessionLayer, SessionStore};
+    let store =
+        SessionStore::<P>::new(pool, SessionConfig::default()).await.expect("the defaults work together");
+    Router::new()
+        .route("/untouched", get(async || "hello"))
+        .route("/read", get(async |session: Session<P>| session.get::<u64>("n").unwrap_or(0).to_string()))
+        .route(
+            "/change",
+            get(async |session: Session<P>| {
+                let n = session.get::<u64>("n").unwrap_or(0) + 1;
+                session.set("n", n);
+                n.to_string()
+            }),
+        )
+        .route(
+            "/first",
+            get(async |session: Session<P>| {
+                session.set("n", 1_u64);
+                1.to_string()
+            }),
+        )
+        .layer(SessionLayer::new(store))
+}
+
+/// A layer that does nothing: axum boxes the service and its future wherever a layer is.
+#[derive(Clone)]
+struct Nothing;
+
+impl<S> Layer<S> for Nothing {
+    type Service = NothingService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        NothingService(inner)
+    }
+}
+
+#[derive(Clone)]
+struct NothingService<S>(S);
+
+impl<S: Service<Request<Body>>> Service<Request<Body>> for NothingService<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> S::Future {
+        self.0.call(request)
+    }
+}

@@ -1,0 +1,178 @@
+//! Requests a second over loopback: each subject a server process of its own, `wrk` in front of it.
+
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use actix_web::{App, HttpServer};
+use clap::ValueEnum as _;
+
+use crate::measure::{Samples, number};
+use crate::report::{Chart, Report, Series, Table};
+use crate::subject::{Places, Scenario, Subject};
+use crate::{actix_apps, axum_routers, rig};
+
+/// Connections that `wrk` keeps open.
+const CONNECTIONS: &str = "64";
+
+const SCENARIOS: [Scenario; 4] =
+    [Scenario::UntouchedWithCookie, Scenario::Read, Scenario::Change, Scenario::FirstVisit];
+
+/// Prints its port and serves until it is killed.
+pub fn serve(subject: Subject, places: &Places) {
+    match subject.is_actix() {
+        true => serve_actix(subject, places),
+        false => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("a runtime can be built").block_on(async {
+                let router = axum_routers::router(subject, places).await;
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+                println!("{}", listener.local_addr().expect("it is bound").port());
+                axum::serve(listener, router).await.expect("it serves until it is killed");
+            });
+        }
+    }
+}
+
+fn serve_actix(subject: Subject, places: &Places) {
+    let places = places.clone();
+    actix_web::rt::System::new().block_on(async move {
+        macro_rules! serve {
+            ($app:expr) => {{
+                let server = HttpServer::new($app).workers(2).bind("127.0.0.1:0").expect("a port is free");
+                println!("{}", server.addrs()[0].port());
+                server.run().await.expect("it serves until it is killed");
+            }};
+        }
+        match subject {
+            Subject::Actix => serve!(|| App::new().configure(actix_apps::bare_routes)),
+            Subject::ActixSessionCookie => serve!(|| {
+                App::new()
+                    .wrap(actix_apps::layer(actix_apps::cookie_store()).build())
+                    .configure(actix_apps::routes)
+            }),
+            _ => {
+                let store = actix_apps::redis_store(&places).await;
+                serve!(move || {
+                    App::new().wrap(actix_apps::layer(store.clone()).build()).configure(actix_apps::routes)
+                })
+            }
+        }
+    });
+}
+
+/// Which subjects have what they need in `places`.
+fn subjects(places: &Places) -> Vec<Subject> {
+    let all = Subject::value_variants().iter().copied();
+    all.filter(|subject| {
+        let name = subject.name();
+        (!name.ends_with("redis") || !places.redis.is_empty())
+            && (!name.ends_with("mysql") || !places.mysql.is_empty())
+    })
+    .collect()
+}
+
+pub fn run(report: &mut Report, places: &Places, quick: bool) -> Result<(), String> {
+    let (rounds, seconds) = if quick { (1, "1s") } else { (5, "2s") };
+    let servers: Vec<Server> = subjects(places)
+        .into_iter()
+        .map(|subject| Server::start(subject, places))
+        .collect::<Result<_, _>>()?;
+    let mut samples = vec![vec![Vec::new(); SCENARIOS.len()]; servers.len()];
+    for _ in 0..rounds {
+        for (place, scenario) in SCENARIOS.iter().enumerate() {
+            for (server, samples) in servers.iter().zip(&mut samples) {
+                samples[place].push(server.requests_a_second(*scenario, seconds)?);
+            }
+        }
+    }
+    let heads: Vec<String> = [String::new()]
+        .into_iter()
+        .chain(SCENARIOS.iter().map(|scenario| scenario.title().to_owned()))
+        .collect();
+    let mut table = Table::new(
+        &format!(
+            "Requests a second over loopback, {CONNECTIONS} connections (server, load generator and store share the processors)"
+        ),
+        &heads,
+    );
+    let mut chart = Chart::bars("http", "Requests a second over loopback");
+    for (server, samples) in servers.iter().zip(samples) {
+        let samples: Vec<_> = samples.into_iter().map(Samples::new).collect();
+        let cells = samples.iter().map(|samples| match rounds {
+            1 => number(samples.median(), 0),
+            _ => samples.shown(0),
+        });
+        table.row([server.subject.title().to_owned()].into_iter().chain(cells).collect());
+        let titles = SCENARIOS.iter().map(|scenario| scenario.title().to_owned());
+        let values = titles.zip(samples.iter().map(Samples::median)).collect();
+        chart.add(Series { name: server.subject.title().to_owned(), values });
+    }
+    report.table("http", table);
+    report.chart(chart)
+}
+
+/// A server process; it ends when this is dropped.
+struct Server {
+    subject: Subject,
+    child: Child,
+    port: u16,
+    cookie: Option<String>,
+}
+
+impl Server {
+    fn start(subject: Subject, places: &Places) -> Result<Server, String> {
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.arg("http").arg(subject.name()).arg("--folder").arg(&places.folder);
+        command.args(["--redis", &places.redis, "--mysql", &places.mysql]);
+        let child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+        let mut server = Server { subject, child, port: 0, cookie: None };
+        let mut line = String::new();
+        let output = server.child.stdout.take().ok_or("a server without output")?;
+        BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
+        server.port = line.trim().parse().map_err(|_| format!("{} did not start", subject.title()))?;
+        server.cookie = server.visit().map_err(|error| format!("{}: {error}", subject.title()))?;
+        Ok(server)
+    }
+
+    /// Begins a session, and gives the cookie that came with it.
+    fn visit(&self) -> std::io::Result<Option<String>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.write_all(b"GET /change HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        let set = response.lines().filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("set-cookie").then_some(value.as_bytes())
+        });
+        Ok(rig::cookie(set).and_then(|cookie| cookie.to_str().ok().map(str::to_owned)))
+    }
+
+    fn requests_a_second(&self, scenario: Scenario, duration: &str) -> Result<f64, String> {
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t1", "-c", CONNECTIONS, "-d", duration]);
+        if let (true, Some(cookie)) = (scenario.brings_cookie(), &self.cookie) {
+            wrk.args(["-H", &format!("Cookie: {cookie}")]);
+        }
+        let output = wrk.arg(format!("http://127.0.0.1:{}{}", self.port, scenario.path())).output();
+        let output = output.map_err(|error| format!("wrk cannot be run ({error}); install it"))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if said.contains("Non-2xx") {
+            return Err(format!(
+                "{}, {}: not every answer was a success\n{said}",
+                self.subject.title(),
+                scenario.title()
+            ));
+        }
+        let found = said.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
+        found.ok_or_else(|| format!("wrk counted nothing:\n{said}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,123 @@
+//! Who is measured, and on what request.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+/// A session library with one of its stores, or a framework without sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// axum under a layer that does nothing.
+    Axum,
+    Cloakroom,
+    CloakroomFile,
+    TowerSessions,
+    TowerSessionsMoka,
+    TowerSessionsSqlite,
+    TowerSessionsMysql,
+    TowerSessionsRedis,
+    AxumSession,
+    AxumSessionRedis,
+    /// actix-web without sessions.
+    Actix,
+    ActixSessionCookie,
+    ActixSessionRedis,
+}
+
+impl Subject {
+    pub fn title(self) -> &'static str {
+        match self {
+            Subject::Axum => "axum, no sessions",
+            Subject::Cloakroom => "cloakroom, memory",
+            Subject::CloakroomFile => "cloakroom, file",
+            Subject::TowerSessions => "tower-sessions, memory",
+            Subject::TowerSessionsMoka => "tower-sessions, moka",
+            Subject::TowerSessionsSqlite => "tower-sessions, sqlite",
+            Subject::TowerSessionsMysql => "tower-sessions, mysql",
+            Subject::TowerSessionsRedis => "tower-sessions, redis",
+            Subject::AxumSession => "axum_session, no pool",
+            Subject::AxumSessionRedis => "axum_session, redis",
+            Subject::Actix => "actix-web, no sessions",
+            Subject::ActixSessionCookie => "actix-session, cookie",
+            Subject::ActixSessionRedis => "actix-session, redis",
+        }
+    }
+
+    /// The same framework without sessions.
+    pub fn floor(self) -> Subject {
+        match self.is_actix() {
+            true => Subject::Actix,
+            false => Subject::Axum,
+        }
+    }
+
+    pub fn is_actix(self) -> bool {
+        matches!(self, Subject::Actix | Subject::ActixSessionCookie | Subject::ActixSessionRedis)
+    }
+
+    /// As the command line has it.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("no value is hidden").get_name().to_owned()
+    }
+}
+
+/// What a request does with its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    Untouched,
+    UntouchedWithCookie,
+    Read,
+    Change,
+    FirstVisit,
+}
+
+impl Scenario {
+    pub const ALL: [Scenario; 5] = [
+        Scenario::Untouched,
+        Scenario::UntouchedWithCookie,
+        Scenario::Read,
+        Scenario::Change,
+        Scenario::FirstVisit,
+    ];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Scenario::Untouched => "untouched, no cookie",
+            Scenario::UntouchedWithCookie => "untouched, cookie",
+            Scenario::Read => "read a value",
+            Scenario::Change => "change a value",
+            Scenario::FirstVisit => "first visit, sets a value",
+        }
+    }
+
+    pub fn path(self) -> &'static str {
+        match self {
+            Scenario::Untouched | Scenario::UntouchedWithCookie => "/untouched",
+            Scenario::Read => "/read",
+            Scenario::Change => "/change",
+            Scenario::FirstVisit => "/first",
+        }
+    }
+
+    pub fn brings_cookie(self) -> bool {
+        !matches!(self, Scenario::Untouched | Scenario::FirstVisit)
+    }
+
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("no value is hidden").get_name().to_owned()
+    }
+}
+
+/// Where stores that are not in memory have their data.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Places {
+    /// A folder for files and databases.
+    #[arg(long, default_value = "")]
+    pub folder: PathBuf,
+    /// `redis://…`.
+    #[arg(long, default_value = "")]
+    pub redis: String,
+    /// `mysql://…`.
+    #[arg(long, default_value = "")]
+    pub mysql: String,
+}

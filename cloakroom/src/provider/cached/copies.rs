@@ -1,0 +1,181 @@
+//! The copies, and when one may be used.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult, PlaceholderGuard};
+use quick_cache::{DefaultHashBuilder, Weighter};
+
+use crate::clock::{Clock, Millis};
+use crate::id::StoreKey;
+use crate::provider::Watcher;
+use crate::record::Record;
+
+/// What a copy takes besides its record: the key, the numbers below, two reference counts and its place in the table.
+const OVERHEAD: u64 = 160;
+
+/// What a record with some values takes in the mean; the cache only sizes its tables by it.
+const COMMON: u64 = 512;
+
+/// Records as they were when they were read.
+pub(super) struct Copies {
+    cache: Cache<StoreKey, Copy, Bytes>,
+    freshness: Freshness,
+    clock: Clock,
+    /// Odd while changes can be heard. It moves on whenever that ends or begins again, and a copy of an earlier time counts for nothing.
+    epoch: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Freshness {
+    /// A copy is good for so long.
+    Within(Duration),
+    /// A copy is good until the store tells of a change.
+    Told,
+}
+
+#[derive(Clone)]
+struct Copy {
+    record: Record,
+    /// When it was asked for, and in which epoch: no later than the record was as it is.
+    asked: Asked,
+}
+
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Millis,
+    epoch: u64,
+}
+
+/// What there is under a key.
+pub(super) enum Found<'a> {
+    Copy(Record),
+    /// Nothing that may be used; what is loaded now may be put there.
+    Place(Place<'a>),
+}
+
+/// Where a record goes that is being loaded. A change of the key meanwhile takes the place away, so that what was read before it
+/// is not kept after it.
+pub(super) struct Place<'a> {
+    guard: Option<Guard<'a>>,
+    asked: Asked,
+}
+
+type Guard<'a> =
+    PlaceholderGuard<'a, StoreKey, Copy, Bytes, DefaultHashBuilder, DefaultLifecycle<StoreKey, Copy>>;
+
+impl Copies {
+    pub(super) fn new(max_bytes: u64, clock: Clock, freshness: Freshness) -> Self {
+        let items = (max_bytes / COMMON).clamp(16, 1 << 24) as usize;
+        let cache = Cache::with_weighter(items, max_bytes, Bytes);
+        let epoch = match freshness {
+            Freshness::Within(_) => 1,
+            Freshness::Told => 0,
+        };
+        Copies { cache, freshness, clock, epoch: AtomicU64::new(epoch) }
+    }
+
+    /// The copy under `key`, or the place for one. Nobody waits: whoever finds that another is loading it loads it, too.
+    pub(super) fn find(&self, key: &StoreKey) -> Found<'_> {
+        let asked = Asked { at: self.clock.millis(), epoch: self.epoch.load(Ordering::Acquire) };
+        let listening = asked.epoch % 2 == 1;
+        match listening.then(|| self.cache.get_value_or_guard(key, Some(Duration::ZERO))) {
+            Some(GuardResult::Value(copy)) if self.is_fresh(&copy, asked) => Found::Copy(copy.record),
+            Some(GuardResult::Value(_)) => {
+                // Only this one: somebody may have put a newer in its place.
+                self.cache.remove_if(key, |copy| !self.is_fresh(copy, asked));
+                let guard = self.cache.get_value_or_guard(key, Some(Duration::ZERO));
+                Found::Place(Place { guard: guard_of(guard), asked })
+            }
+            Some(other) => Found::Place(Place { guard: guard_of(other), asked }),
+            None => Found::Place(Place { guard: None, asked }),
+        }
+    }
+
+    fn is_fresh(&self, copy: &Copy, now: Asked) -> bool {
+        let in_time = match self.freshness {
+            Freshness::Within(bound) => now.at < copy.asked.at.after(bound),
+            Freshness::Told => true,
+        };
+        in_time && copy.asked.epoch == now.epoch && !copy.record.expired_at(now.at)
+    }
+
+    /// Drops the copy under `key` when the change is over, however it ends: whether it happened may be unknown.
+    pub(super) fn changing<'a>(&'a self, key: &'a StoreKey) -> Changing<'a> {
+        Changing { copies: self, key }
+    }
+
+    pub(super) fn clear(&self) {
+        // By twos, so that it stays odd or even; what is on its way is of an earlier epoch, too.
+        self.epoch.fetch_add(2, Ordering::AcqRel);
+        self.cache.clear();
+    }
+}
+
+fn guard_of<'a, L>(
+    result: GuardResult<'a, StoreKey, Copy, Bytes, DefaultHashBuilder, L>,
+) -> Option<PlaceholderGuard<'a, StoreKey, Copy, Bytes, DefaultHashBuilder, L>> {
+    match result {
+        GuardResult::Guard(guard) => Some(guard),
+        GuardResult::Value(_) | GuardResult::Timeout => None,
+    }
+}
+
+impl Place<'_> {
+    /// Puts a record there, unless it is one that is not worth keeping, or the place is gone.
+    pub(super) fn keep(self, record: &Record) {
+        if let Some(guard) = self.guard
+            && !record.is_tombstone()
+        {
+            let _ = guard.insert(Copy { record: record.clone(), asked: self.asked });
+        }
+    }
+}
+
+impl Watcher for Copies {
+    fn listening(&self) {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        // Once more than is needed if it could be heard all along, which costs some copies and no more.
+        self.epoch.store(epoch + 1 + epoch % 2, Ordering::Release);
+    }
+
+    fn changed(&self, key: &StoreKey) {
+        self.cache.remove(key);
+    }
+
+    fn deaf(&self) {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        self.epoch.store(epoch + 1 + (epoch + 1) % 2, Ordering::Release);
+        self.cache.clear();
+    }
+}
+
+impl fmt::Debug for Copies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copies").field("len", &self.cache.len()).finish_non_exhaustive()
+    }
+}
+
+/// A change of a session under way.
+#[must_use = "the copy is dropped when this is"]
+pub(super) struct Changing<'a> {
+    copies: &'a Copies,
+    key: &'a StoreKey,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.copies.cache.remove(self.key);
+    }
+}
+
+/// Weighs copies by their bytes.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<StoreKey, Copy> for Bytes {
+    fn weight(&self, _: &StoreKey, copy: &Copy) -> u64 {
+        OVERHEAD + copy.record.as_bytes().len() as u64
+    }
+}

@@ -1,0 +1,166 @@
+//! What can go wrong with Redis. No text holds a key, a value or a credential: a server's own message may quote what it was sent, so
+//! only its code is told.
+
+use std::io;
+use std::time::Duration;
+
+use redis::RedisError;
+
+use crate::error::{Error, ErrorKind};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("{what}: expected {expected}, found {found}")]
+    Setting { what: &'static str, expected: &'static str, found: String },
+    #[error("{what}: expected a PEM file, and it cannot be read: {cause}")]
+    Pem { what: &'static str, cause: io::Error },
+    #[error("{what}: expected PEM with {expected}, found none that can be used")]
+    Certificate { what: &'static str, expected: &'static str },
+    #[error(
+        "no certificate authority is trusted: the system has none that can be read; give one with root_certificates (caFile)"
+    )]
+    NoAuthorities,
+    #[error("expected Redis 6.2 or later, or Valkey, found {found}; use a newer server")]
+    Version { found: String },
+    #[error(
+        "expected {expected}, found {found}; name the provider redis, redis_cluster or redis_sentinel, or the URL's scheme, \
+         after what the server is"
+    )]
+    Topology { expected: &'static str, found: &'static str },
+    #[error("no connection to the Redis server at {address}; see that it runs and can be reached: {cause}")]
+    Connect { address: String, cause: io::Error },
+    #[error("no connection to the Redis server at {address} within {limit:?}; see that it answers")]
+    ConnectLate { address: String, limit: Duration },
+    #[error(
+        "the Redis server refuses the connection ({code}); see user name, password, database and its ACL"
+    )]
+    Refused { code: String },
+    #[error(
+        "none of the sentinels could tell the primary of {master:?}; see that they run and know this name"
+    )]
+    NoPrimary { master: Box<str> },
+    #[error(
+        "the node of the Redis cluster that has this session's slot is not known; see that the cluster is whole"
+    )]
+    NoNode,
+    #[error("the server that the sentinels name is no primary; a failover is under way")]
+    NotPrimary,
+    #[error("the connection to Redis was lost; whether the step was done is not known: {0}")]
+    Lost(io::Error),
+    #[error("Redis did not answer within {limit:?}; whether the step was done is not known")]
+    Late { limit: Duration },
+    #[error("Redis answered with the error {code}; {hint}")]
+    Reply { code: String, hint: &'static str },
+    #[error("Redis is full ({0}); give it more memory, or fewer and shorter sessions")]
+    Full(&'static str),
+    #[error(
+        "expected an answer of Redis in the form of {expected}; found another: is something else between us and the server?"
+    )]
+    Form { expected: &'static str },
+    #[error(
+        "expected {expected} replicas to have the change within {limit:?}, found {found}; it is on the primary alone"
+    )]
+    Replicas { expected: u32, found: i64, limit: Duration },
+    #[error("the session is on its way to another slot and was not free in time; try again")]
+    Moving,
+    #[error("the move to another slot took too long and was taken back by another process; try again")]
+    TakenBack,
+    #[error(
+        "expected a record under a session's key, found something else; nobody but this program should write there"
+    )]
+    NoRecord,
+    #[error("the operating system's random generator failed: no move can be told from another's")]
+    NoRandom,
+    #[error("the work was broken off; try again")]
+    BrokenOff(#[source] tokio::task::JoinError),
+}
+
+impl StoreError {
+    pub(super) fn kind(&self) -> ErrorKind {
+        use StoreError as S;
+        match self {
+            S::Setting { .. } | S::Pem { .. } | S::Certificate { .. } | S::NoAuthorities => ErrorKind::Config,
+            S::Version { .. } | S::Topology { .. } => ErrorKind::Config,
+            S::Late { .. } => ErrorKind::Timeout,
+            S::Full(_) => ErrorKind::TooLarge,
+            S::NoRecord => ErrorKind::Corrupt,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+
+    pub(super) fn setting(
+        what: &'static str,
+        expected: &'static str,
+        found: impl Into<String>,
+    ) -> StoreError {
+        StoreError::Setting { what, expected, found: found.into() }
+    }
+
+    /// What a failed call says, without what it was about.
+    pub(super) fn of_call(error: &RedisError) -> StoreError {
+        match error.code() {
+            Some(code) => StoreError::of_reply(code),
+            None => StoreError::Lost(io_cause(error)),
+        }
+    }
+
+    fn of_reply(code: &str) -> StoreError {
+        let hint = match code {
+            "OOM" => return StoreError::Full("maxmemory is reached"),
+            "WRONGTYPE" => return StoreError::NoRecord,
+            "NOAUTH" | "WRONGPASS" | "NOPERM" => "see user name, password and the user's ACL",
+            "READONLY" | "MASTERDOWN" => "it is a replica, and a failover may be under way",
+            "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK" => "the cluster is not whole or is moving slots",
+            "LOADING" => "it is loading its data",
+            "BUSY" => "a script of someone else holds it up",
+            "MISCONF" => "it cannot write to its disk",
+            "NOREPLICAS" => "it lacks the replicas it is told to have (min-replicas-to-write)",
+            _ => "see the server's log",
+        };
+        StoreError::Reply { code: code.chars().take(24).collect(), hint }
+    }
+}
+
+/// The error of the operating system in it, or at least its kind.
+pub(super) fn io_cause(error: &RedisError) -> io::Error {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let kind = source.map_or(io::ErrorKind::Other, io::Error::kind);
+    match source.and_then(io::Error::raw_os_error) {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::from(kind),
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Error::new(error.kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_message_is_not_told_and_its_code_is() {
+        let reply = "-ERR unknown command 'FOO', with args beginning with: 'secret-key' \r\n";
+        let error = redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error().unwrap_err();
+        let error = Error::from(StoreError::of_call(&error));
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("ERR") && !shown.contains("secret-key"), "{shown}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_full_server_is_told_from_one_that_fails() {
+        let parse =
+            |reply: &str| redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error().unwrap_err();
+        let kind = |reply| StoreError::of_call(&parse(reply)).kind();
+        assert_eq!(kind("-OOM command not allowed when used memory > 'maxmemory'.\r\n"), ErrorKind::TooLarge);
+        assert_eq!(kind("-WRONGTYPE Operation against a key\r\n"), ErrorKind::Corrupt);
+        assert_eq!(
+            kind("-READONLY You can't write against a read only replica.\r\n"),
+            ErrorKind::Unavailable
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Where things lie in Redis.
+
+use crate::id::StoreKey;
+use crate::principal::Principal;
+
+/// How many partitions the sessions of a cluster are spread over, each in a slot of its own: enough for the load to be even over a
+/// dozen of primaries, and few enough to ask all of them for a count.
+const CLUSTER_PARTITIONS: u16 = 64;
+
+/// The names of keys. All of a partition begin with the same `{..}`, so that a cluster keeps them in one slot and a script may change
+/// them together. A store key has neither a colon nor a brace: whatever a cookie holds, it names a session and nothing else.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    prefix: Box<str>,
+    partitions: u16,
+}
+
+/// A session's key, and those of its partition's sets.
+pub(super) struct Place {
+    pub(super) partition: u16,
+    base: String,
+}
+
+impl Layout {
+    pub(super) fn server(prefix: &str) -> Layout {
+        Layout { prefix: prefix.into(), partitions: 1 }
+    }
+
+    pub(super) fn cluster(prefix: &str) -> Layout {
+        Layout { prefix: prefix.into(), partitions: CLUSTER_PARTITIONS }
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = Place> + '_ {
+        (0..self.partitions).map(|partition| self.place(partition))
+    }
+
+    pub(super) fn of(&self, key: &StoreKey) -> Place {
+        // Documented in docs/format.md, and so the same for ever.
+        self.place((crc32fast::hash(key.as_bytes()) % u32::from(self.partitions)) as u16)
+    }
+
+    /// The partition of this number; none of a number that there is not.
+    pub(super) fn numbered(&self, partition: u16) -> Option<Place> {
+        (partition < self.partitions).then(|| self.place(partition))
+    }
+
+    fn place(&self, partition: u16) -> Place {
+        Place { partition, base: format!("{}:{{{partition}}}:", self.prefix) }
+    }
+}
+
+impl Place {
+    /// The record of `key`.
+    pub(super) fn session(&self, key: &StoreKey) -> String {
+        self.name("session:", key.as_str())
+    }
+
+    /// Every session's deadline.
+    pub(super) fn deadlines(&self) -> String {
+        self.name("deadlines", "")
+    }
+
+    /// Every session's key, in order.
+    pub(super) fn keys(&self) -> String {
+        self.name("keys", "")
+    }
+
+    /// What the name of a user's set of sessions begins with.
+    pub(super) fn users(&self) -> String {
+        self.name("user:", "")
+    }
+
+    /// The sessions of one user.
+    pub(super) fn user(&self, user: &Principal) -> String {
+        self.name("user:", user.as_str())
+    }
+
+    /// Where a record that cannot be read is put aside.
+    pub(super) fn corrupt(&self, key: &StoreKey) -> String {
+        self.name("corrupt:", key.as_str())
+    }
+
+    /// The note that a session is on its way to another slot.
+    pub(super) fn moving(&self, key: &StoreKey) -> String {
+        self.name("moving:", key.as_str())
+    }
+
+    /// The mark beside a session that has come from another slot.
+    pub(super) fn arriving(&self, key: &StoreKey) -> String {
+        self.name("arriving:", key.as_str())
+    }
+
+    fn name(&self, kind: &str, rest: &str) -> String {
+        [&self.base, kind, rest].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_lies_where_the_document_says() {
+        let key: StoreKey = "c34860c604f32ade51f88c056fe9db61".parse().unwrap();
+        assert_eq!(
+            Layout::server("cloakroom").of(&key).session(&key),
+            "cloakroom:{0}:session:c34860c604f32ade51f88c056fe9db61"
+        );
+        // python3 -c 'import zlib; print(zlib.crc32(b"c34860c604f32ade51f88c056fe9db61") % 64)'
+        assert_eq!(Layout::cluster("cloakroom").of(&key).partition, 11);
+    }
+
+    #[test]
+    fn no_user_and_no_key_has_the_name_of_something_else() {
+        let place = Layout::server("p").numbered(0).unwrap();
+        let user = |name: &str| place.user(&Principal::new(name).unwrap());
+        let key: StoreKey = "keys".parse().unwrap();
+        let names = [
+            place.deadlines(),
+            place.keys(),
+            place.session(&key),
+            place.corrupt(&key),
+            place.moving(&key),
+            place.arriving(&key),
+            user("keys"),
+            user("{1}:keys"),
+            user(":"),
+        ];
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        // The first braces are what a cluster goes by.
+        assert!(names.iter().all(|name| name.starts_with("p:{0}:")));
+    }
+}

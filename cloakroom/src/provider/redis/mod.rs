@@ -1,0 +1,165 @@
+//! Sessions in Redis or Valkey: one server, one with sentinels, or a cluster.
+
+mod builder;
+mod call;
+mod cluster;
+mod connect;
+mod error;
+mod layout;
+mod link;
+mod moves;
+mod pool;
+mod script;
+mod seed;
+mod sentinel;
+mod server;
+mod settings;
+mod store;
+mod url;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use crate::config::Config;
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::record::Record;
+
+pub use builder::RedisProviderBuilder;
+use store::Store;
+use url::Kind;
+
+/// Sessions in Redis 6.2 or later, or Valkey, which any number of processes may share.
+///
+/// - **A read is one command,** a change one more; each change is one script and so one atomic step, on a cluster, too, but for a new
+///   id, which takes three. Scripts are called by their hash, and given to a server that does not know them.
+/// - **Connections are shared** by many calls at a time, opened when they are needed and replaced when the server is silent or gone. A
+///   reply that nobody waits for any more is dropped, never taken for another's.
+/// - **Sessions end by their own deadline,** by the provider's clock. The server drops what has ended by itself a minute later.
+/// - **Count, lists and a user's sessions** are exact, from sorted sets that change in the same step as the session.
+///
+/// `docs/redis.md` has every setting, what each operation costs, and what a failover can lose. `docs/format.md` says under which keys
+/// sessions lie.
+///
+/// A clone is a handle on the same store.
+///
+/// ```no_run
+/// use cloakroom::{Manager, RedisProvider};
+///
+/// # async fn connect() -> cloakroom::Result<()> {
+/// let sessions = Manager::builder(RedisProvider::connect("redis://127.0.0.1/").await?).build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisProvider(Arc<Store>);
+
+impl RedisProvider {
+    /// Connects with the default settings. The URL says to what:
+    ///
+    /// | URL | to |
+    /// |---|---|
+    /// | `redis://user:password@host:6379/0` | a server |
+    /// | `rediss://..` | the same with TLS |
+    /// | `unix:///run/redis.sock?db=0` | a server on this machine |
+    /// | `redis+cluster://host,host:6380` | a cluster, some of whose nodes are named |
+    /// | `redis+sentinel://host,host/mymaster/0` | the primary that these sentinels call `mymaster` |
+    ///
+    /// `rediss+cluster` and `rediss+sentinel` are with TLS. Every other setting may stand in the query, by the names in `docs/redis.md`.
+    ///
+    /// # Errors
+    /// As [`RedisProviderBuilder::connect`].
+    pub async fn connect(url: impl AsRef<str>) -> Result<RedisProvider> {
+        RedisProvider::builder(url).connect().await
+    }
+
+    /// Begins a provider with other settings than the defaults.
+    pub fn builder(url: impl AsRef<str>) -> RedisProviderBuilder {
+        RedisProviderBuilder::from_url(url.as_ref())
+    }
+}
+
+impl fmt::Debug for RedisProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisProvider").field("cluster", &self.0.is_cluster).finish_non_exhaustive()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Provider for RedisProvider {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { persistent: true, shared: true, native_expiry: true, ..Capabilities::new("redis") }
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        self.0.create(key, record).await
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        self.0.load(key).await
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        self.0.update(key, record, expected).await
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        self.0.touch(key, at.into(), deadline.into()).await
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        self.0.rename(old, new, record, expected, tombstone).await
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        self.0.delete(key).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.0.count().await
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        self.0.delete_expired(limit).await
+    }
+
+    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.0.scan(cursor, limit).await
+    }
+
+    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        self.0.of_principal(principal).await
+    }
+}
+
+/// The provider that a configuration text names "redis".
+pub(crate) async fn from_config(config: Config) -> Result<RedisProvider> {
+    of_kind(&config, Kind::Server).await
+}
+
+/// The provider that a configuration text names "redis_cluster".
+pub(crate) async fn cluster_from_config(config: Config) -> Result<RedisProvider> {
+    of_kind(&config, Kind::Cluster).await
+}
+
+/// The provider that a configuration text names "redis_sentinel".
+pub(crate) async fn sentinel_from_config(config: Config) -> Result<RedisProvider> {
+    of_kind(&config, Kind::Sentinels).await
+}
+
+async fn of_kind(config: &Config, kind: Kind) -> Result<RedisProvider> {
+    if config.durability().is_some() {
+        let expected = "nothing: what Redis keeps on disk is a setting of the server (appendfsync)";
+        return Err(error::StoreError::setting("durability", expected, "a value").into());
+    }
+    RedisProviderBuilder::new(seed::parse(config.provider_config(), kind)).connect().await
+}

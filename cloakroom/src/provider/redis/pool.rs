@@ -1,0 +1,113 @@
+//! The connections to one server: as few as do, as many as are allowed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::connect::{Connector, Purpose};
+use super::error::StoreError;
+use super::link::Link;
+use super::sentinel;
+use super::settings::{Address, Settings};
+
+/// Calls on one connection at a time before another is opened.
+const BUSY: usize = 32;
+
+/// The connections to a server.
+pub(super) struct Pool {
+    target: Target,
+    connector: Arc<Connector>,
+    links: Mutex<Vec<Arc<Link>>>,
+    /// One for each connection there may be.
+    places: Arc<Semaphore>,
+    /// Held by whoever opens one, so that a server that comes back is not met by all at once.
+    opening: tokio::sync::Mutex<()>,
+    patience: Duration,
+    idle: Option<Duration>,
+}
+
+/// Which server it is.
+pub(super) enum Target {
+    Address(Address),
+    /// The one that the sentinels call the primary; asked anew for each connection.
+    Primary {
+        sentinels: Vec<Address>,
+        master: Box<str>,
+    },
+}
+
+impl Pool {
+    pub(super) fn new(target: Target, connector: Arc<Connector>, settings: &Settings) -> Pool {
+        Pool {
+            target,
+            connector,
+            links: Mutex::default(),
+            places: Arc::new(Semaphore::new(settings.pool)),
+            opening: tokio::sync::Mutex::default(),
+            patience: settings.call_timeout,
+            idle: settings.idle_timeout,
+        }
+    }
+
+    /// A connection to send something on now.
+    pub(super) async fn link(&self) -> Result<Arc<Link>, StoreError> {
+        let best = self.best();
+        if let Some(link) = &best
+            && (link.load() < BUSY || self.places.available_permits() == 0)
+        {
+            return Ok(Arc::clone(link));
+        }
+        let Some(busy) = best else {
+            let _opening = self.opening.lock().await;
+            // Whoever held this before may have opened one.
+            return match self.best() {
+                Some(link) => Ok(link),
+                None => self.open().await,
+            };
+        };
+        // There is one that works; another is only for speed.
+        let Ok(_opening) = self.opening.try_lock() else { return Ok(busy) };
+        Ok(self.open().await.unwrap_or(busy))
+    }
+
+    /// The usable one with the fewest calls. Those that are no longer usable are closed.
+    fn best(&self) -> Option<Arc<Link>> {
+        let mut links = self.links.lock();
+        links.retain(|link| {
+            let usable = link.is_usable(self.patience, self.idle);
+            if !usable {
+                link.close();
+            }
+            usable
+        });
+        links.iter().min_by_key(|link| link.load()).map(Arc::clone)
+    }
+
+    async fn open(&self) -> Result<Arc<Link>, StoreError> {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(StoreError::NoNode);
+        };
+        let link = match &self.target {
+            Target::Address(address) => self.connector.open(address, Purpose::Data).await?,
+            Target::Primary { sentinels, master } => {
+                let address = sentinel::primary(&self.connector, sentinels, master).await?;
+                let link = self.connector.open(&address, Purpose::Data).await?;
+                sentinel::check_primary(&link, self.patience).await?;
+                link
+            }
+        };
+        link.hold(place);
+        let link = Arc::new(link);
+        self.links.lock().push(Arc::clone(&link));
+        Ok(link)
+    }
+
+    /// Closes every connection: the server is not what it was.
+    pub(super) fn close_all(&self) {
+        for link in self.links.lock().drain(..) {
+            link.close();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The scripts: each a change in one step. The server knows them by their hash, and is given the text where it does not.
+
+use std::sync::LazyLock;
+
+use data_encoding::HEXLOWER;
+use redis::Cmd;
+use sha1::{Digest, Sha1};
+
+/// A script's text and its SHA-1, by which the server calls it.
+pub(super) struct Script {
+    text: String,
+    hash: String,
+}
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(include_str!("scripts/prelude.lua"), include_str!(concat!("scripts/", $file))))
+        });)*
+    };
+}
+
+scripts! {
+    CREATE = "create.lua";
+    UPDATE = "update.lua";
+    TOUCH = "touch.lua";
+    DELETE = "delete.lua";
+    RENAME = "rename.lua";
+    COLLECT = "collect.lua";
+    ASIDE = "aside.lua";
+    MOVE_BEGIN = "move_begin.lua";
+    MOVE_END = "move_end.lua";
+    MOVE_CLAIM = "move_claim.lua";
+    MOVE_UNDO = "move_undo.lua";
+    MOVE_FREE = "move_free.lua";
+}
+
+/// What the scripts answer, as in `scripts/prelude.lua`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Done,
+    Stale,
+    Gone,
+    Taken,
+    Corrupt,
+}
+
+impl Answer {
+    pub(super) fn of(number: i64) -> Option<Answer> {
+        let all = [Answer::Done, Answer::Stale, Answer::Gone, Answer::Taken, Answer::Corrupt];
+        usize::try_from(number).ok().and_then(|number| all.get(number).copied())
+    }
+}
+
+impl Script {
+    fn new(text: &str) -> Script {
+        // The server keeps the text, so it need not keep our comments.
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
+        let text = lines.flat_map(|line| [line, "\n"]).collect::<String>();
+        let hash = HEXLOWER.encode(&Sha1::digest(text.as_bytes()));
+        Script { text, hash }
+    }
+
+    /// The call of a script that the server knows.
+    pub(super) fn by_hash(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
+        Script::call("EVALSHA", &self.hash, keys, args)
+    }
+
+    /// The call that tells the server the text, too.
+    pub(super) fn by_text(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
+        Script::call("EVAL", &self.text, keys, args)
+    }
+
+    fn call(name: &str, script: &str, keys: &[String], args: &[&[u8]]) -> Cmd {
+        let mut call = Cmd::with_capacity(keys.len() + args.len() + 3, 256);
+        call.arg(name).arg(script).arg(keys.len());
+        for key in keys {
+            call.arg(key);
+        }
+        for arg in args {
+            call.arg(arg);
+        }
+        call
+    }
+}

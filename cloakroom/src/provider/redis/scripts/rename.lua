@@ -1,0 +1,19 @@
+-- Both keys in one slot. KEYS: 4 the new one. ARGV: 4 the record, 5 the expected version, 6 the new one's name, 7 the tombstone or
+-- nothing.
+local old = read(KEYS[1])
+if old == false then return CORRUPT end
+if not is_session(old) then return GONE end
+if old.version ~= ARGV[5] then return STALE end
+local there = read(KEYS[4])
+if there == false then return CORRUPT end
+if lives(there) then return TAKEN end
+if there then unindex(ARGV[6], there) end
+put(KEYS[4], ARGV[6], ARGV[4])
+if ARGV[7] == '' then
+  redis.call('DEL', KEYS[1])
+  unindex(ARGV[3], old)
+else
+  put(KEYS[1], ARGV[3], ARGV[7], old)
+end
+trim()
+return DONE

@@ -1,0 +1,356 @@
+//! What the provider does, in commands. Each change is one script and so one step; only a rename from slot to slot, on a cluster, is
+//! several: see `moves.rs`.
+
+use std::sync::Arc;
+
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::call::{Caller, Repeat, pause};
+use super::error::StoreError;
+use super::layout::{Layout, Place};
+use super::moves::{self, Note};
+use super::script::{self, Answer, Script};
+use crate::clock::{Clock, Millis};
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::provider::{Collected, Created, Cursor, Listed, Page, Renamed, Touched, Updated};
+use crate::record::Record;
+
+/// The most entries of a page, and the most records that one step of a collection looks at.
+const MOST_AT_ONCE: usize = 1000;
+/// How long a record that cannot be read is kept aside: a week, in milliseconds.
+const ASIDE: &[u8] = b"604800000";
+
+pub(super) struct Store {
+    pub(super) caller: Caller,
+    pub(super) layout: Layout,
+    pub(super) clock: Clock,
+    /// On a cluster sessions move from slot to slot, and a change has to ask whether one does.
+    pub(super) is_cluster: bool,
+}
+
+/// What a script said.
+pub(super) enum Said {
+    Answer(Answer),
+    /// The session is on its way, and whether the time for that is over.
+    Moving(Note, bool),
+}
+
+impl Store {
+    pub(super) async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        let place = self.layout.of(key);
+        let keys = self.keys(&place, key);
+        match self.answer(&place, key, &script::CREATE, &keys, &[record.as_bytes()]).await? {
+            Answer::Done => Ok(Created::Done),
+            Answer::Taken => Ok(Created::Taken),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let place = self.layout.of(key);
+        let command = command("GET", &[place.session(key).as_bytes()]);
+        let bytes = match self.caller.read(place.partition, command).await? {
+            Value::Nil => return Ok(None),
+            Value::BulkString(bytes) => bytes,
+            _ => return Err(StoreError::Form { expected: "GET" }.into()),
+        };
+        match Record::from_bytes(&bytes) {
+            Ok(record) => Ok(Some(record).filter(|record| !record.expired_at(self.clock.millis()))),
+            Err(corrupt) => {
+                self.put_aside(&place, key, &bytes).await;
+                Err(corrupt)
+            }
+        }
+    }
+
+    /// Whoever comes next with this id gets a fresh session, and whoever looks into it finds the bytes.
+    async fn put_aside(&self, place: &Place, key: &StoreKey, bytes: &[u8]) {
+        let mut keys = self.keys(place, key);
+        keys.truncate(3);
+        keys.push(place.corrupt(key));
+        match self.answer(place, key, &script::ASIDE, &keys, &[bytes, ASIDE]).await {
+            Ok(_) => tracing::warn!("a record that cannot be read was put aside in Redis, for a week"),
+            Err(error) => tracing::warn!(%error, "a record that cannot be read could not be put aside"),
+        }
+    }
+
+    pub(super) async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        let args = [record.as_bytes(), &expected.to_be_bytes()];
+        match self.change(key, &script::UPDATE, &args).await? {
+            Answer::Done => Ok(Updated::Done),
+            Answer::Stale => Ok(Updated::Stale),
+            Answer::Gone => Ok(Updated::Gone),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    pub(super) async fn touch(&self, key: &StoreKey, at: Millis, deadline: Millis) -> Result<Touched> {
+        let place = self.layout.of(key);
+        let mut keys = self.keys(&place, key);
+        keys.truncate(3);
+        let args = [&at.0.to_be_bytes()[..], &deadline.0.to_be_bytes()];
+        let said = self.said(&place, key, &script::TOUCH, &keys, &args, Repeat::Freely).await?;
+        match said {
+            Said::Answer(Answer::Done) => Ok(Touched::Done),
+            Said::Answer(Answer::Gone) => Ok(Touched::Gone),
+            Said::Answer(other) => Err(unexpected(other).into()),
+            Said::Moving(..) => Err(StoreError::Moving.into()),
+        }
+    }
+
+    pub(super) async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        match self.change(key, &script::DELETE, &[]).await? {
+            Answer::Done => Ok(true),
+            Answer::Gone => Ok(false),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    pub(super) async fn rename(
+        self: &Arc<Self>,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        if self.is_cluster {
+            return Ok(moves::rename(self, old, new, record, expected, tombstone).await?);
+        }
+        let place = self.layout.of(old);
+        let mut keys = self.keys(&place, old);
+        keys.push(place.session(new));
+        let tombstone = tombstone.map_or(&b""[..], Record::as_bytes);
+        let args = [record.as_bytes(), &expected.to_be_bytes(), new.as_bytes(), tombstone];
+        match self.answer(&place, old, &script::RENAME, &keys, &args).await? {
+            Answer::Done => Ok(Renamed::Done),
+            Answer::Stale => Ok(Renamed::Stale),
+            Answer::Gone => Ok(Renamed::Gone),
+            Answer::Taken => Ok(Renamed::Taken),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    pub(super) async fn count(&self) -> Result<u64> {
+        let now = after(self.clock.millis());
+        let counts = self.layout.partitions().map(|place| {
+            let count = command("ZCOUNT", &[place.deadlines().as_bytes(), now.as_bytes(), b"+inf"]);
+            async move { self.caller.read(place.partition, count).await.and_then(integer) }
+        });
+        Ok(futures_util::future::try_join_all(counts).await?.into_iter().sum())
+    }
+
+    pub(super) async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        let mut removed = 0;
+        for place in self.layout.partitions() {
+            while removed < limit {
+                let due = self.due(&place, MOST_AT_ONCE.min(limit - removed)).await?;
+                if due.is_empty() {
+                    break;
+                }
+                removed += self.collect(&place, &due).await?;
+            }
+            if removed >= limit {
+                return Ok(Collected { removed, more: self.is_any_due().await? });
+            }
+        }
+        Ok(Collected { removed, more: false })
+    }
+
+    /// The names of sessions that have expired, oldest first.
+    async fn due(&self, place: &Place, limit: usize) -> Result<Vec<StoreKey>> {
+        let (deadlines, now) = (place.deadlines(), self.clock.millis().0.to_string());
+        let limit = limit.to_string();
+        let args = [deadlines.as_bytes(), b"-inf", now.as_bytes(), b"LIMIT", b"0", limit.as_bytes()];
+        names(self.caller.read(place.partition, command("ZRANGEBYSCORE", &args)).await?)
+    }
+
+    async fn collect(&self, place: &Place, due: &[StoreKey]) -> Result<usize> {
+        let mut keys = vec![place.deadlines(), place.deadlines(), place.keys()];
+        keys.extend(due.iter().map(|key| place.session(key)));
+        let (now, users) = (self.clock.millis().0.to_string(), place.users());
+        let mut args = vec![now.as_bytes(), users.as_bytes()];
+        args.extend(due.iter().map(StoreKey::as_bytes));
+        let removed =
+            self.caller.run(place.partition, &script::COLLECT, &keys, &args, Repeat::IfNotDone).await?;
+        Ok(integer(removed)? as usize)
+    }
+
+    async fn is_any_due(&self) -> Result<bool> {
+        for place in self.layout.partitions() {
+            if !self.due(&place, 1).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A page lies within one partition; there the keys are in order, which is how the next page knows where to go on.
+    pub(super) async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        let from = cursor.as_ref().map_or(Some((0, None)), |cursor| read_cursor(cursor.as_str()));
+        let Some((partition, last)) = from else { return Ok(Page::default()) };
+        let Some(place) = self.layout.numbered(partition) else { return Ok(Page::default()) };
+        let limit = limit.clamp(1, MOST_AT_ONCE);
+        let from = last.map_or("-".to_owned(), |last| format!("({}", last.as_str()));
+        let (keys, count) = (place.keys(), limit.to_string());
+        let args = [keys.as_bytes(), from.as_bytes(), b"+", b"LIMIT", b"0", count.as_bytes()];
+        let names = names(self.caller.read(partition, command("ZRANGEBYLEX", &args)).await?)?;
+        let next = match names.last() {
+            Some(last) if names.len() == limit => Some(format!("{partition}.{}", last.as_str())),
+            _ => self.layout.numbered(partition + 1).map(|next| format!("{}.", next.partition)),
+        };
+        let entries = self.listed(&place, names).await?;
+        Ok(Page { entries, next: next.map(Cursor::new) })
+    }
+
+    pub(super) async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        let now = after(self.clock.millis());
+        let lists = self.layout.partitions().map(|place| {
+            let now = now.as_bytes();
+            async move {
+                let set = place.user(principal);
+                let command = command("ZRANGEBYSCORE", &[set.as_bytes(), now, b"+inf"]);
+                let names = names(self.caller.read(place.partition, command).await?)?;
+                self.listed(&place, names).await
+            }
+        });
+        let lists = futures_util::future::try_join_all(lists).await?;
+        let theirs = |entry: &Listed| entry.meta.principal() == Some(principal);
+        Ok(lists.into_iter().flatten().filter(theirs).collect())
+    }
+
+    /// The live sessions among `names`, with what stands beside their data.
+    async fn listed(&self, place: &Place, names: Vec<StoreKey>) -> Result<Vec<Listed>> {
+        let now = self.clock.millis();
+        let mut listed = Vec::new();
+        for names in names.chunks(MOST_AT_ONCE) {
+            let mut command = Cmd::new();
+            command.arg("MGET").arg(names.iter().map(|key| place.session(key)).collect::<Vec<_>>());
+            let Value::Array(found) = self.caller.read(place.partition, command).await? else {
+                return Err(StoreError::Form { expected: "MGET" }.into());
+            };
+            for (key, value) in names.iter().zip(found) {
+                // What has gone meanwhile is left out; what cannot be read is met, and told of, when it is loaded.
+                let Value::BulkString(bytes) = value else { continue };
+                let Ok(record) = Record::from_bytes(&bytes) else { continue };
+                if !record.is_tombstone() && !record.expired_at(now) {
+                    listed.push(Listed { key: key.clone(), meta: record.meta() });
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Runs a script that changes a session where it is; on a cluster, when it is not on its way.
+    pub(super) async fn change(
+        &self,
+        key: &StoreKey,
+        script: &Script,
+        args: &[&[u8]],
+    ) -> Result<Answer, StoreError> {
+        let place = self.layout.of(key);
+        let keys = self.keys(&place, key);
+        let start = Instant::now();
+        for turn in 0.. {
+            match self.said(&place, key, script, &keys, args, Repeat::IfNotDone).await? {
+                Said::Answer(answer) => return Ok(answer),
+                Said::Moving(note, true) => moves::undo(self, key, &note).await?,
+                Said::Moving(..) => {}
+            }
+            if !pause(start, self.caller.timeout(), turn).await {
+                break;
+            }
+        }
+        Err(StoreError::Moving)
+    }
+
+    /// Runs a script that meets no session on its way.
+    pub(super) async fn answer(
+        &self,
+        place: &Place,
+        key: &StoreKey,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Answer, StoreError> {
+        match self.said(place, key, script, keys, args, Repeat::IfNotDone).await? {
+            Said::Answer(answer) => Ok(answer),
+            Said::Moving(..) => Err(StoreError::Moving),
+        }
+    }
+
+    pub(super) async fn said(
+        &self,
+        place: &Place,
+        key: &StoreKey,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+        repeat: Repeat,
+    ) -> Result<Said, StoreError> {
+        let (now, users) = (self.clock.millis().0.to_string(), place.users());
+        let mut all = vec![now.as_bytes(), users.as_bytes(), key.as_bytes()];
+        all.extend(args);
+        let form = StoreError::Form { expected: "our script's answer" };
+        match self.caller.run(place.partition, script, keys, &all, repeat).await? {
+            Value::Int(number) => match Answer::of(number).ok_or(form)? {
+                Answer::Corrupt => Err(StoreError::NoRecord),
+                answer => Ok(Said::Answer(answer)),
+            },
+            Value::Array(parts) => match &parts[..] {
+                [_, Value::BulkString(note), Value::Int(over)] => {
+                    Ok(Said::Moving(Note::read(note).ok_or(form)?, *over == 1))
+                }
+                _ => Err(form),
+            },
+            _ => Err(form),
+        }
+    }
+
+    /// The keys that each script begins with.
+    pub(super) fn keys(&self, place: &Place, key: &StoreKey) -> Vec<String> {
+        let mut keys = vec![place.session(key), place.deadlines(), place.keys()];
+        if self.is_cluster {
+            keys.push(place.moving(key));
+        }
+        keys
+    }
+}
+
+/// What is later than `now`, as Redis writes the end of a range that is left out.
+fn after(now: Millis) -> String {
+    format!("({}", now.0)
+}
+
+fn read_cursor(text: &str) -> Option<(u16, Option<StoreKey>)> {
+    let (partition, last) = text.split_once('.')?;
+    let last = if last.is_empty() { None } else { Some(last.parse().ok()?) };
+    Some((partition.parse().ok()?, last))
+}
+
+fn command(name: &str, args: &[&[u8]]) -> Cmd {
+    let mut command = Cmd::with_capacity(args.len() + 1, 128);
+    command.arg(name);
+    for arg in args {
+        command.arg(arg);
+    }
+    command
+}
+
+fn integer(value: Value) -> Result<u64, StoreError> {
+    redis::from_redis_value(value).map_err(|_| StoreError::Form { expected: "a number" })
+}
+
+fn names(value: Value) -> Result<Vec<StoreKey>> {
+    let names: Result<Vec<String>, _> = redis::from_redis_value(value);
+    let names = names.map_err(|_| StoreError::Form { expected: "a list of keys" })?;
+    // A name that is no key was put there by somebody else, and reaches no session.
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+pub(super) fn unexpected(_: Answer) -> StoreError {
+    StoreError::Form { expected: "our script's answer" }
+}

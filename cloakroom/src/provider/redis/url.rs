@@ -1,0 +1,200 @@
+//! Redis URLs: `redis://`, `rediss://`, `unix:`, and those of clusters and sentinels.
+
+use percent_encoding::percent_decode_str;
+
+use super::error::StoreError;
+use super::settings::{Address, Secret, Settings, Topology, address, number};
+
+const FORMS: &str = "redis://host:port/db, rediss://.., unix:///path, redis+cluster://host,host or \
+                     redis+sentinel://host,host/master/db, with user:password@ before the host";
+
+/// What a URL may stand for where its scheme leaves it open: `redis://a,b` is a cluster to the provider `redis_cluster`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Server,
+    Cluster,
+    Sentinels,
+}
+
+/// Whether `text` is a URL, not the seed's string.
+pub(super) fn is_url(text: &str) -> bool {
+    text.contains("://") || text.starts_with("unix:")
+}
+
+/// Reads a URL. `kind` is what plain `redis://` stands for.
+pub(super) fn parse(text: &str, kind: Kind) -> Result<Settings, StoreError> {
+    // No part of a URL is told: a password may be in any, where somebody forgot to escape it.
+    let wrong = || StoreError::setting("the URL", FORMS, "another form");
+    let (scheme, rest) = text.trim().split_once(':').ok_or_else(wrong)?;
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut settings = match scheme {
+        "redis" | "valkey" => with_hosts(rest, kind)?,
+        "rediss" | "valkeys" => with_tls(with_hosts(rest, kind)?),
+        "redis+cluster" => with_hosts(rest, Kind::Cluster)?,
+        "rediss+cluster" => with_tls(with_hosts(rest, Kind::Cluster)?),
+        "redis+sentinel" => with_hosts(rest, Kind::Sentinels)?,
+        "rediss+sentinel" => with_tls(with_hosts(rest, Kind::Sentinels)?),
+        "unix" | "redis+unix" if kind == Kind::Server && !rest.is_empty() => {
+            Settings::new(Topology::Server(Address::Unix(decoded(rest)?.into())))
+        }
+        _ => return Err(wrong()),
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // As the query of Redis's own `unix:` URLs calls them.
+        let key = match key {
+            "user" => "username",
+            "pass" => "password",
+            key => key,
+        };
+        settings.set(key, &decoded(value)?)?;
+    }
+    Ok(settings)
+}
+
+fn with_tls(settings: Settings) -> Settings {
+    Settings { tls: true, ..settings }
+}
+
+/// `[user[:password]@]host[:port],..[/path]`, where the path is a database, and before it the master's name for sentinels.
+fn with_hosts(rest: &str, kind: Kind) -> Result<Settings, StoreError> {
+    // An unescaped slash in a password would end the authority; the last @ is before the hosts.
+    let (userinfo, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
+    let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let port = if kind == Kind::Sentinels { Settings::SENTINEL_PORT } else { Settings::DEFAULT_PORT };
+    let hosts = addresses(hosts, ',', port)?;
+    let (master, database) = match kind {
+        Kind::Sentinels => path.split_once('/').unwrap_or((path, "")),
+        _ => ("", path),
+    };
+    let mut settings = Settings::new(topology(kind, hosts, &decoded(master)?)?);
+    let database = database.trim_matches('/');
+    if !database.is_empty() {
+        settings.database = number("db_num", database)?;
+    }
+    if let Some(userinfo) = userinfo {
+        let (user, password) = userinfo.split_once(':').map_or((userinfo, None), |(u, p)| (u, Some(p)));
+        let user = decoded(user)?;
+        settings.credentials.username = Some(user).filter(|user| !user.is_empty()).map(Into::into);
+        if let Some(password) = password {
+            settings.credentials.password = Some(Secret(decoded(password)?.into()));
+        }
+    }
+    Ok(settings)
+}
+
+pub(super) fn addresses(text: &str, between: char, port: u16) -> Result<Vec<Address>, StoreError> {
+    text.split(between).filter(|host| !host.trim().is_empty()).map(|host| address(host, port)).collect()
+}
+
+pub(super) fn topology(kind: Kind, hosts: Vec<Address>, master: &str) -> Result<Topology, StoreError> {
+    let mut first = hosts.iter();
+    match (kind, first.next(), first.next()) {
+        (_, None, _) => {
+            Err(StoreError::setting("the address", "host:port, such as 127.0.0.1:6379", "nothing"))
+        }
+        (Kind::Server, Some(address), None) => Ok(Topology::Server(address.clone())),
+        (Kind::Server, ..) => {
+            let expected = "one address; several are those of redis_cluster or redis_sentinel";
+            Err(StoreError::setting("the address", expected, "several"))
+        }
+        (Kind::Cluster, ..) => Ok(Topology::Cluster(hosts)),
+        (Kind::Sentinels, ..) => {
+            let master = if master.is_empty() { Settings::MASTER } else { master };
+            Ok(Topology::Sentinels { sentinels: hosts, master: master.into() })
+        }
+    }
+}
+
+fn decoded(text: &str) -> Result<String, StoreError> {
+    let text = percent_decode_str(text).decode_utf8();
+    text.map(Into::into)
+        .map_err(|_| StoreError::setting("the URL", "UTF-8 after percent-decoding", "other bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::provider::redis::settings::Wait;
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp { host: host.into(), port }
+    }
+
+    fn read(text: &str) -> Settings {
+        parse(text, Kind::Server).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn a_servers_url_has_user_password_host_and_database() {
+        let settings = read("redis://app:p%40ss%2Fword@cache.local:6380/3");
+        assert_eq!(settings.topology, Topology::Server(tcp("cache.local", 6380)));
+        assert_eq!(settings.credentials.username.as_deref(), Some("app"));
+        assert_eq!(&*settings.credentials.password.unwrap().0, "p@ss/word");
+        assert_eq!((settings.database, settings.tls), (3, false));
+
+        let settings = read("rediss://:secret@[::1]");
+        assert_eq!(settings.topology, Topology::Server(tcp("::1", 6379)));
+        assert_eq!((settings.credentials.username, settings.tls), (None, true));
+    }
+
+    #[test]
+    fn a_socket_has_its_settings_in_the_query() {
+        for text in [
+            "unix:///run/redis.sock?db=2&user=app&pass=s%26t",
+            "unix:/run/redis.sock?db=2&user=app&pass=s%26t",
+        ] {
+            let settings = read(text);
+            assert_eq!(settings.topology, Topology::Server(Address::Unix("/run/redis.sock".into())));
+            assert_eq!(settings.database, 2);
+            assert_eq!(&*settings.credentials.password.unwrap().0, "s&t");
+        }
+    }
+
+    #[test]
+    fn clusters_and_sentinels_have_several_hosts() {
+        let cluster = vec![tcp("a", 7000), tcp("b", 6379)];
+        assert_eq!(read("redis+cluster://a:7000,b").topology, Topology::Cluster(cluster.clone()));
+        assert_eq!(parse("redis://a:7000,b", Kind::Cluster).unwrap().topology, Topology::Cluster(cluster));
+        assert!(read("rediss+cluster://a:7000,b").tls);
+        let settings = read("redis+sentinel://:pw@a,b:1/sessions/5");
+        let sentinels = vec![tcp("a", 26379), tcp("b", 1)];
+        assert_eq!(settings.topology, Topology::Sentinels { sentinels, master: "sessions".into() });
+        assert_eq!(settings.database, 5);
+        let Topology::Sentinels { master, .. } = read("redis+sentinel://a").topology else { panic!() };
+        assert_eq!(&*master, "mymaster");
+    }
+
+    #[test]
+    fn the_query_takes_every_setting() {
+        let settings = read(
+            "redis://h?pool=3&connect_timeout=2s&timeout=3&retries=0&prefix=shop&wait=2&wait_timeout=100ms",
+        );
+        assert_eq!((settings.pool, settings.retries, &*settings.prefix), (3, 0, "shop"));
+        assert_eq!(settings.connect_timeout, Duration::from_secs(2));
+        assert_eq!(settings.call_timeout, Duration::from_secs(3));
+        assert_eq!(settings.wait, Some(Wait { replicas: 2, limit: Duration::from_millis(100) }));
+    }
+
+    #[test]
+    fn a_url_of_another_form_is_refused_and_never_shown() {
+        for text in [
+            "http://:hunter2@h",
+            "redis://:hunter2@",
+            "redis://:hunter2@a,b",
+            "redis://:hunter2@h:port",
+            "redis://:hunter2@h/db",
+            "redis://:hunter2@h?colour=blue",
+            "redis://:hunter2%ff@h",
+            "unix:?pass=hunter2",
+            "redis://:hunter2 @h:0x1",
+        ] {
+            let error = parse(text, Kind::Server).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains("expected") && !shown.contains("hunter2"), "{text}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Stores that tell when a session changes, and those who listen.
+
+use std::future::Future;
+use std::sync::Weak;
+
+use super::Provider;
+use crate::error::Result;
+use crate::id::StoreKey;
+
+/// A store that tells of every change of a session, whoever makes it and in which process.
+///
+/// What `Cached::watching` asks of a provider.
+pub trait Watched: Provider {
+    /// Tells `watcher` of every change from now on, for as long as it lives.
+    ///
+    /// Where the store can no longer be heard, [`Watcher::deaf`] comes at once, and [`Watcher::listening`] once it can be again.
+    /// The first [`Watcher::listening`] comes before this is done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if it cannot tell of changes.
+    fn watch(&self, watcher: Weak<dyn Watcher>) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// One who is told of changes. Calls must be quick: they hold up the next.
+pub trait Watcher: Send + Sync + 'static {
+    /// From here on every change is told.
+    fn listening(&self);
+
+    /// What is under `key` is another, or no longer there.
+    fn changed(&self, key: &StoreKey);
+
+    /// Changes may have been missed, and will be until [`listening`](Self::listening) comes again.
+    fn deaf(&self);
+}

@@ -1,0 +1,278 @@
+//! One struct under one key, with a version: what an application keeps, read and written as a whole.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Session, reserved};
+use crate::codec::{Buffer, Change, Codec, Limits};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The levels of nesting around the fields: the struct's own map, and the one that tells its version.
+const AROUND: usize = 2;
+
+/// What an application keeps in a session as one struct: its key, its version, and how older versions become this one.
+///
+/// The fields are stored by name. While two versions of an application run side by side, each keeps the fields of the other
+/// that it does not know. So the new one may add fields (with `#[serde(default)]`, since the old one does not write them) and leave
+/// fields out, and needs no [`migrate`](Self::migrate) for either. A field that changes its name or its meaning takes a new
+/// version.
+///
+/// ```
+/// use cloakroom::{Fields, Manager, MemoryProvider, SessionData};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Cart {
+///     items: Vec<String>,
+///     #[serde(default)]
+///     coupon: Option<String>,
+/// }
+///
+/// impl SessionData for Cart {
+///     const KEY: &'static str = "cart";
+///     const VERSION: u32 = 2;
+///
+///     fn migrate(version: u32, fields: &mut Fields<'_>) -> cloakroom::Result<Self> {
+///         // Version 1 called them articles.
+///         let articles = fields.get("articles")?.unwrap_or_default();
+///         Ok(Cart { items: articles, coupon: fields.get("coupon")? })
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+/// # let session = sessions.start(&http::HeaderMap::new()).await?;
+/// let mut cart = session.typed::<Cart>()?;
+/// cart.items.push("tea".to_owned());
+/// cart.save()?;
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+pub trait SessionData: Serialize + DeserializeOwned + Default {
+    /// The key under which it stands in the session.
+    const KEY: &'static str;
+
+    /// The version of this struct; 1 unless said otherwise. What is stored with a lower one goes through [`migrate`](Self::migrate).
+    /// A record that a higher version wrote is read as it is, and keeps that version.
+    const VERSION: u32 = 1;
+
+    /// Makes this version of what `version`, a lower one, has left in `fields`; as it is, unless said otherwise.
+    ///
+    /// # Errors
+    /// Those of [`Fields`], or the application's own as [`ErrorKind::Value`]. The session is left as it is then.
+    fn migrate(version: u32, fields: &mut Fields<'_>) -> Result<Self> {
+        let _ = version;
+        fields.all()
+    }
+}
+
+/// The fields that an older version of a [`SessionData`] has stored.
+///
+/// What is only read is kept beside the new fields, for the processes that still run the old version. What is
+/// [taken](Self::take) goes with the next write.
+pub struct Fields<'a> {
+    codec: Codec,
+    data: &'a [u8],
+    taken: Vec<String>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(codec: Codec, data: &'a [u8]) -> Self {
+        Fields { codec, data, taken: Vec::new() }
+    }
+
+    /// The field called `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if it does not decode to a `V`.
+    pub fn get<V: DeserializeOwned>(&self, name: &str) -> Result<Option<V>> {
+        let value = self.codec.find(self.data, name)?;
+        value.map(|bytes| self.codec.decode(&bytes)).transpose()
+    }
+
+    /// The field called `name`, which no process needs any more: it goes with the next write.
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get).
+    pub fn take<V: DeserializeOwned>(&mut self, name: &str) -> Result<Option<V>> {
+        let value = self.get(name)?;
+        self.taken.push(name.to_owned());
+        Ok(value)
+    }
+
+    /// All fields as one value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if they do not decode to a `V`.
+    pub fn all<V: DeserializeOwned>(&self) -> Result<V> {
+        self.codec.decode(self.data)
+    }
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fields").finish_non_exhaustive()
+    }
+}
+
+/// A [`SessionData`] as it stands in a session: a `T` to read and change, and [`save`](Self::save) to put it back.
+///
+/// Also an argument of axum handlers, with the feature `axum`. `Debug` does not show it.
+pub struct Typed<T> {
+    session: Session,
+    value: T,
+}
+
+impl Session {
+    /// The struct under its key; its default, if nothing is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
+    pub fn typed<T: SessionData>(&self) -> Result<Typed<T>> {
+        let value = self.0.with_value(T::KEY, |codec, stored| Ok(read::<T>(codec, stored)?.value))?;
+        Ok(Typed { session: self.clone(), value })
+    }
+}
+
+impl<T: SessionData> Typed<T> {
+    /// Puts the struct under its key, as [`Session::set`] does: of two requests that do so at the same time the later one
+    /// stands. [`update`](Self::update) loses nothing.
+    ///
+    /// # Errors
+    /// Those of [`Session::set`]; [`ErrorKind::Value`], too, if a `T` is no struct with named fields.
+    pub fn save(&self) -> Result<()> {
+        reserved::refuse(T::KEY)?;
+        let shared = &self.session.0;
+        shared.put("save", |codec| {
+            shared.with_value(T::KEY, |_, stored| change(codec, stored, &self.value, shared.limits()))
+        })
+    }
+
+    /// Changes the struct in one atomic step, at once: see [`Session::update`]. `change` may be called several times, each time on
+    /// the newest; what this handle had that was not saved is dropped.
+    ///
+    /// # Errors
+    /// Those of [`Session::update`] and [`save`](Self::save).
+    pub async fn update(&mut self, mut by: impl FnMut(&mut T) + Send) -> Result<()>
+    where
+        T: Send,
+    {
+        reserved::refuse(T::KEY)?;
+        let shared = &self.session.0;
+        let mut latest = None;
+        let encode = |codec: Codec, stored: Option<&[u8]>| {
+            let mut value = read::<T>(codec, stored)?.value;
+            by(&mut value);
+            let change = change(codec, stored, &value, shared.limits())?;
+            latest = Some(value);
+            Ok(Some(change))
+        };
+        shared.update(T::KEY, encode).await?;
+        if let Some(value) = latest {
+            self.value = value;
+        }
+        Ok(())
+    }
+
+    /// The struct itself.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
+impl<T> Deref for Typed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Typed<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T> fmt::Debug for Typed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Typed").finish_non_exhaustive()
+    }
+}
+
+/// The members of the map that is stored.
+const VERSION: &str = "version";
+const FIELDS: &str = "fields";
+
+/// What is stored, read as a `T`.
+struct Read<'a, T> {
+    value: T,
+    version: u32,
+    fields: &'a [u8],
+    taken: Vec<String>,
+}
+
+fn read<T: SessionData>(codec: Codec, stored: Option<&[u8]>) -> Result<Read<'_, T>> {
+    if !codec.nests() {
+        return Err(Error::new(ErrorKind::Unsupported, TypedError::Codec));
+    }
+    let Some(stored) = stored else {
+        return Ok(Read { value: T::default(), version: 0, fields: b"", taken: Vec::new() });
+    };
+    let foreign = || Error::new(ErrorKind::Value, TypedError::Foreign);
+    let version = codec.find(stored, VERSION).map_err(|_| foreign())?.ok_or_else(foreign)?;
+    let fields = codec.member(stored, FIELDS).map_err(|_| foreign())?.ok_or_else(foreign)?;
+    let version: u32 = codec.decode(&version)?;
+    if version >= T::VERSION {
+        return Ok(Read { value: codec.decode(fields)?, version, fields, taken: Vec::new() });
+    }
+    let mut old = Fields::new(codec, fields);
+    let value = T::migrate(version, &mut old)?;
+    Ok(Read { value, version, fields, taken: old.taken })
+}
+
+/// The change that puts `value` in the place of what is `stored`, whose unknown fields stay.
+fn change<T: SessionData>(codec: Codec, stored: Option<&[u8]>, value: &T, limits: &Limits) -> Result<Change> {
+    let former = read::<T>(codec, stored)?;
+    let mut changes = fields_of(codec, value, limits)?;
+    // A field that this version knows and now leaves out, such as an empty option, is no unknown one.
+    let known = fields_of(codec, &former.value, limits)?;
+    let gone = known.iter().map(Change::key).chain(former.taken.iter().map(String::as_str));
+    let gone: Vec<_> = gone.filter(|name| changes.iter().all(|change| change.key() != *name)).collect();
+    let deletions: Vec<_> = gone.into_iter().map(Change::deletion).collect();
+    changes.extend(deletions);
+    let mut fields = Buffer::new();
+    codec.merge(former.fields, &changes, limits, &mut fields)?;
+    let members = [
+        codec.encode(VERSION, &former.version.max(T::VERSION), limits)?,
+        Change::new(FIELDS, |bytes| bytes.extend_from_slice(&fields)),
+    ];
+    let mut all = Buffer::new();
+    codec.merge(stored.unwrap_or_default(), &members, limits, &mut all)?;
+    Ok(Change::new(T::KEY, |bytes| bytes.extend_from_slice(&all)))
+}
+
+/// Each field of `value`, encoded.
+fn fields_of<T: Serialize>(codec: Codec, value: &T, limits: &Limits) -> Result<Vec<Change>> {
+    let limits = Limits { depth: limits.depth.saturating_sub(AROUND), ..*limits };
+    let encoded = codec.encode("", value, &limits)?;
+    let map = encoded.value().unwrap_or_default();
+    let fields = codec.fields(map).map_err(|_| Error::new(ErrorKind::Value, TypedError::NoStruct))?;
+    Ok(fields.into_iter().map(|(name, bytes)| Change::new(&name, |to| to.extend_from_slice(bytes))).collect())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TypedError {
+    #[error(
+        "typed data is kept with its version, for which another library's format has no place; use get and set, or move to native records"
+    )]
+    Codec,
+    #[error(
+        "expected what SessionData has stored, a version and fields, found another value under its key; choose a key that nothing else uses"
+    )]
+    Foreign,
+    #[error("expected a struct with named fields, found another type; wrap it in one")]
+    NoStruct,
+}

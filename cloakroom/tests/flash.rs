@@ -1,0 +1,352 @@
+//! Messages for the next page: each is kept until one request, and one alone, has delivered it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod support;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use cloakroom::{Codec, ErrorKind, Flash, Manager, MemoryProvider, Session, SessionHandle, SessionLayer};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use support::faulty::Fault;
+use support::hooked::Call;
+use support::{Rig, alice, ask, cookies, pair, text};
+
+fn shown(flashes: &[Flash]) -> Vec<(&str, &str)> {
+    flashes.iter().map(|flash| (flash.name.as_str(), flash.message.as_str())).collect()
+}
+
+async fn start(manager: &Manager, cookie: &str) -> Session {
+    manager.start(&cookies(cookie)).await.unwrap()
+}
+
+async fn take(session: &Session) -> Vec<Flash> {
+    session.take_flashes::<String>().await.unwrap()
+}
+
+/// What the next page would show.
+async fn waiting(manager: &Manager, cookie: &str) -> Vec<String> {
+    let session = start(manager, cookie).await;
+    let taken = take(&session).await.into_iter().map(|flash| flash.message).collect();
+    let _ = session.release(&mut HeaderMap::new()).await.unwrap();
+    taken
+}
+
+/// A stored session in which `messages` wait; its cookie.
+async fn left(rig: &Rig, messages: &[&str]) -> String {
+    let session = rig.store.start(&HeaderMap::new()).await.unwrap();
+    for message in messages {
+        session.flash("info", message).unwrap();
+    }
+    let mut headers = HeaderMap::new();
+    let _ = session.release(&mut headers).await.unwrap();
+    pair(&headers).unwrap()
+}
+
+/// Lets what was spawned go on until `done`.
+async fn until<F: Future<Output = bool>>(done: impl Fn() -> F) {
+    let all = async {
+        while !done().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_is_taken_once_and_in_the_order_it_was_left() {
+    for codec in [Codec::MESSAGE_PACK, Codec::JSON] {
+        let rig = Rig::with(|builder| builder.codec(codec));
+        let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
+        session.flash("success", "Saved.").unwrap();
+        session.flash("a-warning", "Nearly full.").unwrap();
+        let mut headers = HeaderMap::new();
+        let _ = session.release(&mut headers).await.unwrap();
+        let cookie = pair(&headers).unwrap();
+
+        let next = start(&rig.manager, &cookie).await;
+        assert!(next.is_empty().unwrap() && next.keys().unwrap().is_empty(), "no keys of the application's");
+        let taken = take(&next).await;
+        assert_eq!(format!("{taken:?}"), "[Flash { .. }, Flash { .. }]", "no message in a log");
+        assert_eq!(shown(&taken), [("success", "Saved."), ("a-warning", "Nearly full.")]);
+        assert_eq!(take(&next).await, []);
+        let _ = next.release(&mut HeaderMap::new()).await.unwrap();
+        assert!(waiting(&rig.manager, &cookie).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_page_without_messages_asks_the_store_for_nothing_more() {
+    let rig = Rig::new();
+    let cookie = rig.session_with(1).await;
+    let session = start(&rig.manager, &cookie).await;
+    rig.faults.calls();
+    assert_eq!(take(&session).await, []);
+    assert_eq!(session.take_flashes_of::<String>("info").await.unwrap(), [""; 0]);
+    assert_eq!(rig.faults.calls(), []);
+}
+
+#[tokio::test]
+async fn messages_of_requests_at_the_same_time_all_stand() {
+    let rig = Rig::new();
+    let cookie = rig.session_with(1).await;
+    let requests: Vec<_> = futures(8, |n| {
+        let (manager, cookie) = (rig.manager.clone(), cookie.clone());
+        async move {
+            let session = start(&manager, &cookie).await;
+            session.flash("info", n.to_string()).unwrap();
+            let _ = session.release(&mut HeaderMap::new()).await.unwrap();
+        }
+    });
+    for request in requests {
+        request.await.unwrap();
+    }
+    let mut all = waiting(&rig.manager, &cookie).await;
+    all.sort_unstable();
+    assert_eq!(all, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(rig.stored(&cookie).await, Some(1));
+}
+
+fn futures<F: Future<Output = T> + Send + 'static, T: Send + 'static>(
+    count: usize,
+    request: impl Fn(usize) -> F,
+) -> Vec<tokio::task::JoinHandle<T>> {
+    (0..count).map(|n| tokio::spawn(request(n))).collect()
+}
+
+#[tokio::test]
+async fn of_many_readers_at_the_same_time_one_gets_each_message() {
+    for round in 0..20 {
+        let rig = Rig::new();
+        rig.faults.pause(round % 4);
+        let cookie = left(&rig, &["one", "two", "three"]).await;
+        let readers = futures(8, |_| {
+            let (manager, cookie) = (rig.manager.clone(), cookie.clone());
+            async move { waiting(&manager, &cookie).await }
+        });
+        let mut all = Vec::new();
+        for reader in readers {
+            all.extend(reader.await.unwrap());
+        }
+        all.sort_unstable();
+        assert_eq!(all, ["one", "three", "two"], "each once");
+    }
+}
+
+#[tokio::test]
+async fn what_a_request_left_itself_it_can_take_and_nothing_is_stored_for_it() {
+    let rig = Rig::new();
+    let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
+    session.flash("error", "No such user.").unwrap();
+    assert_eq!(shown(&take(&session).await), [("error", "No such user.")]);
+    let mut headers = HeaderMap::new();
+    let _ = session.release(&mut headers).await.unwrap();
+    assert_eq!((rig.count().await, pair(&headers)), (0, None), "neither a record nor a cookie");
+}
+
+#[tokio::test]
+async fn messages_come_along_to_a_login_and_go_with_a_flush_and_a_logout() {
+    let rig = Rig::new();
+    let after = async |change: fn(&Session)| {
+        let cookie = left(&rig, &["before"]).await;
+        let session = start(&rig.manager, &cookie).await;
+        change(&session);
+        session.flash("info", "after").unwrap();
+        let mut headers = HeaderMap::new();
+        let _ = session.release(&mut headers).await.unwrap();
+        waiting(&rig.manager, &pair(&headers).unwrap_or(cookie)).await
+    };
+    assert_eq!(after(|session| session.authenticate(alice()).unwrap()).await, ["before", "after"]);
+    assert_eq!(after(|session| session.flush().unwrap()).await, ["after"]);
+    assert_eq!(after(|session| session.destroy().unwrap()).await, ["after"], "of the new session");
+}
+
+#[tokio::test]
+async fn messages_of_another_type_wait_for_whoever_asks_for_them() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Notice {
+        title: String,
+        urgent: bool,
+    }
+
+    let rig = Rig::new();
+    let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
+    session.flash("notice", Notice { title: "Hello".into(), urgent: true }).unwrap();
+    session.flash("info", "plain").unwrap();
+    let mut headers = HeaderMap::new();
+    let _ = session.release(&mut headers).await.unwrap();
+    let session = start(&rig.manager, &pair(&headers).unwrap()).await;
+    assert_eq!(session.take_flashes_of::<String>("notice").await.unwrap(), [""; 0]);
+    assert_eq!(shown(&take(&session).await), [("info", "plain")]);
+    let notices = session.take_flashes_of::<Notice>("notice").await.unwrap();
+    assert_eq!(notices, [Notice { title: "Hello".into(), urgent: true }]);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_keeps_the_newest_messages_and_its_session() {
+    let rig = Rig::new();
+    let mut cookie = rig.session_with(1).await;
+    for n in 0..40 {
+        let session = start(&rig.manager, &cookie).await;
+        session.flash("info", n.to_string()).unwrap();
+        let mut headers = HeaderMap::new();
+        let _ = session.release(&mut headers).await.unwrap();
+        cookie = pair(&headers).unwrap_or(cookie);
+    }
+    let expected: Vec<_> = (8..40).map(|n| n.to_string()).collect();
+    assert_eq!(waiting(&rig.manager, &cookie).await, expected);
+}
+
+/// A site whose handlers take what waits and then do what their path says.
+fn site(manager: &Manager) -> Router {
+    let show = async |session: Session| join(take(&session).await);
+    let fail = async |session: Session| (StatusCode::BAD_GATEWAY, join(take(&session).await));
+    let panic = async |session: Session| {
+        take(&session).await;
+        if true {
+            panic!("the handler panics, as it was asked to");
+        }
+    };
+    let hang = async |session: Session| {
+        take(&session).await;
+        std::future::pending::<()>().await;
+    };
+    let change = async |session: Session| {
+        session.set("n", 2).unwrap();
+        join(take(&session).await)
+    };
+    Router::new()
+        .route("/show", get(show))
+        .route("/fail", get(fail))
+        .route("/panic", get(panic))
+        .route("/hang", get(hang))
+        .route("/change", get(change))
+        .layer(SessionLayer::new(manager.clone()))
+}
+
+fn join(flashes: Vec<Flash>) -> String {
+    flashes.into_iter().map(|flash| flash.message).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn what_a_failing_handler_took_is_shown_by_the_next_that_does_not_fail() {
+    for path in ["/fail", "/panic", "/hang"] {
+        let rig = Rig::new();
+        let cookie = left(&rig, &["one", "two"]).await;
+        let site = site(&rig.manager);
+        let (asked, brought) = (site.clone(), cookie.clone());
+        let request = tokio::spawn(async move { ask(&asked, path, &brought).await.status() });
+        match path {
+            "/fail" => assert_eq!(request.await.unwrap(), StatusCode::BAD_GATEWAY),
+            "/panic" => assert!(request.await.unwrap_err().is_panic()),
+            _ => {
+                let taken = async || rig.faults.calls().contains(&Call::Update);
+                until(taken).await;
+                // Stored, and the answer is on its way: now the handler hangs.
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                request.abort();
+                assert!(request.await.unwrap_err().is_cancelled());
+            }
+        }
+        // Put back in the background: a store call that has been counted has not been answered yet.
+        until(async || rig.faults.calls().contains(&Call::Update)).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(text(ask(&site, "/show", &cookie).await).await, "one two", "after {path}");
+        assert_eq!(text(ask(&site, "/show", &cookie).await).await, "", "after {path} and one that showed it");
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        assert!(waiting(&rig.store, &cookie).await.is_empty(), "what was shown is not put back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_before_a_commit_that_fails_is_put_back() {
+    let rig = Rig::new();
+    let cookie = left(&rig, &["one"]).await;
+    let session = start(&rig.manager, &cookie).await;
+    assert_eq!(shown(&take(&session).await), [("info", "one")]);
+    session.set("n", 2).unwrap();
+    rig.faults.set(Call::Update, Fault::Fail);
+    assert_eq!(session.release(&mut HeaderMap::new()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    rig.faults.heal();
+    drop(session);
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(waiting(&rig.store, &cookie).await, ["one"]);
+}
+
+#[tokio::test]
+async fn what_was_saved_after_it_was_taken_and_what_a_detached_handle_took_is_taken_for_good() {
+    let rig = Rig::new();
+    for detached in [false, true] {
+        let cookie = left(&rig, &["one"]).await;
+        let session = start(&rig.manager, &cookie).await;
+        let session = match detached {
+            true => rig.manager.session(&session.id().unwrap()).await.unwrap().unwrap(),
+            false => session,
+        };
+        assert_eq!(shown(&take(&session).await), [("info", "one")]);
+        if !detached {
+            let _ = session.save().await.unwrap();
+        }
+        drop(session);
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        assert!(waiting(&rig.store, &cookie).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ended_meanwhile_gives_nothing() {
+    let rig = Rig::new();
+    let cookie = left(&rig, &["one"]).await;
+    let session = start(&rig.manager, &cookie).await;
+    let other = start(&rig.manager, &cookie).await;
+    other.destroy().unwrap();
+    let _ = other.release(&mut HeaderMap::new()).await.unwrap();
+    assert_eq!(session.take_flashes::<String>().await.unwrap_err().kind(), ErrorKind::Gone);
+}
+
+#[tokio::test]
+async fn a_layer_that_has_answered_hears_that_it_is_too_late() {
+    let manager = Manager::builder(MemoryProvider::new()).build().unwrap();
+    let kept = Arc::new(std::sync::Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    let handler = async move |axum::Extension(handle): axum::Extension<SessionHandle>| {
+        let session = handle.load().await.unwrap();
+        session.flash("info", "one").unwrap();
+        *keep.lock().unwrap() = Some(session);
+    };
+    let site = Router::new().route("/", get(handler)).layer(SessionLayer::new(manager));
+    let _ = ask(&site, "/", "").await;
+    let session = kept.lock().unwrap().take().unwrap();
+    assert_eq!(session.flash("info", "two").unwrap_err().kind(), ErrorKind::Released);
+    assert_eq!(session.take_flashes::<String>().await.unwrap_err().kind(), ErrorKind::Released);
+}
+
+#[tokio::test]
+async fn keys_of_the_librarys_own_are_refused_to_applications() {
+    let rig = Rig::new();
+    let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
+    for key in ["\u{1}", "\u{1}csrf", "\u{1}flash/"] {
+        assert_eq!(session.set(key, 1).unwrap_err().kind(), ErrorKind::Value);
+        assert_eq!(session.delete(key).unwrap_err().kind(), ErrorKind::Value);
+        assert_eq!(session.update(key, |_: Option<u8>| 1).await.unwrap_err().kind(), ErrorKind::Value);
+    }
+    session.set("a\u{1}", 1).unwrap();
+    session.set("", 1).unwrap();
+    assert_eq!(session.len().unwrap(), 2);
+}

@@ -1,0 +1,172 @@
+//! An id that was replaced, or whose session was ended, is answered as ended while requests may be under way with it.
+
+use cloakroom::{ErrorKind, Released, Session};
+
+use crate::visitor::{Browser, Rig, alice, principal, release_without_cookie, seconds, visited};
+
+/// A browser whose login was answered while requests of its former, anonymous id are under way.
+async fn logged_in() -> (Rig, Browser, Browser) {
+    let (rig, mut browser) = visited().await;
+    let before = browser.clone();
+    let login = |session: &Session| session.authenticate(alice()).unwrap();
+    assert_eq!(rig.request(&mut browser, login).await, Released::Regenerated);
+    (rig, before, browser)
+}
+
+#[tokio::test]
+async fn a_slow_anonymous_request_cannot_take_the_cookie_of_a_login_away() {
+    let (rig, mut browser) = visited().await;
+    let slow = rig.start(&browser).await;
+    let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+    slow.set("late", 1).unwrap();
+    assert_eq!(release_without_cookie(&slow).await, Released::Gone { lost_write: true });
+    assert_eq!(rig.start(&browser).await.principal(), Some(alice()));
+    assert_eq!(rig.manager.active_sessions().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_arrives_under_a_replaced_id_begins_no_session() {
+    let (rig, before, _) = logged_in().await;
+    let late = rig.start(&before).await;
+    assert!(late.id().is_none() && late.principal().is_none() && late.is_empty().unwrap());
+    late.set("late", 1).unwrap();
+    assert_eq!(release_without_cookie(&late).await, Released::Gone { lost_write: true });
+    let reader = rig.start(&before).await;
+    assert_eq!(release_without_cookie(&reader).await, Released::Gone { lost_write: false });
+    let error = rig.start(&before).await.update("n", |n: Option<u32>| n.unwrap_or(0) + 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone);
+    assert!(!rig.start(&before).await.reload().await.unwrap());
+    assert_eq!(rig.manager.active_sessions().await.unwrap(), 1, "the login's");
+}
+
+#[tokio::test]
+async fn after_the_longest_request_an_ended_id_is_like_any_unknown_one() {
+    for end in [Session::destroy, Session::regenerate] {
+        let (rig, mut browser) = visited().await;
+        let old = browser.clone();
+        let _ = rig.request(&mut browser, |session| end(session).unwrap()).await;
+        rig.time.advance(seconds(59));
+        let late = rig.start(&old).await;
+        late.set("n", 2).unwrap();
+        assert_eq!(release_without_cookie(&late).await, Released::Gone { lost_write: true });
+        rig.time.advance(seconds(1));
+        let mut fresh = old.clone();
+        assert_eq!(rig.request(&mut fresh, |session| session.set("n", 2).unwrap()).await, Released::Created);
+        assert_ne!(fresh.0, old.0, "an id that the client brings is never adopted");
+    }
+}
+
+#[tokio::test]
+async fn a_logout_that_races_with_a_login_ends_the_session_wherever_it_is() {
+    let (rig, mut browser) = visited().await;
+    let logout = rig.start(&browser).await;
+    let mut leaving = browser.clone();
+    let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+    logout.destroy().unwrap();
+    assert_eq!(leaving.release(&logout).await, Released::Destroyed);
+    assert_eq!(rig.start(&browser).await.principal(), None, "the logout is not undone by the new id");
+    assert_eq!(rig.manager.active_sessions().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_logout_under_an_id_that_was_replaced_before_it_came_ends_nothing() {
+    let (rig, before, browser) = logged_in().await;
+    let logout = rig.start(&before).await;
+    logout.destroy().unwrap();
+    assert_eq!(release_without_cookie(&logout).await, Released::Gone { lost_write: false });
+    assert_eq!(rig.start(&browser).await.principal(), Some(alice()), "who planted the id cannot log her out");
+}
+
+#[tokio::test]
+async fn of_an_ended_and_a_live_cookie_the_live_one_counts() {
+    let (rig, before, browser) = logged_in().await;
+    for (one, other) in [(&before, &browser), (&browser, &before)] {
+        let both =
+            Browser(Some(format!("{}; __Host-id={}", one.0.clone().unwrap(), other.0.clone().unwrap())));
+        assert_eq!(rig.start(&both).await.principal(), Some(alice()));
+    }
+    let (ended, unknown) = (before.0.unwrap(), "s".repeat(43));
+    let session = rig.start(&Browser(Some(format!("{unknown}; __Host-id={ended}")))).await;
+    session.set("n", 1).unwrap();
+    assert_eq!(release_without_cookie(&session).await, Released::Gone { lost_write: true });
+}
+
+#[tokio::test]
+async fn a_logout_holds_against_a_request_that_changes_the_session_all_the_time() {
+    let (rig, browser) = visited().await;
+    let logout = rig.start(&browser).await;
+    for n in 0..3 {
+        let other = rig.start(&browser).await;
+        other.set("n", n).unwrap();
+        assert_eq!(other.save().await.unwrap(), Released::Saved);
+    }
+    logout.destroy().unwrap();
+    let mut leaving = browser.clone();
+    assert_eq!(leaving.release(&logout).await, Released::Destroyed);
+    assert!(leaving.0.is_none() && rig.start(&browser).await.id().is_none());
+}
+
+#[tokio::test]
+async fn a_handle_that_outlives_the_grace_of_a_rotation_still_reaches_its_session_and_is_no_thief() {
+    let rig = Rig::with(|builder| builder.rotate_every(seconds(900)).end_user_on_reuse(true));
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+    let socket = rig.manager.session(&rig.start(&browser).await.id().unwrap()).await.unwrap().unwrap();
+    for _ in 0..2 {
+        rig.time.advance(seconds(900));
+        assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated);
+    }
+    rig.time.advance(seconds(120));
+    assert_eq!(socket.update("n", |n: Option<u32>| n.unwrap_or(0) + 1).await.unwrap(), 1);
+    assert_eq!(rig.start(&browser).await.get::<u32>("n").unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn an_id_in_its_grace_reaches_the_session_over_several_rotations() {
+    let rig = Rig::with(|builder| builder.rotate_every(seconds(5)));
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let first = browser.clone();
+    for _ in 0..3 {
+        rig.time.advance(seconds(5));
+        assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated);
+    }
+    assert_eq!(rig.start(&first).await.get::<u32>("n").unwrap(), Some(1));
+    rig.time.advance(seconds(20));
+    assert_eq!(rig.start(&first).await.get::<u32>("n").unwrap(), None, "30 s after its own rotation");
+}
+
+/// One session of alice whose first id is used after its grace, another of hers, and one of bob.
+async fn reused(end_user: bool) -> (Rig, Browser, Browser, Browser) {
+    let rig = Rig::with(|builder| {
+        builder.rotate_every(seconds(900)).end_user_on_reuse(end_user).rotation_grace(seconds(10))
+    });
+    let (mut hers, mut other, mut his) = (Browser::default(), Browser::default(), Browser::default());
+    let _ = rig.request(&mut hers, |session| session.authenticate(alice()).unwrap()).await;
+    let stolen = hers.clone();
+    rig.time.advance(seconds(900));
+    let _ = rig.request(&mut hers, |_| ()).await;
+    let _ = rig.request(&mut other, |session| session.authenticate(alice()).unwrap()).await;
+    let _ = rig.request(&mut his, |session| session.authenticate(principal("bob")).unwrap()).await;
+    rig.time.advance(seconds(10));
+    let thief = rig.start(&stolen).await;
+    assert!(thief.id().is_none() && thief.principal().is_none());
+    thief.set("n", 1).unwrap();
+    assert_eq!(release_without_cookie(&thief).await, Released::Gone { lost_write: true });
+    (rig, hers, other, his)
+}
+
+#[tokio::test]
+async fn the_use_of_a_rotated_id_after_its_grace_may_end_every_session_of_the_user() {
+    let (rig, hers, other, his) = reused(true).await;
+    assert_eq!(rig.start(&hers).await.principal(), None);
+    assert_eq!(rig.start(&other).await.principal(), None);
+    assert_eq!(rig.start(&his).await.principal(), Some(principal("bob")));
+}
+
+#[tokio::test]
+async fn the_use_of_a_rotated_id_after_its_grace_ends_nothing_unless_asked_to() {
+    let (rig, hers, other, _) = reused(false).await;
+    assert_eq!(rig.start(&hers).await.principal(), Some(alice()));
+    assert_eq!(rig.start(&other).await.principal(), Some(alice()));
+}

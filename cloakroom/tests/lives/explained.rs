@@ -1,0 +1,168 @@
+//! The policy in words is the policy in deeds: what `explain` says is read back, and tried.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use cloakroom::{ManagerBuilder, OverLimit, Policy, Released, Session};
+
+use crate::visitor::{Browser, Rig, alice, release_without_cookie, seconds};
+
+/// What the words say.
+struct Said {
+    idle: Duration,
+    touch: Duration,
+    absolute: Option<Duration>,
+    rotation: Option<(Duration, Duration)>,
+    remembered: Duration,
+    cookie: Option<Duration>,
+    limit: Option<usize>,
+}
+
+/// The time that stands between two texts.
+fn time(line: &str, before: &str, after: &str) -> Duration {
+    let text = line.split_once(before).unwrap_or_else(|| panic!("{before:?} in {line:?}")).1;
+    let text = text.split_once(after).unwrap_or_else(|| panic!("{after:?} in {line:?}")).0;
+    let words: Vec<_> = text.split(' ').collect();
+    let parts = words.chunks(2).map(|part| {
+        let unit = match part[1] {
+            "d" => 86_400.0,
+            "h" => 3_600.0,
+            "min" => 60.0,
+            "s" => 1.0,
+            other => panic!("{other:?} in {line:?}"),
+        };
+        Duration::from_secs_f64(part[0].parse::<f64>().unwrap() * unit)
+    });
+    parts.sum()
+}
+
+fn read(words: &str) -> Said {
+    let line = |part: &str| words.lines().find(|line| line.contains(part));
+    let (idle, ended) = (line("(idle timeout)").unwrap(), line("answered as ended").unwrap());
+    Said {
+        idle: time(idle, "ends ", " after its last use"),
+        touch: time(idle, "last one was noted ", " ago or more"),
+        absolute: line("(absolute timeout)").map(|line| time(line, "ends ", " after the login")),
+        rotation: line("replaced in passing once")
+            .map(|line| (time(line, "once it is ", " old"), time(line, "the session for ", " more"))),
+        remembered: time(ended, "as ended for ", ": a request"),
+        cookie: line("The cookie is kept for").map(|line| time(line, "kept for ", " from its last")),
+        limit: line("A user has at most").map(|line| line.split(' ').nth(6).unwrap().parse().unwrap()),
+    }
+}
+
+fn login(session: &Session) {
+    session.authenticate(alice()).unwrap();
+}
+
+/// Whether a session that has just begun is alive after so long, used every so often.
+async fn lives(rig: &Rig, after: Duration, used_every: Option<Duration>) -> bool {
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, login).await;
+    let mut rest = after;
+    while let Some(step) = used_every.filter(|step| *step < rest) {
+        rig.time.advance(step);
+        let _ = rig.request(&mut browser, |_| ()).await;
+        rest -= step;
+    }
+    rig.time.advance(rest);
+    rig.start(&browser).await.id().is_some()
+}
+
+async fn words_match_deeds(settings: impl Fn(ManagerBuilder) -> ManagerBuilder) -> Said {
+    let rig = Rig::with(&settings);
+    let said = read(&rig.manager.explain());
+    let instant = Duration::from_millis(1);
+    let idle = said.idle.min(said.absolute.unwrap_or(said.idle));
+    assert!(lives(&rig, idle - instant, None).await && !lives(&rig, idle, None).await, "the idle timeout");
+    let often = Some((said.idle / 3).max(said.touch));
+    match said.absolute {
+        Some(most) => {
+            assert!(lives(&rig, most - instant, often).await, "used, until the absolute timeout");
+            assert!(!lives(&rig, most, often).await, "and no longer");
+        }
+        None => assert!(lives(&rig, said.idle * 40, often).await, "as long as it is used"),
+    }
+
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, login).await;
+    rig.time.advance(said.touch - instant);
+    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Unchanged, "used too soon to be noted");
+    rig.time.advance(instant);
+    let due = if said.rotation.is_some_and(|(age, _)| age <= said.touch) {
+        Released::Regenerated
+    } else {
+        Released::Touched
+    };
+    assert_eq!(rig.request(&mut browser, |_| ()).await, due);
+
+    let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
+    rotation_is_as_said(&rig, &said).await;
+    said
+}
+
+async fn rotation_is_as_said(rig: &Rig, said: &Said) {
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, login).await;
+    let old = browser.clone();
+    match said.rotation {
+        Some((age, grace)) => {
+            rig.time.advance(age);
+            assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated, "in passing");
+            rig.time.advance(grace - Duration::from_millis(1));
+            assert!(rig.start(&old).await.id().is_some(), "in its grace");
+            rig.time.advance(Duration::from_millis(1));
+        }
+        None => {
+            rig.time.advance(said.idle - Duration::from_millis(1));
+            assert_ne!(rig.request(&mut browser, |_| ()).await, Released::Regenerated, "never in passing");
+            let _ = rig.request(&mut browser, login).await;
+        }
+    }
+    for (advance, ended) in
+        [(said.remembered - Duration::from_millis(1), true), (Duration::from_millis(1), false)]
+    {
+        rig.time.advance(advance);
+        let session = rig.start(&old).await;
+        session.set("n", 1).unwrap();
+        match ended {
+            true => assert_eq!(release_without_cookie(&session).await, Released::Gone { lost_write: true }),
+            false => assert_eq!(old.clone().release(&session).await, Released::Created),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_words_of_many_policies_are_what_happens() {
+    let default = words_match_deeds(|builder| builder).await;
+    assert_eq!((default.idle, default.absolute), (seconds(1800), Some(seconds(8 * 3600))));
+    for policy in [Policy::NIST_AAL2, Policy::NIST_AAL3, Policy::OWASP_HIGH_VALUE, Policy::OWASP_LOW_VALUE] {
+        let said = words_match_deeds(|builder| builder.policy(policy)).await;
+        assert_eq!((said.idle, said.absolute), (policy.idle_timeout(), Some(policy.absolute_timeout())));
+    }
+    words_match_deeds(|builder| builder.absolute_timeout(None).idle_timeout(seconds(93_784))).await;
+    let said = words_match_deeds(|builder| {
+        builder.rotate_every(seconds(900)).rotation_grace(seconds(45)).longest_request(seconds(75))
+    })
+    .await;
+    assert_eq!((said.rotation, said.remembered), (Some((seconds(900), seconds(45))), seconds(75)));
+}
+
+#[tokio::test]
+async fn the_words_tell_of_the_cookie_and_of_the_number_of_sessions() {
+    let three = NonZeroUsize::new(3).unwrap();
+    let rig = Rig::with(|builder| {
+        builder.cookie_lifetime(Some(seconds(7200))).sessions_per_user(three, OverLimit::EndOldest)
+    });
+    let said = read(&rig.manager.explain());
+    assert_eq!((said.cookie, said.limit), (Some(seconds(7200)), Some(3)));
+    let rig =
+        Rig::with(|builder| builder.sessions_per_user(three, OverLimit::Refuse).end_user_on_reuse(true));
+    let words = rig.manager.explain();
+    assert!(
+        words.contains("one more login is refused") && words.contains("until the browser is closed"),
+        "{words}"
+    );
+    let rig = Rig::with(|builder| builder.rotate_every(seconds(60)).end_user_on_reuse(true));
+    assert!(rig.manager.explain().contains("and ends every session of the user"));
+}

@@ -1,0 +1,181 @@
+//! One policy for all sessions, and lifetimes of their own for some.
+
+use std::time::Duration;
+
+use cloakroom::{Lifetime, Policy, Released, Session};
+use http::HeaderMap;
+use http::header::SET_COOKIE;
+
+use crate::visitor::{Browser, Rig, alice, principal, seconds};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// The cookie's Max-Age after a request.
+async fn max_age(rig: &Rig, browser: &mut Browser, change: impl FnOnce(&Session)) -> Option<u64> {
+    let session = rig.start(browser).await;
+    change(&session);
+    let mut headers = HeaderMap::new();
+    let _ = session.release(&mut headers).await.unwrap();
+    browser.take(&headers);
+    let cookie = headers.get(SET_COOKIE)?.to_str().unwrap();
+    Some(cookie.split("Max-Age=").nth(1)?.split(';').next()?.parse().unwrap())
+}
+
+async fn alive(rig: &Rig, browser: &Browser) -> bool {
+    rig.start(browser).await.id().is_some()
+}
+
+#[tokio::test]
+async fn a_remembered_session_outlives_the_policy_and_the_browser_and_ends_on_its_day() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let login = |session: &Session| {
+        session.authenticate(alice()).unwrap();
+        session.set_lifetime(Lifetime::remembered(seconds(30 * DAY))).unwrap();
+    };
+    assert_eq!(max_age(&rig, &mut browser, login).await, Some(30 * DAY));
+    rig.time.advance(seconds(20 * DAY));
+    assert_eq!(
+        max_age(&rig, &mut browser, |_| ()).await,
+        Some(10 * DAY),
+        "the cookie never outlives the session"
+    );
+    rig.time.advance(seconds(10 * DAY) - Duration::from_millis(1));
+    assert!(alive(&rig, &browser).await);
+    rig.time.advance(Duration::from_millis(1));
+    assert!(!alive(&rig, &browser).await);
+}
+
+#[tokio::test]
+async fn a_lifetime_of_its_own_may_be_shorter_than_the_policy() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let kiosk = Lifetime::idle(seconds(120)).at_most(seconds(300));
+    let begin = |session: &Session| {
+        session.set("n", 1).unwrap();
+        session.set_lifetime(kiosk).unwrap();
+    };
+    assert_eq!(rig.request(&mut browser, begin).await, Released::Created);
+    let mut unused = browser.clone();
+    for _ in 0..2 {
+        rig.time.advance(seconds(119));
+        assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Touched);
+    }
+    rig.time.advance(seconds(61));
+    assert!(alive(&rig, &browser).await, "299 s after its beginning");
+    rig.time.advance(seconds(1));
+    assert!(!alive(&rig, &browser).await, "however much it was used");
+    let _ = rig.request(&mut unused, begin).await;
+    rig.time.advance(seconds(120));
+    assert!(!alive(&rig, &unused).await, "unused");
+}
+
+#[tokio::test]
+async fn a_lifetime_alone_begins_no_session_and_one_set_twice_moves_no_end() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let lifetime = Lifetime::idle(seconds(DAY)).at_most(seconds(DAY));
+    let set = |session: &Session| session.set_lifetime(lifetime).unwrap();
+    assert_eq!(rig.request(&mut browser, set).await, Released::Unchanged);
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    for _ in 0..4 {
+        rig.time.advance(seconds(29 * 60));
+        assert_eq!(rig.request(&mut browser, set).await, Released::Saved);
+    }
+    let end = rig.start(&browser).await.expires().unwrap();
+    assert_eq!(end.duration_since(rig.time.clock().now()).unwrap(), seconds(DAY - 4 * 29 * 60));
+}
+
+#[tokio::test]
+async fn a_remembered_session_that_another_user_logs_in_to_is_remembered_no_longer() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let _ = max_age(&rig, &mut browser, |session| {
+        session.authenticate(alice()).unwrap();
+        session.set_lifetime(Lifetime::remembered(seconds(30 * DAY))).unwrap();
+    })
+    .await;
+    assert_eq!(
+        max_age(&rig, &mut browser, |session| session.authenticate(alice()).unwrap()).await,
+        Some(30 * DAY)
+    );
+    assert_eq!(
+        max_age(&rig, &mut browser, |session| session.authenticate(principal("bob")).unwrap()).await,
+        None
+    );
+    rig.time.advance(seconds(30 * 60));
+    assert!(!alive(&rig, &browser).await);
+}
+
+#[tokio::test]
+async fn the_earliest_end_that_somebody_has_set_counts_until_the_next_login() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let now = rig.time.clock().now();
+    let _ = rig
+        .request(&mut browser, |session| {
+            session.authenticate(alice()).unwrap();
+            session.end_by(now + seconds(900)).unwrap();
+            session.end_by(now + seconds(600)).unwrap();
+            session.end_by(now + seconds(1200)).unwrap();
+        })
+        .await;
+    let _ = rig.request(&mut browser, |session| session.end_by(now + seconds(3000)).unwrap()).await;
+    let _ = rig
+        .request(&mut browser, |session| session.set_lifetime(Lifetime::idle(seconds(DAY))).unwrap())
+        .await;
+    rig.time.advance(seconds(599));
+    let mut again = browser;
+    assert!(alive(&rig, &again).await);
+    let _ = rig.request(&mut again, |session| session.authenticate(alice()).unwrap()).await;
+    let mut bound = Browser::default();
+    let _ = rig.request(&mut bound, |session| session.set("n", 1).unwrap()).await;
+    let end = rig.time.clock().now() + seconds(1);
+    let _ = rig.request(&mut bound, |session| session.end_by(end).unwrap()).await;
+    rig.time.advance(Duration::from_millis(999));
+    assert!(alive(&rig, &bound).await);
+    rig.time.advance(Duration::from_millis(1));
+    assert!(!alive(&rig, &bound).await);
+    rig.time.advance(seconds(900));
+    assert!(alive(&rig, &again).await, "a new login is not bound by the end of the former");
+}
+
+#[tokio::test]
+async fn no_number_of_touches_moves_the_absolute_deadline_and_a_login_does() {
+    let rig = Rig::with(|builder| builder.policy(Policy::NIST_AAL3));
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+    for _ in 0..71 {
+        rig.time.advance(seconds(600));
+        assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Touched);
+    }
+    rig.time.advance(seconds(599));
+    let mut proved = browser.clone();
+    assert!(alive(&rig, &browser).await, "1 s before 12 h");
+    let _ = rig.request(&mut proved, |session| session.authenticate(alice()).unwrap()).await;
+    rig.time.advance(seconds(1));
+    assert!(!alive(&rig, &browser).await);
+    assert!(alive(&rig, &proved).await);
+}
+
+#[tokio::test]
+async fn a_session_that_was_seen_to_expire_stays_so_when_the_clock_is_set_back() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let began = rig.time.clock().now();
+    rig.time.advance(seconds(1800));
+    assert!(!alive(&rig, &browser).await);
+    rig.time.set(began);
+    assert!(!alive(&rig, &browser).await);
+}
+
+#[tokio::test]
+async fn a_lifetime_that_is_no_time_is_refused() {
+    let rig = Rig::new();
+    let session = rig.start(&Browser::default()).await;
+    for lifetime in [Lifetime::idle(Duration::ZERO), Lifetime::idle(seconds(60)).at_most(Duration::MAX)] {
+        let error = session.set_lifetime(lifetime).unwrap_err();
+        assert!(error.to_string().contains("expected a lifetime of 1s to"), "{error}");
+    }
+}

@@ -1,0 +1,230 @@
+//! A user's sessions: listed, ended, limited, and what a login is worth.
+
+use std::num::NonZeroUsize;
+
+use cloakroom::{Device, ErrorKind, Level, Manager, OverLimit, Released, Session};
+use http::HeaderMap;
+
+use crate::visitor::{Browser, Rig, alice, principal, seconds};
+
+fn limited(limit: usize, over: OverLimit) -> Rig {
+    Rig::with(|builder| builder.sessions_per_user(NonZeroUsize::new(limit).unwrap(), over))
+}
+
+fn login(session: &Session) {
+    session.authenticate(alice()).unwrap();
+}
+
+#[tokio::test]
+async fn one_login_more_than_a_user_may_have_ends_the_oldest() {
+    let rig = limited(2, OverLimit::EndOldest);
+    let mut browsers = [Browser::default(), Browser::default(), Browser::default()];
+    for browser in &mut browsers {
+        let _ = rig.request(browser, login).await;
+        rig.time.advance(seconds(1));
+    }
+    let mut alive = Vec::new();
+    for browser in &browsers {
+        alive.push(rig.start(browser).await.principal().is_some());
+    }
+    assert_eq!(alive, [false, true, true]);
+    assert_eq!(
+        rig.request(&mut browsers[1], login).await,
+        Released::Regenerated,
+        "one who is in may log in again"
+    );
+    assert_eq!(rig.manager.sessions_of(&alice()).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn one_login_more_than_a_user_may_have_may_be_refused_and_the_visitor_keeps_what_they_had() {
+    let rig = limited(1, OverLimit::Refuse);
+    let mut first = Browser::default();
+    let _ = rig.request(&mut first, login).await;
+    let mut second = Browser::default();
+    let _ = rig.request(&mut second, |session| session.set("cart", 3).unwrap()).await;
+    let before = second.0.clone();
+    let session = rig.start(&second).await;
+    session.set("role", "admin").unwrap();
+    login(&session);
+    let error = session.save().await.unwrap_err();
+    assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Refused, 403));
+    assert_eq!(session.principal(), None);
+    assert_eq!(second.release(&session).await, Released::Unchanged, "the handler may answer as it likes");
+    let session = rig.start(&second).await;
+    assert_eq!((session.keys().unwrap(), &second.0), (vec!["cart".to_owned()], &before));
+    assert_eq!(rig.request(&mut first, login).await, Released::Regenerated, "one who is in may log in again");
+    assert_eq!(rig.request(&mut first, |session| session.destroy().unwrap()).await, Released::Destroyed);
+    assert_eq!(rig.request(&mut second, login).await, Released::Regenerated);
+    assert_eq!(rig.start(&second).await.get::<u32>("cart").unwrap(), Some(3));
+}
+
+/// So many logins of alice at once, on two managers of one store: how many were let in.
+async fn log_in_at_once(rig: &Rig, other: &Manager, count: usize) -> usize {
+    let mut logins = tokio::task::JoinSet::new();
+    for n in 0..count {
+        let manager = if n % 2 == 0 { rig.manager.clone() } else { other.clone() };
+        logins.spawn(async move {
+            let session = manager.start(&HeaderMap::new()).await.unwrap();
+            login(&session);
+            match session.release(&mut HeaderMap::new()).await {
+                Ok(released) => usize::from(released == Released::Created),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Refused);
+                    0
+                }
+            }
+        });
+    }
+    logins.join_all().await.into_iter().sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_limit_holds_exactly_under_parallel_logins() {
+    for over in [OverLimit::EndOldest, OverLimit::Refuse] {
+        for _ in 0..20 {
+            let rig = limited(3, over);
+            let settings = Manager::builder(rig.provider.clone()).clock(rig.time.clock());
+            let other = settings.sessions_per_user(NonZeroUsize::new(3).unwrap(), over).build().unwrap();
+            let let_in = log_in_at_once(&rig, &other, 8).await;
+            let alive = rig.manager.sessions_of(&alice()).await.unwrap().len();
+            assert_eq!(alive, 3, "{over:?}");
+            assert_eq!(let_in, if over == OverLimit::Refuse { 3 } else { 8 }, "{over:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ending_the_other_sessions_finds_one_that_is_given_another_id_meanwhile() {
+    let rig = Rig::with(|builder| builder.rotate_every(seconds(60)));
+    let (mut mine, mut other) = (Browser::default(), Browser::default());
+    let _ = rig.request(&mut mine, login).await;
+    let _ = rig.request(&mut other, login).await;
+    let listed = rig.manager.sessions_of(&alice()).await.unwrap();
+    rig.time.advance(seconds(60));
+    assert_eq!(rig.request(&mut other, |_| ()).await, Released::Regenerated);
+    // What the list has shown is now a tombstone.
+    let keep = rig.start(&mine).await.handle().unwrap();
+    assert!(listed.iter().any(|listed| listed.key.handle() != keep));
+    assert_eq!(rig.manager.end_sessions(&alice(), Some(&keep)).await.unwrap(), 1);
+    assert_eq!(rig.start(&other).await.principal(), None);
+    assert_eq!(rig.start(&mine).await.principal(), Some(alice()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ending_a_users_sessions_while_others_rotate_leaves_none_of_those_that_were_there() {
+    for _ in 0..20 {
+        let rig = Rig::new();
+        let mut browsers = Vec::new();
+        for _ in 0..8 {
+            let mut browser = Browser::default();
+            let _ = rig.request(&mut browser, login).await;
+            browsers.push(browser);
+        }
+        let mut rotations = tokio::task::JoinSet::new();
+        for browser in browsers {
+            let manager = rig.manager.clone();
+            rotations.spawn(async move {
+                let session = manager.start(&browser.headers()).await.unwrap();
+                session.regenerate().unwrap();
+                let _ = session.release(&mut HeaderMap::new()).await.unwrap();
+            });
+        }
+        let ended = rig.manager.end_sessions(&alice(), None).await.unwrap();
+        rotations.join_all().await;
+        assert_eq!((ended, rig.manager.sessions_of(&alice()).await.unwrap().len()), (8, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_devices_shows_where_from_and_since_when_and_no_id() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let mut request = HeaderMap::new();
+    request.insert("user-agent", "Firefox on Linux".parse().unwrap());
+    let device = Device::of_request(&request).with_address("198.51.100.23".parse().unwrap());
+    let began = rig.time.clock().now();
+    let _ = rig
+        .request(&mut browser, |session| {
+            login(session);
+            session.set_device(device).unwrap();
+        })
+        .await;
+    rig.time.advance(seconds(600));
+    let _ = rig.request(&mut browser, |_| ()).await;
+    let listed = rig.manager.sessions_of(&alice()).await.unwrap();
+    let [listed] = &listed[..] else { panic!("one session: {listed:?}") };
+    let shown = listed.meta.device().unwrap();
+    assert_eq!((shown.user_agent(), shown.network()), (Some("Firefox on Linux"), Some("198.51.100.0/24")));
+    assert_eq!((listed.meta.created(), listed.meta.last_active()), (began, began + seconds(600)));
+    assert_eq!(listed.meta.level(), Some(Level::default()));
+    let id = browser.0.unwrap();
+    let text = format!("{listed:?} {}", listed.key.handle());
+    assert!(!text.contains(&id) && !text.contains("Firefox") && !text.contains("alice"), "{text}");
+    assert!(!id.contains(&listed.key.handle()[..6]));
+}
+
+#[tokio::test]
+async fn a_level_counts_from_its_login_and_changes_the_id_whenever_it_changes() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, login).await;
+    let first = browser.clone();
+    let session = rig.start(&browser).await;
+    assert_eq!(session.level(), Some(Level::new(1)));
+    assert_eq!(session.require_level(Level::new(2)).unwrap_err().kind(), ErrorKind::Denied);
+    let at_login = session.authenticated();
+    rig.time.advance(seconds(60));
+    let raised = rig.request(&mut browser, |session| session.set_level(Level::new(2)).unwrap()).await;
+    assert_eq!(raised, Released::Regenerated);
+    assert!(rig.start(&first).await.principal().is_none(), "the former id is dead at once");
+    let session = rig.start(&browser).await;
+    assert_eq!((session.level(), session.authenticated()), (Some(Level::new(2)), at_login));
+    assert!(session.require_level(Level::new(2)).is_ok());
+    let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+    assert_eq!(
+        rig.start(&browser).await.level(),
+        Some(Level::new(1)),
+        "never above what the last login proved"
+    );
+}
+
+#[tokio::test]
+async fn a_recent_login_is_let_through_and_an_older_one_not() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let anonymous = rig.start(&browser).await;
+    for error in [
+        anonymous.require_recent(seconds(300)).unwrap_err(),
+        anonymous.require_level(Level::new(0)).unwrap_err(),
+        anonymous.set_level(Level::new(3)).unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Denied, 401));
+    }
+    let _ = rig.request(&mut browser, login).await;
+    rig.time.advance(seconds(300));
+    assert!(rig.start(&browser).await.require_recent(seconds(300)).is_ok());
+    rig.time.advance(seconds(1));
+    let session = rig.start(&browser).await;
+    assert_eq!(session.require_recent(seconds(300)).unwrap_err().kind(), ErrorKind::Denied);
+    login(&session);
+    assert!(session.require_recent(seconds(300)).is_ok(), "this request's own login counts");
+    session.destroy().unwrap();
+    assert!(session.require_recent(seconds(300)).is_err() && session.level().is_none());
+}
+
+#[tokio::test]
+async fn the_principal_of_another_user_takes_neither_device_nor_level_along() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let device = Device::default().with_address("10.0.0.1".parse().unwrap());
+    let _ = rig
+        .request(&mut browser, |session| {
+            session.authenticate_at(alice(), Level::new(3)).unwrap();
+            session.set_device(device).unwrap();
+        })
+        .await;
+    let _ = rig.request(&mut browser, |session| session.authenticate(principal("bob")).unwrap()).await;
+    let listed = rig.manager.sessions_of(&principal("bob")).await.unwrap();
+    assert_eq!((listed[0].meta.device(), listed[0].meta.level()), (None, Some(Level::new(1))));
+}

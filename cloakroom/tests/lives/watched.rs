@@ -1,0 +1,81 @@
+//! A session that somebody watches: word of its end comes within a second.
+
+use std::time::Duration;
+
+use cloakroom::{Manager, Session};
+use tokio::time::{Instant, timeout};
+
+use crate::visitor::{Browser, Rig, alice, seconds};
+
+/// How long it takes from now until the watcher knows.
+async fn told(session: &Session) -> Duration {
+    let start = Instant::now();
+    timeout(Duration::from_secs(60), session.revoked()).await.expect("word of the end");
+    start.elapsed()
+}
+
+/// A logged-in browser, and its session as another manager of the same store holds it.
+async fn watched(rig: &Rig) -> (Browser, Session) {
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+    let elsewhere = Manager::builder(rig.provider.clone()).clock(rig.time.clock()).build().unwrap();
+    let id = rig.start(&browser).await.id().unwrap();
+    (browser, elsewhere.session(&id).await.unwrap().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_elsewhere_is_known_within_a_second() {
+    let rig = Rig::new();
+    let (mut browser, session) = watched(&rig).await;
+    let still = timeout(Duration::from_secs(30), session.revoked()).await;
+    assert!(still.is_err(), "a session that lives is not told to have ended");
+    let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
+    assert!(told(&session).await <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_under_way_ends_within_a_second_of_the_logout() {
+    let rig = Rig::new();
+    let (mut browser, session) = watched(&rig).await;
+    let watch = tokio::spawn(async move {
+        session.revoked().await;
+        Instant::now()
+    });
+    for part in [70, 350, 1_234] {
+        tokio::time::sleep(Duration::from_millis(part)).await;
+        assert!(!watch.is_finished());
+    }
+    let ended = Instant::now();
+    let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
+    assert!(watch.await.unwrap() - ended <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn expiry_and_a_change_of_privileges_end_a_watch_too() {
+    let rig = Rig::new();
+    let (_, session) = watched(&rig).await;
+    rig.time.advance(seconds(1800));
+    assert!(told(&session).await <= Duration::from_secs(1));
+    let (mut browser, session) = watched(&rig).await;
+    let _ = rig.request(&mut browser, |session| session.regenerate().unwrap()).await;
+    assert!(told(&session).await <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_rotates_is_followed() {
+    let rig = Rig::with(|builder| builder.rotate_every(seconds(60)));
+    let (mut browser, session) = watched(&rig).await;
+    for _ in 0..3 {
+        rig.time.advance(seconds(60));
+        let _ = rig.request(&mut browser, |_| ()).await;
+        assert!(timeout(Duration::from_secs(40), session.revoked()).await.is_err());
+    }
+    let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
+    assert!(told(&session).await <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_not_stored_is_over_at_once() {
+    let session = Rig::new().start(&Browser::default()).await;
+    assert_eq!(told(&session).await, Duration::ZERO);
+}

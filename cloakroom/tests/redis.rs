@@ -1,0 +1,51 @@
+//! The Redis provider on real servers: the whole contract on each kind of installation, and what is its own.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+#[path = "redis/commands.rs"]
+mod commands;
+#[path = "redis/fixtures.rs"]
+mod fixtures;
+#[path = "redis/model.rs"]
+mod model;
+#[path = "redis/own.rs"]
+mod own;
+
+use fixtures::{cluster, sentinels, server, socket, tls, two_sides};
+
+cloakroom::conformance!(
+    #[ignore = "needs redis-server: cargo xtask test"]
+    on_a_server,
+    server
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs redis-server: cargo xtask test"]
+    on_a_server_from_two_sides,
+    two_sides
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs redis-server: cargo xtask test"]
+    over_tls,
+    tls
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs redis-server: cargo xtask test"]
+    on_a_socket,
+    socket
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs redis-server: cargo xtask test"]
+    on_a_cluster,
+    cluster
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs redis-server: cargo xtask test"]
+    with_sentinels,
+    sentinels
+);

@@ -1,0 +1,119 @@
+//! What each kind of request asks of the server, by the server's own `MONITOR`: exactly so many commands and no others.
+
+use cloakroom::{Manager, Principal, RedisProvider};
+use http::HeaderMap;
+use http::header::{COOKIE, HeaderValue, SET_COOKIE};
+use servers::{Monitor, Redis};
+
+/// A manager on a server of its own, to which nobody else talks.
+struct Site {
+    redis: Redis,
+    manager: Manager,
+}
+
+impl Site {
+    async fn open() -> Site {
+        let redis = Redis::start();
+        let provider = RedisProvider::connect(redis.url()).await.unwrap();
+        let site = Site { redis, manager: Manager::builder(provider).build().unwrap() };
+        // From here on the server knows every script that a visit uses.
+        let cookie = site.visit("", Visit::Set).await.unwrap();
+        let cookie = site.visit(&cookie, Visit::Login).await.unwrap();
+        let cookie = site.visit(&cookie, Visit::Regenerate).await.unwrap();
+        site.visit(&cookie, Visit::Set).await;
+        site.visit(&cookie, Visit::Logout).await;
+        site
+    }
+
+    /// A request with `cookie`, and the one that is set.
+    async fn visit(&self, cookie: &str, visit: Visit) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        if !cookie.is_empty() {
+            headers.insert(COOKIE, HeaderValue::try_from(cookie).unwrap());
+        }
+        let session = self.manager.start(&headers).await.unwrap();
+        match visit {
+            Visit::Read => assert_eq!(session.get::<u64>("n").unwrap(), Some(7)),
+            Visit::ReadNothing => assert_eq!(session.get::<u64>("n").unwrap(), None),
+            Visit::Set => session.set("n", 7).unwrap(),
+            Visit::Login => session.authenticate(Principal::new("alice").unwrap()).unwrap(),
+            Visit::Regenerate => session.regenerate().unwrap(),
+            Visit::Logout => session.destroy().unwrap(),
+        }
+        let mut answer = HeaderMap::new();
+        let _ = session.release(&mut answer).await.unwrap();
+        let cookie = answer.get(SET_COOKIE)?.to_str().unwrap().split(';').next().unwrap();
+        Some(cookie.to_owned())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Visit {
+    Read,
+    ReadNothing,
+    Set,
+    Login,
+    Regenerate,
+    Logout,
+}
+
+/// The commands of the requests since the last call.
+fn sent(monitor: &mut Monitor<'_>) -> Vec<String> {
+    monitor.names()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn each_kind_of_request_sends_the_commands_that_are_promised_and_no_others() {
+    let site = Site::open().await;
+    let mut monitor = site.redis.monitor();
+
+    let cookie = site.visit("", Visit::Set).await.unwrap();
+    let _ = sent(&mut monitor);
+    let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(&cookie).unwrap())]);
+    drop(site.manager.handle(&headers));
+    assert_eq!(sent(&mut monitor), [""; 0], "a request that does not touch its session");
+    site.visit("", Visit::ReadNothing).await;
+    assert_eq!(sent(&mut monitor), [""; 0], "a newcomer who sets nothing");
+    let cookie = site.visit("", Visit::Set).await.unwrap();
+    assert_eq!(sent(&mut monitor), ["EVALSHA"], "a first visit that sets something");
+    site.visit(&cookie, Visit::Read).await;
+    assert_eq!(sent(&mut monitor), ["GET"], "a request that reads");
+    site.visit(&cookie, Visit::Set).await;
+    assert_eq!(sent(&mut monitor), ["GET", "EVALSHA"], "a request that changes something");
+    let cookie = site.visit(&cookie, Visit::Login).await.unwrap();
+    assert_eq!(sent(&mut monitor), ["GET", "EVALSHA"], "a login");
+    let cookie = site.visit(&cookie, Visit::Regenerate).await.unwrap();
+    assert_eq!(sent(&mut monitor), ["GET", "EVALSHA"], "a new id");
+    site.visit(&cookie, Visit::Logout).await;
+    assert_eq!(sent(&mut monitor), ["GET", "EVALSHA"], "a logout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn lists_ask_for_what_they_show_and_count_asks_once() {
+    let site = Site::open().await;
+    let cookie = site.visit("", Visit::Login).await.unwrap();
+    let mut monitor = site.redis.monitor();
+    assert_eq!(site.manager.active_sessions().await.unwrap(), 1);
+    assert_eq!(sent(&mut monitor), ["ZCOUNT"]);
+    assert_eq!(site.manager.sessions_of(&Principal::new("alice").unwrap()).await.unwrap().len(), 1);
+    assert_eq!(sent(&mut monitor), ["ZRANGEBYSCORE", "MGET"]);
+    site.visit(&cookie, Visit::ReadNothing).await;
+    for words in monitor.commands() {
+        assert!(!words.iter().any(|word| word.eq_ignore_ascii_case("keys")), "{words:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_server_that_has_forgotten_the_scripts_is_told_them_again() {
+    let site = Site::open().await;
+    let cookie = site.visit("", Visit::Set).await.unwrap();
+    site.redis.ask::<()>(&["SCRIPT", "FLUSH"]);
+    let mut monitor = site.redis.monitor();
+    site.visit(&cookie, Visit::Set).await;
+    assert_eq!(sent(&mut monitor), ["GET", "EVALSHA", "EVAL"]);
+    site.visit(&cookie, Visit::Set).await;
+    assert_eq!(sent(&mut monitor), ["GET", "EVALSHA"]);
+}

@@ -1,0 +1,83 @@
+//! One installation of each kind for all tests of this program; every test has a prefix of its own there.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cloakroom::testkit::Store;
+use cloakroom::{Clock, RedisProvider, RedisProviderBuilder};
+use servers::{Redis, RedisCluster, RedisOptions, RedisSentinels};
+
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
+static TLS: LazyLock<Redis> =
+    LazyLock::new(|| Redis::with(RedisOptions { tls: true, ..RedisOptions::default() }));
+static SOCKET: LazyLock<Redis> =
+    LazyLock::new(|| Redis::with(RedisOptions { unix_socket: true, ..RedisOptions::default() }));
+static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+static SENTINELS: LazyLock<RedisSentinels> = LazyLock::new(RedisSentinels::start);
+
+/// A plain server's URL; `CLOAKROOM_REDIS_URL` names another than ours.
+pub(crate) fn server_url() -> String {
+    std::env::var("CLOAKROOM_REDIS_URL").unwrap_or_else(|_| SERVER.url())
+}
+
+pub(crate) fn cluster_url() -> String {
+    format!("redis+cluster://{}", CLUSTER.addresses()[..2].join(","))
+}
+
+pub(crate) fn tls_builder() -> RedisProviderBuilder {
+    let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+    let certificates = TLS.certificates();
+    RedisProvider::builder(TLS.tls_url())
+        .root_certificates(read(&certificates.authority))
+        .client_certificate(read(&certificates.client), read(&certificates.client_key))
+}
+
+/// A prefix that nobody else has.
+pub(crate) fn prefix() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn open(builder: RedisProviderBuilder, clock: &Clock, prefix: &str) -> RedisProvider {
+    builder.prefix(prefix).clock(clock.clone()).connect().await.unwrap()
+}
+
+pub(crate) async fn server(clock: Clock) -> Store {
+    open(RedisProvider::builder(server_url()), &clock, &prefix()).await.into()
+}
+
+/// Two handles with connections of their own, as two processes have them.
+pub(crate) async fn two_sides(clock: Clock) -> Store {
+    let prefix = prefix();
+    let one = open(RedisProvider::builder(server_url()), &clock, &prefix).await;
+    Store::new(one).with_second(open(RedisProvider::builder(server_url()), &clock, &prefix).await)
+}
+
+pub(crate) async fn tls(clock: Clock) -> Store {
+    open(tls_builder(), &clock, &prefix()).await.into()
+}
+
+pub(crate) async fn socket(clock: Clock) -> Store {
+    let url = format!("unix://{}", SOCKET.socket().display());
+    open(RedisProvider::builder(url), &clock, &prefix()).await.into()
+}
+
+pub(crate) async fn cluster(clock: Clock) -> Store {
+    let prefix = prefix();
+    let one = open(RedisProvider::builder(cluster_url()), &clock, &prefix).await;
+    Store::new(one).with_second(open(RedisProvider::builder(cluster_url()), &clock, &prefix).await)
+}
+
+pub(crate) async fn sentinels(clock: Clock) -> Store {
+    let url = format!("redis+sentinel://{}/{}", SENTINELS.addresses().join(","), RedisSentinels::NAME);
+    open(RedisProvider::builder(url), &clock, &prefix()).await.into()
+}
+
+pub(crate) fn tls_url() -> String {
+    TLS.tls_url()
+}
+
+/// The authority of the TLS server's certificate, in PEM.
+pub(crate) fn authority() -> Vec<u8> {
+    std::fs::read(&TLS.certificates().authority).unwrap()
+}

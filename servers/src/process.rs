@@ -1,0 +1,179 @@
+//! A child process that does not outlive the test.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Where Debian puts servers; an ordinary user's PATH leaves these out.
+const SERVER_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Starts the program, tells its process id, and kills it when the test closes the pipe or dies. What it is told last
+/// says whether the folder goes too.
+const WATCH: &str = r#"
+folder=$1; shift
+"$@" </dev/null >>"$folder/stdout" 2>>"$folder/stderr" &
+pid=$!
+trap '' INT TERM HUP
+echo "$pid"
+exec >/dev/null
+read -r word
+kill -9 "$pid" 2>/dev/null
+wait "$pid" 2>/dev/null
+[ "$word" = keep ] || rm -rf "$folder"
+"#;
+
+/// A program that runs until it is killed or dropped; also if the test's own process is killed.
+#[derive(Debug)]
+pub struct Process {
+    watcher: Child,
+    pipe: Option<ChildStdin>,
+    pid: Pid,
+}
+
+impl Process {
+    /// Starts `program`, which the Debian package `package` brings. Its output goes to the files `stdout` and `stderr` in `folder`.
+    ///
+    /// # Panics
+    /// If the program is not installed.
+    pub fn start<S: AsRef<OsStr>>(
+        program: &str,
+        package: &str,
+        args: impl IntoIterator<Item = S>,
+        folder: &Path,
+    ) -> Process {
+        let program = find(program).unwrap_or_else(|| {
+            panic!("{program} is not installed: `apt-get install {package}`, or run `cargo xtask test`")
+        });
+        let mut watcher = Command::new("sh")
+            .args(["-c", WATCH, "sh"])
+            .arg(folder)
+            .arg(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh starts");
+        let mut line = String::new();
+        BufReader::new(watcher.stdout.take().expect("piped")).read_line(&mut line).expect("the process id");
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        Process { pipe: watcher.stdin.take(), watcher, pid }
+    }
+
+    /// Ends it at once (SIGKILL) and waits until it is gone. Its folder stays.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Stops it (SIGSTOP): its port takes connections, and nothing answers.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).expect("the process is there until it is waited for");
+    }
+
+    fn end(&mut self) {
+        let Some(mut pipe) = self.pipe.take() else { return };
+        // Killed here and not by the watcher alone: the test goes on at the moment of the kill.
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = pipe.write_all(b"keep\n");
+        drop(pipe);
+        let _ = self.watcher.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn find(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(SERVER_FOLDERS.iter().map(Into::into));
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// A port that nobody listens on, nor on the one 10,000 above, which a cluster's nodes use among themselves.
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
+    // Below the ports that the system gives to outgoing connections. Each test process begins somewhere else.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() as u16).wrapping_mul(37);
+    for _ in 0..5_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 11_000 + start.wrapping_add(step) % 10_000;
+        if [port, port + 10_000].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
+            return port;
+        }
+    }
+    panic!("no free port between 11000 and 21000");
+}
+
+/// What `look` finds, as soon as it finds something.
+///
+/// # Panics
+/// If that is not within `patience`.
+pub fn until<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < patience, "{what}: not within {patience:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_there(pid: Pid) -> bool {
+        rustix::process::test_kill_process(pid).is_ok()
+    }
+
+    #[test]
+    fn a_process_is_gone_with_its_guard_also_when_it_stands_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start("sleep", "coreutils", ["600"], folder.path());
+        let pid = process.pid;
+        process.pause();
+        assert!(is_there(pid));
+        drop(process);
+        assert!(!is_there(pid));
+        assert!(folder.path().is_dir());
+    }
+
+    #[test]
+    fn a_process_whose_test_died_is_gone_and_its_folder_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Process::start("sleep", "coreutils", ["600"], folder.path());
+        // What the system does when the test's process dies.
+        drop(process.pipe.take());
+        process.watcher.wait().unwrap();
+        assert!(!is_there(process.pid));
+        assert!(!folder.path().exists());
+    }
+
+    #[test]
+    #[should_panic(expected = "apt-get install some-package")]
+    fn a_missing_program_is_named_with_its_package() {
+        let folder = tempfile::tempdir().unwrap();
+        let _ = Process::start("no-such-program-anywhere", "some-package", [""], folder.path());
+    }
+}

@@ -1,0 +1,272 @@
+//! `redis-server`: one, a cluster, a primary with sentinels.
+
+mod cluster;
+mod monitor;
+mod sentinel;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::{Certificates, Process, free_port, until};
+
+pub use cluster::RedisCluster;
+pub use monitor::Monitor;
+pub use sentinel::RedisSentinels;
+
+const PACKAGE: &str = "redis-server";
+/// More than any of them takes on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a `redis-server` is to run. The default has no password, listens on TCP alone and keeps nothing on disk.
+#[derive(Clone, Debug, Default)]
+pub struct RedisOptions {
+    /// Writes are on the disk before they are answered: `appendonly yes`, `appendfsync always`.
+    pub durable: bool,
+    /// The default user's password.
+    pub password: Option<String>,
+    /// Further users: a line of `ACL SETUSER` each, such as `app on >secret ~* &* +@all`.
+    pub users: Vec<String>,
+    /// Listens on a Unix socket, too.
+    pub unix_socket: bool,
+    /// Listens with TLS, too, and asks clients for a certificate.
+    pub tls: bool,
+    /// Further settings, as on the command line: `["--maxmemory-policy", "allkeys-lru"]`.
+    pub settings: Vec<String>,
+}
+
+/// A `redis-server`, which is killed when this is dropped.
+pub struct Redis {
+    process: Option<Process>,
+    options: RedisOptions,
+    port: u16,
+    tls_port: Option<u16>,
+    certificates: Option<Certificates>,
+    // Last, so that it goes after the process.
+    folder: TempDir,
+}
+
+impl Redis {
+    /// One with the default options.
+    pub fn start() -> Redis {
+        Redis::with(RedisOptions::default())
+    }
+
+    /// One with these options, ready to answer.
+    ///
+    /// # Panics
+    /// If it is not installed, or does not answer in time.
+    pub fn with(options: RedisOptions) -> Redis {
+        let folder = tempfile::Builder::new().prefix("redis-").tempdir().expect("a folder");
+        let certificates = options.tls.then(|| Certificates::write(folder.path()));
+        let tls_port = options.tls.then(free_port);
+        let mut redis = Redis { process: None, options, port: free_port(), tls_port, certificates, folder };
+        redis.restart();
+        redis
+    }
+
+    /// Starts it again, on the same port and with what it has on disk. It is killed before if it runs.
+    ///
+    /// # Panics
+    /// If it does not answer in time.
+    pub fn restart(&mut self) {
+        self.start_again();
+        self.ready();
+    }
+
+    /// [`restart`](Self::restart) without waiting for it to answer.
+    pub fn start_again(&mut self) {
+        self.kill();
+        self.process = Some(Process::start("redis-server", PACKAGE, self.args(), self.folder.path()));
+    }
+
+    /// Waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not in time; with its log.
+    pub fn ready(&self) {
+        let start = std::time::Instant::now();
+        while !self.answers() {
+            let log = || std::fs::read_to_string(self.folder.path().join("stdout")).unwrap_or_default();
+            assert!(start.elapsed() < PATIENCE, "redis-server does not answer; its log:\n{}", log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        let Ok(mut connection) = client.get_connection_with_timeout(Duration::from_millis(200)) else {
+            return false;
+        };
+        redis::cmd("PING").query::<String>(&mut connection).is_ok()
+    }
+
+    fn args(&self) -> Vec<String> {
+        let folder = self.folder.path().to_str().expect("a folder's path in UTF-8");
+        let mut args: Vec<String> = Vec::new();
+        let mut set = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
+        set(&["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--dir", folder]);
+        set(&["--save", "", "--daemonize", "no", "--loglevel", "notice", "--enable-debug-command", "yes"]);
+        if self.options.durable {
+            set(&["--appendonly", "yes", "--appendfsync", "always"]);
+        }
+        if let Some(password) = &self.options.password {
+            set(&["--requirepass", password, "--masterauth", password]);
+        }
+        for user in &self.options.users {
+            set(&["--user"]);
+            set(&user.split(' ').collect::<Vec<_>>());
+        }
+        if self.options.unix_socket {
+            set(&["--unixsocket", self.socket().to_str().expect("a path in UTF-8")]);
+        }
+        if let (Some(port), Some(certificates)) = (self.tls_port, &self.certificates) {
+            let path = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+            set(&["--tls-port", &port.to_string(), "--tls-auth-clients", "yes"]);
+            set(&["--tls-ca-cert-file", &path(&certificates.authority)]);
+            set(&["--tls-cert-file", &path(&certificates.server)]);
+            set(&["--tls-key-file", &path(&certificates.server_key)]);
+        }
+        args.extend(self.options.settings.iter().cloned());
+        args
+    }
+
+    /// Ends it at once (SIGKILL). What it has on disk stays, for [`restart`](Self::restart).
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Stops it (SIGSTOP): it takes connections and answers nothing.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("it runs").pause();
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn resume(&self) {
+        self.process.as_ref().expect("it runs").resume();
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// The URL of the default user, over plain TCP.
+    pub fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same through a proxy on `port`.
+    pub fn url_at(&self, port: u16) -> String {
+        match &self.options.password {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{port}/"),
+            None => format!("redis://127.0.0.1:{port}/"),
+        }
+    }
+
+    /// The URL over TLS.
+    ///
+    /// # Panics
+    /// If it was started without.
+    pub fn tls_url(&self) -> String {
+        format!("rediss://localhost:{}/", self.tls_port.expect("started with TLS"))
+    }
+
+    /// The Unix socket's path.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// Whom it trusts, and who it is.
+    ///
+    /// # Panics
+    /// If it was started without TLS.
+    pub fn certificates(&self) -> &Certificates {
+        self.certificates.as_ref().expect("started with TLS")
+    }
+
+    /// A connection of the default user, for the test itself.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn connection(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        client.get_connection_with_timeout(PATIENCE).expect("a connection")
+    }
+
+    /// Sends one command and answers what came back.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// [`ask`](Self::ask) where it may fail.
+    pub fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        command(words).query(&mut connection)
+    }
+}
+
+fn command(words: &[&str]) -> redis::Cmd {
+    let mut command = redis::Cmd::new();
+    command.arg(words);
+    command
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// Waits until `look` says yes.
+fn wait(what: &str, mut look: impl FnMut() -> bool) {
+    until(PATIENCE, what, || look().then_some(()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs redis-server: cargo xtask test"]
+    fn what_a_durable_server_has_answered_survives_a_kill() {
+        let mut redis = Redis::with(RedisOptions { durable: true, ..RedisOptions::default() });
+        redis.ask::<()>(&["SET", "key", "value"]);
+        redis.kill();
+        assert!(redis.try_ask::<String>(&["GET", "key"]).is_err());
+        redis.restart();
+        assert_eq!(redis.ask::<String>(&["GET", "key"]), "value");
+    }
+
+    #[test]
+    #[ignore = "needs redis-server: cargo xtask test"]
+    fn a_cluster_and_a_group_with_sentinels_replace_a_killed_primary() {
+        let mut cluster = RedisCluster::start();
+        assert_eq!(cluster.primaries(), [0, 1, 2]);
+        cluster.node_mut(0).kill();
+        cluster.await_failover_of(0);
+        assert_eq!(cluster.primaries(), [1, 2, 3]);
+
+        let mut group = RedisSentinels::start();
+        assert_eq!(group.primary(), Some(0));
+        group.node_mut(0).kill();
+        group.await_failover_of(0);
+        assert_ne!(group.primary(), Some(0));
+    }
+}
