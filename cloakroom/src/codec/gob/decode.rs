@@ -66,7 +66,7 @@ impl Decoder<'_> {
 
     fn value(&mut self, id: TypeId, depth: usize) -> Result<Value, GobError> {
         if depth > MAX_DEPTH {
-            return Err(GobError::Depth);
+            return Err(GobError::Depth { max: MAX_DEPTH });
         }
         let reader = &mut self.reader;
         Ok(match id {

@@ -15,8 +15,8 @@ pub(crate) enum GobError {
     Definition,
     #[error("bytes follow a type definition within its message")]
     Extra,
-    #[error("the gob defines more than {max} types", max = super::types::MAX_TYPES)]
-    TooManyTypes,
+    #[error("the gob defines more than {max} types")]
+    TooManyTypes { max: usize },
     #[error("a struct in the gob has a field past its last one")]
     Field,
     #[error("a value in the gob is not preceded by the zero that gob puts there")]
@@ -25,8 +25,8 @@ pub(crate) enum GobError {
     Length { what: &'static str, found: u64 },
     #[error("an array in the gob has another length than its type")]
     ArrayLength,
-    #[error("values in the gob are nested deeper than {max} levels", max = super::decode::MAX_DEPTH)]
-    Depth,
+    #[error("values in the gob are nested deeper than {max} levels")]
+    Depth { max: usize },
     #[error("a type name in the gob is no text, or longer than 1,024 bytes")]
     TypeName,
     #[error("a value in the gob has another type than its name says")]

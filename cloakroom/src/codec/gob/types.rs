@@ -196,7 +196,7 @@ impl Types {
             return Err(GobError::Redefined { id: id.0 });
         }
         if self.0.len() == MAX_TYPES {
-            return Err(GobError::TooManyTypes);
+            return Err(GobError::TooManyTypes { max: MAX_TYPES });
         }
         let definition = read_definition(reader)?;
         self.0.insert(id, definition);
