@@ -45,6 +45,7 @@ async fn a_group_whose_primary_is_killed_under_load_serves_again() {
         Load::start("redis_sentinel", &format!("redis+sentinel://{}/mymaster", group.addresses().join(",")));
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::task::block_in_place(|| group.await_replicas());
         let primary = group.primary().expect("the sentinels know one");
         let start = Instant::now();
         group.node_mut(primary).kill();

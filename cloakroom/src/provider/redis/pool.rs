@@ -29,6 +29,8 @@ pub(super) struct Pool {
     /// Held by whoever opens one, so that a server that comes back is not met by all at once.
     opening: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
+    /// A silence from which on another connection is tried.
+    silence: Duration,
     idle: Option<Duration>,
 }
 
@@ -51,6 +53,8 @@ impl Pool {
             places: Arc::new(Semaphore::new(settings.pool)),
             opening: Arc::default(),
             patience: settings.call_timeout,
+            // While the server waits for its replicas, it says nothing on the connection that asked.
+            silence: settings.call_timeout / 8 + settings.wait.map_or(Duration::ZERO, |wait| wait.limit),
             idle: settings.idle_timeout,
         }
     }
@@ -93,7 +97,7 @@ impl Pool {
     pub(super) async fn watch<T>(self: &Arc<Self>, link: &Arc<Link>, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
         loop {
-            if let Ok(answer) = tokio::time::timeout(self.patience / 8, call.as_mut()).await {
+            if let Ok(answer) = tokio::time::timeout(self.silence, call.as_mut()).await {
                 return answer;
             }
             self.suspect(link);
@@ -103,8 +107,7 @@ impl Pool {
     /// Opens another connection beside one that is silent. If the new one is answered and the old one is not, it is not the server that
     /// is slow: the old connection is dead, and whoever waits on it need not wait any longer.
     fn suspect(self: &Arc<Self>, link: &Arc<Link>) {
-        let a_while = self.patience / 8;
-        if !link.is_silent(a_while) {
+        if !link.is_silent(self.silence) {
             return;
         }
         let Ok(opening) = Arc::clone(&self.opening).try_lock_owned() else { return };
@@ -113,7 +116,7 @@ impl Pool {
         tokio::spawn(async move {
             if pool.open_in(place).await.is_ok() {
                 tokio::time::sleep(GRACE).await;
-                if link.is_silent(a_while) {
+                if link.is_silent(pool.silence) {
                     link.close();
                 }
             }
