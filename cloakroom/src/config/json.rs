@@ -25,7 +25,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 35] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -55,6 +55,7 @@ const KEYS: [&str; 34] = [
     "policy",
     "sessionsPerUser",
     "overLimit",
+    "deadline",
     "durability",
     "eventKey",
     "sealKeys",
@@ -153,6 +154,7 @@ impl Settings {
         config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
         config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
+        config.deadline = self.seconds("deadline")?.unwrap_or(config.deadline);
         config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);
         config.end_user_on_reuse = self.flag("endUserOnReuse")?.unwrap_or(false);
         Ok(())

@@ -12,6 +12,8 @@ pub(crate) mod memory;
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
 mod sealed;
+#[cfg(feature = "mysql")]
+pub(crate) mod sql;
 mod tokens;
 mod watch;
 

@@ -50,7 +50,7 @@ impl Shared {
             return Err(released("save"));
         }
         let saved = self.commit(self.engine.config.deadline).await?;
-        self.state().taken = None;
+        self.state().delivered();
         Ok(saved)
     }
 
@@ -93,7 +93,7 @@ impl Shared {
             _ => self.tell(state, headers)?,
         }
         state.phase = Phase::Released(outcome);
-        state.taken = None;
+        state.delivered();
         Ok(())
     }
 
@@ -415,7 +415,7 @@ impl Shared {
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
-            Shared::give_back(&self.engine, &mut state);
+            state.undo = None;
             if let Err(error) = self.finish(&mut state, Released::Unchanged, headers) {
                 tracing::error!(%error, "a session's cookie could not be made");
             }
