@@ -72,7 +72,7 @@ impl Record {
     }
 
     /// A record of a map that `codec` has encoded.
-    #[cfg(any(test, feature = "testkit", feature = "cookie"))]
+    #[allow(dead_code, reason = "the testkit and the cookie provider call this, and they are features")]
     pub(crate) fn new(meta: &Meta, codec: Codec, data: &[u8]) -> Record {
         Record::assemble(meta, None, codec, data)
     }
