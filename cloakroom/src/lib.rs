@@ -47,6 +47,7 @@
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `csrf` | no | `CsrfLayer` and `CsrfToken`, against requests that other sites' pages send; brings `tower` |
+//! | `beego` | no | sessions shared with Go: [`Codec::GOB`], and `"format": "beego"` at the string door |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
 //!
 //! # What it does not do
@@ -78,7 +79,9 @@ pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
-pub use config::{Advice, Config, OverLimit, Policy};
+#[cfg(feature = "beego")]
+pub use codec::gob::{GoTime, go_key};
+pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, EventListener, IdHash};

@@ -103,8 +103,13 @@ impl Manager {
                 Error::new(ErrorKind::Config, RegistryError::Unknown { found, known })
             })?
         };
-        let provider = constructor(config.clone()).await?;
-        Manager::with_config(provider, config).build()
+        let builder = Manager::with_config(constructor(config.clone()).await?, config.clone());
+        #[cfg(feature = "beego")]
+        let builder = match config.as_it_was() {
+            Some(former) => builder.migrate_from(constructor(former).await?),
+            None => builder,
+        };
+        builder.build()
     }
 }
 

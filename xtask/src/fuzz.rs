@@ -14,6 +14,8 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("config", Some("seeds/config")),
     ("cookie_header", Some("seeds/cookie_header")),
     ("dsn", Some("seeds/dsn")),
+    ("gob_decode", Some("../cloakroom/tests/vectors/gob")),
+    ("gob_round_trip", Some("../cloakroom/tests/vectors/gob")),
     ("record", Some("../cloakroom/tests/golden")),
     ("sealed_token", None),
 ];

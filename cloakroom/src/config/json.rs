@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Config, OverLimit, Policy};
+use super::{Config, Format, OverLimit, Policy};
 use crate::clock::Millis;
 use crate::codec::Codec;
 use crate::cookie::SameSite;
@@ -25,7 +25,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 35] = [
+const KEYS: [&str; 36] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -46,6 +46,7 @@ const KEYS: [&str; 35] = [
     "cookieSameSite",
     "hashIds",
     "format",
+    "migrateFrom",
     "namespace",
     "absoluteTimeout",
     "rotateEvery",
@@ -175,10 +176,14 @@ impl Settings {
         config.provider_config = self.text("providerConfig")?.unwrap_or_default().into();
         config.durability = self.text("durability")?.map(Box::from);
         config.namespace = self.text("namespace")?.map(Box::from);
-        config.codec = match self.text("format")?.unwrap_or("native") {
-            "native" => Codec::MESSAGE_PACK,
-            "json" => Codec::JSON,
-            found => return Err(JsonError::Format { found: quote(found) }),
+        (config.format, config.codec) = match self.text("format")?.unwrap_or("native") {
+            "native" => (Format::Native, Codec::MESSAGE_PACK),
+            "json" => (Format::Native, Codec::JSON),
+            other => foreign("format", other)?,
+        };
+        config.migrate_from = match self.text("migrateFrom")? {
+            None => None,
+            Some(other) => Some(foreign("migrateFrom", other)?.0),
         };
         Ok(())
     }
@@ -234,6 +239,13 @@ impl Settings {
             Some(value) => read(value).map(Some).ok_or(JsonError::Type { key, expected, found: kind(value) }),
         }
     }
+}
+
+/// Another library's format, and its codec.
+fn foreign(key: &'static str, name: &str) -> Result<(Format, Codec), JsonError> {
+    let format = [Format::Beego].into_iter().find(|format| format.to_string() == name);
+    let format = format.ok_or_else(|| JsonError::Format { key, found: quote(name) })?;
+    format.codec().map(|codec| (format, codec)).ok_or(JsonError::NotBuilt { key, format })
 }
 
 /// The documented spelling of `key`, which may differ in case.
@@ -324,8 +336,10 @@ enum JsonError {
     SealKeys(Error),
     #[error("overLimit: expected endOldest or refuse, found {found}")]
     OverLimit { found: String },
-    #[error("format: expected native or json, found {found}")]
-    Format { found: String },
+    #[error("{key}: expected {}, found {found}", if *key == "format" { "native, json or beego" } else { "beego" })]
+    Format { key: &'static str, found: String },
+    #[error("{key}: {format} is there only if the library is built with the feature beego; switch it on")]
+    NotBuilt { key: &'static str, format: Format },
 }
 
 /// The reason alone, where an error becomes the reason of another of its kind.
@@ -436,7 +450,7 @@ mod tests {
             (r#"{"cookieName":"id","cookieSameSite":5}"#, "cookieSameSite: expected"),
             (r#"{"cookieName":"id","cookieSameSite":4,"secure":false}"#, "SameSite=None needs Secure"),
             (r#"{"cookieName":"__Host-id","domain":"a.b"}"#, "__Host-"),
-            (r#"{"cookieName":"id","format":"gob"}"#, "format: expected native or json"),
+            (r#"{"cookieName":"id","format":"gob"}"#, "format: expected native, json or beego"),
             (r#"{"cookieName":"id","policy":"aal2"}"#, "policy: expected nist-aal1"),
             (r#"{"cookieName":"id","overLimit":"drop"}"#, "overLimit: expected endOldest or refuse"),
             (r#"{"cookieName":"id","sessionIdLength":8}"#, "sessionIdLength: expected 16 to 64"),

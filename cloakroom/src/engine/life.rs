@@ -1,5 +1,7 @@
 //! Where an id leads: to a live session, to the mark of one that has ended, or nowhere.
 
+use smallvec::SmallVec;
+
 use super::{Engine, Found, Stored};
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +26,18 @@ pub(crate) enum Reached {
 }
 
 impl Engine {
+    /// What the names of a request lead to.
+    pub(crate) async fn find(&self, names: SmallVec<[Named; 1]>) -> Result<Found> {
+        #[cfg(feature = "beego")]
+        let presented = self.former.is_some().then(|| names.clone());
+        let found = self.find_among(names.into_iter()).await?;
+        #[cfg(feature = "beego")]
+        if let (Found::Nobody, Some(presented)) = (&found, presented) {
+            return Ok(self.adopt(&presented).await?.map_or(Found::Nobody, Found::Moved));
+        }
+        Ok(found)
+    }
+
     /// The one session among several names that is alive. Two are as good as none: an attacker who can plant a cookie must
     /// not choose.
     pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Found> {

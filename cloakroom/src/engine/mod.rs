@@ -1,5 +1,7 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+#[cfg(feature = "beego")]
+mod adopt;
 mod life;
 mod plain;
 mod users;
@@ -35,6 +37,8 @@ const QUEUES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) provider: AnyProvider,
+    /// Where sessions lie that are to be moved to `provider`.
+    pub(crate) former: Option<AnyProvider>,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) events: Events,
@@ -89,6 +93,9 @@ pub(crate) enum Found {
     /// Nobody any more: see [`Reached::Ended`].
     Ended,
     One(Stored),
+    /// One that was moved here just now, to an id that its client is still to be told.
+    #[cfg(feature = "beego")]
+    Moved(Stored),
     /// Several, so that none counts, except that a logout ends them all.
     Contested(Vec<StoreKey>),
 }
@@ -118,6 +125,7 @@ impl Candidates {
 impl Engine {
     pub(crate) fn new(
         provider: AnyProvider,
+        former: Option<AnyProvider>,
         config: Config,
         clock: Clock,
         ids: IdMaker,
@@ -144,6 +152,7 @@ impl Engine {
             logins: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
             queue_of: RandomState::new(),
             provider,
+            former,
             config,
             clock,
             events,
@@ -228,7 +237,8 @@ impl Engine {
         let mut cookies = 0;
         each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
             cookies += 1;
-            match self.recognised(&ids, token) {
+            let unescaped = || ids.unescaped(token).map(|id| self.keying.named(&id));
+            match self.recognised(&ids, token).or_else(unescaped) {
                 Some(name) => found.add(name),
                 None => self.note_malformed(&mut found, token),
             }

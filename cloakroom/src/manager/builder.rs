@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::HeaderName;
 
-use super::Manager;
+use super::{Manager, check};
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, OverLimit, Policy};
@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKey, EventListener, Events};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
-use crate::provider::{AnyProvider, Provider, SealedProvider, SealedTokens};
+use crate::provider::{AnyProvider, Provider, SealedProvider};
 use crate::seal::KeyRing;
 
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
@@ -36,6 +36,7 @@ use crate::seal::KeyRing;
 #[must_use = "a builder does nothing until it is built"]
 pub struct ManagerBuilder {
     provider: AnyProvider,
+    former: Option<AnyProvider>,
     config: Config,
     clock: Clock,
     random: RandomSource,
@@ -56,6 +57,7 @@ impl ManagerBuilder {
     pub(super) fn new(provider: AnyProvider, config: Config) -> Self {
         ManagerBuilder {
             provider,
+            former: None,
             config,
             clock: Clock::system(),
             random: system_random,
@@ -258,6 +260,17 @@ impl ManagerBuilder {
         self
     }
 
+    /// Moves the sessions of `former`, a provider in another library's layout, to this manager's when they are first used: each gets a
+    /// new id and cookie, and its old record goes. Ids must be hashed, as they are by default.
+    ///
+    /// Requests with the old id that come at the same time reach the moved session for a minute. When the last session in `former` may have
+    /// ended, leave this out again.
+    #[cfg(feature = "beego")]
+    pub fn migrate_from(mut self, former: impl Provider) -> Self {
+        self.former = Some(AnyProvider::new(former));
+        self
+    }
+
     /// Tells `listener` what happens to sessions: created, rotated, authenticated, destroyed, and what looks like an attack.
     /// One listener; a second call takes the first one's place. The same is logged through `tracing`, under the target
     /// `cloakroom::event`, with or without a listener.
@@ -305,70 +318,38 @@ impl ManagerBuilder {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for settings that cannot work together, and
     /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no random key could be made.
     pub fn build(self) -> Result<Manager> {
-        self.config.check()?;
-        let ids = &self.config.ids;
-        let mut maker = IdMaker::new(ids.func, ids.key.as_bytes(), self.random)?.with_prefix(&ids.prefix);
+        let ManagerBuilder { provider, former, mut config, clock, random, listener } = self;
+        config.check()?;
+        let capabilities = provider.capabilities();
+        let former_capabilities = former.as_ref().map(AnyProvider::capabilities);
+        if let Some(problem) = check::problem(&config, &capabilities, former_capabilities.as_ref()) {
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        let ids = &config.ids;
+        let mut maker = IdMaker::new(ids.func, ids.key.as_bytes(), random)?.with_prefix(&ids.prefix);
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
-        let provider = self.provider;
-        let capabilities = provider.capabilities();
-        let mut config = self.config;
-        if config.user_limit.is_some() && !capabilities.lists {
-            let error = BuildError::NoLists { provider: capabilities.name };
-            return Err(Error::new(ErrorKind::Config, error));
+        if former.is_some() || capabilities.codec.is_some() {
+            maker = maker.with_those_of_beego();
         }
         let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {
             (Some(tokens), _) => {
-                config.bind(tokens)?;
+                tokens.bind(&config)?;
+                config.limits.bytes = config.limits.bytes.min(tokens.room());
                 provider
             }
             (None, Some(ring)) => AnyProvider::new(
                 SealedProvider::new(provider, ring, config.namespace())
-                    .accept_unsealed_until(config.unsealed_until, self.clock.clone())
-                    .random(self.random),
+                    .accept_unsealed_until(config.unsealed_until, clock.clone())
+                    .random(random),
             ),
             (None, None) => provider,
         };
         for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        let events = Events::new(self.listener.0, &config.event_key, system_random)?;
-        Ok(Manager(Arc::new(Engine::new(provider, config, self.clock, maker, events))))
+        let events = Events::new(listener.0, &config.event_key, system_random)?;
+        Ok(Manager(Arc::new(Engine::new(provider, former, config, clock, maker, events))))
     }
-}
-
-impl Config {
-    /// Has `tokens` be those of this configuration alone, and of no more than they have room for.
-    fn bind(&mut self, tokens: &SealedTokens) -> Result<()> {
-        let problem = if self.rotate_every.is_some() {
-            Some(BuildError::Rotation)
-        } else if self.seal.as_ref().is_some_and(|ring| ring != tokens.ring()) {
-            Some(BuildError::Ring)
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
-            return Err(Error::new(ErrorKind::Config, problem));
-        }
-        tokens.bind(self)?;
-        self.limits.bytes = self.limits.bytes.min(tokens.room());
-        Ok(())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum BuildError {
-    #[error(
-        "a limit on the sessions of a user (sessionsPerUser) needs a provider that lists them, and {provider} does not; take          another provider, or drop the limit"
-    )]
-    NoLists { provider: &'static str },
-    #[error(
-        "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
-    )]
-    Rotation,
-    #[error(
-        "the cookie provider seals with its own keys, and the manager was given others; give the ring to the provider alone"
-    )]
-    Ring,
 }

@@ -7,6 +7,8 @@ pub(crate) mod cached;
 pub(crate) mod cookie;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
+#[cfg(feature = "beego")]
+pub(crate) mod foreign;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(all(feature = "redis", unix))]
@@ -21,6 +23,7 @@ use std::any::TypeId;
 use std::future::Future;
 use std::time::SystemTime;
 
+use crate::codec::Codec;
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::principal::Principal;
@@ -162,6 +165,10 @@ pub struct Capabilities {
     /// The store holds tombstones, so that a request which is under way when its session ends is told so. Where it does not, such a
     /// request may begin a new session.
     pub tombstones: bool,
+    /// The store knows whose a session is: it keeps the [`Principal`], and `of_principal` works where `lists` is true.
+    pub users: bool,
+    /// The one codec whose data the store can keep, in another library's layout and with nothing beside it; `None`: any.
+    pub codec: Option<Codec>,
     /// The largest record in bytes, as [`Record::as_bytes`] counts; `None` where only the manager's limits bind.
     pub max_record: Option<usize>,
     /// The type whose futures are all done at their first poll. A type and no mere flag, since a wrapper may hand these
@@ -189,6 +196,8 @@ impl Capabilities {
             lists: true,
             shared: false,
             tombstones: true,
+            users: true,
+            codec: None,
             max_record: None,
             at_once: None,
             tokens: None,

@@ -47,6 +47,10 @@ const TAG_USER_AGENT: u8 = 129;
 const TAG_NETWORK: u8 = 130;
 
 impl Record {
+    /// What every record in the native format begins with.
+    #[allow(dead_code, reason = "a provider needs it, and it is a feature")]
+    pub(crate) const BEGINNING: &'static [u8] = MAGIC;
+
     /// The record in the native format, version 1.
     ///
     /// ```

@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Millis;
+#[cfg(feature = "beego")]
+use crate::codec::Codec;
+#[cfg(feature = "beego")]
+use crate::error::Result;
 use crate::principal::{Level, Principal};
 
 pub use device::Device;
@@ -53,6 +57,28 @@ pub(crate) struct Times {
 }
 
 impl Record {
+    /// The record of a session from a store that keeps its data and its times, and nothing else.
+    #[cfg(feature = "beego")]
+    pub(crate) fn of_value(
+        codec: Codec,
+        data: &[u8],
+        version: u64,
+        used: Millis,
+        deadline: Millis,
+    ) -> Result<Record> {
+        codec.check(data)?;
+        let times = Times {
+            version,
+            created: used,
+            issued: used,
+            last_active: used,
+            idle_deadline: deadline,
+            absolute_deadline: Millis::NEVER,
+            authenticated: None,
+        };
+        Ok(Record::new(&Meta::new(times, None), codec, data))
+    }
+
     /// When the session ends if nobody uses it, or at the latest; from this instant on it is expired.
     pub fn expires(&self) -> SystemTime {
         self.deadline().into()

@@ -48,7 +48,7 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 }
 
 /// What lies in `provider` and is none: parts of the contract.
-const CONTRACT: [&str; 4] = ["any", "sealed", "tokens", "watch"];
+const CONTRACT: [&str; 5] = ["any", "foreign", "sealed", "tokens", "watch"];
 
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {
