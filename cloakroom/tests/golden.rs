@@ -73,7 +73,10 @@ fn a_tombstone_is_known_as_one() {
 fn what_has_ended_is_known_as_a_tombstone() {
     for record in [read(REPLACED), read(ENDED)] {
         assert!(record.is_tombstone() && record.data().is_empty());
-        assert_eq!((record.meta().expires(), record.meta().absolute_deadline()), (began() + 6 * MINUTE, None));
+        assert_eq!(
+            (record.meta().expires(), record.meta().absolute_deadline()),
+            (began() + 6 * MINUTE, None)
+        );
     }
 }
 

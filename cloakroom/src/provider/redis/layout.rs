@@ -55,6 +55,11 @@ impl Place {
         self.name("session:", key.as_str())
     }
 
+    /// What the name of a record begins with.
+    pub(super) fn sessions(&self) -> String {
+        self.name("session:", "")
+    }
+
     /// Every session's deadline.
     pub(super) fn deadlines(&self) -> String {
         self.name("deadlines", "")

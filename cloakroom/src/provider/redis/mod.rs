@@ -8,6 +8,7 @@ mod error;
 mod layout;
 mod link;
 mod moves;
+mod news;
 mod pool;
 mod script;
 mod seed;
@@ -18,10 +19,13 @@ mod store;
 mod url;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use super::{
+    Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated, Watched,
+    Watcher,
+};
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::StoreKey;
@@ -84,6 +88,14 @@ impl RedisProvider {
 impl fmt::Debug for RedisProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisProvider").field("cluster", &self.0.is_cluster).finish_non_exhaustive()
+    }
+}
+
+/// A server tells of changes by client tracking, on a connection of its own. One that dies without a word is noticed within two seconds.
+/// A cluster answers [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+impl Watched for RedisProvider {
+    async fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
+        Ok(news::follow(&self.0, watcher).await?)
     }
 }
 
