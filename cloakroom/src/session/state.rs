@@ -7,11 +7,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
 use super::reserved::is_reserved;
+use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, within};
@@ -48,8 +50,8 @@ pub(super) struct State {
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
     pub(super) in_flight: Option<Box<Changes>>,
-    /// What puts back the flash messages that this request took and has not delivered yet.
-    pub(super) taken: Option<Box<Changes>>,
+    /// Puts back the flash messages that this request took and has not delivered yet.
+    pub(super) undo: Option<Box<Undo>>,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
 }
@@ -142,6 +144,8 @@ impl Shared {
             Found::Nobody => {}
             Found::Ended => state.ended = true,
             Found::One(stored) => state.stored = Some(stored),
+            #[cfg(feature = "beego")]
+            Found::Moved(stored) => state.stands(stored),
             Found::Contested(keys) => state.contested = Some(keys.into()),
         }
         state.phase = Phase::Loaded;
@@ -163,17 +167,8 @@ impl Shared {
             let keys = others.iter().map(|name| name.key().clone()).collect();
             return (Ok(Found::Contested(keys)), Duration::ZERO);
         };
-        if !others.is_empty() {
-            let names = std::iter::once(first).chain(others);
-            return within(deadline, Box::pin(engine.find_among(names))).await;
-        }
-        let (found, waited) = within(deadline, Box::pin(engine.look_up(first))).await;
-        let found = found.map(|reached| match reached {
-            Reached::Nobody => Found::Nobody,
-            Reached::Ended => Found::Ended,
-            Reached::Session(stored) => Found::One(stored),
-        });
-        (found, waited)
+        let names = std::iter::once(first).chain(others).collect::<SmallVec<[_; 1]>>();
+        within(deadline, Box::pin(engine.find(names))).await
     }
 
     fn begin_to_load(&self) -> Begun<'_> {
@@ -203,9 +198,8 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest =
-            within(self.engine.config.deadline, self.engine.look_again(former.name.clone())).await.0?;
-        let Reached::Session(newest) = newest else {
+        let looked = within(self.engine.config.deadline, self.engine.look_again(&former)).await.0?;
+        let Reached::Session(newest) = looked else {
             if former.record.expired_at(self.engine.now()) {
                 self.engine.events.report(EventKind::Expired, &former);
             }
@@ -233,7 +227,7 @@ impl Shared {
         drop(state);
         match &record {
             Some(record) => match codec.find(record.data(), key) {
-                Ok(value) => read(codec, value),
+                Ok(value) => read(codec, value.as_deref()),
                 Err(error) => Err(self.report_unreadable(error)),
             },
             None => read(codec, None),
@@ -352,16 +346,6 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
-    /// What was taken in a request that came to nothing is put back, however that ended.
-    fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if state.taken.is_some() {
-            Shared::give_back(&self.engine, state);
-        }
-    }
-}
-
 enum Begun<'a> {
     Loaded,
     /// And how long this request has waited already.
@@ -402,6 +386,14 @@ impl State {
     pub(super) fn stands(&mut self, new: Stored) {
         self.stored = Some(new);
         self.cookie = Due::HandOut;
+    }
+
+    /// What the request took from its session is taken for good.
+    #[inline]
+    pub(super) fn delivered(&mut self) {
+        if let Some(undo) = self.undo.take() {
+            undo.dismiss();
+        }
     }
 
     /// The changes that are not committed yet, to add to them.
