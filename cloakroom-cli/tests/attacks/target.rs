@@ -7,7 +7,9 @@ pub(crate) mod redis;
 
 use std::path::{Path, PathBuf};
 
-use cloakroom::{AnyProvider, Capabilities, Clock, FileProvider, MemoryProvider, Provider, StoreKey};
+use cloakroom::{
+    AnyProvider, Capabilities, Clock, FileProvider, KeyRing, MemoryProvider, Provider, SealKey, StoreKey,
+};
 use servers::Proxy;
 use tempfile::TempDir;
 
@@ -20,6 +22,12 @@ pub(crate) enum Kind {
     Redis,
     #[cfg(feature = "mysql")]
     MySql,
+    /// Nothing is stored.
+    #[cfg(feature = "cookie")]
+    Cookie,
+    /// Nothing is stored but what has ended.
+    #[cfg(feature = "cookie")]
+    CookieWithRevocations,
 }
 
 impl Kind {
@@ -31,6 +39,10 @@ impl Kind {
         Kind::Redis,
         #[cfg(feature = "mysql")]
         Kind::MySql,
+        #[cfg(feature = "cookie")]
+        Kind::Cookie,
+        #[cfg(feature = "cookie")]
+        Kind::CookieWithRevocations,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -41,12 +53,22 @@ impl Kind {
             Kind::Redis => "redis",
             #[cfg(feature = "mysql")]
             Kind::MySql => "mysql",
+            #[cfg(feature = "cookie")]
+            Kind::Cookie => "cookie",
+            #[cfg(feature = "cookie")]
+            Kind::CookieWithRevocations => "cookie+revocations",
         }
     }
 
     /// Whether it is a process of its own, which plain `cargo test` does not start.
     pub(crate) fn is_a_server(self) -> bool {
-        !matches!(self, Kind::Memory | Kind::File)
+        match self {
+            #[cfg(feature = "redis")]
+            Kind::Redis => true,
+            #[cfg(feature = "mysql")]
+            Kind::MySql => true,
+            _ => false,
+        }
     }
 }
 
@@ -59,8 +81,10 @@ pub(crate) struct Target {
 impl Target {
     /// An empty store of its own, whose time is `clock`'s.
     pub(crate) async fn store(&self, clock: &Clock) -> Store {
-        let place = Place::new(self.kind);
-        Store { provider: place.open(clock, None).await, clock: clock.clone(), place }
+        let place = Place::new(self.kind, clock);
+        let ring = KeyRing::new(SealKey::generate().expect("randomness"));
+        let provider = place.open(clock, &ring, None).await;
+        Store { provider, clock: clock.clone(), place, ring }
     }
 
     /// As many as this where there is no server to wait for, and a tenth elsewhere.
@@ -77,6 +101,9 @@ pub(crate) enum Place {
     Redis(String),
     #[cfg(feature = "mysql")]
     MySql(String),
+    /// Where what has ended is kept, if it is.
+    #[cfg(feature = "cookie")]
+    Cookie(Option<AnyProvider>),
 }
 
 /// A store, and the ways into it that the application does not have.
@@ -84,10 +111,13 @@ pub(crate) struct Store {
     pub(crate) provider: AnyProvider,
     pub(crate) clock: Clock,
     pub(crate) place: Place,
+    /// Of the tokens, where these are sealed, and of the records, where a row has them sealed.
+    pub(crate) ring: KeyRing,
 }
 
 impl Place {
-    fn new(kind: Kind) -> Place {
+    #[cfg_attr(not(feature = "cookie"), allow(unused_variables, reason = "only marks have a time"))]
+    fn new(kind: Kind, clock: &Clock) -> Place {
         match kind {
             Kind::Memory => Place::Memory,
             Kind::File => Place::File(tempfile::tempdir().expect("a folder")),
@@ -95,11 +125,18 @@ impl Place {
             Kind::Redis => Place::Redis(a_name()),
             #[cfg(feature = "mysql")]
             Kind::MySql => Place::MySql(a_name()),
+            #[cfg(feature = "cookie")]
+            Kind::Cookie => Place::Cookie(None),
+            #[cfg(feature = "cookie")]
+            Kind::CookieWithRevocations => {
+                Place::Cookie(Some(AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build())))
+            }
         }
     }
 
     /// A provider on this place; through a proxy on `port`, where that is given.
-    async fn open(&self, clock: &Clock, port: Option<u16>) -> AnyProvider {
+    #[cfg_attr(not(feature = "cookie"), allow(unused_variables, reason = "only tokens are always sealed"))]
+    async fn open(&self, clock: &Clock, ring: &KeyRing, port: Option<u16>) -> AnyProvider {
         match self {
             Place::Memory => AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build()),
             Place::File(folder) => {
@@ -110,6 +147,15 @@ impl Place {
             Place::Redis(prefix) => redis::open(prefix, clock, port).await,
             #[cfg(feature = "mysql")]
             Place::MySql(table) => mysql::open(table, clock, port).await,
+            #[cfg(feature = "cookie")]
+            Place::Cookie(marks) => {
+                let builder = cloakroom::CookieProvider::builder(ring.clone()).clock(clock.clone());
+                let longest = std::time::Duration::from_secs(8 * 60 * 60);
+                AnyProvider::new(match marks {
+                    Some(marks) => builder.revocations(marks.clone(), longest).build(),
+                    None => builder.build(),
+                })
+            }
         }
     }
 }
@@ -137,7 +183,7 @@ impl Store {
     pub(crate) async fn second(&self) -> AnyProvider {
         match &self.place {
             Place::Memory => self.provider.clone(),
-            place => place.open(&self.clock, None).await,
+            place => place.open(&self.clock, &self.ring, None).await,
         }
     }
 
@@ -150,7 +196,7 @@ impl Store {
             Place::MySql(_) => Proxy::before(mysql::address()),
             _ => return None,
         };
-        Some((self.place.open(&self.clock, Some(proxy.port())).await, proxy))
+        Some((self.place.open(&self.clock, &self.ring, Some(proxy.port())).await, proxy))
     }
 
     /// The keys of all live sessions.
@@ -166,14 +212,24 @@ impl Store {
         }
     }
 
-    pub(crate) async fn count(&self) -> u64 {
-        self.provider.count().await.expect("a count")
+    /// Asserts that there are so many sessions, where the provider counts them.
+    #[track_caller]
+    pub(crate) fn assert_count(&self, expected: u64) -> impl Future<Output = ()> + '_ {
+        let caller = std::panic::Location::caller();
+        async move {
+            if self.capabilities().lists {
+                let found = self.provider.count().await.expect("a count");
+                assert_eq!(found, expected, "sessions, at {caller}");
+            }
+        }
     }
 
     /// Every byte that a thief of the store would have; nothing for a store in memory.
     pub(crate) fn dump(&self) -> Vec<u8> {
         match &self.place {
             Place::Memory => Vec::new(),
+            #[cfg(feature = "cookie")]
+            Place::Cookie(_) => Vec::new(),
             Place::File(folder) => {
                 let mut all = Vec::new();
                 for path in files(folder.path()) {
@@ -194,6 +250,8 @@ impl Store {
     pub(crate) fn plant(&self, bytes: &[u8]) {
         match &self.place {
             Place::Memory => {}
+            #[cfg(feature = "cookie")]
+            Place::Cookie(_) => {}
             Place::File(folder) => {
                 for path in files(folder.path()) {
                     if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {

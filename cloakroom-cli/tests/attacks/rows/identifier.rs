@@ -34,8 +34,14 @@ pub(super) async fn row_01_ids_are_random(target: &Target) -> Outcome {
     }
     let mut seen = HashSet::new();
     let mut ones = [0_u64; 256];
+    // A sealed token is no random number but holds one, and is looked at in row 43.
+    let (sealed, mut others) = (ground.store.capabilities().token_is_record(), HashSet::new());
     for answer in tasks.join_all().await.into_iter().flatten() {
         let id = answer.set_cookie("__Host-id").expect("a cookie").token;
+        if sealed {
+            assert!(others.insert(id), "a token was given twice");
+            continue;
+        }
         assert_eq!(id.len(), 43);
         let bytes = BASE64URL_NOPAD.decode(id.as_bytes()).expect("base64url, without spare bits");
         for (place, count) in ones.iter_mut().enumerate() {
@@ -43,7 +49,10 @@ pub(super) async fn row_01_ids_are_random(target: &Target) -> Outcome {
         }
         assert!(seen.insert(bytes), "an id was given twice");
     }
-    assert_eq!(seen.len(), workers * each);
+    assert_eq!(seen.len() + others.len(), workers * each);
+    if sealed {
+        return Outcome::Held;
+    }
     // One degree of freedom; p > 10^-9 for each of 256 bits, so that one run in four million raises a false alarm.
     let n = (workers * each) as f64;
     for (place, &ones) in ones.iter().enumerate() {
@@ -60,7 +69,7 @@ pub(super) async fn row_02_no_randomness_no_session(target: &Target) -> Outcome 
         assert_eq!(answer.status(), 503, "{}", answer.text());
         assert_eq!(answer.header("set-cookie"), None);
     }
-    assert_eq!(ground.store.count().await, 0);
+    ground.store.assert_count(0).await;
     let mut reader = ground.visitor();
     reader.assert_fresh().await;
     Outcome::Held
@@ -266,7 +275,7 @@ pub(super) async fn row_09_a_taken_id_is_not_taken_over(target: &Target) -> Outc
     assert_eq!(second.id(), BASE64URL_NOPAD.encode(&[103; 32]), "the first try met the first session");
     assert_eq!(first.value("key").await.as_deref(), Some("first"));
     assert_eq!(second.value("key").await.as_deref(), Some("second"));
-    assert_eq!(ground.store.count().await, 2);
+    ground.store.assert_count(2).await;
     Outcome::Held
 }
 

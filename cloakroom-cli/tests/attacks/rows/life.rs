@@ -42,7 +42,7 @@ pub(super) async fn row_24_a_login_changes_the_id(target: &Target) -> Outcome {
     // Another user finds nothing of the former one's.
     visitor.login("bob").await;
     assert_eq!(visitor.value("key").await, None);
-    assert_eq!(ground.store.count().await, 1);
+    ground.store.assert_count(1).await;
 
     // A rotation that fails is a login that fails.
     let (ground, faults) = Ground::faulty(target).await;
@@ -91,7 +91,7 @@ pub(super) async fn row_26_an_unused_session_ends(target: &Target) -> Outcome {
     let answer = visitor.try_set("key", "value").await;
     assert_eq!(answer.status(), 204);
     assert_ne!(visitor.id(), before);
-    assert_eq!(ground.store.count().await, 1);
+    ground.store.assert_count(1).await;
     Outcome::Held
 }
 
@@ -155,7 +155,7 @@ pub(super) async fn row_29_rotation_loses_nobody(target: &Target) -> Outcome {
     assert_eq!(told.len(), 1, "new ids told");
     let new = &told[0];
     assert_ne!(*new, old);
-    assert_eq!(ground.store.count().await, 1);
+    ground.store.assert_count(1).await;
     // Within its grace the old id reaches the session and is not told the new one.
     let mut late = ground.visitor().with(&old);
     late.set("late", "value").await;
@@ -213,7 +213,7 @@ pub(super) async fn row_30_what_has_ended_stays_ended(target: &Target) -> Outcom
                 _ => assert_eq!(answer.status(), 409, "{change}, {end}: {}", answer.text()),
             }
             visitor.assert_fresh().await;
-            assert_eq!(ground.store.count().await, 0, "{change} after {end} revived it");
+            ground.store.assert_count(0).await;
         }
     }
     a_hundred_logouts_race_with_writes(&ground).await;
@@ -237,7 +237,7 @@ async fn a_hundred_logouts_race_with_writes(ground: &Ground) {
         });
     }
     pairs.join_all().await;
-    assert_eq!(ground.store.count().await, 0);
+    ground.store.assert_count(0).await;
 }
 
 pub(super) async fn row_31_a_cookie_from_before_the_logout_is_dead(target: &Target) -> Outcome {

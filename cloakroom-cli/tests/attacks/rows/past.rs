@@ -64,7 +64,7 @@ pub(super) async fn past_an_empty_cookie_is_nobodys_session(target: &Target) -> 
             ground.visitor().with(empty).assert_fresh().await;
         }
     }
-    assert_eq!(ground.store.count().await, ids.len() as u64);
+    ground.store.assert_count(ids.len() as u64).await;
     Outcome::Held
 }
 
@@ -164,7 +164,7 @@ pub(super) async fn past_a_slow_request_takes_no_login_away(target: &Target) -> 
             old.assert_fresh().await;
             ground.time.advance(Duration::from_secs(5));
         }
-        assert_eq!(ground.store.count().await, 0);
+        ground.store.assert_count(0).await;
     }
     outcome
 }
@@ -199,7 +199,7 @@ pub(super) async fn past_parallel_regenerations_leave_one_id(target: &Target) ->
     assert_eq!(alive.len(), 1, "live ids");
     assert_eq!(alive[0].value("key").await.as_deref(), Some("value"));
     visitor.assert_fresh().await;
-    assert_eq!(ground.store.count().await, 1);
+    ground.store.assert_count(1).await;
     Outcome::Held
 }
 
@@ -237,7 +237,7 @@ pub(super) async fn past_cancelled_requests_mix_nobody_up(target: &Target) -> Ou
         });
     }
     tasks.join_all().await;
-    assert_eq!(ground.store.count().await, 16);
+    ground.store.assert_count(16).await;
     Outcome::Held
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn row_32_ending_the_others_beats_their_logins(target: &Target)
     one.assert_fresh().await;
     other.assert_fresh().await;
     assert_eq!(keeps.get("/api/sessions").await.json().as_array().expect("a list").len() as u64, alive);
-    assert_eq!(ground.store.count().await, alive + 1);
+    ground.store.assert_count(alive + 1).await;
 
     // One by its handle, and none of another user's.
     let handle = |list: serde_json::Value| list[0]["handle"].as_str().expect("a handle").to_owned();
@@ -97,7 +97,7 @@ pub(super) async fn row_33_a_limit_holds_under_parallel_logins(target: &Target) 
             alive += usize::from(is_alive);
         }
         assert_eq!(alive, LIMIT, "{over:?}");
-        assert_eq!(ground.store.count().await, LIMIT as u64, "{over:?}");
+        ground.store.assert_count(LIMIT as u64).await;
         let mut bob = ground.user("bob").await;
         assert!(bob.is_alive().await, "the limit is one user's");
     }
@@ -169,7 +169,7 @@ pub(super) async fn row_36_the_anonymous_leave_nothing(target: &Target) -> Outco
     }
     tasks.join_all().await;
     assert_eq!(faults.calls(), [], "the store was asked");
-    assert_eq!(ground.store.count().await, 0);
+    ground.store.assert_count(0).await;
     Outcome::Held
 }
 
