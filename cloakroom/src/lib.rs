@@ -76,6 +76,7 @@ pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
 pub use config::{Advice, Config, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
+pub use engine::Visit;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;

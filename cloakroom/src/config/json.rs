@@ -22,7 +22,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 33] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -54,6 +54,8 @@ const KEYS: [&str; 31] = [
     "overLimit",
     "durability",
     "eventKey",
+    "anonymousTimeout",
+    "sessionQuota",
 ];
 
 pub(super) fn parse(text: &str) -> Result<Config> {
@@ -145,6 +147,8 @@ impl Settings {
             self.seconds("maxLifetime")?.or(idle).or(collection).unwrap_or(config.idle_timeout);
         config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
+        config.anonymous_timeout = self.seconds("anonymousTimeout")?;
+        config.session_quota = self.number("sessionQuota")?.filter(|sessions| *sessions != 0);
         config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
         config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);
         config.end_user_on_reuse = self.flag("endUserOnReuse")?.unwrap_or(false);
