@@ -8,7 +8,7 @@ use http::header::HeaderName;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{Config, OverLimit, Policy};
+use super::{Config, OverLimit, Policy, ProviderConfig};
 use crate::codec::Codec;
 use crate::cookie::SameSite;
 use crate::error::{Error, ErrorKind, Result};
@@ -167,7 +167,7 @@ impl Settings {
     }
 
     fn store(&self, config: &mut Config) -> Result<(), JsonError> {
-        config.provider_config = self.text("providerConfig")?.unwrap_or_default().into();
+        config.provider_config = ProviderConfig(self.text("providerConfig")?.unwrap_or_default().into());
         config.durability = self.text("durability")?.map(Box::from);
         config.namespace = self.text("namespace")?.map(Box::from);
         config.codec = match self.text("format")?.unwrap_or("native") {

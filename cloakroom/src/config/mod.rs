@@ -56,8 +56,18 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,
     pub(crate) event_key: EventKey,
-    pub(crate) provider_config: Box<str>,
+    pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
+}
+
+/// A provider's own configuration string, which `Debug` hides: it may hold a password.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct ProviderConfig(pub(crate) Box<str>);
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "ProviderConfig(none)" } else { "ProviderConfig(given)" })
+    }
 }
 
 /// How ids are made.
@@ -102,7 +112,7 @@ impl Default for Config {
             limits: Limits::DEFAULT,
             commit_on_server_error: false,
             event_key: EventKey::default(),
-            provider_config: "".into(),
+            provider_config: ProviderConfig::default(),
             durability: None,
         }
     }
@@ -197,7 +207,7 @@ impl Config {
 
     /// The provider's own configuration string, from the string door.
     pub fn provider_config(&self) -> &str {
-        &self.provider_config
+        &self.provider_config.0
     }
 
     /// The value of `"durability"`, from the string door.
