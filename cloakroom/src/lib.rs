@@ -84,6 +84,7 @@ pub use codec::Codec;
 pub use codec::gob::{GoTime, go_key};
 pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
+pub use engine::Visit;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;

@@ -13,10 +13,24 @@ pub(super) fn problem(
     format_mismatch(config, provider)
         .or_else(|| former.and_then(|former| cannot_move(config, former, provider)))
         .or_else(|| token_mismatch(config, provider))
-        .or_else(|| {
-            let unlisted = config.user_limit.is_some() && !(provider.lists && provider.users);
-            unlisted.then_some(BuildError::NoLists { provider: provider.name })
-        })
+        .or_else(|| list_mismatch(config, provider))
+}
+
+/// Whether a setting counts what the provider cannot list.
+fn list_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
+    let counted = [
+        (
+            config.user_limit.is_some() && !capabilities.users,
+            "a limit on the sessions of a user (sessionsPerUser)",
+        ),
+        (
+            config.user_limit.is_some() && !capabilities.lists,
+            "a limit on the sessions of a user (sessionsPerUser)",
+        ),
+        (config.session_quota.is_some() && !capabilities.lists, "a quota on all sessions (sessionQuota)"),
+    ];
+    let (_, setting) = counted.into_iter().find(|(unlisted, _)| *unlisted)?;
+    Some(BuildError::NoLists { setting, provider: capabilities.name })
 }
 
 /// Whether the provider keeps sessions in another layout than the settings say, or one that has no place for what they ask.
@@ -86,10 +100,9 @@ pub(super) enum BuildError {
     )]
     Homeless { provider: &'static str, what: &'static str },
     #[error(
-        "a limit on the sessions of a user (sessionsPerUser) needs a provider that lists them, and {provider} does not; take \
-         another provider, or drop the limit"
+        "{setting} needs a provider that lists its sessions, and {provider} does not; take another provider, or drop the setting"
     )]
-    NoLists { provider: &'static str },
+    NoLists { setting: &'static str, provider: &'static str },
     #[error(
         "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
     )]
