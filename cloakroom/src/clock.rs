@@ -175,6 +175,11 @@ impl Millis {
         Millis(self.0.saturating_add(Self::of(duration)))
     }
 
+    #[allow(dead_code, reason = "a provider needs it, and it is a feature")]
+    pub(crate) fn before(self, duration: Duration) -> Millis {
+        Millis(self.0.saturating_sub(Self::of(duration)))
+    }
+
     /// How long since `earlier`; nothing where the clock has gone backwards.
     pub(crate) fn since(self, earlier: Millis) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

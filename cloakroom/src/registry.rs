@@ -21,6 +21,8 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     all.insert("memory".into(), erased(crate::provider::memory::from_config));
     #[cfg(all(feature = "file", unix))]
     all.insert("file".into(), erased(crate::provider::file::from_config));
+    #[cfg(feature = "cookie")]
+    all.insert("cookie".into(), erased(crate::provider::cookie::from_config));
     #[cfg(all(feature = "redis", unix))]
     {
         use crate::provider::redis;
@@ -28,6 +30,8 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
         all.insert("redis_cluster".into(), erased(redis::cluster_from_config));
         all.insert("redis_sentinel".into(), erased(redis::sentinel_from_config));
     }
+    #[cfg(feature = "mysql")]
+    all.insert("mysql".into(), erased(crate::provider::sql::mysql::from_config));
     RwLock::new(all)
 });
 
@@ -99,8 +103,13 @@ impl Manager {
                 Error::new(ErrorKind::Config, RegistryError::Unknown { found, known })
             })?
         };
-        let provider = constructor(config.clone()).await?;
-        Manager::with_config(provider, config).build()
+        let builder = Manager::with_config(constructor(config.clone()).await?, config.clone());
+        #[cfg(feature = "beego")]
+        let builder = match config.as_it_was() {
+            Some(former) => builder.migrate_from(constructor(former).await?),
+            None => builder,
+        };
+        builder.build()
     }
 }
 

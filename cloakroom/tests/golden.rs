@@ -3,13 +3,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{Principal, Record};
+use cloakroom::{Level, Principal, Record};
 
 const LIVE: &[u8] = include_bytes!("golden/live.bin");
 const WITH_OPTIONAL_FIELD: &[u8] = include_bytes!("golden/live_with_optional_field.bin");
 const ANONYMOUS: &[u8] = include_bytes!("golden/anonymous.bin");
 const JSON: &[u8] = include_bytes!("golden/json.bin");
 const TOMBSTONE: &[u8] = include_bytes!("golden/tombstone.bin");
+const REPLACED: &[u8] = include_bytes!("golden/replaced.bin");
+const ENDED: &[u8] = include_bytes!("golden/ended.bin");
+const REMEMBERED: &[u8] = include_bytes!("golden/remembered.bin");
+
+#[cfg(feature = "memory")]
+const SEALED: &[u8] = include_bytes!("golden/sealed.bin");
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -67,6 +73,27 @@ fn a_tombstone_is_known_as_one() {
 }
 
 #[test]
+fn what_has_ended_is_known_as_a_tombstone() {
+    for record in [read(REPLACED), read(ENDED)] {
+        assert!(record.is_tombstone() && record.data().is_empty());
+        assert_eq!(
+            (record.meta().expires(), record.meta().absolute_deadline()),
+            (began() + 6 * MINUTE, None)
+        );
+    }
+}
+
+#[test]
+fn a_session_with_terms_of_its_own_reads_to_what_was_written() {
+    let meta = read(REMEMBERED).meta();
+    assert_eq!((meta.expires(), meta.absolute_deadline()), (began() + 24 * HOUR, Some(began() + 24 * HOUR)));
+    assert_eq!(meta.level(), Some(Level::new(2)));
+    let device = meta.device().expect("a device");
+    assert_eq!(device.user_agent(), Some("Mozilla/5.0 (X11; Linux x86_64)"));
+    assert_eq!(device.network(), Some("203.0.113.0/24"));
+}
+
+#[test]
 fn a_later_versions_optional_field_is_passed_over() {
     let (newer, live) = (read(WITH_OPTIONAL_FIELD), read(LIVE));
     assert_eq!((newer.meta(), newer.data()), (live.meta(), live.data()));
@@ -79,8 +106,52 @@ fn every_golden_record_is_written_back_byte_for_byte() {
         ("anonymous", ANONYMOUS),
         ("json", JSON),
         ("tombstone", TOMBSTONE),
+        ("replaced", REPLACED),
+        ("ended", ENDED),
+        ("remembered", REMEMBERED),
         ("optional", WITH_OPTIONAL_FIELD),
     ] {
         assert_eq!(read(bytes).as_bytes(), bytes, "{name}");
     }
+}
+
+#[cfg(any(feature = "memory", feature = "cookie"))]
+fn ring() -> cloakroom::KeyRing {
+    let key = "2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8cff";
+    cloakroom::KeyRing::from_texts([key]).expect("a key")
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn a_sealed_record_opens_to_the_one_that_was_sealed() {
+    use cloakroom::{Created, ManualClock, MemoryProvider, Provider, SealedProvider, StoreKey};
+
+    let clock = ManualClock::starting_at(began() + 6 * MINUTE).clock();
+    let store = MemoryProvider::builder().clock(clock).build();
+    let key: StoreKey =
+        "c34860c604f32ade51f88c056fe9db6143a40486eeb6bc2693cc46f1c89b492e".parse().expect("a key");
+    let sealed = read(SEALED);
+    assert_eq!(sealed.as_bytes(), SEALED);
+    assert_eq!(sealed.meta(), read(LIVE).meta(), "what the store has to know can be read");
+    assert_eq!(store.create(&key, &sealed).await.expect("room"), Created::Done);
+    let opened = SealedProvider::new(store, ring(), "shop").load(&key).await.expect("it opens");
+    assert_eq!(opened, Some(read(LIVE)));
+}
+
+#[cfg(feature = "cookie")]
+#[tokio::test]
+async fn a_token_opens_to_the_session_in_it() {
+    use cloakroom::{CookieProvider, Manager, ManualClock};
+    use http::header::{COOKIE, HeaderMap, HeaderValue};
+
+    let clock = ManualClock::starting_at(began() + 6 * MINUTE).clock();
+    let provider = CookieProvider::builder(ring()).clock(clock.clone()).build();
+    let sessions = Manager::builder(provider).clock(clock).namespace("shop").build().expect("a manager");
+    let cookie = format!("__Host-id={}", include_str!("golden/token.txt"));
+    let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(cookie).expect("ASCII"))]);
+    let session = sessions.start(&headers).await.expect("nothing to fail");
+    let id = session.id().expect("a live session");
+    assert_eq!(id.expose(), "Yd9c-2xwV0_kQm5n7TzB1aLr8sEoHgUjXpWiFvKtCyM");
+    assert_eq!(session.get::<u64>("n").expect("a number"), Some(1));
+    assert_eq!(session.expires(), Some(began() + 30 * MINUTE));
 }

@@ -13,7 +13,11 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("codec_round_trip", None),
     ("config", Some("seeds/config")),
     ("cookie_header", Some("seeds/cookie_header")),
+    ("dsn", Some("seeds/dsn")),
+    ("gob_decode", Some("../cloakroom/tests/vectors/gob")),
+    ("gob_round_trip", Some("../cloakroom/tests/vectors/gob")),
     ("record", Some("../cloakroom/tests/golden")),
+    ("sealed_token", None),
 ];
 
 /// Bounds on one input: 4 KiB, 5 s, and 512 MiB in all. Of a single allocation the targets' own allocator allows 64 MiB.

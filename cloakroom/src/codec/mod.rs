@@ -1,7 +1,11 @@
 //! How a session's data is encoded: one map in one buffer, read and changed a key at a time.
 
+#[cfg(feature = "beego")]
+pub(crate) mod gob;
 mod json;
 mod message_pack;
+#[cfg(feature = "beego")]
+mod plain;
 
 use std::borrow::Cow;
 
@@ -32,6 +36,8 @@ pub struct Codec(Kind);
 enum Kind {
     MessagePack,
     Json,
+    #[cfg(feature = "beego")]
+    Gob(gob::Envelope),
 }
 
 impl Codec {
@@ -42,11 +48,35 @@ impl Codec {
     /// becomes null.
     pub const JSON: Codec = Codec(Kind::Json);
 
+    /// Go's gob of a `map[interface{}]interface{}`, as Beego and gorilla/sessions store a session, and with the Go types that these expect.
+    ///
+    /// - Reading: integers of any width, structs by field name, `time.Time` as RFC 3339 text or a [`GoTime`](crate::GoTime), `[]byte` as bytes.
+    ///   A struct's field that is zero in Go is the type's zero here, or `None`.
+    /// - **A key that is there keeps its Go type** where the new value fits it: an `int64` stays that, a registered struct too, of which
+    ///   the fields that the new value does not have stay as they are. What the width of a named type is, gob does not tell: a number is
+    ///   then written as it is.
+    /// - A new key, or one whose new value does not fit, gets `bool`, `string`, `float64`, `float32`, `int` (`uint64` past its range), `[]byte`,
+    ///   `[]interface{}`, `map[string]interface{}` (of structs too), `map[int]interface{}`, or `time.Time` from a `GoTime`. To set a key to
+    ///   `None` is to remove it.
+    /// - What is not set goes back as it came, whatever its type. Keys that are no strings have the names that
+    ///   [`go_key`](crate::go_key) gives.
+    #[cfg(feature = "beego")]
+    pub const GOB: Codec = Codec(Kind::Gob(gob::Envelope::Map));
+
+    /// Go's gob of a `struct{Deadline time.Time; Values map[string]interface{}}`, as scs stores a session; otherwise as [`GOB`](Self::GOB).
+    /// The deadline is carried along as it is.
+    #[cfg(feature = "beego")]
+    pub const SCS: Codec = Codec(Kind::Gob(gob::Envelope::Deadline));
+
     /// The number that stands for the codec in a stored record.
     pub(crate) fn tag(self) -> u8 {
         match self.0 {
             Kind::MessagePack => 1,
             Kind::Json => 2,
+            #[cfg(feature = "beego")]
+            Kind::Gob(gob::Envelope::Map) => 3,
+            #[cfg(feature = "beego")]
+            Kind::Gob(gob::Envelope::Deadline) => 4,
         }
     }
 
@@ -54,6 +84,10 @@ impl Codec {
         match tag {
             1 => Some(Codec::MESSAGE_PACK),
             2 => Some(Codec::JSON),
+            #[cfg(feature = "beego")]
+            3 => Some(Codec::GOB),
+            #[cfg(feature = "beego")]
+            4 => Some(Codec::SCS),
             _ => None,
         }
     }
@@ -70,6 +104,11 @@ impl Codec {
         let depth = match self.0 {
             Kind::MessagePack => message_pack::encode(value, &mut change.bytes),
             Kind::Json => json::encode(value, &mut change.bytes),
+            #[cfg(feature = "beego")]
+            Kind::Gob(_) => gob::encode(key, value, &mut change.bytes).map(|depth| {
+                change.deletes = depth.is_none();
+                depth.unwrap_or(0)
+            }),
         }
         .map_err(|error| Error::new(ErrorKind::Value, error))?;
         limits.depth(depth)?;
@@ -82,17 +121,38 @@ impl Codec {
         match self.0 {
             Kind::MessagePack => message_pack::decode(bytes),
             Kind::Json => json::decode(bytes),
+            #[cfg(feature = "beego")]
+            Kind::Gob(_) => gob::decode(bytes),
         }
         .map_err(|error| Error::new(ErrorKind::Value, error))
     }
 
     /// The encoded value under `key`.
-    pub(crate) fn find<'a>(self, data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>> {
+    pub(crate) fn find<'a>(self, data: &'a [u8], key: &str) -> Result<Option<Cow<'a, [u8]>>> {
         match self.0 {
-            Kind::MessagePack => message_pack::find(data, key),
-            Kind::Json => json::find(data, key),
+            Kind::MessagePack => message_pack::find(data, key).map(|found| found.map(Cow::Borrowed)),
+            Kind::Json => json::find(data, key).map(|found| found.map(Cow::Borrowed)),
+            #[cfg(feature = "beego")]
+            Kind::Gob(envelope) => {
+                gob::find(data, key, envelope).map(|found| found.map(Cow::Owned)).map_err(MapError::Gob)
+            }
         }
         .map_err(corrupt)
+    }
+
+    /// Whether a value that is a map is encoded as the data is, so that a member of it can be found and changed by itself.
+    pub(crate) fn nests(self) -> bool {
+        matches!(self.0, Kind::MessagePack | Kind::Json)
+    }
+
+    /// The encoded value under `key` of a map that [nests](Self::nests).
+    pub(crate) fn member<'a>(self, map: &'a [u8], key: &str) -> Result<Option<&'a [u8]>> {
+        match self.0 {
+            Kind::MessagePack => message_pack::find(map, key).map_err(corrupt),
+            Kind::Json => json::find(map, key).map_err(corrupt),
+            #[cfg(feature = "beego")]
+            Kind::Gob(_) => Ok(None),
+        }
     }
 
     /// Every key, in the order of storage.
@@ -110,6 +170,9 @@ impl Codec {
         let keys = match self.0 {
             Kind::MessagePack => message_pack::check(data),
             Kind::Json => json::entries(data).map(|all| all.into_iter().map(|(key, _)| key).collect()),
+            // In Go a key that stands again replaces the former one.
+            #[cfg(feature = "beego")]
+            Kind::Gob(envelope) => gob::keys(data, envelope).map(|_| Vec::new()).map_err(MapError::Gob),
         };
         let mut keys = keys.map_err(corrupt)?;
         keys.sort_unstable();
@@ -117,6 +180,31 @@ impl Codec {
             true => Err(corrupt(MapError::Repeated)),
             false => Ok(()),
         }
+    }
+
+    /// Whether two sessions in gob are equal in meaning. Of the other codecs, whether they are the same bytes.
+    #[cfg(all(feature = "beego", feature = "testkit"))]
+    pub(crate) fn same(self, one: &[u8], other: &[u8]) -> Result<bool> {
+        match self.0 {
+            Kind::Gob(envelope) => {
+                gob::same(one, other, envelope).map_err(|error| corrupt(MapError::Gob(error)))
+            }
+            _ => Ok(one == other),
+        }
+    }
+
+    /// Appends to `out` the map `data` as `to` encodes it. Keys that are no text keep the names they have.
+    #[cfg(feature = "beego")]
+    pub(crate) fn convert(self, data: &[u8], to: Codec, out: &mut Buffer) -> Result<()> {
+        // What was stored is moved, whatever the limits on what is to be stored from now on.
+        let limits = Limits { bytes: 16 << 20, keys: 65_535, depth: MAX_DEPTH };
+        let mut changes = Vec::new();
+        for key in self.keys(data)? {
+            if let Some(bytes) = self.find(data, &key)? {
+                changes.push(to.encode(&key, &self.decode::<plain::Plain>(&bytes)?, &limits)?);
+            }
+        }
+        to.merge(b"", &changes, &limits, out)
     }
 
     /// Appends to `out` the map `base` with `changes` made to it: what is not named in them is carried over byte for byte.
@@ -131,6 +219,8 @@ impl Codec {
         let keys = match self.0 {
             Kind::MessagePack => message_pack::merge(base, changes, out),
             Kind::Json => json::merge(base, changes, out),
+            #[cfg(feature = "beego")]
+            Kind::Gob(envelope) => gob::merge(base, changes, envelope, out).map_err(MapError::Gob),
         }
         .map_err(corrupt)?;
         limits.keys(keys)?;
@@ -146,6 +236,13 @@ impl Codec {
         match self.0 {
             Kind::MessagePack => message_pack::entries(data).map(Entries::MessagePack).map_err(corrupt),
             Kind::Json => json::entries(data).map(|all| Entries::Json(all.into_iter())).map_err(corrupt),
+            #[cfg(feature = "beego")]
+            Kind::Gob(envelope) => {
+                let keys = gob::keys(data, envelope).map_err(|error| corrupt(MapError::Gob(error)))?;
+                let entries: Vec<Entry<'_>> =
+                    keys.into_iter().map(|key| (Cow::Owned(key), &[][..])).collect();
+                Ok(Entries::Json(entries.into_iter()))
+            }
         }
     }
 }
@@ -304,6 +401,9 @@ enum MapError {
     Trailing { found: usize },
     #[error("the data is no JSON object")]
     Json(#[source] serde_json::Error),
+    #[cfg(feature = "beego")]
+    #[error(transparent)]
+    Gob(gob::GobError),
 }
 
 /// No limit may be set above this: readers walk nested values on the stack.
@@ -346,8 +446,8 @@ mod tests {
             let merged = merge(codec, &base, &second).unwrap();
             assert_eq!(codec.keys(&merged).unwrap(), ["n", "cart", "new"]);
             let value = |key| codec.find(&merged, key).unwrap();
-            assert_eq!(codec.decode::<u8>(value("n").unwrap()).unwrap(), 2);
-            assert_eq!(codec.decode::<Cart>(value("cart").unwrap()).unwrap(), cart);
+            assert_eq!(codec.decode::<u8>(&value("n").unwrap()).unwrap(), 2);
+            assert_eq!(codec.decode::<Cart>(&value("cart").unwrap()).unwrap(), cart);
             assert_eq!(value("cart"), codec.find(&base, "cart").unwrap());
             assert_eq!(value("ümlaut \"q\""), None);
         }
@@ -359,7 +459,7 @@ mod tests {
             for fraction in [3.520_403_974_857_956e180, 0.1 + 0.2, f64::MIN_POSITIVE, f64::MAX] {
                 let data = merge(codec, b"", &[set(codec, "k", fraction)]).unwrap();
                 let value = codec.find(&data, "k").unwrap().unwrap();
-                assert_eq!(codec.decode::<f64>(value).unwrap().to_bits(), fraction.to_bits());
+                assert_eq!(codec.decode::<f64>(&value).unwrap().to_bits(), fraction.to_bits());
             }
         }
     }
@@ -404,7 +504,7 @@ mod tests {
         for codec in BOTH {
             let data = merge(codec, b"", &[set(codec, "k", "hunter2")]).unwrap();
             let value = codec.find(&data, "k").unwrap().unwrap();
-            let error = codec.decode::<u64>(value).unwrap_err();
+            let error = codec.decode::<u64>(&value).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Value);
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }

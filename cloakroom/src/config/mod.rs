@@ -1,6 +1,7 @@
 //! Every setting in one place: what both doors fill, and what is checked before anything runs.
 
 mod advice;
+mod format;
 mod json;
 mod policy;
 
@@ -10,14 +11,17 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
+use crate::clock::Millis;
 use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKey;
 use crate::id::{HashFunc, MAX_ID_LEN};
 use crate::record::Lifetime;
+use crate::seal::KeyRing;
 
 pub use advice::Advice;
+pub use format::Format;
 pub use policy::{OverLimit, Policy};
 
 /// The effective settings of a manager.
@@ -53,20 +57,34 @@ pub struct Config {
     pub(crate) gc_interval: Duration,
     pub(crate) deadline: Duration,
     pub(crate) codec: Codec,
+    pub(crate) format: Format,
+    pub(crate) migrate_from: Option<Format>,
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,
     pub(crate) event_key: EventKey,
     pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
+    /// The keys that seal what is stored, where it is to be sealed.
+    pub(crate) seal: Option<KeyRing>,
+    /// Until when records are taken that are not sealed.
+    pub(crate) unsealed_until: Option<Millis>,
+    /// Until when sessions are found that are stored under their plain ids.
+    pub(crate) plain_ids_until: Option<Millis>,
 }
 
-/// A provider's own configuration string, which `Debug` hides: it may hold a password.
-#[derive(Clone, Default, PartialEq)]
-pub(crate) struct ProviderConfig(pub(crate) Box<str>);
+/// A provider's own string. It may hold a password, so `Debug` hides it.
+#[derive(Clone, PartialEq)]
+pub(crate) struct ProviderConfig(Box<str>);
+
+impl From<&str> for ProviderConfig {
+    fn from(text: &str) -> Self {
+        ProviderConfig(text.into())
+    }
+}
 
 impl fmt::Debug for ProviderConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "ProviderConfig(none)" } else { "ProviderConfig(given)" })
+        write!(f, "ProviderConfig({} bytes)", self.0.len())
     }
 }
 
@@ -109,11 +127,16 @@ impl Default for Config {
             gc_interval: Duration::from_secs(60),
             deadline: Duration::from_secs(2),
             codec: Codec::MESSAGE_PACK,
+            format: Format::Native,
+            migrate_from: None,
             limits: Limits::DEFAULT,
             commit_on_server_error: false,
             event_key: EventKey::default(),
-            provider_config: ProviderConfig::default(),
+            provider_config: "".into(),
             durability: None,
+            seal: None,
+            unsealed_until: None,
+            plain_ids_until: None,
         }
     }
 }
@@ -195,6 +218,16 @@ impl Config {
         self.codec
     }
 
+    /// In whose layout the provider is to keep sessions.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// In whose layout sessions may lie that are to be moved to this manager's: `"migrateFrom"` at the string door.
+    pub fn migrate_from(&self) -> Option<Format> {
+        self.migrate_from
+    }
+
     /// Whether a persistent provider is given hashes of ids and never the ids.
     pub fn hash_ids(&self) -> bool {
         self.hash_ids
@@ -203,6 +236,11 @@ impl Config {
     /// What separates this manager's sessions from another's in the same store; the cookie's name where none was given.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(&self.cookie.name)
+    }
+
+    /// The keys that seal what is stored; `None` where it is not sealed.
+    pub fn seal(&self) -> Option<&KeyRing> {
+        self.seal.as_ref()
     }
 
     /// The provider's own configuration string, from the string door.
@@ -270,13 +308,66 @@ impl Config {
         if namespace.len() > 128 || namespace.bytes().any(|byte| byte.is_ascii_control()) {
             return Some(ConfigError::Namespace);
         }
+        if let Some(problem) = self.problem_with_format() {
+            return Some(problem);
+        }
         (!self.send_cookie && self.id_header.is_none() && self.cookie.lifetime.is_some())
             .then_some(ConfigError::LifetimeWithoutCookie)
     }
 }
 
+impl Config {
+    /// The settings for the provider whose sessions are to be moved to this one's.
+    #[cfg(feature = "beego")]
+    pub(crate) fn as_it_was(&self) -> Option<Config> {
+        let format = self.migrate_from?;
+        Some(Config {
+            codec: format.codec()?,
+            format,
+            migrate_from: None,
+            hash_ids: false,
+            absolute_timeout: None,
+            ..self.clone()
+        })
+    }
+
+    /// What another library's layout has no place for, or what cannot be moved from it.
+    fn problem_with_format(&self) -> Option<ConfigError> {
+        if let Some(from) = self.migrate_from {
+            return match self.format {
+                _ if from == Format::Native => Some(ConfigError::MigrateFrom),
+                Format::Native if self.hash_ids => None,
+                Format::Native => Some(ConfigError::MigrateInClear { from }),
+                format => Some(ConfigError::MigrateTo { format }),
+            };
+        }
+        self.format.codec()?;
+        let homeless = [
+            ("hashIds", "a key other than the id", self.hash_ids),
+            ("absoluteTimeout", "the time when a session began", self.absolute_timeout.is_some()),
+            ("rotateEvery", "a trace of an id that was replaced", self.rotate_every.is_some()),
+            ("sessionsPerUser", "the user of a session", self.user_limit.is_some()),
+            ("namespace", "a key other than the id", self.namespace.is_some()),
+        ];
+        let found = homeless.into_iter().find(|(_, _, found)| *found);
+        found.map(|(key, what, _)| ConfigError::Homeless { key, format: self.format, what })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum ConfigError {
+    #[error(
+        "{key}: the format {format} has no place for {what}; drop the setting, or take the format native"
+    )]
+    Homeless { key: &'static str, format: Format, what: &'static str },
+    #[error("migrateFrom: expected another format than native, to which sessions are moved")]
+    MigrateFrom,
+    #[error("migrateFrom: sessions are moved to native ones, and format is {format}; drop one of the two")]
+    MigrateTo { format: Format },
+    #[error(
+        "migrateFrom: sessions of {from} lie under their ids, and those moved would, too; set \"hashIds\": true, which keeps them apart"
+    )]
+    MigrateInClear { from: Format },
     #[error("{what}: expected {least:?} to {longest:?}, found {found:?}")]
     Time { what: &'static str, found: Duration, least: Duration, longest: Duration },
     #[error("the limit on {what}: expected 1 to {most}, found {found}")]

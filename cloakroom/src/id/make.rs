@@ -92,6 +92,8 @@ pub(crate) struct IdMaker {
     accepted: u8,
     /// And the fixed length, in bytes of hex, if there was one.
     accepted_hex: Option<usize>,
+    /// Whether the ids of Beego are valid, too, in every form that it gives them.
+    accepts_beego: bool,
     random: RandomSource,
 }
 
@@ -111,6 +113,7 @@ impl IdMaker {
             prefix: "".into(),
             accepted: func.bit(),
             accepted_hex: None,
+            accepts_beego: false,
             random,
         };
         if key.is_empty() {
@@ -131,6 +134,12 @@ impl IdMaker {
 
     pub(crate) fn with_prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
+        self
+    }
+
+    /// Recognises the ids of Beego, too: hex of 16 bytes or more, behind the prefix if there is one, escaped as a URL's query is.
+    pub(crate) fn with_those_of_beego(mut self) -> Self {
+        self.accepts_beego = true;
         self
     }
 
@@ -182,6 +191,9 @@ impl IdMaker {
     #[inline]
     pub(crate) fn recognises(&self, token: &[u8]) -> bool {
         let Some(body) = token.strip_prefix(self.prefix.as_bytes()) else { return false };
+        if self.accepts_beego && is_of_beego(body) {
+            return true;
+        }
         let known = |func: HashFunc| self.accepted & func.bit() != 0 && body.len() == func.id_len();
         if known(HashFunc::Random) {
             return are_base64url(body);
@@ -193,6 +205,29 @@ impl IdMaker {
         length && body.iter().all(|&byte| is_lower_hex(byte))
     }
 
+    /// The id that an escaped `token` stands for, where such are valid: Go's `url.QueryUnescape`. In our ids nothing needs escaping.
+    pub(crate) fn unescaped(&self, token: &[u8]) -> Option<Vec<u8>> {
+        if !self.accepts_beego || token.len() > 3 * MAX_ID_LEN {
+            return None;
+        }
+        let mut id = Vec::with_capacity(token.len());
+        let mut rest = token;
+        while let [first, tail @ ..] = rest {
+            rest = tail;
+            match (first, tail) {
+                (b'%', [high, low, tail @ ..]) => {
+                    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                    id.push((digit(high)? << 4 | digit(low)?) as u8);
+                    rest = tail;
+                }
+                (b'%', _) => return None,
+                (b'+', _) => id.push(b' '),
+                (plain, _) => id.push(*plain),
+            }
+        }
+        Some(id).filter(|id| self.recognises(id))
+    }
+
     fn fill(&self, buffer: &mut [u8]) -> Result<()> {
         (self.random)(buffer).map_err(|cause| Error::new(ErrorKind::Random, MakeError::Random(cause)))
     }
@@ -202,6 +237,11 @@ impl fmt::Debug for IdMaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdMaker").field("prefix", &self.prefix).finish_non_exhaustive()
     }
+}
+
+/// Hex of `sessionIDLength` bytes (2.x), or of a hash (1.4).
+fn is_of_beego(body: &[u8]) -> bool {
+    matches!(body.len(), 32..=128) && body.len() % 2 == 0 && body.iter().all(|&byte| is_lower_hex(byte))
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> impl AsRef<[u8]> + use<M> {

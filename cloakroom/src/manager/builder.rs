@@ -3,11 +3,11 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::HeaderName;
 
-use super::Manager;
+use super::{Manager, check};
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, OverLimit, Policy};
@@ -16,13 +16,14 @@ use crate::engine::{Admission, Engine, Guard, Visit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKey, EventListener, Events};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::{AnyProvider, Provider, SealedProvider};
+use crate::seal::KeyRing;
 
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, SameSite};
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new())
 ///     .idle_timeout(Duration::from_secs(15 * 60))
@@ -34,6 +35,7 @@ use crate::provider::{AnyProvider, Provider};
 #[must_use = "a builder does nothing until it is built"]
 pub struct ManagerBuilder {
     provider: AnyProvider,
+    former: Option<AnyProvider>,
     config: Config,
     clock: Clock,
     random: RandomSource,
@@ -56,6 +58,7 @@ impl ManagerBuilder {
     pub(super) fn new(provider: AnyProvider, config: Config) -> Self {
         ManagerBuilder {
             provider,
+            former: None,
             config,
             clock: Clock::system(),
             random: system_random,
@@ -240,6 +243,41 @@ impl ManagerBuilder {
         self
     }
 
+    /// Seals the data of every record before it reaches the provider: see [`SealedProvider`] for what that keeps whom from.
+    /// Sessions that are stored already are not sealed and are lost, unless
+    /// [`danger_accept_unsealed_until`](Self::danger_accept_unsealed_until) says so.
+    ///
+    /// ```
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, SealKey};
+    /// # let secrets = [SealKey::generate()?, SealKey::generate()?];
+    /// # let [new, former] = secrets;
+    /// let ring = KeyRing::new(new).with_older(former);
+    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn seal(mut self, ring: KeyRing) -> Self {
+        self.config.seal = Some(ring);
+        self
+    }
+
+    /// Takes records that are not sealed until this time, for an application that begins to [`seal`](Self::seal) while it has
+    /// sessions: whatever is written is sealed, and afterwards nothing else is taken. Until then whoever writes to the store can make
+    /// sessions.
+    pub fn danger_accept_unsealed_until(mut self, until: SystemTime) -> Self {
+        self.config.unsealed_until = Some(until.into());
+        self
+    }
+
+    /// Finds sessions that are stored under their plain ids until this time, for an application that begins to hash them while it
+    /// has sessions: one that is found is moved to its hashed key, and afterwards none is looked for. Until then whoever reads the store can
+    /// be a visitor who has not come since.
+    ///
+    /// The form of the ids must stay what it was. Ids of 64 hex characters have the form of hashed keys, and are not looked for.
+    pub fn danger_accept_plain_ids_until(mut self, until: SystemTime) -> Self {
+        self.config.plain_ids_until = Some(until.into());
+        self
+    }
+
     /// The most bytes of data in a session; 64 KiB by default, 16 MiB at most.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.limits.bytes = bytes;
@@ -261,6 +299,17 @@ impl ManagerBuilder {
     /// Has the middleware commit what a handler changed even if it answers 5xx; off by default.
     pub fn commit_on_server_error(mut self, commit: bool) -> Self {
         self.config.commit_on_server_error = commit;
+        self
+    }
+
+    /// Moves the sessions of `former`, a provider in another library's layout, to this manager's when they are first used: each gets a
+    /// new id and cookie, and its old record goes. Ids must be hashed, as they are by default.
+    ///
+    /// Requests with the old id that come at the same time reach the moved session for a minute. When the last session in `former` may have
+    /// ended, leave this out again.
+    #[cfg(feature = "beego")]
+    pub fn migrate_from(mut self, former: impl Provider) -> Self {
+        self.former = Some(AnyProvider::new(former));
         self
     }
 
@@ -311,35 +360,40 @@ impl ManagerBuilder {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for settings that cannot work together, and
     /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no random key could be made.
     pub fn build(self) -> Result<Manager> {
-        self.config.check()?;
-        let ids = &self.config.ids;
-        let mut maker = IdMaker::new(ids.func, ids.key.as_bytes(), self.random)?.with_prefix(&ids.prefix);
+        let ManagerBuilder { provider, former, mut config, clock, random, listener, guard } = self;
+        config.check()?;
+        let capabilities = provider.capabilities();
+        let former_capabilities = former.as_ref().map(AnyProvider::capabilities);
+        if let Some(problem) = check::problem(&config, &capabilities, former_capabilities.as_ref()) {
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        let ids = &config.ids;
+        let mut maker = IdMaker::new(ids.func, ids.key.as_bytes(), random)?.with_prefix(&ids.prefix);
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
-        let capabilities = self.provider.capabilities();
-        let needs_lists = [
-            ("a limit on the sessions of a user (sessionsPerUser)", self.config.user_limit.is_some()),
-            ("a quota on all sessions (sessionQuota)", self.config.session_quota.is_some()),
-        ];
-        if let Some((setting, _)) = needs_lists.into_iter().find(|(_, set)| *set && !capabilities.lists) {
-            let error = BuildError::NoLists { setting, provider: capabilities.name };
-            return Err(Error::new(ErrorKind::Config, error));
+        if former.is_some() || capabilities.codec.is_some() {
+            maker = maker.with_those_of_beego();
         }
-        for advice in self.config.advice(capabilities.persistent) {
+        let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {
+            (Some(tokens), _) => {
+                tokens.bind(&config)?;
+                config.limits.bytes = config.limits.bytes.min(tokens.room());
+                provider
+            }
+            (None, Some(ring)) => AnyProvider::new(
+                SealedProvider::new(provider, ring, config.namespace())
+                    .accept_unsealed_until(config.unsealed_until, clock.clone())
+                    .random(random),
+            ),
+            (None, None) => provider,
+        };
+        for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        let events = Events::new(self.listener, &self.config.event_key, system_random)?;
-        let admission = Admission::new(self.guard);
-        let engine = Engine::new(self.provider, self.config, self.clock, maker, events, admission);
+        let events = Events::new(listener, &config.event_key, system_random)?;
+        let admission = Admission::new(guard);
+        let engine = Engine::new(provider, former, config, clock, maker, events, admission);
         Ok(Manager(Arc::new(engine)))
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum BuildError {
-    #[error(
-        "{setting} needs a provider that lists them, and {provider} does not; take another provider, or drop the setting"
-    )]
-    NoLists { setting: &'static str, provider: &'static str },
 }

@@ -1,6 +1,7 @@
 //! The manager: one for an application, and the way to every session.
 
 mod builder;
+mod check;
 
 use std::fmt;
 use std::sync::Arc;
@@ -181,7 +182,8 @@ impl Manager {
 
     /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
     pub fn advice(&self) -> Vec<Advice> {
-        self.0.config.advice(self.0.provider.capabilities().persistent)
+        let capabilities = self.0.provider.capabilities();
+        self.0.config.advice(capabilities.persistent && !capabilities.token_is_record())
     }
 
     /// The effective policy in words: when a session ends, when its id changes, and what a user may have. For logs, audits and
@@ -220,18 +222,22 @@ impl Manager {
         // Far more steps than a store has sessions: a provider that always says "more" must not hold us.
         const MOST: usize = 10_000_000;
         let mut removed = 0;
-        for _ in 0..MOST {
-            let collected = within(PATIENCE, self.0.provider.delete_expired(STEP)).await.0?;
-            removed += collected.removed as u64;
-            if collected.removed > 0 {
-                self.0.events.report(EventKind::Expired, collected.removed as u64);
+        // What was not moved in its time has expired like anything else.
+        'providers: for provider in std::iter::once(&self.0.provider).chain(&self.0.former) {
+            for _ in 0..MOST {
+                let collected = within(PATIENCE, provider.delete_expired(STEP)).await.0?;
+                removed += collected.removed as u64;
+                if collected.removed > 0 {
+                    self.0.events.report(EventKind::Expired, collected.removed as u64);
+                }
+                if !collected.more {
+                    continue 'providers;
+                }
+                tokio::task::yield_now().await;
             }
-            if !collected.more {
-                return Ok(removed);
-            }
-            tokio::task::yield_now().await;
+            return Err(Error::new(ErrorKind::Unavailable, EndlessGarbage));
         }
-        Err(Error::new(ErrorKind::Unavailable, EndlessGarbage))
+        Ok(removed)
     }
 }
 

@@ -3,24 +3,35 @@
 mod any;
 #[cfg(feature = "cached")]
 pub(crate) mod cached;
+#[cfg(feature = "cookie")]
+pub(crate) mod cookie;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
+#[cfg(feature = "beego")]
+pub(crate) mod foreign;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
+mod sealed;
+#[cfg(feature = "mysql")]
+pub(crate) mod sql;
+mod tokens;
 mod watch;
 
 use std::any::TypeId;
 use std::future::Future;
 use std::time::SystemTime;
 
+use crate::codec::Codec;
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::record::{Meta, Record};
 
 pub use any::AnyProvider;
+pub use sealed::SealedProvider;
+pub(crate) use tokens::SealedTokens;
 pub use watch::{Watched, Watcher};
 
 /// A store of sessions.
@@ -154,11 +165,17 @@ pub struct Capabilities {
     /// The store holds tombstones, so that a request which is under way when its session ends is told so. Where it does not, such a
     /// request may begin a new session.
     pub tombstones: bool,
+    /// The store knows whose a session is: it keeps the [`Principal`], and `of_principal` works where `lists` is true.
+    pub users: bool,
+    /// The one codec whose data the store can keep, in another library's layout and with nothing beside it; `None`: any.
+    pub codec: Option<Codec>,
     /// The largest record in bytes, as [`Record::as_bytes`] counts; `None` where only the manager's limits bind.
     pub max_record: Option<usize>,
     /// The type whose futures are all done at their first poll. A type and no mere flag, since a wrapper may hand these
     /// capabilities on and wait nevertheless.
     at_once: Option<TypeId>,
+    /// Where the token is the sealed record, and the provider stores none: what seals it.
+    tokens: Option<SealedTokens>,
 }
 
 impl Capabilities {
@@ -179,13 +196,31 @@ impl Capabilities {
             lists: true,
             shared: false,
             tombstones: true,
+            users: true,
+            codec: None,
             max_record: None,
             at_once: None,
+            tokens: None,
         }
     }
 
+    /// Whether the client carries the whole session, sealed, and nothing is stored: then the last of parallel responses wins, and a
+    /// logout cannot end the copy of a cookie unless [`revocable`](Self::revocable) says so.
+    pub fn token_is_record(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    pub(crate) fn sealed_tokens(&self) -> Option<&SealedTokens> {
+        self.tokens.as_ref()
+    }
+
+    #[cfg(feature = "cookie")]
+    pub(crate) fn tokens(self, tokens: SealedTokens) -> Self {
+        Capabilities { tokens: Some(tokens), ..self }
+    }
+
     /// Those of `P`, which never waits: a request is then served without a future for every call.
-    #[cfg(feature = "memory")]
+    #[cfg(any(feature = "memory", feature = "cookie"))]
     pub(crate) fn at_once<P: Provider>(self) -> Self {
         Capabilities { at_once: Some(TypeId::of::<P>()), ..self }
     }

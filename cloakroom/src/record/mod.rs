@@ -4,17 +4,24 @@ mod device;
 mod format;
 mod lifetime;
 mod mark;
+mod sealed;
+mod token;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Millis;
+#[cfg(feature = "beego")]
+use crate::codec::Codec;
+#[cfg(feature = "beego")]
+use crate::error::Result;
 use crate::principal::{Level, Principal};
 
 pub use device::Device;
 pub use lifetime::Lifetime;
 pub(crate) use mark::Mark;
+pub(crate) use sealed::forged;
 
 /// One stored session: its data as one encoded map, and before it what the store has to know.
 ///
@@ -50,6 +57,28 @@ pub(crate) struct Times {
 }
 
 impl Record {
+    /// The record of a session from a store that keeps its data and its times, and nothing else.
+    #[cfg(feature = "beego")]
+    pub(crate) fn of_value(
+        codec: Codec,
+        data: &[u8],
+        version: u64,
+        used: Millis,
+        deadline: Millis,
+    ) -> Result<Record> {
+        codec.check(data)?;
+        let times = Times {
+            version,
+            created: used,
+            issued: used,
+            last_active: used,
+            idle_deadline: deadline,
+            absolute_deadline: Millis::NEVER,
+            authenticated: None,
+        };
+        Ok(Record::new(&Meta::new(times, None), codec, data))
+    }
+
     /// When the session ends if nobody uses it, or at the latest; from this instant on it is expired.
     pub fn expires(&self) -> SystemTime {
         self.deadline().into()

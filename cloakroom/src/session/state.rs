@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::Released;
@@ -147,6 +148,8 @@ impl Shared {
             Found::Nobody => {}
             Found::Ended => state.ended = true,
             Found::One(stored) => state.stored = Some(stored),
+            #[cfg(feature = "beego")]
+            Found::Moved(stored) => state.stands(stored),
             Found::Contested(keys) => state.contested = Some(keys.into()),
         }
         state.phase = Phase::Loaded;
@@ -168,17 +171,8 @@ impl Shared {
             let keys = others.iter().map(|name| name.key().clone()).collect();
             return (Ok(Found::Contested(keys)), Duration::ZERO);
         };
-        if !others.is_empty() {
-            let names = std::iter::once(first).chain(others);
-            return within(deadline, Box::pin(engine.find_among(names))).await;
-        }
-        let (found, waited) = within(deadline, Box::pin(engine.look_up(first))).await;
-        let found = found.map(|reached| match reached {
-            Reached::Nobody => Found::Nobody,
-            Reached::Ended => Found::Ended,
-            Reached::Session(stored) => Found::One(stored),
-        });
-        (found, waited)
+        let names = std::iter::once(first).chain(others).collect::<SmallVec<[_; 1]>>();
+        within(deadline, Box::pin(engine.find(names))).await
     }
 
     fn begin_to_load(&self) -> Begun<'_> {
@@ -208,9 +202,8 @@ impl Shared {
     /// [`reload`](Self::reload) for those whose turn it is.
     pub(super) async fn refresh(&self) -> Result<bool> {
         let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let newest =
-            within(self.engine.config.deadline, self.engine.look_again(former.name.clone())).await.0?;
-        let Reached::Session(newest) = newest else {
+        let looked = within(self.engine.config.deadline, self.engine.look_again(&former)).await.0?;
+        let Reached::Session(newest) = looked else {
             if former.record.expired_at(self.engine.now()) {
                 self.engine.events.report(EventKind::Expired, &former);
             }
@@ -238,7 +231,7 @@ impl Shared {
         drop(state);
         match &record {
             Some(record) => match codec.find(record.data(), key) {
-                Ok(value) => read(codec, value),
+                Ok(value) => read(codec, value.as_deref()),
                 Err(error) => Err(self.report_unreadable(error)),
             },
             None => read(codec, None),

@@ -89,7 +89,7 @@ impl<'a> Fields<'a> {
     /// [`ErrorKind::Value`] if it does not decode to a `V`.
     pub fn get<V: DeserializeOwned>(&self, name: &str) -> Result<Option<V>> {
         let value = self.codec.find(self.data, name)?;
-        value.map(|bytes| self.codec.decode(bytes)).transpose()
+        value.map(|bytes| self.codec.decode(&bytes)).transpose()
     }
 
     /// The field called `name`, which no process needs any more: it goes with the next write.
@@ -215,13 +215,16 @@ struct Read<'a, T> {
 }
 
 fn read<T: SessionData>(codec: Codec, stored: Option<&[u8]>) -> Result<Read<'_, T>> {
+    if !codec.nests() {
+        return Err(Error::new(ErrorKind::Unsupported, TypedError::Codec));
+    }
     let Some(stored) = stored else {
         return Ok(Read { value: T::default(), version: 0, fields: b"", taken: Vec::new() });
     };
     let foreign = || Error::new(ErrorKind::Value, TypedError::Foreign);
     let version = codec.find(stored, VERSION).map_err(|_| foreign())?.ok_or_else(foreign)?;
-    let fields = codec.find(stored, FIELDS).map_err(|_| foreign())?.ok_or_else(foreign)?;
-    let version: u32 = codec.decode(version)?;
+    let fields = codec.member(stored, FIELDS).map_err(|_| foreign())?.ok_or_else(foreign)?;
+    let version: u32 = codec.decode(&version)?;
     if version >= T::VERSION {
         return Ok(Read { value: codec.decode(fields)?, version, fields, taken: Vec::new() });
     }
@@ -262,6 +265,10 @@ fn fields_of<T: Serialize>(codec: Codec, value: &T, limits: &Limits) -> Result<V
 
 #[derive(Debug, thiserror::Error)]
 enum TypedError {
+    #[error(
+        "typed data is kept with its version, for which another library's format has no place; use get and set, or move to native records"
+    )]
+    Codec,
     #[error(
         "expected what SessionData has stored, a version and fields, found another value under its key; choose a key that nothing else uses"
     )]

@@ -9,6 +9,8 @@ use crate::error::{Error, ErrorKind};
 pub(super) enum FileError {
     #[error("durability: expected atomic or durable, found {found:?}")]
     Durability { found: String },
+    #[error("format: the provider file keeps native and beego, found {found}")]
+    Format { found: crate::config::Format },
     #[error("providerConfig: expected the path of the session folder, found nothing; give one such as ./tmp")]
     NoFolder,
     #[error("the session folder {path:?} is a symbolic link; name the folder it leads to")]
@@ -70,7 +72,11 @@ impl FileError {
     fn kind(&self) -> ErrorKind {
         use FileError as F;
         match self {
-            F::Durability { .. } | F::NoFolder | F::RootLink { .. } | F::RootKind { .. } => ErrorKind::Config,
+            F::Durability { .. }
+            | F::Format { .. }
+            | F::NoFolder
+            | F::RootLink { .. }
+            | F::RootKind { .. } => ErrorKind::Config,
             F::RootOwner { .. } | F::RootMode { .. } => ErrorKind::Config,
             F::Lost(_) | F::Root { .. } | F::Branch { .. } | F::Io { .. } | F::BrokenOff(_) => {
                 ErrorKind::Unavailable

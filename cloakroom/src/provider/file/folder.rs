@@ -76,12 +76,23 @@ pub(super) fn find_folder(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Owne
 
 /// The folder `name` in `dir`, made if need be.
 pub(super) fn make_folder(dir: BorrowedFd<'_>, name: &str, sync: Flush) -> Result<OwnedFd, FileError> {
+    make_folder_of(dir, name, FOLDER_MODE, sync)
+}
+
+/// The same with another mode than ours, of which the umask may take some away.
+pub(super) fn make_folder_of(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    mode: Mode,
+    sync: Flush,
+) -> Result<OwnedFd, FileError> {
+    let settle = || if mode == FOLDER_MODE { undo_umask(dir, name) } else { Ok(()) };
     // Another process may remove it as soon as it is made, as it does with an empty one of a user's marks.
     for _ in 0..RETRIES {
         if let Some(folder) = find_folder(dir, name)? {
             return Ok(folder);
         }
-        match fs::mkdirat(dir, name, FOLDER_MODE).map(|()| undo_umask(dir, name)) {
+        match fs::mkdirat(dir, name, mode).map(|()| settle()) {
             Ok(Ok(()) | Err(Errno::NOENT)) => {}
             // Another process was first, which is as good.
             Err(Errno::EXIST) => {}
@@ -164,8 +175,19 @@ pub(super) fn read_all(file: &OwnedFd, size: usize) -> Result<Vec<u8>, FileError
 
 /// Puts a file of `bytes` in the place of `name`: at no time is anything else there than the old or the new one.
 pub(super) fn replace(dir: &OwnedFd, name: &str, bytes: &[u8], sync: Flush) -> Result<(), FileError> {
+    replace_after(dir, name, bytes, sync, |_| Ok(()))
+}
+
+/// [`replace`], once `prepare` has done to the new file what it has to.
+pub(super) fn replace_after(
+    dir: &OwnedFd,
+    name: &str,
+    bytes: &[u8],
+    sync: Flush,
+    prepare: impl FnOnce(&OwnedFd) -> Result<(), Errno>,
+) -> Result<(), FileError> {
     let (mut temp, file) = Temp::create(dir).map_err(FileError::io("making a file"))?;
-    write_all(&file, bytes).map_err(FileError::io("writing a session"))?;
+    write_all(&file, bytes).and_then(|()| prepare(&file)).map_err(FileError::io("writing a session"))?;
     if sync != Flush::Nothing {
         fs::fsync(&file).map_err(FileError::io("making a session durable"))?;
     }
@@ -201,7 +223,7 @@ pub(super) fn sync_folder(dir: &OwnedFd, sync: Flush) -> Result<(), FileError> {
     }
 }
 
-fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+pub(super) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     // The mode given at creation goes through the umask, this one does not.
     fs::fchmod(file, FILE_MODE)?;
     while !bytes.is_empty() {

@@ -1,5 +1,7 @@
 //! Sessions in a folder, which processes may share.
 
+#[cfg(feature = "beego")]
+mod beego;
 mod error;
 mod folder;
 mod lap;
@@ -18,9 +20,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+#[cfg(feature = "beego")]
+use super::foreign::Foreign;
+use super::{
+    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Format};
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::principal::Principal;
@@ -97,6 +103,7 @@ impl FileProvider {
             path: path.as_ref().to_owned(),
             durability: Durability::default(),
             clock: Clock::system(),
+            beside_others: false,
         }
     }
 
@@ -106,12 +113,16 @@ impl FileProvider {
         step: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let store = Arc::clone(&self.0);
-        // Other executors have no such threads: there the caller's own blocks for as long as the disk takes.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return step(&store) };
-        match runtime.spawn_blocking(move || step(&store)).await {
-            Ok(answer) => answer,
-            Err(error) => Err(FileError::BrokenOff(error).into()),
-        }
+        run(move || step(&store)).await
+    }
+}
+
+async fn run<T: Send + 'static>(step: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    // Other executors have no such threads: there the caller's own blocks for as long as the disk takes.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return step() };
+    match runtime.spawn_blocking(step).await {
+        Ok(answer) => answer,
+        Err(error) => Err(FileError::BrokenOff(error).into()),
     }
 }
 
@@ -188,13 +199,21 @@ impl Provider for FileProvider {
 }
 
 /// The provider that a configuration text names "file"; `providerConfig` is its folder.
-pub(crate) async fn from_config(config: Config) -> Result<FileProvider> {
+pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     let path = config.provider_config();
     if path.is_empty() {
         return Err(FileError::NoFolder.into());
     }
     let durability = config.durability().map_or(Ok(Durability::default()), str::parse)?;
-    FileProvider::builder(path).durability(durability).open()
+    let mut builder = FileProvider::builder(path).durability(durability);
+    builder.beside_others = config.migrate_from().is_some();
+    match config.format() {
+        #[cfg(feature = "beego")]
+        Format::Beego => builder.open_beego(config.idle_timeout()),
+        Format::Native => builder.open().map(AnyProvider::new),
+        #[allow(unreachable_patterns, reason = "the other formats are a feature")]
+        other => Err(FileError::Format { found: other }.into()),
+    }
 }
 
 /// The settings of a [`FileProvider`]; begun by [`FileProvider::builder`].
@@ -214,6 +233,8 @@ pub struct FileProviderBuilder {
     path: PathBuf,
     durability: Durability,
     clock: Clock,
+    /// Files of another library's lie in the same folder, and are left alone.
+    beside_others: bool,
 }
 
 impl FileProviderBuilder {
@@ -231,8 +252,39 @@ impl FileProviderBuilder {
 
     /// Opens the folder, and makes it if it is missing; [`FileProvider::open`] lists the errors.
     pub fn open(self) -> Result<FileProvider> {
-        let store = Store::open(&self.path, self.durability, self.clock)?;
+        let store = Store::open(&self.path, self.durability, self.clock, self.beside_others)?;
         Ok(FileProvider(Arc::new(store)))
+    }
+
+    /// Opens the folder of a Beego service's `file` provider: sessions in its layout, which it reads and changes at the same time.
+    /// A session unused for `lifetime` has ended; that must be the manager's idle timeout.
+    ///
+    /// Beego's process must run as the same user, and the folder may be writable to nobody else. For a manager that is built by hand
+    /// the settings are [`Codec::GOB`](crate::Codec::GOB), ids in clear, and no absolute timeout.
+    ///
+    /// ```
+    /// use cloakroom::{Codec, FileProvider, Manager};
+    /// use std::time::Duration;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("tmp");
+    /// let hour = Duration::from_secs(3600);
+    /// let sessions = Manager::builder(FileProvider::builder(&path).open_beego(hour)?)
+    ///     .cookie_name("gosessionid")
+    ///     .codec(Codec::GOB)
+    ///     .idle_timeout(hour)
+    ///     .absolute_timeout(None)
+    ///     .danger_store_ids_in_clear()
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`FileProvider::open`].
+    #[cfg(feature = "beego")]
+    pub fn open_beego(self, lifetime: std::time::Duration) -> Result<AnyProvider> {
+        let files = beego::Files::open(&self.path, lifetime, self.durability, self.clock)?;
+        Ok(AnyProvider::new(Foreign::beego(files)))
     }
 }
 

@@ -24,13 +24,20 @@ pub(super) struct Store {
     path: PathBuf,
     clock: Clock,
     durability: Durability,
+    /// Files that are none of ours may lie beside those that are.
+    pub(super) beside_others: bool,
     tree: RwLock<Arc<Tree>>,
     /// Where garbage collection goes on.
     pub(super) lap: Mutex<Lap>,
 }
 
 impl Store {
-    pub(super) fn open(path: &Path, durability: Durability, clock: Clock) -> Result<Store, FileError> {
+    pub(super) fn open(
+        path: &Path,
+        durability: Durability,
+        clock: Clock,
+        beside_others: bool,
+    ) -> Result<Store, FileError> {
         // A later change of the working directory must not move the store. Collecting the components takes a slash
         // off the end, behind which a symbolic link would hide.
         let path: PathBuf = std::path::absolute(path)
@@ -38,7 +45,7 @@ impl Store {
             .components()
             .collect();
         let tree = RwLock::new(Arc::new(Tree::open(&path)?));
-        Ok(Store { path, clock, durability, tree, lap: Mutex::default() })
+        Ok(Store { path, clock, durability, beside_others, tree, lap: Mutex::default() })
     }
 
     pub(super) fn path(&self) -> &Path {

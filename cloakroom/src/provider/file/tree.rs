@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use rustix::fs::{self, AtFlags, FileType, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -68,6 +68,14 @@ impl Tree {
         decode(&folder::read_all(&file, size)?).map(Some)
     }
 
+    /// Whether the file of `key` begins as a record does.
+    pub(super) fn is_ours(&self, key: &StoreKey) -> Result<bool> {
+        let Some((file, size)) = folder::open_file(self.root.as_fd(), &Place::of(key).path())? else {
+            return Ok(false);
+        };
+        Ok(folder::read_all(&file, size.min(Record::BEGINNING.len()))? == Record::BEGINNING)
+    }
+
     /// [`read`](Self::read) by one who holds the lock: what cannot be read is put aside, so that the error comes once.
     pub(super) fn read_held(&self, key: &StoreKey, now: Millis) -> Result<Option<Record>> {
         let answer = self.read(key);
@@ -125,25 +133,8 @@ impl Tree {
 
     /// Moves what is under `key`, whatever it is, into the folder for inspection. The lock is held.
     fn put_aside(&self, key: &StoreKey, now: Millis) -> Result<(), FileError> {
-        let fail = || FileError::io::<Errno>("putting a session aside");
-        let place = Place::of(key);
-        let Some(leaf) = folder::find_folder(self.root.as_fd(), place.leaf())? else { return Ok(()) };
-        let aside = folder::make_folder(self.root.as_fd(), CORRUPT, Flush::Nothing)?;
-        let free = |name: &String| {
-            matches!(fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
-        };
-        // The key's lock is held, so no other process takes the same name.
-        let name = (0..1000).map(|more| format!("{}.{}", place.key, now.0.saturating_add(more))).find(free);
-        let name = name.ok_or(Errno::EXIST).map_err(fail())?;
-        fs::renameat(&leaf, place.key, &aside, name.as_str()).map_err(fail())?;
-        let stat = fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(fail())?;
-        // Only of a file of our own: a link's mode is that of whatever else it leads to.
-        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
-            fs::chmodat(&aside, name.as_str(), FILE_MODE, AtFlags::empty()).map_err(fail())?;
-        }
-        Ok(())
+        put_aside(&self.root, key, now)
     }
-
     /// The keys that are marked as sessions of `principal`.
     pub(super) fn marked(&self, principal: &Principal) -> Result<Vec<StoreKey>, FileError> {
         let Some(folder) = folder::find_folder(self.root.as_fd(), &marks_of(principal))? else {
@@ -179,6 +170,27 @@ impl Tree {
             }
         }
     }
+}
+
+/// Moves what is under `key`, whatever it is, into the folder for inspection. The lock is held.
+pub(super) fn put_aside(root: &OwnedFd, key: &StoreKey, now: Millis) -> Result<(), FileError> {
+    let fail = || FileError::io::<Errno>("putting a session aside");
+    let place = Place::of(key);
+    let Some(leaf) = folder::find_folder(root.as_fd(), place.leaf())? else { return Ok(()) };
+    let aside = folder::make_folder(root.as_fd(), CORRUPT, Flush::Nothing)?;
+    let free = |name: &String| {
+        matches!(fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+    };
+    // The key's lock is held, so no other process takes the same name.
+    let name = (0..1000).map(|more| format!("{}.{}", place.key, now.0.saturating_add(more))).find(free);
+    let name = name.ok_or(Errno::EXIST).map_err(fail())?;
+    fs::renameat(&leaf, place.key, &aside, name.as_str()).map_err(fail())?;
+    let stat = fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(fail())?;
+    // Only of a file of our own: a link's mode is that of whatever else it leads to.
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
+        fs::chmodat(&aside, name.as_str(), FILE_MODE, AtFlags::empty()).map_err(fail())?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Tree {
@@ -220,33 +232,37 @@ fn marks_of(principal: &Principal) -> String {
 }
 
 /// Where a key's record is: `a/b/abcd` for `abcd`.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     key: &'a str,
     leaf: [u8; 3],
 }
 
 impl<'a> Place<'a> {
-    fn of(key: &'a StoreKey) -> Self {
+    pub(super) fn of(key: &'a StoreKey) -> Self {
         // A key has at least two characters, all of them ASCII.
         let bytes = key.as_bytes();
         Place { key: key.as_str(), leaf: [bytes[0], b'/', bytes[1]] }
     }
 
-    fn leaf(&self) -> &str {
+    pub(super) fn leaf(&self) -> &str {
         std::str::from_utf8(&self.leaf).unwrap_or_default()
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         [self.leaf(), "/", self.key].concat()
     }
 
     /// The leaf folder, made if need be.
     fn make(&self, root: &OwnedFd, sync: Flush) -> Result<OwnedFd, FileError> {
+        self.make_with(root, folder::FOLDER_MODE, sync)
+    }
+
+    pub(super) fn make_with(&self, root: &OwnedFd, mode: Mode, sync: Flush) -> Result<OwnedFd, FileError> {
         if let Some(leaf) = folder::find_folder(root.as_fd(), self.leaf())? {
             return Ok(leaf);
         }
         let (first, second) = (&self.leaf()[..1], &self.leaf()[2..]);
-        let branch = folder::make_folder(root.as_fd(), first, sync)?;
-        folder::make_folder(branch.as_fd(), second, sync)
+        let branch = folder::make_folder_of(root.as_fd(), first, mode, sync)?;
+        folder::make_folder_of(branch.as_fd(), second, mode, sync)
     }
 }

@@ -21,7 +21,7 @@ impl Store {
     pub(super) fn count(&self) -> Result<u64> {
         let tree = self.tree()?;
         let mut count = 0;
-        walk(&tree, "", &mut |leaf| {
+        walk(tree.root(), "", &mut |leaf| {
             for key in &leaf.keys {
                 count += u64::from(self.look(&tree, key)?.is_some_and(|record| self.is_session(&record)));
             }
@@ -34,7 +34,7 @@ impl Store {
         let tree = self.tree()?;
         let after = cursor.map_or("", Cursor::as_str);
         let mut page = Page::default();
-        walk(&tree, after, &mut |leaf| {
+        walk(tree.root(), after, &mut |leaf| {
             for key in leaf.keys.iter().filter(|key| key.as_str() > after) {
                 let Some(record) = self.look(&tree, key)?.filter(|record| self.is_session(record)) else {
                     continue;
@@ -81,7 +81,7 @@ impl Store {
     fn collect(&self, tree: &Tree, lap: &mut Lap, step: &mut Step) -> Result<ControlFlow<Pause>> {
         let start = lap.last.clone();
         let mut pause = ControlFlow::Continue(());
-        walk(tree, &start, &mut |leaf| {
+        walk(tree.root(), &start, &mut |leaf| {
             folder::sweep_temps(&leaf.folder, &leaf.others);
             for key in leaf.keys.iter().filter(|key| *key.as_str() > *start) {
                 if lap.over_the_end && key.as_str() > lap.origin.as_str() {
@@ -126,6 +126,9 @@ impl Store {
     fn look(&self, tree: &Tree, key: &StoreKey) -> Result<Option<Record>> {
         match tree.read(key) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
+                if self.beside_others && !tree.is_ours(key)? {
+                    return Ok(None);
+                }
                 let _held = tree.hold(key)?;
                 forgive_corrupt(tree.read_held(key, self.now()))
             }
@@ -156,18 +159,22 @@ enum Pause {
 }
 
 /// The last of the folders: those that hold records.
-struct Leaf {
+pub(super) struct Leaf {
     folder: OwnedFd,
     /// In order.
-    keys: Vec<StoreKey>,
+    pub(super) keys: Vec<StoreKey>,
     others: Vec<String>,
 }
 
 /// Visits the leaves in the order of their keys, from the one that would hold `from`; no more than one is in memory.
-fn walk(tree: &Tree, from: &str, visit: &mut dyn FnMut(&Leaf) -> Result<ControlFlow<()>>) -> Result<()> {
+pub(super) fn walk(
+    root: &OwnedFd,
+    from: &str,
+    visit: &mut dyn FnMut(&Leaf) -> Result<ControlFlow<()>>,
+) -> Result<()> {
     let first = from.get(..1).unwrap_or_default();
-    for one in branches(tree.root())?.iter().filter(|one| one.as_str() >= first) {
-        let Some(branch) = enter(tree.root(), one)? else { continue };
+    for one in branches(root)?.iter().filter(|one| one.as_str() >= first) {
+        let Some(branch) = enter(root, one)? else { continue };
         for two in branches(&branch)? {
             let prefix = [one.as_str(), two.as_str()].concat();
             if prefix.as_str() < from.get(..2).unwrap_or(first) {

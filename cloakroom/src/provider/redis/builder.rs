@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "beego")]
+use super::beego::Strings;
 use super::call::Caller;
 use super::error::StoreError;
 use super::layout::Layout;
@@ -13,6 +15,10 @@ use super::url::{self, Kind};
 use super::{RedisProvider, server};
 use crate::clock::Clock;
 use crate::error::Result;
+#[cfg(feature = "beego")]
+use crate::provider::AnyProvider;
+#[cfg(feature = "beego")]
+use crate::provider::foreign::Foreign;
 
 /// The settings of a [`RedisProvider`]; begun by [`RedisProvider::builder`]. `Debug` shows no credential.
 ///
@@ -146,6 +152,30 @@ impl RedisProviderBuilder {
         server::inspect(&caller, &settings.topology).await?;
         let layout = layout(&settings.prefix);
         Ok(RedisProvider(Arc::new(Store { caller, layout, clock: self.clock, is_cluster })))
+    }
+
+    /// Connects to the server of a Beego service's `redis` provider: sessions in its layout, which it reads and changes at the same
+    /// time. A session unused for `lifetime` has ended; that must be the manager's idle timeout.
+    ///
+    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::Codec::GOB), ids in clear, and no absolute timeout. To
+    /// count or list sessions goes over all keys of the database. What cannot be read is put aside under the
+    /// [`prefix`](Self::prefix), for a week.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) for a cluster, on which two ids can not be
+    /// changed in one step.
+    #[cfg(feature = "beego")]
+    pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
+        let settings = self.settings?;
+        settings.check()?;
+        if matches!(settings.topology, Topology::Cluster(_)) {
+            let expected = "native on a cluster, where two ids cannot be changed in one step";
+            return Err(StoreError::setting("format", expected, "beego").into());
+        }
+        let caller = Caller::new(&settings)?;
+        server::inspect(&caller, &settings.topology).await?;
+        let strings = Strings::new(caller, self.clock, lifetime, &settings.prefix);
+        Ok(AnyProvider::new(Foreign::beego(strings)))
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {

@@ -1,5 +1,7 @@
 //! Sessions in Redis or Valkey: one server, one with sentinels, or a cluster.
 
+#[cfg(feature = "beego")]
+mod beego;
 mod builder;
 mod call;
 mod cluster;
@@ -21,8 +23,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
-use crate::config::Config;
+use super::{
+    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+};
+use crate::config::{Config, Format};
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::principal::Principal;
@@ -142,24 +146,31 @@ impl Provider for RedisProvider {
 }
 
 /// The provider that a configuration text names "redis".
-pub(crate) async fn from_config(config: Config) -> Result<RedisProvider> {
+pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     of_kind(&config, Kind::Server).await
 }
 
 /// The provider that a configuration text names "redis_cluster".
-pub(crate) async fn cluster_from_config(config: Config) -> Result<RedisProvider> {
+pub(crate) async fn cluster_from_config(config: Config) -> Result<AnyProvider> {
     of_kind(&config, Kind::Cluster).await
 }
 
 /// The provider that a configuration text names "redis_sentinel".
-pub(crate) async fn sentinel_from_config(config: Config) -> Result<RedisProvider> {
+pub(crate) async fn sentinel_from_config(config: Config) -> Result<AnyProvider> {
     of_kind(&config, Kind::Sentinels).await
 }
 
-async fn of_kind(config: &Config, kind: Kind) -> Result<RedisProvider> {
+async fn of_kind(config: &Config, kind: Kind) -> Result<AnyProvider> {
     if config.durability().is_some() {
         let expected = "nothing: what Redis keeps on disk is a setting of the server (appendfsync)";
         return Err(error::StoreError::setting("durability", expected, "a value").into());
     }
-    RedisProviderBuilder::new(seed::parse(config.provider_config(), kind)).connect().await
+    let builder = RedisProviderBuilder::new(seed::parse(config.provider_config(), kind));
+    match config.format() {
+        Format::Native => builder.connect().await.map(AnyProvider::new),
+        #[cfg(feature = "beego")]
+        Format::Beego => builder.connect_beego(config.idle_timeout()).await,
+        #[allow(unreachable_patterns, reason = "the other formats are a feature")]
+        other => Err(error::StoreError::setting("format", "native or beego", other.to_string()).into()),
+    }
 }

@@ -53,7 +53,7 @@ impl Answer {
 }
 
 impl Script {
-    fn new(text: &str) -> Script {
+    pub(super) fn new(text: &str) -> Script {
         // The server keeps the text, so it need not keep our comments.
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
         let text = lines.flat_map(|line| [line, "\n"]).collect::<String>();

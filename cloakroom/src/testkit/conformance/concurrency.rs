@@ -38,7 +38,7 @@ fn times<T: PartialEq>(answers: &[T], wanted: T) -> usize {
 fn number(record: &Record) -> u64 {
     let value =
         Codec::MESSAGE_PACK.find(record.data(), "n").expect("data that reads").expect("a value under n");
-    Codec::MESSAGE_PACK.decode(value).expect("a number")
+    Codec::MESSAGE_PACK.decode(&value).expect("a number")
 }
 
 pub(super) async fn of_parallel_creates_of_one_key_exactly_one_is_done(f: Fixture) {

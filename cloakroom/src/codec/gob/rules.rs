@@ -1,0 +1,418 @@
+//! What a Rust value becomes in Go, and what stays as it was.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::session::{Envelope, Session};
+use super::tests::vectors;
+use super::value::Value;
+use super::{GoTime, go_key};
+use crate::codec::{Buffer, Codec, Limits};
+use crate::error::ErrorKind;
+
+const NO_LIMITS: Limits = Limits { bytes: usize::MAX, keys: usize::MAX, depth: 128 };
+
+fn set<T: Serialize + ?Sized>(data: &[u8], key: &str, value: &T) -> Vec<u8> {
+    let change = Codec::GOB.encode(key, value, &NO_LIMITS).unwrap();
+    let mut out = Buffer::new();
+    Codec::GOB.merge(data, &[change], &NO_LIMITS, &mut out).unwrap();
+    Codec::GOB.check(&out).unwrap();
+    out.to_vec()
+}
+
+fn get<T: serde::de::DeserializeOwned>(data: &[u8], key: &str) -> T {
+    try_get(data, key).unwrap()
+}
+
+fn try_get<T: serde::de::DeserializeOwned>(data: &[u8], key: &str) -> crate::error::Result<T> {
+    Codec::GOB.decode(&Codec::GOB.find(data, key).unwrap().expect("the key is there"))
+}
+
+/// The Go type of what is under `key`.
+fn go_type(data: &[u8], key: &str) -> String {
+    let session = Session::parse(data, Envelope::Map).unwrap();
+    let place = session.position(key).expect("the key is there");
+    session.entries[place].1.held().expect("never nil").name.to_string()
+}
+
+fn vector(name: &str) -> Vec<u8> {
+    vectors().remove(name).unwrap_or_else(|| panic!("there is a vector {name}"))
+}
+
+/// Bytes to serde, and no sequence of numbers.
+#[derive(Clone, Debug, PartialEq)]
+struct Bytes(Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl serde::de::Visitor<'_> for Visit {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visit)
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Shade {
+    Plain,
+    Grey(u8),
+    Mixed { red: u8, blue: u8 },
+    Pair(u8, u8),
+}
+
+fn in_go<T: Serialize + ?Sized>(value: &T) -> String {
+    go_type(&set(b"", "k", value), "k")
+}
+
+#[test]
+fn a_new_key_gets_the_type_that_every_go_service_knows() {
+    assert_eq!(in_go(&true), "bool");
+    assert_eq!(in_go("text"), "string");
+    assert_eq!(in_go(&'x'), "string");
+    assert_eq!(in_go(&1.5_f64), "float64");
+    assert_eq!(in_go(&1.5_f32), "float32");
+    assert_eq!(
+        (in_go(&-1_i8), in_go(&1_i16), in_go(&1_i32), in_go(&1_i64)),
+        ("int".into(), "int".into(), "int".into(), "int".into())
+    );
+    assert_eq!(
+        (in_go(&1_u8), in_go(&1_u16), in_go(&1_u32), in_go(&1_u64)),
+        ("int".into(), "int".into(), "int".into(), "int".into())
+    );
+    assert_eq!((in_go(&(i64::MAX as u64)), in_go(&(1_u64 << 63))), ("int".into(), "uint64".into()));
+    assert_eq!((in_go(&1_i128), in_go(&u128::from(u64::MAX))), ("int".into(), "uint64".into()));
+    assert_eq!(in_go(&Bytes(vec![1])), "[]uint8");
+    assert_eq!((in_go(&vec![1]), in_go(&(1, "a"))), ("[]interface {}".into(), "[]interface {}".into()));
+    assert_eq!(in_go(&HashMap::from([("a", 1)])), "map[string]interface {}");
+    assert_eq!(in_go(&HashMap::<String, u8>::new()), "map[string]interface {}");
+    assert_eq!(in_go(&HashMap::from([(1, 1)])), "map[int]interface {}");
+    assert_eq!(in_go(&HashMap::from([(true, 1)])), "map[interface {}]interface {}");
+    assert_eq!(in_go(&GoTime::from(SystemTime::UNIX_EPOCH)), "time.Time");
+    assert_eq!(
+        (in_go(&Shade::Plain), in_go(&Shade::Grey(1))),
+        ("string".into(), "map[string]interface {}".into())
+    );
+}
+
+#[test]
+fn what_was_set_comes_back() {
+    let data = set(b"", "n", &u64::MAX);
+    let data = set(
+        &data,
+        "shades",
+        &[Shade::Plain, Shade::Grey(1), Shade::Mixed { red: 1, blue: 2 }, Shade::Pair(1, 2)],
+    );
+    let data = set(&data, "nested", &vec![vec![Some(1), None], vec![]]);
+    let data = set(&data, "f", &f64::MIN_POSITIVE);
+    let data = set(&data, "bytes", &Bytes(vec![0, 255]));
+    let time = GoTime::from(SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789));
+    let data = set(&data, "at", &time);
+    let data = set(&data, "by id", &BTreeMap::from([(-1, "a"), (7, "b")]));
+    assert_eq!(get::<u64>(&data, "n"), u64::MAX);
+    let shades = [Shade::Plain, Shade::Grey(1), Shade::Mixed { red: 1, blue: 2 }, Shade::Pair(1, 2)];
+    assert_eq!(get::<Vec<Shade>>(&data, "shades"), shades);
+    assert_eq!(get::<Vec<Vec<Option<u8>>>>(&data, "nested"), [vec![Some(1), None], vec![]]);
+    assert_eq!(get::<f64>(&data, "f"), f64::MIN_POSITIVE);
+    assert_eq!(
+        (get::<Bytes>(&data, "bytes"), get::<Vec<u8>>(&data, "bytes")),
+        (Bytes(vec![0, 255]), vec![0, 255])
+    );
+    assert_eq!(
+        (get::<GoTime>(&data, "at"), get::<String>(&data, "at")),
+        (time, "2023-11-14T22:13:20.123456789Z".into())
+    );
+    assert_eq!(
+        get::<BTreeMap<i64, String>>(&data, "by id"),
+        BTreeMap::from([(-1, "a".into()), (7, "b".into())])
+    );
+    assert_eq!(Codec::GOB.keys(&data).unwrap(), ["n", "shades", "nested", "f", "bytes", "at", "by id"]);
+}
+
+#[test]
+fn to_set_a_key_to_none_is_to_remove_it() {
+    let data = set(&set(b"", "a", &1), "b", &2);
+    let data = set(&data, "a", &None::<u8>);
+    assert_eq!(Codec::GOB.keys(&data).unwrap(), ["b"]);
+    // The 19 bytes of Beego's empty session.
+    assert_eq!(
+        set(&data, "b", &()),
+        b"\x0d\x7f\x04\x01\x02\xff\x80\x00\x01\x10\x01\x10\x00\x00\x04\xff\x80\x00\x00"
+    );
+}
+
+#[test]
+fn a_key_that_is_there_keeps_its_go_type() {
+    let kept = |name: &str, change: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let before = vector(name);
+        let after = change(&before);
+        assert_eq!(go_type(&after, "k"), go_type(&before, "k"), "{name}");
+        after
+    };
+    macro_rules! kept {
+        ($name:expr, $value:expr, $as:ty) => {{
+            let after = kept($name, &|before| set(before, "k", &$value));
+            assert_eq!(get::<$as>(&after, "k"), $value, "{}", $name);
+        }};
+    }
+    kept!("int64_min", 5_i32, i32);
+    kept!("int8_max", -128_i64, i64);
+    kept!("int16_min", 300_u64, u64);
+    kept!("rune", 0x1F600, u32);
+    kept!("uint_128", 7_i8, i8);
+    kept!("uint8_255", 0_u64, u64);
+    kept!("uintptr", u64::MAX, u64);
+    kept!("float64_pi", 3_u8, f64_of_u8::Whole);
+    kept!("float64_pi", 0.1_f64, f64);
+    kept!("float32_0.1", 0.3_f32, f32);
+    kept!("float32_0.1", 0.5_f64, f64);
+    kept!("complex128", (1.5_f64, 2.5_f64), (f64, f64));
+    kept!("bytes_1", vec![1_u8, 255], Vec<u8>);
+    kept!("bytes_1", Bytes(vec![7]), Bytes);
+    kept!("strings", vec!["x".to_owned()], Vec<String>);
+    kept!("int64s", vec![1_i64, 2], Vec<i64>);
+    kept!("float32s", vec![0.25_f32], Vec<f32>);
+    kept!("slices_of_bytes", vec![vec![1_u8], vec![]], Vec<Vec<u8>>);
+    kept!("ptrs_int", vec![1_i64, 2], Vec<i64>);
+    kept!("array3_int", [9_i64, 8, 7], [i64; 3]);
+    kept!("array4_byte", [9_u8, 8, 7, 6], [u8; 4]);
+    kept!("array4_byte", Bytes(vec![1, 2, 3, 4]), Four);
+    kept!("map_int_int", BTreeMap::from([(1_i64, 2_i64)]), BTreeMap<i64, i64>);
+    kept!("map_string_strings", BTreeMap::from([("a".to_owned(), vec!["b".to_owned()])]), BTreeMap<String, Vec<String>>);
+    kept!("map_int64_string", BTreeMap::from([(1_i64, "b".to_owned())]), BTreeMap<i64, String>);
+    kept!("map_iface_string", BTreeMap::from([("k".to_owned(), "b".to_owned())]), BTreeMap<String, String>);
+    kept!("url_values", BTreeMap::from([("q".to_owned(), vec!["b".to_owned()])]), BTreeMap<String, Vec<String>>);
+    kept!("named_slice", vec![1_i64], Vec<i64>);
+    kept!("named_float", 0.1_f64, f64);
+    kept!("named_bytes", Bytes(vec![3]), Bytes);
+    kept!("named_array", [1_u8, 2, 3, 4, 5, 6, 7, 8], [u8; 8]);
+    kept!("ptr_named_int", 6_i64, i64);
+    kept!("gobencoder_value", Bytes(vec![0; 8]), Bytes);
+    kept!("net_ip", vec![127_u8, 0, 0, 1], Vec<u8>);
+    kept!("time_utc_ns", "2026-11-23T14:00:00+08:00".to_owned(), String);
+    kept!("time_sec_offset", GoTime::from(SystemTime::UNIX_EPOCH), GoTime);
+    kept!("ifaces_nil_inside", vec![Some("a".to_owned()), None], Vec<Option<String>>);
+}
+
+/// A whole number that a float64 holds, read as the float it became.
+mod f64_of_u8 {
+    #[derive(Debug, serde::Deserialize)]
+    pub(super) struct Whole(f64);
+    impl PartialEq<u8> for Whole {
+        fn eq(&self, other: &u8) -> bool {
+            self.0 == f64::from(*other)
+        }
+    }
+}
+
+/// Four bytes, read as the array they became.
+#[derive(Debug, Deserialize)]
+struct Four([u8; 4]);
+
+impl PartialEq<Bytes> for Four {
+    fn eq(&self, other: &Bytes) -> bool {
+        self.0[..] == other.0[..]
+    }
+}
+
+#[test]
+fn a_value_that_does_not_fit_gets_the_type_of_a_new_key() {
+    fn becomes<T: Serialize>(name: &str, value: T, expected: &str) {
+        let after = set(&vector(name), "k", &value);
+        assert_eq!(go_type(&after, "k"), expected, "{name}");
+    }
+    becomes("int8_max", 128, "int");
+    becomes("uint8_255", -1, "int");
+    becomes("uint8_255", 256, "int");
+    becomes("int_0", u64::MAX, "uint64");
+    becomes("int_0", 1.5, "float64");
+    becomes("int_0", "1", "string");
+    becomes("float32_0.1", 0.1_f64, "float64");
+    becomes("float64_pi", (1_u64 << 53) + 1, "int");
+    becomes("bool_true", 1, "int");
+    becomes("string", 1, "int");
+    becomes("bytes_1", vec![256], "[]interface {}");
+    becomes("strings", vec![1], "[]interface {}");
+    becomes("array3_int", vec![1, 2], "[]interface {}");
+    becomes("map_int_int", HashMap::from([("a", 1)]), "map[string]interface {}");
+    becomes("time_utc_ns", "noon", "string");
+    becomes("time_utc_ns", "2026-11-23", "string");
+    becomes("geo_point", HashMap::from([("X", 1), ("Z", 1)]), "map[string]interface {}");
+    becomes("gobencoder_value", 1, "int");
+}
+
+#[test]
+fn what_stands_within_a_value_keeps_its_go_type_too() {
+    // map[string]interface{} of which one entry is a float64, another an int64 within.
+    let data = set(b"", "k", &serde_json::json!({"price": 1.5, "list": [1.5, "a"]}));
+    let data = set(&data, "k", &serde_json::json!({"price": 2, "list": [3, 4, 5]}));
+    assert_eq!(get::<serde_json::Value>(&data, "k"), serde_json::json!({"price": 2.0, "list": [3.0, 4, 5]}));
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct User {
+    #[serde(rename = "ID")]
+    id: i64,
+    name: String,
+    tags: Vec<String>,
+    meta: BTreeMap<String, i64>,
+    created: GoTime,
+}
+
+#[test]
+fn a_registered_struct_is_read_and_updated_field_by_field() {
+    let data = vector("main_user");
+    let mut user: User = get(&data, "k");
+    let expected = User {
+        id: 7,
+        name: "bob".into(),
+        tags: vec!["a".into(), "b".into()],
+        meta: BTreeMap::from([("x".into(), 1)]),
+        created: serde_json::from_str("\"2014-08-21T13:05:07.123456789Z\"").unwrap(),
+    };
+    assert_eq!(user, expected);
+    assert_eq!(set(&data, "k", &user), data, "the same value is the same bytes");
+
+    user.id = 0;
+    user.tags.push("c".into());
+    let changed = set(&data, "k", &user);
+    assert_eq!((go_type(&changed, "k").as_str(), get::<User>(&changed, "k")), ("main.User", user));
+
+    // Who knows a part of the fields leaves the others as they are.
+    let part = set(&data, "k", &HashMap::from([("Name", "eve")]));
+    assert_eq!(go_type(&part, "k"), "main.User");
+    assert_eq!(get::<User>(&part, "k"), User { name: "eve".into(), ..expected });
+}
+
+#[test]
+fn a_field_that_is_zero_in_go_is_zero_or_none_here() {
+    let user: User = get(&vector("main_user_zero"), "k");
+    assert_eq!((user.id, user.name.as_str(), user.tags.len(), user.meta.len()), (0, "", 0, 0));
+    assert_eq!(user.created.to_string(), "0001-01-01T00:00:00Z");
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Admin {
+        user: Option<User>,
+        level: u8,
+    }
+    let admin: Admin = get(&vector("admin_embedded_nil"), "k");
+    assert!(admin.user.is_none() && admin.level == 1);
+    assert_eq!(get::<Admin>(&vector("admin_embedded_ptr"), "k").user.unwrap().id, 2);
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Node {
+        val: i64,
+        next: Option<Box<Node>>,
+    }
+    let list: Node = get(&vector("node_list"), "k");
+    assert_eq!((list.val, list.next.unwrap().val), (1, 0));
+
+    /// Without an end: nothing in it may be left out.
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    #[allow(dead_code)]
+    struct Endless {
+        val: i64,
+        next: Box<Endless>,
+    }
+    assert_eq!(try_get::<Endless>(&vector("node_list"), "k").unwrap_err().kind(), ErrorKind::Value);
+}
+
+#[test]
+fn a_wrong_target_type_is_an_error_that_shows_no_value() {
+    let data = set(b"", "k", "hunter2");
+    let error = try_get::<u64>(&data, "k").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Value);
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    assert_eq!(try_get::<u8>(&vector("int_neg1"), "k").unwrap_err().kind(), ErrorKind::Value);
+    assert_eq!(try_get::<String>(&vector("string_invalid_utf8"), "k").unwrap_err().kind(), ErrorKind::Value);
+    assert_eq!(get::<Bytes>(&vector("string_invalid_utf8"), "k").0, b"ok\xff\xfe\x80end");
+}
+
+#[test]
+fn keys_that_are_no_strings_stay_reachable_under_their_own_type() {
+    let data = vector("key_int64");
+    let (int, int64) = (go_key("int", 5), go_key("int64", 5));
+    assert_eq!(
+        (get::<String>(&data, &int), get::<String>(&data, &int64)),
+        ("int five".into(), "int64 five".into())
+    );
+    let changed = set(&set(&data, &int64, "changed"), "5", "text");
+    assert_eq!(get::<String>(&changed, &int), "int five");
+    assert_eq!(get::<String>(&changed, &int64), "changed");
+    assert_eq!(get::<String>(&changed, "5"), "text");
+    assert_eq!(set(&set(&changed, &int64, "int64 five"), "5", &()), data);
+
+    for (name, key) in [
+        ("key_bool", go_key("bool", true)),
+        ("key_float", go_key("float64", 1.5)),
+        ("key_float", go_key("float64", "-0")),
+    ] {
+        assert_eq!(get::<String>(&vector(name), &key).len(), 1, "{name}");
+    }
+    let data = set(&set(b"", &go_key("uint8", 7), "new"), &go_key("uint8", 256), "no uint8");
+    let session = Session::parse(&data, Envelope::Map).unwrap();
+    assert_eq!(session.entries[0].0.held().unwrap().name.as_ref(), "uint8");
+    assert_eq!(session.entries[1].0.held().unwrap().value, Value::Text(b"\0uint8:256".to_vec()));
+
+    for name in ["key_struct", "key_complex", "keys_mixed"] {
+        let data = vector(name);
+        for key in Codec::GOB.keys(&data).unwrap() {
+            let _: serde_json::Value = get(&data, &key);
+            assert_eq!(
+                Codec::GOB.keys(&set(&data, &key, &())).unwrap().len() + 1,
+                Codec::GOB.count(&data).unwrap()
+            );
+        }
+    }
+}
+
+#[test]
+fn keys_of_every_go_type_survive_a_hundred_rounds_of_another_key_unchanged() {
+    for (name, before) in vectors() {
+        // The long ones are many of the same.
+        let rounds = match before.len() {
+            50_000.. => 2,
+            3_000.. => 10,
+            _ => 100,
+        };
+        let mut data = before.clone();
+        for round in 1..=rounds {
+            let count = match Codec::GOB.find(&data, "rounds").unwrap() {
+                Some(value) => Codec::GOB.decode::<u64>(&value).unwrap(),
+                None => 0,
+            };
+            assert_eq!(count + 1, round);
+            // New types come and go beside the others.
+            data = set(&data, "rounds", &round);
+            data = set(
+                &data,
+                "rounds, listed",
+                &(round, BTreeMap::from([(1, "a")]), GoTime::from(SystemTime::UNIX_EPOCH)),
+            );
+        }
+        let after = set(&set(&data, "rounds", &()), "rounds, listed", &());
+        // The one definition that no value has goes at the first write.
+        let shown = |data: &[u8]| data_encoding::HEXLOWER.encode(data);
+        assert!(after == before || name == "url_ptr", "{name}: {} {}", shown(&after), shown(&before));
+        let session = |data: &[u8]| Session::parse(data, Envelope::Map).unwrap().entries;
+        assert_eq!(session(&after), session(&before), "{name}");
+    }
+}

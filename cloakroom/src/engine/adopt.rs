@@ -1,0 +1,83 @@
+//! Sessions of another library's that are moved to this manager's store, each when it is first used.
+
+use super::{Engine, Stored};
+use crate::clock::Millis;
+use crate::codec::Buffer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Keying, Named};
+use crate::provider::{Created, Provider};
+use crate::record::{Mark, Meta, Record, Times};
+
+/// Fresh ids that may be taken before the generator must be broken.
+const COLLISIONS: usize = 3;
+
+impl Engine {
+    /// The session that one of `names` has in the store of old, as one of this manager's: under a new id, which its client is still
+    /// to be told. `None` if there is none.
+    pub(crate) async fn adopt(&self, names: &[Named]) -> Result<Option<Stored>> {
+        let Some(former) = &self.former else { return Ok(None) };
+        let mut found = Vec::new();
+        for name in names {
+            let old = Keying::Clear.named(name.id_bytes());
+            if let Some(record) = former.load(old.key()).await? {
+                found.push((name, old, record));
+            }
+        }
+        let [(name, old, record)] = &found[..] else {
+            if !found.is_empty() {
+                tracing::warn!("a request named several live sessions and is treated as anonymous");
+            }
+            return Ok(None);
+        };
+        let moved = self.take_over(record).await?;
+        // The old id is claimed by its tombstone, so that of several requests at once one alone moves the session. For a while it leads
+        // the others to where that went.
+        let until = self.now().after(self.config.rotation_grace.max(self.config.longest_request));
+        let mark = Mark::Rotated { successor: moved.name.key().clone(), until };
+        let stone = moved.record.tombstone(&mark, until.after(self.config.idle_timeout));
+        match self.provider.create(name.key(), &stone).await? {
+            Created::Done => {
+                former.delete(old.key()).await?;
+                tracing::debug!("a session of another library's was moved");
+                Ok(Some(moved))
+            }
+            Created::Taken => {
+                self.provider.delete(moved.name.key()).await?;
+                match self.look_up((*name).clone()).await? {
+                    super::Reached::Session(stored) => Ok(Some(stored)),
+                    super::Reached::Nobody | super::Reached::Ended => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Stores a copy of `record` as this manager would have made it.
+    async fn take_over(&self, record: &Record) -> Result<Stored> {
+        let now = self.now();
+        let never = Millis::NEVER;
+        let absolute = self.config.absolute_timeout.map_or(never, |timeout| now.after(timeout));
+        let times = Times {
+            version: 1,
+            created: now,
+            issued: now,
+            last_active: now,
+            idle_deadline: now.after(self.config.idle_timeout),
+            absolute_deadline: absolute,
+            authenticated: None,
+        };
+        let mut data = Buffer::new();
+        record.codec().convert(record.data(), self.config.codec, &mut data)?;
+        let record = Record::new(&Meta::new(times, None), self.config.codec, &data);
+        for _ in 0..=COLLISIONS {
+            let name = self.new_name()?;
+            if self.provider.create(name.key(), &record).await? == Created::Done {
+                return Ok(Stored { name, record, in_grace: false });
+            }
+        }
+        Err(Error::new(ErrorKind::Random, AdoptError))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected a fresh id, found {} in a row that are taken: the random generator repeats itself", COLLISIONS + 1)]
+struct AdoptError;

@@ -1,0 +1,262 @@
+//! Stores in another library's layout: a key, a value, and when it was last used. There is nothing else in them.
+//!
+//! A session's version is a digest of its value, and every change compares the value itself: what two of our own processes do
+//! at the same time never undoes one another, though nothing in the store counts.
+
+use std::future::Future;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use crate::clock::Millis;
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::principal::Principal;
+use crate::record::Record;
+
+/// The values of a store, each step atomic as [`Provider`]'s contract asks it.
+///
+/// A value is alive until its deadline; what has expired is not there for any method. `now` and the deadlines are the caller's.
+pub(crate) trait Values: Send + Sync + 'static {
+    /// What the store is; what the layout cannot do is taken off it.
+    fn capabilities(&self) -> Capabilities;
+
+    fn read(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Found>>> + Send;
+
+    /// Only if nothing is there.
+    fn insert(
+        &self,
+        key: &StoreKey,
+        value: &[u8],
+        life: Life,
+    ) -> impl Future<Output = Result<Created>> + Send;
+
+    /// Only in the place of exactly `former`.
+    fn swap(
+        &self,
+        key: &StoreKey,
+        former: &[u8],
+        value: &[u8],
+        life: Life,
+    ) -> impl Future<Output = Result<Updated>> + Send;
+
+    fn touch(&self, key: &StoreKey, life: Life) -> impl Future<Output = Result<Touched>> + Send;
+
+    /// Only if `former` is under `old`, and nothing under `new`.
+    fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        former: &[u8],
+        value: &[u8],
+        life: Life,
+    ) -> impl Future<Output = Result<Renamed>> + Send;
+
+    fn remove(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Takes `value`, which cannot be read, out of the way and keeps it, if it is still there.
+    fn put_aside(&self, key: &StoreKey, value: &[u8]) -> impl Future<Output = Result<()>> + Send;
+
+    fn count(&self) -> impl Future<Output = Result<u64>> + Send;
+
+    fn remove_expired(&self, limit: usize) -> impl Future<Output = Result<Collected>> + Send;
+
+    /// Some keys with when they were used, and where the next begin. Values may be left out.
+    fn scan(
+        &self,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<(Vec<(StoreKey, Found)>, Option<Cursor>)>> + Send;
+}
+
+/// A value that is alive.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) value: Vec<u8>,
+    pub(crate) life: Life,
+}
+
+/// When a value was last used, and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    pub(crate) used: Millis,
+    pub(crate) deadline: Millis,
+}
+
+impl Life {
+    fn of(record: &Record) -> Self {
+        let times = record.times();
+        Life { used: times.last_active, deadline: times.deadline() }
+    }
+}
+
+/// A provider of sessions on `values`, in the layout of another library.
+#[derive(Clone, Debug)]
+pub(crate) struct Foreign<V> {
+    values: V,
+    codec: Codec,
+    /// What stands for a session without keys.
+    empty: &'static [u8],
+}
+
+impl<V: Values> Foreign<V> {
+    /// Sessions as Beego keeps them.
+    pub(crate) fn beego(values: V) -> Self {
+        /// What Beego's `EncodeGob` makes of an empty map.
+        const EMPTY: &[u8] = b"\x0d\x7f\x04\x01\x02\xff\x80\x00\x01\x10\x01\x10\x00\x00\x04\xff\x80\x00\x00";
+        Foreign { values, codec: Codec::GOB, empty: EMPTY }
+    }
+
+    fn record(&self, found: &Found) -> Result<Record> {
+        let Life { used, deadline } = found.life;
+        Record::of_value(self.codec, &found.value, version(&found.value), used, deadline)
+    }
+
+    /// The value that stores `record`, which must hold nothing that has no place there.
+    fn value<'a>(&self, record: &'a Record) -> Result<&'a [u8]> {
+        let meta = record.meta();
+        let homeless = if meta.principal.is_some() {
+            Some("a user: keep the name under a key, and call regenerate at a login")
+        } else if meta.lifetime.is_some() || meta.ends_by.is_some() {
+            Some("a lifetime of the session's own")
+        } else if meta.level.is_some() || meta.device.is_some() {
+            Some("a level or a device")
+        } else if meta.times.absolute_deadline != Millis::NEVER {
+            Some("an absolute timeout")
+        } else if record.codec() != self.codec {
+            Some("another encoding than its own")
+        } else {
+            None
+        };
+        match (homeless, record.data()) {
+            (Some(what), _) => Err(Error::new(ErrorKind::Unsupported, ForeignError::Homeless { what })),
+            (None, b"") => Ok(self.empty),
+            (None, data) => Ok(data),
+        }
+    }
+
+    /// What is under `key` if it is at version `expected`.
+    async fn expect(&self, key: &StoreKey, expected: u64) -> Result<Expected> {
+        Ok(match self.values.read(key).await? {
+            None => Expected::Gone,
+            Some(found) if version(&found.value) != expected => Expected::Other,
+            Some(found) => Expected::There(found),
+        })
+    }
+}
+
+enum Expected {
+    There(Found),
+    Other,
+    Gone,
+}
+
+/// The number by which the engine tells one value from another. The stores compare whole values, so that two with the same number do no
+/// harm.
+fn version(value: &[u8]) -> u64 {
+    Sha256::digest(value).first_chunk().map_or(0, |start| u64::from_be_bytes(*start))
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<V: Values> Provider for Foreign<V> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            persistent: true,
+            tombstones: false,
+            users: false,
+            codec: Some(self.codec),
+            ..self.values.capabilities()
+        }
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        self.values.insert(key, self.value(record)?, Life::of(record)).await
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let Some(found) = self.values.read(key).await? else { return Ok(None) };
+        match self.record(&found) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                // The visitor starts afresh, and whoever looks into it finds what it was.
+                self.values.put_aside(key, &found.value).await?;
+                Err(error)
+            }
+            answer => answer.map(Some),
+        }
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        if record.is_tombstone() {
+            let what = "a mark in the place of a session that has ended";
+            return Err(Error::new(ErrorKind::Unsupported, ForeignError::Homeless { what }));
+        }
+        let value = self.value(record)?;
+        match self.expect(key, expected).await? {
+            Expected::There(found) => self.values.swap(key, &found.value, value, Life::of(record)).await,
+            Expected::Other => Ok(Updated::Stale),
+            Expected::Gone => Ok(Updated::Gone),
+        }
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        self.values.touch(key, Life { used: at.into(), deadline: deadline.into() }).await
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        if tombstone.is_some() {
+            let what = "a mark in the place of an id that was replaced";
+            return Err(Error::new(ErrorKind::Unsupported, ForeignError::Homeless { what }));
+        }
+        let value = self.value(record)?;
+        match self.expect(old, expected).await? {
+            Expected::There(found) => {
+                self.values.rename(old, new, &found.value, value, Life::of(record)).await
+            }
+            Expected::Other => Ok(Renamed::Stale),
+            Expected::Gone => Ok(Renamed::Gone),
+        }
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        self.values.remove(key).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.values.count().await
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        self.values.remove_expired(limit).await
+    }
+
+    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        let (found, next) = self.values.scan(cursor, limit).await?;
+        let listed = |(key, found): (StoreKey, Found)| {
+            let Life { used, deadline } = found.life;
+            let record = Record::of_value(self.codec, b"", version(&found.value), used, deadline)?;
+            Ok(Listed { key, meta: record.meta() })
+        };
+        Ok(Page { entries: found.into_iter().map(listed).collect::<Result<_>>()?, next })
+    }
+
+    async fn of_principal(&self, _: &Principal) -> Result<Vec<Listed>> {
+        Err(Error::new(ErrorKind::Unsupported, ForeignError::Users))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ForeignError {
+    #[error("this format has no place for {what}; move to native records to have one")]
+    Homeless { what: &'static str },
+    #[error("this format does not say whose a session is; move to native records to list a user's sessions")]
+    Users,
+}

@@ -1,0 +1,97 @@
+//! One session of Go's, apart from any store: for tests and fuzz targets of the codec.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{Buffer, Codec, Limits};
+use crate::error::Result;
+
+/// The data of one session in [`Codec::GOB`] or [`Codec::SCS`].
+///
+/// ```
+/// use cloakroom::Codec;
+/// use cloakroom::testkit::GobSession;
+///
+/// let session = GobSession::empty(Codec::GOB).set("n", &1)?;
+/// let read = GobSession::read(Codec::GOB, session.as_bytes())?;
+/// assert_eq!((read.keys()?, read.get::<u8>("n")?), (vec!["n".to_owned()], Some(1)));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GobSession {
+    codec: Codec,
+    data: Vec<u8>,
+}
+
+impl GobSession {
+    /// A session without keys.
+    pub fn empty(codec: Codec) -> Self {
+        GobSession { codec, data: Vec::new() }
+    }
+
+    /// The session that `data` is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is none.
+    pub fn read(codec: Codec, data: &[u8]) -> Result<Self> {
+        codec.check(data)?;
+        Ok(GobSession { codec, data: data.to_vec() })
+    }
+
+    /// The session with `value` under `key`.
+    ///
+    /// # Errors
+    /// Those of [`Session::set`](crate::Session::set).
+    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Self> {
+        let limits = Limits { bytes: usize::MAX, keys: usize::MAX, ..Limits::DEFAULT };
+        let change = self.codec.encode(key, value, &limits)?;
+        let mut data = Buffer::new();
+        self.codec.merge(&self.data, &[change], &limits, &mut data)?;
+        Ok(GobSession { codec: self.codec, data: data.to_vec() })
+    }
+
+    /// What is under `key`.
+    ///
+    /// # Errors
+    /// Those of [`Session::get`](crate::Session::get).
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        self.one(key)?.map(|bytes| self.codec.decode(&bytes)).transpose()
+    }
+
+    /// What is under `key`, with its Go type: as a gob of a map of this one key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    pub fn one(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.codec.find(&self.data, key)?.map(|bytes| bytes.into_owned()))
+    }
+
+    /// Every key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    pub fn keys(&self) -> Result<Vec<String>> {
+        self.codec.keys(&self.data)
+    }
+
+    /// The same session, decoded and encoded anew.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    pub fn rewritten(&self) -> Result<Self> {
+        self.set("\0", &())
+    }
+
+    /// Whether the two are equal in meaning: the same keys with the same values of the same Go types, in the same order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    pub fn means(&self, other: &Self) -> Result<bool> {
+        self.codec.same(&self.data, &other.data)
+    }
+
+    /// The gob.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.data
+    }
+}

@@ -1,0 +1,185 @@
+//! Beego's `file` provider.
+
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{AnyProvider, ErrorKind, FileProvider, Manager, ManualClock, Released};
+use tempfile::TempDir;
+
+use super::layout::{self, Layout};
+use super::{HOUR, hex, noon, release, request, unhex, vector, vectors};
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Files(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.0.path().join(&key[..1]).join(&key[1..2]).join(key)
+    }
+}
+
+impl Layout for Files {
+    async fn provider(&self, time: &ManualClock) -> AnyProvider {
+        FileProvider::builder(self.0.path()).clock(time.clock()).open_beego(HOUR).unwrap()
+    }
+
+    async fn put(&self, key: &str, value: &[u8], used: SystemTime) {
+        let path = self.path(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // In place, as Beego writes.
+        fs::write(&path, value).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
+    }
+
+    async fn value(&self, key: &str) -> Option<Vec<u8>> {
+        fs::read(self.path(key)).ok()
+    }
+
+    async fn used(&self, key: &str) -> SystemTime {
+        fs::metadata(self.path(key)).unwrap().modified().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_keep_every_case_of_the_layout() {
+    layout::every_case(&Files::new()).await;
+}
+
+/// A copy of a sample tree, used just now.
+fn sample(name: &str, used: SystemTime) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for session in vector(&format!("{name}.json"))["sessions"].as_array().unwrap() {
+        let path = session["path"].as_str().unwrap();
+        let to = copy.path().join(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(vectors(name).join(path), &to).unwrap();
+        let file = File::options().write(true).open(&to).unwrap();
+        file.set_times(FileTimes::new().set_modified(used)).unwrap();
+    }
+    copy
+}
+
+fn json(folder: &Path) -> String {
+    format!(
+        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"format":"beego","providerConfig":{:?}}}"#,
+        folder.to_str().unwrap()
+    )
+}
+
+#[tokio::test]
+async fn the_sample_trees_read_as_described_and_what_is_written_has_their_layout() {
+    for name in ["file-v1.4", "file-v2"] {
+        let folder = sample(name, SystemTime::now());
+        let manager = Manager::new("file", &json(folder.path())).await.unwrap();
+        assert_eq!(manager.active_sessions().await.unwrap(), 4);
+        let described = vector(&format!("{name}.json"));
+        for told in described["sessions"].as_array().unwrap() {
+            let (id, what) = (told["sid"].as_str().unwrap(), told["session"].as_str().unwrap());
+            let session = request(&manager, id).await;
+            let expected: &[(&str, &str)] = match what {
+                "one" => &[("username", "astaxie")],
+                "several" => &[("username", "bob"), ("lang", "zh-CN")],
+                _ => &[],
+            };
+            for (key, value) in expected {
+                assert_eq!(session.get::<String>(key).unwrap().as_deref(), Some(*value), "{name} {what}");
+            }
+            if what == "several" {
+                assert_eq!(session.get::<i64>("n").unwrap(), Some(42));
+            }
+            let keys = if what == "several" { 3 } else { expected.len() };
+            assert_eq!(session.len().unwrap(), keys, "{name} {what}");
+
+            // A change, and back: the file is the same again, at the same place.
+            session.set("beside", [1, 2]).unwrap();
+            assert_eq!(release(&session).await.0, Released::Saved);
+            let path = folder.path().join(told["path"].as_str().unwrap());
+            assert_ne!(hex(&fs::read(&path).unwrap()), told["hex"].as_str().unwrap());
+            let session = request(&manager, id).await;
+            session.delete("beside").unwrap();
+            assert_eq!(release(&session).await.0, Released::Saved);
+            assert_eq!(hex(&fs::read(&path).unwrap()), told["hex"].as_str().unwrap(), "{name} {what}");
+            // The mode of 2.x, which nobody else may read.
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        }
+        // Nothing else is left there.
+        let files = walk(folder.path());
+        assert_eq!(files.len(), 4, "{files:?}");
+    }
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+#[tokio::test]
+async fn a_new_session_lies_where_beego_looks_for_it_and_in_folders_of_its_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = Manager::new("file", &json(folder.path())).await.unwrap();
+    let session = request(&manager, "").await;
+    session.set("username", "astaxie").unwrap();
+    let (released, id) = release(&session).await;
+    let id = id.unwrap();
+    assert_eq!((released, id.len()), (Released::Created, 40));
+    let leaf = folder.path().join(&id[..1]).join(&id[1..2]);
+    for folder in [leaf.parent().unwrap(), &leaf] {
+        let mode = fs::metadata(folder).unwrap().mode() & 0o7777;
+        assert_eq!(mode & 0o700, 0o700);
+        assert_eq!(mode | 0o755, 0o755, "no more than Beego gives");
+    }
+    assert_eq!(fs::metadata(leaf.join(&id)).unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(walk(folder.path()), [leaf.join(&id)], "no lock files, which Beego would count as sessions");
+}
+
+#[tokio::test]
+async fn a_file_that_beego_is_filling_just_now_is_looked_at_again() {
+    let files = Files::new();
+    let manager = Manager::new("file", &json(files.0.path())).await.unwrap();
+    let id = "ab".repeat(16);
+    files.put(&id, b"", SystemTime::now()).await;
+    let path = files.path(&id);
+    let value = unhex(
+        "0d7f040102ff800001100110000029ff80000106737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965",
+    );
+    let filling = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(2));
+        fs::write(path, value).unwrap();
+    });
+    let session = request(&manager, &id).await;
+    filling.join().unwrap();
+    // Either the file was full in time, or the whole request saw it empty; it must never be an error.
+    assert!(session.id().is_some());
+    assert!(session.len().unwrap() <= 1);
+    session.set("n", 1).unwrap();
+    let _ = release(&session).await;
+    assert_eq!(request(&manager, &id).await.keys().unwrap(), ["username", "n"]);
+}
+
+#[tokio::test]
+async fn links_and_pipes_in_a_files_place_are_no_sessions() {
+    let files = Files::new();
+    let time = ManualClock::starting_at(noon());
+    let manager = layout::manager(&files, &time).await;
+    let id = "cd".repeat(16);
+    files.put(&"ab".repeat(16), b"", noon()).await;
+    fs::create_dir_all(files.path(&id).parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(files.path(&"ab".repeat(16)), files.path(&id)).unwrap();
+    let mut headers = http::HeaderMap::new();
+    headers.insert("cookie", format!("gosessionid={id}").parse().unwrap());
+    assert_eq!(manager.start(&headers).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(manager.active_sessions().await.unwrap(), 1);
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(Manager::new("file", &json(folder.path())).await.unwrap_err().kind(), ErrorKind::Config);
+}

@@ -1,0 +1,291 @@
+//! What holds on every store, each case for a store that is handed to it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{AnyProvider, Codec, ErrorKind, GoTime, Manager, ManualClock, Principal, Released};
+
+use super::{COOKIE_NAME, EMPTY, HOUR, hex, noon, release, request, unhex};
+
+/// A store of one kind, and the way past the library into it.
+pub(crate) trait Layout {
+    /// A provider of Beego's layout on it.
+    async fn provider(&self, time: &ManualClock) -> AnyProvider;
+
+    /// Puts a value there as Beego does, last used at `used`.
+    async fn put(&self, key: &str, value: &[u8], used: SystemTime);
+
+    /// The value that is there, expired or not.
+    async fn value(&self, key: &str) -> Option<Vec<u8>>;
+
+    /// When it was last used, to the second.
+    async fn used(&self, key: &str) -> SystemTime;
+
+    /// Whether the store drops what has expired by itself.
+    fn drops_expired(&self) -> bool {
+        false
+    }
+}
+
+const ID: &str = "4964887021784b5975bc56b27a0a5b6bd10d7cbb";
+const OTHER: &str = "20494fd6d9ec604a29672ac5778a1bbb";
+/// `username: "astaxie"`, as the samples have it.
+const ONE: &str = "0d7f040102ff800001100110000029ff80000106737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
+
+pub(crate) async fn manager(layout: &impl Layout, time: &ManualClock) -> Manager {
+    Manager::builder(layout.provider(time).await)
+        .cookie_name(COOKIE_NAME)
+        .codec(Codec::GOB)
+        .hash_func(cloakroom::HashFunc::Sha1)
+        .idle_timeout(HOUR)
+        .absolute_timeout(None)
+        .danger_store_ids_in_clear()
+        .clock(time.clock())
+        .build()
+        .unwrap()
+}
+
+pub(crate) async fn every_case(layout: &impl Layout) {
+    let time = ManualClock::starting_at(noon());
+    let manager = manager(layout, &time).await;
+    reads_what_beego_wrote(layout, &manager).await;
+    writes_what_beego_reads(layout, &manager, &time).await;
+    a_read_and_a_change_move_the_end(layout, &manager, &time).await;
+    an_expired_session_is_not_there(layout, &manager, &time).await;
+    changes_of_two_requests_both_stand(layout, &manager).await;
+    a_change_of_beegos_under_way_is_not_undone(layout, &manager).await;
+    a_session_that_has_ended_stays_ended(layout, &manager).await;
+    a_new_id_takes_the_data_along(layout, &manager).await;
+    what_cannot_be_read_is_an_error_once(layout, &manager).await;
+    ids_are_taken_as_beego_sends_them(layout, &manager).await;
+    what_has_no_place_is_refused(layout, &manager).await;
+    sessions_are_counted_and_listed(layout, &manager).await;
+    concurrent_increments_all_count(layout, &time).await;
+}
+
+async fn reads_what_beego_wrote(layout: &impl Layout, manager: &Manager) {
+    layout.put(ID, &unhex(ONE), noon()).await;
+    let session = request(manager, ID).await;
+    assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+    assert_eq!((session.keys().unwrap(), session.id().unwrap().expose()), (vec!["username".to_owned()], ID));
+    assert_eq!(release(&session).await, (Released::Unchanged, None));
+    assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE), "a read writes nothing");
+
+    // Both forms of a session without keys.
+    for empty in ["", EMPTY] {
+        layout.put(OTHER, &unhex(empty), noon()).await;
+        let session = request(manager, OTHER).await;
+        assert!(session.is_empty().unwrap() && session.id().is_some(), "{empty:?}");
+        session.set("username", "astaxie").unwrap();
+        assert_eq!(release(&session).await.0, Released::Saved);
+        assert_eq!(hex(&layout.value(OTHER).await.unwrap()), ONE, "{empty:?}");
+    }
+}
+
+async fn writes_what_beego_reads(layout: &impl Layout, manager: &Manager, time: &ManualClock) {
+    let session = request(manager, "").await;
+    session.set("username", "astaxie").unwrap();
+    let (released, id) = release(&session).await;
+    let id = id.unwrap();
+    assert_eq!((released, id.len()), (Released::Created, 40));
+    assert_eq!(hex(&layout.value(&id).await.unwrap()), ONE);
+    assert_eq!(layout.used(&id).await, time.clock().now());
+
+    let session = request(manager, &id).await;
+    session.flush().unwrap();
+    let _ = release(&session).await;
+    assert_eq!(hex(&layout.value(&id).await.unwrap()), EMPTY, "Beego's own value for no keys");
+
+    let session = request(manager, &id).await;
+    session.set("last", GoTime::from(time.clock().now())).unwrap();
+    session.set("n", 41_u8).unwrap();
+    let _ = release(&session).await;
+    let read = request(manager, &id).await;
+    assert_eq!(read.get::<GoTime>("last").unwrap(), Some(GoTime::from(time.clock().now())));
+    assert_eq!(read.get::<i64>("n").unwrap(), Some(41));
+}
+
+async fn a_read_and_a_change_move_the_end(layout: &impl Layout, manager: &Manager, time: &ManualClock) {
+    layout.put(ID, &unhex(ONE), time.clock().now()).await;
+    time.advance(Duration::from_secs(600));
+    let session = request(manager, ID).await;
+    assert_eq!(release(&session).await.0, Released::Touched);
+    assert_eq!(layout.used(ID).await, time.clock().now());
+    assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE), "a touch moves no data");
+
+    time.advance(Duration::from_secs(600));
+    let session = request(manager, ID).await;
+    session.set("n", 1).unwrap();
+    let _ = release(&session).await;
+    assert_eq!(layout.used(ID).await, time.clock().now());
+}
+
+async fn an_expired_session_is_not_there(layout: &impl Layout, manager: &Manager, time: &ManualClock) {
+    if layout.drops_expired() {
+        return;
+    }
+    layout.put(ID, &unhex(ONE), time.clock().now() - HOUR).await;
+    layout.put(OTHER, &unhex(ONE), time.clock().now() - HOUR + Duration::from_secs(1)).await;
+    assert!(request(manager, ID).await.id().is_none());
+    assert!(request(manager, OTHER).await.id().is_some());
+    let removed = manager.collect_garbage().await.unwrap();
+    assert!(removed >= 1);
+    assert!(layout.value(ID).await.is_none() && layout.value(OTHER).await.is_some());
+    assert_eq!(manager.collect_garbage().await.unwrap(), 0);
+}
+
+async fn changes_of_two_requests_both_stand(layout: &impl Layout, manager: &Manager) {
+    layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
+    let (one, two) = (request(manager, ID).await, request(manager, ID).await);
+    one.set("one", 1).unwrap();
+    two.set("two", 2).unwrap();
+    assert_eq!(release(&one).await.0, Released::Saved);
+    assert_eq!(release(&two).await.0, Released::Saved);
+    let session = request(manager, ID).await;
+    assert_eq!(session.keys().unwrap(), ["username", "one", "two"]);
+
+    // Twice in one request, and atomically.
+    session.set("three", 3).unwrap();
+    assert_eq!(session.save().await.unwrap(), Released::Saved);
+    assert_eq!(session.update("one", |one: Option<u8>| one.unwrap_or(0) + 1).await.unwrap(), 2);
+    assert_eq!(session.update("one", |one: Option<u8>| one.unwrap_or(0) + 1).await.unwrap(), 3);
+    session.set("four", 4).unwrap();
+    assert_eq!(release(&session).await.0, Released::Saved);
+    let session = request(manager, ID).await;
+    assert_eq!(session.keys().unwrap(), ["username", "one", "two", "three", "four"]);
+    assert_eq!(session.get::<u8>("one").unwrap(), Some(3));
+}
+
+/// When sessions are used now, which the store's clock tells.
+async fn manager_now(manager: &Manager) -> SystemTime {
+    let session = request(manager, "").await;
+    session.set("k", 1).unwrap();
+    let _ = release(&session).await;
+    session.last_active().unwrap()
+}
+
+async fn a_change_of_beegos_under_way_is_not_undone(layout: &impl Layout, manager: &Manager) {
+    let now = manager_now(manager).await;
+    layout.put(ID, &unhex(EMPTY), now).await;
+    let session = request(manager, ID).await;
+    session.set("n", 1).unwrap();
+    // Beego writes while our request runs: what it wrote is read again, and stays.
+    layout.put(ID, &unhex(ONE), now).await;
+    assert_eq!(release(&session).await.0, Released::Saved);
+    assert_eq!(request(manager, ID).await.keys().unwrap(), ["username", "n"]);
+}
+
+async fn a_session_that_has_ended_stays_ended(layout: &impl Layout, manager: &Manager) {
+    layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
+    let slow = request(manager, ID).await;
+    slow.set("n", 1).unwrap();
+    let logout = request(manager, ID).await;
+    logout.destroy().unwrap();
+    assert_eq!(release(&logout).await.0, Released::Destroyed);
+    assert!(layout.value(ID).await.is_none());
+    assert_eq!(release(&slow).await, (Released::Gone { lost_write: true }, None));
+    assert!(layout.value(ID).await.is_none(), "Beego would have brought it back");
+    assert!(request(manager, ID).await.id().is_none(), "an id that is not there is not adopted");
+}
+
+async fn a_new_id_takes_the_data_along(layout: &impl Layout, manager: &Manager) {
+    layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
+    let session = request(manager, ID).await;
+    session.regenerate().unwrap();
+    let (released, id) = release(&session).await;
+    assert_eq!(released, Released::Regenerated);
+    assert!(layout.value(ID).await.is_none());
+    assert_eq!(hex(&layout.value(&id.unwrap()).await.unwrap()), ONE);
+}
+
+async fn what_cannot_be_read_is_an_error_once(layout: &impl Layout, manager: &Manager) {
+    layout.put(ID, b"no gob", manager_now(manager).await).await;
+    let mut headers = http::HeaderMap::new();
+    headers.insert(http::header::COOKIE, format!("{COOKIE_NAME}={ID}").parse().unwrap());
+    let error = manager.start(&headers).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(!format!("{error} {error:?}").contains("no gob"));
+    assert!(layout.value(ID).await.is_none(), "it was put aside");
+    assert!(manager.start(&headers).await.unwrap().id().is_none());
+}
+
+async fn ids_are_taken_as_beego_sends_them(layout: &impl Layout, manager: &Manager) {
+    let now = manager_now(manager).await;
+    for id in [ID, OTHER, &"ab".repeat(16), &"0f".repeat(64)] {
+        layout.put(id, &unhex(ONE), now).await;
+        let escaped: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        for token in [id.to_owned(), escaped, format!("%{:02x}{}", id.as_bytes()[0], &id[1..])] {
+            let session = request(manager, &token).await;
+            assert_eq!(session.id().unwrap().expose(), id, "{token}");
+        }
+        for token in
+            [format!("{id}+"), format!("{id}%20"), format!("{id}%2"), id.to_uppercase(), format!("../{id}")]
+        {
+            assert!(request(manager, &token).await.id().is_none() || token == id, "{token}");
+        }
+        let session = request(manager, id).await;
+        session.destroy().unwrap();
+        let _ = release(&session).await;
+    }
+}
+
+async fn what_has_no_place_is_refused(layout: &impl Layout, manager: &Manager) {
+    layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
+    let session = request(manager, ID).await;
+    session.authenticate(Principal::new("alice").unwrap()).unwrap();
+    let error = session.release(&mut http::HeaderMap::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("keep the name under a key"), "{error}");
+    assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE), "nothing was changed");
+    let error = manager.sessions_of(&Principal::new("alice").unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+async fn sessions_are_counted_and_listed(layout: &impl Layout, manager: &Manager) {
+    let before = manager.active_sessions().await.unwrap();
+    let now = manager_now(manager).await;
+    layout.put(ID, &unhex(ONE), now).await;
+    layout.put(OTHER, &unhex(EMPTY), now).await;
+    // One of each was there already, but the first, which another case has left.
+    let after = manager.active_sessions().await.unwrap();
+    assert!((before + 1..=before + 3).contains(&after), "{before}, {after}");
+    use cloakroom::Provider;
+    let (mut listed, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = manager.provider().scan(cursor, 2).await.unwrap();
+        listed.extend(page.entries.into_iter().map(|listed| listed.key.as_str().to_owned()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    listed.sort();
+    assert_eq!(listed.len() as u64, after);
+    listed.dedup();
+    assert_eq!(listed.len() as u64, after);
+    assert!(listed.iter().any(|key| key == ID) && listed.iter().any(|key| key == OTHER));
+}
+
+/// From two managers, each with a provider of its own, as two processes have.
+async fn concurrent_increments_all_count(layout: &impl Layout, time: &ManualClock) {
+    let managers = [Arc::new(manager(layout, time).await), Arc::new(manager(layout, time).await)];
+    layout.put(ID, &unhex(ONE), time.clock().now()).await;
+    let tasks: Vec<_> = (0..40)
+        .map(|task| {
+            let manager = Arc::clone(&managers[task % 2]);
+            tokio::spawn(async move {
+                let session = request(&manager, ID).await;
+                session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1).await.unwrap();
+                session.set(&format!("own {task}"), task).unwrap();
+                release(&session).await.0
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), Released::Saved);
+    }
+    let session = request(&managers[0], ID).await;
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(40));
+    assert_eq!(session.len().unwrap(), 42);
+    assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+}

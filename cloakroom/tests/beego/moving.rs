@@ -1,0 +1,126 @@
+//! `"migrateFrom": "beego"`: each session becomes a native one when it is first used.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{GoTime, Manager, Released, go_key};
+
+use super::{release, request};
+
+fn json(folder: &Path, settings: &str) -> String {
+    let folder = folder.to_str().unwrap();
+    format!(
+        r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"providerConfig":{folder:?},{settings}}}"#
+    )
+}
+
+async fn beego(folder: &Path) -> Manager {
+    Manager::new("file", &json(folder, r#""format":"beego""#)).await.unwrap()
+}
+
+async fn moving(folder: &Path) -> Manager {
+    let settings =
+        r#""migrateFrom":"beego","hashIds":true,"absoluteTimeout":28800,"sessionIDHashFunc":"random""#;
+    Manager::new("file", &json(folder, settings)).await.unwrap()
+}
+
+/// A session of old with something of each kind in it; its id.
+async fn session_of_old(beego: &Manager) -> String {
+    let session = request(beego, "").await;
+    session.set("username", "astaxie").unwrap();
+    session.set("n", u64::MAX).unwrap();
+    session.set("cart", BTreeMap::from([("tea", 2)])).unwrap();
+    session.set("by id", BTreeMap::from([(7, "seven")])).unwrap();
+    session.set("at", GoTime::from(SystemTime::UNIX_EPOCH)).unwrap();
+    session.set(&go_key("int", 5), "five").unwrap();
+    release(&session).await.1.unwrap()
+}
+
+#[tokio::test]
+async fn an_old_session_is_found_converted_and_gets_a_new_id_and_cookie() {
+    let folder = tempfile::tempdir().unwrap();
+    let old_manager = beego(folder.path()).await;
+    let (old, other) = (session_of_old(&old_manager).await, session_of_old(&old_manager).await);
+    let path = |id: &str| folder.path().join(&id[..1]).join(&id[1..2]).join(id);
+
+    let manager = moving(folder.path()).await;
+    let session = request(&manager, &old).await;
+    assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+    // A read alone moves it.
+    let (released, id) = release(&session).await;
+    let id = id.unwrap();
+    assert_eq!((released, id.len()), (Released::Unchanged, 43));
+    assert!(!path(&old).exists(), "its old record is removed");
+    assert!(path(&other).exists(), "the others wait until they are used");
+
+    let session = request(&manager, &id).await;
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(u64::MAX));
+    assert_eq!(session.get::<BTreeMap<String, u8>>("cart").unwrap().unwrap()["tea"], 2);
+    assert_eq!(session.get::<BTreeMap<i64, String>>("by id").unwrap().unwrap()[&7], "seven");
+    assert_eq!(session.get::<GoTime>("at").unwrap(), Some(GoTime::from(SystemTime::UNIX_EPOCH)));
+    assert_eq!(session.get::<String>(&go_key("int", 5)).unwrap().as_deref(), Some("five"));
+    session.authenticate(cloakroom::Principal::new("astaxie").unwrap()).unwrap();
+    assert_eq!(release(&session).await.0, Released::Regenerated, "now it can all that a native one can");
+
+    // Counting, listing and collecting among files of both kinds takes neither for the other.
+    assert_eq!(manager.active_sessions().await.unwrap(), 1);
+    assert_eq!(old_manager.active_sessions().await.unwrap(), 1);
+    let _ = manager.collect_garbage().await.unwrap();
+    let _ = old_manager.collect_garbage().await.unwrap();
+    assert!(path(&other).exists());
+    assert!(!folder.path().join(".corrupt").exists(), "nothing was put aside");
+    assert_eq!(manager.active_sessions().await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_come_together_move_it_once_and_all_reach_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let managers = [Arc::new(moving(folder.path()).await), Arc::new(moving(folder.path()).await)];
+    let tasks: Vec<_> = (0..12)
+        .map(|task| {
+            let (manager, old) = (Arc::clone(&managers[task % 2]), old.clone());
+            tokio::spawn(async move {
+                let session = request(&manager, &old).await;
+                assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+                session.set(&format!("own {task}"), task).unwrap();
+                release(&session).await
+            })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for task in tasks {
+        let (released, id) = task.await.unwrap();
+        assert_eq!(released, Released::Saved);
+        ids.extend(id);
+    }
+    assert_eq!(managers[0].active_sessions().await.unwrap(), 1);
+    assert!(!ids.is_empty(), "whoever moved it told the client");
+    let session = request(&managers[1], &ids[0]).await;
+    assert_eq!(session.len().unwrap(), 6 + 12);
+}
+
+#[tokio::test]
+async fn a_session_of_old_that_has_expired_or_was_ended_is_not_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let old_manager = beego(folder.path()).await;
+    let (expired, ended) = (session_of_old(&old_manager).await, session_of_old(&old_manager).await);
+    let path = folder.path().join(&expired[..1]).join(&expired[1..2]).join(&expired);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(3601)).unwrap();
+    let manager = moving(folder.path()).await;
+    assert!(request(&manager, &expired).await.id().is_none());
+
+    let logout = request(&manager, &ended).await;
+    logout.destroy().unwrap();
+    assert_eq!(release(&logout).await.0, Released::Destroyed);
+    let after = request(&manager, &ended).await;
+    assert!(after.is_empty().unwrap() && after.id().is_none());
+    assert_eq!(manager.active_sessions().await.unwrap(), 0);
+
+    assert_eq!(manager.collect_garbage().await.unwrap(), 1);
+    assert!(!path.exists(), "what was not moved in its time is collected");
+}
