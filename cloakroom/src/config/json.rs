@@ -59,11 +59,11 @@ const KEYS: [&str; 38] = [
     "deadline",
     "durability",
     "eventKey",
+    "anonymousTimeout",
+    "sessionQuota",
     "sealKeys",
     "acceptUnsealedUntil",
     "acceptPlainIdsUntil",
-    "anonymousTimeout",
-    "sessionQuota",
 ];
 
 pub(super) fn parse(text: &str) -> Result<Config> {

@@ -13,24 +13,18 @@ pub(super) fn problem(
     format_mismatch(config, provider)
         .or_else(|| former.and_then(|former| cannot_move(config, former, provider)))
         .or_else(|| token_mismatch(config, provider))
-        .or_else(|| list_mismatch(config, provider))
-}
-
-/// Whether a setting counts what the provider cannot list.
-fn list_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
-    let counted = [
-        (
-            config.user_limit.is_some() && !capabilities.users,
-            "a limit on the sessions of a user (sessionsPerUser)",
-        ),
-        (
-            config.user_limit.is_some() && !capabilities.lists,
-            "a limit on the sessions of a user (sessionsPerUser)",
-        ),
-        (config.session_quota.is_some() && !capabilities.lists, "a quota on all sessions (sessionQuota)"),
-    ];
-    let (_, setting) = counted.into_iter().find(|(unlisted, _)| *unlisted)?;
-    Some(BuildError::NoLists { setting, provider: capabilities.name })
+        .or_else(|| {
+            let needs = [
+                (
+                    "a limit on the sessions of a user (sessionsPerUser)",
+                    config.user_limit.is_some(),
+                    provider.users,
+                ),
+                ("a quota on all sessions (sessionQuota)", config.session_quota.is_some(), true),
+            ];
+            let unlisted = needs.into_iter().find(|(_, set, able)| *set && !(provider.lists && *able));
+            unlisted.map(|(setting, ..)| BuildError::NoLists { setting, provider: provider.name })
+        })
 }
 
 /// Whether the provider keeps sessions in another layout than the settings say, or one that has no place for what they ask.
@@ -100,7 +94,7 @@ pub(super) enum BuildError {
     )]
     Homeless { provider: &'static str, what: &'static str },
     #[error(
-        "{setting} needs a provider that lists its sessions, and {provider} does not; take another provider, or drop the setting"
+        "{setting} needs a provider that lists them, and {provider} does not; take another provider, or drop it"
     )]
     NoLists { setting: &'static str, provider: &'static str },
     #[error(
