@@ -72,7 +72,8 @@ impl MariaDb {
             .arg("--innodb-log-file-size=16M")
             .output()
             .expect("mariadb-install-db starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "mariadb-install-db failed: {}", String::from_utf8_lossy(&said));
     }
 
     /// Starts it again, on the same port and with what it has on disk. It is killed before if it runs.
