@@ -69,6 +69,7 @@ mod provider;
 mod record;
 mod registry;
 mod session;
+mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
