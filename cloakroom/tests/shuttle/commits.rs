@@ -34,7 +34,7 @@ impl Site {
         let rig = Rig::with(&settings);
         let another = || settings(Manager::builder(rig.provider.clone())).clock(rig.time.clock()).build();
         let mut managers = vec![rig.manager.clone()];
-        if thread_rng().gen() {
+        if thread_rng().gen_bool(0.5) {
             managers.extend([another().unwrap(), another().unwrap()]);
         }
         Site { rig, managers }

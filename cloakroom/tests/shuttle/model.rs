@@ -64,7 +64,8 @@ impl Call {
             Call::Update(at, record) => Answer::Updated(now(store.update(&key(at), record, SEEN))),
             Call::Touch(at, time, deadline) => Answer::Touched(now(store.touch(&key(at), *time, *deadline))),
             Call::Rename(old, new, record, tombstone) => {
-                let renamed = store.rename(&key(old), &key(new), record, SEEN, tombstone.as_ref());
+                let (old, new) = (key(old), key(new));
+                let renamed = store.rename(&old, &new, record, SEEN, tombstone.as_ref());
                 Answer::Renamed(now(renamed))
             }
             Call::Delete(at) => Answer::Deleted(now(store.delete(&key(at)))),
