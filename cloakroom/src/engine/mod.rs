@@ -342,8 +342,7 @@ impl<T, F: Future<Output = Result<T>>> Future for Within<F> {
             return Poll::Ready((answer, waited(this.timer)));
         }
         let limit = *this.limit;
-        let (sleep, _) =
-            this.timer.get_or_insert_with(|| (Box::pin(timer(limit)), Instant::now()));
+        let (sleep, _) = this.timer.get_or_insert_with(|| (Box::pin(timer(limit)), Instant::now()));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready((Err(Error::new(ErrorKind::Timeout, Late { limit })), waited(this.timer)))
     }

@@ -48,7 +48,12 @@ pub(crate) struct Told {
     pub(crate) all: bool,
 }
 
-fn explore(name: &str, how: &str, scheduler: impl Scheduler + 'static, kernel: impl Fn() + Copy + Send + Sync + 'static) {
+fn explore(
+    name: &str,
+    how: &str,
+    scheduler: impl Scheduler + 'static,
+    kernel: impl Fn() + Copy + Send + Sync + 'static,
+) {
     run(scheduler, kernel).print(name, how);
 }
 

@@ -12,13 +12,13 @@ use crate::model::{Answer, Call, Model, key, later, listed, now, tried};
 use crate::visitor::seconds;
 
 /// Alice's session stands here.
-const HERS: &str = "a";
+const HERS: &str = "key-a";
 /// Bob's.
-const HIS: &str = "b";
+const HIS: &str = "key-b";
 /// One that nobody has collected yet.
-const EXPIRED: &str = "c";
+const EXPIRED: &str = "key-c";
 /// Free ones, in the shard of hers and in the other.
-const FREE: [&str; 2] = ["d", "e"];
+const FREE: [&str; 2] = ["key-d", "key-e"];
 const EVERY: [&str; 5] = [HERS, HIS, EXPIRED, FREE[0], FREE[1]];
 
 struct Store {
@@ -45,9 +45,7 @@ impl Store {
         let expired = testkit::record(&time.clock()).idle(seconds(1)).principal("bob").build();
         time.advance(seconds(1));
         let mut model = Model::new(time.clock().now());
-        for (at, record) in
-            [(EXPIRED, expired), (HERS, made("alice").build()), (HIS, made("bob").build())]
-        {
+        for (at, record) in [(EXPIRED, expired), (HERS, made("alice").build()), (HIS, made("bob").build())] {
             // Through the front door: a clock that stands still tells the same to both.
             let call = Call::Create(at, record);
             assert_eq!(call.ask(&provider), model.ask(&call));
@@ -77,10 +75,14 @@ impl Store {
     /// Runs a list of calls on each thread, and finds the order that they took effect in.
     fn compare(self: &Arc<Self>, model: &Model, threads: &[Vec<Call>]) {
         let (mine, others) = threads.split_first().unwrap();
-        let others: Vec<_> = others.iter().cloned().map(|calls| {
-            let store = Arc::clone(self);
-            thread::spawn(move || store.ask_all(&calls))
-        }).collect();
+        let others: Vec<_> = others
+            .iter()
+            .cloned()
+            .map(|calls| {
+                let store = Arc::clone(self);
+                thread::spawn(move || store.ask_all(&calls))
+            })
+            .collect();
         let mut asked = self.ask_all(mine);
         asked.extend(others.into_iter().flat_map(|other| other.join().unwrap()));
         assert!(self.explains(model, &asked), "no order of these comes to what is left: {asked:#?}");
