@@ -9,7 +9,7 @@ use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Schedule, 
 use shuttle::{Config, Runner};
 
 /// Runs of a kernel under each scheduler that draws; `CLOAKROOM_SCHEDULES` makes it another number.
-const SCHEDULES: usize = 1_000;
+const SCHEDULES: usize = 5_000;
 
 /// And so many times as many at the most where one goes through all there are.
 const EXHAUSTIVE: usize = 20;
