@@ -109,14 +109,13 @@ impl Store {
 fn calls(time: &ManualClock, who: &str) -> Vec<Call> {
     let clock = time.clock();
     let made = |version| testkit::record(&clock).version(version).value("by", who).endless();
-    let anonymous = made(1).build();
     let hers = || -> Record { made(2).principal("alice").build() };
     let ended = made(2).ended();
     let left = |at| made(2).tombstone(&key(at), seconds(30));
     let touch = |at| Call::Touch(at, clock.now(), later(clock.now()));
     let [near, far] = FREE;
     vec![
-        Call::Create(HERS, anonymous.clone()),
+        Call::Create(HERS, made(1).principal("alice").build()),
         Call::Create(EXPIRED, made(1).principal("alice").build()),
         Call::Create(near, made(1).principal("alice").build()),
         Call::Load(HERS),
@@ -202,7 +201,7 @@ fn a_full_store_puts_out_nobody_who_is_logged_in_and_holds_no_more_than_it_may()
         let threads = [begin(near, alice.clone()), begin(far, alice), begin(EXPIRED, made.build())];
         let answers = threads.map(|thread| thread.join().unwrap());
         assert_eq!(answers, [Ok(Created::Done), Ok(Created::Done), Err(ErrorKind::TooLarge)]);
-        assert_eq!(listed(&provider, "alice"), [key(near), key(far)]);
+        assert_eq!(listed(&provider, "alice"), [key(far), key(near)]);
         assert_eq!(now(provider.count()), 2);
     });
 }
