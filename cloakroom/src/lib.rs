@@ -75,6 +75,7 @@ mod record;
 mod registry;
 mod seal;
 mod session;
+mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

@@ -1,14 +1,11 @@
 //! The handle that every clone of a request's session shares: what was loaded, and what was changed since.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap};
-use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
@@ -21,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::StoreKey;
 use crate::principal::{Level, Principal};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Notify, Ordering};
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
