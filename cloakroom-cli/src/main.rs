@@ -1,6 +1,8 @@
 //! The program `cloakroom`: a demonstration of the library, and the operator's commands.
 
 mod demo;
+#[cfg(feature = "mysql")]
+mod schema;
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -21,19 +23,24 @@ struct Arguments {
 enum Command {
     /// Serve a small site with sessions: a page for people, an API for programs
     Demo(demo::Options),
+    /// Print the statement that makes the table of a SQL provider
+    #[cfg(feature = "mysql")]
+    Schema(schema::Options),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr();
-    let done = match arguments.command {
-        Command::Demo(options) => demo::run(options).await,
+    let done: Result<(), Box<dyn Error>> = match arguments.command {
+        Command::Demo(options) => demo::run(options).await.map_err(Into::into),
+        #[cfg(feature = "mysql")]
+        Command::Schema(options) => schema::run(&options).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", in_one_line(&error));
+            eprintln!("error: {}", in_one_line(&*error));
             ExitCode::FAILURE
         }
     }

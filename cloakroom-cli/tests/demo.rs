@@ -211,7 +211,8 @@ async fn what_the_page_cannot_do_is_told_on_a_page() {
         (Method::POST, "/sign-in", "name=Ada", 400, "Not understood"),
         (Method::POST, "/note", &long, 413, "That does not fit"),
     ];
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let token = client.token();
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-csrf-token", &*token)];
     for (method, path, body, status, title) in cases {
         let answer = client.send(method, path, &headers, body).await;
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
@@ -225,11 +226,21 @@ async fn another_sites_form_does_nothing() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;
-    for headers in [[("sec-fetch-site", "cross-site")], [("origin", "https://evil.example")]] {
+    let mut other = server.client();
+    signed_in(&mut other, "Ada").await;
+    let (own, others) = (client.token(), other.token());
+    assert!(own.len() == 86 && others.len() == 86 && own != others);
+    for headers in [
+        [("sec-fetch-site", "cross-site"), ("x-csrf-token", &*own)],
+        [("origin", "https://evil.example"), ("x-csrf-token", &own)],
+        [("sec-fetch-site", "same-origin"), ("x-csrf-token", &others)],
+        [("sec-fetch-site", "same-origin"), ("x-csrf-token", "")],
+    ] {
         let answer = client.send(Method::POST, "/sign-out", &headers, "").await;
-        assert_eq!((answer.status, answer.set_cookie()), (403, None));
+        assert_eq!((answer.status, answer.set_cookie()), (403, None), "{headers:?}");
+        assert!(answer.body.contains("<h1>Not from there</h1>"), "{}", answer.body);
     }
-    let origin = [("origin", &*format!("http://{}", server.address()))];
+    let origin = [("origin", &*format!("http://{}", server.address())), ("x-csrf-token", &own)];
     assert_eq!(client.get("/api/session").await.json()["present"], true);
     assert_eq!(client.send(Method::POST, "/sign-out", &origin, "").await.status, 303);
 }
@@ -239,7 +250,7 @@ async fn what_the_api_put_under_the_pages_keys_does_not_break_it() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;
-    for key in ["visits", "note", "flash"] {
+    for key in ["visits", "note"] {
         client.put(&format!("/api/session/data/{key}"), "[\"tea\"]").await.done();
     }
     let page = client.get("/").await;

@@ -52,6 +52,8 @@ pub enum ErrorKind {
     Denied,
     /// The user has as many sessions as the manager allows. Nothing was changed.
     Refused,
+    /// Another site's page may have sent the request: it came from elsewhere, or without the session's token.
+    Forged,
     /// The session layer is not around the handler that asks for a session.
     NoLayer,
 }
@@ -72,6 +74,7 @@ impl ErrorKind {
             ErrorKind::Released => "the session was released",
             ErrorKind::Denied => "the user must prove who they are",
             ErrorKind::Refused => "one session more is not allowed",
+            ErrorKind::Forged => "the request may be forged",
             ErrorKind::NoLayer => "there is no session for this request",
         }
     }
@@ -113,7 +116,7 @@ impl Error {
             ErrorKind::Conflict | ErrorKind::Gone => StatusCode::CONFLICT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::Denied => StatusCode::UNAUTHORIZED,
-            ErrorKind::Refused => StatusCode::FORBIDDEN,
+            ErrorKind::Refused | ErrorKind::Forged => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -41,9 +41,11 @@
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
 //! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
+//! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
 //! | `beego` | no | sessions shared with Go: [`Codec::GOB`], and `"format": "beego"` at the string door |
+//! | `csrf` | no | `CsrfLayer` and `CsrfToken`, against requests that other sites' pages send; brings `tower` |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
 //!
 //! # What it does not do
@@ -83,6 +85,8 @@ pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
 pub use id::{HashFunc, SessionId, StoreKey};
 pub use manager::{Manager, ManagerBuilder};
+#[cfg(feature = "csrf")]
+pub use middleware::csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService, CsrfToken};
 #[cfg(feature = "tower")]
 pub use middleware::tower::{
     OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
@@ -96,6 +100,8 @@ pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
 #[cfg(all(feature = "redis", unix))]
 pub use provider::redis::{RedisProvider, RedisProviderBuilder};
+#[cfg(feature = "mysql")]
+pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
 pub use provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
     Watched, Watcher,

@@ -28,6 +28,8 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
         all.insert("redis_cluster".into(), erased(redis::cluster_from_config));
         all.insert("redis_sentinel".into(), erased(redis::sentinel_from_config));
     }
+    #[cfg(feature = "mysql")]
+    all.insert("mysql".into(), erased(crate::provider::sql::mysql::from_config));
     RwLock::new(all)
 });
 

@@ -3,13 +3,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{Principal, Record};
+use cloakroom::{Level, Principal, Record};
 
 const LIVE: &[u8] = include_bytes!("golden/live.bin");
 const WITH_OPTIONAL_FIELD: &[u8] = include_bytes!("golden/live_with_optional_field.bin");
 const ANONYMOUS: &[u8] = include_bytes!("golden/anonymous.bin");
 const JSON: &[u8] = include_bytes!("golden/json.bin");
 const TOMBSTONE: &[u8] = include_bytes!("golden/tombstone.bin");
+const REPLACED: &[u8] = include_bytes!("golden/replaced.bin");
+const ENDED: &[u8] = include_bytes!("golden/ended.bin");
+const REMEMBERED: &[u8] = include_bytes!("golden/remembered.bin");
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -67,6 +70,27 @@ fn a_tombstone_is_known_as_one() {
 }
 
 #[test]
+fn what_has_ended_is_known_as_a_tombstone() {
+    for record in [read(REPLACED), read(ENDED)] {
+        assert!(record.is_tombstone() && record.data().is_empty());
+        assert_eq!(
+            (record.meta().expires(), record.meta().absolute_deadline()),
+            (began() + 6 * MINUTE, None)
+        );
+    }
+}
+
+#[test]
+fn a_session_with_terms_of_its_own_reads_to_what_was_written() {
+    let meta = read(REMEMBERED).meta();
+    assert_eq!((meta.expires(), meta.absolute_deadline()), (began() + 24 * HOUR, Some(began() + 24 * HOUR)));
+    assert_eq!(meta.level(), Some(Level::new(2)));
+    let device = meta.device().expect("a device");
+    assert_eq!(device.user_agent(), Some("Mozilla/5.0 (X11; Linux x86_64)"));
+    assert_eq!(device.network(), Some("203.0.113.0/24"));
+}
+
+#[test]
 fn a_later_versions_optional_field_is_passed_over() {
     let (newer, live) = (read(WITH_OPTIONAL_FIELD), read(LIVE));
     assert_eq!((newer.meta(), newer.data()), (live.meta(), live.data()));
@@ -79,6 +103,9 @@ fn every_golden_record_is_written_back_byte_for_byte() {
         ("anonymous", ANONYMOUS),
         ("json", JSON),
         ("tombstone", TOMBSTONE),
+        ("replaced", REPLACED),
+        ("ended", ENDED),
+        ("remembered", REMEMBERED),
         ("optional", WITH_OPTIONAL_FIELD),
     ] {
         assert_eq!(read(bytes).as_bytes(), bytes, "{name}");

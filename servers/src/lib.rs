@@ -9,11 +9,13 @@
 #![cfg(unix)]
 
 mod certificates;
+mod mariadb;
 mod process;
 mod proxy;
 mod redis;
 
 pub use certificates::Certificates;
+pub use mariadb::{GeneralLog, MariaDb, MariaDbClient, MariaDbOptions};
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
 pub use redis::{Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};

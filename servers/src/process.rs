@@ -47,9 +47,7 @@ impl Process {
         args: impl IntoIterator<Item = S>,
         folder: &Path,
     ) -> Process {
-        let program = find(program).unwrap_or_else(|| {
-            panic!("{program} is not installed: `apt-get install {package}`, or run `cargo xtask test`")
-        });
+        let program = self::program(program, package);
         let mut watcher = Command::new("sh")
             .args(["-c", WATCH, "sh"])
             .arg(folder)
@@ -98,6 +96,16 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Where `program` is, which the Debian package `package` brings.
+///
+/// # Panics
+/// If it is not installed.
+pub(crate) fn program(program: &str, package: &str) -> std::path::PathBuf {
+    find(program).unwrap_or_else(|| {
+        panic!("{program} is not installed: `apt-get install {package}`, or run `cargo xtask test`")
+    })
 }
 
 fn find(program: &str) -> Option<std::path::PathBuf> {

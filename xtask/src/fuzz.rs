@@ -13,6 +13,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("codec_round_trip", None),
     ("config", Some("seeds/config")),
     ("cookie_header", Some("seeds/cookie_header")),
+    ("dsn", Some("seeds/dsn")),
     ("gob_decode", Some("../cloakroom/tests/vectors/gob")),
     ("gob_round_trip", Some("../cloakroom/tests/vectors/gob")),
     ("record", Some("../cloakroom/tests/golden")),

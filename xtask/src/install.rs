@@ -15,6 +15,8 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need { program: "chromium", package: "chromium" },
     Need { program: "chromedriver", package: "chromium-driver" },
+    // Its service is not started: `mariadbd` alone is what the tests start.
+    Need { program: "mariadbd", package: "mariadb-server" },
     Need { program: "redis-server", package: "redis-server" },
     Need { program: "valgrind", package: "valgrind" },
 ];

@@ -1,4 +1,5 @@
-//! Whether a request comes from the site's own pages, so that no other site acts in a visitor's name.
+//! Whether a request to the API comes from the site's own pages, so that no other site acts in a visitor's name. The page's forms
+//! carry a token besides: see `CsrfLayer`.
 //!
 //! The cookie's `SameSite=Lax` keeps it from other sites' forms already; this is the second door, and it counts where somebody has
 //! configured `SameSite` off.

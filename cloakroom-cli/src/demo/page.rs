@@ -14,16 +14,14 @@ use axum::http::{HeaderName, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use cloakroom::{Error, ErrorKind, Manager, Principal, Session, SessionLayer};
+use cloakroom::{CsrfLayer, CsrfToken, Error, ErrorKind, Manager, Principal, Session, SessionLayer};
 use serde::Deserialize;
 
-use super::origin;
 use super::times::{Moment, roughly};
 
 /// What the page keeps in the session. The API reaches the same keys, so nothing is taken for granted about their values.
 const VISITS: &str = "visits";
 const NOTE: &str = "note";
-const FLASH: &str = "flash";
 
 /// The longest note, in characters; the form says the same.
 const NOTE_CHARS: usize = 2000;
@@ -52,13 +50,14 @@ pub(super) fn routes(sessions: Manager, provider: &str) -> Router {
         .route("/sessions/end-others", post(end_others))
         .fallback(async || PageError::NotFound)
         .method_not_allowed_fallback(async || PageError::Method)
+        .layer(CsrfLayer::new().on_refused(|error: &Error| PageError::of(error).into_response()))
         .layer(layer)
-        .layer(from_fn(guard))
+        .layer(from_fn(with_headers))
         .with_state(Site { sessions, provider: provider.to_owned() })
 }
 
-/// Turns other sites' forms away, and tells the browser what these pages may do: hardly anything.
-async fn guard(request: Request, next: Next) -> Response {
+/// Tells the browser what these pages may do: hardly anything.
+async fn with_headers(request: Request, next: Next) -> Response {
     const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
                           frame-ancestors 'none'; base-uri 'none'";
     const HEADERS: [(HeaderName, &str); 4] = [
@@ -68,10 +67,7 @@ async fn guard(request: Request, next: Next) -> Response {
         // Nobody who comes after a sign-out finds the page by going back.
         (CACHE_CONTROL, "no-store"),
     ];
-    let mut response = match origin::is_foreign(request.method(), request.headers()) {
-        true => PageError::Foreign.into_response(),
-        false => next.run(request).await,
-    };
+    let mut response = next.run(request).await;
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
@@ -81,6 +77,8 @@ async fn guard(request: Request, next: Next) -> Response {
 #[derive(Template)]
 #[template(path = "welcome.html")]
 struct Welcome {
+    /// There where the visitor has a session: who only looks gets none for the sake of a form.
+    csrf: Option<CsrfToken>,
     flash: Option<String>,
     name_chars: usize,
     /// How long a session lives unused.
@@ -90,6 +88,7 @@ struct Welcome {
 #[derive(Template)]
 #[template(path = "home.html")]
 struct Home {
+    csrf: CsrfToken,
     user: String,
     provider: String,
     flash: Option<String>,
@@ -116,14 +115,19 @@ async fn home(
     State(site): State<Site>,
     Visitor(session): Visitor,
 ) -> Result<Response, PageError> {
-    let flash = taken_flash(&session)?;
+    let flash = taken_flash(&session).await?;
     let Some(user) = session.principal() else {
-        if flash.is_some() && session.is_empty()? {
+        let csrf = match flash.is_some() && session.is_empty()? {
             // The message was all there was to remember of this visitor.
-            session.destroy()?;
-        }
+            true => {
+                session.destroy()?;
+                None
+            }
+            false if session.handle().is_some() => Some(session.csrf_token().await?),
+            false => None,
+        };
         let idle = roughly(site.sessions.config().idle_timeout()).unwrap_or_default();
-        return page(StatusCode::OK, &Welcome { flash, name_chars: NAME_CHARS, idle });
+        return page(StatusCode::OK, &Welcome { csrf, flash, name_chars: NAME_CHARS, idle });
     };
     let now = SystemTime::now();
     // Read before the visit is counted, which is a use too.
@@ -136,6 +140,7 @@ async fn home(
     let visits = session.update(VISITS, one_more).await?.as_u64().unwrap_or(0);
     let (devices, unlisted) = devices(&site.sessions, &session, &user, now).await?;
     let home = Home {
+        csrf: session.csrf_token().await?,
         user: user.as_str().to_owned(),
         provider: site.provider,
         flash,
@@ -178,13 +183,11 @@ async fn devices(
     Ok((devices, unlisted))
 }
 
-/// The message that an action left for the next page, which is shown once.
-fn taken_flash(session: &Session) -> Result<Option<String>, PageError> {
-    let flash = readable(session, FLASH)?;
-    if session.contains(FLASH)? {
-        session.delete(FLASH)?;
-    }
-    Ok(flash)
+/// What actions left for the next page, which is shown once.
+async fn taken_flash(session: &Session) -> Result<Option<String>, PageError> {
+    let flashes = session.take_flashes::<String>().await?;
+    let messages: Vec<_> = flashes.into_iter().map(|flash| flash.message).collect();
+    Ok((!messages.is_empty()).then(|| messages.join(" ")))
 }
 
 /// The text under `key`; something else that was put there is as good as nothing.
@@ -197,7 +200,7 @@ fn readable(session: &Session, key: &str) -> Result<Option<String>, PageError> {
 
 /// Back to the page, which says `flash` once.
 fn back_saying(session: &Session, flash: &str) -> Result<Redirect, PageError> {
-    session.set(FLASH, flash)?;
+    session.flash("info", flash)?;
     Ok(Redirect::to("/"))
 }
 
@@ -307,6 +310,7 @@ impl PageError {
     fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::Gone => PageError::Ended,
+            ErrorKind::Forged => PageError::Foreign,
             _ => PageError::Session(error.status()),
         }
     }
@@ -351,7 +355,7 @@ impl IntoResponse for PageError {
             PageError::Foreign => (
                 StatusCode::FORBIDDEN,
                 "Not from there",
-                "Another site sent this form, so nothing was done.".into(),
+                "Another site sent this form, or it stood on a page of before you signed in. Nothing was done.".into(),
             ),
             PageError::Form(status) => (status, "Not understood", "The form did not arrive whole.".into()),
             PageError::Name => {

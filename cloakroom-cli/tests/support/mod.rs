@@ -94,7 +94,7 @@ impl Server {
 
     /// A visitor without a cookie.
     pub(crate) fn client(&self) -> Client {
-        Client { address: self.address.clone(), http: Arc::new(connector()), cookie: None }
+        Client { address: self.address.clone(), http: Arc::new(connector()), cookie: None, token: None }
     }
 
     /// Asks the program to stop, and gives its exit code.
@@ -152,6 +152,8 @@ pub(crate) struct Client {
     http: Arc<Connector>,
     /// `name=value`
     cookie: Option<String>,
+    /// What the last page's forms would send beside their own fields.
+    token: Option<String>,
 }
 
 impl Client {
@@ -162,12 +164,17 @@ impl Client {
 
     /// Another visitor on the same connections, without a cookie.
     pub(crate) fn newcomer(&self) -> Client {
-        Client { cookie: None, ..self.clone() }
+        Client { cookie: None, token: None, ..self.clone() }
     }
 
     /// `name=value`, if there is a cookie.
     pub(crate) fn cookie(&self) -> Option<&str> {
         self.cookie.as_deref()
+    }
+
+    /// What the last page's forms would send beside their own fields; empty where it had none.
+    pub(crate) fn token(&self) -> String {
+        self.token.clone().unwrap_or_default()
     }
 
     /// Has the visitor bring `cookie`.
@@ -195,7 +202,9 @@ impl Client {
     pub(crate) async fn form(&mut self, path: &str, body: &str) -> Answer {
         let headers =
             [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
-        self.send(Method::POST, path, &headers, body).await
+        let token = self.token.iter().map(|token| format!("csrf_token={token}"));
+        let fields: Vec<_> = token.chain((!body.is_empty()).then(|| body.to_owned())).collect();
+        self.send(Method::POST, path, &headers, &fields.join("&")).await
     }
 
     /// Logs `user` in through the API.
@@ -239,6 +248,11 @@ impl Client {
             headers: head.headers,
             body: String::from_utf8(body.to_vec()).expect("text"),
         };
+        if answer.status == 200
+            && answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html"))
+        {
+            self.token = answer.token();
+        }
         if let Some(cookie) = answer.set_cookie() {
             let pair = cookie.split(';').next().unwrap_or_default().to_owned();
             self.cookie = (!cookie.contains("Max-Age=0")).then_some(pair);
@@ -266,6 +280,12 @@ impl Answer {
 
     pub(crate) fn set_cookie(&self) -> Option<&str> {
         self.header("set-cookie")
+    }
+
+    /// The token in the page's first form.
+    fn token(&self) -> Option<String> {
+        let (_, rest) = self.body.split_once("name=\"csrf_token\" value=\"")?;
+        Some(rest.split_once('"')?.0.to_owned())
     }
 
     pub(crate) fn json(&self) -> Value {

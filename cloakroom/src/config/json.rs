@@ -22,7 +22,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 32] = [
+const KEYS: [&str; 33] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -53,6 +53,7 @@ const KEYS: [&str; 32] = [
     "policy",
     "sessionsPerUser",
     "overLimit",
+    "deadline",
     "durability",
     "eventKey",
 ];
@@ -147,6 +148,7 @@ impl Settings {
         config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
         config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
+        config.deadline = self.seconds("deadline")?.unwrap_or(config.deadline);
         config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);
         config.end_user_on_reuse = self.flag("endUserOnReuse")?.unwrap_or(false);
         Ok(())

@@ -58,8 +58,24 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,
     pub(crate) event_key: EventKey,
-    pub(crate) provider_config: Box<str>,
+    pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
+}
+
+/// A provider's own string. It may hold a password, so `Debug` hides it.
+#[derive(Clone, PartialEq)]
+pub(crate) struct ProviderConfig(Box<str>);
+
+impl From<&str> for ProviderConfig {
+    fn from(text: &str) -> Self {
+        ProviderConfig(text.into())
+    }
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProviderConfig({} bytes)", self.0.len())
+    }
 }
 
 /// How ids are made.
@@ -199,7 +215,7 @@ impl Config {
 
     /// The provider's own configuration string, from the string door.
     pub fn provider_config(&self) -> &str {
-        &self.provider_config
+        &self.provider_config.0
     }
 
     /// The value of `"durability"`, from the string door.

@@ -2,5 +2,7 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "csrf")]
+pub(crate) mod csrf;
 #[cfg(feature = "tower")]
 pub(crate) mod tower;

@@ -11,6 +11,8 @@ pub(crate) mod foreign;
 pub(crate) mod memory;
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
+#[cfg(feature = "mysql")]
+pub(crate) mod sql;
 mod watch;
 
 use std::any::TypeId;

@@ -68,6 +68,7 @@ impl Record {
     }
 
     /// A record of a map that `codec` has encoded.
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn new(meta: &Meta, codec: Codec, data: &[u8]) -> Record {
         Record::assemble(meta, None, codec, data)
     }
@@ -127,12 +128,17 @@ impl Record {
     ///
     /// What a provider that keeps whole records does for [`touch`](crate::Provider::touch).
     pub fn touch(&mut self, at: SystemTime, deadline: SystemTime) {
-        let deadline = Millis::from(deadline).min(self.millis(AT_ABSOLUTE_DEADLINE));
+        self.touch_at(at.into(), deadline.into());
+    }
+
+    /// [`touch`](Self::touch) in the numbers of the record.
+    pub(crate) fn touch_at(&mut self, at: Millis, deadline: Millis) {
+        let deadline = deadline.min(self.millis(AT_ABSOLUTE_DEADLINE));
         let bytes = Arc::make_mut(&mut self.0);
         let mut put = |place: usize, number: Millis| {
             bytes[place..place + 8].copy_from_slice(&number.0.to_be_bytes());
         };
-        put(AT_LAST_ACTIVE, at.into());
+        put(AT_LAST_ACTIVE, at);
         put(AT_IDLE_DEADLINE, deadline);
     }
 

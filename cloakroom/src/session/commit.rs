@@ -50,7 +50,7 @@ impl Shared {
             return Err(released("save"));
         }
         let saved = self.commit(self.engine.config.deadline).await?;
-        self.state().taken = None;
+        self.state().delivered();
         Ok(saved)
     }
 
@@ -90,7 +90,7 @@ impl Shared {
 
     pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
         state.phase = Phase::Released(outcome);
-        state.taken = None;
+        state.delivered();
         match outcome {
             // What was stored and perhaps due earlier in the request is dead as well.
             Released::Gone { .. } => self.engine.note_access(headers),
@@ -415,7 +415,7 @@ impl Shared {
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
-            Shared::give_back(&self.engine, &mut state);
+            state.undo = None;
             self.finish(&mut state, Released::Unchanged, headers);
         }
     }

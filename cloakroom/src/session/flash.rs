@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Session;
 use super::changes::Changes;
 use super::reserved::FLASH;
-use super::state::{Shared, State};
+use super::state::Shared;
 use crate::clock::Millis;
 use crate::codec::{Change, Codec};
 use crate::engine::{Engine, Stored};
@@ -134,9 +134,12 @@ impl Shared {
             Ok(deletions)
         };
         self.change_newest(deletions).await?;
-        if !back.is_empty() && !self.detached {
-            self.state().taken.get_or_insert_default().add(back);
+        let mut state = self.state();
+        if let (false, Some(stored)) = (back.is_empty() || self.detached, state.stored.clone()) {
+            let engine = Arc::clone(&self.engine);
+            state.undo.get_or_insert_default().add(move || give_back(engine, stored, back));
         }
+        drop(state);
         Ok(taken)
     }
 
@@ -149,15 +152,14 @@ impl Shared {
             Ok(Some((message, stored.then(|| bytes.to_vec()))))
         })
     }
+}
 
-    /// Puts back what this request took and did not deliver.
-    #[cold]
-    pub(super) fn give_back(engine: &Arc<Engine>, state: &mut State) {
-        let (Some(taken), Some(stored)) = (state.taken.take(), state.stored.clone()) else { return };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(put_back(Arc::clone(engine), stored, *taken))),
-            Err(_) => tracing::warn!("flash messages are lost: no runtime is there to put them back"),
-        }
+/// Puts back, in the background, what was taken from the session that is `stored`.
+#[cold]
+fn give_back(engine: Arc<Engine>, stored: Stored, changes: Changes) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(put_back(engine, stored, changes))),
+        Err(_) => tracing::warn!("flash messages are lost: no runtime is there to put them back"),
     }
 }
 

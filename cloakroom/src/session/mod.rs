@@ -7,8 +7,10 @@ mod flash;
 mod life;
 mod plan;
 mod reserved;
+mod secret;
 mod state;
 mod typed;
+mod undo;
 mod user;
 
 use std::convert::Infallible;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::Released;
 use super::changes::Changes;
 use super::reserved::is_reserved;
+use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, within};
@@ -49,8 +50,8 @@ pub(super) struct State {
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
     pub(super) in_flight: Option<Box<Changes>>,
-    /// What puts back the flash messages that this request took and has not delivered yet.
-    pub(super) taken: Option<Box<Changes>>,
+    /// Puts back the flash messages that this request took and has not delivered yet.
+    pub(super) undo: Option<Box<Undo>>,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
 }
@@ -346,16 +347,6 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
-    /// What was taken in a request that came to nothing is put back, however that ended.
-    fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if state.taken.is_some() {
-            Shared::give_back(&self.engine, state);
-        }
-    }
-}
-
 enum Begun<'a> {
     Loaded,
     /// And how long this request has waited already.
@@ -396,6 +387,14 @@ impl State {
     pub(super) fn stands(&mut self, new: Stored) {
         self.stored = Some(new);
         self.cookie = Due::HandOut;
+    }
+
+    /// What the request took from its session is taken for good.
+    #[inline]
+    pub(super) fn delivered(&mut self) {
+        if let Some(undo) = self.undo.take() {
+            undo.dismiss();
+        }
     }
 
     /// The changes that are not committed yet, to add to them.

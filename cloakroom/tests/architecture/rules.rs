@@ -46,10 +46,13 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
     problems
 }
 
+/// What lies in `provider` and is none: parts of the contract.
+const CONTRACT: [&str; 3] = ["any", "foreign", "watch"];
+
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {
     match place {
-        [provider, name, ..] if provider == "provider" && !matches!(name.as_str(), "any" | "foreign") => {
+        [provider, name, ..] if provider == "provider" && !CONTRACT.contains(&name.as_str()) => {
             format!("provider/{name}")
         }
         [first, ..] => first.clone(),

@@ -10,7 +10,8 @@ import struct
 from pathlib import Path
 
 MESSAGE_PACK, JSON = 1, 2
-PRINCIPAL, SUCCESSOR, GRACE_END = 1, 2, 3
+PRINCIPAL, SUCCESSOR, GRACE_END, ENDED, LIFETIME, ENDS_BY, LEVEL = range(1, 8)
+USER_AGENT, NETWORK = 129, 130
 NEVER = 2**64 - 1
 
 # 2026-01-02T03:04:05.678Z
@@ -68,6 +69,21 @@ GOLDEN = {
     "tombstone.bin": record(
         MESSAGE_PACK, 3, BEGAN, BEGAN, BEGAN + 5 * MINUTE, BEGAN + 15 * MINUTE, BEGAN + 8 * HOUR, BEGAN + 2 * MINUTE,
         field(SUCCESSOR, b"0123456789abcdef" * 4) + field(GRACE_END, struct.pack(">Q", BEGAN + 5 * MINUTE + 30_000)),
+        b"",
+    ),
+    "replaced.bin": record(
+        MESSAGE_PACK, 3, BEGAN, BEGAN, BEGAN + 5 * MINUTE, BEGAN + 6 * MINUTE, NEVER, 0,
+        field(SUCCESSOR, b"0123456789abcdef" * 4) + field(ENDED, b""), b"",
+    ),
+    "ended.bin": record(
+        MESSAGE_PACK, 4, BEGAN, BEGAN, BEGAN + 5 * MINUTE, BEGAN + 6 * MINUTE, NEVER, BEGAN, field(ENDED, b""), b"",
+    ),
+    # Remembered for 30 days, though an identity provider ends it within one; a second factor; and its device.
+    "remembered.bin": record(
+        MESSAGE_PACK, 1, BEGAN, BEGAN, BEGAN, BEGAN + 720 * HOUR, BEGAN + 24 * HOUR, BEGAN,
+        field(PRINCIPAL, b"alice") + field(LIFETIME, struct.pack(">QQB", 720 * HOUR, 720 * HOUR, 1))
+        + field(ENDS_BY, struct.pack(">Q", BEGAN + 24 * HOUR)) + field(LEVEL, b"\x02")
+        + field(USER_AGENT, b"Mozilla/5.0 (X11; Linux x86_64)") + field(NETWORK, b"203.0.113.0/24"),
         b"",
     ),
 }

@@ -1,0 +1,39 @@
+//! `cloakroom schema`: the statements that make the tables of SQL providers, for those who run migrations themselves.
+
+use std::io::Write;
+
+use clap::{Args, ValueEnum};
+
+/// What `cloakroom schema` is told.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The provider whose table it is
+    provider: SqlProvider,
+    /// The table's name: 1 to 60 letters, digits and _
+    #[arg(long, default_value = "cloakroom_sessions")]
+    table: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SqlProvider {
+    /// MariaDB 10.6 or MySQL 8.0 and later
+    #[value(name = "mysql")]
+    MySql,
+}
+
+/// Why the statement could not be printed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SchemaError {
+    #[error(transparent)]
+    Name(#[from] cloakroom::Error),
+    #[error("the statement could not be written")]
+    Write(#[from] std::io::Error),
+}
+
+/// Prints the statement, with its semicolon, to stdout.
+pub(crate) fn run(options: &Options) -> Result<(), SchemaError> {
+    let statement = match options.provider {
+        SqlProvider::MySql => cloakroom::MySqlProvider::schema(&options.table)?,
+    };
+    Ok(writeln!(std::io::stdout(), "{statement};")?)
+}

@@ -1,0 +1,18 @@
+//! `CsrfToken` as an argument of axum handlers.
+
+use axum_core::extract::FromRequestParts;
+use http::request::Parts;
+
+use super::CsrfToken;
+use crate::error::Error;
+use crate::session::Session;
+
+impl<S: Sync> FromRequestParts<S> for CsrfToken {
+    type Rejection = Error;
+
+    /// The token for a form on the page that the handler makes. Begins a session where there is none: see
+    /// [`Session::csrf_token`].
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Session::from_request_parts(parts, state).await?.csrf_token().await
+    }
+}

@@ -1,0 +1,429 @@
+//! The contract's steps: one statement each, where nothing is in the way.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sqlx::mysql::MySqlRow;
+use sqlx::{Row, SqlStr};
+
+use super::error::MySqlError;
+use super::link::{Arguments, Link, Server};
+use super::schema;
+use super::statements::Statements;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::provider::sql::pool::Pool;
+use crate::provider::sql::row::{Columns, restored};
+use crate::provider::{Created, Listed, Renamed, Touched, Updated};
+use crate::record::Record;
+
+/// How often a step is begun anew because a key came and went under it.
+const TRIES: usize = 4;
+/// What a statement with a record takes beside the record, and more: two keys, a principal, a few numbers.
+const AROUND_RECORD: usize = 1024;
+
+pub(super) struct Store {
+    pub(super) pool: Pool<Server>,
+    pub(super) sql: Statements,
+    /// `None`: the server's clock.
+    pub(super) clock: Option<Clock>,
+    /// How long one step may take, waiting for a connection included. `None`: as long as it takes.
+    pub(super) deadline: Option<Duration>,
+    pub(super) retries: usize,
+}
+
+/// A row as it was stored; [`restored`] makes the record of it.
+pub(super) struct Stored {
+    bytes: Vec<u8>,
+    touched: Option<u64>,
+    expires: u64,
+}
+
+impl Store {
+    /// What a step on one key is allowed in all.
+    pub(super) async fn in_time<T>(
+        &self,
+        step: impl Future<Output = Result<T, MySqlError>>,
+    ) -> Result<T, MySqlError> {
+        self.within(self.deadline, step).await
+    }
+
+    /// What a walk over many rows is allowed: no request waits for it.
+    pub(super) async fn in_long_time<T>(
+        &self,
+        step: impl Future<Output = Result<T, MySqlError>>,
+    ) -> Result<T, MySqlError> {
+        self.within(self.deadline.map(|deadline| deadline.saturating_mul(10)), step).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Option<Duration>,
+        step: impl Future<Output = Result<T, MySqlError>>,
+    ) -> Result<T, MySqlError> {
+        match limit {
+            None => step.await,
+            Some(limit) => {
+                let answer = tokio::time::timeout(limit, step).await;
+                answer.unwrap_or(Err(MySqlError::Timeout { limit }))
+            }
+        }
+    }
+
+    /// Does `step` again where the server undid it for the sake of another transaction.
+    pub(super) async fn undone<T, R: Future<Output = Result<T, MySqlError>>>(
+        &self,
+        step: impl Fn() -> R,
+    ) -> Result<T, MySqlError> {
+        self.tried(false, step).await
+    }
+
+    /// Does `step` again also where the connection was lost: doing it twice changes nothing.
+    pub(super) async fn idempotent<T, R: Future<Output = Result<T, MySqlError>>>(
+        &self,
+        step: impl Fn() -> R,
+    ) -> Result<T, MySqlError> {
+        self.tried(true, step).await
+    }
+
+    async fn tried<T, R: Future<Output = Result<T, MySqlError>>>(
+        &self,
+        idempotent: bool,
+        step: impl Fn() -> R,
+    ) -> Result<T, MySqlError> {
+        let mut tried = 0;
+        loop {
+            let error = match step().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if error.is_lost_connection() || error.is_read_only() {
+                // The idle ones most likely lead to the same place.
+                self.pool.forget();
+            }
+            let elsewhere = error.is_read_only() && self.pool.connector().dsn.params.reject_read_only;
+            let again = error.is_passing() || elsewhere || (idempotent && error.is_lost_connection());
+            if !again || tried == self.retries {
+                return Err(error);
+            }
+            tried += 1;
+            if error.is_passing() {
+                tokio::time::sleep(pause(tried)).await;
+            }
+        }
+    }
+
+    pub(super) async fn link(&self) -> Result<Link<'_>, MySqlError> {
+        Ok(Link::new(self.pool.lease().await?))
+    }
+
+    /// The time to compare with, as it is bound.
+    pub(super) fn now(&self) -> Option<i64> {
+        self.clock.as_ref().map(|clock| i64::try_from(clock.millis().0).unwrap_or(i64::MAX))
+    }
+
+    pub(super) async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created, MySqlError> {
+        let columns = Columns::of(record);
+        let mut link = self.link().await?;
+        fits(&link, &[&columns], self.most())?;
+        for _ in 0..TRIES {
+            if self.inserted(&mut link, key, &columns).await? {
+                return Ok(Created::Done);
+            }
+            if self.has(&mut link, &self.sql.taken, key).await? {
+                return Ok(Created::Taken);
+            }
+        }
+        Err(MySqlError::Contended)
+    }
+
+    /// Puts a record under a key that nothing live is under; false if something is, or just was.
+    async fn inserted(
+        &self,
+        link: &mut Link<'_>,
+        key: &StoreKey,
+        columns: &Columns<'_>,
+    ) -> Result<bool, MySqlError> {
+        let mut bound = bind(columns);
+        bound.bytes(key.as_bytes());
+        match link.execute(&self.sql.insert, bound).await {
+            Ok(_) => Ok(true),
+            Err(MySqlError::Duplicate { .. }) => {
+                let mut bound = bind(columns);
+                bound.bytes(key.as_bytes());
+                bound.now(self.now());
+                Ok(link.execute(&self.sql.replace, bound).await? == 1)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Stored>, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.bytes(key.as_bytes());
+        bound.now(self.now());
+        let rows = self.link().await?.fetch(&self.sql.load, bound).await?;
+        rows.first().map(|row| Stored::of(row, 0)).transpose()
+    }
+
+    pub(super) async fn update(
+        &self,
+        key: &StoreKey,
+        record: &Record,
+        expected: u64,
+    ) -> Result<Updated, MySqlError> {
+        let columns = Columns::of(record);
+        let mut link = self.link().await?;
+        fits(&link, &[&columns], self.most())?;
+        let mut bound = bind(&columns);
+        bound.bytes(key.as_bytes());
+        bound.number(expected);
+        bound.now(self.now());
+        if link.execute(&self.sql.update, bound).await? == 1 {
+            return Ok(Updated::Done);
+        }
+        match self.has(&mut link, &self.sql.version, key).await? {
+            true => Ok(Updated::Stale),
+            false => Ok(Updated::Gone),
+        }
+    }
+
+    pub(super) async fn touch(&self, key: &StoreKey, at: u64, deadline: u64) -> Result<Touched, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.number(at);
+        bound.number(deadline);
+        bound.bytes(key.as_bytes());
+        bound.now(self.now());
+        match self.link().await?.execute(&self.sql.touch, bound).await? {
+            0 => Ok(Touched::Gone),
+            _ => Ok(Touched::Done),
+        }
+    }
+
+    pub(super) async fn delete(&self, key: &StoreKey) -> Result<bool, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.bytes(key.as_bytes());
+        bound.now(self.now());
+        Ok(self.link().await?.execute(&self.sql.delete, bound).await? == 1)
+    }
+
+    pub(super) async fn rename(
+        &self,
+        (old, new): (&StoreKey, &StoreKey),
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed, MySqlError> {
+        let columns = Columns::of(record);
+        let tombstone = tombstone.map(Columns::of);
+        let mut link = self.link().await?;
+        fits(
+            &link,
+            &[Some(&columns), tombstone.as_ref()].into_iter().flatten().collect::<Vec<_>>(),
+            self.most(),
+        )?;
+        for _ in 0..TRIES {
+            let moved = match &tombstone {
+                // A row cannot make way for itself.
+                _ if old == new => Moved::InTheWay,
+                None => self.rekey(&mut link, (old, new), &columns, expected).await?,
+                Some(tombstone) => {
+                    self.replace_by(&mut link, (old, new), &columns, expected, tombstone).await?
+                }
+            };
+            match moved {
+                Moved::Done => return Ok(Renamed::Done),
+                Moved::NotThere => {
+                    return match self.has(&mut link, &self.sql.version, old).await? {
+                        true => Ok(Renamed::Stale),
+                        false => Ok(Renamed::Gone),
+                    };
+                }
+                Moved::InTheWay if self.has(&mut link, &self.sql.taken, new).await? => {
+                    return Ok(Renamed::Taken);
+                }
+                Moved::InTheWay if old == new => return Ok(Renamed::Gone),
+                Moved::InTheWay => {}
+            }
+        }
+        Err(MySqlError::Contended)
+    }
+
+    /// Gives the row another key: one statement, which the server does as a whole.
+    async fn rekey(
+        &self,
+        link: &mut Link<'_>,
+        (old, new): (&StoreKey, &StoreKey),
+        columns: &Columns<'_>,
+        expected: u64,
+    ) -> Result<Moved, MySqlError> {
+        let mut bound = bind(columns);
+        bound.bytes(new.as_bytes());
+        bound.bytes(old.as_bytes());
+        bound.number(expected);
+        bound.now(self.now());
+        match link.execute(&self.sql.rekey, bound).await {
+            Ok(0) => Ok(Moved::NotThere),
+            Ok(_) => Ok(Moved::Done),
+            Err(MySqlError::Duplicate { .. }) => {
+                let mut bound = Arguments::default();
+                bound.bytes(new.as_bytes());
+                bound.now(self.now());
+                link.execute(&self.sql.bury, bound).await?;
+                Ok(Moved::InTheWay)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Leaves a tombstone under the old key and puts the record under the new one, in one transaction.
+    async fn replace_by(
+        &self,
+        link: &mut Link<'_>,
+        (old, new): (&StoreKey, &StoreKey),
+        columns: &Columns<'_>,
+        expected: u64,
+        tombstone: &Columns<'_>,
+    ) -> Result<Moved, MySqlError> {
+        link.command(SqlStr::from_static("START TRANSACTION")).await?;
+        link.hold();
+        let mut bound = bind(tombstone);
+        bound.bytes(old.as_bytes());
+        bound.number(expected);
+        bound.now(self.now());
+        let moved = match link.execute(&self.sql.update, bound).await? {
+            0 => Moved::NotThere,
+            _ if self.inserted(link, new, columns).await? => Moved::Done,
+            _ => Moved::InTheWay,
+        };
+        let end = if matches!(moved, Moved::Done) { "COMMIT" } else { "ROLLBACK" };
+        link.let_go();
+        link.command(SqlStr::from_static(end)).await?;
+        Ok(moved)
+    }
+
+    /// Whether `sql` finds a row of `key`.
+    async fn has(&self, link: &mut Link<'_>, sql: &SqlStr, key: &StoreKey) -> Result<bool, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.bytes(key.as_bytes());
+        bound.now(self.now());
+        Ok(!link.fetch(sql, bound).await?.is_empty())
+    }
+
+    pub(super) async fn count(&self) -> Result<u64, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.now(self.now());
+        let rows = self.link().await?.fetch(&self.sql.count, bound).await?;
+        let count = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
+        count.map(i64::cast_unsigned).ok_or(MySqlError::Protocol)
+    }
+
+    /// The rows behind `after`, in the order of their keys.
+    pub(super) async fn scan(&self, after: &str, limit: u64) -> Result<Vec<(Vec<u8>, Stored)>, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.bytes(after.as_bytes());
+        bound.now(self.now());
+        bound.number(limit);
+        let rows = self.link().await?.fetch(&self.sql.scan, bound).await?;
+        rows.iter().map(listed).collect()
+    }
+
+    pub(super) async fn of_principal(&self, user: &str) -> Result<Vec<(Vec<u8>, Stored)>, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.bytes(user.as_bytes());
+        bound.now(self.now());
+        let rows = self.link().await?.fetch(&self.sql.of_principal, bound).await?;
+        rows.iter().map(listed).collect()
+    }
+
+    /// The largest record that the settings allow.
+    pub(super) fn most(&self) -> usize {
+        let chosen = self.pool.connector().dsn.params.max_packet.filter(|bytes| *bytes != 0);
+        most_of(chosen.unwrap_or(usize::MAX))
+    }
+}
+
+/// What became of a row that was to move.
+enum Moved {
+    Done,
+    /// No live row of that version is there.
+    NotThere,
+    /// Something was under the new key. If it had expired it has gone now.
+    InTheWay,
+}
+
+/// The largest record that a packet of `max_packet` bytes takes to the server.
+pub(super) fn most_of(max_packet: usize) -> usize {
+    // Below 16 MiB a statement is one packet of the protocol.
+    max_packet.min(schema::LARGEST_RECORD).saturating_sub(AROUND_RECORD)
+}
+
+/// Sees before anything is sent that it can arrive: what is too large for the server ends the connection.
+fn fits(link: &Link<'_>, all: &[&Columns<'_>], chosen: usize) -> Result<(), MySqlError> {
+    let packet = link.session().map_or(usize::MAX, |session| session.max_packet);
+    let (limit, reason) = match most_of(packet) {
+        limit if limit <= chosen && limit < most_of(usize::MAX) => {
+            (limit, "the server's max_allowed_packet, less 1 KiB")
+        }
+        _ if chosen < most_of(usize::MAX) => (chosen, "maxAllowedPacket of the data source name, less 1 KiB"),
+        limit => (limit, "a MEDIUMBLOB, less 1 KiB"),
+    };
+    match all.iter().map(|columns| columns.record.len()).find(|found| *found > limit) {
+        Some(found) => Err(MySqlError::TooLarge { limit, found, reason }),
+        None => Ok(()),
+    }
+}
+
+/// Binds what every statement that writes a record begins with.
+fn bind(columns: &Columns<'_>) -> Arguments {
+    let mut bound = Arguments::default();
+    bound.number(columns.version);
+    bound.number(columns.expires);
+    bound.number(columns.absolute);
+    bound.number(u64::from(columns.tombstone));
+    bound.optional(columns.principal);
+    bound.bytes(columns.record);
+    bound
+}
+
+impl Stored {
+    /// The columns `record`, `touched` and `expires` from `place` on.
+    fn of(row: &MySqlRow, place: usize) -> Result<Self, MySqlError> {
+        let bytes = row.try_get(place).map_err(|_| MySqlError::Row { column: "record" })?;
+        let touched = row.try_get(place + 1).map_err(|_| MySqlError::Row { column: "touched" })?;
+        let expires = row.try_get(place + 2).map_err(|_| MySqlError::Row { column: "expires" })?;
+        Ok(Stored { bytes, touched, expires })
+    }
+
+    pub(super) fn record(&self) -> Result<Record> {
+        restored(&self.bytes, self.touched, self.expires)
+    }
+}
+
+fn listed(row: &MySqlRow) -> Result<(Vec<u8>, Stored), MySqlError> {
+    let id = row.try_get(0).map_err(|_| MySqlError::Row { column: "id" })?;
+    Ok((id, Stored::of(row, 1)?))
+}
+
+/// The entry of a row; `None`, with a warning, for one that cannot be read: a list must not fail for it.
+pub(super) fn entry(id: &[u8], stored: &Stored) -> Option<Listed> {
+    let key = std::str::from_utf8(id).ok().and_then(|text| text.parse::<StoreKey>().ok());
+    let record = stored.record();
+    match (key, record) {
+        (Some(key), Ok(record)) => Some(Listed { key, meta: record.meta() }),
+        (_, Err(error)) => passed_over(&error),
+        (None, Ok(_)) => passed_over(&Error::new(ErrorKind::Corrupt, MySqlError::Row { column: "id" })),
+    }
+}
+
+fn passed_over(error: &Error) -> Option<Listed> {
+    tracing::warn!(%error, "a row that cannot be read was passed over");
+    None
+}
+
+/// Some milliseconds, by chance, so that those who met do not meet again.
+fn pause(tried: usize) -> Duration {
+    let chance = getrandom::u32().unwrap_or(u32::MAX / 2);
+    Duration::from_millis(2).mul_f64(f64::from(chance) / f64::from(u32::MAX) * tried as f64 * 4.0)
+}

@@ -1,0 +1,58 @@
+//! The name of the table: checked, so that it can be put into a statement.
+
+use std::fmt;
+
+/// A table's name: 1 to 60 letters, digits and `_`, the first no digit. It fits every database we know, with room for a suffix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TableName(Box<str>);
+
+impl TableName {
+    const MOST: usize = 60;
+
+    pub(super) fn new(name: &str) -> Result<Self, TableNameError> {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+        match plain && begins && name.len() <= Self::MOST {
+            true => Ok(TableName(name.into())),
+            false => Err(TableNameError),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for TableName {
+    fn default() -> Self {
+        TableName("cloakroom_sessions".into())
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the table's name: expected 1 to {most} letters, digits and _ that do not begin with a digit, found another name",
+    most = TableName::MOST
+)]
+pub(super) struct TableNameError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_could_end_its_quotes_is_no_name() {
+        for name in ["sessions", "_s1", "S", &"x".repeat(60)] {
+            assert_eq!(TableName::new(name).unwrap().as_str(), name);
+        }
+        for name in ["", "1s", "a`b", "a b", "a.b", "a-b", "a;", "ä", "a\0", &"x".repeat(61)] {
+            assert!(TableName::new(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The MySQL provider on a real MariaDB: the whole contract, what each operation costs, and what the server's failures do.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+#[path = "mysql/costs.rs"]
+mod costs;
+#[path = "mysql/crosstalk.rs"]
+mod crosstalk;
+#[path = "mysql/faults.rs"]
+mod faults;
+#[path = "mysql/model.rs"]
+mod model;
+#[path = "mysql/server.rs"]
+mod server;
+#[path = "mysql/settings.rs"]
+mod settings;
+#[path = "mysql/visitor.rs"]
+mod visitor;
+
+use cloakroom::testkit::Store;
+use cloakroom::{Clock, MySqlProvider};
+use server::{a_table, over_socket, over_tls, plain};
+
+cloakroom::conformance!(
+    #[ignore = "needs mariadbd: cargo xtask test"]
+    on_tcp,
+    |clock| async move { a_store(&plain(), &clock, 1).await }
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs mariadbd: cargo xtask test"]
+    on_tls,
+    |clock| async move { a_store(&over_tls(), &clock, 1).await }
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs mariadbd: cargo xtask test"]
+    on_a_socket,
+    |clock| async move { a_store(&over_socket(), &clock, 1).await }
+);
+
+// As two processes would be: neither may keep in memory what the other changes.
+cloakroom::conformance!(
+    #[ignore = "needs mariadbd: cargo xtask test"]
+    from_two_sides,
+    |clock| async move { a_store(&plain(), &clock, 2).await }
+);
+
+async fn a_store(dsn: &str, clock: &Clock, handles: usize) -> Store {
+    let table = a_table();
+    let open = async || {
+        let builder = MySqlProvider::builder(dsn).unwrap().table(&table).unwrap();
+        builder.clock(clock.clone()).connect().await.expect("the server takes the connection")
+    };
+    let store = Store::new(open().await);
+    if handles == 2 { store.with_second(open().await) } else { store }
+}

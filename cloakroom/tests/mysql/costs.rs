@@ -1,0 +1,167 @@
+//! What each kind of request asks of the server, read off its own log.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use cloakroom::{Manager, ManualClock, MySqlProvider, Principal, Provider, Session, SessionLayer};
+use http::Request;
+use http::header::{COOKIE, SET_COOKIE};
+use servers::{GeneralLog, MariaDb};
+use tower::ServiceExt;
+
+/// A statement up to its first value, with the command that brought it.
+fn shape(line: &str) -> String {
+    let end = [" WHERE ", " VALUES ", " = "].iter().filter_map(|word| line.find(word)).min();
+    line[..end.unwrap_or(line.len())].to_owned()
+}
+
+const LOAD: &str = "Execute SELECT record, touched, expires FROM `t`";
+const INSERT: &str = "Execute INSERT INTO `t` (version, expires, absolute, tombstone, principal, record, id)";
+const CHANGE: &str = "Execute UPDATE `t` SET version";
+const TOUCH: &str = "Execute UPDATE `t` SET touched";
+const BEGIN: &str = "Query START TRANSACTION";
+const COMMIT: &str = "Query COMMIT";
+
+/// A visitor of a site over the one connection of a pool.
+struct Rig {
+    site: Router,
+    sessions: Manager,
+    log: GeneralLog,
+    cookie: String,
+}
+
+impl Rig {
+    /// What the server was asked for while the site answered to `path`.
+    async fn costs(&mut self, path: &str) -> Vec<String> {
+        self.log.take();
+        self.ask(path).await;
+        self.log.take().iter().map(|line| shape(line)).collect()
+    }
+
+    async fn ask(&mut self, path: &str) {
+        let request = Request::get(path).header(COOKIE, &self.cookie).body(Body::empty()).unwrap();
+        let response = self.site.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        if let Some(cookie) = response.headers().get(SET_COOKIE) {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            self.cookie = if pair.ends_with('=') { String::new() } else { pair.to_owned() };
+        }
+    }
+}
+
+fn site(sessions: &Manager) -> Router {
+    let user = || Principal::new("alice").unwrap();
+    Router::new()
+        .route("/untouched", get(async || "nobody asked for the session"))
+        .route("/read", get(async |session: Session| format!("{:?}", session.get::<u64>("n").unwrap())))
+        .route("/set", get(async |session: Session| session.set("n", 2).unwrap()))
+        .route(
+            "/update",
+            get(async |session: Session| {
+                session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1).await.unwrap();
+            }),
+        )
+        .route("/login", get(async move |session: Session| session.authenticate(user()).unwrap()))
+        .route("/regenerate", get(async |session: Session| session.regenerate().unwrap()))
+        .route("/logout", get(async |session: Session| session.destroy().unwrap()))
+        .layer(SessionLayer::new(sessions.clone()))
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn each_kind_of_request_costs_the_statements_that_the_documentation_tells_and_no_other() {
+    let server = MariaDb::start();
+    // Its clock stands still for the manager alone: the provider goes by the server's, as applications have it.
+    let time = ManualClock::default();
+    let provider = MySqlProvider::builder(&server.dsn("pool=1&table=t")).unwrap().connect().await.unwrap();
+    let sessions = Manager::builder(provider).clock(time.clock()).build().unwrap();
+    let log = server.log_statements();
+    let mut rig = Rig { site: site(&sessions), sessions, log, cookie: String::new() };
+    // Each statement is prepared once for a connection.
+    for path in ["/set", "/set", "/login", "/regenerate", "/logout"] {
+        rig.ask(path).await;
+        time.advance(Duration::from_secs(61));
+        rig.ask("/read").await;
+    }
+    rig.cookie.clear();
+    let none = [""; 0];
+
+    assert_eq!(rig.costs("/untouched").await, none, "a newcomer whom no handler asks about");
+    assert_eq!(rig.costs("/read").await, none, "a newcomer who has nothing");
+    assert_eq!(rig.costs("/logout").await, none, "the logout of nobody");
+    assert_eq!(rig.costs("/set").await, [INSERT], "the first visit");
+    assert_eq!(rig.costs("/untouched").await, none, "a visitor whom no handler asks about");
+    assert_eq!(rig.costs("/read").await, [LOAD], "a read");
+    assert_eq!(rig.costs("/set").await, [LOAD, CHANGE], "a change");
+    assert_eq!(rig.costs("/update").await, [LOAD, CHANGE], "an atomic change");
+    time.advance(Duration::from_secs(61));
+    assert_eq!(rig.costs("/read").await, [LOAD, TOUCH], "the first read after a minute");
+    assert_eq!(rig.costs("/read").await, [LOAD], "the next one");
+    // The old id becomes a tombstone, the session gets the new one, both or neither.
+    let moved = [LOAD, BEGIN, CHANGE, INSERT, COMMIT];
+    assert_eq!(rig.costs("/login").await, moved, "a login");
+    assert_eq!(rig.costs("/regenerate").await, moved, "a new id");
+    assert_eq!(rig.costs("/logout").await, [LOAD, CHANGE], "a logout, which leaves a tombstone");
+    rig.cookie.clear();
+    assert_eq!(rig.costs("/login").await, [INSERT], "the login of a newcomer");
+
+    rig.log.take();
+    assert_eq!(rig.sessions.active_sessions().await.unwrap(), 1);
+    rig.sessions.sessions_of(&Principal::new("alice").unwrap()).await.unwrap();
+    let lists: Vec<_> = rig.log.take().iter().map(|line| shape(line)).collect();
+    let listed = "SELECT id, record, touched, expires FROM `t`";
+    let twice = |statement: &str| [format!("Prepare {statement}"), format!("Execute {statement}")];
+    assert_eq!(lists, [twice("SELECT COUNT(*) FROM `t`"), twice(listed)].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_collection_removes_a_thousand_by_the_index_and_stands_back_for_another_node() {
+    let server = MariaDb::start();
+    let builder = MySqlProvider::builder(&server.dsn("pool=1&table=t")).unwrap();
+    let provider = builder.connect().await.unwrap();
+    // What is long gone, and one that lives.
+    server.sql(
+        "INSERT INTO t (id, version, expires, absolute, tombstone, record) \
+         SELECT CONCAT('id-', seq), 1, seq, 1, 0, 'x' FROM seq_1_to_2500; \
+         INSERT INTO t (id, version, expires, absolute, tombstone, record) VALUES ('alive', 1, 1 << 50, 1, 0, 'x')",
+    );
+    let mut log = server.log_statements();
+    let first = provider.delete_expired(10_000).await.unwrap();
+    assert_eq!((first.removed, first.more), (1_000, true));
+    let asked = log.take();
+    let executed: Vec<_> = asked.iter().filter(|line| line.starts_with("Execute")).collect();
+    let shapes: Vec<_> = executed.iter().map(|line| shape(line)).collect();
+    let expected = [
+        "Execute SELECT GET_LOCK(",
+        "Execute DELETE FROM `t`",
+        "Execute SELECT version FROM `t`",
+        "Execute DO RELEASE_LOCK(",
+    ];
+    assert_eq!(shapes.len(), expected.len(), "{shapes:?}");
+    for (found, expected) in shapes.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found} is not {expected}");
+    }
+    assert!(executed[1].ends_with("ORDER BY expires LIMIT 1000"), "{}", executed[1]);
+    assert_eq!(server.sql("SELECT MIN(expires) FROM t"), "1001\n", "the oldest go first");
+
+    // Another node is at it: it has the lock of this table.
+    let name = executed[0].split('\'').nth(1).unwrap().to_owned();
+    let mut other = server.client();
+    assert_eq!(other.ask(&format!("SELECT GET_LOCK('{name}', 0)")), "1");
+    let meanwhile = provider.delete_expired(10).await.unwrap();
+    assert_eq!((meanwhile.removed, meanwhile.more), (0, false));
+    drop(other);
+    let mut removed = 0;
+    loop {
+        let step = provider.delete_expired(1_000).await.unwrap();
+        removed += step.removed;
+        if removed > 0 && !step.more {
+            break;
+        }
+    }
+    assert_eq!(removed, 1_500);
+    assert_eq!(server.sql("SELECT COUNT(*) FROM t"), "1\n");
+}

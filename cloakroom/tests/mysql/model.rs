@@ -1,0 +1,48 @@
+//! The provider goes the same random way as a plain map.
+
+use cloakroom::testkit::model::{self, Op};
+use cloakroom::{ManualClock, MySqlProvider};
+use proptest::prelude::*;
+
+use crate::server::{a_table, over_socket, over_tls, plain};
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    proptest::collection::vec(any::<[u8; Op::BYTES]>().prop_map(Op::from), 1..80)
+}
+
+fn goes_as_the_model_does(dsn: &str, ops: &[Op]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let time = ManualClock::default();
+        let builder = MySqlProvider::builder(dsn).unwrap().table(&a_table()).unwrap();
+        let provider = builder.clock(time.clock()).connect().await.unwrap();
+        model::check(provider, &time, ops).await;
+    });
+}
+
+proptest! {
+    // Each step is a dozen of statements.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    #[ignore = "needs mariadbd: cargo xtask test"]
+    fn it_does_as_the_model_does_on_tcp(ops in ops()) {
+        goes_as_the_model_does(&plain(), &ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    #[ignore = "needs mariadbd: cargo xtask test"]
+    fn it_does_as_the_model_does_on_tls(ops in ops()) {
+        goes_as_the_model_does(&over_tls(), &ops);
+    }
+
+    #[test]
+    #[ignore = "needs mariadbd: cargo xtask test"]
+    fn it_does_as_the_model_does_on_a_socket(ops in ops()) {
+        goes_as_the_model_does(&over_socket(), &ops);
+    }
+}

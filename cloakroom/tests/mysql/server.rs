@@ -1,0 +1,36 @@
+//! One server for all tests of this program that leave it alone.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use servers::{MariaDb, MariaDbOptions};
+
+static SERVER: LazyLock<MariaDb> =
+    LazyLock::new(|| MariaDb::with(MariaDbOptions { tls: true, ..MariaDbOptions::default() }));
+
+pub(crate) fn shared() -> &'static MariaDb {
+    &SERVER
+}
+
+/// A name that no other table has.
+pub(crate) fn a_table() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn plain() -> String {
+    shared().dsn("")
+}
+
+/// Verified against the tests' own authority.
+pub(crate) fn over_tls() -> String {
+    let authority = shared().certificates().authority.display().to_string().replace('/', "%2F");
+    MariaDb::dsn_at(
+        &format!("tcp(localhost:{})", shared().address().port()),
+        &format!("tls=true&ssl-ca={authority}"),
+    )
+}
+
+pub(crate) fn over_socket() -> String {
+    MariaDb::dsn_at(&format!("unix({})", shared().socket().display()), "")
+}

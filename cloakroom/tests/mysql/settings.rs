@@ -1,0 +1,262 @@
+//! What the data source name sets, what is refused at the start, and what no text may show.
+
+use std::time::Duration;
+
+use cloakroom::testkit::record;
+use cloakroom::{
+    Clock, Created, Error, ErrorKind, Manager, ManualClock, MySqlProvider, Provider, Renamed, StoreKey,
+    Touched, Updated,
+};
+use servers::{MariaDb, MariaDbOptions};
+
+use crate::server::{a_table, over_socket, over_tls, plain, shared};
+
+fn key(text: &str) -> StoreKey {
+    text.parse().unwrap()
+}
+
+/// The error, with all that is beneath it, which must show no credential.
+async fn refused(dsn: &str) -> (ErrorKind, String) {
+    let answer = MySqlProvider::connect(dsn).await;
+    let error = answer.expect_err(dsn);
+    (error.kind(), shown(&error))
+}
+
+fn shown(error: &Error) -> String {
+    let mut all = format!("{error} {error:?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        all += &format!(" {deeper} {deeper:?}");
+        cause = deeper.source();
+    }
+    for secret in [MariaDb::USER, MariaDb::PASSWORD, "hunter2", "us3r"] {
+        // The user's name is the library's, too.
+        let all =
+            all.replace("cloakroom schema", "").replace("cloakroom_sessions", "").replace("cloakroom::", "");
+        assert!(!all.contains(secret), "{secret} is shown: {all}");
+    }
+    all
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn what_is_wrong_with_the_settings_is_found_at_the_start_and_shows_no_credential() {
+    let place = format!("tcp({})", shared().address());
+    let tls = MariaDb::dsn_at(&format!("tcp(localhost:{})", shared().address().port()), "tls=true");
+    for (dsn, kind, expected) in [
+        (format!("us3r:hunter2@{place}/app"), ErrorKind::Config, "refuses the login"),
+        (format!("{}:hunter2@{place}/app", MariaDb::USER), ErrorKind::Config, "refuses the login"),
+        (plain().replace("/app?", "/hunter2?"), ErrorKind::Config, "refuses the login or the database"),
+        (plain().replace("/app?", "/?"), ErrorKind::Config, "expected a database"),
+        (plain() + "no_such_variable=hunter2", ErrorKind::Config, "does not take a setting"),
+        (plain() + "charset=hunter2", ErrorKind::Config, "does not take a setting"),
+        (plain() + "sql_mode=%27ANSI%27", ErrorKind::Config, "strict mode"),
+        (plain() + "table=no-name", ErrorKind::Config, "letters, digits"),
+        (plain() + "pool=10001", ErrorKind::Config, "1 to 10,000"),
+        (tls, ErrorKind::Unavailable, "could not be encrypted"),
+        ("us3r:hunter2@tcp(127.0.0.1:1)/app".to_owned(), ErrorKind::Unavailable, "failed or was lost"),
+        ("us3r:hunter2@unix(/no/socket)/app".to_owned(), ErrorKind::Unavailable, "failed or was lost"),
+        ("us3r:hunter2@tcp(192.0.2.1)/app?timeout=50ms".to_owned(), ErrorKind::Timeout, "within 50ms"),
+    ] {
+        let (found, text) = refused(&dsn).await;
+        // A machine without a network says at once that there is no way there.
+        let no_network = dsn.contains("192.0.2.1") && found == ErrorKind::Unavailable;
+        assert!(no_network || (found, text.contains(expected)) == (kind, true), "{found:?}: {text}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn the_string_door_opens_it_and_nothing_that_prints_shows_a_credential() {
+    let dsn = plain() + "table=" + &a_table();
+    let config = format!("{{\"cookieName\":\"id\",\"gclifetime\":3600,\"providerConfig\":\"{dsn}\"}}");
+    let sessions = Manager::new("mysql", &config).await.unwrap();
+    assert_eq!(sessions.active_sessions().await.unwrap(), 0);
+    let provider = MySqlProvider::connect(&dsn).await.unwrap();
+    let builder = MySqlProvider::builder(&dsn).unwrap();
+    let shown = format!("{sessions:?} {provider:?} {builder:?} {:?}", sessions.advice());
+    assert!(!shown.contains(MariaDb::PASSWORD) && !shown.contains("p@ss"), "{shown}");
+    assert!(shown.contains("127.0.0.1"), "{shown}");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn variables_charsets_and_urls_of_every_form_connect() {
+    let escaped: String = MariaDb::PASSWORD.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let port = shared().address().port();
+    let socket = shared().socket().display().to_string().replace('/', "%2F");
+    let user = MariaDb::USER;
+    for dsn in [
+        plain() + "max_statement_time=30&lock_wait_timeout=5",
+        plain() + "tx_isolation=%27REPEATABLE-READ%27",
+        plain() + "charset=no_such_one,utf8mb4&collation=utf8mb4_bin",
+        plain() + "collation=latin1_swedish_ci",
+        plain() + "charset=gbk",
+        plain() + "readTimeout=0&timeout=0&checkConnLiveness=false&rejectReadOnly=true",
+        plain() + "tls=skip-verify",
+        plain() + "tls=preferred",
+        over_tls(),
+        over_tls().replace("tls=true", "ssl-mode=VERIFY_CA"),
+        over_socket(),
+        format!("mysql://{user}:{escaped}@127.0.0.1:{port}/app"),
+        format!("mysql://{user}:{escaped}@localhost/app?socket={socket}"),
+        format!("mysql://{user}:{escaped}@{socket}/app?ssl-mode=required"),
+    ] {
+        let builder = MySqlProvider::builder(&dsn).unwrap().table(&a_table()).unwrap();
+        let provider = builder.connect().await.unwrap_or_else(|error| panic!("{dsn}: {error}"));
+        let stored = record(&Clock::system()).principal("älice").filled(300).build();
+        assert_eq!(provider.create(&key("one"), &stored).await.unwrap(), Created::Done, "{dsn}");
+        assert_eq!(provider.load(&key("one")).await.unwrap(), Some(stored), "{dsn}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_user_who_must_come_encrypted_is_let_in_by_tls_alone() {
+    shared()
+        .sql("CREATE USER 'careful'@'%' IDENTIFIED BY 'pw' REQUIRE SSL; GRANT ALL ON app.* TO 'careful'@'%'");
+    let as_careful = |dsn: String| {
+        dsn.replace(&format!("{}:{}", MariaDb::USER, MariaDb::PASSWORD), "careful:pw")
+            + "&table="
+            + &a_table()
+    };
+    let error = MySqlProvider::connect(&as_careful(plain())).await.unwrap_err();
+    assert!(error.to_string().contains("refuses the login"), "{error}");
+    for dsn in [over_tls(), plain() + "tls=preferred", plain() + "tls=skip-verify"] {
+        assert_eq!(MySqlProvider::connect(&as_careful(dsn)).await.unwrap().count().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_table_of_another_form_or_engine_is_left_alone_and_named() {
+    let table = a_table();
+    shared().sql(&format!("CREATE TABLE {table} (session_key CHAR(64) PRIMARY KEY, session_data BLOB)"));
+    let (kind, text) = refused(&(plain() + "table=" + &table)).await;
+    assert!(kind == ErrorKind::Config && text.contains("no column id"), "{text}");
+    assert_eq!(shared().sql(&format!("SELECT COUNT(*) FROM {table}")), "0\n");
+
+    let table = a_table();
+    let statement = MySqlProvider::schema(&table).unwrap();
+    shared().sql(&statement.replace("InnoDB", "MyISAM"));
+    let (kind, text) = refused(&(plain() + "table=" + &table)).await;
+    assert!(kind == ErrorKind::Config && text.contains("the engine myisam"), "{text}");
+
+    let table = a_table();
+    shared().sql(&MySqlProvider::schema(&table).unwrap().replace("VARBINARY(192)", "VARCHAR(192)"));
+    let (kind, text) = refused(&(plain() + "table=" + &table)).await;
+    assert!(kind == ErrorKind::Config && text.contains("id of type varchar(192)"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_table_is_made_only_if_that_may_be_and_one_from_a_migration_will_do() {
+    let table = a_table();
+    let dsn = plain() + "table=" + &table;
+    let careful = async || MySqlProvider::builder(&dsn).unwrap().create_table(false).connect().await;
+    let error = careful().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("missing"), "{error}");
+    shared().sql(&MySqlProvider::schema(&table).unwrap());
+    assert_eq!(careful().await.unwrap().count().await.unwrap(), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_record_that_the_server_would_not_take_is_refused_before_it_is_sent() {
+    const PACKET: usize = 256 * 1024;
+    let options =
+        MariaDbOptions { settings: vec![format!("--max-allowed-packet={PACKET}")], ..Default::default() };
+    let server = MariaDb::with(options);
+    let provider = MySqlProvider::builder(&server.dsn("pool=1")).unwrap().connect().await.unwrap();
+    let most = provider.capabilities().max_record.unwrap();
+    assert_eq!(most, PACKET - 1024);
+    let of = |size: usize| {
+        let empty = record(&Clock::system()).principal("x".repeat(256)).filled(1 << 17).build();
+        let around = empty.as_bytes().len() - empty.data().len();
+        record(&Clock::system()).principal("x".repeat(256)).version(2).filled(size - around).build()
+    };
+    let (long, other) = (key(&"k".repeat(192)), key(&"l".repeat(192)));
+    let mut log = server.log_statements();
+    let small = record(&Clock::system()).build();
+    assert_eq!(provider.create(&other, &small).await.unwrap(), Created::Done);
+    log.take();
+    let too_large = of(most + 1);
+    assert_eq!(too_large.as_bytes().len(), most + 1);
+    let version = small.version();
+    for error in [
+        provider.create(&long, &too_large).await.unwrap_err(),
+        provider.update(&other, &too_large, version).await.unwrap_err(),
+        provider.rename(&other, &long, &too_large, version, None).await.unwrap_err(),
+        provider.rename(&other, &long, &small, version, Some(&too_large)).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        assert!(error.to_string().contains("max_allowed_packet"), "{error}");
+    }
+    assert_eq!(log.take(), Vec::<String>::new(), "nothing of it was sent");
+    // The largest goes, every way, with the longest keys and the longest principal.
+    let largest = of(most);
+    assert_eq!(largest.as_bytes().len(), most);
+    assert_eq!(provider.update(&other, &largest, version).await.unwrap(), Updated::Done);
+    assert_eq!(provider.rename(&other, &long, &largest, 2, None).await.unwrap(), Renamed::Done);
+    assert_eq!(provider.load(&long).await.unwrap(), Some(largest.clone()));
+    assert_eq!(provider.rename(&long, &other, &largest, 2, Some(&small)).await.unwrap(), Renamed::Done);
+    assert_eq!(provider.load(&other).await.unwrap(), Some(largest));
+
+    let chosen = MySqlProvider::connect(&server.dsn("maxAllowedPacket=4096&table=other")).await.unwrap();
+    assert_eq!(chosen.capabilities().max_record, Some(4096 - 1024));
+    let error = chosen.create(&long, &of(4096)).await.unwrap_err();
+    assert!(error.to_string().contains("maxAllowedPacket of the data source name"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn the_servers_clock_says_what_has_expired_whatever_ours_says() {
+    let provider = MySqlProvider::connect(&(plain() + "table=" + &a_table())).await.unwrap();
+    let now = Clock::system().now();
+    let at = |offset: i64| {
+        let time = ManualClock::starting_at(now - Duration::from_secs(7_200));
+        let lasts = Duration::from_secs(7_200u64.saturating_add_signed(offset));
+        record(&time.clock()).idle(lasts).absolute(Duration::from_secs(90_000)).build()
+    };
+    // Made by a machine two hours behind, with deadlines before and after the server's now.
+    assert_eq!(provider.create(&key("over"), &at(-60)).await.unwrap(), Created::Done);
+    assert_eq!(provider.create(&key("alive"), &at(60)).await.unwrap(), Created::Done);
+    assert_eq!(provider.load(&key("over")).await.unwrap(), None);
+    assert_eq!(provider.load(&key("alive")).await.unwrap(), Some(at(60)));
+    assert_eq!(provider.count().await.unwrap(), 1);
+    assert_eq!(
+        provider.touch(&key("alive"), now, now + Duration::from_secs(600)).await.unwrap(),
+        Touched::Done
+    );
+    assert_eq!(provider.delete_expired(10).await.unwrap().removed, 1);
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_lock_in_the_way_is_waited_for_tried_again_and_at_last_given_up() {
+    let table = a_table();
+    let builder = MySqlProvider::builder(&(plain() + "table=" + &table)).unwrap();
+    let provider = builder.clone().deadline(Duration::from_secs(10)).connect().await.unwrap();
+    let hasty = builder.deadline(Duration::from_millis(100)).connect().await.unwrap();
+    let (one, first) = (key("one"), record(&Clock::system()).build());
+    assert_eq!(provider.create(&one, &first).await.unwrap(), Created::Done);
+    let next = record(&Clock::system()).version(first.version() + 1).build();
+
+    let mut other = shared().client();
+    other.run("START TRANSACTION");
+    assert_eq!(other.ask(&format!("SELECT id FROM {table} FOR UPDATE")), "one");
+    let error = hasty.update(&one, &next, first.version()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    // Nobody waits for a lock to read.
+    assert_eq!(hasty.load(&one).await.unwrap(), Some(first.clone()));
+    // The server gives up after a second; the lock goes in the one after it.
+    let update = provider.update(&one, &next, first.version());
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        drop(other);
+    };
+    let (updated, ()) = tokio::join!(update, release);
+    // The hasty one's statement was on the server already, and may have been first.
+    assert!(matches!(updated.unwrap(), Updated::Done | Updated::Stale));
+    assert_eq!(provider.load(&one).await.unwrap(), Some(next));
+}
