@@ -239,7 +239,7 @@ async fn what_cannot_be_read_is_an_error_once(layout: &impl Layout, manager: &Ma
 
 async fn ids_are_taken_as_beego_sends_them(layout: &impl Layout, manager: &Manager) {
     let now = manager_now(manager).await;
-    for id in [ID, OTHER, &"ab".repeat(16), &"0f".repeat(64)] {
+    for id in [ID, OTHER, &"ab".repeat(16), &"0f".repeat(32)] {
         layout.put(id, &unhex(ONE), now).await;
         let escaped: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
         for token in [id.to_owned(), escaped, format!("%{:02x}{}", id.as_bytes()[0], &id[1..])] {
