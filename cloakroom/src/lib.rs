@@ -82,6 +82,8 @@ pub mod testkit;
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
 #[cfg(feature = "beego")]
+pub use codec::go::{BeegoCookies, GoSession};
+#[cfg(feature = "beego")]
 pub use codec::gob::{GoTime, go_key};
 pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
