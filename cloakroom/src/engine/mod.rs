@@ -1,5 +1,6 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+mod admission;
 #[cfg(feature = "beego")]
 mod adopt;
 mod life;
@@ -29,6 +30,8 @@ use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKe
 use crate::provider::{AnyProvider, Provider, SealedTokens};
 use crate::record::Record;
 
+pub use admission::Visit;
+pub(crate) use admission::{Admission, Guard};
 pub(crate) use life::Reached;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
@@ -42,6 +45,7 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) events: Events,
+    admission: Admission,
     /// In milliseconds.
     touch_interval: u64,
     keying: Keying,
@@ -130,6 +134,7 @@ impl Engine {
         clock: Clock,
         ids: IdMaker,
         events: Events,
+        admission: Admission,
     ) -> Self {
         let capabilities = provider.capabilities();
         let keying = match (capabilities.persistent, config.hash_ids) {
@@ -156,6 +161,7 @@ impl Engine {
             config,
             clock,
             events,
+            admission,
         }
     }
 

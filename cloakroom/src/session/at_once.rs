@@ -110,6 +110,7 @@ impl Shared {
         }
         match self.plan(state, changes).ok()? {
             Step::Nothing => Some(Released::Unchanged),
+            Step::Create { .. } if self.engine.asks_before_creation() => None,
             Step::Create { new } => match provider.create_at_once(new.name.key(), &new.record)?.ok()? {
                 Created::Done => {
                     state.stands(new);

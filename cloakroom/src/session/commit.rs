@@ -203,6 +203,9 @@ impl Shared {
                 }
             }
             Step::Create { new } => {
+                if new.record.times().authenticated.is_none() {
+                    self.engine.admit_anonymous(self.visit.as_deref()).await?;
+                }
                 let login = self.login();
                 let _turn = self.engine.admit(login.as_ref(), None).await?;
                 match provider.create(new.name.key(), &new.record).await? {

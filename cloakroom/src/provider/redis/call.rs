@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, PushInfo, RedisError, ServerErrorKind, Value};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
-use super::connect::Connector;
+use super::connect::{Connector, Purpose};
 use super::error::StoreError;
+use super::link::Link;
 use super::pool::{Pool, Target};
 use super::script::Script;
 use super::settings::{Settings, Topology, Wait};
@@ -71,6 +73,14 @@ impl Caller {
     /// What a call may take in all.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// A connection of its own on which the server tells of changes; none where there are many servers.
+    pub(super) async fn open_for_news(&self, sender: UnboundedSender<PushInfo>) -> Result<Link, StoreError> {
+        match &self.backend {
+            Backend::Server(pool) => pool.open_for(Purpose::News(sender)).await,
+            Backend::Cluster(_) => Err(StoreError::NoNews),
+        }
     }
 
     /// Sends one command that only reads.

@@ -71,6 +71,11 @@ pub(super) enum StoreError {
     NoRecord,
     #[error("the operating system's random generator failed: no move can be told from another's")]
     NoRandom,
+    #[error(
+        "expected one server that tells of changes, found a cluster, whose sessions move from server to server; give the near cache a \
+         bound instead: Cached::builder(provider).within(..)"
+    )]
+    NoNews,
     #[error("the work was broken off; try again")]
     BrokenOff(#[source] tokio::task::JoinError),
 }
@@ -84,6 +89,7 @@ impl StoreError {
             S::Late { .. } => ErrorKind::Timeout,
             S::Full(_) => ErrorKind::TooLarge,
             S::NoRecord => ErrorKind::Corrupt,
+            S::NoNews => ErrorKind::Unsupported,
             _ => ErrorKind::Unavailable,
         }
     }

@@ -132,19 +132,24 @@ impl Pool {
     }
 
     async fn open_in(&self, place: OwnedSemaphorePermit) -> Result<Arc<Link>, StoreError> {
-        let link = match &self.target {
-            Target::Address(address) => self.connector.open(address, Purpose::Data).await?,
-            Target::Primary { sentinels, master } => {
-                let address = sentinel::primary(&self.connector, sentinels, master).await?;
-                let link = self.connector.open(&address, Purpose::Data).await?;
-                sentinel::check_primary(&link, self.patience).await?;
-                link
-            }
-        };
+        let link = self.open_for(Purpose::Data).await?;
         link.hold(place);
         let link = Arc::new(link);
         self.links.lock().push(Arc::clone(&link));
         Ok(link)
+    }
+
+    /// A connection that is none of the pool's.
+    pub(super) async fn open_for(&self, purpose: Purpose) -> Result<Link, StoreError> {
+        match &self.target {
+            Target::Address(address) => self.connector.open(address, purpose).await,
+            Target::Primary { sentinels, master } => {
+                let address = sentinel::primary(&self.connector, sentinels, master).await?;
+                let link = self.connector.open(&address, purpose).await?;
+                sentinel::check_primary(&link, self.patience).await?;
+                Ok(link)
+            }
+        }
     }
 
     /// Closes every connection: the server is not what it was.
