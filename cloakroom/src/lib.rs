@@ -29,6 +29,7 @@
 //! - [`SessionLayer`]: the `tower` layer. Without one, [`Manager::start`] and [`Session::release`].
 //! - [`Provider`]: the contract of a store; [`MemoryProvider`] and [`FileProvider`] keep it, and so can yours: see
 //!   [`register`] and `conformance!`.
+//! - [`KeyRing`]: the keys that seal what is stored, by [`ManagerBuilder::seal`], or what the cookie holds.
 //! - [`Principal`]: the user whom a login binds, and by whom sessions are listed and ended.
 //! - [`Error`], with its [`kind`](Error::kind) and the [`status`](Error::status) that a client may see.
 //!
@@ -40,12 +41,14 @@
 //! |---|---|---|
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
+//! | `cookie` | no | [`CookieProvider`]: sessions in the visitor's cookie, sealed |
+//! | `cached` | no | `Cached`: a near cache in front of any provider |
 //! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
 //! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`] |
-//! | `beego` | no | sessions shared with Go: [`Codec::GOB`], and `"format": "beego"` at the string door |
 //! | `csrf` | no | `CsrfLayer` and `CsrfToken`, against requests that other sites' pages send; brings `tower` |
+//! | `beego` | no | sessions shared with Go: [`Codec::GOB`], and `"format": "beego"` at the string door |
 //! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
 //!
 //! # What it does not do
@@ -70,6 +73,7 @@ mod principal;
 mod provider;
 mod record;
 mod registry;
+mod seal;
 mod session;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -82,6 +86,7 @@ pub use codec::go::{BeegoCookies, GoSession};
 pub use codec::gob::{GoTime, go_key};
 pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
+pub use engine::Visit;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
@@ -96,6 +101,8 @@ pub use middleware::tower::{
 pub use principal::{Level, Principal};
 #[cfg(feature = "cached")]
 pub use provider::cached::{Cached, CachedBuilder};
+#[cfg(feature = "cookie")]
+pub use provider::cookie::{CookieProvider, CookieProviderBuilder};
 #[cfg(all(feature = "file", unix))]
 pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
 #[cfg(feature = "memory")]
@@ -105,9 +112,10 @@ pub use provider::redis::{RedisProvider, RedisProviderBuilder};
 #[cfg(feature = "mysql")]
 pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
 pub use provider::{
-    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
-    Watched, Watcher,
+    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, SealedProvider,
+    Touched, Updated, Watched, Watcher,
 };
 pub use record::{Device, Lifetime, Meta, Record};
 pub use registry::register;
+pub use seal::{KeyId, KeyRing, SealKey};
 pub use session::{Fields, Flash, Released, Session, SessionData, SessionHandle, Typed};

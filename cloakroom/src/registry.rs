@@ -21,6 +21,8 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     all.insert("memory".into(), erased(crate::provider::memory::from_config));
     #[cfg(all(feature = "file", unix))]
     all.insert("file".into(), erased(crate::provider::file::from_config));
+    #[cfg(feature = "cookie")]
+    all.insert("cookie".into(), erased(crate::provider::cookie::from_config));
     #[cfg(all(feature = "redis", unix))]
     {
         use crate::provider::redis;

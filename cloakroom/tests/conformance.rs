@@ -8,7 +8,7 @@ mod less;
 use std::collections::BTreeSet;
 
 use cloakroom::testkit::{Store, conformance};
-use cloakroom::{Clock, FileProvider, MemoryProvider};
+use cloakroom::{Clock, FileProvider, KeyRing, MemoryProvider, Provider, SealKey, SealedProvider};
 use less::Less;
 
 cloakroom::conformance!(memory, |clock| async move { MemoryProvider::builder().clock(clock).build() });
@@ -17,6 +17,21 @@ cloakroom::conformance!(file, |clock| async move { a_folder(&clock, 1) });
 
 // Two of them on one folder, as two processes would be: neither may keep in memory what the other changes.
 cloakroom::conformance!(file_from_two_sides, |clock| async move { a_folder(&clock, 2) });
+
+// Sealing is no excuse: whatever a store keeps to, it keeps to with sealed records.
+cloakroom::conformance!(sealed_memory, |clock| async move {
+    sealed(MemoryProvider::builder().clock(clock).build())
+});
+
+cloakroom::conformance!(sealed_file, |clock| async move {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = FileProvider::builder(folder.path()).clock(clock).open().expect("an empty folder opens");
+    Store::new(sealed(files)).keep(folder)
+});
+
+fn sealed(inner: impl Provider) -> SealedProvider {
+    SealedProvider::new(inner, KeyRing::new(SealKey::generate().expect("a key")), "conformance")
+}
 
 // What a provider says that it cannot do is not asked of it, and all else is.
 cloakroom::conformance!(less_than_others, |clock| async move { Less::new(clock) });

@@ -14,6 +14,9 @@ const REPLACED: &[u8] = include_bytes!("golden/replaced.bin");
 const ENDED: &[u8] = include_bytes!("golden/ended.bin");
 const REMEMBERED: &[u8] = include_bytes!("golden/remembered.bin");
 
+#[cfg(feature = "memory")]
+const SEALED: &[u8] = include_bytes!("golden/sealed.bin");
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -110,4 +113,45 @@ fn every_golden_record_is_written_back_byte_for_byte() {
     ] {
         assert_eq!(read(bytes).as_bytes(), bytes, "{name}");
     }
+}
+
+#[cfg(any(feature = "memory", feature = "cookie"))]
+fn ring() -> cloakroom::KeyRing {
+    let key = "2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8cff";
+    cloakroom::KeyRing::from_texts([key]).expect("a key")
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn a_sealed_record_opens_to_the_one_that_was_sealed() {
+    use cloakroom::{Created, ManualClock, MemoryProvider, Provider, SealedProvider, StoreKey};
+
+    let clock = ManualClock::starting_at(began() + 6 * MINUTE).clock();
+    let store = MemoryProvider::builder().clock(clock).build();
+    let key: StoreKey =
+        "c34860c604f32ade51f88c056fe9db6143a40486eeb6bc2693cc46f1c89b492e".parse().expect("a key");
+    let sealed = read(SEALED);
+    assert_eq!(sealed.as_bytes(), SEALED);
+    assert_eq!(sealed.meta(), read(LIVE).meta(), "what the store has to know can be read");
+    assert_eq!(store.create(&key, &sealed).await.expect("room"), Created::Done);
+    let opened = SealedProvider::new(store, ring(), "shop").load(&key).await.expect("it opens");
+    assert_eq!(opened, Some(read(LIVE)));
+}
+
+#[cfg(feature = "cookie")]
+#[tokio::test]
+async fn a_token_opens_to_the_session_in_it() {
+    use cloakroom::{CookieProvider, Manager, ManualClock};
+    use http::header::{COOKIE, HeaderMap, HeaderValue};
+
+    let clock = ManualClock::starting_at(began() + 6 * MINUTE).clock();
+    let provider = CookieProvider::builder(ring()).clock(clock.clone()).build();
+    let sessions = Manager::builder(provider).clock(clock).namespace("shop").build().expect("a manager");
+    let cookie = format!("__Host-id={}", include_str!("golden/token.txt"));
+    let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(cookie).expect("ASCII"))]);
+    let session = sessions.start(&headers).await.expect("nothing to fail");
+    let id = session.id().expect("a live session");
+    assert_eq!(id.expose(), "Yd9c-2xwV0_kQm5n7TzB1aLr8sEoHgUjXpWiFvKtCyM");
+    assert_eq!(session.get::<u64>("n").expect("a number"), Some(1));
+    assert_eq!(session.expires(), Some(began() + 30 * MINUTE));
 }

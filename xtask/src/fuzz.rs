@@ -17,6 +17,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("gob_decode", Some("../cloakroom/tests/vectors/gob")),
     ("gob_round_trip", Some("../cloakroom/tests/vectors/gob")),
     ("record", Some("../cloakroom/tests/golden")),
+    ("sealed_token", None),
 ];
 
 /// Bounds on one input: 4 KiB, 5 s, and 512 MiB in all. Of a single allocation the targets' own allocator allows 64 MiB.

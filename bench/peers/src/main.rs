@@ -6,6 +6,7 @@ mod file;
 mod http;
 mod machine;
 mod measure;
+mod network;
 mod pause;
 mod report;
 mod rig;
@@ -48,6 +49,10 @@ enum Part {
     Pause,
     /// The file provider beside bare system calls.
     File,
+    /// Redis beside its bare driver.
+    Redis,
+    /// MariaDB beside its bare driver.
+    Mysql,
     /// HTTP over loopback.
     Http,
 }
@@ -106,8 +111,6 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let wanted = |part: Part| arguments.only.is_empty() || arguments.only.contains(&part);
     let quick = arguments.quick;
     let mut report = Report::open()?;
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let places = Places { folder: folder.path().to_owned(), ..Places::default() };
     if wanted(Part::Stack) {
         stack::run(&mut report, quick)?;
     }
@@ -126,7 +129,16 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     if wanted(Part::File) {
         file::run(&mut report, quick);
     }
+    if wanted(Part::Redis) {
+        network::redis(&mut report, quick);
+    }
+    if wanted(Part::Mysql) {
+        network::mysql(&mut report, quick);
+    }
     if wanted(Part::Http) {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let (redis, mysql) = (servers::Redis::start(), servers::MariaDb::start());
+        let places = Places { folder: folder.path().to_owned(), redis: redis.url(), mysql: mysql.dsn("") };
         http::run(&mut report, &places, quick)?;
     }
     machine::describe(&mut report, quick);

@@ -107,6 +107,18 @@ impl Config {
                 .into(),
         );
         add(
+            self.unsealed_until.is_some(),
+            "acceptUnsealedUntil",
+            "sessions that are not sealed are taken for a time: until then whoever writes to the store can make one"
+                .into(),
+        );
+        add(
+            self.plain_ids_until.is_some(),
+            "acceptPlainIdsUntil",
+            "sessions stored under their plain ids are found for a time: until then whoever reads the store can be one of them"
+                .into(),
+        );
+        add(
             self.idle_timeout > strong.idle_timeout,
             "maxLifetime",
             format!(

@@ -7,13 +7,16 @@ use std::time::Duration;
 use http::header::HeaderName;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::{Config, Format, OverLimit, Policy};
+use crate::clock::Millis;
 use crate::codec::Codec;
 use crate::cookie::SameSite;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKey;
 use crate::id::HashFunc;
+use crate::seal::KeyRing;
 
 /// The documentation's own example, verbatim.
 #[cfg(test)]
@@ -22,7 +25,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 33] = [
+const KEYS: [&str; 38] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -56,6 +59,11 @@ const KEYS: [&str; 33] = [
     "deadline",
     "durability",
     "eventKey",
+    "anonymousTimeout",
+    "sessionQuota",
+    "sealKeys",
+    "acceptUnsealedUntil",
+    "acceptPlainIdsUntil",
 ];
 
 pub(super) fn parse(text: &str) -> Result<Config> {
@@ -78,6 +86,7 @@ fn read(text: &str) -> Result<Config, JsonError> {
     settings.times(&mut config)?;
     settings.users(&mut config)?;
     settings.store(&mut config)?;
+    settings.at_rest(&mut config)?;
     Ok(config)
 }
 
@@ -147,6 +156,8 @@ impl Settings {
             self.seconds("maxLifetime")?.or(idle).or(collection).unwrap_or(config.idle_timeout);
         config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
+        config.anonymous_timeout = self.seconds("anonymousTimeout")?;
+        config.session_quota = self.number("sessionQuota")?.filter(|sessions| *sessions != 0);
         config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
         config.deadline = self.seconds("deadline")?.unwrap_or(config.deadline);
         config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);
@@ -179,6 +190,26 @@ impl Settings {
             Some(other) => Some(foreign("migrateFrom", other)?.0),
         };
         Ok(())
+    }
+
+    fn at_rest(&self, config: &mut Config) -> Result<(), JsonError> {
+        let texts = |value: &'_ Value| -> Option<Vec<String>> {
+            let texts = value.as_array()?.iter();
+            texts.map(|text| text.as_str().map(str::to_owned)).collect()
+        };
+        if let Some(keys) = self.value("sealKeys", "a list of texts, the newest key first", texts)? {
+            let keys = Zeroizing::new(keys);
+            let ring = KeyRing::from_texts(keys.iter().map(String::as_str)).map_err(JsonError::SealKeys)?;
+            config.seal = Some(ring);
+        }
+        config.unsealed_until = self.time("acceptUnsealedUntil")?;
+        config.plain_ids_until = self.time("acceptPlainIdsUntil")?;
+        Ok(())
+    }
+
+    fn time(&self, key: &'static str) -> Result<Option<Millis>, JsonError> {
+        let time = |value: &Value| humantime::parse_rfc3339(value.as_str()?).ok();
+        Ok(self.value(key, "a time such as \"2030-01-31T00:00:00Z\"", time)?.map(Millis::from))
     }
 
     fn text(&self, key: &'static str) -> Result<Option<&str>, JsonError> {
@@ -305,6 +336,8 @@ enum JsonError {
     Header,
     #[error("{}", without_headline(.0))]
     Named(Error),
+    #[error("sealKeys: {}", without_headline(.0))]
+    SealKeys(Error),
     #[error("overLimit: expected endOldest or refuse, found {found}")]
     OverLimit { found: String },
     #[error("{key}: expected {}, found {found}", if *key == "format" { "native, json or beego" } else { "beego" })]
@@ -359,7 +392,9 @@ mod tests {
             r#"{"cookieName":"id","domain":".example.com","sessionIdLength":20,"sessionIDPrefix":"s-",
                 "enableSidInHTTPHeader":true,"sessionNameInHTTPHeader":"X-Session","disableHTTPOnly":true,
                 "cookieSameSite":3,"enableSetCookie":false,"hashIds":true,"format":"json","namespace":"shop",
-                "absoluteTimeout":28800,"rotateEvery":900,"durability":"durable","enableSidInURLQuery":false}"#,
+                "absoluteTimeout":28800,"rotateEvery":900,"durability":"durable","enableSidInURLQuery":false,
+                "sealKeys":["2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8cff"],
+                "acceptUnsealedUntil":"2030-01-31T00:00:00Z","acceptPlainIdsUntil":"1970-01-01T00:00:01Z"}"#,
         )
         .unwrap();
         assert_eq!(config.cookie.domain(), Some("example.com"));
@@ -371,6 +406,9 @@ mod tests {
         assert_eq!(config.absolute_timeout, Some(Duration::from_secs(28_800)));
         assert_eq!(config.rotate_every, Some(Duration::from_secs(900)));
         assert_eq!(config.durability(), Some("durable"));
+        assert_eq!(format!("{:?}", config.seal().unwrap()), "KeyRing([ba6b34aa3555477f])");
+        let until = (config.unsealed_until, config.plain_ids_until);
+        assert_eq!(until, (Some(Millis(1_896_048_000_000)), Some(Millis(1000))));
     }
 
     #[test]
@@ -421,6 +459,22 @@ mod tests {
             (r#"{"cookieName":"id","overLimit":"drop"}"#, "overLimit: expected endOldest or refuse"),
             (r#"{"cookieName":"id","sessionIdLength":8}"#, "sessionIdLength: expected 16 to 64"),
             (r#"{"cookieName":"id","sessionIDPrefix":"a/b"}"#, "sessionIDPrefix: expected"),
+            (
+                r#"{"cookieName":"id","sealKeys":"hunter2"}"#,
+                "sealKeys: expected a list of texts, the newest key first, found a text",
+            ),
+            (
+                r#"{"cookieName":"id","sealKeys":[]}"#,
+                "sealKeys: expected at least one key to seal with, found none",
+            ),
+            (
+                r#"{"cookieName":"id","sealKeys":["c2hvcnQ="]}"#,
+                "sealKeys: expected a sealing key of at least 32 random bytes, found 5",
+            ),
+            (
+                r#"{"cookieName":"id","acceptUnsealedUntil":"soon"}"#,
+                "acceptUnsealedUntil: expected a time such as",
+            ),
             (
                 r#"{"cookieName":"id","maxLifetime":18446744073709551615}"#,
                 "the idle timeout (maxLifetime): expected",

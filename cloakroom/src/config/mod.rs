@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
+use crate::clock::Millis;
 use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKey;
 use crate::id::{HashFunc, MAX_ID_LEN};
 use crate::record::Lifetime;
+use crate::seal::KeyRing;
 
 pub use advice::Advice;
 pub use format::Format;
@@ -44,6 +46,8 @@ pub struct Config {
     pub(crate) hash_ids: bool,
     pub(crate) namespace: Option<Box<str>>,
     pub(crate) idle_timeout: Duration,
+    pub(crate) anonymous_timeout: Option<Duration>,
+    pub(crate) session_quota: Option<u64>,
     pub(crate) absolute_timeout: Option<Duration>,
     pub(crate) rotate_every: Option<Duration>,
     pub(crate) rotation_grace: Duration,
@@ -60,6 +64,12 @@ pub struct Config {
     pub(crate) event_key: EventKey,
     pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
+    /// The keys that seal what is stored, where it is to be sealed.
+    pub(crate) seal: Option<KeyRing>,
+    /// Until when records are taken that are not sealed.
+    pub(crate) unsealed_until: Option<Millis>,
+    /// Until when sessions are found that are stored under their plain ids.
+    pub(crate) plain_ids_until: Option<Millis>,
 }
 
 /// A provider's own string. It may hold a password, so `Debug` hides it.
@@ -106,6 +116,8 @@ impl Default for Config {
             hash_ids: true,
             namespace: None,
             idle_timeout: Duration::from_secs(30 * 60),
+            anonymous_timeout: None,
+            session_quota: None,
             absolute_timeout: Some(Duration::from_secs(8 * 60 * 60)),
             rotate_every: None,
             rotation_grace: Duration::from_secs(30),
@@ -122,6 +134,9 @@ impl Default for Config {
             event_key: EventKey::default(),
             provider_config: "".into(),
             durability: None,
+            seal: None,
+            unsealed_until: None,
+            plain_ids_until: None,
         }
     }
 }
@@ -146,6 +161,16 @@ impl Config {
     /// How long a session lives unused.
     pub fn idle_timeout(&self) -> Duration {
         self.idle_timeout
+    }
+
+    /// How long the session of a visitor who has not logged in lives unused: at most the idle timeout.
+    pub fn anonymous_timeout(&self) -> Duration {
+        self.anonymous_timeout.map_or(self.idle_timeout, |timeout| timeout.min(self.idle_timeout))
+    }
+
+    /// How many sessions the store may hold before no anonymous one begins any more; `None`: any number.
+    pub fn session_quota(&self) -> Option<u64> {
+        self.session_quota
     }
 
     /// How long a session lives at most; `None`: as long as it is used.
@@ -213,6 +238,11 @@ impl Config {
         self.namespace.as_deref().unwrap_or(&self.cookie.name)
     }
 
+    /// The keys that seal what is stored; `None` where it is not sealed.
+    pub fn seal(&self) -> Option<&KeyRing> {
+        self.seal.as_ref()
+    }
+
     /// The provider's own configuration string, from the string door.
     pub fn provider_config(&self) -> &str {
         &self.provider_config.0
@@ -225,7 +255,7 @@ impl Config {
 
     /// How often a use is noted at most: a twentieth of the idle timeout, and no more than every 60 s.
     pub(crate) fn touch_interval(&self) -> Duration {
-        (self.idle_timeout / 20).min(Duration::from_secs(60))
+        (self.anonymous_timeout() / 20).min(Duration::from_secs(60))
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -238,6 +268,7 @@ impl Config {
         let (second, longest) = (Lifetime::SHORTEST, Lifetime::LONGEST);
         let times = [
             ("the idle timeout (maxLifetime)", Some(self.idle_timeout), second),
+            ("the timeout of anonymous sessions (anonymousTimeout)", self.anonymous_timeout, second),
             ("the absolute timeout", self.absolute_timeout, second),
             ("rotate_every (rotateEvery)", self.rotate_every, second),
             ("the grace of a rotated id (rotationGrace)", Some(self.rotation_grace), Duration::ZERO),

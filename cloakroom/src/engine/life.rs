@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::{Engine, Found, Stored};
 use crate::clock::Millis;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind};
 use crate::id::{Named, SessionId, StoreKey};
 use crate::provider::{Provider, Updated};
@@ -52,9 +52,11 @@ impl Engine {
                 }
                 Reached::Session(found) => found,
             };
-            // An id in its grace and its successor name the same session; the successor is the one to use.
+            // An id in its grace and its successor name the same session; the successor is the one to use. So do two sealed
+            // records of one session; the newer is.
+            let newer = |same: &Stored| same.in_grace || found.record.version() > same.record.version();
             match alive.iter_mut().find(|one| one.name.key() == found.name.key()) {
-                Some(same) if same.in_grace => *same = found,
+                Some(same) if newer(same) => *same = found,
                 Some(_) => {}
                 None => alive.push(found),
             }
@@ -82,25 +84,28 @@ impl Engine {
 
     /// What has become of a session that was reached before. Routine rotation does not part it from who holds it, however long
     /// ago that was.
-    pub(crate) async fn look_again(&self, name: Named) -> Result<Reached> {
+    pub(crate) async fn look_again(&self, former: &Stored) -> Result<Reached> {
+        let name = self.name_again(former)?;
         self.look(name, false).await
     }
 
     async fn look(&self, name: Named, arriving: bool) -> Result<Reached> {
         let Some(record) = self.load(name.key()).await? else {
-            if arriving {
-                self.events.report(EventKind::UnknownId, name.key());
-            }
-            return Ok(Reached::Nobody);
+            return self.look_for_plain(name, arriving).await;
         };
         match record.mark() {
-            None => Ok(Reached::Session(Stored { name, record, in_grace: false })),
+            None => Ok(Reached::Session(self.stored(name, record))),
             Some(mark) => self.follow(name, mark, arriving).await,
         }
     }
 
-    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        self.provider.load(key).await.map_err(|error| self.report_corrupt(error, key))
+    /// The record under `key`, whose data can be read.
+    pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let loaded = match self.provider.load(key).await {
+            Ok(Some(record)) if record.is_sealed() => Err(Error::new(ErrorKind::Corrupt, Sealed)),
+            found => found,
+        };
+        loaded.map_err(|error| self.report_corrupt(error, key))
     }
 
     async fn follow(&self, name: Named, mark: Mark, arriving: bool) -> Result<Reached> {
@@ -164,9 +169,20 @@ impl Engine {
 
     /// Ends the session under `key`, or the one that has gone on from it to another id; false if there is none.
     pub(crate) async fn end(&self, key: &StoreKey) -> Result<bool> {
+        if self.tokens.is_some() {
+            return self.provider.delete(key).await;
+        }
         let mut latest = key.clone();
         for _ in 0..PURSUIT {
-            let Some((present, record)) = self.present(&latest).await? else { return Ok(false) };
+            let (present, record) = match self.present(&latest).await {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(false),
+                // What nobody can read must not keep a user from ending all that is there.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return self.provider.delete(&latest).await;
+                }
+                Err(error) => return Err(error),
+            };
             match self.bury(&present, &record).await? {
                 Updated::Done => {
                     let about = About { record: Some(&record), ..About::from(&present) };
@@ -223,3 +239,7 @@ impl Engine {
         self.provider.capabilities().tombstones.then(|| record.tombstone(&mark, forgotten))
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the record is sealed, and this manager has no keys; give it the ring that sealed it")]
+struct Sealed;

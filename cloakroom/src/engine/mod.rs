@@ -1,8 +1,10 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+mod admission;
 #[cfg(feature = "beego")]
 mod adopt;
 mod life;
+mod plain;
 mod users;
 
 use std::future::Future;
@@ -25,9 +27,11 @@ use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::{AnyProvider, Provider, SealedTokens};
 use crate::record::Record;
 
+pub use admission::Visit;
+pub(crate) use admission::{Admission, Guard};
 pub(crate) use life::Reached;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
@@ -41,9 +45,12 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) events: Events,
+    admission: Admission,
     /// In milliseconds.
     touch_interval: u64,
     keying: Keying,
+    /// Where a session's token is its sealed record.
+    tokens: Option<SealedTokens>,
     ids: RwLock<IdMaker>,
     cookie: CookieWriter,
     secure: AtomicBool,
@@ -127,8 +134,12 @@ impl Engine {
         clock: Clock,
         ids: IdMaker,
         events: Events,
+        admission: Admission,
     ) -> Self {
-        let keying = match (provider.capabilities().persistent, config.hash_ids) {
+        let capabilities = provider.capabilities();
+        let keying = match (capabilities.persistent, config.hash_ids) {
+            // The id leads to nothing that is stored.
+            _ if capabilities.token_is_record() => Keying::Clear,
             (true, true) => Keying::hashed(config.namespace()),
             (true, false) => Keying::Clear,
             (false, _) => Keying::tagged(config.namespace()),
@@ -137,6 +148,7 @@ impl Engine {
         Engine {
             touch_interval: Millis::of(config.touch_interval()),
             keying,
+            tokens: capabilities.sealed_tokens().cloned(),
             ids: RwLock::new(ids),
             cookie: CookieWriter::new(&config.cookie),
             secure: AtomicBool::new(config.cookie.secure),
@@ -149,6 +161,7 @@ impl Engine {
             config,
             clock,
             events,
+            admission,
         }
     }
 
@@ -190,7 +203,32 @@ impl Engine {
         let [header] = ticket.cookies.headers() else { return None };
         let token = self.cookie.token_at_start(header.as_bytes())?;
         // A token that is recognised holds no semicolon: nothing else can be in the header.
-        self.ids.read().recognises(token).then(|| self.keying.named(token))
+        self.recognised(&self.ids.read(), token)
+    }
+
+    /// What the provider is to be asked for `token`, if that can be one of ours.
+    #[inline]
+    fn recognised(&self, ids: &IdMaker, token: &[u8]) -> Option<Named> {
+        match &self.tokens {
+            None => ids.recognises(token).then(|| self.keying.named(token)),
+            Some(tokens) => tokens.recognises(token).then(|| Keying::Clear.named(token)),
+        }
+    }
+
+    /// The session that `name` led to.
+    #[inline]
+    pub(crate) fn stored(&self, name: Named, record: Record) -> Stored {
+        let own_id = || self.tokens.as_ref().and_then(|_| record.own_id());
+        let name = own_id().map_or(name, |id| self.keying.named(id.expose().as_bytes()));
+        Stored { name, record, in_grace: false }
+    }
+
+    /// What leads to the newest state of a session: its name, or the token that it would be sent in.
+    pub(crate) fn name_again(&self, stored: &Stored) -> Result<Named> {
+        match &self.tokens {
+            None => Ok(stored.name.clone()),
+            Some(tokens) => Ok(Keying::Clear.named(&tokens.seal(&stored.name.id(), &stored.record)?)),
+        }
     }
 
     /// The distinct ids that a request presents; no first one, if there are too many to be true.
@@ -205,18 +243,16 @@ impl Engine {
         let mut cookies = 0;
         each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
             cookies += 1;
-            match ids.recognises(token) {
-                true => found.add(self.keying.named(token)),
-                false => match ids.unescaped(token) {
-                    Some(id) => found.add(self.keying.named(&id)),
-                    None => self.note_malformed(&mut found, token),
-                },
+            let unescaped = || ids.unescaped(token).map(|id| self.keying.named(&id));
+            match self.recognised(&ids, token).or_else(unescaped) {
+                Some(name) => found.add(name),
+                None => self.note_malformed(&mut found, token),
             }
         });
         if let (0, Some(header)) = (cookies, &ticket.header) {
-            match ids.recognises(header.as_bytes()) {
-                true => found.add(self.keying.named(header.as_bytes())),
-                false => self.note_malformed(&mut found, header.as_bytes()),
+            match self.recognised(&ids, header.as_bytes()) {
+                Some(name) => found.add(name),
+                None => self.note_malformed(&mut found, header.as_bytes()),
             }
         }
         if found.others.len() >= Candidates::MOST {
@@ -275,31 +311,35 @@ impl Engine {
         }
     }
 
-    /// Hands the client its id.
-    pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) {
-        if self.config.send_cookie {
-            self.cookie.set(
-                headers,
-                stored.name.id_bytes(),
-                self.secure(),
-                self.cookie_lifetime(&stored.record),
-            );
+    /// Hands the client its token.
+    pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) -> Result<()> {
+        let sealed = self.tokens.as_ref().map(|tokens| tokens.seal(&stored.name.id(), &stored.record));
+        let sealed = sealed.transpose()?;
+        let token = sealed.as_deref().unwrap_or(stored.name.id_bytes());
+        if self.sends_cookie() {
+            self.cookie.set(headers, token, self.secure(), self.cookie_lifetime(&stored.record));
         }
         if let Some((name, _)) = &self.id_header
-            && let Ok(mut value) = HeaderValue::from_bytes(stored.name.id_bytes())
+            && let Ok(mut value) = HeaderValue::from_bytes(token)
         {
             value.set_sensitive(true);
             headers.insert(name.clone(), value);
         }
         no_store(headers);
+        Ok(())
     }
 
     /// Has the client forget its id.
     pub(crate) fn take_back(&self, headers: &mut HeaderMap) {
-        if self.config.send_cookie {
+        if self.sends_cookie() {
             self.cookie.remove(headers, self.secure());
         }
         no_store(headers);
+    }
+
+    /// The seed's `enableSetCookie` is about the cookie of the id. Where the cookie is the session, there is none without it.
+    fn sends_cookie(&self) -> bool {
+        self.config.send_cookie || (self.tokens.is_some() && self.id_header.is_none())
     }
 
     /// How long the client is to keep the cookie of `record`: never longer than the session lasts. `None`: until the browser is closed.
@@ -315,9 +355,10 @@ impl Engine {
         }
     }
 
-    /// Whether the client's cookie has a lifetime that moves on with use.
+    /// Whether the client's cookie changes with use: it has a lifetime that moves on, or is the session itself.
     pub(crate) fn renews_cookie(&self, record: &Record) -> bool {
-        record.lifetime().map_or(self.cookie.lifetime().is_some(), |own| own.is_persistent())
+        self.tokens.is_some()
+            || record.lifetime().map_or(self.cookie.lifetime().is_some(), |own| own.is_persistent())
     }
 }
 

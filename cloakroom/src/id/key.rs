@@ -3,8 +3,11 @@
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 
-use super::text::Text;
+use super::text::{Text, is_lower_hex};
 use super::{SessionId, StoreKey};
+
+/// Characters of a hashed key.
+const HASHED_LEN: usize = 64;
 
 /// How a manager turns ids into store keys.
 #[derive(Clone, Debug)]
@@ -41,6 +44,17 @@ impl Keying {
         }
     }
 
+    /// The key under which a session lay before its id was hashed. None for an id that has the form of a hashed key: it may
+    /// be one, and whoever has read the store could present it.
+    pub(crate) fn plain_key(&self, name: &Named) -> Option<StoreKey> {
+        let id = name.id_bytes();
+        let may_be_a_hash = id.len() == HASHED_LEN && id.iter().all(|&byte| is_lower_hex(byte));
+        match self {
+            Keying::Hashed { .. } if !may_be_a_hash => Some(StoreKey::of(Text::new(id, b""))),
+            _ => None,
+        }
+    }
+
     /// Apart from [`named`](Self::named), which is small without it.
     fn hash(namespace: &str, id: &[u8]) -> Named {
         // Neither a namespace nor an id holds a NUL, so no two pairs give the same input.
@@ -50,7 +64,7 @@ impl Keying {
             .chain_update(b"\0")
             .chain_update(id)
             .finalize();
-        let mut hex = [0; 64];
+        let mut hex = [0; HASHED_LEN];
         HEXLOWER.encode_mut(&digest, &mut hex);
         Named { key: StoreKey::of(Text::new(&hex, b"")), id: IdText::Apart(Box::from(id)) }
     }

@@ -3,26 +3,27 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::HeaderName;
 
-use super::Manager;
+use super::{Manager, check};
 use crate::clock::Clock;
 use crate::codec::Codec;
-use crate::config::{Config, Format, OverLimit, Policy};
+use crate::config::{Config, OverLimit, Policy};
 use crate::cookie::SameSite;
-use crate::engine::Engine;
+use crate::engine::{Admission, Engine, Guard, Visit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKey, EventListener, Events};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
-use crate::provider::{AnyProvider, Capabilities, Provider};
+use crate::provider::{AnyProvider, Provider, SealedProvider};
+use crate::seal::KeyRing;
 
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, SameSite};
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new())
 ///     .idle_timeout(Duration::from_secs(15 * 60))
@@ -31,7 +32,6 @@ use crate::provider::{AnyProvider, Capabilities, Provider};
 ///     .build()?;
 /// # Ok::<(), cloakroom::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ManagerBuilder {
     provider: AnyProvider,
@@ -39,16 +39,18 @@ pub struct ManagerBuilder {
     config: Config,
     clock: Clock,
     random: RandomSource,
-    listener: Listener,
+    listener: Option<Arc<dyn EventListener>>,
+    guard: Option<Guard>,
 }
 
-/// A listener, which cannot be shown.
-#[derive(Default)]
-struct Listener(Option<Arc<dyn EventListener>>);
-
-impl fmt::Debug for Listener {
+impl fmt::Debug for ManagerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Some(_)" } else { "None" })
+        f.debug_struct("ManagerBuilder")
+            .field("provider", &self.provider)
+            .field("config", &self.config)
+            .field("listener", &self.listener.is_some())
+            .field("guard", &self.guard.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +62,8 @@ impl ManagerBuilder {
             config,
             clock: Clock::system(),
             random: system_random,
-            listener: Listener::default(),
+            listener: None,
+            guard: None,
         }
     }
 
@@ -116,6 +119,46 @@ impl ManagerBuilder {
     /// How long a session lives unused; 30 min by default.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// How long the session of a visitor who has not logged in lives unused: no longer than the idle timeout, which it is by
+    /// default. Ten minutes keep a flood of first visits from filling the store, and forget a visitor's cart as soon.
+    pub fn anonymous_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.anonymous_timeout = timeout;
+        self
+    }
+
+    /// How many sessions the store may hold before no anonymous one begins any more; any number by default. Logins go on. A
+    /// request that would begin an anonymous session is answered 503, with an error of kind [`Full`](ErrorKind::Full). The
+    /// provider must list.
+    ///
+    /// The store is counted once a second at most, so several processes together may exceed the quota by what they begin within
+    /// one. The memory provider's own `max_sessions` is exact.
+    pub fn session_quota(mut self, sessions: u64) -> Self {
+        self.config.session_quota = Some(sessions);
+        self
+    }
+
+    /// Asks `admit` before an anonymous session begins: the place for a rate limit. Where it says no, the request is answered
+    /// 429, with an error of kind [`Throttled`](ErrorKind::Throttled). Logins are not asked. A copy of each request's
+    /// headers is kept for it.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider, Visit};
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// let left = AtomicU32::new(1_000);
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .admit(move |visit: &Visit| {
+    ///         let robot = visit.headers().get("user-agent").is_none_or(|agent| agent == "crawler");
+    ///         !robot && left.fetch_sub(1, Ordering::Relaxed) > 0
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn admit(mut self, admit: impl Fn(&Visit) -> bool + Send + Sync + 'static) -> Self {
+        self.guard = Some(Arc::new(admit));
         self
     }
 
@@ -200,6 +243,41 @@ impl ManagerBuilder {
         self
     }
 
+    /// Seals the data of every record before it reaches the provider: see [`SealedProvider`] for what that keeps whom from.
+    /// Sessions that are stored already are not sealed and are lost, unless
+    /// [`danger_accept_unsealed_until`](Self::danger_accept_unsealed_until) says so.
+    ///
+    /// ```
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, SealKey};
+    /// # let secrets = [SealKey::generate()?, SealKey::generate()?];
+    /// # let [new, former] = secrets;
+    /// let ring = KeyRing::new(new).with_older(former);
+    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn seal(mut self, ring: KeyRing) -> Self {
+        self.config.seal = Some(ring);
+        self
+    }
+
+    /// Takes records that are not sealed until this time, for an application that begins to [`seal`](Self::seal) while it has
+    /// sessions: whatever is written is sealed, and afterwards nothing else is taken. Until then whoever writes to the store can make
+    /// sessions.
+    pub fn danger_accept_unsealed_until(mut self, until: SystemTime) -> Self {
+        self.config.unsealed_until = Some(until.into());
+        self
+    }
+
+    /// Finds sessions that are stored under their plain ids until this time, for an application that begins to hash them while it
+    /// has sessions: one that is found is moved to its hashed key, and afterwards none is looked for. Until then whoever reads the store can
+    /// be a visitor who has not come since.
+    ///
+    /// The form of the ids must stay what it was. Ids of 64 hex characters have the form of hashed keys, and are not looked for.
+    pub fn danger_accept_plain_ids_until(mut self, until: SystemTime) -> Self {
+        self.config.plain_ids_until = Some(until.into());
+        self
+    }
+
     /// The most bytes of data in a session; 64 KiB by default, 16 MiB at most.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.limits.bytes = bytes;
@@ -252,7 +330,7 @@ impl ManagerBuilder {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn on_event(mut self, listener: impl EventListener) -> Self {
-        self.listener = Listener(Some(Arc::new(listener)));
+        self.listener = Some(Arc::new(listener));
         self
     }
 
@@ -282,93 +360,40 @@ impl ManagerBuilder {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for settings that cannot work together, and
     /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no random key could be made.
     pub fn build(self) -> Result<Manager> {
-        self.config.check()?;
-        let ids = &self.config.ids;
-        let mut maker = IdMaker::new(ids.func, ids.key.as_bytes(), self.random)?.with_prefix(&ids.prefix);
+        let ManagerBuilder { provider, former, mut config, clock, random, listener, guard } = self;
+        config.check()?;
+        let capabilities = provider.capabilities();
+        let former_capabilities = former.as_ref().map(AnyProvider::capabilities);
+        if let Some(problem) = check::problem(&config, &capabilities, former_capabilities.as_ref()) {
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        let ids = &config.ids;
+        let mut maker = IdMaker::new(ids.func, ids.key.as_bytes(), random)?.with_prefix(&ids.prefix);
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
-        if self.former.is_some() || self.provider.capabilities().codec.is_some() {
+        if former.is_some() || capabilities.codec.is_some() {
             maker = maker.with_those_of_beego();
         }
-        let capabilities = self.provider.capabilities();
-        let former = self.former.as_ref().map(AnyProvider::capabilities);
-        let mismatch = format_mismatch(&self.config, &capabilities)
-            .or_else(|| former.and_then(|former| cannot_move(&self.config, &former, &capabilities)));
-        if let Some(error) = mismatch {
-            return Err(Error::new(ErrorKind::Config, error));
-        }
-        if self.config.user_limit.is_some() && !(capabilities.lists && capabilities.users) {
-            let error = BuildError::NoLists { provider: capabilities.name };
-            return Err(Error::new(ErrorKind::Config, error));
-        }
-        for advice in self.config.advice(capabilities.persistent) {
+        let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {
+            (Some(tokens), _) => {
+                tokens.bind(&config)?;
+                config.limits.bytes = config.limits.bytes.min(tokens.room());
+                provider
+            }
+            (None, Some(ring)) => AnyProvider::new(
+                SealedProvider::new(provider, ring, config.namespace())
+                    .accept_unsealed_until(config.unsealed_until, clock.clone())
+                    .random(random),
+            ),
+            (None, None) => provider,
+        };
+        for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        let events = Events::new(self.listener.0, &self.config.event_key, system_random)?;
-        let engine = Engine::new(self.provider, self.former, self.config, self.clock, maker, events);
+        let events = Events::new(listener, &config.event_key, system_random)?;
+        let admission = Admission::new(guard);
+        let engine = Engine::new(provider, former, config, clock, maker, events, admission);
         Ok(Manager(Arc::new(engine)))
     }
-}
-
-/// Whether the provider keeps sessions in another layout than the settings say, or one that has no place for what they ask.
-fn format_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
-    let provider = capabilities.name;
-    let foreign = config.format != Format::Native;
-    match capabilities.codec {
-        None if foreign => Some(BuildError::Format { provider, format: config.format }),
-        None => None,
-        Some(codec) if config.codec != codec => Some(BuildError::Codec { provider, codec }),
-        Some(_) if config.hash_ids => Some(BuildError::Homeless { provider, what: "hashed ids" }),
-        Some(_) if config.absolute_timeout.is_some() => {
-            Some(BuildError::Homeless { provider, what: "an absolute timeout" })
-        }
-        Some(_) if config.rotate_every.is_some() => {
-            Some(BuildError::Homeless { provider, what: "routine rotation" })
-        }
-        Some(_) => None,
-    }
-}
-
-/// Whether sessions cannot be moved from the provider of old.
-fn cannot_move(config: &Config, former: &Capabilities, capabilities: &Capabilities) -> Option<BuildError> {
-    let provider = former.name;
-    match former.codec {
-        None => Some(BuildError::MoveNative { provider }),
-        Some(_) if capabilities.codec.is_some() => Some(BuildError::MoveToForeign),
-        Some(_) if !config.hash_ids => Some(BuildError::MoveInClear),
-        Some(_) => None,
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum BuildError {
-    #[error(
-        "migrate_from: expected a provider in another library's layout, found {provider}, whose sessions are native"
-    )]
-    MoveNative { provider: &'static str },
-    #[error(
-        "migrate_from: sessions are moved to native ones, and the manager's own provider is in another library's layout"
-    )]
-    MoveToForeign,
-    #[error(
-        "migrate_from: the ids of the sessions moved must be hashed, to keep them apart from those of old"
-    )]
-    MoveInClear,
-    #[error(
-        "format: the provider {provider} keeps no sessions in the format {format}; take file, redis or mysql"
-    )]
-    Format { provider: &'static str, format: Format },
-    #[error(
-        "the sessions of this {provider} provider are in the layout of another library, whose codec is {codec:?}; set that"
-    )]
-    Codec { provider: &'static str, codec: Codec },
-    #[error(
-        "the sessions of this {provider} provider are in the layout of another library, which has no place for {what}; switch that off"
-    )]
-    Homeless { provider: &'static str, what: &'static str },
-    #[error(
-        "a limit on the sessions of a user (sessionsPerUser) needs a provider that lists them, and {provider} does not; take          another provider, or drop the limit"
-    )]
-    NoLists { provider: &'static str },
 }

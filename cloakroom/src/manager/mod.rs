@@ -1,12 +1,13 @@
 //! The manager: one for an application, and the way to every session.
 
 mod builder;
+mod check;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 
 use crate::config::{Advice, Config};
 use crate::engine::{Engine, within};
@@ -60,7 +61,13 @@ impl Manager {
 
     /// What the middleware puts into a request's extensions. Reads nothing.
     pub fn handle(&self, headers: &HeaderMap) -> SessionHandle {
-        SessionHandle(Shared::of_request(Arc::clone(&self.0), headers))
+        self.handle_in(headers, &Extensions::new())
+    }
+
+    /// [`handle`](Self::handle) of a request that layers have noted something of.
+    #[inline]
+    pub(crate) fn handle_in(&self, headers: &HeaderMap, extensions: &Extensions) -> SessionHandle {
+        SessionHandle(Shared::of_request(Arc::clone(&self.0), headers, extensions))
     }
 
     /// A handle on a session apart from any request, for WebSockets, streams and jobs; `None` if it is not alive.
@@ -175,7 +182,8 @@ impl Manager {
 
     /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
     pub fn advice(&self) -> Vec<Advice> {
-        self.0.config.advice(self.0.provider.capabilities().persistent)
+        let capabilities = self.0.provider.capabilities();
+        self.0.config.advice(capabilities.persistent && !capabilities.token_is_record())
     }
 
     /// The effective policy in words: when a session ends, when its id changes, and what a user may have. For logs, audits and

@@ -3,6 +3,8 @@
 mod any;
 #[cfg(feature = "cached")]
 pub(crate) mod cached;
+#[cfg(feature = "cookie")]
+pub(crate) mod cookie;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 #[cfg(feature = "beego")]
@@ -11,8 +13,10 @@ pub(crate) mod foreign;
 pub(crate) mod memory;
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
+mod sealed;
 #[cfg(feature = "mysql")]
 pub(crate) mod sql;
+mod tokens;
 mod watch;
 
 use std::any::TypeId;
@@ -26,6 +30,8 @@ use crate::principal::Principal;
 use crate::record::{Meta, Record};
 
 pub use any::AnyProvider;
+pub use sealed::SealedProvider;
+pub(crate) use tokens::SealedTokens;
 pub use watch::{Watched, Watcher};
 
 /// A store of sessions.
@@ -168,6 +174,8 @@ pub struct Capabilities {
     /// The type whose futures are all done at their first poll. A type and no mere flag, since a wrapper may hand these
     /// capabilities on and wait nevertheless.
     at_once: Option<TypeId>,
+    /// Where the token is the sealed record, and the provider stores none: what seals it.
+    tokens: Option<SealedTokens>,
 }
 
 impl Capabilities {
@@ -192,11 +200,27 @@ impl Capabilities {
             codec: None,
             max_record: None,
             at_once: None,
+            tokens: None,
         }
     }
 
+    /// Whether the client carries the whole session, sealed, and nothing is stored: then the last of parallel responses wins, and a
+    /// logout cannot end the copy of a cookie unless [`revocable`](Self::revocable) says so.
+    pub fn token_is_record(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    pub(crate) fn sealed_tokens(&self) -> Option<&SealedTokens> {
+        self.tokens.as_ref()
+    }
+
+    #[cfg(feature = "cookie")]
+    pub(crate) fn tokens(self, tokens: SealedTokens) -> Self {
+        Capabilities { tokens: Some(tokens), ..self }
+    }
+
     /// Those of `P`, which never waits: a request is then served without a future for every call.
-    #[cfg(feature = "memory")]
+    #[cfg(any(feature = "memory", feature = "cookie"))]
     pub(crate) fn at_once<P: Provider>(self) -> Self {
         Capabilities { at_once: Some(TypeId::of::<P>()), ..self }
     }

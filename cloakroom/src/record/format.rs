@@ -13,21 +13,25 @@ use crate::principal::{Level, Principal};
 const MAGIC: &[u8; 4] = b"CLKR";
 const VERSION: u8 = 1;
 /// Bytes before the fields.
-const HEADER: usize = 72;
+pub(super) const HEADER: usize = 72;
 /// More than any record's fields take; a length past it is corruption, seen before anything is allocated.
 const MAX_FIELDS: usize = 4096;
+
+/// Where the codec's number stands, and what is added to it where the data is sealed.
+pub(super) const AT_CODEC: usize = 5;
+pub(super) const SEALED: u8 = 0x80;
 
 /// Where the numbers of the header stand, eight bytes each.
 const AT_VERSION: usize = 8;
 const AT_CREATED: usize = 16;
 const AT_ISSUED: usize = 24;
-const AT_LAST_ACTIVE: usize = 32;
+pub(super) const AT_LAST_ACTIVE: usize = 32;
 const AT_IDLE_DEADLINE: usize = 40;
-const AT_ABSOLUTE_DEADLINE: usize = 48;
+pub(super) const AT_ABSOLUTE_DEADLINE: usize = 48;
 const AT_AUTHENTICATED: usize = 56;
 /// And the lengths, four bytes each.
-const AT_FIELDS_LEN: usize = 64;
-const AT_DATA_LEN: usize = 68;
+pub(super) const AT_FIELDS_LEN: usize = 64;
+pub(super) const AT_DATA_LEN: usize = 68;
 
 /// Fields of a tag below this must be understood by every reader; those from it on may be passed over.
 const OPTIONAL_TAGS: u8 = 128;
@@ -38,6 +42,7 @@ const TAG_ENDED: u8 = 4;
 const TAG_LIFETIME: u8 = 5;
 const TAG_ENDS_BY: u8 = 6;
 const TAG_LEVEL: u8 = 7;
+pub(super) const TAG_ID: u8 = 128;
 const TAG_USER_AGENT: u8 = 129;
 const TAG_NETWORK: u8 = 130;
 
@@ -63,12 +68,15 @@ impl Record {
     pub fn from_bytes(bytes: &[u8]) -> Result<Record> {
         let codec = check(bytes).map_err(|error| Error::new(ErrorKind::Corrupt, error))?;
         let record = Record(Arc::from(bytes));
-        codec.check(record.data())?;
+        // What is sealed is looked at by whoever opens it.
+        if !record.is_sealed() {
+            codec.check(record.data())?;
+        }
         Ok(record)
     }
 
     /// A record of a map that `codec` has encoded.
-    #[cfg(any(test, feature = "testkit"))]
+    #[allow(dead_code, reason = "the testkit and the cookie provider call this, and they are features")]
     pub(crate) fn new(meta: &Meta, codec: Codec, data: &[u8]) -> Record {
         Record::assemble(meta, None, codec, data)
     }
@@ -203,7 +211,7 @@ impl Record {
     }
 
     pub(crate) fn codec(&self) -> Codec {
-        Codec::from_tag(self.0[5]).unwrap_or_default()
+        Codec::from_tag(self.0[AT_CODEC]).unwrap_or_default()
     }
 
     pub(crate) fn times(&self) -> Times {
@@ -234,11 +242,11 @@ impl Record {
         self.0.first_chunk().unwrap_or(&[0; HEADER])
     }
 
-    fn fields(&self) -> &[u8] {
+    pub(super) fn fields(&self) -> &[u8] {
         &self.0[HEADER..HEADER + be_u32(&self.0[AT_FIELDS_LEN..])]
     }
 
-    fn field(&self, tag: u8) -> Option<&[u8]> {
+    pub(super) fn field(&self, tag: u8) -> Option<&[u8]> {
         let mut fields = Fields(self.fields());
         fields.find_map(|field| field.ok().filter(|(found, _)| *found == tag)).map(|(_, value)| value)
     }
@@ -289,7 +297,7 @@ impl Draft {
         let mut header = [0; HEADER];
         header[..4].copy_from_slice(MAGIC);
         header[4] = VERSION;
-        header[5] = codec.tag();
+        header[AT_CODEC] = codec.tag();
         let mut put = |place: usize, number: u64| {
             header[place..place + 8].copy_from_slice(&number.to_be_bytes());
         };
@@ -317,7 +325,7 @@ impl Draft {
     }
 }
 
-fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
+pub(super) fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
     bytes.push(tag);
     // Every field is bounded by its own type, at 256 bytes or less.
     bytes.extend_from_slice(&(value.len() as u16).to_be_bytes());
@@ -325,7 +333,7 @@ fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
 }
 
 /// The fields of a record: a tag, a length in two bytes and the value, each.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u8, &'a [u8]), FormatError>;
@@ -351,7 +359,8 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
     if header[4] != VERSION {
         return Err(FormatError::Version { found: header[4] });
     }
-    let codec = Codec::from_tag(header[5]).ok_or(FormatError::Codec { found: header[5] })?;
+    let codec =
+        Codec::from_tag(header[AT_CODEC] & !SEALED).ok_or(FormatError::Codec { found: header[AT_CODEC] })?;
     if header[6..8] != [0, 0] {
         return Err(FormatError::Reserved);
     }
@@ -405,7 +414,7 @@ fn be_u32(bytes: &[u8]) -> usize {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum FormatError {
+pub(super) enum FormatError {
     #[error("expected a record of at least {HEADER} bytes, found {found}")]
     Short { found: usize },
     #[error("expected a record that begins with CLKR; these bytes are something else")]

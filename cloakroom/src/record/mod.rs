@@ -4,6 +4,8 @@ mod device;
 mod format;
 mod lifetime;
 mod mark;
+mod sealed;
+mod token;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::principal::{Level, Principal};
 pub use device::Device;
 pub use lifetime::Lifetime;
 pub(crate) use mark::Mark;
+pub(crate) use sealed::forged;
 
 /// One stored session: its data as one encoded map, and before it what the store has to know.
 ///

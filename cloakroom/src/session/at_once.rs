@@ -9,7 +9,6 @@ use super::Released;
 use super::changes::Changes;
 use super::plan::Step;
 use super::state::{Phase, Shared, State};
-use crate::engine::Stored;
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::provider::{Created, Updated};
@@ -35,8 +34,8 @@ impl Shared {
         };
         if let Some(name) = name {
             match self.engine.provider.load_at_once(name.key())? {
-                Ok(Some(record)) if record.is_tombstone() => return None,
-                Ok(Some(record)) => state.stored = Some(Stored { name, record, in_grace: false }),
+                Ok(Some(record)) if record.is_tombstone() || record.is_sealed() => return None,
+                Ok(Some(record)) => state.stored = Some(self.engine.stored(name, record)),
                 // The session may lie where it is still to be moved from.
                 Ok(None) if self.engine.former.is_some() => return None,
                 Ok(None) => {
@@ -76,7 +75,8 @@ impl Shared {
                 None => Released::Unchanged,
             },
         };
-        self.finish(&mut state, outcome, headers);
+        // What fails here is told by the way that waits, which tries it again.
+        self.finish(&mut state, outcome, headers).ok()?;
         if outcome == Released::Created && self.engine.events.wanted(EventKind::Created) {
             self.report_new(state);
         }
@@ -110,6 +110,7 @@ impl Shared {
         }
         match self.plan(state, changes).ok()? {
             Step::Nothing => Some(Released::Unchanged),
+            Step::Create { .. } if self.engine.asks_before_creation() => None,
             Step::Create { new } => match provider.create_at_once(new.name.key(), &new.record)?.ok()? {
                 Created::Done => {
                     state.stands(new);

@@ -74,13 +74,10 @@ impl Shared {
         };
         let _releasing = Releasing(self);
         match self.commit(budget).await {
-            Ok(outcome) => {
-                self.finish(&mut self.state(), outcome, headers);
-                Ok(outcome)
-            }
+            Ok(outcome) => self.finish(&mut self.state(), outcome, headers).map(|()| outcome),
             Err(error) => {
                 match error.kind() {
-                    ErrorKind::Refused => self.tell(&self.state(), headers),
+                    ErrorKind::Refused => self.tell(&self.state(), headers)?,
                     _ => self.engine.note_access(headers),
                 }
                 Err(error)
@@ -88,23 +85,26 @@ impl Shared {
         }
     }
 
-    pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) {
-        state.phase = Phase::Released(outcome);
-        state.delivered();
+    /// Ends the request and tells the client. Only a token that is to be sealed can fail.
+    pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) -> Result<()> {
         match outcome {
             // What was stored and perhaps due earlier in the request is dead as well.
             Released::Gone { .. } => self.engine.note_access(headers),
-            _ => self.tell(state, headers),
+            _ => self.tell(state, headers)?,
         }
+        state.phase = Phase::Released(outcome);
+        state.delivered();
+        Ok(())
     }
 
-    fn tell(&self, state: &State, headers: &mut HeaderMap) {
+    fn tell(&self, state: &State, headers: &mut HeaderMap) -> Result<()> {
         self.engine.note_access(headers);
         match (state.cookie, &state.stored) {
-            (Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored),
+            (Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored)?,
             (Due::TakeBack, _) => self.engine.take_back(headers),
             _ => {}
         }
+        Ok(())
     }
 
     /// Stores what is pending within `budget`. It is this one's turn.
@@ -203,6 +203,9 @@ impl Shared {
                 }
             }
             Step::Create { new } => {
+                if new.record.times().authenticated.is_none() {
+                    self.engine.admit_anonymous(self.visit.as_deref()).await?;
+                }
                 let login = self.login();
                 let _turn = self.engine.admit(login.as_ref(), None).await?;
                 match provider.create(new.name.key(), &new.record).await? {
@@ -416,7 +419,9 @@ impl Shared {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
             state.undo = None;
-            self.finish(&mut state, Released::Unchanged, headers);
+            if let Err(error) = self.finish(&mut state, Released::Unchanged, headers) {
+                tracing::error!(%error, "a session's cookie could not be made");
+            }
         }
     }
 

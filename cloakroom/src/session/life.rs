@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Session;
 use crate::clock::Millis;
-use crate::engine::{Reached, within};
+use crate::engine::{Reached, Stored, within};
 use crate::error::Result;
 use crate::record::Lifetime;
 
@@ -89,8 +89,8 @@ impl Session {
     pub async fn revoked(&self) {
         let engine = &self.0.engine;
         loop {
-            let Some(name) = self.0.stored(|stored| stored.name.clone()) else { return };
-            let found = within(engine.config.deadline.min(WATCH), engine.look_again(name)).await.0;
+            let Some(former) = self.0.stored(Stored::clone) else { return };
+            let found = within(engine.config.deadline.min(WATCH), engine.look_again(&former)).await.0;
             match found {
                 Ok(Reached::Session(found)) => self.0.follow(found),
                 Ok(Reached::Nobody | Reached::Ended) => return,

@@ -13,7 +13,7 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor each module stands on. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("error", 0),
     ("clock", 0),
     ("id", 0),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("codec", 1),
     ("cookie", 1),
     ("principal", 1),
+    ("seal", 1),
     ("config", 1),
     ("event", 1),
     ("provider", 2),
@@ -47,7 +48,7 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 }
 
 /// What lies in `provider` and is none: parts of the contract.
-const CONTRACT: [&str; 3] = ["any", "foreign", "watch"];
+const CONTRACT: [&str; 5] = ["any", "foreign", "sealed", "tokens", "watch"];
 
 /// The module a place belongs to: the first name, but each provider is one of its own.
 pub(crate) fn module(place: &[String]) -> String {

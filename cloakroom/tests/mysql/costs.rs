@@ -165,3 +165,25 @@ async fn a_collection_removes_a_thousand_by_the_index_and_stands_back_for_anothe
     assert_eq!(removed, 1_500);
     assert_eq!(server.sql("SELECT COUNT(*) FROM t"), "1\n");
 }
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_new_connection_is_set_up_and_looked_at_before_its_first_use() {
+    let server = MariaDb::start();
+    let mut log = server.log_statements();
+    let _provider = MySqlProvider::connect(&server.dsn("table=t&lock_wait_timeout=5")).await.unwrap();
+    let asked = log.take();
+    let (connect, rest) = asked.split_first().unwrap();
+    assert!(connect.starts_with("Connect cloakroom@"), "{connect}");
+    assert_eq!(
+        rest[..4],
+        [
+            "Query SET NAMES utf8mb4",
+            "Query SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "Query SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
+             wait_timeout = 60, innodb_lock_wait_timeout = 1, lock_wait_timeout = 5",
+            "Query SELECT VERSION(), @@sql_mode, CAST(@@max_allowed_packet AS UNSIGNED), \
+             CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS UNSIGNED)",
+        ]
+    );
+}

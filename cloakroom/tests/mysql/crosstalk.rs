@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, MySqlProvider, Provider, Record, StoreKey, Updated};
+use cloakroom::{Clock, Created, ErrorKind, MySqlProvider, Provider, Record, StoreKey, Updated};
 use servers::{MariaDb, Proxy};
 use tokio::task::JoinSet;
 
@@ -101,6 +101,36 @@ fn mine(owner: usize, found: Option<Record>) -> Record {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_call_that_was_dropped_while_its_statement_was_prepared_spoils_no_other() {
+    const ROUNDS: u64 = 150;
+    let proxy = Proxy::before(shared().address());
+    let table = a_table();
+    let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
+    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "pool=1")).unwrap().table(&table).unwrap();
+    let [one, two]: [StoreKey; 2] = ["one", "two"].map(|text| text.parse().unwrap());
+    let provider = builder.clone().connect().await.unwrap();
+    for (owner, key) in [(1, &one), (2, &two)] {
+        assert_eq!(provider.create(key, &of(owner, 1)).await.unwrap(), Created::Done);
+    }
+    let mut dropped = 0;
+    for round in 0..ROUNDS {
+        // A statement is prepared once a connection, so each round has a new one.
+        let provider = builder.clone().connect().await.unwrap();
+        proxy.delay(Duration::from_millis(2));
+        let patience = Duration::from_micros(500 + 80 * round);
+        dropped += u32::from(tokio::time::timeout(patience, provider.load(&one)).await.is_err());
+        // A change is not tried again: it has to find a connection without a foreign reply.
+        let next = of(2, round + 2);
+        assert_eq!(provider.update(&two, &next, round + 1).await.unwrap(), Updated::Done);
+        assert_eq!(provider.load(&two).await.unwrap(), Some(next));
+        proxy.heal();
+    }
+    println!("{ROUNDS} first calls of a connection, {dropped} of them dropped, 0 others spoilt");
+    assert!(dropped > 20, "only {dropped} calls were dropped: nothing was tested");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
 async fn connections_are_bounded_and_used_again() {
     let proxy = Proxy::before(shared().address());
     let provider = through(&proxy, 4).await;
@@ -118,4 +148,51 @@ async fn connections_are_bounded_and_used_again() {
     let keys: HashSet<_> =
         provider.scan(None, 100).await.unwrap().entries.into_iter().map(|one| one.key).collect();
     assert_eq!((keys.len(), provider.count().await.unwrap()), (40, 40));
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_connection_that_ended_while_nobody_used_it_is_replaced_without_help() {
+    let proxy = Proxy::before(shared().address());
+    let provider = through(&proxy, 1).await;
+    let key: StoreKey = "one".parse().unwrap();
+    assert_eq!(provider.create(&key, &of(1, 1)).await.unwrap(), Created::Done);
+    let end = || {
+        proxy.cut();
+        proxy.heal();
+    };
+    // What may be done twice is done again at once.
+    end();
+    mine(1, provider.load(&key).await.unwrap());
+    end();
+    assert_eq!(provider.count().await.unwrap(), 1);
+    // A change is not: nobody knows whether the server had it. The one after it finds a new connection.
+    end();
+    let error = provider.update(&key, &of(1, 2), 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(provider.update(&key, &of(1, 2), 1).await.unwrap(), Updated::Done);
+    // One that was idle for longer is asked first.
+    end();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(provider.update(&key, &of(1, 3), 2).await.unwrap(), Updated::Done);
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_server_that_swallows_everything_is_noticed_by_the_deadline_and_its_connections_are_all_dropped() {
+    let proxy = Proxy::before(shared().address());
+    let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
+    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "")).unwrap();
+    let builder = builder.table(&a_table()).unwrap().pool(3).unwrap().deadline(Duration::from_millis(1_200));
+    let provider = builder.connect().await.unwrap();
+    let key: StoreKey = "one".parse().unwrap();
+    assert_eq!(provider.create(&key, &of(1, 1)).await.unwrap(), Created::Done);
+    // Three connections, all of them idle.
+    let three = tokio::join!(provider.load(&key), provider.load(&key), provider.load(&key));
+    drop((three.0.unwrap(), three.1.unwrap(), three.2.unwrap()));
+    proxy.blackhole();
+    assert_eq!(provider.load(&key).await.unwrap_err().kind(), ErrorKind::Timeout);
+    proxy.heal();
+    // The two others would have to be waited for as long.
+    mine(1, provider.load(&key).await.unwrap());
 }

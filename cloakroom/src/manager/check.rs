@@ -1,0 +1,108 @@
+//! Whether what a configuration asks for is what its provider can do.
+
+use crate::codec::Codec;
+use crate::config::{Config, Format};
+use crate::provider::Capabilities;
+
+/// The first thing that cannot work together.
+pub(super) fn problem(
+    config: &Config,
+    provider: &Capabilities,
+    former: Option<&Capabilities>,
+) -> Option<BuildError> {
+    format_mismatch(config, provider)
+        .or_else(|| former.and_then(|former| cannot_move(config, former, provider)))
+        .or_else(|| token_mismatch(config, provider))
+        .or_else(|| {
+            let needs = [
+                (
+                    "a limit on the sessions of a user (sessionsPerUser)",
+                    config.user_limit.is_some(),
+                    provider.users,
+                ),
+                ("a quota on all sessions (sessionQuota)", config.session_quota.is_some(), true),
+            ];
+            let unlisted = needs.into_iter().find(|(_, set, able)| *set && !(provider.lists && *able));
+            unlisted.map(|(setting, ..)| BuildError::NoLists { setting, provider: provider.name })
+        })
+}
+
+/// Whether the provider keeps sessions in another layout than the settings say, or one that has no place for what they ask.
+fn format_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
+    let provider = capabilities.name;
+    let Some(codec) = capabilities.codec else {
+        let foreign = config.format != Format::Native;
+        return foreign.then_some(BuildError::Format { provider, format: config.format });
+    };
+    if config.codec != codec {
+        return Some(BuildError::Codec { provider, codec });
+    }
+    let asked = [
+        (config.hash_ids, "hashed ids"),
+        (config.absolute_timeout.is_some(), "an absolute timeout"),
+        (config.rotate_every.is_some(), "routine rotation"),
+        (config.seal.is_some(), "sealed records"),
+    ];
+    let (_, what) = asked.into_iter().find(|(asked, _)| *asked)?;
+    Some(BuildError::Homeless { provider, what })
+}
+
+/// Whether sessions cannot be moved from the provider of old.
+fn cannot_move(config: &Config, former: &Capabilities, capabilities: &Capabilities) -> Option<BuildError> {
+    let provider = former.name;
+    match former.codec {
+        None => Some(BuildError::MoveNative { provider }),
+        Some(_) if capabilities.codec.is_some() => Some(BuildError::MoveToForeign),
+        Some(_) if !config.hash_ids => Some(BuildError::MoveInClear),
+        Some(_) => None,
+    }
+}
+
+/// Whether a token that is the sealed record cannot be what the settings say.
+fn token_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
+    let tokens = capabilities.sealed_tokens()?;
+    if config.rotate_every.is_some() {
+        return Some(BuildError::Rotation);
+    }
+    config.seal.as_ref().is_some_and(|ring| ring != tokens.ring()).then_some(BuildError::Ring)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuildError {
+    #[error(
+        "migrate_from: expected a provider in another library's layout, found {provider}, whose sessions are native"
+    )]
+    MoveNative { provider: &'static str },
+    #[error(
+        "migrate_from: sessions are moved to native ones, and the manager's own provider is in another library's layout"
+    )]
+    MoveToForeign,
+    #[error(
+        "migrate_from: the ids of the sessions moved must be hashed, to keep them apart from those of old"
+    )]
+    MoveInClear,
+    #[error(
+        "format: the provider {provider} keeps no sessions in the format {format}; take file, redis or mysql"
+    )]
+    Format { provider: &'static str, format: Format },
+    #[error(
+        "the sessions of this {provider} provider are in the layout of another library, whose codec is {codec:?}; set that"
+    )]
+    Codec { provider: &'static str, codec: Codec },
+    #[error(
+        "the sessions of this {provider} provider are in the layout of another library, which has no place for {what}; switch that off"
+    )]
+    Homeless { provider: &'static str, what: &'static str },
+    #[error(
+        "{setting} needs a provider that lists them, and {provider} does not; take another provider, or drop it"
+    )]
+    NoLists { setting: &'static str, provider: &'static str },
+    #[error(
+        "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
+    )]
+    Rotation,
+    #[error(
+        "the cookie provider seals with its own keys, and the manager was given others; give the ring to the provider alone"
+    )]
+    Ring,
+}

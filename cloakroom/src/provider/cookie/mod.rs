@@ -1,0 +1,286 @@
+//! Sessions in the visitor's cookie: the token is the sealed record, and nothing is stored.
+
+mod config;
+mod revocations;
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use super::tokens::SealedTokens;
+use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use crate::clock::{Clock, Millis};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{RandomSource, StoreKey, system_random};
+use crate::principal::Principal;
+use crate::record::{Mark, Record};
+use crate::seal::KeyRing;
+
+pub(crate) use config::from_config;
+use revocations::Revocations;
+
+/// How far ahead another process's clock may be; a token from further in the future is none.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// Sessions in the visitor's own cookie, sealed: no store, and about 2.8 KB of room. Registered as `cookie`.
+///
+/// The cookie holds the whole record, sealed by a [`KeyRing`] and bound to the cookie's name and the manager's namespace. It says
+/// itself when it ends, whatever the browser keeps. It is sent anew when the session changes, and at most every minute (a twentieth of the
+/// idle timeout, where that is less) to note a use. It is never compressed, since the length would tell what is in it. One that would be larger
+/// than browsers take, 4,096 bytes with its name, is an error of kind [`TooLarge`](ErrorKind::TooLarge), and nothing is sent.
+///
+/// # What it cannot do
+///
+/// Nothing is stored, so there is nothing to compare, count or delete ([`Capabilities`] say so):
+///
+/// - **The last response wins.** Of two parallel requests that change the session each seals what it made of the same cookie, and the browser keeps
+///   what arrives last: the other's change is lost. [`Session::update`](crate::Session::update) is atomic within one request only.
+///   Counters that matter, and one-time tokens, belong in a store: whoever keeps an old cookie can go back to what it said.
+/// - **A logout asks the browser to forget the cookie,** and no more. Who has a copy can use it until it expires, unless
+///   [revocations](CookieProviderBuilder::revocations) are kept.
+/// - **No lists:** `active_sessions`, `sessions_of` and what builds on them are errors of kind
+///   [`Unsupported`](ErrorKind::Unsupported), and so is [`Manager::session`](crate::Manager::session), which has an id and no
+///   cookie.
+///
+/// ```
+/// use cloakroom::{CookieProvider, KeyRing, Manager, SealKey};
+///
+/// # let secret = SealKey::generate()?;
+/// let ring = KeyRing::new(secret);
+/// let sessions = Manager::builder(CookieProvider::new(ring)).build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CookieProvider {
+    tokens: SealedTokens,
+    clock: Clock,
+    /// How long a cookie that was not renewed is taken, where that is less than what it says itself.
+    max_age: Option<Duration>,
+    revocations: Option<Revocations>,
+}
+
+/// Settings for a [`CookieProvider`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct CookieProviderBuilder {
+    ring: KeyRing,
+    clock: Clock,
+    label: Box<str>,
+    max_age: Option<Duration>,
+    revocations: Option<Revocations>,
+    random: RandomSource,
+}
+
+impl CookieProvider {
+    /// Sessions in cookies that `ring` seals.
+    pub fn new(ring: KeyRing) -> Self {
+        CookieProvider::builder(ring).build()
+    }
+
+    /// Begins a provider of cookies that `ring` seals.
+    pub fn builder(ring: KeyRing) -> CookieProviderBuilder {
+        CookieProviderBuilder {
+            ring,
+            clock: Clock::system(),
+            label: "".into(),
+            max_age: None,
+            revocations: None,
+            random: system_random,
+        }
+    }
+
+    /// Ends every session of `principal`, on every device: each that logged in up to now. A login afterwards begins anew.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] without [revocations](CookieProviderBuilder::revocations), and those of the provider that keeps
+    /// them.
+    pub async fn end_sessions_of(&self, principal: &Principal) -> Result<()> {
+        match &self.revocations {
+            Some(revocations) => {
+                revocations.end_all_of(self.tokens.namespace(), principal, self.clock.millis()).await
+            }
+            None => Err(unsupported("end a user's sessions without revocations")),
+        }
+    }
+
+    /// What `token` holds, if it is one of ours and has not ended by its own times.
+    fn open(&self, token: &StoreKey) -> Option<Record> {
+        let record = self.tokens.open(token.as_bytes())?;
+        let (now, times) = (self.clock.millis(), record.times());
+        let aged = self.max_age.is_some_and(|most| now >= times.last_active.after(most));
+        let ahead = times.last_active > now.after(SKEW);
+        (!record.expired_at(now) && !aged && !ahead).then_some(record)
+    }
+
+    /// When the session `id` was ended from this side; its `record` names the user whose sessions may all have been.
+    async fn ended(&self, id: &[u8], record: Option<&Record>) -> Result<Option<Millis>> {
+        match &self.revocations {
+            Some(revocations) => revocations.ended(self.tokens.namespace(), id, record).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Ends the session whose id is `key`; false if it had ended already.
+    async fn end(&self, key: &StoreKey) -> Result<bool> {
+        match &self.revocations {
+            Some(revocations) => {
+                revocations.end(self.tokens.namespace(), key.as_bytes(), self.clock.millis()).await
+            }
+            None => Ok(true),
+        }
+    }
+}
+
+impl CookieProviderBuilder {
+    /// Keeps in `provider` which sessions have ended, so that a copy of a cookie is worth nothing after the logout, and
+    /// [`end_sessions_of`](CookieProvider::end_sessions_of) works: a small mark for each session that was ended and for each user, for `longest`, the
+    /// longest that a cookie may live: the absolute timeout, or where there is none the idle timeout.
+    ///
+    /// Every request with a session then asks `provider`, once for the session and once for its user, and fails if that does. It may
+    /// be the store of other sessions too. The clocks of all processes must agree: a login counts as later than the end of all sessions by
+    /// its time.
+    pub fn revocations(mut self, provider: impl Provider, longest: Duration) -> Self {
+        self.revocations = Some(Revocations::new(provider, longest));
+        self
+    }
+
+    /// The longest that a cookie is taken that was not renewed; by default what the manager's timeouts say. At least a minute, since a
+    /// session in use is renewed every minute.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age.max(Duration::from_secs(60)));
+        self
+    }
+
+    /// Sets the cookies of this provider apart from others of the same name, namespace and key.
+    pub fn label(mut self, label: impl Into<Box<str>>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// The source of time; the system's by default. Give the manager the same.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A stand-in for the operating system's random generator, for tests of its failure.
+    #[cfg(feature = "testkit")]
+    pub fn danger_random(mut self, random: fn(&mut [u8]) -> std::io::Result<()>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// The provider, for one manager: its cookies are bound to that one's cookie name and namespace.
+    pub fn build(self) -> CookieProvider {
+        CookieProvider {
+            tokens: SealedTokens::new(self.ring, &self.label, self.random),
+            clock: self.clock,
+            max_age: self.max_age,
+            revocations: self.revocations,
+        }
+    }
+}
+
+impl fmt::Debug for CookieProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CookieProvider")
+            .field("tokens", &self.tokens)
+            .field("max_age", &self.max_age)
+            .field("revocations", &self.revocations)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key that is loaded is a token. Any other is the session's id, which stays the same from cookie to cookie.
+#[deny(clippy::missing_trait_methods)]
+impl Provider for CookieProvider {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new("cookie").tokens(self.tokens.clone());
+        capabilities.persistent = true;
+        capabilities.shared = true;
+        capabilities.native_expiry = self.revocations.is_none();
+        capabilities.revocable = self.revocations.is_some();
+        capabilities.tombstones = self.revocations.is_some();
+        capabilities.lists = false;
+        capabilities.max_record = Some(SealedTokens::MAX_RECORD);
+        match &self.revocations {
+            Some(_) => capabilities,
+            None => capabilities.at_once::<Self>(),
+        }
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        self.tokens.fits(key, record).map(|()| Created::Done)
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let found = self.open(key).and_then(|record| Some((record.own_id()?, record)));
+        let Some((id, record)) = found else { return Ok(None) };
+        let Some(ended) = self.ended(id.expose().as_bytes(), Some(&record)).await? else {
+            return Ok(Some(record));
+        };
+        // As a store would have it: remembered while requests may be under way that began before.
+        let forgotten = ended.after(self.tokens.longest_request());
+        Ok((self.clock.millis() < forgotten).then(|| record.tombstone(&Mark::Ended, forgotten)))
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, _expected: u64) -> Result<Updated> {
+        self.tokens.fits(key, record)?;
+        let gone = match record.is_tombstone() {
+            true => !self.end(key).await?,
+            false => self.ended(key.as_bytes(), Some(record)).await?.is_some(),
+        };
+        Ok(if gone { Updated::Gone } else { Updated::Done })
+    }
+
+    async fn touch(&self, key: &StoreKey, _at: SystemTime, _deadline: SystemTime) -> Result<Touched> {
+        let ended = self.ended(key.as_bytes(), None).await?;
+        Ok(if ended.is_some() { Touched::Gone } else { Touched::Done })
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        _expected: u64,
+        _tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        self.tokens.fits(new, record)?;
+        Ok(if self.end(old).await? { Renamed::Done } else { Renamed::Gone })
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        self.end(key).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        Err(unsupported("count sessions"))
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        match &self.revocations {
+            Some(revocations) => revocations.delete_expired(limit).await,
+            None => Ok(Collected::default()),
+        }
+    }
+
+    async fn scan(&self, _cursor: Option<Cursor>, _limit: usize) -> Result<Page> {
+        Err(unsupported("list sessions"))
+    }
+
+    async fn of_principal(&self, _principal: &Principal) -> Result<Vec<Listed>> {
+        Err(unsupported("list a user's sessions"))
+    }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, Unsupported { what })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the cookie provider stores nothing and cannot {what}; use a provider that does, or keep revocations"
+)]
+struct Unsupported {
+    what: &'static str,
+}

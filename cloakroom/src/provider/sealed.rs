@@ -1,0 +1,158 @@
+//! A provider whose records are sealed before they reach the store.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::{
+    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+};
+use crate::clock::{Clock, Millis};
+use crate::error::Result;
+use crate::id::{RandomSource, StoreKey, system_random};
+use crate::principal::Principal;
+use crate::record::{Record, forged};
+use crate::seal::{self, KeyRing, Unopened};
+
+/// Any provider, with the data of its records sealed: what [`ManagerBuilder::seal`](crate::ManagerBuilder::seal) puts before
+/// a manager's.
+///
+/// Whoever reads the store sees who has sessions and when they were used, and none of the data. Whoever writes to it can neither
+/// make a session, nor change one, nor put one under another key: the data is bound to its key, the namespace, its version,
+/// its user and all its times but two. What such a one still can do: delete a session; **put back an earlier state** of a
+/// session under its own key, one that has ended included, since it was sealed for that very place; move a session's last
+/// use and its idle deadline, though not past the absolute one, so set an absolute timeout; and add to a user's list of sessions what
+/// no id reaches.
+///
+/// A record that is not sealed, or by a key that the ring does not hold, is as good as none; one that was tampered with is
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+///
+/// ```
+/// use cloakroom::{Capabilities, KeyRing, MemoryProvider, Provider, SealKey, SealedProvider};
+///
+/// let ring = KeyRing::new(SealKey::generate()?);
+/// let provider = SealedProvider::new(MemoryProvider::new(), ring, "shop");
+/// assert_eq!(provider.capabilities().name, "memory");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct SealedProvider {
+    inner: AnyProvider,
+    ring: KeyRing,
+    namespace: Box<str>,
+    /// Until when records that are not sealed are taken nevertheless, and by which clock.
+    unsealed_until: Option<(Millis, Clock)>,
+    random: RandomSource,
+}
+
+impl SealedProvider {
+    /// `inner` with its records sealed by `ring`, for the manager whose namespace is `namespace`.
+    pub fn new(inner: impl Provider, ring: KeyRing, namespace: impl Into<Box<str>>) -> Self {
+        SealedProvider {
+            inner: AnyProvider::new(inner),
+            ring,
+            namespace: namespace.into(),
+            unsealed_until: None,
+            random: system_random,
+        }
+    }
+
+    pub(crate) fn accept_unsealed_until(self, until: Option<Millis>, clock: Clock) -> Self {
+        SealedProvider { unsealed_until: until.map(|until| (until, clock)), ..self }
+    }
+
+    pub(crate) fn random(self, random: RandomSource) -> Self {
+        SealedProvider { random, ..self }
+    }
+
+    fn seal(&self, key: &StoreKey, record: &Record) -> Result<Record> {
+        record.seal(&self.ring, &self.namespace, key, self.random)
+    }
+
+    fn open(&self, key: &StoreKey, record: Record) -> Result<Option<Record>> {
+        if !record.is_sealed() {
+            let accepted = self.unsealed_until.as_ref().is_some_and(|(until, clock)| clock.millis() < *until);
+            if !accepted {
+                tracing::warn!("a stored session is not sealed, and is not taken for one");
+            }
+            return Ok(accepted.then_some(record));
+        }
+        match record.unseal(&self.ring, &self.namespace, key) {
+            Ok(record) => record.map(Some),
+            Err(Unopened::UnknownKey) => {
+                tracing::warn!("a stored session was sealed by a key that the ring does not hold");
+                Ok(None)
+            }
+            Err(Unopened::Forged) => Err(forged()),
+        }
+    }
+}
+
+impl fmt::Debug for SealedProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedProvider")
+            .field("inner", &self.inner)
+            .field("ring", &self.ring)
+            .finish_non_exhaustive()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Provider for SealedProvider {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self.inner.capabilities();
+        capabilities.max_record = capabilities.max_record.map(|most| most.saturating_sub(seal::OVERHEAD));
+        capabilities
+    }
+
+    async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+        self.inner.create(key, &self.seal(key, record)?).await
+    }
+
+    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        match self.inner.load(key).await? {
+            Some(record) => self.open(key, record),
+            None => Ok(None),
+        }
+    }
+
+    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+        self.inner.update(key, &self.seal(key, record)?, expected).await
+    }
+
+    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+        self.inner.touch(key, at, deadline).await
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Result<Renamed> {
+        let record = self.seal(new, record)?;
+        let tombstone = tombstone.map(|tombstone| self.seal(old, tombstone)).transpose()?;
+        self.inner.rename(old, new, &record, expected, tombstone.as_ref()).await
+    }
+
+    async fn delete(&self, key: &StoreKey) -> Result<bool> {
+        self.inner.delete(key).await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        self.inner.count().await
+    }
+
+    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
+        self.inner.delete_expired(limit).await
+    }
+
+    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.inner.scan(cursor, limit).await
+    }
+
+    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+        self.inner.of_principal(principal).await
+    }
+}

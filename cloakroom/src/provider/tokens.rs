@@ -1,0 +1,193 @@
+//! Tokens that are the records themselves: what a provider hands to the engine that stores nothing.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{MAX_ID_LEN, RandomSource, SessionId, StoreKey};
+use crate::record::Record;
+use crate::seal::{self, Context, KeyRing, Unopened};
+
+/// The version of what a token is bound to.
+const VERSION: u8 = 1;
+
+/// Seals records into tokens and opens them: a cheap clone of what a provider and its manager's engine share.
+///
+/// A token is bound to the cookie's name and to the application, which only the manager knows: it [binds](Self::bind)
+/// them before the first request. Until then nothing opens.
+#[derive(Clone)]
+pub(crate) struct SealedTokens(Arc<Shared>);
+
+struct Shared {
+    ring: KeyRing,
+    /// What sets this provider's tokens apart besides; empty for most.
+    label: Box<str>,
+    random: RandomSource,
+    bound: OnceLock<Bound>,
+}
+
+struct Bound {
+    name: Box<str>,
+    namespace: Box<str>,
+    context: Context,
+    /// The most characters of a token.
+    most: usize,
+    #[allow(dead_code, reason = "the cookie provider asks for it, and it is a feature")]
+    longest_request: Duration,
+}
+
+impl SealedTokens {
+    /// The most bytes that a browser takes as name and value of a cookie together (RFC 6265bis, section 5.6).
+    pub(crate) const MAX_COOKIE: usize = 4096;
+
+    /// Fixes what the tokens are bound to: once, since a token of one cookie must be nothing to another.
+    pub(crate) fn bind(&self, config: &Config) -> Result<()> {
+        let (shared, name, namespace) = (&self.0, config.cookie().name(), config.namespace());
+        let bound = shared.bound.get_or_init(|| Bound {
+            name: name.into(),
+            namespace: namespace.into(),
+            context: Context::new("cookie", VERSION)
+                .with(name.as_bytes())
+                .with(namespace.as_bytes())
+                .with(shared.label.as_bytes()),
+            most: Self::MAX_COOKIE - name.len(),
+            longest_request: config.longest_request,
+        });
+        match &*bound.name == name && &*bound.namespace == namespace {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Config, TokenError::Bound)),
+        }
+    }
+
+    pub(crate) fn ring(&self) -> &KeyRing {
+        &self.0.ring
+    }
+
+    /// The most bytes of data that a session without a user has room for, its id being one of the builder's.
+    pub(crate) fn room(&self) -> usize {
+        let most = self.0.bound.get().map_or(0, |bound| bytes_of(bound.most));
+        most.saturating_sub(seal::OVERHEAD + Record::HEADER + 3 + 43)
+    }
+
+    /// Whether `token` may be one: its length and alphabet, without a look at its seal.
+    pub(crate) fn recognises(&self, token: &[u8]) -> bool {
+        let longest = self.0.bound.get().map_or(0, |bound| bound.most);
+        (text_len(seal::OVERHEAD + Record::HEADER)..=longest).contains(&token.len())
+            && token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    }
+
+    fn check_len(&self, found: usize) -> Result<()> {
+        let most = self.0.bound.get().map_or(0, |bound| bound.most);
+        match found <= most {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::TooLarge, TokenError::Long { most, found })),
+        }
+    }
+
+    /// The token of the session `id`, with its whole record inside.
+    pub(crate) fn seal(&self, id: &SessionId, record: &Record) -> Result<Vec<u8>> {
+        let Some(bound) = self.0.bound.get() else {
+            return Err(Error::new(ErrorKind::Config, TokenError::Unbound));
+        };
+        let record = record.with_id(id);
+        let sealed = self.0.ring.seal(&bound.context, record.as_bytes(), self.0.random)?;
+        let token = BASE64URL_NOPAD.encode(&sealed).into_bytes();
+        self.check_len(token.len())?;
+        Ok(token)
+    }
+}
+
+#[allow(dead_code, reason = "the cookie provider calls these, and it is a feature")]
+impl SealedTokens {
+    /// The most bytes of a record that fits whatever the cookie's name, 128 characters at the most, and the id's length.
+    pub(crate) const MAX_RECORD: usize = bytes_of(Self::MAX_COOKIE - 128) - seal::OVERHEAD - Self::ID_ROOM;
+
+    /// What an id takes in a record at the most: its tag, its length, and itself.
+    const ID_ROOM: usize = 3 + MAX_ID_LEN;
+
+    pub(crate) fn new(ring: KeyRing, label: &str, random: RandomSource) -> Self {
+        SealedTokens(Arc::new(Shared { ring, label: label.into(), random, bound: OnceLock::new() }))
+    }
+
+    /// The namespace that the tokens are bound to.
+    pub(crate) fn namespace(&self) -> &str {
+        self.0.bound.get().map_or("", |bound| &bound.namespace)
+    }
+
+    /// How long a request may be under way that began before its session ended.
+    pub(crate) fn longest_request(&self) -> Duration {
+        self.0.bound.get().map_or(Duration::ZERO, |bound| bound.longest_request)
+    }
+
+    /// Answers whether the token of the session `id` fits into the cookie with this `record`.
+    pub(crate) fn fits(&self, id: &StoreKey, record: &Record) -> Result<()> {
+        let id = id.as_str().parse()?;
+        self.check_len(text_len(seal::OVERHEAD + record.with_id(&id).as_bytes().len()))
+    }
+
+    /// The record in `token`. Nothing of it is read before its seal has proved to be ours; whatever it is else, the answer
+    /// is the same.
+    pub(crate) fn open(&self, token: &[u8]) -> Option<Record> {
+        let bound = self.0.bound.get()?;
+        if !self.recognises(token) {
+            return None;
+        }
+        let sealed = BASE64URL_NOPAD.decode(token).ok()?;
+        match self.0.ring.open(&bound.context, &sealed) {
+            Ok(record) => {
+                let record = Record::from_bytes(&record).ok()?;
+                record.own_id().is_some().then_some(record)
+            }
+            Err(Unopened::UnknownKey) => {
+                tracing::debug!("a cookie was sealed by a key that the ring does not hold");
+                None
+            }
+            Err(Unopened::Forged) => {
+                tracing::debug!("a cookie of the session's name is none that was sealed for it");
+                None
+            }
+        }
+    }
+}
+
+/// The bytes that `chars` characters of base64url hold.
+const fn bytes_of(chars: usize) -> usize {
+    chars * 3 / 4
+}
+
+/// The characters that `bytes` bytes take in base64url.
+const fn text_len(bytes: usize) -> usize {
+    (bytes * 4).div_ceil(3)
+}
+
+impl PartialEq for SealedTokens {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for SealedTokens {}
+
+impl fmt::Debug for SealedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SealedTokens").field(&self.0.ring).finish()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TokenError {
+    #[error(
+        "expected a session of at most {most} characters in its cookie, found {found}; keep less in it, or keep it in a store"
+    )]
+    Long { most: usize, found: usize },
+    #[error(
+        "one cookie provider serves one cookie name and one namespace, and another manager has bound it already; make one for each"
+    )]
+    Bound,
+    #[error("the cookie provider has no manager yet, and so no cookie to seal for")]
+    Unbound,
+}

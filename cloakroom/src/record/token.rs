@@ -1,0 +1,29 @@
+//! What a record gets where it is the token itself: the session's id.
+
+use std::sync::Arc;
+
+use super::Record;
+use super::format::{AT_DATA_LEN, AT_FIELDS_LEN, Fields, HEADER, TAG_ID, push_field};
+use crate::id::SessionId;
+
+impl Record {
+    /// The bytes of a record beside its fields and its data.
+    pub(crate) const HEADER: usize = HEADER;
+
+    /// This record with the id in it, in the place of one that it had.
+    pub(crate) fn with_id(&self, id: &SessionId) -> Record {
+        let mut fields = Vec::new();
+        for (tag, value) in Fields(self.fields()).flatten().filter(|(tag, _)| *tag != TAG_ID) {
+            push_field(&mut fields, tag, value);
+        }
+        push_field(&mut fields, TAG_ID, id.expose().as_bytes());
+        let mut bytes = self.0[..HEADER].to_vec();
+        bytes[AT_FIELDS_LEN..AT_DATA_LEN].copy_from_slice(&(fields.len() as u32).to_be_bytes());
+        Record(Arc::from([&bytes, &fields, self.data()].concat()))
+    }
+
+    /// The id of the session, where the record came as its own token.
+    pub(crate) fn own_id(&self) -> Option<SessionId> {
+        std::str::from_utf8(self.field(TAG_ID)?).ok()?.parse().ok()
+    }
+}

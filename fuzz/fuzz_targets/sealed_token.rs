@@ -1,0 +1,151 @@
+//! Any bytes as a sealed session, in a cookie and in a store: nobody but a holder of the key makes one, and what a key holder
+//! might have sealed is read within bounds.
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{
+    Clock, CookieProvider, Created, ErrorKind, KeyRing, Manager, ManualClock, MemoryProvider, Provider,
+    Record, Released, SealKey, SealedProvider, StoreKey,
+};
+use cloakroom_fuzz::at_once;
+use http::header::{COOKIE, HeaderMap, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((mode, data)) = data.split_first() else { return };
+    match mode % 4 {
+        0 => as_a_cookie(data),
+        1 => as_a_cookie(base64url(data).as_bytes()),
+        2 => as_a_cookie(&changed(RIG.token.as_bytes(), data)),
+        _ => as_a_record(data),
+    }
+});
+
+/// A manager of cookies and one of sealed records, the clock, nonces and key of both fixed, so that an input means the same in every run.
+struct Rig {
+    clock: Clock,
+    cookies: Manager,
+    /// A session that the first of them has sealed.
+    token: String,
+    ring: KeyRing,
+    /// A record as it lies in the store of the second.
+    sealed: Record,
+}
+
+static RIG: LazyLock<Rig> = LazyLock::new(|| {
+    let clock = ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30)).clock();
+    let key = "2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8cff";
+    let ring = KeyRing::new(key.parse::<SealKey>().expect("a key of 32 bytes"));
+    let same = |buffer: &mut [u8]| {
+        buffer.fill(7);
+        Ok(())
+    };
+    let provider = CookieProvider::builder(ring.clone()).clock(clock.clone()).danger_random(same).build();
+    let builder = Manager::builder(provider).clock(clock.clone()).danger_random(same);
+    let cookies = builder.build().expect("the defaults");
+
+    let session = at_once(cookies.start(&HeaderMap::new())).expect("an empty session");
+    session.set("n", 1).expect("a small value");
+    let mut headers = HeaderMap::new();
+    let _ = at_once(session.release(&mut headers)).expect("a small session fits");
+    let cookie = headers["set-cookie"].to_str().expect("ASCII");
+    let token = cookie.split(['=', ';']).nth(1).expect("a token").to_owned();
+
+    let store = MemoryProvider::builder().clock(clock.clone()).build();
+    let record = cloakroom::testkit::record(&clock).value("n", 1).principal("alice").build();
+    let outer = SealedProvider::new(store.clone(), ring.clone(), "fuzz");
+    assert_eq!(at_once(outer.create(&key_of_one(), &record)).expect("room in memory"), Created::Done);
+    let sealed = at_once(store.load(&key_of_one())).expect("memory does not fail").expect("it is there");
+    Rig { clock, cookies, token, ring, sealed }
+});
+
+/// A request with `token` in its cookie: a fresh, anonymous session, unless it is the one that was sealed.
+fn as_a_cookie(token: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(&[b"__Host-id=", token].concat()) else { return };
+    let headers = HeaderMap::from_iter([(COOKIE, value)]);
+    let session = at_once(RIG.cookies.start(&headers)).expect("a bad cookie is no error");
+    // Blanks at the ends and what follows a semicolon are no part of the token.
+    let token = token.split(|byte| *byte == b';').next().unwrap_or_default();
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let end = token.iter().rposition(|byte| !blank(byte)).map_or(0, |last| last + 1);
+    let ours = &token[..end] == RIG.token.as_bytes();
+    let several = headers[COOKIE].as_bytes().windows(10).filter(|part| part == b"__Host-id=").count() > 1;
+    if !several {
+        assert_eq!(session.get::<u64>("n").expect("a number"), ours.then_some(1));
+        assert_eq!(session.id().is_some(), ours);
+    }
+    assert_eq!(session.principal(), None);
+    let mut response = HeaderMap::new();
+    assert_eq!(at_once(session.release(&mut response)).expect("nothing to send"), Released::Unchanged);
+    assert!(!response.contains_key("set-cookie"));
+}
+
+/// A store in which `data` says how the sealed record was changed, or what stands in its place.
+fn as_a_record(data: &[u8]) {
+    let Some((whole, data)) = data.split_first() else { return };
+    let bytes = if whole % 2 == 0 { changed(RIG.sealed.as_bytes(), data) } else { data.to_vec() };
+    let record = match Record::from_bytes(&bytes) {
+        Ok(record) => record,
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::Corrupt),
+    };
+    let store = MemoryProvider::builder().clock(RIG.clock.clone()).build();
+    let outer = SealedProvider::new(store.clone(), RIG.ring.clone(), "fuzz");
+    if whole % 4 == 3 {
+        return by_a_key_holder(&outer, &record);
+    }
+    let _ = at_once(store.create(&key_of_one(), &record)).expect("room in memory");
+    match at_once(outer.load(&key_of_one())) {
+        Ok(None) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+        // The two times that a touch moves are nobody's secret; nothing else can have changed.
+        Ok(Some(opened)) => {
+            let still = |bytes: &[u8]| [&bytes[..32], &bytes[48..]].concat();
+            assert_eq!(still(&bytes), still(RIG.sealed.as_bytes()));
+            assert_eq!(opened.data(), b"\x81\xa1n\x01");
+        }
+    }
+}
+
+/// What is sealed comes back as it was, or as nothing where it had been sealed before or has expired.
+fn by_a_key_holder(outer: &SealedProvider, record: &Record) {
+    let _ = at_once(outer.create(&key_of_one(), record)).expect("room in memory");
+    match at_once(outer.load(&key_of_one())) {
+        Ok(None) => assert!(record.is_expired(RIG.clock.now())),
+        Ok(Some(opened)) => assert_eq!(opened, *record),
+        Err(error) => assert_eq!((error.kind(), record.as_bytes()[5] & 0x80), (ErrorKind::Corrupt, 0x80)),
+    }
+}
+
+/// `original` as `changes` say, three bytes each: a place, and what is done there.
+fn changed(original: &[u8], changes: &[u8]) -> Vec<u8> {
+    let mut bytes = original.to_vec();
+    for change in changes.chunks_exact(3) {
+        let place = usize::from(u16::from_be_bytes([change[0] & 0x3f, change[1]])) % (bytes.len() + 1);
+        match change[0] >> 6 {
+            0 if place < bytes.len() => bytes[place] ^= change[2],
+            1 => bytes.truncate(place),
+            2 => bytes.insert(place, change[2]),
+            3 if place < bytes.len() => drop(bytes.remove(place)),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+fn key_of_one() -> StoreKey {
+    "one".parse().expect("a key")
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let bits = three.iter().chain(&[0; 2]).take(3).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        for place in 0..=three.len() {
+            text.push(char::from(ALPHABET[(bits >> (18 - 6 * place)) as usize & 63]));
+        }
+    }
+    text
+}
