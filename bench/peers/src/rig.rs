@@ -107,7 +107,8 @@ pub fn cookie<'a>(set: impl Iterator<Item = &'a [u8]>) -> Option<HeaderValue> {
     (!text.is_empty()).then(|| HeaderValue::from_bytes(&text).expect("what was a header is one"))
 }
 
-/// A request's headers with this cookie.
+/// A request's headers with this cookie, in text of its own: a server has just read it from the wire.
 pub fn headers(cookie: &HeaderValue) -> HeaderMap {
-    HeaderMap::from_iter([(COOKIE, cookie.clone())])
+    let fresh = HeaderValue::from_bytes(cookie.as_bytes()).expect("it is one already");
+    HeaderMap::from_iter([(COOKIE, fresh)])
 }
