@@ -75,15 +75,19 @@ mod record;
 mod registry;
 mod seal;
 mod session;
+mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
 #[cfg(feature = "beego")]
+pub use codec::go::{BeegoCookies, GoSession};
+#[cfg(feature = "beego")]
 pub use codec::gob::{GoTime, go_key};
 pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
+pub use engine::Visit;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;

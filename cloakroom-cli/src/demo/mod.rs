@@ -103,7 +103,8 @@ fn announce(address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-fn site(sessions: Manager, provider: &str) -> Router {
+/// Everything that the demonstration serves.
+pub(crate) fn site(sessions: Manager, provider: &str) -> Router {
     Router::new()
         .route("/healthz", get(api::health))
         .route("/style.css", get(|| asset("text/css; charset=utf-8", include_str!("style.css"))))

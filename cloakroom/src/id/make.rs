@@ -14,6 +14,7 @@ use super::MAX_ID_LEN;
 use super::SessionId;
 use super::text::{are_base64url, is_lower_hex};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::fill_random;
 
 /// Random bytes behind every id; 32 is what SHA-256's output holds, twice what OWASP ASVS 7.2.3 asks for.
 const ENTROPY: usize = 32;
@@ -79,7 +80,7 @@ pub(crate) type RandomSource = fn(&mut [u8]) -> std::io::Result<()>;
 
 /// The operating system's generator, asked anew for every id: nothing to clone with a forked process or a virtual machine.
 pub(crate) fn system_random(buffer: &mut [u8]) -> std::io::Result<()> {
-    getrandom::fill(buffer).map_err(std::io::Error::from)
+    fill_random(buffer).map_err(std::io::Error::from)
 }
 
 /// Makes ids of one shape and recognises those this manager has ever made.

@@ -15,6 +15,7 @@ const ENGINE: u8 = 4;
 /// The floor each module stands on. A provider's own module, `provider/<name>`, needs no line.
 const FLOORS: [(&str, u8); 18] = [
     ("error", 0),
+    ("sync", 0),
     ("clock", 0),
     ("id", 0),
     ("record", 1),

@@ -24,7 +24,7 @@ pub(super) struct Caller {
 }
 
 enum Backend {
-    Server(Pool),
+    Server(Arc<Pool>),
     Cluster(Arc<Cluster>),
 }
 
@@ -50,10 +50,11 @@ impl Caller {
         let connector = Arc::new(Connector::new(settings)?);
         let backend = match settings.topology.clone() {
             Topology::Server(address) => {
-                Backend::Server(Pool::new(Target::Address(address), connector, settings))
+                Backend::Server(Arc::new(Pool::new(Target::Address(address), connector, settings)))
             }
             Topology::Sentinels { sentinels, master } => {
-                Backend::Server(Pool::new(Target::Primary { sentinels, master }, connector, settings))
+                let target = Target::Primary { sentinels, master };
+                Backend::Server(Arc::new(Pool::new(target, connector, settings)))
             }
             Topology::Cluster(seeds) => Backend::Cluster(Arc::new(Cluster::new(seeds, connector, settings))),
         };
@@ -98,12 +99,25 @@ impl Caller {
         args: &[&[u8]],
         repeat: Repeat,
     ) -> Result<Value, StoreError> {
-        let answer = self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await;
-        match answer {
+        match self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await {
             // A script that is not known was not run.
-            Err(StoreError::Reply { code, .. }) if code == "NOSCRIPT" => {
+            Err(error) if error.is_unknown_script() => {
                 self.send(partition, &self.durable(script.by_text(keys, args)), repeat).await
             }
+            answer => answer,
+        }
+    }
+
+    /// Runs a script that only reads.
+    pub(super) async fn ask(
+        &self,
+        partition: u16,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Value, StoreError> {
+        match self.read(partition, script.by_hash(keys, args)).await {
+            Err(error) if error.is_unknown_script() => self.read(partition, script.by_text(keys, args)).await,
             answer => answer,
         }
     }
@@ -194,9 +208,9 @@ impl Caller {
 }
 
 /// Sends the commands on a connection of the pool; an error of the first one is the attempt's.
-pub(super) async fn attempt(pool: &Pool, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+pub(super) async fn attempt(pool: &Arc<Pool>, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
     let link = pool.link().await.map_err(Failure::NotSent)?;
-    let answers = link.call(commands).await.map_err(Failure::Call)?;
+    let answers = pool.watch(&link, link.call(commands)).await.map_err(Failure::Call)?;
     first_error(answers)
 }
 

@@ -90,6 +90,16 @@ impl Place {
         self.name("moving:", key.as_str())
     }
 
+    /// What the name of such a note begins with.
+    pub(super) fn all_moving(&self) -> String {
+        self.name("moving:", "")
+    }
+
+    /// And that of such a mark.
+    pub(super) fn all_arriving(&self) -> String {
+        self.name("arriving:", "")
+    }
+
     /// The mark beside a session that has come from another slot.
     pub(super) fn arriving(&self, key: &StoreKey) -> String {
         self.name("arriving:", key.as_str())

@@ -18,6 +18,8 @@ mod sentinel;
 mod server;
 mod settings;
 mod store;
+#[cfg(all(test, feature = "testkit"))]
+mod tests;
 mod url;
 
 use std::fmt;

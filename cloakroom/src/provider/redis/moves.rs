@@ -64,14 +64,14 @@ pub(super) async fn rename(
     tokio::spawn(step.go()).await.map_err(StoreError::BrokenOff)?
 }
 
-struct Move {
-    store: Arc<Store>,
-    old: StoreKey,
-    new: StoreKey,
-    record: Record,
-    tombstone: Option<Record>,
-    expected: u64,
-    token: [u8; TOKEN],
+pub(super) struct Move {
+    pub(super) store: Arc<Store>,
+    pub(super) old: StoreKey,
+    pub(super) new: StoreKey,
+    pub(super) record: Record,
+    pub(super) tombstone: Option<Record>,
+    pub(super) expected: u64,
+    pub(super) token: [u8; TOKEN],
 }
 
 impl Move {
@@ -102,7 +102,7 @@ impl Move {
         }
     }
 
-    async fn begin(&self) -> Result<Answer, StoreError> {
+    pub(super) async fn begin(&self) -> Result<Answer, StoreError> {
         // Three calls are to come; whoever finds the note after that may take it for a dead one's.
         let time = (3 * self.store.caller.timeout().as_millis()).to_string();
         let args =
@@ -110,7 +110,7 @@ impl Move {
         self.store.change(&self.old, &script::MOVE_BEGIN, &args).await
     }
 
-    async fn make(&self) -> Result<Answer, StoreError> {
+    pub(super) async fn make(&self) -> Result<Answer, StoreError> {
         let place = self.store.layout.of(&self.new);
         let mut keys = self.store.keys(&place, &self.new);
         keys.push(place.arriving(&self.new));
@@ -118,7 +118,7 @@ impl Move {
         self.store.answer(&place, &self.new, &script::CREATE, &keys, &args).await
     }
 
-    async fn end(&self) -> Result<Answer, StoreError> {
+    pub(super) async fn end(&self) -> Result<Answer, StoreError> {
         let tombstone = self.tombstone.as_ref().map_or(&b""[..], Record::as_bytes);
         one(&self.store, &self.old, &script::MOVE_END, &[&self.token, tombstone]).await
     }

@@ -1,0 +1,308 @@
+//! Rows 1 to 10: ids and how they are looked up.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cloakroom::{ErrorKind, EventKind};
+use data_encoding::BASE64URL_NOPAD;
+
+use super::{Excuse, Outcome};
+use crate::site::{Ground, Site};
+use crate::target::{Kind, Target};
+use crate::visitor::{Asked, put, raw};
+
+/// An id of the right form that nobody has ever made.
+pub(super) const MADE_UP: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// How many ids row 1 looks at: 100,000, and a fiftieth of that where each of them is a write to a disk or a server, which has no part in
+/// an id. `CLOAKROOM_IDS` says another number.
+fn ids_to_see(target: &Target) -> usize {
+    let asked = std::env::var("CLOAKROOM_IDS").ok().and_then(|text| text.parse().ok());
+    let all = asked.unwrap_or(100_000);
+    if target.kind == Kind::Memory { all } else { all / 50 }
+}
+
+pub(super) async fn row_01_ids_are_random(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let count = ids_to_see(target);
+    let (workers, each) = (4, count / 4);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..workers {
+        let visitor = ground.visitor();
+        tasks.spawn(async move { visitor.flood(&put("key", "value"), each).await });
+    }
+    let mut seen = HashSet::new();
+    let mut ones = [0_u64; 256];
+    // A sealed token is no random number but holds one, and is looked at in row 43.
+    let (sealed, mut others) = (ground.store.capabilities().token_is_record(), HashSet::new());
+    for answer in tasks.join_all().await.into_iter().flatten() {
+        let id = answer.set_cookie("__Host-id").expect("a cookie").token;
+        if sealed {
+            assert!(others.insert(id), "a token was given twice");
+            continue;
+        }
+        assert_eq!(id.len(), 43);
+        let bytes = BASE64URL_NOPAD.decode(id.as_bytes()).expect("base64url, without spare bits");
+        for (place, count) in ones.iter_mut().enumerate() {
+            *count += u64::from(bytes[place / 8] >> (place % 8) & 1);
+        }
+        assert!(seen.insert(bytes), "an id was given twice");
+    }
+    assert_eq!(seen.len() + others.len(), workers * each);
+    if sealed {
+        return Outcome::Held;
+    }
+    // One degree of freedom; p > 10^-9 for each of 256 bits, so that one run in four million raises a false alarm.
+    let n = (workers * each) as f64;
+    for (place, &ones) in ones.iter().enumerate() {
+        let square = (2.0 * ones as f64 - n).powi(2) / n;
+        assert!(square < 37.3, "bit {place} was set in {ones} of {n} ids");
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_02_no_randomness_no_session(target: &Target) -> Outcome {
+    let ground = Ground::with(target, |builder| builder.danger_random(of_this(target, DRY))).await;
+    let mut visitor = ground.visitor();
+    for answer in [visitor.try_login("alice").await, visitor.try_set("key", "value").await] {
+        assert_eq!(answer.status(), 503, "{}", answer.text());
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+    ground.store.assert_count(0).await;
+    let mut reader = ground.visitor();
+    reader.assert_fresh().await;
+    Outcome::Held
+}
+
+type Generator = fn(&mut [u8]) -> io::Result<()>;
+
+/// One for each place in the table, since a generator is a plain function and each has a counter of its own.
+fn of_this(target: &Target, all: [Generator; 6]) -> Generator {
+    let place = Kind::ALL.iter().position(|kind| *kind == target.kind);
+    all[place.expect("one of them")]
+}
+
+const DRY: [Generator; 6] = [dry::<0>, dry::<1>, dry::<2>, dry::<3>, dry::<4>, dry::<5>];
+
+/// Gives the manager its key, and then nothing any more.
+fn dry<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
+    static DRAWS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+    match DRAWS[PLACE].fetch_add(1, Ordering::SeqCst) {
+        0 => {
+            buffer.fill(7);
+            Ok(())
+        }
+        _ => Err(io::Error::other("no entropy")),
+    }
+}
+
+pub(super) async fn row_03_a_clients_id_is_never_adopted(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut former = ground.user("alice").await;
+    let ended = former.id();
+    former.logout().await;
+    // What a logout leaves answers as ended for a minute; from then on the id is like any that nobody made.
+    ground.time.advance(std::time::Duration::from_secs(61));
+    for id in [MADE_UP, &ended] {
+        for asked in [put("key", "value"), Asked::new("POST", "/api/session/data/sum/increment")] {
+            let mut visitor = ground.visitor().with(id);
+            let answer = visitor.send(asked).await;
+            assert!(matches!(answer.status(), 200 | 204), "{}", answer.text());
+            assert_ne!(visitor.id(), id, "adopted");
+            assert!(visitor.is_alive().await);
+            ground.visitor().with(id).assert_fresh().await;
+        }
+        let mut visitor = ground.visitor().with(id);
+        visitor.login("mallory").await;
+        assert_ne!(visitor.id(), id, "adopted by a login");
+        let answer = ground.visitor().with(id).post("/api/session/regenerate").await;
+        assert_eq!((answer.status(), answer.header("set-cookie")), (204, None));
+        ground.visitor().with(id).assert_fresh().await;
+    }
+    Outcome::Held
+}
+
+/// What is no id, as a header can carry it.
+pub(super) fn no_ids() -> Vec<Vec<u8>> {
+    let long = "A".repeat(4_000);
+    let texts: [&str; 24] = [
+        "",
+        "x",
+        "..",
+        "../x",
+        "../../../../etc/passwd",
+        "..%2f..%2fx",
+        "..\\x",
+        "/etc/passwd",
+        "a/b",
+        "con",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/A",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.A",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA:A",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA*A",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%00",
+        "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"",
+        "' OR '1'='1",
+        "1 UNION SELECT record FROM session",
+        "*\r\n",
+        "{0}:session:*",
+        &long,
+    ];
+    let mut all: Vec<Vec<u8>> = texts.iter().map(|text| text.trim_end().as_bytes().to_vec()).collect();
+    // U+212A, which some fold to k, and bytes that are no text at all.
+    all.push("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\u{212a}".as_bytes().to_vec());
+    all.push([b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".as_slice(), &[0xff]].concat());
+    all
+}
+
+pub(super) async fn row_04_what_is_no_id_costs_no_call(target: &Target) -> Outcome {
+    let (ground, faults) = Ground::faulty(target).await;
+    for id in no_ids() {
+        let cookie = [b"__Host-id=".as_slice(), &id].concat();
+        let answer = ground.visitor().send(Asked::new("GET", "/api/session").header("Cookie", &cookie)).await;
+        assert_eq!(answer.json()["present"], false);
+        assert_eq!(answer.header("set-cookie"), None);
+        assert_eq!(faults.calls(), [], "{:?}", String::from_utf8_lossy(&id));
+    }
+    // What the server in front of the application takes no further, and what it may: as long as nobody is asked.
+    for filling in [vec![0], vec![b'A'; 1 << 20], vec![b'\r', b'\n', b' ', b'x']] {
+        let head = b"GET /api/session HTTP/1.1\r\nHost: attacked.example\r\nCookie: __Host-id=".as_slice();
+        let answer = raw(ground.site.address, &[head, &filling, b"\r\n\r\n"].concat()).await;
+        if let Some(answer) = answer {
+            assert_eq!(answer.header("set-cookie"), None);
+            assert!(matches!(answer.status(), 200 | 400 | 431), "{}", answer.status());
+        }
+        assert_eq!(faults.calls(), []);
+    }
+    let mut visitor = ground.user("alice").await;
+    assert!(visitor.is_alive().await, "the site still serves");
+    Outcome::Held
+}
+
+pub(super) async fn row_05_an_id_says_nothing_of_its_user(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let (one, other) = (ground.user("alice").await.id(), ground.user("alice").await.id());
+    for start in 0..one.len() - 6 {
+        assert!(
+            !other.contains(&one[start..start + 6]),
+            "two logins of one user have six characters in common"
+        );
+    }
+    assert!(!one.contains("alice"));
+    Outcome::Held
+}
+
+pub(super) async fn row_06_the_cookie_names_no_product(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let answer = ground.visitor().try_set("key", "value").await;
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    assert!(cookie.starts_with("__Host-id="), "another name");
+    for name in ["server", "x-powered-by", "x-aspnet-version", "x-session", "via"] {
+        assert_eq!(answer.header(name), None, "{name}");
+    }
+    let shown = format!("{:?}", answer.head).to_lowercase();
+    for product in ["cloakroom", "rust", "axum", "hyper", "session", target.kind.name()] {
+        assert!(!shown.contains(product), "{product}");
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_07_every_request_asks_the_store(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.user("alice").await;
+    assert!(visitor.is_alive().await);
+    let key = ground.only_key().await;
+    // By another process, where there is one.
+    assert!(
+        cloakroom::Provider::delete(&ground.store.second().await, &key).await.expect("the store answers")
+    );
+    visitor.assert_fresh().await;
+    Outcome::Held
+}
+
+pub(super) async fn row_08_the_store_holds_no_ids(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.visitor();
+    visitor.set("key", "value").await;
+    let anonymous = visitor.id();
+    visitor.login("alice").await;
+    visitor.post("/api/session/regenerate").await;
+    let ids = [anonymous, visitor.id()];
+    let keys = ground.store.keys().await;
+    assert_eq!(keys.len(), 1);
+    let dump = String::from_utf8_lossy(&ground.store.dump()).into_owned();
+    for key in &keys {
+        crate::log::keep_secret(key.as_str());
+        ground.visitor().with(key.as_str()).assert_fresh().await;
+        let cut = &key.as_str()[..43.min(key.as_str().len())];
+        ground.visitor().with(cut).assert_fresh().await;
+    }
+    let outcome = Excuse::NotPersistent.outcome(&ground.store.capabilities());
+    if outcome == Outcome::Held {
+        assert!(dump.contains(keys[0].as_str()), "the dump misses what is stored");
+        for id in ids {
+            assert!(!dump.contains(&id), "an id as it is");
+            let raw = BASE64URL_NOPAD.decode(id.as_bytes()).expect("base64url");
+            assert!(!dump.contains(&data_encoding::HEXLOWER.encode(&raw)), "an id in hex");
+        }
+    }
+    outcome
+}
+
+const REPLAYING: [Generator; 6] =
+    [replays::<0>, replays::<1>, replays::<2>, replays::<3>, replays::<4>, replays::<5>];
+
+/// Gives the second session what it gave the first.
+fn replays<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
+    static DRAWS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+    // The first draw is the manager's own key.
+    let draw = DRAWS[PLACE].fetch_add(1, Ordering::SeqCst);
+    buffer.fill(if draw == 2 { 101 } else { 100 + draw as u8 });
+    Ok(())
+}
+
+pub(super) async fn row_09_a_taken_id_is_not_taken_over(target: &Target) -> Outcome {
+    let ground = Ground::with(target, |builder| builder.danger_random(of_this(target, REPLAYING))).await;
+    let (mut first, mut second) = (ground.visitor(), ground.visitor());
+    first.set("key", "first").await;
+    second.set("key", "second").await;
+    assert_eq!(first.id(), BASE64URL_NOPAD.encode(&[101; 32]));
+    assert_ne!(second.id(), first.id());
+    assert_eq!(second.id(), BASE64URL_NOPAD.encode(&[103; 32]), "the first try met the first session");
+    assert_eq!(first.value("key").await.as_deref(), Some("first"));
+    assert_eq!(second.value("key").await.as_deref(), Some("second"));
+    ground.store.assert_count(2).await;
+    Outcome::Held
+}
+
+pub(super) async fn row_10_managers_on_one_store_are_apart(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let store = &ground.store;
+    let mut sites = Vec::new();
+    for namespace in ["user", "admin", "prod", "prod2"] {
+        let site = Site::on(store, store.second().await, |builder| builder.namespace(namespace)).await;
+        let mut visitor = site.visitor();
+        visitor.login(namespace).await;
+        sites.push((site, visitor));
+    }
+    for (at, (site, _)) in sites.iter().enumerate() {
+        for (from, (_, visitor)) in sites.iter().enumerate() {
+            let mut visitor = visitor.at(site.address);
+            match at == from {
+                true => assert!(visitor.is_alive().await),
+                false => visitor.assert_fresh().await,
+            }
+        }
+        let unknown = site.happened().iter().filter(|kind| **kind == EventKind::UnknownId).count();
+        assert_eq!(unknown, sites.len() - 1);
+    }
+    let control = Site::on(store, store.second().await, |builder| builder.namespace("user")).await;
+    assert!(sites[0].1.at(control.address).is_alive().await, "another process of the same manager");
+    let refused = cloakroom::Manager::builder(store.second().await).namespace("a\0b").build().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    Outcome::Held
+}

@@ -1,0 +1,194 @@
+//! Rows 39 to 45: what is sealed, be it a cookie's token or a record at rest, and the keys.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use cloakroom::{Created, ErrorKind, KeyRing, Manager, Provider, SealKey};
+use data_encoding::BASE64URL_NOPAD;
+
+use super::Outcome;
+use crate::site::{Ground, Site};
+use crate::target::Target;
+use crate::visitor::{Answer, Asked, put};
+
+/// What a client sees of an answer, but for the time of day.
+fn seen(answer: &Answer) -> String {
+    let text = format!("{:?}", answer.head);
+    let date = answer.header("date").unwrap_or_default().to_owned();
+    format!("{} {}", text.replace(&date, ""), answer.text())
+}
+
+pub(super) async fn row_39_a_changed_token_is_nobodys(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.user("alice").await;
+    visitor.set("key", "value").await;
+    let token = visitor.id();
+    let bytes = BASE64URL_NOPAD.decode(token.as_bytes()).expect("base64url");
+    let flipped = (0..bytes.len() * 8).map(|bit| {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        BASE64URL_NOPAD.encode(&changed)
+    });
+    let truncated = (1..token.len()).map(|length| token[..length].to_owned());
+    let longer = ["A", "AAAA", "=", "."].into_iter().map(|end| format!("{token}{end}"));
+    let mut stranger = ground.visitor();
+    let expected = seen(&stranger.with("AAAA").get("/api/session").await);
+    let (mut tried, mut answers) = (0, HashSet::new());
+    for changed in flipped.chain(truncated).chain(longer) {
+        let asked = Asked::new("GET", "/api/session").header("Cookie", format!("__Host-id={changed}"));
+        answers.insert(seen(&stranger.send(asked).await));
+        tried += 1;
+    }
+    assert!(tried > 8 * bytes.len());
+    assert_eq!(answers, HashSet::from([expected]), "every bad token looks the same");
+    assert!(visitor.is_alive().await);
+    Outcome::Held
+}
+
+pub(super) async fn row_40_nothing_unsealed_is_read(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let json = r#"{"principal":"us3r-of-the-tests-admin","keys":{}}"#;
+    for token in [json.to_owned(), BASE64URL_NOPAD.encode(json.as_bytes()), "e30".to_owned(), String::new()] {
+        ground.visitor().with(&token).assert_fresh().await;
+    }
+    if !ground.store.capabilities().token_is_record() {
+        // A record at rest that is not sealed is none to a manager that seals.
+        let plain = ground.user("alice").await;
+        let ring = ground.store.ring.clone();
+        let sealing =
+            Site::on(&ground.store, ground.store.second().await, |builder| builder.seal(ring)).await;
+        plain.at(sealing.address).assert_fresh().await;
+        let mut sealed = sealing.visitor();
+        sealed.login("bob").await;
+        sealed.set("key", "value").await;
+        assert!(sealed.is_alive().await);
+        let dump = String::from_utf8_lossy(&ground.store.dump()).into_owned();
+        assert!(!dump.contains(crate::log::VALUE), "a value at rest");
+        // And to one that does not, a sealed one is an error, not somebody's session.
+        let answer = sealed.at(ground.site.address).get("/api/session").await;
+        assert!(answer.status() == 500 || answer.json()["present"] == false, "{}", answer.text());
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_41_a_token_says_when_it_ends(target: &Target) -> Outcome {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let ground = Ground::with(target, |builder| builder.cookie_lifetime(Some(day))).await;
+    let visitor = ground.user("alice").await;
+    let token = visitor.id();
+    // Whatever the browser keeps, and however often the first cookie is used: it was not renewed itself.
+    for _ in 0..29 {
+        ground.time.advance(Duration::from_secs(60));
+        assert!(ground.visitor().with(&token).is_alive().await);
+    }
+    ground.time.advance(Duration::from_secs(61));
+    ground.visitor().with(&token).assert_fresh().await;
+    Outcome::Held
+}
+
+pub(super) async fn row_42_a_token_is_bound_to_its_place(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let store = &ground.store;
+    if store.capabilities().token_is_record() {
+        let token = ground.user("alice").await.id();
+        let names =
+            Site::on(store, store.second().await, |builder| builder.cookie_name("__Host-other")).await;
+        names.visitor().with(&token).assert_fresh().await;
+        let application = Site::on(store, store.second().await, |builder| builder.namespace("other")).await;
+        application.visitor().with(&token).assert_fresh().await;
+        let control = Site::on(store, store.second().await, |builder| builder).await;
+        assert!(control.visitor().with(&token).is_alive().await);
+        return Outcome::Held;
+    }
+    // One who writes to the store puts another user's record in the place of their own.
+    let ring = store.ring.clone();
+    let sealing = Site::on(store, store.second().await, |builder| builder.seal(ring)).await;
+    let mut mallory = sealing.visitor();
+    mallory.login("mallory").await;
+    let own = store.keys().await;
+    let mut alice = sealing.visitor();
+    alice.login("alice").await;
+    let theirs: Vec<_> = store.keys().await.into_iter().filter(|key| !own.contains(key)).collect();
+    let record = store.provider.load(&theirs[0]).await.expect("an answer").expect("alice's record");
+    assert!(store.provider.delete(&own[0]).await.expect("an answer"));
+    assert_eq!(store.provider.create(&own[0], &record).await.expect("an answer"), Created::Done);
+    let answer = mallory.clone().get("/api/session").await;
+    assert!(!answer.text().contains("alice"), "the session of somebody else");
+    assert!(answer.status() == 500 || answer.json()["present"] == false, "{}", answer.text());
+    let answer = mallory.clone().try_set("key", "value").await;
+    assert!(answer.status() == 500 || answer.set_cookie("__Host-id").is_some(), "{}", answer.text());
+    assert!(alice.is_alive().await);
+    Outcome::Held
+}
+
+/// Where the nonce stands in a token: behind the format's number and the key's name.
+pub(super) async fn row_43_no_nonce_comes_twice(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let visitor = ground.user("alice").await;
+    // The same session with the same content, sealed again and again: the tokens have no 16 bytes in common where they differ at all.
+    let mut seen = HashSet::new();
+    let answers = visitor.flood(&put("key", "value"), 5_000).await;
+    let mut tokens: Vec<_> = answers.iter().filter_map(|answer| answer.set_cookie("__Host-id")).collect();
+    assert_eq!(tokens.len(), 5_000);
+    let first = BASE64URL_NOPAD.decode(tokens.pop().expect("a token").token.as_bytes()).expect("base64url");
+    let second = BASE64URL_NOPAD.decode(tokens[0].token.as_bytes()).expect("base64url");
+    let head = first.iter().zip(&second).take_while(|(one, other)| one == other).count();
+    for token in &tokens {
+        let bytes = BASE64URL_NOPAD.decode(token.token.as_bytes()).expect("base64url");
+        assert!(seen.insert(bytes[head..head + 16].to_vec()), "a nonce came twice");
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_44_keys_rotate_and_retire(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let ring: KeyRing = ground.store.ring.clone();
+    let site = match ground.store.capabilities().token_is_record() {
+        true => None,
+        false => {
+            let (store, ring) = (&ground.store, ring.clone());
+            Some(Site::on(store, store.second().await, |builder| builder.seal(ring)).await)
+        }
+    };
+    let site = site.as_ref().unwrap_or(&ground.site);
+    let former = ring.newest();
+    let mut visitor = site.visitor();
+    visitor.login("alice").await;
+    let mut other = site.visitor();
+    other.login("bob").await;
+    ring.rotate(SealKey::generate().expect("randomness"));
+    assert_ne!(ring.newest(), former);
+    assert!(visitor.is_alive().await && other.is_alive().await, "all keys open");
+    visitor.set("key", "value").await;
+    assert!(ring.retire(former).expect("another key is there"));
+    assert_eq!(visitor.value("key").await.as_deref(), Some("value"), "the newest seals");
+    other.assert_fresh().await;
+    assert_eq!(ring.retire(ring.newest()).expect_err("the last key").kind(), ErrorKind::Config);
+    Outcome::Held
+}
+
+/// At build, and so the same on every provider.
+pub(super) async fn row_45_weak_keys_are_refused(_: &Target) -> Outcome {
+    let refused = |bytes: &[u8]| {
+        let error = SealKey::from_bytes(bytes).expect_err("a weak key");
+        assert_eq!(error.kind(), ErrorKind::Config);
+    };
+    refused(b"");
+    refused(&[0x5a; 31]);
+    for length in [32, 64] {
+        refused(&vec![0; length]);
+        refused(&vec![b'a'; length]);
+    }
+    refused(b"0123456789abcdef0123456789abcdef");
+    refused(b"changemechangemechangemechangeme");
+    #[cfg(feature = "cookie")]
+    for config in
+        [r#"{"cookieName":"id"}"#, r#"{"cookieName":"id","providerConfig":"{\"securityKey\":\"secret\"}"}"#]
+    {
+        let error = Manager::new("cookie", config).await.expect_err("no key");
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+    let weak = r#"{"cookieName":"id","sealKeys":["c2hvcnQ="]}"#;
+    assert_eq!(Manager::new("memory", weak).await.expect_err("a short key").kind(), ErrorKind::Config);
+    Outcome::Held
+}

@@ -1,0 +1,224 @@
+//! Rows 32 to 38: the sessions of a user, and those of nobody.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use cloakroom::OverLimit;
+use tokio::task::JoinSet;
+
+use super::Outcome;
+use crate::site::Ground;
+use crate::target::Target;
+use crate::visitor::Asked;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) async fn row_32_ending_the_others_beats_their_logins(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let another = ground.another().await;
+    let (mut keeps, mut one, mut other) =
+        (ground.user("alice").await, ground.user("alice").await, ground.user("alice").await);
+    let mut bystander = ground.user("bob").await;
+    let mut logins = JoinSet::new();
+    for n in 0..100 {
+        let mut device = if n % 2 == 0 { ground.visitor() } else { another.visitor() };
+        logins.spawn(async move {
+            let begun = Instant::now();
+            device.login("alice").await;
+            (begun, Instant::now(), device)
+        });
+    }
+    let mut logged_in = Vec::new();
+    // Some of them are through by now, and the others are not.
+    while logged_in.len() < 30 {
+        logged_in.push(logins.join_next().await.expect("more logins").expect("no panic"));
+    }
+    let asked = Instant::now();
+    let answer = keeps.send(Asked::new("DELETE", "/api/sessions")).await;
+    let answered = Instant::now();
+    let ended = answer.json()["ended"].as_u64().expect("a number");
+    assert!(ended >= 32, "two devices and those that had logged in, found {ended}");
+    logged_in.extend(logins.join_all().await);
+    let mut alive = 1;
+    for (begun, done, device) in &mut logged_in {
+        let is_alive = device.is_alive().await;
+        if *done < asked {
+            assert!(!is_alive, "a login that was through before the end was asked for lives");
+        }
+        if *begun > answered {
+            assert!(is_alive, "a login that began after the end was answered is dead");
+        }
+        alive += u64::from(is_alive);
+    }
+    assert!(keeps.is_alive().await && bystander.is_alive().await);
+    one.assert_fresh().await;
+    other.assert_fresh().await;
+    assert_eq!(keeps.get("/api/sessions").await.json().as_array().expect("a list").len() as u64, alive);
+    ground.store.assert_count(alive + 1).await;
+
+    // One by its handle, and none of another user's.
+    let handle = |list: serde_json::Value| list[0]["handle"].as_str().expect("a handle").to_owned();
+    let bobs = handle(bystander.get("/api/sessions").await.json());
+    let end = |handle: &str| Asked::new("DELETE", format!("/api/sessions/{handle}"));
+    assert_eq!(keeps.send(end(&bobs)).await.status(), 404);
+    assert!(bystander.is_alive().await);
+    keeps.send(Asked::new("DELETE", "/api/sessions")).await;
+    let mut lost = ground.user("alice").await;
+    let list = keeps.get("/api/sessions").await.json();
+    let others = list.as_array().expect("a list").iter().find(|one| one["current"] == false);
+    let handle = others.and_then(|one| one["handle"].as_str()).expect("a handle");
+    assert_eq!(keeps.send(end(handle)).await.status(), 204);
+    lost.assert_fresh().await;
+    assert!(keeps.is_alive().await);
+    Outcome::Held
+}
+
+pub(super) async fn row_33_a_limit_holds_under_parallel_logins(target: &Target) -> Outcome {
+    const LIMIT: usize = 5;
+    let limit = NonZeroUsize::new(LIMIT).expect("five");
+    for over in [OverLimit::EndOldest, OverLimit::Refuse] {
+        let ground = Ground::with(target, |builder| builder.sessions_per_user(limit, over)).await;
+        let mut logins = JoinSet::new();
+        for _ in 0..LIMIT + 5 {
+            let mut device = ground.visitor();
+            logins.spawn(async move {
+                let status = device.try_login("alice").await.status();
+                (status, device)
+            });
+        }
+        let mut alive = 0;
+        for (status, mut device) in logins.join_all().await {
+            let is_alive = device.is_alive().await;
+            match over {
+                OverLimit::Refuse => assert_eq!(status, if is_alive { 204 } else { 403 }),
+                _ => assert_eq!(status, 204),
+            }
+            alive += usize::from(is_alive);
+        }
+        assert_eq!(alive, LIMIT, "{over:?}");
+        ground.store.assert_count(LIMIT as u64).await;
+        let mut bob = ground.user("bob").await;
+        assert!(bob.is_alive().await, "the limit is one user's");
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_34_an_old_login_is_not_enough(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.user("alice").await;
+    assert_eq!(visitor.get("/rig/recent").await.status(), 200);
+    ground.time.advance(5 * MINUTE);
+    assert_eq!(visitor.get("/rig/recent").await.status(), 200);
+    ground.time.advance(SECOND);
+    assert_eq!(visitor.get("/rig/recent").await.status(), 401);
+    // A change of level is no login, and neither is a new id.
+    visitor.post("/rig/do/level=2").await;
+    visitor.post("/api/session/regenerate").await;
+    assert_eq!(visitor.get("/rig/recent").await.status(), 401);
+    visitor.login("alice").await;
+    assert_eq!(visitor.get("/rig/recent").await.status(), 200);
+    assert_eq!(
+        visitor.get("/rig/level-2").await.status(),
+        401,
+        "a login is at its own level, not at a former one's"
+    );
+    assert_eq!(ground.visitor().get("/rig/recent").await.status(), 401);
+    Outcome::Held
+}
+
+pub(super) async fn row_35_a_foreign_deadline_counts(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let in_ten = seconds(ground.time.clock().now()) + 601;
+    let mut visitor = ground.user("alice").await;
+    assert_eq!(visitor.post(&format!("/rig/do/end-by={in_ten}")).await.status(), 200);
+    // The earliest counts, whatever comes later.
+    assert_eq!(visitor.post(&format!("/rig/do/end-by={}", in_ten + 3600)).await.status(), 200);
+    for _ in 0..10 {
+        assert!(visitor.is_alive().await);
+        visitor.set("key", "value").await;
+        ground.time.advance(MINUTE);
+    }
+    assert!(visitor.is_alive().await, "a moment before the deadline");
+    ground.time.advance(SECOND);
+    visitor.assert_fresh().await;
+    Outcome::Held
+}
+
+pub(super) async fn row_36_the_anonymous_leave_nothing(target: &Target) -> Outcome {
+    let (ground, faults) = Ground::faulty(target).await;
+    let each = target.many(10_000).max(2_000) / 8;
+    let mut tasks = JoinSet::new();
+    for (method, path, status) in [
+        ("GET", "/", 200),
+        ("GET", "/api/session", 200),
+        ("GET", "/api/session/data/key", 404),
+        ("GET", "/api/untouched", 200),
+        ("POST", "/api/logout", 204),
+        ("POST", "/api/session/regenerate", 204),
+        ("DELETE", "/api/session/data", 204),
+        ("DELETE", "/api/session/data/key", 404),
+    ] {
+        let visitor = ground.visitor();
+        tasks.spawn(async move {
+            for answer in visitor.flood(&Asked::new(method, path), each).await {
+                assert_eq!((answer.status(), answer.header("set-cookie")), (status, None), "{method} {path}");
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(faults.calls(), [], "the store was asked");
+    ground.store.assert_count(0).await;
+    Outcome::Held
+}
+
+/// Nothing is asked for by default, and so nothing happens.
+pub(super) async fn row_37_another_browser_changes_nothing_unasked(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.user("alice").await;
+    ground.site.events();
+    for (name, value) in [
+        ("User-Agent", "another"),
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("Accept-Language", "xx"),
+        ("Sec-CH-UA-Platform", "\"Other\""),
+    ] {
+        let answer = visitor.send(Asked::new("GET", "/api/session").header(name, value)).await;
+        assert_eq!(answer.json()["present"], true, "{name}");
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+    assert_eq!(ground.site.happened(), []);
+    Outcome::Held
+}
+
+pub(super) async fn row_38_an_open_stream_ends_with_its_session(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let another = ground.another().await;
+    for end in ["a logout", "another device", "a login", "expiry"] {
+        let mut visitor = ground.user("alice").await;
+        let mut bystander = ground.user("bob").await;
+        let (head, mut stream) = visitor.begin(&Asked::new("GET", "/rig/watch")).await;
+        let (_, mut others) = bystander.begin(&Asked::new("GET", "/rig/watch")).await;
+        let watching = tokio::spawn(async move { stream.body(&head).await.expect("the stream's end") });
+        // Through another process, where there is one.
+        let mut elsewhere = visitor.at(another.address);
+        match end {
+            "a logout" => elsewhere.logout().await,
+            "another device" => {
+                let mut device = ground.user("alice").await;
+                device.send(Asked::new("DELETE", "/api/sessions")).await;
+                device.logout().await;
+            }
+            "a login" => elsewhere.login("alice").await,
+            _ => ground.time.advance(31 * MINUTE),
+        }
+        assert_eq!(watching.await.expect("no panic"), b"ended", "{end}");
+        if end != "expiry" {
+            let still = tokio::time::timeout(Duration::from_millis(5), others.head()).await;
+            assert!(still.is_err(), "{end}: somebody else's stream has ended, too");
+            assert!(bystander.is_alive().await);
+        }
+    }
+    Outcome::Held
+}

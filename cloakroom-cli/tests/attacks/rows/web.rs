@@ -1,0 +1,563 @@
+//! Rows 46 to 57: caches, other sites, logs, failures, races and limits.
+
+use std::time::{Duration, Instant};
+
+use cloakroom::{AnyProvider, EventKind, Manager, Policy};
+use tokio::task::JoinSet;
+
+use super::{Excuse, Outcome};
+use crate::faulty::{Fault, Faulty, INDISCRETION};
+use crate::hooked::Hooked;
+use crate::log;
+use crate::site::{Ground, Site};
+use crate::target::{Place, Target, root_of};
+use crate::visitor::{Answer, Asked, PATIENCE, Visitor, put};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) async fn row_46_every_access_is_told_to_caches(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut user = ground.user("alice").await;
+    user.set("key", "value").await;
+    for mut visitor in [user, ground.visitor()] {
+        for path in [
+            "/rig/extract",
+            "/rig/get",
+            "/rig/contains",
+            "/rig/len",
+            "/rig/keys",
+            "/rig/is-empty",
+            "/rig/principal",
+            "/rig/level",
+            "/rig/times",
+            "/rig/recent",
+            "/api/session",
+            "/api/session/data/key",
+            "/api/sessions",
+            "/",
+        ] {
+            // Long enough for the use to be noted.
+            ground.time.advance(MINUTE);
+            let answer = visitor.get(path).await;
+            assert!(answer.says("vary", "cookie"), "{path}: {:?}", answer.head);
+        }
+    }
+    let mut visitor = ground.visitor();
+    for asked in [
+        put("key", "value"),
+        Asked::new("POST", "/api/session/regenerate"),
+        Asked::new("POST", "/api/logout"),
+    ] {
+        let answer = visitor.send(asked).await;
+        assert!(answer.set_cookie("__Host-id").is_some());
+        assert!(
+            answer.says("cache-control", "no-store") && answer.says("vary", "cookie"),
+            "{:?}",
+            answer.head
+        );
+    }
+    let failed = ground.user("alice").await.post("/api/fail").await;
+    assert!(failed.status() == 500 && failed.says("vary", "cookie"), "{:?}", failed.head);
+    let untouched = ground.user("alice").await.get("/api/untouched").await;
+    assert_eq!(untouched.header("vary"), None, "who asks for nothing depends on nothing");
+    Outcome::Held
+}
+
+pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.user("alice").await;
+    visitor.set("key", "value").await;
+    let id = visitor.id();
+    for (name, value) in [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+        ("Origin", "https://evil.example"),
+        ("Origin", "null"),
+        ("Origin", "http://attacked.example.evil.example"),
+    ] {
+        for (method, path) in [
+            ("POST", "/api/logout"),
+            ("POST", "/api/session/regenerate"),
+            ("POST", "/api/login"),
+            ("DELETE", "/api/session/data"),
+            ("PUT", "/api/session/data/key"),
+            ("DELETE", "/api/sessions"),
+            ("POST", "/sign-out"),
+            ("POST", "/sessions/end-others"),
+        ] {
+            let answer = visitor.send(Asked::new(method, path).header(name, value)).await;
+            assert_eq!(
+                (answer.status(), answer.header("set-cookie")),
+                (403, None),
+                "{name}: {value}, {path}"
+            );
+        }
+    }
+    // Safe methods change nothing, whoever causes them.
+    for path in [
+        "/api/logout",
+        "/api/login",
+        "/api/session/regenerate",
+        "/api/session/data/sum/increment",
+        "/sign-out",
+    ] {
+        let answer = visitor.get(path).await;
+        assert_eq!((answer.status(), answer.header("set-cookie")), (405, None), "{path}");
+    }
+    for path in ["/", "/api/session", "/api/sessions"] {
+        let answer = visitor.send(Asked::new("GET", path).header("Sec-Fetch-Site", "cross-site")).await;
+        assert_eq!((answer.status(), answer.header("set-cookie")), (200, None));
+    }
+    assert_eq!((visitor.id(), visitor.value("key").await.as_deref()), (id, Some("value")));
+    Outcome::Held
+}
+
+/// Everything is logged at TRACE while the rows run, and looked through: here a life is led for that, from its beginning to every kind
+/// of end, and what can be printed is.
+pub(super) async fn row_48_nothing_secret_is_logged(target: &Target) -> Outcome {
+    let (ground, faults) = Ground::faulty(target).await;
+    let mut visitor = ground.visitor();
+    visitor.set("key", "value").await;
+    visitor.login("alice").await;
+    visitor.post("/rig/do/level=2").await;
+    visitor.post("/api/session/regenerate").await;
+    for key in ground.store.keys().await {
+        log::keep_secret(key.as_str());
+    }
+    let manager = &ground.site.manager;
+    let headers = http::HeaderMap::from_iter([(
+        http::header::COOKIE,
+        format!("__Host-id={}", visitor.id()).parse().expect("a header"),
+    )]);
+    let session = manager.start(&headers).await.expect("an answer");
+    let listed = manager.sessions_of(&session.principal().expect("a user")).await.expect("a list");
+    let shown = format!(
+        "{manager:?} {:?} {:?} {session:?} {:?} {listed:?} {:?} {}",
+        manager.config(),
+        manager.provider(),
+        session.id(),
+        ground.site.events(),
+        manager.explain(),
+    );
+    for secret in [visitor.id().as_str(), log::VALUE, listed[0].key.as_str()] {
+        assert!(!shown.contains(secret), "a secret in what Debug shows");
+    }
+    for fault in [Fault::Fail, Fault::Corrupt, Fault::LoseAnswer] {
+        faults.set_all(fault);
+        visitor.get("/api/session").await;
+        visitor.clone().try_set("key", "other").await;
+        faults.heal();
+    }
+    visitor.with("../x").get("/api/session").await;
+    visitor.with(super::identifier::MADE_UP).get("/api/session").await;
+    visitor.logout().await;
+    assert_eq!(log::findings().1, [""; 0]);
+    Outcome::Held
+}
+
+pub(super) async fn row_49_what_happens_is_told(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let site = &ground.site;
+    let mut visitor = ground.visitor();
+    visitor.set("key", "value").await;
+    assert_eq!(site.happened(), [EventKind::Created]);
+    let before = visitor.id();
+    visitor.login("alice").await;
+    let events = site.events();
+    let mut kinds: Vec<_> = events.iter().map(cloakroom::Event::kind).collect();
+    kinds.sort_by_key(|kind| kind.as_str());
+    assert_eq!(kinds, [EventKind::Authenticated, EventKind::Rotated]);
+    let rotated = events.iter().find(|event| event.kind() == EventKind::Rotated).expect("a rotation");
+    let hash = |id: &str| Some(site.manager.id_hash(&id.parse().expect("an id")));
+    assert_eq!((rotated.former(), rotated.session()), (hash(&before), hash(&visitor.id())));
+    visitor.post("/api/session/regenerate").await;
+    assert_eq!(site.happened(), [EventKind::Rotated]);
+    visitor.with(super::identifier::MADE_UP).get("/api/session").await;
+    assert_eq!(site.happened(), [EventKind::UnknownId]);
+    // A line break cannot come in a header; what stands for one, and what is none, is one event and no text.
+    for odd in ["a%0d%0aevent=created", "a\u{2028}b", "\u{1b}[31mred", "x"] {
+        visitor.with(odd).get("/api/session").await;
+        let events = site.events();
+        assert_eq!(events.iter().map(cloakroom::Event::kind).collect::<Vec<_>>(), [EventKind::MalformedId]);
+        assert!(!format!("{events:?}").contains(odd));
+    }
+    let other = ground.user("bob").await.id();
+    site.events();
+    let both = format!("__Host-id={}; __Host-id={other}", visitor.id());
+    ground.visitor().send(Asked::new("GET", "/api/session").header("Cookie", both)).await;
+    assert_eq!(site.happened(), [EventKind::Duplicate]);
+    visitor.logout().await;
+    assert_eq!(site.happened(), [EventKind::Destroyed]);
+    // Ended under a request that had loaded it.
+    let visitor = ground.user("carol").await;
+    let mut slow = visitor.clone();
+    let writing = tokio::spawn(async move { slow.post("/rig/held/set=key").await });
+    site.gate.arrived(1).await;
+    site.events();
+    ground.time.advance(31 * MINUTE);
+    site.gate.open();
+    writing.await.expect("no panic").assert_ended();
+    assert!(site.happened().contains(&EventKind::Expired));
+    Outcome::Held
+}
+
+/// A site whose store can be made to fail: a real server behind a proxy, a folder that becomes a file, and for sessions in memory an error
+/// in the place of the store.
+struct Breakable {
+    ground: Ground,
+    faults: Faulty,
+    proxy: Option<servers::Proxy>,
+}
+
+impl Breakable {
+    async fn new(target: &Target) -> Breakable {
+        let (mut ground, mut faults) = Ground::faulty(target).await;
+        let mut proxy = None;
+        if let Some((provider, before)) = ground.store.through_a_proxy().await {
+            faults = Faulty::default();
+            let provider = AnyProvider::new(Hooked::new(provider, faults.clone()));
+            ground.site = Site::on(&ground.store, provider, |builder| builder).await;
+            proxy = Some(before);
+        }
+        Breakable { ground, faults, proxy }
+    }
+
+    fn fail(&self) {
+        match (&self.proxy, &self.ground.store.place) {
+            (Some(proxy), _) => proxy.cut(),
+            (None, Place::File(folder)) => {
+                let root = root_of(folder);
+                std::fs::rename(&root, root.with_extension("away")).expect("a folder");
+                std::fs::write(&root, "no folder any more").expect("a file");
+            }
+            _ => self.faults.set_all(Fault::Fail),
+        }
+    }
+
+    fn hang(&self) {
+        match &self.proxy {
+            Some(proxy) => proxy.blackhole(),
+            None => self.faults.set_all(Fault::Hang),
+        }
+    }
+
+    fn heal(&self) {
+        match (&self.proxy, &self.ground.store.place) {
+            (Some(proxy), _) => proxy.heal(),
+            (None, Place::File(folder)) if root_of(folder).is_file() => {
+                let root = root_of(folder);
+                std::fs::remove_file(&root).expect("a file");
+                std::fs::rename(root.with_extension("away"), &root).expect("a folder");
+            }
+            _ => self.faults.heal(),
+        }
+    }
+
+    /// Everything that asks the store, by a visitor who has a session.
+    async fn asked_of(&self, visitor: &Visitor) -> Vec<(&'static str, Answer)> {
+        let mut answers = Vec::new();
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/api/session"),
+            ("GET", "/api/session/data/key"),
+            ("GET", "/api/sessions"),
+            ("DELETE", "/api/session/data"),
+            ("POST", "/api/session/data/sum/increment"),
+            ("POST", "/api/session/regenerate"),
+            ("POST", "/api/logout"),
+        ] {
+            answers.push((path, visitor.clone().send(Asked::new(method, path)).await));
+        }
+        answers.push(("a write", visitor.clone().try_set("key", "other").await));
+        answers.push(("a login", visitor.clone().try_login("alice").await));
+        answers.push(("a first write", visitor.newcomer().try_set("key", "value").await));
+        answers.push(("a first login", visitor.newcomer().try_login("alice").await));
+        answers
+    }
+
+    /// Waits until the store answers again.
+    async fn until_healed(&self, visitor: &mut Visitor) {
+        let start = Instant::now();
+        while visitor.get("/api/session").await.status() != 200 {
+            assert!(start.elapsed() < PATIENCE, "the store does not come back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// What an attacker would like to read in a body.
+fn assert_tells_nothing(what: &str, answer: &Answer) {
+    let text = format!("{:?} {}", answer.head, answer.text()).to_lowercase();
+    for word in [
+        "redis",
+        "mysql",
+        "maria",
+        "select ",
+        "update ",
+        "127.0.0.1",
+        "/tmp",
+        "panicked",
+        "refused",
+        "io error",
+        "os error",
+        "hunter2",
+        "socket",
+        ".rs:",
+        "timed out",
+        "sqlx",
+        "permission",
+    ] {
+        assert!(!text.contains(word), "{what}: {word}");
+    }
+    assert!(!text.contains(&INDISCRETION.to_lowercase()));
+}
+
+pub(super) async fn row_50_a_failing_store_tells_nothing(target: &Target) -> Outcome {
+    let breakable = Breakable::new(target).await;
+    let visitor = breakable.ground.user("alice").await;
+    breakable.fail();
+    for (what, answer) in breakable.asked_of(&visitor).await {
+        assert_eq!(answer.status(), 503, "{what}: {}", answer.text());
+        assert_tells_nothing(what, &answer);
+    }
+    breakable.heal();
+    breakable.faults.set_all(Fault::Corrupt);
+    for (what, answer) in breakable.asked_of(&visitor).await {
+        assert!(answer.status() >= 500, "{what}: {}", answer.text());
+        assert_tells_nothing(what, &answer);
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_51_an_outage_ends_no_session(target: &Target) -> Outcome {
+    let breakable = Breakable::new(target).await;
+    let mut visitor = breakable.ground.user("alice").await;
+    visitor.set("key", "value").await;
+    let id = visitor.id();
+    for _ in 0..3 {
+        breakable.fail();
+        for (what, answer) in breakable.asked_of(&visitor).await {
+            assert_eq!((answer.status(), answer.header("set-cookie")), (503, None), "{what}");
+        }
+        breakable.heal();
+        breakable.until_healed(&mut visitor).await;
+        assert_eq!(visitor.id(), id);
+        assert_eq!(visitor.user().await.as_deref(), Some("alice"));
+        assert_eq!(visitor.value("key").await.as_deref(), Some("value"));
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_52_a_hanging_store_is_answered_for(target: &Target) -> Outcome {
+    let breakable = Breakable::new(target).await;
+    let mut visitor = breakable.ground.user("alice").await;
+    visitor.set("key", "value").await;
+    breakable.hang();
+    // All at once, as a site has it: none of them waits for another.
+    let mut asked = JoinSet::new();
+    for n in 0..32 {
+        let mut visitor = visitor.clone();
+        asked.spawn(async move {
+            match n % 4 {
+                0 => visitor.get("/api/session").await,
+                1 => visitor.try_set("key", "other").await,
+                2 => visitor.try_login("alice").await,
+                _ => visitor.newcomer().try_set("key", "value").await,
+            }
+        });
+    }
+    let start = Instant::now();
+    for answer in asked.join_all().await {
+        assert_eq!((answer.status(), answer.header("set-cookie")), (503, None));
+        assert_tells_nothing("a hanging store", &answer);
+    }
+    // Two seconds is the deadline; what a busy machine adds is not the library's.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?} for a deadline of 2 s", start.elapsed());
+    breakable.heal();
+    breakable.until_healed(&mut visitor).await;
+    assert_eq!(visitor.user().await.as_deref(), Some("alice"));
+    Outcome::Held
+}
+
+pub(super) async fn row_53_the_way_to_the_store_is_checked(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    match &ground.store.place {
+        Place::Memory => {}
+        #[cfg(feature = "cookie")]
+        Place::Cookie(_) => {}
+        Place::File(folder) => {
+            use std::os::unix::fs::PermissionsExt;
+            let open = |path: &std::path::Path| cloakroom::FileProvider::open(path);
+            for mode in [0o777, 0o770, 0o720, 0o702] {
+                let root = folder.path().join(format!("open-{mode:o}"));
+                std::fs::create_dir(&root).expect("a folder");
+                std::fs::set_permissions(&root, std::fs::Permissions::from_mode(mode)).expect("a mode");
+                let refused = open(&root).expect_err("a folder that others write to");
+                assert_eq!(refused.kind(), cloakroom::ErrorKind::Config, "{mode:o}: {refused}");
+            }
+            // What is stored is the owner's alone.
+            ground.user("alice").await;
+            for path in crate::target::files(folder.path()) {
+                let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+                assert_eq!(mode & 0o077, 0, "{mode:o}");
+            }
+        }
+        #[cfg(feature = "redis")]
+        Place::Redis(_) => crate::target::redis::a_strange_authority_is_refused().await,
+        #[cfg(feature = "mysql")]
+        Place::MySql(_) => crate::target::mysql::a_strange_authority_is_refused().await,
+    }
+    Outcome::Held
+}
+
+pub(super) async fn row_54_no_increment_is_lost(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let another = ground.another().await;
+    let mut visitor = ground.user("alice").await;
+    let spread = |n: usize| if n % 2 == 0 { visitor.clone() } else { visitor.at(another.address) };
+    let mut tasks = JoinSet::new();
+    for n in 0..100 {
+        let mut visitor = spread(n);
+        tasks.spawn(async move {
+            let answer = visitor.post("/api/session/data/sum/increment").await;
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            answer.json().as_u64().expect("a number")
+        });
+    }
+    let mut sums = tasks.join_all().await;
+    sums.sort_unstable();
+    assert_eq!(sums, Vec::from_iter(1..=100), "each answers a sum of its own");
+    assert_eq!(visitor.get("/api/session/data/sum").await.json(), 100);
+
+    // Different keys, by requests that have all loaded the session before one of them commits.
+    let mut tasks = JoinSet::new();
+    for n in 0..50 {
+        let mut visitor = if n % 2 == 0 { visitor.clone() } else { visitor.at(another.address) };
+        tasks.spawn(async move { visitor.post(&format!("/rig/held/set=key-{n}")).await.status() });
+    }
+    ground.site.gate.arrived(25).await;
+    another.gate.arrived(25).await;
+    ground.site.gate.open();
+    another.gate.open();
+    assert_eq!(tasks.join_all().await, [200; 50]);
+    let keys = visitor.session().await["keys"].as_array().expect("keys").len();
+    assert_eq!(keys, 51, "what requests wrote under different keys all stands");
+    Outcome::Held
+}
+
+pub(super) async fn row_55_a_slow_holder_holds_up_no_reader(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.user("alice").await;
+    visitor.set("key", "value").await;
+    let mut holders = JoinSet::new();
+    for change in ["set=key", "add=sum", "regenerate"] {
+        let mut holder = visitor.clone();
+        holders.spawn(async move { holder.post(&format!("/rig/held/{change}")).await.status() });
+    }
+    ground.site.gate.arrived(3).await;
+    // All of this is through while the others still hold the session.
+    let mut readers = JoinSet::new();
+    for _ in 0..50 {
+        let mut reader = visitor.clone();
+        readers.spawn(async move { reader.value("key").await });
+    }
+    for value in readers.join_all().await {
+        assert_eq!(value.as_deref(), Some("value"));
+    }
+    visitor.set("other", "value").await;
+    assert_eq!(holders.try_join_next().map(Result::is_ok), None, "nobody holds the session any more");
+    ground.site.gate.open();
+    let mut statuses = holders.join_all().await;
+    statuses.sort_unstable();
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 409)), "{statuses:?}");
+    assert!(statuses.contains(&200));
+    Outcome::Held
+}
+
+pub(super) async fn row_56_a_session_has_limits(target: &Target) -> Outcome {
+    let ground = Ground::new(target).await;
+    let mut visitor = ground.user("alice").await;
+    visitor.set("key", "value").await;
+    let fits = 64 * 1024 - 1024;
+    visitor.set("large", &"x".repeat(fits)).await;
+    let answer = visitor.try_set("large", &"x".repeat(64 * 1024 + 1)).await;
+    assert_eq!((answer.status(), answer.header("set-cookie")), (413, None), "{}", answer.text());
+    assert_eq!(visitor.try_set("more", &"x".repeat(2048)).await.status(), 413, "together they are too large");
+    assert_eq!(visitor.value("large").await.map(|text| text.len()), Some(fits));
+    assert_eq!(visitor.value("more").await, None);
+    let json = |key: &str, value: String| {
+        Asked::new("PUT", format!("/api/session/data/{key}"))
+            .header("content-type", "application/json")
+            .body(value)
+    };
+    visitor.set("large", "x").await;
+    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    assert_eq!(visitor.send(json("deep", nested(31))).await.status(), 204);
+    for depth in [33, 100, 10_000] {
+        let answer = visitor.send(json("deep", nested(depth))).await;
+        assert!(matches!(answer.status(), 400 | 413), "{depth}: {}", answer.status());
+    }
+    assert_eq!(visitor.get("/api/session/data/deep").await.json().to_string(), nested(31));
+    // 1,024 keys, in a session of someone else whose every change is small.
+    let mut other = ground.visitor();
+    other.set("0", "x").await;
+    let mut full = true;
+    for n in 1..1024 {
+        full &= other.try_set(&n.to_string(), "").await.status() == 204;
+    }
+    assert!(full, "1,024 keys are allowed");
+    assert_eq!(other.try_set("one-more", "").await.status(), 413);
+    assert_eq!(other.session().await["keys"].as_array().expect("keys").len(), 1024);
+    assert_eq!(visitor.value("key").await.as_deref(), Some("value"));
+    Outcome::Held
+}
+
+/// The minutes behind `words` in the explanation.
+fn minutes(explanation: &str, words: &str) -> u64 {
+    let line = explanation.lines().find_map(|line| line.split_once(words)).expect("the words").1;
+    let mut sum = 0;
+    let mut parts = line.split_whitespace();
+    while let (Some(number), Some(unit)) =
+        (parts.next().and_then(|part| part.parse::<u64>().ok()), parts.next())
+    {
+        sum += match unit.trim_end_matches(['.', ',']) {
+            "d" => number * 24 * 60,
+            "h" => number * 60,
+            "min" => number,
+            other => panic!("expected a unit, found {other}"),
+        };
+    }
+    sum
+}
+
+pub(super) async fn row_57_the_explanation_is_what_happens(target: &Target) -> Outcome {
+    for policy in [Policy::OWASP_LOW_VALUE, Policy::OWASP_HIGH_VALUE, Policy::NIST_AAL3] {
+        let ground = Ground::with(target, |builder| builder.policy(policy)).await;
+        let explanation = ground.site.manager.explain();
+        let idle = minutes(&explanation, "A session ends ");
+        let absolute = minutes(&explanation, "It ends ");
+        assert_eq!(Duration::from_secs(idle * 60), policy.idle_timeout());
+        let mut visitor = ground.user("alice").await;
+        ground.time.advance(Duration::from_secs(idle * 60) - SECOND);
+        assert!(visitor.is_alive().await);
+        ground.time.advance(Duration::from_secs(idle * 60));
+        visitor.assert_fresh().await;
+        let mut visitor = ground.user("alice").await;
+        let step = Duration::from_secs(idle * 60) - SECOND;
+        let mut passed = Duration::ZERO;
+        let end = Duration::from_secs(absolute * 60);
+        while passed + step < end {
+            ground.time.advance(step);
+            passed += step;
+            assert!(visitor.is_alive().await, "{passed:?} of {end:?}");
+        }
+        ground.time.advance(end - passed - Duration::from_millis(1));
+        assert!(visitor.is_alive().await, "a moment before the end");
+        ground.time.advance(Duration::from_millis(1));
+        visitor.assert_fresh().await;
+    }
+    let built = Manager::builder(cloakroom::MemoryProvider::new()).build().expect("the defaults");
+    assert!(built.explain().contains("A session ends 30 min after"), "{}", built.explain());
+    Outcome::Held
+}

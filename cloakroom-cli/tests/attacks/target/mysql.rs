@@ -1,0 +1,46 @@
+//! One MariaDB for all rows, each of which has a table of its own there.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use cloakroom::{AnyProvider, Clock, ErrorKind, MySqlProvider};
+use data_encoding::HEXLOWER;
+use servers::{Certificates, MariaDb, MariaDbOptions};
+
+static SERVER: LazyLock<MariaDb> =
+    LazyLock::new(|| MariaDb::with(MariaDbOptions { tls: true, ..MariaDbOptions::default() }));
+
+pub(super) fn address() -> SocketAddr {
+    SERVER.address()
+}
+
+pub(super) async fn open(table: &str, clock: &Clock, port: Option<u16>) -> AnyProvider {
+    let port = port.unwrap_or_else(|| SERVER.address().port());
+    let dsn = MariaDb::dsn_at(&format!("tcp(127.0.0.1:{port})"), "");
+    let builder = MySqlProvider::builder(&dsn).and_then(|builder| builder.table(table));
+    let builder = builder.expect("a DSN and a table's name").clock(clock.clone());
+    AnyProvider::new(builder.connect().await.expect("the server takes the connection"))
+}
+
+pub(super) fn dump(table: &str) -> Vec<u8> {
+    SERVER.sql(&format!("SELECT * FROM `{table}`")).into_bytes()
+}
+
+pub(super) fn plant(table: &str, bytes: &[u8]) {
+    SERVER.sql(&format!("UPDATE `{table}` SET record = x'{}'", HEXLOWER.encode(bytes)));
+}
+
+/// A server that another authority vouches for is no server of ours.
+pub(crate) async fn a_strange_authority_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stranger = Certificates::write(folder.path());
+    let connect = async |authority: &Path| {
+        let authority = authority.display().to_string().replace('/', "%2F");
+        let place = format!("tcp(localhost:{})", SERVER.address().port());
+        MySqlProvider::connect(&MariaDb::dsn_at(&place, &format!("tls=true&ssl-ca={authority}"))).await
+    };
+    connect(&SERVER.certificates().authority).await.expect("the right authority");
+    let refused = connect(&stranger.authority).await.expect_err("a strange authority");
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+}

@@ -1,0 +1,68 @@
+//! One Redis for all rows, each of which has a prefix of its own there.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use cloakroom::{AnyProvider, Clock, ErrorKind, RedisProvider};
+use servers::{Certificates, Redis, RedisOptions};
+
+static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
+
+pub(super) fn address() -> SocketAddr {
+    SERVER.address()
+}
+
+pub(super) async fn open(prefix: &str, clock: &Clock, port: Option<u16>) -> AnyProvider {
+    let url = port.map_or_else(|| SERVER.url(), |port| SERVER.url_at(port));
+    let builder = RedisProvider::builder(url).prefix(prefix).clock(clock.clone());
+    AnyProvider::new(builder.connect().await.expect("the server takes the connection"))
+}
+
+fn keys(prefix: &str) -> Vec<String> {
+    SERVER.ask(&["KEYS", &format!("{prefix}:*")])
+}
+
+pub(super) fn dump(prefix: &str) -> Vec<u8> {
+    let mut all = Vec::new();
+    for key in keys(prefix) {
+        all.extend_from_slice(key.as_bytes());
+        match SERVER.ask::<String>(&["TYPE", &key]).as_str() {
+            "string" => all.extend(SERVER.ask::<Vec<u8>>(&["GET", &key])),
+            "hash" => all.extend(SERVER.ask::<Vec<Vec<u8>>>(&["HGETALL", &key]).concat()),
+            "set" => all.extend(SERVER.ask::<Vec<Vec<u8>>>(&["SMEMBERS", &key]).concat()),
+            "zset" => all.extend(SERVER.ask::<Vec<Vec<u8>>>(&["ZRANGE", &key, "0", "-1"]).concat()),
+            // It ended meanwhile.
+            "none" => {}
+            other => panic!("expected a type that this row reads, found {other}"),
+        }
+    }
+    all
+}
+
+/// A command's words are text, and a text is foreign enough.
+pub(super) fn plant(prefix: &str, bytes: &[u8]) {
+    let text = std::str::from_utf8(bytes).expect("text");
+    for key in keys(prefix).into_iter().filter(|key| key.contains("session:")) {
+        assert_eq!(SERVER.ask::<String>(&["TYPE", &key]), "string");
+        SERVER.ask::<()>(&["SET", &key, text, "KEEPTTL"]);
+    }
+}
+
+/// A server that another authority vouches for is no server of ours.
+pub(crate) async fn a_strange_authority_is_refused() {
+    let server = Redis::with(RedisOptions { tls: true, ..RedisOptions::default() });
+    let folder = tempfile::tempdir().expect("a folder");
+    let stranger = Certificates::write(folder.path());
+    let ours = server.certificates();
+    let read = |path: &Path| std::fs::read(path).expect("a file");
+    let connect = |authority: &Path| {
+        RedisProvider::builder(server.tls_url())
+            .root_certificates(read(authority))
+            .client_certificate(read(&ours.client), read(&ours.client_key))
+            .connect()
+    };
+    connect(&ours.authority).await.expect("the right authority");
+    let refused = connect(&stranger.authority).await.expect_err("a strange authority");
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+}
