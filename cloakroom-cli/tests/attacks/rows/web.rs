@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cloakroom::{AnyProvider, EventKind, Manager, Policy};
 use tokio::task::JoinSet;
 
-use super::{Excuse, Outcome};
+use super::Outcome;
 use crate::faulty::{Fault, Faulty, INDISCRETION};
 use crate::hooked::Hooked;
 use crate::log;
@@ -110,7 +110,39 @@ pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcom
         assert_eq!((answer.status(), answer.header("set-cookie")), (200, None));
     }
     assert_eq!((visitor.id(), visitor.value("key").await.as_deref()), (id, Some("value")));
+    a_form_needs_the_sessions_own_token(&ground).await;
     Outcome::Held
+}
+
+/// What the page's forms carry: bound to the session, and another after each login.
+async fn a_form_needs_the_sessions_own_token(ground: &Ground) {
+    let (mut alice, mut bob) = (ground.user("alice").await, ground.user("bob").await);
+    let (own, others) = (token_of_the_page(&mut alice).await, token_of_the_page(&mut bob).await);
+    let note = |token: &str, text: &str| {
+        Asked::new("POST", "/note")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", "http://attacked.example")
+            .body(format!("csrf_token={token}&note={}{text}", log::VALUE))
+    };
+    let mut changed = own.clone();
+    changed.replace_range(..1, if own.starts_with('A') { "B" } else { "A" });
+    for bad in [&*others, "", "x", &changed, &own[1..], &format!("{own}A")] {
+        let answer = alice.send(note(bad, "bad")).await;
+        assert_eq!((answer.status(), answer.header("set-cookie")), (403, None), "a strange token");
+    }
+    assert_eq!(alice.send(note(&own, "good")).await.status(), 303);
+    assert_eq!(alice.value("note").await.as_deref(), Some("good"));
+    alice.login("alice").await;
+    assert_eq!(alice.send(note(&own, "old")).await.status(), 403, "a token from before the login");
+    let new = token_of_the_page(&mut alice).await;
+    assert_eq!(alice.send(note(&new, "new")).await.status(), 303);
+    assert_eq!(alice.value("note").await.as_deref(), Some("new"));
+}
+
+async fn token_of_the_page(visitor: &mut Visitor) -> String {
+    let page = visitor.get("/").await.text();
+    let (_, token) = page.split_once("name=\"csrf_token\" value=\"").expect("a form with a token");
+    token.split('"').next().expect("its end").to_owned()
 }
 
 /// Everything is logged at TRACE while the rows run, and looked through: here a life is led for that, from its beginning to every kind
@@ -466,7 +498,7 @@ pub(super) async fn row_55_a_slow_holder_holds_up_no_reader(target: &Target) -> 
         assert_eq!(value.as_deref(), Some("value"));
     }
     visitor.set("other", "value").await;
-    assert_eq!(holders.try_join_next().map(Result::is_ok), None, "nobody holds the session any more");
+    assert_eq!(holders.try_join_next().map(|held| held.is_ok()), None, "nobody holds the session any more");
     ground.site.gate.open();
     let mut statuses = holders.join_all().await;
     statuses.sort_unstable();
