@@ -14,7 +14,9 @@ use axum::http::{HeaderName, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use cloakroom::{CsrfLayer, CsrfToken, Error, ErrorKind, Manager, Principal, Session, SessionLayer};
+use cloakroom::{
+    CsrfLayer, CsrfToken, Error, ErrorKind, Manager, Principal, Provider, Session, SessionLayer,
+};
 use serde::Deserialize;
 
 use super::times::{Moment, roughly};
@@ -164,6 +166,10 @@ async fn devices(
     now: SystemTime,
 ) -> Result<(Vec<Device>, usize), PageError> {
     let current = session.handle();
+    // A provider that keeps no list has none to show.
+    if !sessions.provider().capabilities().lists {
+        return Ok((Vec::new(), 0));
+    }
     let all = sessions.sessions_of(user).await?;
     let mut devices: Vec<Device> = all
         .iter()
