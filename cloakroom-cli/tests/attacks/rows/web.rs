@@ -9,7 +9,7 @@ use super::Outcome;
 use crate::faulty::{Fault, Faulty, INDISCRETION};
 use crate::hooked::Hooked;
 use crate::log;
-use crate::site::{Ground, Site};
+use crate::site::{DEADLINE, Ground, Site};
 use crate::target::{Place, Target, root_of};
 use crate::visitor::{Answer, Asked, PATIENCE, Visitor, put};
 
@@ -255,7 +255,7 @@ impl Breakable {
         if let Some((provider, before)) = ground.store.through_a_proxy().await {
             faults = Faulty::default();
             let provider = AnyProvider::new(Hooked::new(provider, faults.clone()));
-            ground.site = Site::on(&ground.store, provider, |builder| builder).await;
+            ground.site = Site::on(&ground.store, provider, |builder| builder.deadline(DEADLINE)).await;
             proxy = Some(before);
         }
         Breakable { ground, faults, proxy }
