@@ -56,7 +56,9 @@ impl Site {
     #[cfg(all(feature = "redis", unix))]
     fn on_redis(processes: usize) -> Self {
         let server = servers::Redis::start();
-        let config = json!({ "cookieName": "id", "providerConfig": format!("{},100,", server.address()), "gclifetime": 3600 });
+        // Hundreds come at once to a machine that may be busy: how fast it answers is not what is counted here.
+        let url = format!("redis://{}/?timeout=60s&connect_timeout=60s", server.address());
+        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
         Site { _store: Some(Box::new(server)), ..Site::on("redis", processes, &config.to_string()) }
     }
 
@@ -64,8 +66,8 @@ impl Site {
     #[cfg(all(feature = "redis", unix))]
     fn on_redis_cluster(processes: usize) -> Self {
         let cluster = servers::RedisCluster::start();
-        let nodes = cluster.addresses().join(";");
-        let config = json!({ "cookieName": "id", "providerConfig": nodes, "gclifetime": 3600 });
+        let url = format!("redis://{}/?timeout=60s&connect_timeout=60s", cluster.addresses().join(","));
+        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
         Site { _store: Some(Box::new(cluster)), ..Site::on("redis_cluster", processes, &config.to_string()) }
     }
 

@@ -70,6 +70,8 @@ impl MariaDb {
             .args(as_root())
             .arg(format!("--datadir={}", self.data().display()))
             .arg("--innodb-log-file-size=16M")
+            // One that starts removes the temporary tables of all others in the same folder.
+            .env("TMPDIR", self.folder.path())
             .output()
             .expect("mariadb-install-db starts");
         let said = [output.stdout, output.stderr].concat();
@@ -118,6 +120,7 @@ impl MariaDb {
             format!("--pid-file={folder}/pid"),
             format!("--port={}", self.port),
             "--bind-address=127.0.0.1".to_owned(),
+            format!("--tmpdir={folder}"),
             "--skip-name-resolve".to_owned(),
             format!("--general-log-file={}", self.log().display()),
             "--innodb-buffer-pool-size=64M".to_owned(),

@@ -242,7 +242,9 @@ impl fmt::Debug for IdMaker {
 
 /// Hex of `sessionIDLength` bytes (2.x), or of a hash (1.4).
 fn is_of_beego(body: &[u8]) -> bool {
-    matches!(body.len(), 32..=128) && body.len().is_multiple_of(2) && body.iter().all(|&byte| is_lower_hex(byte))
+    matches!(body.len(), 32..=128)
+        && body.len().is_multiple_of(2)
+        && body.iter().all(|&byte| is_lower_hex(byte))
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> impl AsRef<[u8]> + use<M> {

@@ -248,7 +248,7 @@ pub(super) fn address(text: &str, default_port: u16) -> Result<Address, StoreErr
     let wrong = || StoreError::setting("the address", "host:port, such as 127.0.0.1:6379", "something else");
     let text = text.trim();
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) if rest.is_empty() => (host, None),
+        Some((host, "")) => (host, None),
         Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or_else(wrong)?)),
         None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
     };

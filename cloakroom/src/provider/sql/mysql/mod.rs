@@ -343,6 +343,7 @@ impl MySqlProviderBuilder {
             clock: self.clock,
             deadline: lasting(self.deadline),
             retries: self.retries,
+            batch: collect::Batch::default(),
         };
         let prepared = store.in_long_time(Self::prepare(&store, &self.table, self.create_table)).await;
         let max_packet = prepared.map_err(MySqlError::at_start)?;
