@@ -27,7 +27,7 @@ struct Log {
     secrets: HashSet<Box<str>>,
 }
 
-static LOG: LazyLock<Mutex<Log>> = LazyLock::default();
+static LOG: LazyLock<Mutex<Log>> = LazyLock::new(Mutex::default);
 
 fn log() -> MutexGuard<'static, Log> {
     LOG.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

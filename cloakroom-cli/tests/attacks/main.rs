@@ -6,7 +6,7 @@
 #![cfg(unix)]
 
 #[path = "../../src/demo/mod.rs"]
-#[allow(dead_code, reason = "the program alone starts it by its options")]
+#[allow(dead_code, unused_imports, reason = "the program starts it by its options, and its tests run there")]
 mod demo;
 #[path = "../../../cloakroom/tests/support/faulty.rs"]
 #[allow(dead_code, reason = "shared with the library's tests")]

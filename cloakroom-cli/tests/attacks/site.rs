@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cloakroom::{AnyProvider, Event, EventKind, Manager, ManagerBuilder, ManualClock, StoreKey};
 use tokio::net::TcpListener;
@@ -12,7 +13,10 @@ use crate::faulty::Faulty;
 use crate::hooked::Hooked;
 use crate::rig::{self, Gate};
 use crate::target::{Store, Target};
-use crate::visitor::Visitor;
+use crate::visitor::{PATIENCE, Visitor};
+
+/// The builder's default.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A site, which stops when this is dropped.
 pub(crate) struct Site {
@@ -53,7 +57,7 @@ impl Ground {
         let store = target.store(&time.clock()).await;
         let faults = Faulty::default();
         let provider = AnyProvider::new(Hooked::new(store.provider.clone(), faults.clone()));
-        let site = Site::on(&store, provider, |builder| builder).await;
+        let site = Site::on(&store, provider, |builder| builder.deadline(DEADLINE)).await;
         (Ground { time, store, site }, faults)
     }
 
@@ -90,7 +94,9 @@ impl Site {
     ) -> Site {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
+        // What a busy machine makes of a hundred writes at once is no failure of a store.
         let builder = Manager::builder(provider)
+            .deadline(PATIENCE)
             .clock(store.clock.clone())
             .on_event(move |event: &Event| heard.lock().expect("nobody has panicked").push(event.clone()));
         let manager = settings(builder).build().expect("settings that work together");

@@ -346,8 +346,9 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().filter(move |(found, _)| found == name).map(|(_, value)| &**value)
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let name = name.to_owned();
+        self.headers.iter().filter(move |(found, _)| *found == name).map(|(_, value)| &**value)
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -36,6 +36,9 @@ impl ApiError {
             ErrorKind::Conflict => "other requests kept changing the session first; try again",
             ErrorKind::TooLarge => "a limit of the session is exceeded",
             ErrorKind::Unavailable | ErrorKind::Timeout => "the session store does not answer; try again",
+            ErrorKind::Unsupported => {
+                return ApiError::new(StatusCode::NOT_IMPLEMENTED, "this session store keeps no lists");
+            }
             ErrorKind::Value => return ApiError::bad_input("the value does not fit"),
             _ => error.status().canonical_reason().unwrap_or("error"),
         };
@@ -45,7 +48,8 @@ impl ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        if error.status().is_server_error() && error.kind() != ErrorKind::Value {
+        let expected = matches!(error.kind(), ErrorKind::Value | ErrorKind::Unsupported);
+        if error.status().is_server_error() && !expected {
             tracing::error!(%error, "a request failed");
         }
         ApiError::of(&error)

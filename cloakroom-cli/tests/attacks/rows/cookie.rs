@@ -75,7 +75,7 @@ pub(super) async fn row_13_the_id_is_in_set_cookie_alone(target: &Target) -> Out
         assert!(!answer.leaks(&visitor.id()), "{path}");
         seen += usize::from(answer.status() == 200);
     }
-    assert!(seen >= 10);
+    assert!(seen >= if ground.store.capabilities().lists { 11 } else { 9 }, "{seen} answers");
     for path in ["/api/fail", "/api/session/regenerate", "/api/session/data/sum/increment", "/api/logout"] {
         let brought = visitor.id();
         let answer = visitor.post(path).await;
@@ -121,7 +121,7 @@ pub(super) async fn row_15_the_cookie_ends_with_the_browser(target: &Target) -> 
     Outcome::Held
 }
 
-/// The longest cookie that the settings allow; a session's size has no part in it, since the cookie holds an id.
+/// The longest names that the settings allow, and sessions that grow until they are refused where the cookie holds them.
 pub(super) async fn row_16_no_cookie_above_4096_bytes(target: &Target) -> Outcome {
     let (name, path) = (format!("__Secure-{}", "n".repeat(118)), format!("/{}", "p".repeat(1023)));
     let domain = format!("{}example.com", "d.".repeat(121));
@@ -130,11 +130,23 @@ pub(super) async fn row_16_no_cookie_above_4096_bytes(target: &Target) -> Outcom
     })
     .await;
     let mut visitor = ground.visitor();
-    let answer = visitor.try_set("key", &"x".repeat(60_000)).await;
-    let cookie = answer.set_cookie(&name).expect("a cookie");
-    assert!(cookie.length <= 4096, "{} bytes", cookie.length);
-    assert!(name.len() + cookie.token.len() <= 4096);
-    assert!(cookie.attributes.iter().all(|attribute| attribute.len() <= 1024 + "path=".len()));
+    let mut refusals = 0;
+    for bytes in (0..4_000).step_by(40).chain([60_000]) {
+        let answer = visitor.try_set("key", &"x".repeat(bytes)).await;
+        match answer.status() {
+            413 => {
+                assert_eq!(answer.header("set-cookie"), None);
+                refusals += 1;
+            }
+            status => assert_eq!(status, 204, "{}", answer.text()),
+        }
+        if let Some(cookie) = answer.set_cookie(&name) {
+            assert!(name.len() + cookie.token.len() <= 4096, "{bytes} bytes in {}", cookie.token.len());
+            assert!(cookie.attributes.iter().all(|attribute| attribute.len() <= 1024 + "path=".len()));
+        }
+    }
+    assert_eq!(refusals > 0, ground.store.capabilities().token_is_record());
+    assert!(visitor.is_alive().await);
     refused(|builder| builder.cookie_name("n".repeat(129)));
     refused(|builder| builder.cookie_name("id").cookie_path(format!("/{}", "p".repeat(1024))));
     Outcome::Held
@@ -176,11 +188,13 @@ pub(super) async fn row_18_odd_cookie_settings_are_refused(_: &Target) -> Outcom
 
 pub(super) async fn row_19_of_two_live_cookies_none_counts(target: &Target) -> Outcome {
     let ground = Ground::new(target).await;
-    let (alice, mallory) = (ground.user("alice").await.id(), ground.user("mallory").await.id());
     let mut gone = ground.user("former").await;
-    let stale = gone.id();
+    let ended = gone.id();
     gone.logout().await;
     ground.time.advance(Duration::from_secs(61));
+    // Without revocations a token goes on after its logout: row 31.
+    let stale = if ground.store.capabilities().revocable { ended } else { format!("{}B", &MADE_UP[1..]) };
+    let (alice, mallory) = (ground.user("alice").await.id(), ground.user("mallory").await.id());
     let user = async |ids: &[&str]| {
         let pairs: Vec<_> = ids.iter().map(|id| format!("__Host-id={id}")).collect();
         let one_header = Asked::new("GET", "/api/session").header("Cookie", pairs.join("; "));
@@ -216,7 +230,8 @@ pub(super) async fn row_19_of_two_live_cookies_none_counts(target: &Target) -> O
         assert!(ground.site.happened().contains(&EventKind::Duplicate));
     }
     // More than are looked up: an attacker who can plant as many hides the visitor's, and gets nothing by it.
-    let planted: Vec<_> = (0..5).map(|n| format!("{}{n}", &MADE_UP[1..])).collect();
+    let others = ["a", "b", "c", "d", "e", "f"].into_iter().filter(|first| !a.starts_with(*first)).take(5);
+    let planted: Vec<_> = others.map(|first| format!("{first}{}", &a[1..])).collect();
     let mut many: Vec<_> = planted.iter().map(String::as_str).collect();
     many.push(a);
     assert_eq!(user(&many).await, None);
@@ -331,7 +346,9 @@ pub(super) async fn row_22_an_id_comes_by_cookie_alone(target: &Target) -> Outco
     // The one header that may be asked for, and none beside it.
     let name = http::HeaderName::from_static("x-own");
     let ground = Ground::with(target, |builder| builder.id_header(name)).await;
-    let id = ground.user("alice").await.id();
+    let login = Asked::new("POST", "/api/login").header("content-type", "application/json");
+    let answers = ground.visitor().flood(&login.body(r#"{"user":"us3r-of-the-tests-alice"}"#), 1).await;
+    let id = answers[0].header("x-own").expect("the id").to_owned();
     let by =
         async |name: &str| ground.visitor().send(Asked::new("GET", "/api/session").header(name, &id)).await;
     assert_eq!(by("X-Own").await.json()["present"], true);
@@ -361,7 +378,9 @@ pub(super) async fn row_23_a_logout_clears_the_cookie(target: &Target) -> Outcom
         assert_eq!(removal.attributes, set.attributes, "{name}");
         assert_eq!((&*removal.token, removal.max_age, removal.expires), ("", Some(0), true));
         assert_eq!(visitor.token(), None);
-        visitor.with(&before).assert_fresh().await;
+        if ground.store.capabilities().revocable {
+            visitor.with(&before).assert_fresh().await;
+        }
     }
     Outcome::Held
 }

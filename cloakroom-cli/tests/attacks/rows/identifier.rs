@@ -104,7 +104,9 @@ pub(super) async fn row_03_a_clients_id_is_never_adopted(target: &Target) -> Out
     former.logout().await;
     // What a logout leaves answers as ended for a minute; from then on the id is like any that nobody made.
     ground.time.advance(std::time::Duration::from_secs(61));
-    for id in [MADE_UP, &ended] {
+    // Without revocations a token goes on after its logout: row 31.
+    let others = if ground.store.capabilities().revocable { vec![MADE_UP, &ended] } else { vec![MADE_UP] };
+    for id in others {
         for asked in [put("key", "value"), Asked::new("POST", "/api/session/data/sum/increment")] {
             let mut visitor = ground.visitor().with(id);
             let answer = visitor.send(asked).await;
@@ -186,7 +188,9 @@ pub(super) async fn row_04_what_is_no_id_costs_no_call(target: &Target) -> Outco
 pub(super) async fn row_05_an_id_says_nothing_of_its_user(target: &Target) -> Outcome {
     let ground = Ground::new(target).await;
     let (one, other) = (ground.user("alice").await.id(), ground.user("alice").await.id());
-    for start in 0..one.len() - 6 {
+    // A sealed token begins with the id of the key, 8 bytes.
+    let first = if ground.store.capabilities().token_is_record() { 11 } else { 0 };
+    for start in first..one.len() - 6 {
         assert!(
             !other.contains(&one[start..start + 6]),
             "two logins of one user have six characters in common"
@@ -205,7 +209,7 @@ pub(super) async fn row_06_the_cookie_names_no_product(target: &Target) -> Outco
         assert_eq!(answer.header(name), None, "{name}");
     }
     let shown = format!("{:?}", answer.head).to_lowercase();
-    for product in ["cloakroom", "rust", "axum", "hyper", "session", target.kind.name()] {
+    for product in ["cloakroom", "rust", "axum", "hyper", "session", "redis", "maria", "mysql", "memory"] {
         assert!(!shown.contains(product), "{product}");
     }
     Outcome::Held

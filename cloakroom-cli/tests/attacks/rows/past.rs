@@ -82,7 +82,7 @@ pub(super) async fn past_a_planted_record_is_an_error(target: &Target) -> Outcom
         "\u{81}\u{a3}key",
         "O:8:\"stdClass\":0:{}",
         "rO0ABXNyABFqYXZhLnV0aWwuSGFzaE1hcA==",
-        &"A".repeat(100_000),
+        &"A".repeat(30_000),
         "__import__('os').system('true')",
     ] {
         let ground = Ground::new(target).await;

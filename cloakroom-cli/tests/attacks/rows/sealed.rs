@@ -121,22 +121,20 @@ pub(super) async fn row_42_a_token_is_bound_to_its_place(target: &Target) -> Out
     Outcome::Held
 }
 
-/// Where the nonce stands in a token: behind the format's number and the key's name.
+/// The nonce's place in a token, by docs/format.md.
+const NONCE: std::ops::Range<usize> = 8..32;
+
 pub(super) async fn row_43_no_nonce_comes_twice(target: &Target) -> Outcome {
     let ground = Ground::new(target).await;
     let visitor = ground.user("alice").await;
-    // The same session with the same content, sealed again and again: the tokens have no 16 bytes in common where they differ at all.
-    let mut seen = HashSet::new();
-    let answers = visitor.flood(&put("key", "value"), 5_000).await;
-    let mut tokens: Vec<_> = answers.iter().filter_map(|answer| answer.set_cookie("__Host-id")).collect();
-    assert_eq!(tokens.len(), 5_000);
-    let first = BASE64URL_NOPAD.decode(tokens.pop().expect("a token").token.as_bytes()).expect("base64url");
-    let second = BASE64URL_NOPAD.decode(tokens[0].token.as_bytes()).expect("base64url");
-    let head = first.iter().zip(&second).take_while(|(one, other)| one == other).count();
-    for token in &tokens {
-        let bytes = BASE64URL_NOPAD.decode(token.token.as_bytes()).expect("base64url");
-        assert!(seen.insert(bytes[head..head + 16].to_vec()), "a nonce came twice");
+    // The same session with the same content, sealed again and again.
+    let mut nonces = HashSet::new();
+    for answer in visitor.flood(&put("key", "value"), 20_000).await {
+        let token = answer.set_cookie("__Host-id").expect("a new token").token;
+        let bytes = BASE64URL_NOPAD.decode(token.as_bytes()).expect("base64url");
+        assert!(nonces.insert(bytes[NONCE].to_vec()), "a nonce came twice");
     }
+    assert_eq!(nonces.len(), 20_000);
     Outcome::Held
 }
 

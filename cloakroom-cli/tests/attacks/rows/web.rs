@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use cloakroom::{AnyProvider, EventKind, Manager, Policy};
 use tokio::task::JoinSet;
 
-use super::{Excuse, Outcome};
+use super::Outcome;
 use crate::faulty::{Fault, Faulty, INDISCRETION};
 use crate::hooked::Hooked;
 use crate::log;
-use crate::site::{Ground, Site};
+use crate::site::{DEADLINE, Ground, Site};
 use crate::target::{Place, Target, root_of};
 use crate::visitor::{Answer, Asked, PATIENCE, Visitor, put};
 
@@ -68,7 +68,7 @@ pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcom
     let ground = Ground::new(target).await;
     let mut visitor = ground.user("alice").await;
     visitor.set("key", "value").await;
-    let id = visitor.id();
+    let (id, sealed) = (visitor.id(), ground.store.capabilities().token_is_record());
     for (name, value) in [
         ("Sec-Fetch-Site", "cross-site"),
         ("Sec-Fetch-Site", "same-site"),
@@ -107,10 +107,45 @@ pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcom
     }
     for path in ["/", "/api/session", "/api/sessions"] {
         let answer = visitor.send(Asked::new("GET", path).header("Sec-Fetch-Site", "cross-site")).await;
-        assert_eq!((answer.status(), answer.header("set-cookie")), (200, None));
+        assert!(matches!(answer.status(), 200 | 501), "{path}: {}", answer.text());
+        // The page keeps a token for its forms, and where the cookie holds the session it is another one then.
+        assert!(sealed || answer.header("set-cookie").is_none(), "{path}");
     }
-    assert_eq!((visitor.id(), visitor.value("key").await.as_deref()), (id, Some("value")));
+    assert!(sealed || visitor.id() == id);
+    assert_eq!(visitor.value("key").await.as_deref(), Some("value"));
+    a_form_needs_the_sessions_own_token(&ground).await;
     Outcome::Held
+}
+
+/// What the page's forms carry: bound to the session, and another after each login.
+async fn a_form_needs_the_sessions_own_token(ground: &Ground) {
+    let (mut alice, mut bob) = (ground.user("alice").await, ground.user("bob").await);
+    let (own, others) = (token_of_the_page(&mut alice).await, token_of_the_page(&mut bob).await);
+    let note = |token: &str, text: &str| {
+        Asked::new("POST", "/note")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", "http://attacked.example")
+            .body(format!("csrf_token={token}&note={}{text}", log::VALUE))
+    };
+    let mut changed = own.clone();
+    changed.replace_range(..1, if own.starts_with('A') { "B" } else { "A" });
+    for bad in [&*others, "", "x", &changed, &own[1..], &format!("{own}A")] {
+        let answer = alice.send(note(bad, "bad")).await;
+        assert_eq!((answer.status(), answer.header("set-cookie")), (403, None), "a strange token");
+    }
+    assert_eq!(alice.send(note(&own, "good")).await.status(), 303);
+    assert_eq!(alice.value("note").await.as_deref(), Some("good"));
+    alice.login("alice").await;
+    assert_eq!(alice.send(note(&own, "old")).await.status(), 403, "a token from before the login");
+    let new = token_of_the_page(&mut alice).await;
+    assert_eq!(alice.send(note(&new, "new")).await.status(), 303);
+    assert_eq!(alice.value("note").await.as_deref(), Some("new"));
+}
+
+async fn token_of_the_page(visitor: &mut Visitor) -> String {
+    let page = visitor.get("/").await.text();
+    let (_, token) = page.split_once("name=\"csrf_token\" value=\"").expect("a form with a token");
+    token.split('"').next().expect("its end").to_owned()
 }
 
 /// Everything is logged at TRACE while the rows run, and looked through: here a life is led for that, from its beginning to every kind
@@ -122,16 +157,17 @@ pub(super) async fn row_48_nothing_secret_is_logged(target: &Target) -> Outcome 
     visitor.login("alice").await;
     visitor.post("/rig/do/level=2").await;
     visitor.post("/api/session/regenerate").await;
-    for key in ground.store.keys().await {
-        log::keep_secret(key.as_str());
-    }
     let manager = &ground.site.manager;
     let headers = http::HeaderMap::from_iter([(
         http::header::COOKIE,
         format!("__Host-id={}", visitor.id()).parse().expect("a header"),
     )]);
     let session = manager.start(&headers).await.expect("an answer");
-    let listed = manager.sessions_of(&session.principal().expect("a user")).await.expect("a list");
+    let mut listed = Vec::new();
+    if ground.store.capabilities().lists {
+        listed = manager.sessions_of(&session.principal().expect("a user")).await.expect("a list");
+        assert_eq!(listed.len(), 1);
+    }
     let shown = format!(
         "{manager:?} {:?} {:?} {session:?} {:?} {listed:?} {:?} {}",
         manager.config(),
@@ -140,7 +176,9 @@ pub(super) async fn row_48_nothing_secret_is_logged(target: &Target) -> Outcome 
         ground.site.events(),
         manager.explain(),
     );
-    for secret in [visitor.id().as_str(), log::VALUE, listed[0].key.as_str()] {
+    let keys = listed.iter().map(|listed| listed.key.as_str());
+    for secret in [visitor.id().as_str(), log::VALUE].into_iter().chain(keys) {
+        log::keep_secret(secret);
         assert!(!shown.contains(secret), "a secret in what Debug shows");
     }
     for fault in [Fault::Fail, Fault::Corrupt, Fault::LoseAnswer] {
@@ -176,7 +214,7 @@ pub(super) async fn row_49_what_happens_is_told(target: &Target) -> Outcome {
     visitor.with(super::identifier::MADE_UP).get("/api/session").await;
     assert_eq!(site.happened(), [EventKind::UnknownId]);
     // A line break cannot come in a header; what stands for one, and what is none, is one event and no text.
-    for odd in ["a%0d%0aevent=created", "a\u{2028}b", "\u{1b}[31mred", "x"] {
+    for odd in ["a%0d%0aevent=created", "a\u{2028}b", "a\\r\\nb", "x"] {
         visitor.with(odd).get("/api/session").await;
         let events = site.events();
         assert_eq!(events.iter().map(cloakroom::Event::kind).collect::<Vec<_>>(), [EventKind::MalformedId]);
@@ -217,7 +255,7 @@ impl Breakable {
         if let Some((provider, before)) = ground.store.through_a_proxy().await {
             faults = Faulty::default();
             let provider = AnyProvider::new(Hooked::new(provider, faults.clone()));
-            ground.site = Site::on(&ground.store, provider, |builder| builder).await;
+            ground.site = Site::on(&ground.store, provider, |builder| builder.deadline(DEADLINE)).await;
             proxy = Some(before);
         }
         Breakable { ground, faults, proxy }
@@ -466,7 +504,7 @@ pub(super) async fn row_55_a_slow_holder_holds_up_no_reader(target: &Target) -> 
         assert_eq!(value.as_deref(), Some("value"));
     }
     visitor.set("other", "value").await;
-    assert_eq!(holders.try_join_next().map(Result::is_ok), None, "nobody holds the session any more");
+    assert_eq!(holders.try_join_next().map(|held| held.is_ok()), None, "nobody holds the session any more");
     ground.site.gate.open();
     let mut statuses = holders.join_all().await;
     statuses.sort_unstable();
@@ -479,7 +517,8 @@ pub(super) async fn row_56_a_session_has_limits(target: &Target) -> Outcome {
     let ground = Ground::new(target).await;
     let mut visitor = ground.user("alice").await;
     visitor.set("key", "value").await;
-    let fits = 64 * 1024 - 1024;
+    let declared = ground.store.capabilities();
+    let fits = if declared.token_is_record() { 2_000 } else { 64 * 1024 - 1024 };
     visitor.set("large", &"x".repeat(fits)).await;
     let answer = visitor.try_set("large", &"x".repeat(64 * 1024 + 1)).await;
     assert_eq!((answer.status(), answer.header("set-cookie")), (413, None), "{}", answer.text());
@@ -499,6 +538,10 @@ pub(super) async fn row_56_a_session_has_limits(target: &Target) -> Outcome {
         assert!(matches!(answer.status(), 400 | 413), "{depth}: {}", answer.status());
     }
     assert_eq!(visitor.get("/api/session/data/deep").await.json().to_string(), nested(31));
+    if declared.token_is_record() {
+        assert_eq!(visitor.value("key").await.as_deref(), Some("value"));
+        return Outcome::Held;
+    }
     // 1,024 keys, in a session of someone else whose every change is small.
     let mut other = ground.visitor();
     other.set("0", "x").await;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use crate::site::DEADLINE;
+use crate::visitor::PATIENCE;
 use cloakroom::{AnyProvider, Clock, ErrorKind, MySqlProvider};
 use data_encoding::HEXLOWER;
 use servers::{Certificates, MariaDb, MariaDbOptions};
@@ -16,10 +18,11 @@ pub(super) fn address() -> SocketAddr {
 }
 
 pub(super) async fn open(table: &str, clock: &Clock, port: Option<u16>) -> AnyProvider {
+    let limit = if port.is_none() { PATIENCE } else { DEADLINE };
     let port = port.unwrap_or_else(|| SERVER.address().port());
     let dsn = MariaDb::dsn_at(&format!("tcp(127.0.0.1:{port})"), "");
     let builder = MySqlProvider::builder(&dsn).and_then(|builder| builder.table(table));
-    let builder = builder.expect("a DSN and a table's name").clock(clock.clone());
+    let builder = builder.expect("a DSN and a table's name").clock(clock.clone()).deadline(limit);
     AnyProvider::new(builder.connect().await.expect("the server takes the connection"))
 }
 

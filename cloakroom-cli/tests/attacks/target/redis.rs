@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use crate::visitor::PATIENCE;
 use cloakroom::{AnyProvider, Clock, ErrorKind, RedisProvider};
 use servers::{Certificates, Redis, RedisOptions};
 
@@ -15,7 +16,11 @@ pub(super) fn address() -> SocketAddr {
 
 pub(super) async fn open(prefix: &str, clock: &Clock, port: Option<u16>) -> AnyProvider {
     let url = port.map_or_else(|| SERVER.url(), |port| SERVER.url_at(port));
-    let builder = RedisProvider::builder(url).prefix(prefix).clock(clock.clone());
+    let mut builder = RedisProvider::builder(url).prefix(prefix).clock(clock.clone());
+    // Through a proxy it fails, and at once.
+    if port.is_none() {
+        builder = builder.call_timeout(PATIENCE);
+    }
     AnyProvider::new(builder.connect().await.expect("the server takes the connection"))
 }
 
