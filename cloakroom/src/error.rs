@@ -52,6 +52,10 @@ pub enum ErrorKind {
     Denied,
     /// The user has as many sessions as the manager allows. Nothing was changed.
     Refused,
+    /// The application's [`admit`](crate::ManagerBuilder::admit) refused one anonymous session more. Nothing was stored.
+    Throttled,
+    /// The store holds as many sessions as the [quota](crate::ManagerBuilder::session_quota) allows. Nothing was stored.
+    Full,
     /// Another site's page may have sent the request: it came from elsewhere, or without the session's token.
     Forged,
     /// The session layer is not around the handler that asks for a session.
@@ -74,6 +78,8 @@ impl ErrorKind {
             ErrorKind::Released => "the session was released",
             ErrorKind::Denied => "the user must prove who they are",
             ErrorKind::Refused => "one session more is not allowed",
+            ErrorKind::Throttled => "no session may begin now",
+            ErrorKind::Full => "there is no room for one session more",
             ErrorKind::Forged => "the request may be forged",
             ErrorKind::NoLayer => "there is no session for this request",
         }
@@ -113,6 +119,8 @@ impl Error {
             ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Random => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            ErrorKind::Full => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Throttled => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::Conflict | ErrorKind::Gone => StatusCode::CONFLICT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::Denied => StatusCode::UNAUTHORIZED,

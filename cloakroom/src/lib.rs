@@ -42,6 +42,7 @@
 //! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
 //! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
 //! | `cookie` | no | [`CookieProvider`]: sessions in the visitor's cookie, sealed |
+//! | `cached` | no | `Cached`: a near cache in front of any provider |
 //! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
 //! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
 //! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
@@ -74,15 +75,19 @@ mod record;
 mod registry;
 mod seal;
 mod session;
+mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
 pub use codec::Codec;
 #[cfg(feature = "beego")]
+pub use codec::go::{BeegoCookies, GoSession};
+#[cfg(feature = "beego")]
 pub use codec::gob::{GoTime, go_key};
 pub use config::{Advice, Config, Format, OverLimit, Policy};
 pub use cookie::{CookieConfig, SameSite};
+pub use engine::Visit;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;

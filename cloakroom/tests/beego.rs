@@ -8,6 +8,12 @@ mod files;
 mod layout;
 #[path = "beego/moving.rs"]
 mod moving;
+#[cfg(feature = "mysql")]
+#[path = "beego/mysql.rs"]
+mod mysql;
+#[cfg(feature = "redis")]
+#[path = "beego/redis.rs"]
+mod redis;
 #[path = "beego/refused.rs"]
 mod refused;
 

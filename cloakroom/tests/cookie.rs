@@ -251,7 +251,8 @@ async fn whatever_a_cookie_is_that_we_did_not_seal_it_comes_to_the_same_fresh_se
         "A".repeat(1 << 16),
         request(&rig.other(|manager| manager.namespace("another")), "", set(1)).await.1,
     ];
-    let other_name = rig.other(|manager| manager.cookie_name("__Host-other"));
+    // The namespace alone is the same.
+    let other_name = rig.other(|manager| manager.cookie_name("__Host-other").namespace("__Host-id"));
     bad.push(request(&other_name, "", set(1)).await.1);
     for len in 0..good.len() {
         bad.push(good[..len].to_owned());

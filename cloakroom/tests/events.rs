@@ -6,6 +6,8 @@ mod support;
 
 #[path = "events/logged.rs"]
 mod logged;
+#[path = "events/shown.rs"]
+mod shown;
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};

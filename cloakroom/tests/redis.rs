@@ -9,6 +9,8 @@ mod commands;
 mod fixtures;
 #[path = "redis/model.rs"]
 mod model;
+#[path = "redis/near.rs"]
+mod near;
 #[path = "redis/own.rs"]
 mod own;
 
@@ -24,6 +26,12 @@ cloakroom::conformance!(
     #[ignore = "needs redis-server: cargo xtask test"]
     on_a_server_from_two_sides,
     two_sides
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs redis-server: cargo xtask test"]
+    behind_a_near_cache,
+    near::watching
 );
 
 cloakroom::conformance!(

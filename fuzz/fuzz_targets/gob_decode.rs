@@ -1,8 +1,7 @@
 //! Any bytes as a session of Go's: refused, or one whose every key answers, within memory in proportion to the bytes.
 #![no_main]
 
-use cloakroom::testkit::GobSession;
-use cloakroom::{Codec, ErrorKind};
+use cloakroom::{Codec, ErrorKind, GoSession};
 use cloakroom_fuzz::within;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -12,7 +11,7 @@ const BYTES_A_BYTE: usize = 192;
 
 fuzz_target!(|data: &[u8]| {
     for codec in [Codec::GOB, Codec::SCS] {
-        let session = match within(BYTES_A_BYTE * data.len() + 1024, || GobSession::read(codec, data)) {
+        let session = match within(BYTES_A_BYTE * data.len() + 1024, || GoSession::read(codec, data)) {
             Ok(session) => session,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Corrupt);

@@ -1,13 +1,12 @@
 //! Any session of Go's, decoded, encoded and decoded again, and with a key set beside the others: the same each time.
 #![no_main]
 
-use cloakroom::Codec;
-use cloakroom::testkit::GobSession;
+use cloakroom::{Codec, GoSession};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     for codec in [Codec::GOB, Codec::SCS] {
-        let Ok(session) = GobSession::read(codec, data) else { continue };
+        let Ok(session) = GoSession::read(codec, data) else { continue };
         let again = session.rewritten().expect("what was read is written");
         assert!(session.means(&again).expect("what was written is read"));
         // From here on there is nothing left that a writer does in its own way.

@@ -40,7 +40,7 @@ fn as_documented(record: &Record) {
     let number = |at: usize, width: usize| {
         bytes[at..at + width].iter().fold(0, |all, byte| all << 8 | u64::from(*byte))
     };
-    assert!(bytes.starts_with(b"CLKR\x01") && matches!(bytes[5], 1 | 2) && bytes[6..8] == [0, 0]);
+    assert!(bytes.starts_with(b"CLKR\x01") && matches!(bytes[5], 1..=4) && bytes[6..8] == [0, 0]);
     let (fields, data) = (number(64, 4), number(68, 4));
     assert!(fields <= 4096);
     assert_eq!(72 + fields + data, bytes.len() as u64);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::process::program;
-use crate::{Certificates, Process, free_port};
+use crate::{Certificates, Process, free_port, until};
 
 const PACKAGE: &str = "mariadb-server";
 /// More than it takes on a machine that is busy.
@@ -70,9 +70,12 @@ impl MariaDb {
             .args(as_root())
             .arg(format!("--datadir={}", self.data().display()))
             .arg("--innodb-log-file-size=16M")
+            // One that starts removes the temporary tables of all others in the same folder.
+            .env("TMPDIR", self.folder.path())
             .output()
             .expect("mariadb-install-db starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "mariadb-install-db failed: {}", String::from_utf8_lossy(&said));
     }
 
     /// Starts it again, on the same port and with what it has on disk. It is killed before if it runs.
@@ -117,6 +120,7 @@ impl MariaDb {
             format!("--pid-file={folder}/pid"),
             format!("--port={}", self.port),
             "--bind-address=127.0.0.1".to_owned(),
+            format!("--tmpdir={folder}"),
             "--skip-name-resolve".to_owned(),
             format!("--general-log-file={}", self.log().display()),
             "--innodb-buffer-pool-size=64M".to_owned(),
@@ -237,8 +241,10 @@ impl MariaDb {
     /// Notes every statement that comes in from now on.
     pub fn log_statements(&self) -> GeneralLog {
         self.sql("SET GLOBAL general_log = ON");
-        let log = GeneralLog { path: self.log(), from: 0 };
-        GeneralLog { from: log.length(), ..log }
+        let mut log = GeneralLog { path: self.log(), from: 0 };
+        // The last that is noted of the connection which switched it on.
+        until(PATIENCE, "the end of a client", || log.take().contains(&"Quit".to_owned()).then_some(()));
+        log
     }
 
     fn log(&self) -> PathBuf {
@@ -309,17 +315,14 @@ impl GeneralLog {
     /// If the log cannot be read.
     pub fn take(&mut self) -> Vec<String> {
         let mut text = Vec::new();
-        let mut file = std::fs::File::open(&self.path).expect("the log is there");
+        // It is made with its first line.
+        let Ok(mut file) = std::fs::File::open(&self.path) else { return Vec::new() };
         file.seek(SeekFrom::Start(self.from)).expect("a file");
         file.read_to_end(&mut text).expect("a file");
         self.from += text.len() as u64;
         // An entry begins with a time or blanks, a connection's number and the command; further lines belong to it.
         let text = String::from_utf8_lossy(&text);
         text.lines().filter_map(asked).collect()
-    }
-
-    fn length(&self) -> u64 {
-        std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
     }
 }
 

@@ -19,6 +19,7 @@ const NEEDS: &[Need] = &[
     Need { program: "mariadbd", package: "mariadb-server" },
     Need { program: "redis-server", package: "redis-server" },
     Need { program: "valgrind", package: "valgrind" },
+    Need { program: "wrk", package: "wrk" },
 ];
 
 /// Where Debian puts servers; an ordinary user's PATH leaves these out.

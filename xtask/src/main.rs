@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod faults;
 mod fuzz;
 mod install;
 mod step;
@@ -22,6 +23,8 @@ enum Task {
     Ci,
     /// Measures; `--counts` for instructions and allocations. Every other argument goes to the bench program.
     Bench(bench::Args),
+    /// Kills, stops and cuts off a server under load, again and again.
+    Faults(faults::Args),
     /// Runs the fuzz targets, each for so many executions.
     Fuzz(fuzz::Args),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Ci => ci::run(),
         Task::Bench(args) => bench::run(&args),
+        Task::Faults(args) => faults::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
     };
     match done {

@@ -26,7 +26,18 @@ pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     }
     // Tests of whole processes start the program; with the features of the tests' own build it is built once.
     step("program", &mut cargo(["build", "-p", "cloakroom-cli", "--all-features"]))?;
+    if args.runner.is_empty() {
+        step("interleavings", &mut interleavings())?;
+    }
     step("test", &mut tests(args))
+}
+
+/// The library with the locks of a scheduler in the place of the usual ones: all of it is built apart, in the folder of its profile.
+fn interleavings() -> Command {
+    let mut command = cargo(["test", "-p", "cloakroom", "--profile", "shuttle", "--test", "shuttle"]);
+    command.env("RUSTFLAGS", "--cfg shuttle");
+    command.args(["--no-default-features", "--features", "memory,testkit", "--", "--nocapture"]);
+    command
 }
 
 fn tests(args: &Args) -> Command {
@@ -48,6 +59,15 @@ mod tests {
         assert_eq!(
             shown(&tests(&Args::default())),
             "CLOAKROOM_SERVERS=require cargo test --workspace --all-features --no-fail-fast -- --include-ignored"
+        );
+    }
+
+    #[test]
+    fn interleavings_are_explored_with_the_locks_of_shuttle_and_told() {
+        assert_eq!(
+            shown(&interleavings()),
+            "RUSTFLAGS='--cfg shuttle' cargo test -p cloakroom --profile shuttle --test shuttle \
+             --no-default-features --features memory,testkit -- --nocapture"
         );
     }
 

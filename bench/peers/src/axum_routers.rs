@@ -20,6 +20,15 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
             let folder = places.folder.join("cloakroom");
             cloakroom_routes(cloakroom::FileProvider::open(folder).expect("the folder can be made"))
         }
+        Subject::CloakroomRedis => cloakroom_routes(cloakroom_redis(places).await),
+        Subject::CloakroomNear => {
+            let near = cloakroom::Cached::builder(cloakroom_redis(places).await).watching().await;
+            cloakroom_routes(near.expect("the server tells of changes"))
+        }
+        Subject::CloakroomMysql => {
+            let provider = cloakroom::MySqlProvider::builder(&places.mysql).expect("the address is one");
+            cloakroom_routes(provider.create_table(true).connect().await.expect("the server answers"))
+        }
         Subject::TowerSessions => tower_routes(tower_sessions::MemoryStore::default()),
         Subject::TowerSessionsMoka => {
             tower_14_routes(tower_sessions_moka_store::MokaStore::new(Some(10_000_000)))
@@ -38,6 +47,10 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
             unreachable!("{subject:?} does not run on axum")
         }
     }
+}
+
+async fn cloakroom_redis(places: &Places) -> cloakroom::RedisProvider {
+    cloakroom::RedisProvider::connect(&places.redis).await.expect("the server answers")
 }
 
 fn bare_routes() -> Router {
@@ -129,7 +142,13 @@ async fn sqlite(places: &Places) -> tower_sessions_sqlx_store::SqliteStore {
 }
 
 async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
-    let pool = tower_sessions_sqlx_store::sqlx::MySqlPool::connect(&places.mysql).await;
+    let options = tower_sessions_sqlx_store::sqlx::mysql::MySqlConnectOptions::new()
+        .host("127.0.0.1")
+        .port(places.mysql_port())
+        .username(servers::MariaDb::USER)
+        .password(servers::MariaDb::PASSWORD)
+        .database("app");
+    let pool = tower_sessions_sqlx_store::sqlx::MySqlPool::connect_with(options).await;
     let store = tower_sessions_sqlx_store::MySqlStore::new(pool.expect("the server answers"));
     store.migrate().await.expect("the table can be made");
     store

@@ -66,7 +66,7 @@ fn subjects(places: &Places) -> Vec<Subject> {
     let all = Subject::value_variants().iter().copied();
     all.filter(|subject| {
         let name = subject.name();
-        (!name.ends_with("redis") || !places.redis.is_empty())
+        (!(name.ends_with("redis") || name.ends_with("near")) || !places.redis.is_empty())
             && (!name.ends_with("mysql") || !places.mysql.is_empty())
     })
     .collect()

@@ -6,6 +6,7 @@ mod file;
 mod http;
 mod machine;
 mod measure;
+mod network;
 mod pause;
 mod report;
 mod rig;
@@ -48,6 +49,10 @@ enum Part {
     Pause,
     /// The file provider beside bare system calls.
     File,
+    /// Redis beside its bare driver.
+    Redis,
+    /// MariaDB beside its bare driver.
+    Mysql,
     /// HTTP over loopback.
     Http,
 }
@@ -103,32 +108,35 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
-    let wanted = |part: Part| arguments.only.is_empty() || arguments.only.contains(&part);
     let quick = arguments.quick;
-    let mut report = Report::open()?;
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let places = Places { folder: folder.path().to_owned(), ..Places::default() };
-    if wanted(Part::Stack) {
-        stack::run(&mut report, quick)?;
+    let mut report = Report::new();
+    for part in Part::value_variants() {
+        if arguments.only.is_empty() || arguments.only.contains(part) {
+            measure(*part, &mut report, quick)?;
+            machine::describe(&mut report, quick);
+            report.save()?;
+        }
     }
-    if wanted(Part::Stores) {
-        stores::run(&mut report, quick)?;
+    Ok(())
+}
+
+fn measure(part: Part, report: &mut Report, quick: bool) -> Result<(), String> {
+    match part {
+        Part::Stack => stack::run(report, quick)?,
+        Part::Stores => stores::run(report, quick)?,
+        Part::Sizes => sizes::run(report, quick),
+        Part::Threads => threads::run(report, quick),
+        Part::Pause => pause::run(report, quick),
+        Part::File => file::run(report, quick),
+        Part::Redis => network::redis(report, quick),
+        Part::Mysql => network::mysql(report, quick),
+        Part::Http => {
+            let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+            let (redis, mysql) = (servers::Redis::start(), servers::MariaDb::start());
+            let places =
+                Places { folder: folder.path().to_owned(), redis: redis.url(), mysql: mysql.dsn("") };
+            http::run(report, &places, quick)?;
+        }
     }
-    if wanted(Part::Sizes) {
-        sizes::run(&mut report, quick);
-    }
-    if wanted(Part::Threads) {
-        threads::run(&mut report, quick);
-    }
-    if wanted(Part::Pause) {
-        pause::run(&mut report, quick);
-    }
-    if wanted(Part::File) {
-        file::run(&mut report, quick);
-    }
-    if wanted(Part::Http) {
-        http::run(&mut report, &places, quick)?;
-    }
-    machine::describe(&mut report, quick);
-    report.save()
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The time that this thread has had a processor for: what others do on the machine does not count.
-pub fn cpu_time() -> Duration {
+fn cpu_time() -> Duration {
     since_start(ClockId::ThreadCPUTime)
 }
 
@@ -58,24 +58,76 @@ pub fn number(value: f64, decimals: usize) -> String {
     rest.map_or(whole.clone(), |rest| format!("{whole}.{rest}"))
 }
 
+/// What some work took: processor time, and time by the clock on the wall.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    pub cpu: Duration,
+    pub wall: Duration,
+}
+
+impl Took {
+    /// Of work on this thread.
+    pub fn here(work: impl FnOnce()) -> Took {
+        let (wall, cpu) = (Instant::now(), cpu_time());
+        work();
+        Took { cpu: cpu_time() - cpu, wall: wall.elapsed() }
+    }
+
+    /// Whether the thread had a processor all the time: others that had it meanwhile have left cold caches behind.
+    pub fn undisturbed(self) -> bool {
+        self.wall <= self.cpu + self.cpu / 20 + Duration::from_micros(5)
+    }
+}
+
+impl std::ops::Add for Took {
+    type Output = Took;
+
+    fn add(self, other: Took) -> Took {
+        Took { cpu: self.cpu + other.cpu, wall: self.wall + other.wall }
+    }
+}
+
+impl std::iter::Sum for Took {
+    fn sum<I: Iterator<Item = Took>>(all: I) -> Took {
+        all.fold(Took::default(), std::ops::Add::add)
+    }
+}
+
 /// One who takes part: does so many operations and says what they took.
 pub struct Runner<'a> {
-    run: Box<dyn FnMut(u32) -> Duration + 'a>,
+    run: Box<dyn FnMut(u32) -> Took + 'a>,
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(run: impl FnMut(u32) -> Duration + 'a) -> Self {
+    pub fn new(run: impl FnMut(u32) -> Took + 'a) -> Self {
         Runner { run: Box::new(run) }
     }
 }
 
-/// Nanoseconds an operation, for each runner: `rounds` turns of `turn` or about that, after one that does not count.
-pub fn in_turns(runners: &mut [Runner<'_>], rounds: usize, turn: Duration) -> Vec<Samples> {
-    let sizes: Vec<u32> = runners.iter_mut().map(|runner| size_of_turn(runner, turn)).collect();
-    let mut samples = vec![Vec::with_capacity(rounds); runners.len()];
-    for _ in 0..rounds {
+/// How often, and for how long at a time, everyone's turn comes.
+#[derive(Clone, Copy)]
+pub struct Turns {
+    pub rounds: usize,
+    pub each: Duration,
+}
+
+/// How often a disturbed turn is tried again before it counts as it is.
+const AGAIN: usize = 20;
+
+/// Nanoseconds of processor time an operation, for each runner. Turns during which the thread lost its processor are taken again.
+pub fn in_turns(runners: &mut [Runner<'_>], turns: Turns) -> Vec<Samples> {
+    let sizes: Vec<u32> = runners.iter_mut().map(|runner| size_of_turn(runner, turns.each)).collect();
+    let mut samples = vec![Vec::with_capacity(turns.rounds); runners.len()];
+    for _ in 0..turns.rounds {
         for ((runner, size), samples) in runners.iter_mut().zip(&sizes).zip(&mut samples) {
-            samples.push((runner.run)(*size).as_nanos() as f64 / f64::from(*size));
+            let mut took = (runner.run)(*size);
+            for _ in 0..AGAIN {
+                if took.undisturbed() {
+                    break;
+                }
+                took = (runner.run)(*size);
+            }
+            samples.push(took.cpu.as_nanos() as f64 / f64::from(*size));
         }
     }
     samples.into_iter().map(Samples::new).collect()
@@ -85,9 +137,7 @@ pub fn in_turns(runners: &mut [Runner<'_>], rounds: usize, turn: Duration) -> Ve
 fn size_of_turn(runner: &mut Runner<'_>, turn: Duration) -> u32 {
     let mut size = 16;
     loop {
-        let start = Instant::now();
-        (runner.run)(size);
-        let took = start.elapsed();
+        let took = (runner.run)(size).cpu;
         if took * 4 >= turn || size >= 1 << 24 {
             let wanted = f64::from(size) * turn.as_secs_f64() / took.as_secs_f64().max(1e-9);
             return (wanted as u32).clamp(1, 1 << 24);

@@ -71,21 +71,33 @@ pub fn run(report: &mut Report, quick: bool) {
     report.table("pause", table);
 }
 
-/// The time of every load, in microseconds, while `beside` runs in another thread.
+/// Loads between two looks at whether one of the two threads has lost its processor to another process.
+const CHUNK: usize = 64;
+
+/// The time of every load, in microseconds, while `beside` runs in another thread. What was measured while one of them was put off
+/// its processor is left out: it says nothing of us. Waiting for a lock is done of one's own accord, and counts.
 fn watch(provider: &MemoryProvider, keys: &[StoreKey], beside: impl FnOnce() + Send) -> Samples {
     let (done, start) = (AtomicBool::new(false), Barrier::new(2));
+    let neighbour = this_thread();
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let mut dice = Dice::new(5);
+            let (mut dice, here) = (Dice::new(5), this_thread());
             let mut samples = Vec::with_capacity(1 << 22);
+            let put_off = || switches(&here) + switches(&neighbour);
             start.wait();
             stores::runtime().block_on(async {
                 while !done.load(Ordering::Relaxed) {
-                    let key = &keys[dice.below(keys.len())];
-                    let begin = Instant::now();
-                    let record = provider.load(key).await;
-                    samples.push(begin.elapsed().as_nanos() as f64 / 1000.0);
-                    assert!(black_box(record).is_ok_and(|record| record.is_some()));
+                    let (before, kept) = (put_off(), samples.len());
+                    for _ in 0..CHUNK {
+                        let key = &keys[dice.below(keys.len())];
+                        let begin = Instant::now();
+                        let record = provider.load(key).await;
+                        samples.push(begin.elapsed().as_nanos() as f64 / 1000.0);
+                        assert!(black_box(record).is_ok_and(|record| record.is_some()));
+                    }
+                    if put_off() != before {
+                        samples.truncate(kept);
+                    }
                 }
             });
             samples
@@ -95,6 +107,19 @@ fn watch(provider: &MemoryProvider, keys: &[StoreKey], beside: impl FnOnce() + S
         done.store(true, Ordering::Relaxed);
         Samples::new(reader.join().expect("the reader does not panic"))
     })
+}
+
+/// Where the system keeps count of this thread.
+fn this_thread() -> String {
+    let link = std::fs::read_link("/proc/thread-self").expect("Linux knows its threads");
+    format!("/proc/{}/status", link.display())
+}
+
+/// How often a thread had to leave its processor to another.
+fn switches(status: &str) -> u64 {
+    let status = std::fs::read_to_string(status).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    line.and_then(|line| line.trim().parse().ok()).unwrap_or(0)
 }
 
 fn spin(time: Duration) {

@@ -149,14 +149,13 @@ impl Chart {
 /// The document.
 pub struct Report {
     path: PathBuf,
-    text: String,
+    /// What is to stand between which markers.
+    blocks: Vec<(String, String)>,
 }
 
 impl Report {
-    pub fn open() -> Result<Self, String> {
-        let path = PathBuf::from(DOCS).join("benchmarks.md");
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Report { path, text })
+    pub fn new() -> Self {
+        Report { path: PathBuf::from(DOCS).join("benchmarks.md"), blocks: Vec::new() }
     }
 
     /// Puts a table in the place that is marked with its name.
@@ -167,14 +166,7 @@ impl Report {
     /// Puts text between the two markers of that name, at the end if there are none yet, and shows it.
     pub fn block(&mut self, name: &str, text: &str) {
         println!("{text}");
-        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
-        let place = self.text.find(&begin).zip(self.text.find(&end));
-        match place {
-            Some((start, stop)) => self.text.replace_range(start + begin.len()..stop, text),
-            None => {
-                let _ = write!(self.text, "\n{begin}{text}{end}");
-            }
-        }
+        self.blocks.push((name.to_owned(), text.to_owned()));
     }
 
     /// Draws a chart beside the document.
@@ -182,7 +174,20 @@ impl Report {
         chart.draw().map_err(|error| format!("{}: {error}", chart.file()))
     }
 
-    pub fn save(&self) -> Result<(), String> {
-        std::fs::write(&self.path, &self.text).map_err(|error| format!("{}: {error}", self.path.display()))
+    /// Writes what there is so far into the document as it is now: somebody may be at work on its prose.
+    pub fn save(&mut self) -> Result<(), String> {
+        let path = self.path.clone();
+        let failed = |error| format!("{}: {error}", path.display());
+        let mut text = std::fs::read_to_string(&self.path).map_err(failed)?;
+        for (name, block) in self.blocks.drain(..) {
+            let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+            match text.find(&begin).zip(text.find(&end)) {
+                Some((start, stop)) => text.replace_range(start + begin.len()..stop, &block),
+                None => {
+                    let _ = write!(text, "\n{begin}{block}{end}");
+                }
+            }
+        }
+        std::fs::write(&self.path, &text).map_err(failed)
     }
 }

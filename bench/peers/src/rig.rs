@@ -31,8 +31,9 @@ impl Rig {
     fn axum(subject: Subject, scenario: Scenario, places: &Places) -> Rig {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
-        // As `axum::serve` does: without it the layers are put on anew for every request.
-        let mut router = runtime.block_on(axum_routers::router(subject, places)).with_state(());
+        // As `axum::serve` does: without the state the layers are put on anew for every request. Some want a runtime for that.
+        let router = async { axum_routers::router(subject, places).await.with_state(()) };
+        let mut router = runtime.block_on(router);
         let cookie = runtime.block_on(async {
             let request = Request::builder().uri("/change").body(Body::empty()).expect("it is well-formed");
             let response = router.call(request).await.expect("a router does not fail");
@@ -107,7 +108,8 @@ pub fn cookie<'a>(set: impl Iterator<Item = &'a [u8]>) -> Option<HeaderValue> {
     (!text.is_empty()).then(|| HeaderValue::from_bytes(&text).expect("what was a header is one"))
 }
 
-/// A request's headers with this cookie.
+/// A request's headers with this cookie, in text of its own: a server has just read it from the wire.
 pub fn headers(cookie: &HeaderValue) -> HeaderMap {
-    HeaderMap::from_iter([(COOKIE, cookie.clone())])
+    let fresh = HeaderValue::from_bytes(cookie.as_bytes()).expect("it is one already");
+    HeaderMap::from_iter([(COOKIE, fresh)])
 }

@@ -6,14 +6,14 @@ use cloakroom::Manager;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 
-use crate::measure::{Dice, Runner, in_turns};
+use crate::measure::{Dice, Runner, Turns, in_turns};
 use crate::report::{Report, Table};
 use crate::{rig, stores};
 
 const SESSIONS: usize = 1000;
 
 pub fn run(report: &mut Report, quick: bool) {
-    let turn = if quick { (5, Duration::from_millis(5)) } else { (31, Duration::from_millis(20)) };
+    let turns = Turns { rounds: if quick { 5 } else { 31 }, each: Duration::from_millis(3) };
     let kib = |kib: usize| format!("{kib} KiB");
     let sizes = [("100 B".to_owned(), 100), (kib(1), 1 << 10), (kib(16), 1 << 14), (kib(64), 1 << 16)];
     let shapes = sizes.iter().map(|(name, size)| (name.clone(), vec![("v".to_owned(), "x".repeat(*size))]));
@@ -22,7 +22,7 @@ pub fn run(report: &mut Report, quick: bool) {
         "sizes",
         "One value of so many bytes, beside a small one that is read or changed",
         shapes,
-        turn,
+        turns,
     );
     let shapes = [1, 10, 100, 1000].map(|keys| {
         let pairs = (0..keys).map(|n| (format!("key-{n}"), "0123456789abcdef".to_owned())).collect();
@@ -33,7 +33,7 @@ pub fn run(report: &mut Report, quick: bool) {
         "keys",
         "So many keys of 16 bytes each, beside the one that is read or changed",
         shapes.into_iter(),
-        turn,
+        turns,
     );
 }
 
@@ -42,7 +42,7 @@ fn table(
     name: &str,
     title: &str,
     shapes: impl Iterator<Item = (String, Vec<(String, String)>)>,
-    (rounds, turn): (usize, Duration),
+    turns: Turns,
 ) {
     let title = format!("{title}: nanoseconds of processor time");
     let heads =
@@ -101,7 +101,7 @@ fn table(
                 })
             }));
         }
-        let cells = in_turns(&mut runners, rounds, turn).into_iter().map(|samples| samples.shown(0));
+        let cells = in_turns(&mut runners, turns).into_iter().map(|samples| samples.shown(0));
         table.row([shape].into_iter().chain(cells).collect());
     }
     report.table(name, table);

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::measure::{Runner, Samples, cpu_time, in_turns, number};
+use crate::measure::{Runner, Samples, Took, Turns, in_turns, number};
 use crate::report::{Chart, Report, Series, Table};
 use crate::rig::Rig;
 use crate::subject::{Places, Scenario, Subject};
@@ -91,14 +91,15 @@ fn count(subject: Subject, scenario: Scenario) -> Result<(f64, f64), String> {
 }
 
 fn times(report: &mut Report, quick: bool) -> Result<(), String> {
-    let (rounds, turn) = if quick { (9, Duration::from_millis(5)) } else { (51, Duration::from_millis(20)) };
+    let rounds = if quick { 9 } else { 51 };
+    let turns = Turns { rounds, each: Duration::from_millis(3) };
     let mut table = Table::new("Nanoseconds of processor time a request, in all", &heads());
     let all = [Subject::Axum].into_iter().chain(SUBJECTS).chain([Subject::Actix]);
     let all: Vec<Subject> = all.collect();
     let mut columns: Vec<Vec<Samples>> = Vec::new();
     for scenario in Scenario::ALL {
         let mut runners: Vec<_> = all.iter().map(|subject| runner(*subject, scenario)).collect();
-        columns.push(in_turns(&mut runners, rounds, turn));
+        columns.push(in_turns(&mut runners, turns));
     }
     for (place, subject) in all.iter().enumerate() {
         let cells = columns.iter().map(|column| column[place].shown(0));
@@ -110,11 +111,7 @@ fn times(report: &mut Report, quick: bool) -> Result<(), String> {
 
 fn runner(subject: Subject, scenario: Scenario) -> Runner<'static> {
     let mut rig = Rig::new(subject, scenario, &Places::default());
-    Runner::new(move |requests| {
-        let start = cpu_time();
-        (0..requests).for_each(|_| rig.request());
-        cpu_time() - start
-    })
+    Runner::new(move |requests| Took::here(|| (0..requests).for_each(|_| rig.request())))
 }
 
 fn heads() -> Vec<String> {

@@ -10,7 +10,7 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use tokio::runtime::Runtime;
 
-use crate::measure::{Dice, Runner, Samples, cpu_time, in_turns, number};
+use crate::measure::{Dice, Runner, Samples, Took, Turns, in_turns, number};
 use crate::report::{Chart, Report, Series, Table};
 use crate::rig;
 use crate::subject::Subject;
@@ -46,9 +46,8 @@ pub fn run(report: &mut Report, quick: bool) -> Result<(), String> {
         let mut filled: Vec<Filled> = SUBJECTS.iter().map(|subject| Filled::new(*subject, *size)).collect();
         for (operation, _, _, columns) in &mut tables {
             let mut runners: Vec<_> = filled.iter_mut().map(|filled| filled.runner(*operation)).collect();
-            let (rounds, turn) =
-                if quick { (9, Duration::from_millis(5)) } else { (41, Duration::from_millis(30)) };
-            let samples = in_turns(&mut runners, rounds, turn);
+            let rounds = if quick { 9 } else { 61 };
+            let samples = in_turns(&mut runners, Turns { rounds, each: Duration::from_millis(3) });
             columns
                 .iter_mut()
                 .zip(samples)
@@ -83,7 +82,7 @@ pub fn run(report: &mut Report, quick: bool) -> Result<(), String> {
 fn ten_million(report: &mut Report) {
     let mut filled = [1_000_000, 10_000_000].map(|size| Filled::new(Subject::Cloakroom, size));
     let mut runners: Vec<_> = filled.iter_mut().map(|filled| filled.runner(Operation::Load)).collect();
-    let samples = in_turns(&mut runners, 41, Duration::from_millis(30));
+    let samples = in_turns(&mut runners, Turns { rounds: 61, each: Duration::from_millis(3) });
     let mut table = Table::new("cloakroom, load by id", &["sessions", "ns"]);
     table.row(vec!["1,000,000".to_owned(), samples[0].shown(0)]);
     table.row(vec!["10,000,000".to_owned(), samples[1].shown(0)]);
@@ -290,16 +289,14 @@ pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
-pub fn in_batches(count: u32, mut batch: impl FnMut(usize) -> Duration) -> Duration {
+pub fn in_batches(count: u32, mut batch: impl FnMut(usize) -> Took) -> Took {
     let (whole, rest) = (count as usize / BATCH, count as usize % BATCH);
-    let took: Duration = (0..whole).map(|_| batch(BATCH)).sum();
-    took + if rest > 0 { batch(rest) } else { Duration::ZERO }
+    let took: Took = (0..whole).map(|_| batch(BATCH)).sum();
+    took + if rest > 0 { batch(rest) } else { Took::default() }
 }
 
-pub fn timed(runtime: &Runtime, work: impl Future<Output = ()>) -> Duration {
-    let start = cpu_time();
-    runtime.block_on(work);
-    cpu_time() - start
+pub fn timed(runtime: &Runtime, work: impl Future<Output = ()>) -> Took {
+    Took::here(|| runtime.block_on(work))
 }
 
 fn bytes_table(report: &mut Report, quick: bool) -> Result<(), String> {

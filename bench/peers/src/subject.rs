@@ -11,6 +11,10 @@ pub enum Subject {
     Axum,
     Cloakroom,
     CloakroomFile,
+    CloakroomRedis,
+    /// Behind a near cache.
+    CloakroomNear,
+    CloakroomMysql,
     TowerSessions,
     TowerSessionsMoka,
     TowerSessionsSqlite,
@@ -30,6 +34,9 @@ impl Subject {
             Subject::Axum => "axum, no sessions",
             Subject::Cloakroom => "cloakroom, memory",
             Subject::CloakroomFile => "cloakroom, file",
+            Subject::CloakroomRedis => "cloakroom, redis",
+            Subject::CloakroomNear => "cloakroom, near cache before redis",
+            Subject::CloakroomMysql => "cloakroom, mysql",
             Subject::TowerSessions => "tower-sessions, memory",
             Subject::TowerSessionsMoka => "tower-sessions, moka",
             Subject::TowerSessionsSqlite => "tower-sessions, sqlite",
@@ -117,7 +124,16 @@ pub struct Places {
     /// `redis://…`.
     #[arg(long, default_value = "")]
     pub redis: String,
-    /// `mysql://…`.
+    /// `user:password@tcp(127.0.0.1:3306)/name`.
     #[arg(long, default_value = "")]
     pub mysql: String,
+}
+
+impl Places {
+    /// The port of the MySQL server, for drivers that take it apart.
+    pub fn mysql_port(&self) -> u16 {
+        let port =
+            self.mysql.rsplit_once("tcp(").and_then(|(_, rest)| rest.split([':', ')']).nth(1)?.parse().ok());
+        port.expect("the address names a port")
+    }
 }

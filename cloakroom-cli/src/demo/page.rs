@@ -166,11 +166,11 @@ async fn devices(
     now: SystemTime,
 ) -> Result<(Vec<Device>, usize), PageError> {
     let current = session.handle();
-    // A provider that keeps no list has none to show.
-    if !sessions.provider().capabilities().lists {
-        return Ok((Vec::new(), 0));
-    }
-    let all = sessions.sessions_of(user).await?;
+    let all = match sessions.sessions_of(user).await {
+        // A provider that keeps no list: the page goes without.
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok((Vec::new(), 0)),
+        all => all?,
+    };
     let mut devices: Vec<Device> = all
         .iter()
         .map(|listed| {

@@ -1,6 +1,8 @@
 //! How a session's data is encoded: one map in one buffer, read and changed a key at a time.
 
 #[cfg(feature = "beego")]
+pub(crate) mod go;
+#[cfg(feature = "beego")]
 pub(crate) mod gob;
 mod json;
 mod message_pack;

@@ -25,7 +25,7 @@ pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSet
  "providerConfig": ""}"#;
 
 /// Every key, as documented.
-const KEYS: [&str; 36] = [
+const KEYS: [&str; 38] = [
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -59,6 +59,8 @@ const KEYS: [&str; 36] = [
     "deadline",
     "durability",
     "eventKey",
+    "anonymousTimeout",
+    "sessionQuota",
     "sealKeys",
     "acceptUnsealedUntil",
     "acceptPlainIdsUntil",
@@ -154,6 +156,8 @@ impl Settings {
             self.seconds("maxLifetime")?.or(idle).or(collection).unwrap_or(config.idle_timeout);
         config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
+        config.anonymous_timeout = self.seconds("anonymousTimeout")?;
+        config.session_quota = self.number("sessionQuota")?.filter(|sessions| *sessions != 0);
         config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
         config.deadline = self.seconds("deadline")?.unwrap_or(config.deadline);
         config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);

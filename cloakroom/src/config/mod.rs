@@ -46,6 +46,8 @@ pub struct Config {
     pub(crate) hash_ids: bool,
     pub(crate) namespace: Option<Box<str>>,
     pub(crate) idle_timeout: Duration,
+    pub(crate) anonymous_timeout: Option<Duration>,
+    pub(crate) session_quota: Option<u64>,
     pub(crate) absolute_timeout: Option<Duration>,
     pub(crate) rotate_every: Option<Duration>,
     pub(crate) rotation_grace: Duration,
@@ -114,6 +116,8 @@ impl Default for Config {
             hash_ids: true,
             namespace: None,
             idle_timeout: Duration::from_secs(30 * 60),
+            anonymous_timeout: None,
+            session_quota: None,
             absolute_timeout: Some(Duration::from_secs(8 * 60 * 60)),
             rotate_every: None,
             rotation_grace: Duration::from_secs(30),
@@ -157,6 +161,16 @@ impl Config {
     /// How long a session lives unused.
     pub fn idle_timeout(&self) -> Duration {
         self.idle_timeout
+    }
+
+    /// How long the session of a visitor who has not logged in lives unused: at most the idle timeout.
+    pub fn anonymous_timeout(&self) -> Duration {
+        self.anonymous_timeout.map_or(self.idle_timeout, |timeout| timeout.min(self.idle_timeout))
+    }
+
+    /// How many sessions the store may hold before no anonymous one begins any more; `None`: any number.
+    pub fn session_quota(&self) -> Option<u64> {
+        self.session_quota
     }
 
     /// How long a session lives at most; `None`: as long as it is used.
@@ -241,7 +255,7 @@ impl Config {
 
     /// How often a use is noted at most: a twentieth of the idle timeout, and no more than every 60 s.
     pub(crate) fn touch_interval(&self) -> Duration {
-        (self.idle_timeout / 20).min(Duration::from_secs(60))
+        (self.anonymous_timeout() / 20).min(Duration::from_secs(60))
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -254,6 +268,7 @@ impl Config {
         let (second, longest) = (Lifetime::SHORTEST, Lifetime::LONGEST);
         let times = [
             ("the idle timeout (maxLifetime)", Some(self.idle_timeout), second),
+            ("the timeout of anonymous sessions (anonymousTimeout)", self.anonymous_timeout, second),
             ("the absolute timeout", self.absolute_timeout, second),
             ("rotate_every (rotateEvery)", self.rotate_every, second),
             ("the grace of a rotated id (rotationGrace)", Some(self.rotation_grace), Duration::ZERO),

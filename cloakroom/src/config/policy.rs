@@ -82,6 +82,20 @@ impl FromStr for Policy {
 }
 
 impl Config {
+    fn explain_the_anonymous(&self, say: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        if self.anonymous_timeout() < self.idle_timeout {
+            say(format_args!(
+                "Where nobody has logged in it ends {} after that use (anonymous timeout)",
+                Span(self.anonymous_timeout())
+            ));
+        }
+        if let Some(quota) = self.session_quota {
+            say(format_args!(
+                "With {quota} sessions in the store no anonymous one begins; logins go on (quota)"
+            ));
+        }
+    }
+
     /// The effective policy in words, a statement a line.
     pub(crate) fn explain(&self) -> String {
         let mut text = String::new();
@@ -94,6 +108,7 @@ impl Config {
             "A session ends {} after its last use that was noted (idle timeout); a use is noted if the last one was noted {touch} ago or more",
             Span(self.idle_timeout)
         ));
+        self.explain_the_anonymous(&mut say);
         match self.absolute_timeout {
             Some(timeout) => say(format_args!(
                 "It ends {} after the login, or after its beginning where nobody has logged in, however much it is used (absolute timeout)",

@@ -1,5 +1,6 @@
 //! What a manager and its sessions share: the provider, the settings, the clock, and how a request's session is found.
 
+mod admission;
 #[cfg(feature = "beego")]
 mod adopt;
 mod life;
@@ -7,18 +8,16 @@ mod plain;
 mod users;
 
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use parking_lot::RwLock;
 use pin_project_lite::pin_project;
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
@@ -28,7 +27,10 @@ use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider, SealedTokens};
 use crate::record::Record;
+use crate::sync::{AtomicBool, Ordering, RandomState, RwLock, Timer, timer};
 
+pub use admission::Visit;
+pub(crate) use admission::{Admission, Guard};
 pub(crate) use life::Reached;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
@@ -42,6 +44,7 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) events: Events,
+    admission: Admission,
     /// In milliseconds.
     touch_interval: u64,
     keying: Keying,
@@ -130,6 +133,7 @@ impl Engine {
         clock: Clock,
         ids: IdMaker,
         events: Events,
+        admission: Admission,
     ) -> Self {
         let capabilities = provider.capabilities();
         let keying = match (capabilities.persistent, config.hash_ids) {
@@ -150,12 +154,13 @@ impl Engine {
             id_header,
             queues: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
             logins: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
-            queue_of: RandomState::new(),
+            queue_of: RandomState::default(),
             provider,
             former,
             config,
             clock,
             events,
+            admission,
         }
     }
 
@@ -370,7 +375,7 @@ pin_project! {
         future: F,
         limit: Duration,
         // Boxed, since a timer is large and this is moved about.
-        timer: Option<(Pin<Box<Sleep>>, Instant)>,
+        timer: Option<(Pin<Box<Timer>>, Instant)>,
     }
 }
 
@@ -390,8 +395,7 @@ impl<T, F: Future<Output = Result<T>>> Future for Within<F> {
             return Poll::Ready((answer, waited(this.timer)));
         }
         let limit = *this.limit;
-        let (sleep, _) =
-            this.timer.get_or_insert_with(|| (Box::pin(tokio::time::sleep(limit)), Instant::now()));
+        let (sleep, _) = this.timer.get_or_insert_with(|| (Box::pin(timer(limit)), Instant::now()));
         ready!(sleep.as_mut().poll(context));
         Poll::Ready((Err(Error::new(ErrorKind::Timeout, Late { limit })), waited(this.timer)))
     }

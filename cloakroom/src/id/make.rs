@@ -14,6 +14,7 @@ use super::MAX_ID_LEN;
 use super::SessionId;
 use super::text::{are_base64url, is_lower_hex};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::fill_random;
 
 /// Random bytes behind every id; 32 is what SHA-256's output holds, twice what OWASP ASVS 7.2.3 asks for.
 const ENTROPY: usize = 32;
@@ -79,7 +80,7 @@ pub(crate) type RandomSource = fn(&mut [u8]) -> std::io::Result<()>;
 
 /// The operating system's generator, asked anew for every id: nothing to clone with a forked process or a virtual machine.
 pub(crate) fn system_random(buffer: &mut [u8]) -> std::io::Result<()> {
-    getrandom::fill(buffer).map_err(std::io::Error::from)
+    fill_random(buffer).map_err(std::io::Error::from)
 }
 
 /// Makes ids of one shape and recognises those this manager has ever made.
@@ -241,7 +242,9 @@ impl fmt::Debug for IdMaker {
 
 /// Hex of `sessionIDLength` bytes (2.x), or of a hash (1.4).
 fn is_of_beego(body: &[u8]) -> bool {
-    matches!(body.len(), 32..=128) && body.len() % 2 == 0 && body.iter().all(|&byte| is_lower_hex(byte))
+    matches!(body.len(), 32..=128)
+        && body.len().is_multiple_of(2)
+        && body.iter().all(|&byte| is_lower_hex(byte))
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> impl AsRef<[u8]> + use<M> {

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, OverLimit, Policy};
 use crate::cookie::SameSite;
-use crate::engine::Engine;
+use crate::engine::{Admission, Engine, Guard, Visit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKey, EventListener, Events};
 use crate::id::{HashFunc, IdMaker, RandomSource, system_random};
@@ -32,7 +32,6 @@ use crate::seal::KeyRing;
 ///     .build()?;
 /// # Ok::<(), cloakroom::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ManagerBuilder {
     provider: AnyProvider,
@@ -40,16 +39,18 @@ pub struct ManagerBuilder {
     config: Config,
     clock: Clock,
     random: RandomSource,
-    listener: Listener,
+    listener: Option<Arc<dyn EventListener>>,
+    guard: Option<Guard>,
 }
 
-/// A listener, which cannot be shown.
-#[derive(Default)]
-struct Listener(Option<Arc<dyn EventListener>>);
-
-impl fmt::Debug for Listener {
+impl fmt::Debug for ManagerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Some(_)" } else { "None" })
+        f.debug_struct("ManagerBuilder")
+            .field("provider", &self.provider)
+            .field("config", &self.config)
+            .field("listener", &self.listener.is_some())
+            .field("guard", &self.guard.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +62,8 @@ impl ManagerBuilder {
             config,
             clock: Clock::system(),
             random: system_random,
-            listener: Listener::default(),
+            listener: None,
+            guard: None,
         }
     }
 
@@ -117,6 +119,46 @@ impl ManagerBuilder {
     /// How long a session lives unused; 30 min by default.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// How long the session of a visitor who has not logged in lives unused: no longer than the idle timeout, which it is by
+    /// default. Ten minutes keep a flood of first visits from filling the store, and forget a visitor's cart as soon.
+    pub fn anonymous_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.anonymous_timeout = timeout;
+        self
+    }
+
+    /// How many sessions the store may hold before no anonymous one begins any more; any number by default. Logins go on. A
+    /// request that would begin an anonymous session is answered 503, with an error of kind [`Full`](ErrorKind::Full). The
+    /// provider must list.
+    ///
+    /// The store is counted once a second at most, so several processes together may exceed the quota by what they begin within
+    /// one. The memory provider's own `max_sessions` is exact.
+    pub fn session_quota(mut self, sessions: u64) -> Self {
+        self.config.session_quota = Some(sessions);
+        self
+    }
+
+    /// Asks `admit` before an anonymous session begins: the place for a rate limit. Where it says no, the request is answered
+    /// 429, with an error of kind [`Throttled`](ErrorKind::Throttled). Logins are not asked. A copy of each request's
+    /// headers is kept for it.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider, Visit};
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// let left = AtomicU32::new(1_000);
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .admit(move |visit: &Visit| {
+    ///         let robot = visit.headers().get("user-agent").is_none_or(|agent| agent == "crawler");
+    ///         !robot && left.fetch_sub(1, Ordering::Relaxed) > 0
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn admit(mut self, admit: impl Fn(&Visit) -> bool + Send + Sync + 'static) -> Self {
+        self.guard = Some(Arc::new(admit));
         self
     }
 
@@ -288,7 +330,7 @@ impl ManagerBuilder {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn on_event(mut self, listener: impl EventListener) -> Self {
-        self.listener = Listener(Some(Arc::new(listener)));
+        self.listener = Some(Arc::new(listener));
         self
     }
 
@@ -318,7 +360,7 @@ impl ManagerBuilder {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for settings that cannot work together, and
     /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no random key could be made.
     pub fn build(self) -> Result<Manager> {
-        let ManagerBuilder { provider, former, mut config, clock, random, listener } = self;
+        let ManagerBuilder { provider, former, mut config, clock, random, listener, guard } = self;
         config.check()?;
         let capabilities = provider.capabilities();
         let former_capabilities = former.as_ref().map(AnyProvider::capabilities);
@@ -349,7 +391,9 @@ impl ManagerBuilder {
         for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
-        let events = Events::new(listener.0, &config.event_key, system_random)?;
-        Ok(Manager(Arc::new(Engine::new(provider, former, config, clock, maker, events))))
+        let events = Events::new(listener, &config.event_key, system_random)?;
+        let admission = Admission::new(guard);
+        let engine = Engine::new(provider, former, config, clock, maker, events, admission);
+        Ok(Manager(Arc::new(engine)))
     }
 }

@@ -14,8 +14,16 @@ pub(super) fn problem(
         .or_else(|| former.and_then(|former| cannot_move(config, former, provider)))
         .or_else(|| token_mismatch(config, provider))
         .or_else(|| {
-            let unlisted = config.user_limit.is_some() && !(provider.lists && provider.users);
-            unlisted.then_some(BuildError::NoLists { provider: provider.name })
+            let needs = [
+                (
+                    "a limit on the sessions of a user (sessionsPerUser)",
+                    config.user_limit.is_some(),
+                    provider.users,
+                ),
+                ("a quota on all sessions (sessionQuota)", config.session_quota.is_some(), true),
+            ];
+            let unlisted = needs.into_iter().find(|(_, set, able)| *set && !(provider.lists && *able));
+            unlisted.map(|(setting, ..)| BuildError::NoLists { setting, provider: provider.name })
         })
 }
 
@@ -86,10 +94,9 @@ pub(super) enum BuildError {
     )]
     Homeless { provider: &'static str, what: &'static str },
     #[error(
-        "a limit on the sessions of a user (sessionsPerUser) needs a provider that lists them, and {provider} does not; take \
-         another provider, or drop the limit"
+        "{setting} needs a provider that lists them, and {provider} does not; take another provider, or drop it"
     )]
-    NoLists { provider: &'static str },
+    NoLists { setting: &'static str, provider: &'static str },
     #[error(
         "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
     )]

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 
 use crate::config::{Advice, Config};
 use crate::engine::{Engine, within};
@@ -61,7 +61,13 @@ impl Manager {
 
     /// What the middleware puts into a request's extensions. Reads nothing.
     pub fn handle(&self, headers: &HeaderMap) -> SessionHandle {
-        SessionHandle(Shared::of_request(Arc::clone(&self.0), headers))
+        self.handle_in(headers, &Extensions::new())
+    }
+
+    /// [`handle`](Self::handle) of a request that layers have noted something of.
+    #[inline]
+    pub(crate) fn handle_in(&self, headers: &HeaderMap, extensions: &Extensions) -> SessionHandle {
+        SessionHandle(Shared::of_request(Arc::clone(&self.0), headers, extensions))
     }
 
     /// A handle on a session apart from any request, for WebSockets, streams and jobs; `None` if it is not alive.

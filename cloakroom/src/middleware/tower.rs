@@ -156,7 +156,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let SessionHandle(shared) = self.layer.manager.handle(request.headers());
+        let SessionHandle(shared) = self.layer.manager.handle_in(request.headers(), request.extensions());
         request.extensions_mut().insert(SessionHandle(Arc::clone(&shared)));
         let (on_error, on_ended) = (self.layer.on_error.clone(), self.layer.on_ended.clone());
         ResponseFuture { handler: self.inner.call(request), shared, on_error, on_ended, committing: None }

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "a million takes half a minute in a debug build"]
+    #[ignore = "a million takes a minute in a debug build"]
     fn a_million_seals_repeat_no_nonce() {
         assert_eq!(distinct_nonces(1_000_000), 1_000_000);
     }

@@ -3,7 +3,6 @@
 //! What is not plain, or goes not as hoped, is left to the ways that can wait: they ask again, and find the same.
 
 use http::HeaderMap;
-use parking_lot::MutexGuard;
 
 use super::Released;
 use super::changes::Changes;
@@ -12,6 +11,7 @@ use super::state::{Phase, Shared, State};
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::provider::{Created, Updated};
+use crate::sync::MutexGuard;
 
 impl Shared {
     /// Loads the session if that takes one look at the store; `None` where it may take more.
@@ -110,6 +110,7 @@ impl Shared {
         }
         match self.plan(state, changes).ok()? {
             Step::Nothing => Some(Released::Unchanged),
+            Step::Create { .. } if self.engine.asks_before_creation() => None,
             Step::Create { new } => match provider.create_at_once(new.name.key(), &new.record)?.ok()? {
                 Created::Done => {
                     state.stands(new);

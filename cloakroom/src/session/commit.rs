@@ -1,6 +1,5 @@
 //! The commit: compare versions, swap, and replay on the newest record where another request was first.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -18,6 +17,7 @@ use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::{Record, Times};
+use crate::sync::{Ordering, sleep};
 
 /// Lost races before a commit gives up. Within a process a loser queues, so only other processes can take its turn.
 const TRIES: u32 = 64;
@@ -143,7 +143,7 @@ impl Shared {
                 }
                 Took::Crowded => {
                     crowded += 1;
-                    tokio::time::sleep(pause(crowded)).await;
+                    sleep(pause(crowded)).await;
                 }
                 Took::Lost if tries == TRIES => {
                     self.report_stored(EventKind::Conflict);
@@ -154,7 +154,7 @@ impl Shared {
                     let Some(key) = self.stored(|stored| stored.name.key().clone()) else { continue };
                     match &queue {
                         None => queue = Some(self.engine.queue(&key).await),
-                        Some(_) => tokio::time::sleep(pause(tries)).await,
+                        Some(_) => sleep(pause(tries)).await,
                     }
                     if !self.refresh().await? {
                         return Ok(self.gone());
@@ -203,6 +203,9 @@ impl Shared {
                 }
             }
             Step::Create { new } => {
+                if new.record.times().authenticated.is_none() {
+                    self.engine.admit_anonymous(self.visit.as_deref()).await?;
+                }
                 let login = self.login();
                 let _turn = self.engine.admit(login.as_ref(), None).await?;
                 match provider.create(new.name.key(), &new.record).await? {

@@ -70,7 +70,7 @@ impl Shared {
         }
         Ok(match self.engine.touch_due(times.last_active, now) {
             true => {
-                let deadline = self.idle_deadline(stored.record.lifetime(), now);
+                let deadline = self.idle_deadline(stored.record.lifetime(), times.authenticated, now);
                 Step::Touch { key, at: now, deadline }
             }
             false => Step::Nothing,
@@ -87,7 +87,7 @@ impl Shared {
             created: now,
             issued: now,
             last_active: now,
-            idle_deadline: self.idle_deadline(None, now),
+            idle_deadline: self.idle_deadline(None, changes.principal.as_ref().map(|_| now), now),
             absolute_deadline: self.absolute_deadline(None, now),
             authenticated: changes.principal.as_ref().map(|_| now),
         };
@@ -119,7 +119,7 @@ impl Shared {
             // A stored number may be any, and what counts is that it becomes another.
             version: former.version.wrapping_add(1),
             last_active: former.last_active.max(now),
-            idle_deadline: self.idle_deadline(record.lifetime(), now),
+            idle_deadline: self.idle_deadline(record.lifetime(), former.authenticated, now),
             ..former
         };
         let mut base = if changes.flush { &[][..] } else { record.data() };
@@ -164,13 +164,19 @@ impl Shared {
     fn set_deadlines(&self, meta: &mut Meta, now: Millis) {
         let times = &mut meta.times;
         let from = times.authenticated.unwrap_or(times.created);
-        times.idle_deadline = self.idle_deadline(meta.lifetime, now);
+        times.idle_deadline = self.idle_deadline(meta.lifetime, times.authenticated, now);
         let absolute = self.absolute_deadline(meta.lifetime, from);
         times.absolute_deadline = meta.ends_by.map_or(absolute, |end| end.min(absolute));
     }
 
-    fn idle_deadline(&self, own: Option<Lifetime>, now: Millis) -> Millis {
-        now.after(own.map_or(self.engine.config.idle_timeout, |own| own.idle))
+    /// When a session ends that nobody uses from `now` on: sooner, perhaps, where nobody is `authenticated`.
+    fn idle_deadline(&self, own: Option<Lifetime>, authenticated: Option<Millis>, now: Millis) -> Millis {
+        let config = &self.engine.config;
+        let timeout = match authenticated {
+            Some(_) => config.idle_timeout,
+            None => config.anonymous_timeout(),
+        };
+        now.after(own.map_or(timeout, |own| own.idle))
     }
 
     fn absolute_deadline(&self, own: Option<Lifetime>, from: Millis) -> Millis {

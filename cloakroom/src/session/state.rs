@@ -1,14 +1,11 @@
 //! The handle that every clone of a request's session shares: what was loaded, and what was changed since.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
-use parking_lot::{Mutex, MutexGuard};
+use http::{Extensions, HeaderMap};
 use serde::Serialize;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
 use super::Released;
 use super::changes::Changes;
@@ -16,15 +13,18 @@ use super::reserved::is_reserved;
 use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
-use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, within};
+use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, Visit, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::StoreKey;
 use crate::principal::{Level, Principal};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Notify, Ordering};
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) ticket: Ticket,
+    /// What a guard on new sessions goes by.
+    pub(super) visit: Option<Box<Visit>>,
     /// Whether the phase was ever another than [`Phase::Untouched`]: most requests end with a look at this, without a lock.
     pub(super) asked: AtomicBool,
     /// Apart from any request: nothing follows that could fail.
@@ -80,10 +80,11 @@ pub(super) enum Due {
 
 impl Shared {
     /// The session of a request that has brought `headers`: nothing is parsed or read yet.
-    pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap) -> Arc<Self> {
+    pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap, extensions: &Extensions) -> Arc<Self> {
         // Not for a cycle: this way it is put together in its place on the heap, and not moved there.
         Arc::new_cyclic(|_| Shared {
             ticket: engine.ticket(headers),
+            visit: engine.visit(headers, extensions),
             engine,
             asked: AtomicBool::new(false),
             detached: false,
@@ -95,6 +96,7 @@ impl Shared {
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
         Arc::new(Shared {
             ticket: engine.ticket(&HeaderMap::new()),
+            visit: None,
             engine,
             asked: AtomicBool::new(true),
             detached: true,

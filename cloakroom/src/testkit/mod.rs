@@ -20,15 +20,11 @@
 
 pub mod conformance;
 mod fixture;
-#[cfg(feature = "beego")]
-mod gob;
 pub mod model;
 mod record;
 mod session;
 mod store;
 
-#[cfg(feature = "beego")]
-pub use gob::GobSession;
 pub use record::{RecordBuilder, record};
 pub use session::TestSession;
 pub use store::Store;

@@ -13,8 +13,9 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor each module stands on. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("error", 0),
+    ("sync", 0),
     ("clock", 0),
     ("id", 0),
     ("record", 1),

@@ -1,11 +1,19 @@
 //! The same as `tracing` events.
 
-use cloakroom::{EventKind, Principal};
+use axum::Router;
+use axum::routing::get;
+use cloakroom::{CsrfLayer, CsrfToken, EventKind, Manager, Principal, Session, SessionLayer};
 
 use crate::Watched;
+use crate::support::faulty::Fault;
+use crate::support::hooked::Call;
 use crate::support::log::Log;
+use crate::support::{ask, pair, request, send, text};
 
 const USER: &str = "user-nobody-may-see";
+const KEY: &str = "key-nobody-may-see";
+const VALUE: &str = "value-nobody-may-see";
+const EVENT_KEY: &str = "event-key-nobody-may-see";
 
 #[tokio::test]
 async fn events_are_logged_as_single_escaped_lines_without_ids_and_users() {
@@ -36,5 +44,65 @@ async fn events_are_logged_as_single_escaped_lines_without_ids_and_users() {
     let secrets = [&first, &second].map(|cookie| cookie.trim_start_matches("__Host-id="));
     for secret in secrets.into_iter().chain([USER, "forged", "%0d"]) {
         assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+/// A site that uses all there is: messages, a struct, a form's token, a login.
+fn site(sessions: &Manager) -> Router {
+    let form = async |token: CsrfToken| token.to_string();
+    let keep = async |session: Session| {
+        session.set(KEY, VALUE)?;
+        session.flash(KEY, VALUE)?;
+        session.authenticate(Principal::new(USER)?)
+    };
+    let show = async |session: Session| -> cloakroom::Result<String> {
+        let flashes = session.take_flashes::<String>().await?;
+        Ok(format!("{} {}", flashes.len(), session.get::<u64>(KEY)?.unwrap_or(0)))
+    };
+    Router::new()
+        .route("/form", get(form).post(keep))
+        .route("/show", get(show))
+        .route("/logout", get(async |session: Session| session.destroy()))
+        .layer(CsrfLayer::new())
+        .layer(SessionLayer::new(sessions.clone()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_logs_an_id_a_key_a_token_a_value_or_a_user() {
+    let (log, watched) = (Log::start(), Watched::with(|builder| builder.event_key(EVENT_KEY)));
+    let site = site(&watched.manager);
+    let mut secrets: Vec<String> = [KEY, VALUE, USER, EVENT_KEY].map(str::to_owned).into();
+    for fault in [None, Some(Fault::Fail), Some(Fault::Corrupt), Some(Fault::LoseAnswer), Some(Fault::Lose)] {
+        let form = ask(&site, "/form", "").await;
+        let mut cookie = pair(form.headers()).unwrap();
+        let token = text(form).await;
+        secrets.extend([token.clone(), cookie.trim_start_matches("__Host-id=").to_owned()]);
+        if let Some(fault) = fault {
+            watched.faults.set(Call::Update, fault);
+            watched.faults.set(Call::Rename, fault);
+        }
+        for token in ["wrong-token", &token] {
+            let mut request = request("/form", &cookie);
+            *request.method_mut() = http::Method::POST;
+            request.headers_mut().insert("x-csrf-token", token.parse().unwrap());
+            let answer = send(&site, request).await;
+            cookie = pair(answer.headers()).unwrap_or(cookie);
+        }
+        secrets.push(cookie.trim_start_matches("__Host-id=").to_owned());
+        if let Some(fault) = fault {
+            watched.faults.set_all(fault);
+        }
+        for path in ["/show", "/show", "/logout", "/show"] {
+            let _ = ask(&site, path, &cookie).await;
+        }
+        watched.faults.heal();
+    }
+    let logged = log.text();
+    for expected in ["created", "authenticated", "destroyed", "corrupt", "conflict"] {
+        assert!(logged.contains(&format!("event=\"{expected}\"")), "{expected}: {logged}");
+    }
+    assert!(logged.contains("a request was refused"), "{logged}");
+    for secret in secrets.iter().map(String::as_str).chain(["wrong-token"]) {
+        assert!(!logged.contains(secret), "{secret} in {logged}");
     }
 }

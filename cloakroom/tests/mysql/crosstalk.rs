@@ -101,6 +101,36 @@ fn mine(owner: usize, found: Option<Record>) -> Record {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_call_that_was_dropped_while_its_statement_was_prepared_spoils_no_other() {
+    const ROUNDS: u64 = 150;
+    let proxy = Proxy::before(shared().address());
+    let table = a_table();
+    let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
+    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "pool=1")).unwrap().table(&table).unwrap();
+    let [one, two]: [StoreKey; 2] = ["one", "two"].map(|text| text.parse().unwrap());
+    let provider = builder.clone().connect().await.unwrap();
+    for (owner, key) in [(1, &one), (2, &two)] {
+        assert_eq!(provider.create(key, &of(owner, 1)).await.unwrap(), Created::Done);
+    }
+    let mut dropped = 0;
+    for round in 0..ROUNDS {
+        // A statement is prepared once a connection, so each round has a new one.
+        let provider = builder.clone().connect().await.unwrap();
+        proxy.delay(Duration::from_millis(2));
+        let patience = Duration::from_micros(500 + 80 * round);
+        dropped += u32::from(tokio::time::timeout(patience, provider.load(&one)).await.is_err());
+        // A change is not tried again: it has to find a connection without a foreign reply.
+        let next = of(2, round + 2);
+        assert_eq!(provider.update(&two, &next, round + 1).await.unwrap(), Updated::Done);
+        assert_eq!(provider.load(&two).await.unwrap(), Some(next));
+        proxy.heal();
+    }
+    println!("{ROUNDS} first calls of a connection, {dropped} of them dropped, 0 others spoilt");
+    assert!(dropped > 20, "only {dropped} calls were dropped: nothing was tested");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
 async fn connections_are_bounded_and_used_again() {
     let proxy = Proxy::before(shared().address());
     let provider = through(&proxy, 4).await;

@@ -260,3 +260,33 @@ async fn a_lock_in_the_way_is_waited_for_tried_again_and_at_last_given_up() {
     assert!(matches!(updated.unwrap(), Updated::Done | Updated::Stale));
     assert_eq!(provider.load(&one).await.unwrap(), Some(next));
 }
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_rename_that_met_a_lock_half_way_is_undone_and_done_again_as_a_whole() {
+    let table = a_table();
+    let builder = MySqlProvider::builder(&(plain() + "pool=1&table=" + &table)).unwrap();
+    let provider = builder.deadline(Duration::from_secs(30)).connect().await.unwrap();
+    let (old, new) = (key("old"), key("new"));
+    let first = record(&Clock::system()).principal("alice").build();
+    assert_eq!(provider.create(&old, &first).await.unwrap(), Created::Done);
+    let next = record(&Clock::system()).principal("alice").version(first.version() + 1).build();
+    let mark = record(&Clock::system()).tombstone(&new, Duration::from_secs(30));
+
+    // Someone is about to take the new key, and in the end does not.
+    let mut other = shared().client();
+    other.run("START TRANSACTION");
+    let columns = "id, version, expires, absolute, tombstone, record";
+    other.run(&format!("INSERT INTO {table} ({columns}) VALUES ('new', 1, 1 << 50, 1, 0, 'x')"));
+    assert_eq!(other.ask("SELECT 'taken'"), "taken");
+    let rename = provider.rename(&old, &new, &next, first.version(), Some(&mark));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        drop(other);
+    };
+    let (renamed, ()) = tokio::join!(rename, release);
+    assert_eq!(renamed.unwrap(), Renamed::Done);
+    assert_eq!(provider.load(&new).await.unwrap(), Some(next));
+    assert_eq!(provider.load(&old).await.unwrap(), Some(mark));
+    assert_eq!(provider.count().await.unwrap(), 1);
+}

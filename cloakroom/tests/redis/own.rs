@@ -96,8 +96,7 @@ async fn every_name_and_string_of_the_documentation_opens_a_manager() {
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
 async fn a_user_of_the_acl_needs_no_more_than_the_documented_rights() {
-    let user =
-        "app on >secret ~cloakroom:* +@read +@write +@connection +@scripting +info +wait -@dangerous +info";
+    let user = "app on >secret ~cloakroom:* +@read +@write +@connection +@scripting +wait +info";
     let redis = Redis::with(RedisOptions { users: vec![user.to_owned()], ..RedisOptions::default() });
     let provider = RedisProvider::builder(redis.url()).credentials("app", "secret").connect().await.unwrap();
     stores(&provider).await;

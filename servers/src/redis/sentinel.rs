@@ -84,6 +84,18 @@ impl RedisSentinels {
         self.nodes.iter().position(|node| node.address().port() == port)
     }
 
+    /// Waits until the primary has two replicas that follow it.
+    ///
+    /// # Panics
+    /// If that is not in time.
+    pub fn await_replicas(&self) {
+        wait("two replicas follow the primary", || {
+            let info =
+                self.primary().and_then(|n| self.nodes[n].try_ask::<String>(&["INFO", "replication"]).ok());
+            info.is_some_and(|info| info.contains("role:master") && info.matches("state=online").count() == 2)
+        });
+    }
+
     /// Waits until another node than `n` is the primary, for every sentinel and by its own word.
     ///
     /// # Panics

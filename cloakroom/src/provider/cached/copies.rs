@@ -123,11 +123,9 @@ fn guard_of<'a, L>(
 }
 
 impl Place<'_> {
-    /// Puts a record there, unless it is one that is not worth keeping, or the place is gone.
+    /// Puts a record there, unless the place is gone.
     pub(super) fn keep(self, record: &Record) {
-        if let Some(guard) = self.guard
-            && !record.is_tombstone()
-        {
+        if let Some(guard) = self.guard {
             let _ = guard.insert(Copy { record: record.clone(), asked: self.asked });
         }
     }
@@ -177,5 +175,63 @@ struct Bytes;
 impl Weighter<StoreKey, Copy> for Bytes {
     fn weight(&self, _: &StoreKey, copy: &Copy) -> u64 {
         OVERHEAD + copy.record.as_bytes().len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Codec;
+    use crate::record::{Meta, Times};
+
+    #[test]
+    fn what_was_asked_for_before_a_silence_counts_for_nothing_though_its_place_was_made_after() {
+        let copies = Copies::new(MAX, Clock::system(), Freshness::Told);
+        copies.listening();
+        let (key, record) = ("key".parse().unwrap(), record());
+        // Between looking at the epoch and making the place anything may happen.
+        let asked = Asked { at: copies.clock.millis(), epoch: copies.epoch.load(Ordering::Acquire) };
+        copies.deaf();
+        copies.listening();
+        let guard = guard_of(copies.cache.get_value_or_guard(&key, Some(Duration::ZERO)));
+        assert!(guard.is_some());
+        Place { guard, asked }.keep(&record);
+        let Found::Place(place) = copies.find(&key) else {
+            panic!("a copy from before the silence was used")
+        };
+        place.keep(&record);
+        assert!(matches!(copies.find(&key), Found::Copy(found) if found == record));
+    }
+
+    #[test]
+    fn listening_goes_on_and_off_whatever_is_told_twice() {
+        let copies = Copies::new(MAX, Clock::system(), Freshness::Told);
+        let is_listening = || copies.epoch.load(Ordering::Acquire) % 2 == 1;
+        assert!(!is_listening());
+        for _ in 0..2 {
+            copies.listening();
+            assert!(is_listening());
+        }
+        copies.clear();
+        assert!(is_listening());
+        for _ in 0..2 {
+            copies.deaf();
+            assert!(!is_listening());
+        }
+    }
+
+    const MAX: u64 = 1 << 20;
+
+    fn record() -> Record {
+        let times = Times {
+            version: 1,
+            created: Millis(0),
+            issued: Millis(0),
+            last_active: Millis(0),
+            idle_deadline: Millis::NEVER,
+            absolute_deadline: Millis::NEVER,
+            authenticated: None,
+        };
+        Record::written(&Meta::new(times, None), Codec::MESSAGE_PACK, 0, |_| Ok(())).unwrap()
     }
 }

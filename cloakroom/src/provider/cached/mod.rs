@@ -23,11 +23,11 @@ use crate::record::Record;
 /// compared there, so a copy that is behind costs a retry and loses nothing. What a copy can be is *stale*: a session that was changed or ended
 /// by another process is still read as it was, until this process hears of it.
 ///
-/// - [`watching`](CachedBuilder::watching) a store that tells of changes, as Redis does: a copy is dropped as soon as the news comes in, and all
+/// - [`watching`](CachedBuilder::watching) a store that tells of changes, as a Redis server does: a copy is dropped as soon as the news comes in, and all
 ///   copies while there is no connection for news.
 /// - [`within`](CachedBuilder::within) a bound on any store: a copy is used for so long and no longer.
 ///
-/// What is not there is never kept, nor are tombstones, and a copy is not used past its record's deadline.
+/// What is not there is asked for every time, and a copy is not used past its record's deadline.
 ///
 /// ```
 /// # use std::time::Duration;

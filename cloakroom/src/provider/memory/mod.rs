@@ -5,9 +5,11 @@ mod users;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+#[cfg(shuttle)]
+use foldhash::fast::FixedState as RandomState;
+#[cfg(not(shuttle))]
 use foldhash::fast::RandomState;
 
 use self::shard::{Entry, Pair, Place, Shard};
@@ -19,9 +21,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::record::Record;
+use crate::sync::{AtomicUsize, Ordering};
 
 /// So many that two cores seldom meet and that a shard which grows holds few up; few enough that an empty store is small.
-const SHARDS: usize = 256;
+const SHARDS: usize = if cfg!(shuttle) { 2 } else { 256 };
 
 /// How often the list of a user's sessions is looked at again because it changed meanwhile.
 const RELISTS: usize = 64;

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Millis;
 use crate::id::StoreKey;
 use crate::provider::Listed;
 use crate::record::Record;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Apart from its neighbours by two cache lines, which processors fetch in pairs.
 #[derive(Debug, Default)]

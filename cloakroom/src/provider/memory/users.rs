@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::id::StoreKey;
 use crate::principal::Principal;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The index by user. It is changed with the session's shard locked, so it is never behind; its own lock is taken last.
 #[derive(Debug, Default)]

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, PushInfo, RedisError, ServerErrorKind, Value};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use super::attempt::{Failure, attempt};
 use super::cluster::Cluster;
-use super::connect::Connector;
+use super::connect::{Connector, Purpose};
 use super::error::StoreError;
+use super::link::Link;
 use super::pool::{Pool, Target};
 use super::script::Script;
 use super::settings::{Settings, Topology, Wait};
@@ -22,7 +25,7 @@ pub(super) struct Caller {
 }
 
 enum Backend {
-    Server(Pool),
+    Server(Arc<Pool>),
     Cluster(Arc<Cluster>),
 }
 
@@ -35,23 +38,16 @@ pub(super) enum Repeat {
     IfNotDone,
 }
 
-/// Why one attempt failed.
-pub(super) enum Failure {
-    /// There was no connection: nothing was sent.
-    NotSent(StoreError),
-    /// The server's own error, or what happened to the connection.
-    Call(RedisError),
-}
-
 impl Caller {
     pub(super) fn new(settings: &Settings) -> Result<Caller, StoreError> {
         let connector = Arc::new(Connector::new(settings)?);
         let backend = match settings.topology.clone() {
             Topology::Server(address) => {
-                Backend::Server(Pool::new(Target::Address(address), connector, settings))
+                Backend::Server(Arc::new(Pool::new(Target::Address(address), connector, settings)))
             }
             Topology::Sentinels { sentinels, master } => {
-                Backend::Server(Pool::new(Target::Primary { sentinels, master }, connector, settings))
+                let target = Target::Primary { sentinels, master };
+                Backend::Server(Arc::new(Pool::new(target, connector, settings)))
             }
             Topology::Cluster(seeds) => Backend::Cluster(Arc::new(Cluster::new(seeds, connector, settings))),
         };
@@ -72,6 +68,14 @@ impl Caller {
         self.timeout
     }
 
+    /// A connection of its own on which the server tells of changes; none where there are many servers.
+    pub(super) async fn open_for_news(&self, sender: UnboundedSender<PushInfo>) -> Result<Link, StoreError> {
+        match &self.backend {
+            Backend::Server(pool) => pool.open_for(Purpose::News(sender)).await,
+            Backend::Cluster(_) => Err(StoreError::NoNews),
+        }
+    }
+
     /// Sends one command that only reads.
     pub(super) async fn read(&self, partition: u16, command: Cmd) -> Result<Value, StoreError> {
         let mut commands = Pipeline::with_capacity(1);
@@ -88,12 +92,25 @@ impl Caller {
         args: &[&[u8]],
         repeat: Repeat,
     ) -> Result<Value, StoreError> {
-        let answer = self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await;
-        match answer {
+        match self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await {
             // A script that is not known was not run.
-            Err(StoreError::Reply { code, .. }) if code == "NOSCRIPT" => {
+            Err(error) if error.is_unknown_script() => {
                 self.send(partition, &self.durable(script.by_text(keys, args)), repeat).await
             }
+            answer => answer,
+        }
+    }
+
+    /// Runs a script that only reads.
+    pub(super) async fn ask(
+        &self,
+        partition: u16,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Value, StoreError> {
+        match self.read(partition, script.by_hash(keys, args)).await {
+            Err(error) if error.is_unknown_script() => self.read(partition, script.by_text(keys, args)).await,
             answer => answer,
         }
     }
@@ -183,20 +200,6 @@ impl Caller {
     }
 }
 
-/// Sends the commands on a connection of the pool; an error of the first one is the attempt's.
-pub(super) async fn attempt(pool: &Pool, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
-    let link = pool.link().await.map_err(Failure::NotSent)?;
-    let answers = link.call(commands).await.map_err(Failure::Call)?;
-    first_error(answers)
-}
-
-pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
-    match answers.first() {
-        Some(Value::ServerError(error)) => Err(Failure::Call(error.clone().into())),
-        _ => Ok(answers),
-    }
-}
-
 fn is_demoted(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
@@ -219,15 +222,6 @@ fn after(failure: &Failure, repeat: Repeat, tries: u32) -> (bool, Duration) {
             ErrorKind::Server(_) | ErrorKind::Extension => (false, pause),
             _ => (repeat == Repeat::Freely, pause),
         },
-    }
-}
-
-impl Failure {
-    fn into_error(self) -> StoreError {
-        match self {
-            Failure::NotSent(error) => error,
-            Failure::Call(error) => StoreError::of_call(&error),
-        }
     }
 }
 

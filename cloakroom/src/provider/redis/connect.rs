@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_rustls::TlsConnector;
 
 use super::error::{StoreError, io_cause};
@@ -26,9 +27,11 @@ pub(super) struct Connector {
 }
 
 /// As whom a connection is opened, and to what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Purpose {
     Data,
+    /// To be told of changes, which go to the sender.
+    News(UnboundedSender<PushInfo>),
     Sentinel,
 }
 
@@ -55,23 +58,28 @@ impl Connector {
 
     async fn open_unbounded(&self, address: &Address, purpose: Purpose) -> Result<Link, StoreError> {
         let failed = |cause| StoreError::Connect { address: address.to_string(), cause };
-        let info = match purpose {
-            Purpose::Data => &self.data,
-            Purpose::Sentinel => &self.sentinel,
+        // The time that a call may take is ours to measure.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let (info, config) = match purpose {
+            Purpose::Data => (self.data.clone(), config),
+            Purpose::Sentinel => (self.sentinel.clone(), config),
+            Purpose::News(sender) => {
+                (self.data.clone().set_protocol(ProtocolVersion::RESP3), config.set_push_sender(sender))
+            }
         };
         match address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
-                greet(stream, info, address).await
+                greet(stream, &info, config, address).await
             }
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((&**host, *port)).await.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
-                let Some(tls) = &self.tls else { return greet(stream, info, address).await };
+                let Some(tls) = &self.tls else { return greet(stream, &info, config, address).await };
                 let name = ServerName::try_from(host.to_string())
                     .map_err(|_| failed(io::Error::from(io::ErrorKind::InvalidInput)))?;
                 let stream = tls.connect(name, stream).await.map_err(failed)?;
-                greet(stream, info, address).await
+                greet(stream, &info, config, address).await
             }
         }
     }
@@ -89,12 +97,15 @@ fn info(credentials: &Credentials) -> RedisConnectionInfo {
 }
 
 /// Authenticates and chooses the database.
-async fn greet<S>(stream: S, info: &RedisConnectionInfo, address: &Address) -> Result<Link, StoreError>
+async fn greet<S>(
+    stream: S,
+    info: &RedisConnectionInfo,
+    config: AsyncConnectionConfig,
+    address: &Address,
+) -> Result<Link, StoreError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    // The time that a call may take is ours to measure.
-    let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let opened = MultiplexedConnection::new_with_config(info, stream, config).await;
     let (connection, driver) = opened.map_err(|error| match error.is_io_error() {
         true => StoreError::Connect { address: address.to_string(), cause: io_cause(&error) },

@@ -71,6 +71,11 @@ pub(super) enum StoreError {
     NoRecord,
     #[error("the operating system's random generator failed: no move can be told from another's")]
     NoRandom,
+    #[error(
+        "expected one server that tells of changes, found a cluster, whose sessions move from server to server; give the near cache a \
+         bound instead: Cached::builder(provider).within(..)"
+    )]
+    NoNews,
     #[error("the work was broken off; try again")]
     BrokenOff(#[source] tokio::task::JoinError),
 }
@@ -84,6 +89,7 @@ impl StoreError {
             S::Late { .. } => ErrorKind::Timeout,
             S::Full(_) => ErrorKind::TooLarge,
             S::NoRecord => ErrorKind::Corrupt,
+            S::NoNews => ErrorKind::Unsupported,
             _ => ErrorKind::Unavailable,
         }
     }
@@ -94,6 +100,10 @@ impl StoreError {
         found: impl Into<String>,
     ) -> StoreError {
         StoreError::Setting { what, expected, found: found.into() }
+    }
+
+    pub(super) fn is_unknown_script(&self) -> bool {
+        matches!(self, StoreError::Reply { code, .. } if code == "NOSCRIPT")
     }
 
     /// What a failed call says, without what it was about.
@@ -121,13 +131,11 @@ impl StoreError {
     }
 }
 
-/// The error of the operating system in it, or at least its kind.
+/// What the operating system said; of anything else its kind alone.
 pub(super) fn io_cause(error: &RedisError) -> io::Error {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    let kind = source.map_or(io::ErrorKind::Other, io::Error::kind);
-    match source.and_then(io::Error::raw_os_error) {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::from(kind),
+    match error.is_io_error() {
+        true => io::Error::other(error.to_string()),
+        false => io::Error::other(error.category().to_owned()),
     }
 }
 

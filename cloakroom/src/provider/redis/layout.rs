@@ -55,6 +55,11 @@ impl Place {
         self.name("session:", key.as_str())
     }
 
+    /// What the name of a record begins with.
+    pub(super) fn sessions(&self) -> String {
+        self.name("session:", "")
+    }
+
     /// Every session's deadline.
     pub(super) fn deadlines(&self) -> String {
         self.name("deadlines", "")
@@ -83,6 +88,16 @@ impl Place {
     /// The note that a session is on its way to another slot.
     pub(super) fn moving(&self, key: &StoreKey) -> String {
         self.name("moving:", key.as_str())
+    }
+
+    /// What the name of such a note begins with.
+    pub(super) fn all_moving(&self) -> String {
+        self.name("moving:", "")
+    }
+
+    /// And that of such a mark.
+    pub(super) fn all_arriving(&self) -> String {
+        self.name("arriving:", "")
     }
 
     /// The mark beside a session that has come from another slot.

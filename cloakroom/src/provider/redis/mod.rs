@@ -1,5 +1,6 @@
 //! Sessions in Redis or Valkey: one server, one with sentinels, or a cluster.
 
+mod attempt;
 #[cfg(feature = "beego")]
 mod beego;
 mod builder;
@@ -9,7 +10,7 @@ mod connect;
 mod error;
 mod layout;
 mod link;
-mod moves;
+mod news;
 mod pool;
 mod script;
 mod seed;
@@ -17,14 +18,17 @@ mod sentinel;
 mod server;
 mod settings;
 mod store;
+#[cfg(all(test, feature = "testkit"))]
+mod tests;
 mod url;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use super::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    Watched, Watcher,
 };
 use crate::config::{Config, Format};
 use crate::error::Result;
@@ -88,6 +92,14 @@ impl RedisProvider {
 impl fmt::Debug for RedisProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisProvider").field("cluster", &self.0.is_cluster).finish_non_exhaustive()
+    }
+}
+
+/// A server tells of changes by client tracking, on a connection of its own. One that dies without a word is noticed within two seconds.
+/// A cluster answers [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+impl Watched for RedisProvider {
+    async fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
+        Ok(news::follow(&self.0, watcher).await?)
     }
 }
 

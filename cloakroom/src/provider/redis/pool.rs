@@ -1,10 +1,12 @@
 //! The connections to one server: as few as do, as many as are allowed.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
@@ -14,6 +16,8 @@ use super::settings::{Address, Settings};
 
 /// Calls on one connection at a time before another is opened.
 const BUSY: usize = 32;
+/// What a connection has to answer in when a new one beside it has been answered: a server that was stopped answers both at once.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// The connections to a server.
 pub(super) struct Pool {
@@ -23,8 +27,10 @@ pub(super) struct Pool {
     /// One for each connection there may be.
     places: Arc<Semaphore>,
     /// Held by whoever opens one, so that a server that comes back is not met by all at once.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
+    /// A silence from which on another connection is tried.
+    silence: Duration,
     idle: Option<Duration>,
 }
 
@@ -45,8 +51,10 @@ impl Pool {
             connector,
             links: Mutex::default(),
             places: Arc::new(Semaphore::new(settings.pool)),
-            opening: tokio::sync::Mutex::default(),
+            opening: Arc::default(),
             patience: settings.call_timeout,
+            // While the server waits for its replicas, it says nothing on the connection that asked.
+            silence: settings.call_timeout / 8 + settings.wait.map_or(Duration::ZERO, |wait| wait.limit),
             idle: settings.idle_timeout,
         }
     }
@@ -85,23 +93,63 @@ impl Pool {
         links.iter().min_by_key(|link| link.load()).map(Arc::clone)
     }
 
-    async fn open(&self) -> Result<Arc<Link>, StoreError> {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-            return Err(StoreError::NoNode);
-        };
-        let link = match &self.target {
-            Target::Address(address) => self.connector.open(address, Purpose::Data).await?,
-            Target::Primary { sentinels, master } => {
-                let address = sentinel::primary(&self.connector, sentinels, master).await?;
-                let link = self.connector.open(&address, Purpose::Data).await?;
-                sentinel::check_primary(&link, self.patience).await?;
-                link
+    /// Waits for a call on `link`, and has a look at the connection each time that the server has been silent for a while.
+    pub(super) async fn watch<T>(self: &Arc<Self>, link: &Arc<Link>, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(self.silence, call.as_mut()).await {
+                return answer;
             }
-        };
+            self.suspect(link);
+        }
+    }
+
+    /// Opens another connection beside one that is silent. If the new one is answered and the old one is not, it is not the server that
+    /// is slow: the old connection is dead, and whoever waits on it need not wait any longer.
+    fn suspect(self: &Arc<Self>, link: &Arc<Link>) {
+        if !link.is_silent(self.silence) {
+            return;
+        }
+        let Ok(opening) = Arc::clone(&self.opening).try_lock_owned() else { return };
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let (pool, link) = (Arc::clone(self), Arc::clone(link));
+        tokio::spawn(async move {
+            if pool.open_in(place).await.is_ok() {
+                tokio::time::sleep(GRACE).await;
+                if link.is_silent(pool.silence) {
+                    link.close();
+                }
+            }
+            drop(opening);
+        });
+    }
+
+    async fn open(&self) -> Result<Arc<Link>, StoreError> {
+        match Arc::clone(&self.places).acquire_owned().await {
+            Ok(place) => self.open_in(place).await,
+            Err(_) => Err(StoreError::NoNode),
+        }
+    }
+
+    async fn open_in(&self, place: OwnedSemaphorePermit) -> Result<Arc<Link>, StoreError> {
+        let link = self.open_for(Purpose::Data).await?;
         link.hold(place);
         let link = Arc::new(link);
         self.links.lock().push(Arc::clone(&link));
         Ok(link)
+    }
+
+    /// A connection that is none of the pool's.
+    pub(super) async fn open_for(&self, purpose: Purpose) -> Result<Link, StoreError> {
+        match &self.target {
+            Target::Address(address) => self.connector.open(address, purpose).await,
+            Target::Primary { sentinels, master } => {
+                let address = sentinel::primary(&self.connector, sentinels, master).await?;
+                let link = self.connector.open(&address, purpose).await?;
+                sentinel::check_primary(&link, self.patience).await?;
+                Ok(link)
+            }
+        }
     }
 
     /// Closes every connection: the server is not what it was.

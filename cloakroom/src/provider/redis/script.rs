@@ -26,6 +26,7 @@ scripts! {
     TOUCH = "touch.lua";
     DELETE = "delete.lua";
     RENAME = "rename.lua";
+    LIST = "list.lua";
     COLLECT = "collect.lua";
     ASIDE = "aside.lua";
     MOVE_BEGIN = "move_begin.lua";

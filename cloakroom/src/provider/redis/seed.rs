@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::StoreError;
-use super::settings::{Secret, Settings, number, quote};
+use super::settings::{Secret, Settings, number};
 use super::url::{self, Kind};
 
 /// Reads a `providerConfig` of the provider named `redis`, `redis_cluster` or `redis_sentinel`.
@@ -83,11 +83,7 @@ fn json(text: &str, kind: Kind) -> Result<Settings, StoreError> {
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
             _ => {
-                return Err(StoreError::setting(
-                    "providerConfig",
-                    "texts and numbers as values",
-                    "another under ".to_owned() + &quote(&key),
-                ));
+                return Err(StoreError::setting("providerConfig", "texts and numbers as values", "others"));
             }
         };
         // The seed's documents leave these empty.
@@ -171,6 +167,9 @@ mod tests {
             "127.0.0.1:port,100,hunter2",
             "127.0.0.1:1;127.0.0.1:2,100,hunter2",
             "127.0.0.1:1,many,hunter2",
+            "127.0.0.1:1,hunter2",
+            "127.0.0.1:1,1,,hunter2",
+            "127.0.0.1:hunter2",
             "127.0.0.1:1,1,hunter2,x",
             "127.0.0.1:1,1,hunter2,0,1,1,1,1",
             r#"{"password":"hunter2"}"#,

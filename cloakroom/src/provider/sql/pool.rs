@@ -16,10 +16,6 @@ pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(30);
 /// quiet sites alone.
 const CHECKED_FROM: Duration = Duration::from_secs(1);
 
-/// An exchange that is given up after this time says something about the other connections, too. One that is given up sooner
-/// is a visitor who went away.
-const SUSPICIOUS: Duration = Duration::from_secs(1);
-
 /// How connections of one kind are made and looked after.
 pub(super) trait Connector: Send + Sync + 'static {
     /// What is kept.
@@ -68,13 +64,13 @@ impl<C: Connector> Pool<C> {
             let age = idle.since.elapsed();
             if age < CHECKED_FROM || !self.checks || self.connector.stands(&mut idle.connection).await {
                 let connection = Some(idle.connection);
-                return Ok(Lease { pool: self, connection, begun: None, _place: place });
+                return Ok(Lease { pool: self, connection, settled: true, _place: place });
             }
             // Most likely the server was restarted, and the others do not stand either.
             self.forget();
         }
         let connection = Some(self.connector.connect().await?);
-        Ok(Lease { pool: self, connection, begun: None, _place: place })
+        Ok(Lease { pool: self, connection, settled: true, _place: place })
     }
 
     /// Drops all idle connections: the server has gone, or is another one.
@@ -117,8 +113,7 @@ pub(super) struct Lease<'a, C: Connector> {
     pool: &'a Pool<C>,
     /// Taken when dropped.
     connection: Option<C::Connection>,
-    /// When the exchange that is not settled was begun.
-    begun: Option<Instant>,
+    settled: bool,
     // Given back after the connection, so that whoever waits for the place finds it.
     _place: Option<SemaphorePermit<'a>>,
 }
@@ -126,13 +121,13 @@ pub(super) struct Lease<'a, C: Connector> {
 impl<C: Connector> Lease<'_, C> {
     /// The connection, for an exchange that [`settle`](Self::settle) has to end. `None` is never seen.
     pub(super) fn begin(&mut self) -> Option<&mut C::Connection> {
-        self.begun = Some(Instant::now());
+        self.settled = false;
         self.connection.as_mut()
     }
 
     /// The reply was read to its end.
     pub(super) fn settle(&mut self) {
-        self.begun = None;
+        self.settled = true;
     }
 
     /// The connection, to look at.
@@ -143,12 +138,10 @@ impl<C: Connector> Lease<'_, C> {
 
 impl<C: Connector> Drop for Lease<'_, C> {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        match self.begun {
-            None => self.pool.idle.lock().push(Idle { connection, since: Instant::now() }),
-            // Given up after a long wait, as behind a firewall that swallows everything: the others would be waited for as long.
-            Some(begun) if begun.elapsed() >= SUSPICIOUS => self.pool.forget(),
-            Some(_) => {}
+        if let Some(connection) = self.connection.take()
+            && self.settled
+        {
+            self.pool.idle.lock().push(Idle { connection, since: Instant::now() });
         }
     }
 }

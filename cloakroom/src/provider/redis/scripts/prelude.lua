@@ -24,7 +24,7 @@ local function parse(head)
   if #head < 72 or string.sub(head, 1, 5) ~= 'CLKR\1' then return false end
   local last = 72 + struct.unpack('>I4', head, 65)
   if last > #head then return false end
-  local record = { head = head, version = string.sub(head, 9, 16) }
+  local record = { head = head, version = string.sub(head, 9, 16), last = last }
   record.deadline = math.min(number(head, 41), number(head, 49))
   local at = 73
   while at + 2 <= last do

@@ -1,5 +1,7 @@
 //! Sessions in a table of MariaDB or MySQL.
 
+#[cfg(feature = "beego")]
+mod beego;
 mod collect;
 mod dsn;
 mod error;
@@ -17,12 +19,14 @@ use super::pool::Pool;
 use super::row::millis;
 use super::table::TableName;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Format};
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::principal::Principal;
+#[cfg(feature = "beego")]
+use crate::provider::foreign::Foreign;
 use crate::provider::{
-    Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
 };
 use crate::record::Record;
 
@@ -214,8 +218,18 @@ impl Provider for MySqlProvider {
 }
 
 /// The provider that a configuration text names "mysql"; `providerConfig` is its data source name.
-pub(crate) async fn from_config(config: Config) -> Result<MySqlProvider> {
-    MySqlProvider::connect(config.provider_config()).await
+pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
+    let builder = MySqlProvider::builder(config.provider_config())?;
+    match config.format() {
+        Format::Native => builder.connect().await.map(AnyProvider::new),
+        #[cfg(feature = "beego")]
+        Format::Beego => builder.connect_beego(config.idle_timeout()).await,
+        #[allow(unreachable_patterns, reason = "the other formats are a feature")]
+        other => {
+            let (what, expected) = ("format", "native or beego");
+            Err(MySqlError::Setting { what, expected, found: other.to_string() }.into())
+        }
+    }
 }
 
 /// The settings of a [`MySqlProvider`]; begun by [`MySqlProvider::builder`]. What the data source name says is the default of each.
@@ -329,11 +343,43 @@ impl MySqlProviderBuilder {
             clock: self.clock,
             deadline: lasting(self.deadline),
             retries: self.retries,
+            batch: collect::Batch::default(),
         };
         let prepared = store.in_long_time(Self::prepare(&store, &self.table, self.create_table)).await;
         let max_packet = prepared.map_err(MySqlError::at_start)?;
         let max_record = store::most_of(max_packet).min(store.most());
         Ok(MySqlProvider(Arc::new(Inner { store, table: self.table, max_record })))
+    }
+
+    /// Connects to the database of a Beego service's `mysql` provider: sessions in its table, which it reads and changes at the same
+    /// time. The table is `session`, unless another name is set, and is used as it is. A session unused for `lifetime` has ended; that
+    /// must be the manager's idle timeout.
+    ///
+    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::Codec::GOB), ids in clear, and no absolute timeout. A
+    /// session of more than 65,535 bytes is refused, since the table's BLOB holds no more.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) where there is no such table.
+    #[cfg(feature = "beego")]
+    pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
+        let lasting = |limit: Duration| Some(limit).filter(|limit| !limit.is_zero());
+        let connect_timeout = lasting(self.connect_timeout).unwrap_or(Duration::MAX);
+        let checks = !self.dsn.params.unchecked;
+        let table = match self.table == TableName::default() {
+            true => TableName::new(beego::TABLE).map_err(MySqlError::from)?,
+            false => self.table,
+        };
+        let clock = self.clock.clone().unwrap_or_default();
+        let store = Store {
+            sql: Statements::of(&table, &self.dsn.database),
+            pool: Pool::new(Server::new(self.dsn, connect_timeout), self.pool, checks),
+            clock: self.clock,
+            deadline: lasting(self.deadline),
+            retries: self.retries,
+            batch: collect::Batch::default(),
+        };
+        let rows = beego::Rows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
+        Ok(AnyProvider::new(Foreign::beego(rows)))
     }
 
     /// Answers with the server's `max_allowed_packet`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, SqlStr};
 
+use super::collect::Batch;
 use super::error::MySqlError;
 use super::link::{Arguments, Link, Server};
 use super::schema;
@@ -31,6 +32,7 @@ pub(super) struct Store {
     /// How long one step may take, waiting for a connection included. `None`: as long as it takes.
     pub(super) deadline: Option<Duration>,
     pub(super) retries: usize,
+    pub(super) batch: Batch,
 }
 
 /// A row as it was stored; [`restored`] makes the record of it.

@@ -1,32 +1,38 @@
-//! One session of Go's, apart from any store: for tests and fuzz targets of the codec.
+//! One session of Go's, apart from any store, and how it travels in a cookie.
+
+mod cookie;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{Buffer, Codec, Limits};
+use super::{Buffer, Codec, Limits};
 use crate::error::Result;
 
-/// The data of one session in [`Codec::GOB`] or [`Codec::SCS`].
+pub use cookie::BeegoCookies;
+
+/// The data of one session as a Go service has stored it: [`Codec::GOB`] is that of Beego and of gorilla/sessions' Redis store,
+/// [`Codec::SCS`] that of scs. For those who move sessions themselves, and for tests; `docs/from-go.md` shows how.
+///
+/// It keeps the rules of the codec: a key that is there keeps its Go type, and what is not set goes back as it came.
 ///
 /// ```
-/// use cloakroom::Codec;
-/// use cloakroom::testkit::GobSession;
+/// use cloakroom::{Codec, GoSession};
 ///
-/// let session = GobSession::empty(Codec::GOB).set("n", &1)?;
-/// let read = GobSession::read(Codec::GOB, session.as_bytes())?;
+/// let session = GoSession::empty(Codec::GOB).set("n", &1)?;
+/// let read = GoSession::read(Codec::GOB, session.as_bytes())?;
 /// assert_eq!((read.keys()?, read.get::<u8>("n")?), (vec!["n".to_owned()], Some(1)));
 /// # Ok::<(), cloakroom::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GobSession {
+pub struct GoSession {
     codec: Codec,
     data: Vec<u8>,
 }
 
-impl GobSession {
+impl GoSession {
     /// A session without keys.
     pub fn empty(codec: Codec) -> Self {
-        GobSession { codec, data: Vec::new() }
+        GoSession { codec, data: Vec::new() }
     }
 
     /// The session that `data` is.
@@ -35,7 +41,7 @@ impl GobSession {
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is none.
     pub fn read(codec: Codec, data: &[u8]) -> Result<Self> {
         codec.check(data)?;
-        Ok(GobSession { codec, data: data.to_vec() })
+        Ok(GoSession { codec, data: data.to_vec() })
     }
 
     /// The session with `value` under `key`.
@@ -47,7 +53,7 @@ impl GobSession {
         let change = self.codec.encode(key, value, &limits)?;
         let mut data = Buffer::new();
         self.codec.merge(&self.data, &[change], &limits, &mut data)?;
-        Ok(GobSession { codec: self.codec, data: data.to_vec() })
+        Ok(GoSession { codec: self.codec, data: data.to_vec() })
     }
 
     /// What is under `key`.
@@ -78,6 +84,7 @@ impl GobSession {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    #[cfg(feature = "testkit")]
     pub fn rewritten(&self) -> Result<Self> {
         self.set("\0", &())
     }
@@ -86,6 +93,7 @@ impl GobSession {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    #[cfg(feature = "testkit")]
     pub fn means(&self, other: &Self) -> Result<bool> {
         self.codec.same(&self.data, &other.data)
     }

@@ -1,15 +1,18 @@
 //! What the provider does, in commands. Each change is one script and so one step; only a rename from slot to slot, on a cluster, is
 //! several: see `moves.rs`.
 
+pub(super) mod moves;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
+use self::moves::Note;
 use super::call::{Caller, Repeat, pause};
 use super::error::StoreError;
 use super::layout::{Layout, Place};
-use super::moves::{self, Note};
 use super::script::{self, Answer, Script};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
@@ -195,53 +198,56 @@ impl Store {
         let Some(place) = self.layout.numbered(partition) else { return Ok(Page::default()) };
         let limit = limit.clamp(1, MOST_AT_ONCE);
         let from = last.map_or("-".to_owned(), |last| format!("({}", last.as_str()));
-        let (keys, count) = (place.keys(), limit.to_string());
-        let args = [keys.as_bytes(), from.as_bytes(), b"+", b"LIMIT", b"0", count.as_bytes()];
-        let names = names(self.caller.read(partition, command("ZRANGEBYLEX", &args)).await?)?;
+        let List { names, entries, .. } = self.list(&place, place.keys(), &from, limit).await?;
         let next = match names.last() {
             Some(last) if names.len() == limit => Some(format!("{partition}.{}", last.as_str())),
             _ => self.layout.numbered(partition + 1).map(|next| format!("{}.", next.partition)),
         };
-        let entries = self.listed(&place, names).await?;
         Ok(Page { entries, next: next.map(Cursor::new) })
     }
 
+    /// On a cluster a session may go from one partition to another while they are asked, and be met in both or in neither. So all are
+    /// asked twice, and again until nothing has changed in between and nothing is on its way.
     pub(super) async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        let now = after(self.clock.millis());
-        let lists = self.layout.partitions().map(|place| {
-            let now = now.as_bytes();
-            async move {
-                let set = place.user(principal);
-                let command = command("ZRANGEBYSCORE", &[set.as_bytes(), now, b"+inf"]);
-                let names = names(self.caller.read(place.partition, command).await?)?;
-                self.listed(&place, names).await
+        let start = Instant::now();
+        let (mut found, mut moving) = self.lists_of(principal).await?;
+        for turn in 0.. {
+            if !self.is_cluster {
+                break;
             }
-        });
-        let lists = futures_util::future::try_join_all(lists).await?;
-        let theirs = |entry: &Listed| entry.meta.principal() == Some(principal);
-        Ok(lists.into_iter().flatten().filter(theirs).collect())
-    }
-
-    /// The live sessions among `names`, with what stands beside their data.
-    async fn listed(&self, place: &Place, names: Vec<StoreKey>) -> Result<Vec<Listed>> {
-        let now = self.clock.millis();
-        let mut listed = Vec::new();
-        for names in names.chunks(MOST_AT_ONCE) {
-            let mut command = Cmd::new();
-            command.arg("MGET").arg(names.iter().map(|key| place.session(key)).collect::<Vec<_>>());
-            let Value::Array(found) = self.caller.read(place.partition, command).await? else {
-                return Err(StoreError::Form { expected: "MGET" }.into());
-            };
-            for (key, value) in names.iter().zip(found) {
-                // What has gone meanwhile is left out; what cannot be read is met, and told of, when it is loaded.
-                let Value::BulkString(bytes) = value else { continue };
-                let Ok(record) = Record::from_bytes(&bytes) else { continue };
-                if !record.is_tombstone() && !record.expired_at(now) {
-                    listed.push(Listed { key: key.clone(), meta: record.meta() });
-                }
+            let (again, still) = self.lists_of(principal).await?;
+            let settled = !moving && !still && keys_of(&found) == keys_of(&again);
+            (found, moving) = (again, still);
+            if settled || !pause(start, self.caller.timeout(), turn).await {
+                break;
             }
         }
-        Ok(listed)
+        Ok(found)
+    }
+
+    /// What all partitions have of a user, and whether some of it is on its way.
+    async fn lists_of(&self, principal: &Principal) -> Result<(Vec<Listed>, bool)> {
+        let lists = self.layout.partitions().map(|place| async move {
+            let set = place.user(principal);
+            self.list(&place, set, "", usize::MAX).await
+        });
+        let lists = futures_util::future::try_join_all(lists).await?;
+        let moving = lists.iter().any(|list| list.moving);
+        let theirs = |entry: &Listed| entry.meta.principal() == Some(principal);
+        Ok((lists.into_iter().flat_map(|list| list.entries).filter(theirs).collect(), moving))
+    }
+
+    /// What stands in a set: all that lives of a user's, or a page of a partition's keys.
+    async fn list(&self, place: &Place, set: String, from: &str, limit: usize) -> Result<List> {
+        let (now, sessions) = (self.clock.millis().0.to_string(), place.sessions());
+        let limit = limit.to_string();
+        let (moving, arriving) = (place.all_moving(), place.all_arriving());
+        let mut args = vec![now.as_bytes(), sessions.as_bytes(), from.as_bytes(), limit.as_bytes()];
+        if self.is_cluster {
+            args.extend([moving.as_bytes(), arriving.as_bytes()]);
+        }
+        let answer = self.caller.ask(place.partition, &script::LIST, &[set], &args).await?;
+        read_list(answer)
     }
 
     /// Runs a script that changes a session where it is; on a cluster, when it is not on its way.
@@ -329,6 +335,42 @@ fn read_cursor(text: &str) -> Option<(u16, Option<StoreKey>)> {
     let (partition, last) = text.split_once('.')?;
     let last = if last.is_empty() { None } else { Some(last.parse().ok()?) };
     Some((partition.parse().ok()?, last))
+}
+
+/// What `list.lua` answers.
+struct List {
+    /// Those of the dead, too.
+    names: Vec<StoreKey>,
+    entries: Vec<Listed>,
+    moving: bool,
+}
+
+/// The number of sessions on their way, then each name with its record, which has no data; or with nothing where none lives.
+fn read_list(answer: Value) -> Result<List> {
+    let form = || StoreError::Form { expected: "our script's answer" };
+    let Value::Array(parts) = answer else { return Err(form().into()) };
+    let mut parts = parts.into_iter();
+    let moving = integer(parts.next().ok_or_else(form)?)? > 0;
+    let mut list = List { names: Vec::new(), entries: Vec::new(), moving };
+    while let (Some(name), Some(record)) = (parts.next(), parts.next()) {
+        let (Value::BulkString(name), Value::BulkString(record)) = (name, record) else {
+            return Err(form().into());
+        };
+        // A name that is no key was put there by somebody else, and reaches no session.
+        let Some(key) = std::str::from_utf8(&name).ok().and_then(|name| name.parse::<StoreKey>().ok()) else {
+            continue;
+        };
+        // What cannot be read is told of when it is loaded.
+        if let Ok(record) = Record::from_bytes(&record) {
+            list.entries.push(Listed { key: key.clone(), meta: record.meta() });
+        }
+        list.names.push(key);
+    }
+    Ok(list)
+}
+
+fn keys_of(listed: &[Listed]) -> BTreeSet<&StoreKey> {
+    listed.iter().map(|entry| &entry.key).collect()
 }
 
 fn command(name: &str, args: &[&[u8]]) -> Cmd {

@@ -1,0 +1,364 @@
+//! Rows as Beego's `mysql` provider keeps them: the value under the id, and when it was last saved.
+//!
+//! The table is often a MyISAM one, without transactions: each step is one statement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr};
+
+use super::error::MySqlError;
+use super::link::{Arguments, Link};
+use super::store::Store;
+use crate::clock::{Clock, Millis};
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::provider::foreign::{Found, Life, Values};
+use crate::provider::sql::table::TableName;
+use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
+
+/// What Beego calls its table.
+pub(super) const TABLE: &str = "session";
+/// What a BLOB holds. Out of strict mode a server would cut what is longer, without a word.
+const LARGEST: usize = 65_535;
+
+/// The rows of one table. A clone is a handle on the same.
+#[derive(Clone)]
+pub(super) struct Rows(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    sql: Statements,
+    clock: Clock,
+    lifetime: Duration,
+}
+
+/// The statements; `?` stand for what is bound. The key is compared twice: as the column does, which finds it by its index but takes
+/// `A` for `a` and passes over blanks at the end, and byte by byte.
+struct Statements {
+    look: SqlStr,
+    load: SqlStr,
+    insert: SqlStr,
+    replace: SqlStr,
+    swap: SqlStr,
+    touch: SqlStr,
+    rename: SqlStr,
+    remove: SqlStr,
+    put_aside: SqlStr,
+    count: SqlStr,
+    collect: SqlStr,
+    scan: SqlStr,
+}
+
+impl Statements {
+    fn of(table: &TableName) -> Self {
+        const KEY: &str = "session_key = ? AND CAST(session_key AS BINARY) = ?";
+        // The end of its life in milliseconds is behind the time that is bound, less the lifetime.
+        const ALIVE: &str = "session_expiry * 1000 > ?";
+        const SAME: &str = "COALESCE(session_data, '') = ?";
+        const SET: &str = "session_data = ?, session_expiry = ?";
+        const ROW: &str =
+            "CAST(session_key AS BINARY), COALESCE(session_data, ''), CAST(session_expiry AS UNSIGNED)";
+        // No id begins so: what is put aside is reached by nobody, and goes when its time is over.
+        const OURS: &str = "session_key NOT LIKE '!%'";
+        let sql = |text: String| AssertSqlSafe(Arc::<str>::from(text)).into_sql_str();
+        Statements {
+            look: sql(format!("SELECT {ROW} FROM `{table}` LIMIT 0")),
+            load: sql(format!("SELECT {ROW} FROM `{table}` WHERE {KEY} AND {ALIVE}")),
+            insert: sql(format!(
+                "INSERT INTO `{table}` (session_data, session_expiry, session_key) VALUES (?, ?, ?)"
+            )),
+            replace: sql(format!("UPDATE `{table}` SET {SET} WHERE {KEY} AND NOT ({ALIVE})")),
+            swap: sql(format!("UPDATE `{table}` SET {SET} WHERE {KEY} AND {ALIVE} AND {SAME}")),
+            touch: sql(format!("UPDATE `{table}` SET session_expiry = ? WHERE {KEY} AND {ALIVE}")),
+            rename: sql(format!(
+                "UPDATE `{table}` SET {SET}, session_key = ? WHERE {KEY} AND {ALIVE} AND {SAME}"
+            )),
+            remove: sql(format!("DELETE FROM `{table}` WHERE {KEY} AND {ALIVE}")),
+            put_aside: sql(format!(
+                "UPDATE `{table}` SET session_key = CONCAT('!', LEFT(session_key, 63)) WHERE {KEY} AND {SAME}"
+            )),
+            count: sql(format!("SELECT COUNT(*) FROM `{table}` WHERE {ALIVE} AND {OURS}")),
+            collect: sql(format!("DELETE FROM `{table}` WHERE NOT ({ALIVE}) LIMIT ?")),
+            scan: sql(format!(
+                "SELECT {ROW} FROM `{table}` WHERE {ALIVE} AND {OURS} AND CAST(session_key AS BINARY) > ? \
+                 ORDER BY CAST(session_key AS BINARY) LIMIT ?"
+            )),
+        }
+    }
+}
+
+impl Rows {
+    /// The rows of a table that is there.
+    pub(super) async fn open(
+        store: Store,
+        table: &TableName,
+        clock: Clock,
+        lifetime: Duration,
+    ) -> Result<Rows, MySqlError> {
+        let sql = Statements::of(table);
+        let rows = Inner { store, sql, clock, lifetime };
+        let seen = rows.store.in_long_time(async {
+            rows.store.link().await?.fetch(&rows.sql.look, Arguments::default()).await.map(drop)
+        });
+        match seen.await {
+            Err(MySqlError::Schema { .. }) => {
+                let expected = "Beego's table of session_key, session_data and session_expiry";
+                return Err(MySqlError::Foreign {
+                    table: table.to_string(),
+                    expected,
+                    found: "none of these, or is missing".to_owned(),
+                });
+            }
+            answer => answer?,
+        }
+        Ok(Rows(Arc::new(rows)))
+    }
+}
+
+impl Inner {
+    /// What a save must be later than, for the row to be alive.
+    fn alive(&self) -> u64 {
+        self.clock.millis().before(self.lifetime).0
+    }
+
+    fn key(&self, bound: &mut Arguments, key: &StoreKey) {
+        bound.text(key.as_str());
+        bound.bytes(key.as_bytes());
+    }
+
+    fn found(&self, row: &MySqlRow) -> Result<Found, MySqlError> {
+        let bytes = row.try_get::<Vec<u8>, _>(1).map_err(|_| MySqlError::Row { column: "session_data" })?;
+        let saved = row.try_get::<u64, _>(2).map_err(|_| MySqlError::Row { column: "session_expiry" })?;
+        let used = Millis(saved.saturating_mul(1000));
+        Ok(Found { value: bytes, life: Life { used, deadline: used.after(self.lifetime) } })
+    }
+
+    async fn load(&self, link: &mut Link<'_>, key: &StoreKey) -> Result<Option<Found>, MySqlError> {
+        let mut bound = Arguments::default();
+        self.key(&mut bound, key);
+        bound.number(self.alive());
+        let rows = link.fetch(&self.sql.load, bound).await?;
+        rows.first().map(|row| self.found(row)).transpose()
+    }
+
+    async fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<Created, MySqlError> {
+        fits(value)?;
+        let mut link = self.store.link().await?;
+        let mut bound = saved(value, life);
+        bound.text(key.as_str());
+        match link.execute(&self.sql.insert, bound).await {
+            Ok(_) => Ok(Created::Done),
+            Err(MySqlError::Duplicate { .. }) => {
+                let mut bound = saved(value, life);
+                self.key(&mut bound, key);
+                bound.number(self.alive());
+                match link.execute(&self.sql.replace, bound).await? {
+                    0 => Ok(Created::Taken),
+                    _ => Ok(Created::Done),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn swap(
+        &self,
+        key: &StoreKey,
+        former: &[u8],
+        value: &[u8],
+        life: Life,
+    ) -> Result<Updated, MySqlError> {
+        fits(value)?;
+        let mut link = self.store.link().await?;
+        let mut bound = saved(value, life);
+        self.key(&mut bound, key);
+        bound.number(self.alive());
+        bound.bytes(former);
+        if link.execute(&self.sql.swap, bound).await? > 0 {
+            return Ok(Updated::Done);
+        }
+        Ok(if self.load(&mut link, key).await?.is_some() { Updated::Stale } else { Updated::Gone })
+    }
+
+    async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.number(life.used.0 / 1000);
+        self.key(&mut bound, key);
+        bound.number(self.alive());
+        match self.store.link().await?.execute(&self.sql.touch, bound).await? {
+            0 => Ok(Touched::Gone),
+            _ => Ok(Touched::Done),
+        }
+    }
+
+    async fn rename(
+        &self,
+        [old, new]: [&StoreKey; 2],
+        former: &[u8],
+        value: &[u8],
+        life: Life,
+    ) -> Result<Renamed, MySqlError> {
+        fits(value)?;
+        let mut link = self.store.link().await?;
+        let mut bound = saved(value, life);
+        bound.text(new.as_str());
+        self.key(&mut bound, old);
+        bound.number(self.alive());
+        bound.bytes(former);
+        match link.execute(&self.sql.rename, bound).await {
+            Ok(0) => {}
+            Ok(_) => return Ok(Renamed::Done),
+            Err(MySqlError::Duplicate { .. }) => return Ok(Renamed::Taken),
+            Err(error) => return Err(error),
+        }
+        Ok(if self.load(&mut link, old).await?.is_some() { Renamed::Stale } else { Renamed::Gone })
+    }
+
+    async fn remove(&self, key: &StoreKey) -> Result<bool, MySqlError> {
+        let mut bound = Arguments::default();
+        self.key(&mut bound, key);
+        bound.number(self.alive());
+        Ok(self.store.link().await?.execute(&self.sql.remove, bound).await? > 0)
+    }
+
+    async fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<bool, MySqlError> {
+        let mut bound = Arguments::default();
+        self.key(&mut bound, key);
+        bound.bytes(value);
+        Ok(self.store.link().await?.execute(&self.sql.put_aside, bound).await? > 0)
+    }
+
+    async fn count(&self) -> Result<u64, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.number(self.alive());
+        let rows = self.store.link().await?.fetch(&self.sql.count, bound).await?;
+        let count = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
+        count.and_then(|count| u64::try_from(count).ok()).ok_or(MySqlError::Protocol)
+    }
+
+    async fn remove_expired(&self, limit: usize) -> Result<Collected, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.number(self.alive());
+        bound.number(limit as u64);
+        let removed = self.store.link().await?.execute(&self.sql.collect, bound).await? as usize;
+        Ok(Collected { removed, more: removed == limit })
+    }
+
+    async fn scan(&self, after: &str, limit: usize) -> Result<Vec<(StoreKey, Found)>, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.number(self.alive());
+        bound.bytes(after.as_bytes());
+        bound.number(limit as u64);
+        let rows = self.store.link().await?.fetch(&self.sql.scan, bound).await?;
+        let mut found = Vec::new();
+        for row in &rows {
+            let key = row.try_get::<Vec<u8>, _>(0).map_err(|_| MySqlError::Row { column: "session_key" })?;
+            // What is no key of ours reaches no session.
+            let key = std::str::from_utf8(&key).ok().and_then(|key| key.parse().ok());
+            if let Some(key) = key {
+                found.push((key, self.found(row)?));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Binds what is written of a value.
+fn saved(value: &[u8], life: Life) -> Arguments {
+    let mut bound = Arguments::default();
+    bound.bytes(value);
+    bound.number(life.used.0 / 1000);
+    bound
+}
+
+fn fits(value: &[u8]) -> Result<(), MySqlError> {
+    match value.len() <= LARGEST {
+        true => Ok(()),
+        false => Err(MySqlError::TooLarge {
+            limit: LARGEST,
+            found: value.len(),
+            reason: "a BLOB, which is what Beego's table has",
+        }),
+    }
+}
+
+impl Values for Rows {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { shared: true, max_record: Some(LARGEST), ..Capabilities::new("mysql") }
+    }
+
+    async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
+        let Inner { store, .. } = &*self.0;
+        let step = || async { self.0.load(&mut store.link().await?, key).await };
+        Ok(store.in_time(store.idempotent(step)).await?)
+    }
+
+    async fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<Created> {
+        let Inner { store, .. } = &*self.0;
+        Ok(store.in_time(store.undone(|| self.0.insert(key, value, life))).await?)
+    }
+
+    async fn swap(&self, key: &StoreKey, former: &[u8], value: &[u8], life: Life) -> Result<Updated> {
+        let Inner { store, .. } = &*self.0;
+        Ok(store.in_time(store.undone(|| self.0.swap(key, former, value, life))).await?)
+    }
+
+    async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched> {
+        let Inner { store, .. } = &*self.0;
+        Ok(store.in_time(store.idempotent(|| self.0.touch(key, life))).await?)
+    }
+
+    async fn rename(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        former: &[u8],
+        value: &[u8],
+        life: Life,
+    ) -> Result<Renamed> {
+        let Inner { store, .. } = &*self.0;
+        let step = || self.0.rename([old, new], former, value, life);
+        Ok(store.in_time(store.undone(step)).await?)
+    }
+
+    async fn remove(&self, key: &StoreKey) -> Result<bool> {
+        let Inner { store, .. } = &*self.0;
+        Ok(store.in_time(store.undone(|| self.0.remove(key))).await?)
+    }
+
+    async fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<()> {
+        let Inner { store, .. } = &*self.0;
+        if store.in_time(store.undone(|| self.0.put_aside(key, value))).await? {
+            tracing::warn!(
+                "a session of Beego's cannot be read; it was put aside under a key that begins with !"
+            );
+        }
+        Ok(())
+    }
+
+    async fn count(&self) -> Result<u64> {
+        let Inner { store, .. } = &*self.0;
+        Ok(store.in_long_time(store.idempotent(|| self.0.count())).await?)
+    }
+
+    async fn remove_expired(&self, limit: usize) -> Result<Collected> {
+        let Inner { store, .. } = &*self.0;
+        Ok(store.in_long_time(store.undone(|| self.0.remove_expired(limit))).await?)
+    }
+
+    async fn scan(
+        &self,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
+        /// A page is in memory as a whole.
+        const MOST: usize = 1_000;
+        let Inner { store, .. } = &*self.0;
+        let (after, limit) = (cursor.as_ref().map_or("", Cursor::as_str), limit.clamp(1, MOST));
+        let page = store.in_long_time(store.idempotent(|| self.0.scan(after, limit))).await?;
+        let next = page.last().filter(|_| page.len() == limit).map(|(last, _)| Cursor::new(last.as_str()));
+        Ok((page, next))
+    }
+}

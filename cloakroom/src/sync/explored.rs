@@ -1,0 +1,84 @@
+//! Shuttle's side: every use of one of these is a place where another task may run.
+
+use std::future::Pending;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use shuttle::rand::RngCore;
+use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
+
+pub(crate) use shuttle::sync::MutexGuard;
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// The same on every run, so that a schedule can be run again.
+pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
+
+/// A deadline never comes: no time passes.
+pub(crate) type Timer = Pending<()>;
+
+pub(crate) fn timer(_: Duration) -> Timer {
+    std::future::pending()
+}
+
+/// Others run first.
+pub(crate) async fn sleep(_: Duration) {
+    shuttle::future::yield_now().await;
+}
+
+/// Bytes that come again with the schedule.
+pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), std::io::Error> {
+    shuttle::rand::thread_rng().fill_bytes(buffer);
+    Ok(())
+}
+
+/// Without poison, as parking_lot's.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Mutex(shuttle::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without poison, as parking_lot's.
+#[derive(Debug)]
+pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        RwLock(shuttle::sync::RwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tokio's needs no runtime; but what it does is no place where another may run, so there is one before it.
+#[derive(Debug, Default)]
+pub(crate) struct Notify(tokio::sync::Notify);
+
+impl Notify {
+    pub(crate) async fn notified(&self) {
+        AtomicBool::new(false).load(Ordering::SeqCst);
+        self.0.notified().await;
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+}

@@ -1,0 +1,135 @@
+//! Beego's `mysql` provider, on a real server.
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cloakroom::{AnyProvider, ErrorKind, Manager, ManualClock, MySqlProvider, Released};
+use servers::MariaDb;
+
+use super::layout::{self, Layout};
+use super::{HOUR, hex, release, request, unhex, vector};
+
+static SERVER: LazyLock<MariaDb> = LazyLock::new(MariaDb::start);
+
+/// A table of Beego's, as its own documentation makes it.
+struct Table(&'static str);
+
+impl Table {
+    fn new(name: &'static str) -> Self {
+        let ddl = vector("mysql-v2.json")["ddl"].as_str().unwrap().replace("`session`", &format!("`{name}`"));
+        SERVER.sql(&ddl);
+        Table(name)
+    }
+
+    fn put_hex(&self, key: &str, hex: &str, saved: u64) {
+        let name = self.0;
+        SERVER.sql(&format!("REPLACE INTO {name} VALUES ('{key}', x'{hex}', {saved})"));
+    }
+
+    fn column(&self, what: &str, key: &str) -> Option<String> {
+        let name = self.0;
+        let answer = SERVER.sql(&format!("SELECT {what} FROM {name} WHERE session_key = '{key}'"));
+        answer.lines().next().map(|line| line.trim().to_owned())
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+impl Layout for Table {
+    async fn provider(&self, time: &ManualClock) -> AnyProvider {
+        let builder = MySqlProvider::builder(&SERVER.dsn("")).unwrap().table(self.0).unwrap();
+        builder.clock(time.clock()).connect_beego(HOUR).await.unwrap()
+    }
+
+    async fn put(&self, key: &str, value: &[u8], used: SystemTime) {
+        self.put_hex(key, &hex(value), seconds(used));
+    }
+
+    async fn value(&self, key: &str) -> Option<Vec<u8>> {
+        self.column("CONCAT('x', HEX(session_data))", key).map(|found| unhex(&found[1..]))
+    }
+
+    async fn used(&self, key: &str) -> SystemTime {
+        let saved: u64 = self.column("session_expiry", key).unwrap().parse().unwrap();
+        UNIX_EPOCH + Duration::from_secs(saved)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn mysql_keeps_every_case_of_the_layout() {
+    layout::every_case(&Table::new("every_case")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn the_captured_rows_read_as_described_and_what_is_written_has_their_layout() {
+    // The name that Beego gives it, which is ours if no other is said.
+    let table = Table::new("session");
+    let json = format!(
+        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"format":"beego","providerConfig":{:?}}}"#,
+        SERVER.dsn("")
+    );
+    let manager = Manager::new("mysql", &json).await.unwrap();
+    let now = seconds(SystemTime::now());
+    for name in ["mysql-v1.4.json", "mysql-v2.json"] {
+        for row in vector(name)["rows"].as_array().unwrap() {
+            let (key, value) = (row["key"].as_str().unwrap(), row["hex"].as_str().unwrap());
+            table.put_hex(key, value, now);
+            let session = request(&manager, key).await;
+            layout::is_as_the_samples_say(&session, row["session"].as_str().unwrap());
+            session.set("beside", [1, 2]).unwrap();
+            assert_eq!(release(&session).await.0, Released::Saved);
+            let session = request(&manager, key).await;
+            session.delete("beside").unwrap();
+            assert_eq!(release(&session).await.0, Released::Saved);
+            assert_eq!(table.column("HEX(session_data)", key).unwrap(), value);
+            let saved: u64 = table.column("session_expiry", key).unwrap().parse().unwrap();
+            assert!((now..now + 60).contains(&saved));
+        }
+    }
+    assert_eq!(manager.active_sessions().await.unwrap(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn what_a_blob_does_not_hold_is_refused_before_it_is_sent() {
+    let table = Table::new("too_large");
+    let time = ManualClock::starting_at(super::noon());
+    let manager = Manager::builder(table.provider(&time).await)
+        .cookie_name(super::COOKIE_NAME)
+        .codec(cloakroom::Codec::GOB)
+        .idle_timeout(HOUR)
+        .absolute_timeout(None)
+        .danger_store_ids_in_clear()
+        .max_bytes(1 << 20)
+        .clock(time.clock())
+        .build()
+        .unwrap();
+    let session = request(&manager, "").await;
+    session.set("n", 1).unwrap();
+    let id = release(&session).await.1.unwrap();
+    let before = table.value(&id).await.unwrap();
+    let session = request(&manager, &id).await;
+    session.set("big", "x".repeat(70_000)).unwrap();
+    let error = session.release(&mut http::HeaderMap::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(table.value(&id).await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn keys_that_the_column_takes_for_the_same_are_told_apart() {
+    let table = Table::new("collation");
+    let time = ManualClock::starting_at(super::noon());
+    let manager = layout::manager(&table, &time).await;
+    let id = "ab".repeat(16);
+    table.put(&id.to_uppercase(), b"", super::noon()).await;
+    assert!(request(&manager, &id).await.id().is_none(), "the column says that they are one key");
+    let missing = MySqlProvider::builder(&SERVER.dsn("")).unwrap().table("nobody").unwrap();
+    let error = missing.connect_beego(HOUR).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("expected Beego's table"), "{error}");
+}

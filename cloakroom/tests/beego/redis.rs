@@ -1,0 +1,121 @@
+//! Beego's `redis` provider, on a real server.
+
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{AnyProvider, ErrorKind, Manager, ManualClock, RedisProvider, Released};
+use servers::Redis;
+
+use super::layout::{self, Layout};
+use super::{HOUR, hex, noon, release, request, unhex, vector};
+
+/// The server counts by its own time: here the clock stands still, and time passes by shortening what is left.
+struct Strings(Redis);
+
+impl Strings {
+    fn left(&self, key: &str) -> i64 {
+        self.0.ask(&["PTTL", key])
+    }
+}
+
+impl Layout for Strings {
+    async fn provider(&self, time: &ManualClock) -> AnyProvider {
+        RedisProvider::builder(self.0.url()).clock(time.clock()).connect_beego(HOUR).await.unwrap()
+    }
+
+    async fn put(&self, key: &str, value: &[u8], used: SystemTime) {
+        let left = (used + HOUR).duration_since(noon()).unwrap().as_millis().to_string();
+        let mut set = ::redis::cmd("SET");
+        set.arg(key).arg(value).arg("PX").arg(left);
+        set.query::<()>(&mut self.0.connection()).unwrap();
+    }
+
+    async fn value(&self, key: &str) -> Option<Vec<u8>> {
+        self.0.ask(&["GET", key])
+    }
+
+    async fn used(&self, key: &str) -> SystemTime {
+        noon() + Duration::from_millis(self.left(key) as u64) - HOUR
+    }
+
+    async fn pass(&self, _: &ManualClock, span: Duration) {
+        for key in self.0.ask::<Vec<String>>(&["KEYS", "*"]) {
+            let left = self.left(&key) - span.as_millis() as i64;
+            let _: i64 = self.0.ask(&["PEXPIRE", &key, &left.to_string()]);
+        }
+    }
+
+    fn drops_expired(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn redis_keeps_every_case_of_the_layout() {
+    layout::every_case(&Strings(Redis::start())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn the_captured_values_read_as_described_and_what_is_written_has_their_layout() {
+    let server = Redis::start();
+    let address = server.address().to_string();
+    let json = format!(
+        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"format":"beego","providerConfig":"{address},100"}}"#
+    );
+    let manager = Manager::new("redis", &json).await.unwrap();
+    for name in ["redis-v1.4.json", "redis-v2.json"] {
+        for row in vector(name)["rows"].as_array().unwrap() {
+            let (key, value) = (row["key"].as_str().unwrap(), row["hex"].as_str().unwrap());
+            let mut set = ::redis::cmd("SET");
+            set.arg(key).arg(unhex(value)).arg("EX").arg(row["ttl_s"].as_u64().unwrap());
+            set.query::<()>(&mut server.connection()).unwrap();
+            let session = request(&manager, key).await;
+            layout::is_as_the_samples_say(&session, row["session"].as_str().unwrap());
+            session.set("beside", [1, 2]).unwrap();
+            assert_eq!(release(&session).await.0, Released::Saved);
+            let session = request(&manager, key).await;
+            session.delete("beside").unwrap();
+            assert_eq!(release(&session).await.0, Released::Saved);
+            let written: Vec<u8> = server.ask(&["GET", key]);
+            assert_eq!(hex(&written), value);
+            let (left, kind): (i64, String) = (server.ask(&["TTL", key]), server.ask(&["TYPE", key]));
+            assert!((3595..=3600).contains(&left) && kind == "string", "{left} {kind}");
+        }
+    }
+    assert_eq!(manager.active_sessions().await.unwrap(), 8);
+    let keys: Vec<String> = server.ask(&["KEYS", "*"]);
+    assert_eq!(keys.len(), 8, "nothing else is left there: {keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn sessions_of_old_in_redis_are_moved_to_native_ones() {
+    let server = Redis::start();
+    let address = server.address().to_string();
+    let json = |settings: &str| {
+        format!(
+            r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"providerConfig":"{address},100",{settings}}}"#
+        )
+    };
+    let beego = Manager::new("redis", &json(r#""format":"beego""#)).await.unwrap();
+    let session = request(&beego, "").await;
+    session.set("username", "astaxie").unwrap();
+    let old = release(&session).await.1.unwrap();
+    let moving = Manager::new("redis", &json(r#""migrateFrom":"beego","hashIds":true"#)).await.unwrap();
+    let session = request(&moving, &old).await;
+    assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+    let new = release(&session).await.1.unwrap();
+    assert_ne!(new, old);
+    assert_eq!(server.ask::<Option<Vec<u8>>>(&["GET", &old]), None);
+    assert_eq!(request(&moving, &new).await.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+    assert_eq!((moving.active_sessions().await.unwrap(), beego.active_sessions().await.unwrap()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_cluster_is_refused() {
+    let builder = RedisProvider::builder("redis+cluster://127.0.0.1:1,127.0.0.1:2");
+    let error = builder.connect_beego(HOUR).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("format: expected native on a cluster"), "{error}");
+}

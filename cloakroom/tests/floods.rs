@@ -1,0 +1,207 @@
+//! Floods of first visits: anonymous sessions are short, counted, and asked for.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use cloakroom::{
+    Config, ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Session, SessionLayer, Visit,
+};
+use http::{HeaderMap, StatusCode};
+
+use support::{alice, ask, cookies, pair, send, set_cookies};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn rig(settings: impl FnOnce(ManagerBuilder) -> ManagerBuilder) -> (Manager, ManualClock) {
+    let time = ManualClock::default();
+    let provider = MemoryProvider::builder().clock(time.clock()).build();
+    (settings(Manager::builder(provider)).clock(time.clock()).build().unwrap(), time)
+}
+
+async fn request(
+    manager: &Manager,
+    cookie: &str,
+    change: impl FnOnce(&Session),
+) -> cloakroom::Result<String> {
+    let headers = if cookie.is_empty() { HeaderMap::new() } else { cookies(cookie) };
+    let session = manager.start(&headers).await.unwrap();
+    change(&session);
+    let mut response = HeaderMap::new();
+    let _ = session.release(&mut response).await?;
+    Ok(pair(&response).unwrap_or_else(|| cookie.to_owned()))
+}
+
+async fn visit(manager: &Manager) -> cloakroom::Result<String> {
+    request(manager, "", |session| session.set("n", 1).unwrap()).await
+}
+
+async fn login(manager: &Manager, cookie: &str) -> cloakroom::Result<String> {
+    request(manager, cookie, |session| session.authenticate(alice()).unwrap()).await
+}
+
+async fn alive(manager: &Manager, cookie: &str) -> bool {
+    manager.start(&cookies(cookie)).await.unwrap().id().is_some()
+}
+
+#[tokio::test]
+async fn who_has_not_logged_in_is_forgotten_sooner() {
+    let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(10 * MINUTE)));
+    let (idle, used, user) =
+        (visit(&manager).await.unwrap(), visit(&manager).await.unwrap(), visit(&manager).await.unwrap());
+    let user = login(&manager, &user).await.unwrap();
+    time.advance(9 * MINUTE);
+    request(&manager, &used, |_| ()).await.unwrap();
+    time.advance(MINUTE);
+    assert!(!alive(&manager, &idle).await, "ten minutes unused");
+    assert!(alive(&manager, &used).await, "a use moves the end on");
+    time.advance(9 * MINUTE);
+    assert!(!alive(&manager, &used).await);
+    assert!(alive(&manager, &user).await, "a user has the idle timeout");
+    time.advance(11 * MINUTE);
+    assert!(!alive(&manager, &user).await);
+}
+
+#[tokio::test]
+async fn a_change_of_a_users_session_keeps_the_users_timeout_and_an_anonymous_ones_its_own() {
+    let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(10 * MINUTE)));
+    let (visitor, user) = (visit(&manager).await.unwrap(), login(&manager, "").await.unwrap());
+    for cookie in [&visitor, &user] {
+        request(&manager, cookie, |session| session.set("n", 2).unwrap()).await.unwrap();
+    }
+    time.advance(10 * MINUTE);
+    assert_eq!((alive(&manager, &visitor).await, alive(&manager, &user).await), (false, true));
+}
+
+#[tokio::test]
+async fn a_timeout_longer_than_the_idle_one_and_uses_within_a_short_one() {
+    let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(60 * MINUTE)));
+    let cookie = visit(&manager).await.unwrap();
+    time.advance(30 * MINUTE);
+    assert!(!alive(&manager, &cookie).await, "never longer than a user's");
+
+    let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(MINUTE)));
+    let cookie = visit(&manager).await.unwrap();
+    for _ in 0..10 {
+        time.advance(Duration::from_secs(50));
+        request(&manager, &cookie, |_| ()).await.unwrap();
+    }
+    assert!(alive(&manager, &cookie).await, "uses are noted often enough for it");
+}
+
+#[tokio::test]
+async fn at_the_quota_no_anonymous_session_begins_and_logins_go_on() {
+    let (manager, time) = rig(|builder| builder.session_quota(3));
+    let first = visit(&manager).await.unwrap();
+    let _ = (visit(&manager).await.unwrap(), visit(&manager).await.unwrap());
+    let error = visit(&manager).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Full, StatusCode::SERVICE_UNAVAILABLE));
+    assert!(error.to_string().contains("fewer than 3 sessions"), "{error}");
+    assert_eq!(manager.active_sessions().await.unwrap(), 3);
+
+    request(&manager, &first, |session| session.set("n", 2).unwrap()).await.unwrap();
+    login(&manager, "").await.unwrap();
+    assert_eq!(manager.active_sessions().await.unwrap(), 4, "a user comes in all the same");
+
+    request(&manager, &first, |session| session.destroy().unwrap()).await.unwrap();
+    time.advance(31 * MINUTE);
+    visit(&manager).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_first_visits_at_once_stop_at_the_quota() {
+    let (manager, _time) = rig(|builder| builder.session_quota(10));
+    let visits: Vec<_> = (0..50)
+        .map(|_| {
+            let manager = manager.clone();
+            tokio::spawn(async move { visit(&manager).await.is_ok() })
+        })
+        .collect();
+    let mut begun = 0;
+    for visit in visits {
+        begun += u64::from(visit.await.unwrap());
+    }
+    assert_eq!((begun, manager.active_sessions().await.unwrap()), (10, 10));
+}
+
+#[tokio::test]
+async fn a_guard_sees_the_request_and_its_no_is_answered_429_without_a_cookie() {
+    #[derive(Clone)]
+    struct Address(&'static str);
+
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = Arc::clone(&asked);
+    let (manager, _time) = rig(|builder| {
+        builder.admit(move |visit: &Visit| {
+            asks.fetch_add(1, Ordering::Relaxed);
+            let address = visit.extensions().get::<Address>().unwrap();
+            address.0 != "flood" && visit.headers().contains_key("user-agent")
+        })
+    });
+    let site = Router::new()
+        .route("/set", get(async |session: Session| session.set("n", 1).unwrap()))
+        .route("/look", get(async |session: Session| session.contains("n").unwrap().to_string()))
+        .route("/login", get(async |session: Session| session.authenticate(alice()).unwrap()))
+        .layer(SessionLayer::new(manager.clone()));
+    let ask_from = async |path: &str, address: &'static str, agent: bool, cookie: &str| {
+        let mut request = support::request(path, cookie);
+        request.extensions_mut().insert(Address(address));
+        if agent {
+            request.headers_mut().insert("user-agent", "browser".parse().unwrap());
+        }
+        let response = send(&site, request).await;
+        (response.status(), pair(response.headers()))
+    };
+    let (status, cookie) = ask_from("/set", "home", true, "").await;
+    assert_eq!((status, asked.load(Ordering::Relaxed)), (StatusCode::OK, 1));
+    let cookie = cookie.unwrap();
+    for (address, agent) in [("flood", true), ("home", false)] {
+        assert_eq!(ask_from("/set", address, agent, "").await, (StatusCode::TOO_MANY_REQUESTS, None));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    assert_eq!(ask_from("/look", "flood", true, "").await, (StatusCode::OK, None));
+    assert_eq!(ask_from("/set", "flood", true, &cookie).await, (StatusCode::OK, None));
+    assert_eq!(ask_from("/login", "flood", true, "").await.0, StatusCode::OK);
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "asked where an anonymous session begins, and nowhere else");
+    assert_eq!(manager.active_sessions().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn ten_thousand_who_only_look_or_log_out_leave_nothing() {
+    let (manager, _time) = rig(|builder| builder);
+    let site = Router::new()
+        .route("/look", get(async |session: Session| session.get::<u8>("n").unwrap().is_some().to_string()))
+        .route("/logout", get(async |session: Session| session.destroy().unwrap()))
+        .layer(SessionLayer::new(manager.clone()));
+    for _ in 0..5_000 {
+        for path in ["/look", "/logout"] {
+            assert_eq!(set_cookies(ask(&site, path, "").await.headers()), [""; 0]);
+        }
+    }
+    assert_eq!(manager.active_sessions().await.unwrap(), 0);
+}
+
+#[test]
+fn both_settings_are_told_in_words() {
+    let (manager, _time) = rig(|builder| builder.anonymous_timeout(Some(10 * MINUTE)).session_quota(100));
+    let told = manager.explain();
+    assert!(told.contains("Where nobody has logged in it ends 10 min after that use"), "{told}");
+    assert!(told.contains("With 100 sessions in the store no anonymous one begins"), "{told}");
+    let told = rig(|builder| builder).0.explain();
+    assert!(!told.contains("anonymous timeout") && !told.contains("quota"), "{told}");
+}
+
+#[test]
+fn the_configuration_text_knows_both_settings() {
+    let config =
+        Config::from_json(r#"{"cookieName":"id","anonymousTimeout":600,"sessionQuota":100000}"#).unwrap();
+    assert_eq!((config.anonymous_timeout(), config.session_quota()), (10 * MINUTE, Some(100_000)));
+    let config = Config::from_json(r#"{"cookieName":"id"}"#).unwrap();
+    assert_eq!((config.anonymous_timeout(), config.session_quota()), (config.idle_timeout(), None));
+}

@@ -1,0 +1,362 @@
+//! The commit: requests at once on one session, or of one user, on one manager or each on its own as processes that share a store.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+
+use cloakroom::{ErrorKind, Manager, ManagerBuilder, OverLimit, Released, Session};
+use http::HeaderMap;
+use shuttle::future::{block_on, spawn};
+use shuttle::rand::{Rng, thread_rng};
+
+use crate::explore::at_random;
+use crate::visitor::{Browser, Rig, alice, seconds};
+
+const GONE: Result<Released, ErrorKind> = Ok(Released::Gone { lost_write: true });
+
+/// A site of one process, or of one for every request.
+struct Site {
+    rig: Rig,
+    managers: Vec<Manager>,
+}
+
+/// How a request went, and the cookie that its browser holds now.
+struct Answered {
+    released: Result<Released, ErrorKind>,
+    browser: Browser,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    fn with(settings: impl Fn(ManagerBuilder) -> ManagerBuilder) -> Self {
+        let rig = Rig::with(&settings);
+        let another = || settings(Manager::builder(rig.provider.clone())).clock(rig.time.clock()).build();
+        let mut managers = vec![rig.manager.clone()];
+        if thread_rng().gen_bool(0.5) {
+            managers.extend([another().unwrap(), another().unwrap()]);
+        }
+        Site { rig, managers }
+    }
+
+    fn is_one_process(&self) -> bool {
+        self.managers.len() == 1
+    }
+
+    /// The manager that request `n` comes to.
+    fn manager(&self, n: usize) -> Manager {
+        self.managers[n % self.managers.len()].clone()
+    }
+
+    /// A visitor with a session that holds 1 under "n", changed by `change` as well.
+    async fn visited(&self, change: impl FnOnce(&Session)) -> Browser {
+        let mut browser = Browser::default();
+        let released = self.rig.request(&mut browser, |session| {
+            session.set("n", 1).unwrap();
+            change(session);
+        });
+        assert_eq!(released.await, Released::Created);
+        browser
+    }
+
+    /// Two requests of one browser at once.
+    async fn both(
+        &self,
+        browser: &Browser,
+        one: impl FnOnce(&Session) + Send + 'static,
+        other: impl FnOnce(&Session) + Send + 'static,
+    ) -> [Answered; 2] {
+        let one = spawn(request(self.manager(0), browser.clone(), one));
+        let other = spawn(request(self.manager(1), browser.clone(), other));
+        [one.await.unwrap(), other.await.unwrap()]
+    }
+
+    async fn count(&self) -> u64 {
+        self.rig.manager.active_sessions().await.unwrap()
+    }
+
+    async fn hers(&self) -> usize {
+        self.rig.manager.sessions_of(&alice()).await.unwrap().len()
+    }
+
+    async fn is_alive(&self, browser: &Browser) -> bool {
+        self.rig.start(browser).await.id().is_some()
+    }
+
+    async fn keys(&self, browser: &Browser) -> Vec<String> {
+        let mut keys = self.rig.start(browser).await.keys().unwrap();
+        keys.sort();
+        keys
+    }
+
+    async fn value(&self, browser: &Browser, key: &str) -> Option<u64> {
+        self.rig.start(browser).await.get(key).unwrap()
+    }
+}
+
+async fn request(manager: Manager, mut browser: Browser, change: impl FnOnce(&Session)) -> Answered {
+    let session = manager.start(&browser.headers()).await.unwrap();
+    change(&session);
+    let mut headers = HeaderMap::new();
+    let released = session.release(&mut headers).await.map_err(|error| error.kind());
+    browser.take(&headers);
+    Answered { released, browser }
+}
+
+fn explore<F: Future<Output = ()> + 'static>(name: &str, kernel: fn() -> F) {
+    at_random(name, move || block_on(kernel()));
+}
+
+fn set(key: &'static str) -> impl FnOnce(&Session) + Send {
+    move |session| session.set(key, 7).unwrap()
+}
+
+fn login(session: &Session) {
+    session.authenticate(alice()).unwrap();
+}
+
+fn logout(session: &Session) {
+    session.destroy().unwrap();
+}
+
+fn regenerate(session: &Session) {
+    session.regenerate().unwrap();
+}
+
+async fn increment(session: Session) -> u64 {
+    session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1).await.unwrap()
+}
+
+#[test]
+fn of_two_increments_none_is_lost() {
+    explore("two increments", || async {
+        let site = Site::new();
+        let browser = site.visited(|_| ()).await;
+        let increments = [0, 1].map(|n| {
+            let (manager, browser) = (site.manager(n), browser.clone());
+            spawn(async move { increment(manager.start(&browser.headers()).await.unwrap()).await })
+        });
+        let mut became = Vec::new();
+        for one in increments {
+            became.push(one.await.unwrap());
+        }
+        became.sort_unstable();
+        assert_eq!(became, [2, 3]);
+        assert_eq!(site.value(&browser, "n").await, Some(3));
+    });
+}
+
+#[test]
+fn one_request_may_use_its_session_from_two_tasks_at_once() {
+    explore("two increments in one request", || async {
+        let site = Site::new();
+        let browser = site.visited(|_| ()).await;
+        let handle = site.manager(0).handle(&browser.headers());
+        let increments = [0, 1].map(|_| {
+            let handle = handle.clone();
+            spawn(async move { increment(handle.load().await.unwrap()).await })
+        });
+        let mut became = Vec::new();
+        for one in increments {
+            became.push(one.await.unwrap());
+        }
+        became.sort_unstable();
+        assert_eq!(became, [2, 3]);
+        assert_eq!(site.value(&browser, "n").await, Some(3));
+    });
+}
+
+#[test]
+fn of_two_changes_to_different_keys_both_stand() {
+    explore("two changes to different keys", || async {
+        let site = Site::new();
+        let browser = site.visited(|_| ()).await;
+        let answers = site.both(&browser, set("one"), set("other")).await;
+        assert_eq!(answers.map(|answered| answered.released), [Ok(Released::Saved); 2]);
+        assert_eq!(site.keys(&browser).await, ["n", "one", "other"]);
+    });
+}
+
+#[test]
+fn no_change_outlives_a_logout() {
+    explore("a logout and a change", || async {
+        let site = Site::new();
+        let browser = site.visited(|_| ()).await;
+        let [left, changed] = site.both(&browser, logout, set("k")).await;
+        assert_eq!(left.released, Ok(Released::Destroyed));
+        assert_eq!(left.browser.0, None);
+        assert!([Ok(Released::Saved), GONE].contains(&changed.released), "{:?}", changed.released);
+        assert_eq!(changed.browser.0, browser.0, "no cookie for a session that has ended");
+        assert_eq!((site.is_alive(&browser).await, site.count().await), (false, 0));
+    });
+}
+
+#[test]
+fn a_change_beside_a_login_is_in_the_session_or_told_to_be_lost() {
+    explore("a login and a change", || async {
+        let site = Site::new();
+        let browser = site.visited(|_| ()).await;
+        let [entered, changed] = site.both(&browser, login, set("k")).await;
+        assert_eq!(entered.released, Ok(Released::Regenerated));
+        let expected = match changed.released {
+            Ok(Released::Saved) => Some(7),
+            _ => None,
+        };
+        assert!(expected.is_some() || changed.released == GONE, "{:?}", changed.released);
+        assert_eq!(changed.browser.0, browser.0, "the new id is the login's alone");
+        assert_eq!(site.value(&entered.browser, "k").await, expected);
+        assert_eq!(site.value(&entered.browser, "n").await, Some(1));
+        assert_eq!((site.is_alive(&browser).await, site.count().await, site.hers().await), (false, 1, 1));
+    });
+}
+
+#[test]
+fn a_logout_that_reached_the_session_ends_what_a_login_makes_of_it() {
+    explore("a login and a logout", || async {
+        let site = Site::new();
+        let browser = site.visited(|_| ()).await;
+        let [entered, left] = site.both(&browser, login, logout).await;
+        let alive = match (entered.released, left.released) {
+            (Ok(Released::Regenerated) | GONE, Ok(Released::Destroyed)) => 0,
+            // It came when the login had replaced its id already.
+            (Ok(Released::Regenerated), Ok(Released::Gone { lost_write: false })) => 1,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((site.count().await, site.hers().await), (alive, alive as usize));
+        assert_eq!(site.is_alive(&entered.browser).await, alive == 1);
+        assert!(!site.is_alive(&browser).await);
+    });
+}
+
+#[test]
+fn of_two_who_ask_for_a_new_id_one_gets_it() {
+    explore("two regenerations", || async {
+        let site = Site::new();
+        let browser = site.visited(|_| ()).await;
+        let answers = site.both(&browser, regenerate, regenerate).await;
+        let (done, late): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answered| answered.released == Ok(Released::Regenerated));
+        assert_eq!((done.len(), late[0].released), (1, GONE));
+        assert_eq!(late[0].browser.0, browser.0);
+        assert_eq!(site.value(&done[0].browser, "n").await, Some(1));
+        assert_eq!((site.is_alive(&browser).await, site.count().await), (false, 1));
+    });
+}
+
+#[test]
+fn of_two_requests_that_find_rotation_due_one_rotates_and_both_changes_stand() {
+    explore("two changes when rotation is due", || async {
+        let site = Site::with(|builder| builder.rotate_every(seconds(60)));
+        let browser = site.visited(|_| ()).await;
+        site.rig.time.advance(seconds(61));
+        let answers = site.both(&browser, set("one"), set("other")).await;
+        let rotated = answers.iter().filter(|answered| answered.released == Ok(Released::Regenerated));
+        assert_eq!(rotated.count(), 1);
+        for answered in &answers {
+            assert!([Ok(Released::Regenerated), Ok(Released::Saved)].contains(&answered.released));
+            let told = answered.browser.0 != browser.0;
+            assert_eq!(told, answered.released == Ok(Released::Regenerated));
+            assert_eq!(site.keys(&answered.browser).await, ["n", "one", "other"]);
+        }
+        assert_eq!(site.count().await, 1);
+    });
+}
+
+#[test]
+fn no_new_id_gets_a_session_away_from_the_end_of_all() {
+    explore("the end of a user's sessions and a regeneration", || async {
+        let site = Site::new();
+        let browser = site.visited(login).await;
+        let ending = site.manager(1);
+        let ending = spawn(async move { ending.end_sessions(&alice(), None).await.unwrap() });
+        let renewed = request(site.manager(0), browser, regenerate).await;
+        assert_eq!(ending.await.unwrap(), 1);
+        assert!([Ok(Released::Regenerated), GONE].contains(&renewed.released), "{:?}", renewed.released);
+        assert!(!site.is_alive(&renewed.browser).await);
+        assert_eq!((site.count().await, site.hers().await), (0, 0));
+    });
+}
+
+#[test]
+fn the_end_of_all_leaves_a_login_that_is_later_and_nothing_that_was_there() {
+    explore("the end of a user's sessions and a login", || async {
+        let site = Site::new();
+        let browser = site.visited(login).await;
+        let ending = site.manager(1);
+        let ending = spawn(async move { ending.end_sessions(&alice(), None).await.unwrap() });
+        let entered = request(site.manager(0), Browser::default(), login).await;
+        assert_eq!(entered.released, Ok(Released::Created));
+        let ended = ending.await.unwrap();
+        assert!([1, 2].contains(&ended), "{ended}");
+        assert!(!site.is_alive(&browser).await);
+        assert_eq!(site.is_alive(&entered.browser).await, ended == 1);
+        assert_eq!((site.count().await, site.hers().await as u64), (2 - ended, 2 - ended));
+    });
+}
+
+/// Three logins of one user, who may have two sessions.
+async fn three_logins(over: OverLimit) -> (Site, Vec<Answered>) {
+    let site = Site::with(|builder| builder.sessions_per_user(NonZeroUsize::new(2).unwrap(), over));
+    let logins = [0, 1, 2].map(|n| spawn(request(site.manager(n), Browser::default(), login)));
+    let mut answers = Vec::new();
+    for one in logins {
+        answers.push(one.await.unwrap());
+    }
+    (site, answers)
+}
+
+#[test]
+fn no_login_is_let_in_beyond_the_limit() {
+    explore("three logins where two are let in", || async {
+        let (site, answers) = three_logins(OverLimit::Refuse).await;
+        let mut entered = 0;
+        for answered in &answers {
+            match answered.released {
+                Ok(Released::Created) => entered += 1,
+                refused => assert_eq!(refused, Err(ErrorKind::Refused)),
+            }
+            assert_eq!(site.is_alive(&answered.browser).await, answered.released.is_ok());
+        }
+        // Processes may refuse in favour of one another; within one they wait for their turn.
+        assert!(entered == 2 || (entered < 2 && !site.is_one_process()), "{entered} have entered");
+        assert_eq!((site.count().await, site.hers().await), (entered as u64, entered));
+    });
+}
+
+#[test]
+fn logins_at_once_end_just_as_many_sessions_as_there_are_too_many() {
+    explore("three logins where the oldest session ends", || async {
+        let (site, answers) = three_logins(OverLimit::EndOldest).await;
+        let mut alive = 0;
+        for answered in &answers {
+            assert_eq!(answered.released, Ok(Released::Created));
+            alive += usize::from(site.is_alive(&answered.browser).await);
+        }
+        assert_eq!((alive, site.count().await, site.hers().await), (2, 2, 2));
+    });
+}
+
+#[test]
+fn a_flash_message_is_taken_by_one() {
+    explore("two who take one flash message", || async {
+        let site = Site::new();
+        let browser = site.visited(|session| session.flash("note", "hello").unwrap()).await;
+        let takers = [0, 1].map(|n| {
+            let (manager, browser) = (site.manager(n), browser.clone());
+            spawn(async move {
+                let session = manager.start(&browser.headers()).await.unwrap();
+                let taken = session.take_flashes_of::<String>("note").await.unwrap();
+                let released = session.release(&mut HeaderMap::new()).await.unwrap();
+                assert_eq!(released, Released::Unchanged);
+                taken
+            })
+        });
+        let mut taken = Vec::new();
+        for one in takers {
+            taken.extend(one.await.unwrap());
+        }
+        assert_eq!(taken, ["hello"]);
+        assert_eq!(site.value(&browser, "n").await, Some(1));
+    });
+}

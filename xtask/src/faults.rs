@@ -1,0 +1,55 @@
+//! `cargo xtask faults`: servers killed, stopped and cut off under load, as often as one likes.
+
+use std::process::Command;
+
+use crate::install;
+use crate::step::{StepError, cargo, step};
+
+/// How `cargo xtask faults` is called.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which server.
+    pub(crate) server: Server,
+    /// How often a fault comes.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) rounds: u32,
+}
+
+/// The servers that such a test is for, each by the name of its test file.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Server {
+    /// `redis-server`; a cluster's and a sentinel group's failovers are after it.
+    Redis,
+}
+
+/// Installs, builds and runs. What was counted is among the last lines.
+pub(crate) fn run(args: &Args) -> Result<(), StepError> {
+    install::run()?;
+    step("faults", &mut faults(args))
+}
+
+fn faults(args: &Args) -> Command {
+    let test = match args.server {
+        Server::Redis => "redis_faults",
+    };
+    let mut command = cargo(["test", "-p", "cloakroom-cli", "--all-features", "--test", test]);
+    command.args(["--", "--include-ignored", "--nocapture", "--test-threads", "1"]);
+    command.env("CLOAKROOM_FAULT_ROUNDS", args.rounds.to_string());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::shown;
+
+    #[test]
+    fn the_rounds_reach_the_test() {
+        let args = Args { server: Server::Redis, rounds: 7 };
+        assert_eq!(
+            shown(&faults(&args)),
+            "CLOAKROOM_FAULT_ROUNDS=7 cargo test -p cloakroom-cli --all-features --test redis_faults -- \
+             --include-ignored --nocapture --test-threads 1"
+        );
+    }
+}
