@@ -14,9 +14,7 @@ use axum::http::{HeaderName, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use cloakroom::{
-    CsrfLayer, CsrfToken, Error, ErrorKind, Manager, Principal, Provider, Session, SessionLayer,
-};
+use cloakroom::{CsrfLayer, CsrfToken, Error, ErrorKind, Manager, Principal, Session, SessionLayer};
 use serde::Deserialize;
 
 use super::times::{Moment, roughly};

@@ -3,6 +3,7 @@
 mod cookie;
 mod identifier;
 mod life;
+mod outage;
 mod past;
 mod sealed;
 mod users;
@@ -151,11 +152,13 @@ rows! {
         row_46_every_access_is_told_to_caches,
         row_47_other_sites_change_nothing,
         row_48_nothing_secret_is_logged,
-        row_49_what_happens_is_told unless TokenIsRecord,
+        row_49_what_happens_is_told unless TokenIsRecord,;
+    outage:
         row_50_a_failing_store_tells_nothing,
         row_51_an_outage_ends_no_session,
         row_52_a_hanging_store_is_answered_for,
-        row_53_the_way_to_the_store_is_checked unless NotPersistent | TokenIsRecord,
+        row_53_the_way_to_the_store_is_checked unless NotPersistent | TokenIsRecord,;
+    web:
         row_54_no_increment_is_lost unless TokenIsRecord,
         row_55_a_slow_holder_holds_up_no_reader,
         row_56_a_session_has_limits,
