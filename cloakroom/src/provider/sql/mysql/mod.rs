@@ -1,5 +1,6 @@
 //! Sessions in a table of MariaDB or MySQL.
 
+mod batch;
 #[cfg(feature = "beego")]
 mod beego;
 mod collect;
@@ -343,7 +344,7 @@ impl MySqlProviderBuilder {
             clock: self.clock,
             deadline: lasting(self.deadline),
             retries: self.retries,
-            batch: collect::Batch::default(),
+            batch: batch::Batch::default(),
         };
         let prepared = store.in_long_time(Self::prepare(&store, &self.table, self.create_table)).await;
         let max_packet = prepared.map_err(MySqlError::at_start)?;
@@ -376,7 +377,7 @@ impl MySqlProviderBuilder {
             clock: self.clock,
             deadline: lasting(self.deadline),
             retries: self.retries,
-            batch: collect::Batch::default(),
+            batch: batch::Batch::default(),
         };
         let rows = beego::Rows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
         Ok(AnyProvider::new(Foreign::beego(rows)))

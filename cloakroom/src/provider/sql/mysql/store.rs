@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, SqlStr};
 
-use super::collect::Batch;
+use super::batch::Batch;
 use super::error::MySqlError;
 use super::link::{Arguments, Link, Server};
 use super::schema;
