@@ -210,15 +210,29 @@ impl Engine {
     fn recognised(&self, ids: &IdMaker, token: &[u8]) -> Option<Named> {
         match &self.tokens {
             None => ids.recognises(token).then(|| self.keying.named(token)),
-            Some(tokens) => tokens.recognises(token).then(|| Keying::Clear.named(token)),
+            Some(tokens) => Engine::recognised_whole(tokens, token),
         }
+    }
+
+    /// Apart from [`recognised`](Self::recognised), which is small without it.
+    #[cold]
+    fn recognised_whole(tokens: &SealedTokens, token: &[u8]) -> Option<Named> {
+        tokens.recognises(token).then(|| Keying::Clear.named(token))
     }
 
     /// The session that `name` led to.
     #[inline]
     pub(crate) fn stored(&self, name: Named, record: Record) -> Stored {
-        let own_id = || self.tokens.as_ref().and_then(|_| record.own_id());
-        let name = own_id().map_or(name, |id| self.keying.named(id.expose().as_bytes()));
+        match &self.tokens {
+            None => Stored { name, record, in_grace: false },
+            Some(_) => self.stored_whole(name, record),
+        }
+    }
+
+    /// Apart from [`stored`](Self::stored), which is small without it.
+    #[cold]
+    fn stored_whole(&self, name: Named, record: Record) -> Stored {
+        let name = record.own_id().map_or(name, |id| self.keying.named(id.expose().as_bytes()));
         Stored { name, record, in_grace: false }
     }
 

@@ -190,7 +190,9 @@ impl Record {
     /// and [`of_principal`](crate::Provider::of_principal) leave them out, and nothing but expiry ends them.
     pub fn is_tombstone(&self) -> bool {
         let is_mark = |tag| matches!(tag, TAG_SUCCESSOR | TAG_ENDED);
-        Fields(self.fields()).flatten().any(|(tag, _)| is_mark(tag))
+        // Most records have no fields at all.
+        let fields = self.fields();
+        !fields.is_empty() && Fields(fields).flatten().any(|(tag, _)| is_mark(tag))
     }
 
     /// What a tombstone says; `None` for a session.
