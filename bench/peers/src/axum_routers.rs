@@ -155,7 +155,7 @@ async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
 }
 
 /// Six connections, as the store's own example has it.
-async fn redis(
+pub async fn redis(
     places: &Places,
 ) -> tower_sessions_redis_store::RedisStore<tower_sessions_redis_store::fred::prelude::Pool> {
     use tower_sessions_redis_store::fred::prelude::*;

@@ -20,6 +20,8 @@ const SCENARIOS: [Scenario; 4] =
 
 /// Prints its port and serves until it is killed.
 pub fn serve(subject: Subject, places: &Places) {
+    // Nor does it outlive the program that measures it, however that ends.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     match subject.is_actix() {
         true => serve_actix(subject, places),
         false => {

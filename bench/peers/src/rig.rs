@@ -12,6 +12,10 @@ use tower::Service as _;
 use crate::subject::{Places, Scenario, Subject};
 use crate::{actix_apps, axum_routers};
 
+/// What is sent where nobody looks at it, so that all requests are alike.
+const OF_NOBODY: HeaderValue =
+    HeaderValue::from_static("__Host-id=AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE");
+
 /// Serves one kind of request to one subject.
 pub struct Rig(Box<dyn FnMut()>);
 
@@ -39,7 +43,7 @@ impl Rig {
             let response = router.call(request).await.expect("a router does not fail");
             cookie(response.headers().get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes))
         });
-        let cookie = scenario.brings_cookie().then_some(cookie).flatten();
+        let cookie = scenario.brings_cookie().then(|| cookie.unwrap_or(OF_NOBODY));
         Rig(Box::new(move || {
             let request = Request::builder().uri(scenario.path()).body(Body::empty());
             let mut request = request.expect("it is well-formed");
@@ -88,7 +92,7 @@ impl Rig {
             let response = service.call(request).await.expect("the service does not fail");
             cookie(response.headers().get_all("set-cookie").map(|value| value.as_bytes()))
         });
-        let cookie = scenario.brings_cookie().then_some(cookie).flatten();
+        let cookie = scenario.brings_cookie().then(|| cookie.unwrap_or(OF_NOBODY));
         Rig(Box::new(move || {
             let mut request = test::TestRequest::get().uri(scenario.path());
             if let Some(cookie) = &cookie {
