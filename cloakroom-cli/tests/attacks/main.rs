@@ -9,7 +9,7 @@
 #[allow(dead_code, unused_imports, reason = "the program starts it by its options, and its tests run there")]
 mod demo;
 #[path = "../../../cloakroom/tests/support/faulty.rs"]
-#[allow(dead_code, reason = "shared with the library's tests")]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the library's tests")]
 mod faulty;
 #[path = "../../../cloakroom/tests/support/hooked.rs"]
 #[allow(dead_code, reason = "shared with the library's tests")]

@@ -91,7 +91,7 @@ async fn change_now(session: Session, Path(change): Path<String>) -> Result<Stri
 }
 
 async fn make(session: &Session, change: &str) -> Result<String> {
-    let user = || Principal::new(&format!("{}held", log::USER));
+    let user = || Principal::new(format!("{}held", log::USER));
     match change.split_once('=').unwrap_or((change, "")) {
         ("set", key) => session.set(key, format!("{}held", log::VALUE))?,
         ("add", key) => {

@@ -306,7 +306,8 @@ pub(super) async fn row_10_managers_on_one_store_are_apart(target: &Target) -> O
     }
     let control = Site::on(store, store.second().await, |builder| builder.namespace("user")).await;
     assert!(sites[0].1.at(control.address).is_alive().await, "another process of the same manager");
-    let refused = cloakroom::Manager::builder(store.second().await).namespace("a\0b").build().unwrap_err();
+    let refused =
+        cloakroom::Manager::builder(store.second().await).namespace("a\0b").build().expect_err("no manager");
     assert_eq!(refused.kind(), ErrorKind::Config);
     Outcome::Held
 }

@@ -243,7 +243,7 @@ pub(super) async fn row_54_no_increment_is_lost(target: &Target) -> Outcome {
     let ground = Ground::new(target).await;
     let another = ground.another().await;
     let mut visitor = ground.user("alice").await;
-    let spread = |n: usize| if n % 2 == 0 { visitor.clone() } else { visitor.at(another.address) };
+    let spread = |n: usize| if n.is_multiple_of(2) { visitor.clone() } else { visitor.at(another.address) };
     let mut tasks = JoinSet::new();
     for n in 0..100 {
         let mut visitor = spread(n);
