@@ -14,9 +14,7 @@ use axum::http::{HeaderName, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use cloakroom::{
-    CsrfLayer, CsrfToken, Error, ErrorKind, Manager, Principal, Provider, Session, SessionLayer,
-};
+use cloakroom::{CsrfLayer, CsrfToken, Error, ErrorKind, Manager, Principal, Session, SessionLayer};
 use serde::Deserialize;
 
 use super::times::{Moment, roughly};
@@ -166,19 +164,11 @@ async fn devices(
     now: SystemTime,
 ) -> Result<(Vec<Device>, usize), PageError> {
     let current = session.handle();
-<<<<<<< HEAD
     let all = match sessions.sessions_of(user).await {
         // A provider that keeps no list: the page goes without.
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok((Vec::new(), 0)),
         all => all?,
     };
-=======
-    // A provider that keeps no list has none to show.
-    if !sessions.provider().capabilities().lists {
-        return Ok((Vec::new(), 0));
-    }
-    let all = sessions.sessions_of(user).await?;
->>>>>>> w-attack
     let mut devices: Vec<Device> = all
         .iter()
         .map(|listed| {

@@ -23,10 +23,8 @@ pub(crate) enum Kind {
     #[cfg(feature = "mysql")]
     MySql,
     /// Nothing is stored.
-    #[cfg(feature = "cookie")]
     Cookie,
     /// Nothing is stored but what has ended.
-    #[cfg(feature = "cookie")]
     CookieWithRevocations,
 }
 
@@ -39,9 +37,7 @@ impl Kind {
         Kind::Redis,
         #[cfg(feature = "mysql")]
         Kind::MySql,
-        #[cfg(feature = "cookie")]
         Kind::Cookie,
-        #[cfg(feature = "cookie")]
         Kind::CookieWithRevocations,
     ];
 
@@ -53,9 +49,7 @@ impl Kind {
             Kind::Redis => "redis",
             #[cfg(feature = "mysql")]
             Kind::MySql => "mysql",
-            #[cfg(feature = "cookie")]
             Kind::Cookie => "cookie",
-            #[cfg(feature = "cookie")]
             Kind::CookieWithRevocations => "cookie+revocations",
         }
     }
@@ -102,7 +96,6 @@ pub(crate) enum Place {
     #[cfg(feature = "mysql")]
     MySql(String),
     /// Where what has ended is kept, if it is.
-    #[cfg(feature = "cookie")]
     Cookie(Option<AnyProvider>),
 }
 
@@ -116,7 +109,6 @@ pub(crate) struct Store {
 }
 
 impl Place {
-    #[cfg_attr(not(feature = "cookie"), allow(unused_variables, reason = "only marks have a time"))]
     fn new(kind: Kind, clock: &Clock) -> Place {
         match kind {
             Kind::Memory => Place::Memory,
@@ -125,9 +117,7 @@ impl Place {
             Kind::Redis => Place::Redis(a_name()),
             #[cfg(feature = "mysql")]
             Kind::MySql => Place::MySql(a_name()),
-            #[cfg(feature = "cookie")]
             Kind::Cookie => Place::Cookie(None),
-            #[cfg(feature = "cookie")]
             Kind::CookieWithRevocations => {
                 Place::Cookie(Some(AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build())))
             }
@@ -135,7 +125,6 @@ impl Place {
     }
 
     /// A provider on this place; through a proxy on `port`, where that is given.
-    #[cfg_attr(not(feature = "cookie"), allow(unused_variables, reason = "only tokens are always sealed"))]
     async fn open(&self, clock: &Clock, ring: &KeyRing, port: Option<u16>) -> AnyProvider {
         match self {
             Place::Memory => AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build()),
@@ -147,7 +136,6 @@ impl Place {
             Place::Redis(prefix) => redis::open(prefix, clock, port).await,
             #[cfg(feature = "mysql")]
             Place::MySql(table) => mysql::open(table, clock, port).await,
-            #[cfg(feature = "cookie")]
             Place::Cookie(marks) => {
                 let builder = cloakroom::CookieProvider::builder(ring.clone()).clock(clock.clone());
                 let longest = std::time::Duration::from_secs(8 * 60 * 60);
@@ -228,7 +216,6 @@ impl Store {
     pub(crate) fn dump(&self) -> Vec<u8> {
         match &self.place {
             Place::Memory => Vec::new(),
-            #[cfg(feature = "cookie")]
             Place::Cookie(_) => Vec::new(),
             Place::File(folder) => {
                 let mut all = Vec::new();
@@ -250,7 +237,6 @@ impl Store {
     pub(crate) fn plant(&self, bytes: &[u8]) {
         match &self.place {
             Place::Memory => {}
-            #[cfg(feature = "cookie")]
             Place::Cookie(_) => {}
             Place::File(folder) => {
                 for path in files(folder.path()) {

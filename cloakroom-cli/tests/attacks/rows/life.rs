@@ -177,9 +177,11 @@ pub(super) async fn row_29_rotation_loses_nobody(target: &Target) -> Outcome {
 pub(super) async fn row_30_what_has_ended_stays_ended(target: &Target) -> Outcome {
     let ground = Ground::new(target).await;
     let mut requests = 0;
+    let lists = ground.store.capabilities().lists;
+    let ends = if lists { vec!["/api/logout", "others", "record"] } else { vec!["/api/logout"] };
     // The gate has the request load its session before the end and change it after.
     for change in ["set=key", "add=sum", "flush", "regenerate", "login", "login-and-regenerate", "nothing"] {
-        for end in ["/api/logout", "others", "record"] {
+        for end in &ends {
             let mut visitor = ground.user("alice").await;
             visitor.set("before", "value").await;
             let mut slow = visitor.clone();
@@ -187,7 +189,7 @@ pub(super) async fn row_30_what_has_ended_stays_ended(target: &Target) -> Outcom
             let writing = tokio::spawn(async move { slow.post(&path).await });
             requests += 1;
             ground.site.gate.arrived(requests).await;
-            match end {
+            match *end {
                 // By another of the user's devices.
                 "others" => {
                     let mut device = ground.user("alice").await;
@@ -216,8 +218,13 @@ pub(super) async fn row_30_what_has_ended_stays_ended(target: &Target) -> Outcom
             ground.store.assert_count(0).await;
         }
     }
-    a_hundred_logouts_race_with_writes(&ground).await;
-    Outcome::Held
+    match ground.store.capabilities().token_is_record() {
+        true => Outcome::Excused(Excuse::TokenIsRecord),
+        false => {
+            a_hundred_logouts_race_with_writes(&ground).await;
+            Outcome::Held
+        }
+    }
 }
 
 async fn a_hundred_logouts_race_with_writes(ground: &Ground) {

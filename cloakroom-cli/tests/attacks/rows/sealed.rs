@@ -179,7 +179,6 @@ pub(super) async fn row_45_weak_keys_are_refused(_: &Target) -> Outcome {
     }
     refused(b"0123456789abcdef0123456789abcdef");
     refused(b"changemechangemechangemechangeme");
-    #[cfg(feature = "cookie")]
     for config in
         [r#"{"cookieName":"id"}"#, r#"{"cookieName":"id","providerConfig":"{\"securityKey\":\"secret\"}"}"#]
     {

@@ -7,6 +7,7 @@ use redis::{Cmd, ErrorKind, Pipeline, PushInfo, RedisError, ServerErrorKind, Val
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use super::attempt::{Failure, attempt};
 use super::cluster::Cluster;
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
@@ -35,14 +36,6 @@ pub(super) enum Repeat {
     Freely,
     /// Only where the first was surely not done.
     IfNotDone,
-}
-
-/// Why one attempt failed.
-pub(super) enum Failure {
-    /// There was no connection: nothing was sent.
-    NotSent(StoreError),
-    /// The server's own error, or what happened to the connection.
-    Call(RedisError),
 }
 
 impl Caller {
@@ -207,20 +200,6 @@ impl Caller {
     }
 }
 
-/// Sends the commands on a connection of the pool; an error of the first one is the attempt's.
-pub(super) async fn attempt(pool: &Arc<Pool>, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
-    let link = pool.link().await.map_err(Failure::NotSent)?;
-    let answers = pool.watch(&link, link.call(commands)).await.map_err(Failure::Call)?;
-    first_error(answers)
-}
-
-pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
-    match answers.first() {
-        Some(Value::ServerError(error)) => Err(Failure::Call(error.clone().into())),
-        _ => Ok(answers),
-    }
-}
-
 fn is_demoted(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
@@ -243,15 +222,6 @@ fn after(failure: &Failure, repeat: Repeat, tries: u32) -> (bool, Duration) {
             ErrorKind::Server(_) | ErrorKind::Extension => (false, pause),
             _ => (repeat == Repeat::Freely, pause),
         },
-    }
-}
-
-impl Failure {
-    fn into_error(self) -> StoreError {
-        match self {
-            Failure::NotSent(error) => error,
-            Failure::Call(error) => StoreError::of_call(&error),
-        }
     }
 }
 

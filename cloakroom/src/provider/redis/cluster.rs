@@ -10,7 +10,7 @@ use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::call::{Failure, attempt, first_error};
+use super::attempt::{Failure, attempt, first_error};
 use super::connect::Connector;
 use super::error::StoreError;
 use super::layout::Layout;

@@ -1,5 +1,6 @@
 //! Sessions in Redis or Valkey: one server, one with sentinels, or a cluster.
 
+mod attempt;
 #[cfg(feature = "beego")]
 mod beego;
 mod builder;
@@ -9,7 +10,6 @@ mod connect;
 mod error;
 mod layout;
 mod link;
-mod moves;
 mod news;
 mod pool;
 mod script;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use servers::RedisCluster;
 
-use super::moves::Move;
 use super::script::Answer;
 use super::store::Store;
+use super::store::moves::Move;
 use super::{RedisProvider, settings};
 use crate::clock::Clock;
 use crate::id::StoreKey;

@@ -376,6 +376,7 @@ impl MySqlProviderBuilder {
             clock: self.clock,
             deadline: lasting(self.deadline),
             retries: self.retries,
+            batch: collect::Batch::default(),
         };
         let rows = beego::Rows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
         Ok(AnyProvider::new(Foreign::beego(rows)))

@@ -10,11 +10,11 @@
 
 use std::sync::Arc;
 
-use super::call::Repeat;
-use super::error::StoreError;
-use super::layout::Place;
-use super::script::{self, Answer, Script};
-use super::store::{Said, Store, unexpected};
+use super::super::call::Repeat;
+use super::super::error::StoreError;
+use super::super::layout::Place;
+use super::super::script::{self, Answer, Script};
+use super::{Said, Store, unexpected};
 use crate::id::StoreKey;
 use crate::provider::Renamed;
 use crate::record::Record;
@@ -25,7 +25,7 @@ const KEPT: &[u8] = b"3600000";
 const TOKEN: usize = 16;
 
 /// What stands beside a session on its way: whose move it is, until when, whether it is being undone, and where it goes.
-pub(super) struct Note {
+pub(in crate::provider::redis) struct Note {
     bytes: Vec<u8>,
     new: StoreKey,
 }
@@ -64,14 +64,14 @@ pub(super) async fn rename(
     tokio::spawn(step.go()).await.map_err(StoreError::BrokenOff)?
 }
 
-pub(super) struct Move {
-    pub(super) store: Arc<Store>,
-    pub(super) old: StoreKey,
-    pub(super) new: StoreKey,
-    pub(super) record: Record,
-    pub(super) tombstone: Option<Record>,
-    pub(super) expected: u64,
-    pub(super) token: [u8; TOKEN],
+pub(in crate::provider::redis) struct Move {
+    pub(in crate::provider::redis) store: Arc<Store>,
+    pub(in crate::provider::redis) old: StoreKey,
+    pub(in crate::provider::redis) new: StoreKey,
+    pub(in crate::provider::redis) record: Record,
+    pub(in crate::provider::redis) tombstone: Option<Record>,
+    pub(in crate::provider::redis) expected: u64,
+    pub(in crate::provider::redis) token: [u8; TOKEN],
 }
 
 impl Move {
@@ -102,7 +102,7 @@ impl Move {
         }
     }
 
-    pub(super) async fn begin(&self) -> Result<Answer, StoreError> {
+    pub(in crate::provider::redis) async fn begin(&self) -> Result<Answer, StoreError> {
         // Three calls are to come; whoever finds the note after that may take it for a dead one's.
         let time = (3 * self.store.caller.timeout().as_millis()).to_string();
         let args =
@@ -110,7 +110,7 @@ impl Move {
         self.store.change(&self.old, &script::MOVE_BEGIN, &args).await
     }
 
-    pub(super) async fn make(&self) -> Result<Answer, StoreError> {
+    pub(in crate::provider::redis) async fn make(&self) -> Result<Answer, StoreError> {
         let place = self.store.layout.of(&self.new);
         let mut keys = self.store.keys(&place, &self.new);
         keys.push(place.arriving(&self.new));
@@ -118,7 +118,7 @@ impl Move {
         self.store.answer(&place, &self.new, &script::CREATE, &keys, &args).await
     }
 
-    pub(super) async fn end(&self) -> Result<Answer, StoreError> {
+    pub(in crate::provider::redis) async fn end(&self) -> Result<Answer, StoreError> {
         let tombstone = self.tombstone.as_ref().map_or(&b""[..], Record::as_bytes);
         one(&self.store, &self.old, &script::MOVE_END, &[&self.token, tombstone]).await
     }

@@ -1,16 +1,18 @@
 //! What the provider does, in commands. Each change is one script and so one step; only a rename from slot to slot, on a cluster, is
 //! several: see `moves.rs`.
 
+pub(super) mod moves;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
+use self::moves::Note;
 use super::call::{Caller, Repeat, pause};
 use super::error::StoreError;
 use super::layout::{Layout, Place};
-use super::moves::{self, Note};
 use super::script::{self, Answer, Script};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
