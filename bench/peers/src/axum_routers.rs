@@ -150,6 +150,8 @@ async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
         .database("app");
     let pool = tower_sessions_sqlx_store::sqlx::MySqlPool::connect_with(options).await;
     let store = tower_sessions_sqlx_store::MySqlStore::new(pool.expect("the server answers"));
+    // Its own schema needs more rights than an application's user has.
+    let store = store.with_schema_name("app").expect("a schema's name");
     store.migrate().await.expect("the table can be made");
     store
 }

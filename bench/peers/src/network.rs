@@ -129,8 +129,8 @@ async fn peer(server: &Redis, filled: usize, size: usize) -> PeerStore {
             use tower_sessions_14::SessionStore as _;
             let data = [("v".to_owned(), "0123456789abcdef".into())].into_iter().collect();
             let expiry_date = time::OffsetDateTime::now_utc() + time::Duration::hours(2);
-            let record = tower_sessions_14::session::Record { id: peer_id(session), data, expiry_date };
-            store.save(&record).await.expect("it answers");
+            let mut record = tower_sessions_14::session::Record { id: peer_id(session), data, expiry_date };
+            store.create(&mut record).await.expect("it answers");
         }
     })
     .await;

@@ -1,9 +1,11 @@
 //! What the server tells of changes: client tracking, on a connection of its own.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -81,14 +83,12 @@ impl News {
 
     /// Passes on what comes, until the connection is lost or nobody listens any more.
     async fn hear(&mut self, store: &Store, watcher: &Weak<dyn Watcher>) {
-        let heartbeat = std::pin::pin!(heartbeat(&self.link, watcher));
-        let mut lost = heartbeat;
+        let mut lost = pin!(heartbeat(&self.link, watcher));
         loop {
-            let push = tokio::select! {
-                // What has come in is told before anything is given up.
-                biased;
-                push = self.pushes.recv() => push,
-                () = &mut lost => return,
+            // What has come in is told before anything is given up.
+            let push = match select(pin!(self.pushes.recv()), &mut lost).await {
+                Either::Left((push, _)) => push,
+                Either::Right(_) => return,
             };
             match push {
                 Some(PushInfo { kind: PushKind::Invalidate, data }) => {
