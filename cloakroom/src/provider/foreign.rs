@@ -64,6 +64,7 @@ pub(crate) trait Values: Send + Sync + 'static {
     fn remove_expired(&self, limit: usize) -> impl Future<Output = Result<Collected>> + Send;
 
     /// Some keys with when they were used, and where the next begin. Values may be left out.
+    #[expect(clippy::type_complexity, reason = "a page and where the next begins")]
     fn scan(
         &self,
         cursor: Option<Cursor>,

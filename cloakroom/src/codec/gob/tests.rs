@@ -92,7 +92,7 @@ impl Described<'_> {
             found.iter().map(|bits| format!("{bits:016x}")).collect::<Vec<_>>() == expected
         };
         let fits = match value {
-            None => return self.zero(id, described),
+            None => return Self::zero(described),
             Some(Value::Bool(value)) => described["value"] == *value,
             Some(Value::Int(number)) => text("value") == Some(&number.to_string()),
             Some(Value::Uint(number)) => text("value") == Some(&number.to_string()),
@@ -151,7 +151,7 @@ impl Described<'_> {
     }
 
     /// A field that was not sent is described as the zero of its type.
-    fn zero(&self, id: TypeId, described: &Json) -> Result<(), String> {
+    fn zero(described: &Json) -> Result<(), String> {
         let told = |field: &str| described.get(field);
         let number = |value: &Json| matches!(value.as_str(), Some("0" | "-0" | ""));
         let zero = match told("value") {
@@ -162,12 +162,12 @@ impl Described<'_> {
             None => {
                 let empty = |field: &str| told(field).and_then(Json::as_array).map(Vec::is_empty);
                 let fields = told("fields").and_then(Json::as_array);
-                fields.is_some_and(|fields| fields.iter().all(|field| self.zero(id, &field["value"]).is_ok()))
+                fields.is_some_and(|fields| fields.iter().all(|field| Self::zero(&field["value"]).is_ok()))
                     || empty("elems").unwrap_or(false)
                     || empty("entries").unwrap_or(false)
                     || told("elems")
                         .and_then(Json::as_array)
-                        .is_some_and(|elems| elems.iter().all(|elem| self.zero(id, elem).is_ok()))
+                        .is_some_and(|elems| elems.iter().all(|elem| Self::zero(elem).is_ok()))
                     || matches!(told("hex").and_then(Json::as_str), Some(""))
                     || told("hex")
                         .and_then(Json::as_str)

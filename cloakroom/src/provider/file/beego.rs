@@ -266,6 +266,7 @@ impl Tree {
     }
 
     /// Hands `visit` every value behind `after` that is no record of ours, in the order of the keys, expired ones too.
+    #[expect(clippy::type_complexity, reason = "a visitor's parameters, said once")]
     fn each(
         &self,
         after: &str,
@@ -325,6 +326,7 @@ impl Tree {
         Ok(Collected { removed, more })
     }
 
+    #[expect(clippy::type_complexity, reason = "what `Values::scan` answers")]
     fn scan(&self, after: &str, limit: usize) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
         let (mut page, mut next) = (Vec::new(), None);
         self.each(after, &mut |_, key, found| {
@@ -350,7 +352,7 @@ fn leaf(root: &OwnedFd, key: &StoreKey, sync: Flush) -> Result<OwnedFd, FileErro
 
 fn used(stat: &Stat) -> Millis {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-    Millis(seconds.saturating_mul(1000).saturating_add(stat.st_mtime_nsec as u64 / 1_000_000))
+    Millis(seconds.saturating_mul(1000).saturating_add(stat.st_mtime_nsec / 1_000_000))
 }
 
 fn set_used(file: &OwnedFd, used: Millis) -> Result<(), Errno> {

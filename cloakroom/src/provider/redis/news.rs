@@ -1,6 +1,5 @@
 //! What the server tells of changes: client tracking, on a connection of its own.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -108,16 +107,14 @@ impl News {
 }
 
 /// Ends when the server has not answered in time, or when nobody listens any more.
-fn heartbeat<'a>(link: &'a Link, watcher: &'a Weak<dyn Watcher>) -> impl Future<Output = ()> + 'a {
-    async move {
-        let mut ping = Pipeline::new();
-        ping.cmd("PING");
-        loop {
-            tokio::time::sleep(HEARTBEAT).await;
-            let answer = tokio::time::timeout(HEARTBEAT, link.call(&ping)).await;
-            if watcher.strong_count() == 0 || !matches!(answer, Ok(Ok(_))) {
-                return;
-            }
+async fn heartbeat(link: &Link, watcher: &Weak<dyn Watcher>) {
+    let mut ping = Pipeline::new();
+    ping.cmd("PING");
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        let answer = tokio::time::timeout(HEARTBEAT, link.call(&ping)).await;
+        if watcher.strong_count() == 0 || !matches!(answer, Ok(Ok(_))) {
+            return;
         }
     }
 }
