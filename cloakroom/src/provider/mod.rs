@@ -7,7 +7,7 @@ pub(crate) mod cached;
 pub(crate) mod cookie;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
-#[cfg(feature = "beego")]
+#[cfg(all(feature = "beego", any(all(unix, any(feature = "file", feature = "redis")), feature = "mysql")))]
 pub(crate) mod foreign;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;

@@ -59,6 +59,7 @@ pub(crate) struct Times {
 impl Record {
     /// The record of a session from a store that keeps its data and its times, and nothing else.
     #[cfg(feature = "beego")]
+    #[allow(dead_code, reason = "the providers that know Beego's layout call this, and they are features")]
     pub(crate) fn of_value(
         codec: Codec,
         data: &[u8],
