@@ -6,6 +6,14 @@
 
 #![cfg(all(unix, feature = "redis"))]
 
+/// Says what was counted on the terminal itself, past the runner, which shows what a test prints only if it fails.
+macro_rules! tell {
+    ($($part:tt)*) => {{
+        let line = format!($($part)*);
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+    }};
+}
+
 #[path = "redis_faults/failover.rs"]
 mod failover;
 mod support;
@@ -146,7 +154,7 @@ async fn a_server_killed_stopped_and_cut_off_under_load_loses_nothing_and_comes_
         rounds.recovered(&load).await;
     }
     let counts = load.end().await;
-    println!(
+    tell!(
         "rounds: {} (killed {}, stopped {}, cut off {}); slowest recovery: {} ms; {counts}",
         rounds.all(),
         rounds.kills,

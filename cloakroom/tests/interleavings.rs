@@ -4,6 +4,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+/// Says what was counted on the terminal itself, past the runner, which shows what a test prints only if it fails.
+macro_rules! tell {
+    ($($part:tt)*) => {{
+        let line = format!($($part)*);
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+    }};
+}
+
 mod support;
 
 use std::cell::RefCell;
@@ -351,7 +359,7 @@ async fn requests_in_any_order_come_to_what_they_come_to_one_after_the_other() {
         ends += u64::from(round.outcomes.iter().any(gone));
         races += u64::from(round.outcomes.iter().filter(|outcome| outcome.found).count() > 1);
     }
-    println!(
+    tell!(
         "{races} rounds in which requests had the session at once, {ends} in which it ended under one of them"
     );
 }

@@ -25,7 +25,7 @@ async fn a_cluster_whose_primary_is_killed_under_load_serves_again() {
         let chosen = start.elapsed();
         let recovery = load.recovery().await;
         tokio::task::block_in_place(|| cluster.node_mut(node).restart());
-        println!(
+        tell!(
             "a cluster's primary was killed: its replica took over after {} ms, all served {} ms later",
             chosen.as_millis(),
             recovery.as_millis()
@@ -33,7 +33,7 @@ async fn a_cluster_whose_primary_is_killed_under_load_serves_again() {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let counts = load.end().await;
-    println!("cluster, 2 failovers: {counts}");
+    tell!("cluster, 2 failovers: {counts}");
     counts.assert_none_late_or_foreign();
 }
 
@@ -53,7 +53,7 @@ async fn a_group_whose_primary_is_killed_under_load_serves_again() {
         let chosen = start.elapsed();
         let recovery = load.recovery().await;
         tokio::task::block_in_place(|| group.node_mut(primary).restart());
-        println!(
+        tell!(
             "a group's primary was killed: another was chosen after {} ms, all served {} ms later",
             chosen.as_millis(),
             recovery.as_millis()
@@ -61,6 +61,6 @@ async fn a_group_whose_primary_is_killed_under_load_serves_again() {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let counts = load.end().await;
-    println!("sentinels, 2 failovers: {counts}");
+    tell!("sentinels, 2 failovers: {counts}");
     counts.assert_none_late_or_foreign();
 }

@@ -86,7 +86,7 @@ async fn nobody_ever_reads_the_reply_to_a_call_that_was_dropped() {
     }
     owners.join_all().await;
     let dropped = dropped.load(Ordering::Relaxed);
-    println!(
+    tell!(
         "{OWNERS} callers on 3 connections, {} calls, {dropped} of them dropped, 0 foreign replies",
         OWNERS * CALLS
     );
@@ -125,7 +125,7 @@ async fn a_call_that_was_dropped_while_its_statement_was_prepared_spoils_no_othe
         assert_eq!(provider.load(&two).await.unwrap(), Some(next));
         proxy.heal();
     }
-    println!("{ROUNDS} first calls of a connection, {dropped} of them dropped, 0 others spoilt");
+    tell!("{ROUNDS} first calls of a connection, {dropped} of them dropped, 0 others spoilt");
     assert!(dropped > 20, "only {dropped} calls were dropped: nothing was tested");
 }
 
