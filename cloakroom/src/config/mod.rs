@@ -16,7 +16,7 @@ use crate::codec::{Codec, Limits, MAX_DEPTH};
 use crate::cookie::CookieConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKey;
-use crate::id::{HashFunc, MAX_ID_LEN};
+use crate::id::{HashFunc, MAX_ID_LEN, are_base64url};
 use crate::record::Lifetime;
 use crate::seal::KeyRing;
 
@@ -297,8 +297,7 @@ impl Config {
             return Some(ConfigError::IdLength { found });
         }
         let prefix = &self.ids.prefix;
-        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if prefix.len() > MAX_ID_LEN - 128 || !prefix.bytes().all(letters) {
+        if prefix.len() > MAX_ID_LEN - 128 || !are_base64url(prefix.as_bytes()) {
             return Some(ConfigError::IdPrefix);
         }
         if let Some(found) = self.event_key.too_short() {

@@ -1,15 +1,12 @@
 //! Sessions of another library's that are moved to this manager's store, each when it is first used.
 
-use super::{Engine, Stored};
-use crate::clock::Millis;
+use super::{COLLISIONS, Engine, Reached, Stored, repeats_itself};
 use crate::codec::Buffer;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::event::EventKind;
 use crate::id::{Keying, Named};
 use crate::provider::{Created, Provider};
-use crate::record::{Mark, Meta, Record, Times};
-
-/// Fresh ids that may be taken before the generator must be broken.
-const COLLISIONS: usize = 3;
+use crate::record::{Mark, Meta, Record};
 
 impl Engine {
     /// The session that one of `names` has in the store of old, as one of this manager's: under a new id, which its client is still
@@ -25,7 +22,7 @@ impl Engine {
         }
         let [(name, old, record)] = &found[..] else {
             if !found.is_empty() {
-                tracing::warn!("a request named several live sessions and is treated as anonymous");
+                self.events.report(EventKind::Duplicate, found.len() as u64);
             }
             return Ok(None);
         };
@@ -44,8 +41,8 @@ impl Engine {
             Created::Taken => {
                 self.provider.delete(moved.name.key()).await?;
                 match self.look_up((*name).clone()).await? {
-                    super::Reached::Session(stored) => Ok(Some(stored)),
-                    super::Reached::Nobody | super::Reached::Ended => Ok(None),
+                    Reached::Session(stored) => Ok(Some(stored)),
+                    Reached::Nobody | Reached::Ended => Ok(None),
                 }
             }
         }
@@ -53,18 +50,7 @@ impl Engine {
 
     /// Stores a copy of `record` as this manager would have made it.
     async fn take_over(&self, record: &Record) -> Result<Stored> {
-        let now = self.now();
-        let never = Millis::NEVER;
-        let absolute = self.config.absolute_timeout.map_or(never, |timeout| now.after(timeout));
-        let times = Times {
-            version: 1,
-            created: now,
-            issued: now,
-            last_active: now,
-            idle_deadline: now.after(self.config.idle_timeout),
-            absolute_deadline: absolute,
-            authenticated: None,
-        };
+        let times = self.times_of_new(self.now(), None);
         let mut data = Buffer::new();
         record.codec().convert(record.data(), self.config.codec, &mut data)?;
         let record = Record::new(&Meta::new(times, None), self.config.codec, &data);
@@ -74,10 +60,6 @@ impl Engine {
                 return Ok(Stored { name, record, in_grace: false });
             }
         }
-        Err(Error::new(ErrorKind::Random, AdoptError))
+        Err(repeats_itself())
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("expected a fresh id, found {} in a row that are taken: the random generator repeats itself", COLLISIONS + 1)]
-struct AdoptError;

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{Engine, Found, Stored};
-use crate::clock::Millis;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind};
 use crate::id::{Named, SessionId, StoreKey};
@@ -202,16 +202,13 @@ impl Engine {
     }
 
     /// Puts a tombstone in the place of `record`, where the store holds such.
-    async fn bury(&self, key: &StoreKey, record: &Record) -> Result<Updated> {
+    pub(crate) async fn bury(&self, key: &StoreKey, record: &Record) -> Result<Updated> {
         if self.provider.capabilities().tombstones {
-            return self.provider.update(key, &self.grave(record), record.version()).await;
+            let forgotten = self.now().after(self.config.longest_request);
+            let tombstone = record.tombstone(&Mark::Ended, forgotten);
+            return self.provider.update(key, &tombstone, record.version()).await;
         }
         Ok(if self.provider.delete(key).await? { Updated::Done } else { Updated::Gone })
-    }
-
-    /// The tombstone of a session that is to end.
-    pub(crate) fn grave(&self, record: &Record) -> Record {
-        record.tombstone(&Mark::Ended, self.now().after(self.config.longest_request))
     }
 
     /// The tombstone of an id that is replaced by that of `successor`: routine rotation `in_passing` leaves it a grace. None
@@ -222,21 +219,20 @@ impl Engine {
         successor: &StoreKey,
         in_passing: bool,
     ) -> Option<Record> {
+        if !self.provider.capabilities().tombstones {
+            return None;
+        }
         let (now, successor) = (self.now(), successor.clone());
-        let (mark, remembered) = match in_passing {
+        let Config { longest_request, rotation_grace, idle_timeout, .. } = self.config;
+        let (mark, forgotten) = match in_passing {
             true => {
-                let until = now.after(self.config.rotation_grace);
+                let until = now.after(rotation_grace);
                 // A thief who comes within the idle timeout is noticed.
-                (
-                    Mark::Rotated { successor, until },
-                    self.config.longest_request.max(self.config.idle_timeout),
-                )
+                (Mark::Rotated { successor, until }, until.after(longest_request.max(idle_timeout)))
             }
-            false => (Mark::Replaced { successor }, self.config.longest_request),
+            false => (Mark::Replaced { successor }, now.after(longest_request)),
         };
-        let grace = if in_passing { self.config.rotation_grace } else { std::time::Duration::ZERO };
-        let forgotten: Millis = now.after(grace).after(remembered);
-        self.provider.capabilities().tombstones.then(|| record.tombstone(&mark, forgotten))
+        Some(record.tombstone(&mark, forgotten))
     }
 }
 

@@ -3,6 +3,7 @@
 mod admission;
 #[cfg(feature = "beego")]
 mod adopt;
+mod fresh;
 mod life;
 mod plain;
 mod users;
@@ -31,6 +32,7 @@ use crate::sync::{AtomicBool, Ordering, RandomState, RwLock, Timer, timer};
 
 pub use admission::Visit;
 pub(crate) use admission::{Admission, Guard};
+pub(crate) use fresh::{COLLISIONS, repeats_itself};
 pub(crate) use life::Reached;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.

@@ -10,9 +10,10 @@ use std::str::FromStr;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
-use self::text::{Text, are_base64url};
+use self::text::Text;
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use self::text::are_base64url;
 pub(crate) use key::{Keying, Named};
 pub use make::HashFunc;
 pub(crate) use make::{IdMaker, RandomSource, system_random};

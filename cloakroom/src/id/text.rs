@@ -63,7 +63,7 @@ impl Ord for Text {
 /// Whether all of `text` is of the alphabet `A-Z a-z 0-9 - _`. This runs over every cookie of ours that comes in, so it goes in
 /// pieces of 16 bytes, which the compiler checks with a few vector instructions; the last piece overlaps the one before.
 #[inline]
-pub(super) fn are_base64url(text: &[u8]) -> bool {
+pub(crate) fn are_base64url(text: &[u8]) -> bool {
     let all = |bytes: &[u8]| bytes.iter().fold(true, |all, &byte| all & is_base64url(byte));
     match text.last_chunk::<16>() {
         Some(last) => text.as_chunks::<16>().0.iter().all(|piece| all(piece)) && all(last),

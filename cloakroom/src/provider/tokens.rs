@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{MAX_ID_LEN, RandomSource, SessionId, StoreKey};
+use crate::id::{MAX_ID_LEN, RandomSource, SessionId, StoreKey, are_base64url};
 use crate::record::Record;
 use crate::seal::{self, Context, KeyRing, Unopened};
 
@@ -76,8 +76,7 @@ impl SealedTokens {
     /// Whether `token` may be one: its length and alphabet, without a look at its seal.
     pub(crate) fn recognises(&self, token: &[u8]) -> bool {
         let longest = self.0.bound.get().map_or(0, |bound| bound.most);
-        (text_len(seal::OVERHEAD + Record::HEADER)..=longest).contains(&token.len())
-            && token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        (text_len(seal::OVERHEAD + Record::HEADER)..=longest).contains(&token.len()) && are_base64url(token)
     }
 
     fn check_len(&self, found: usize) -> Result<()> {

@@ -115,6 +115,7 @@ impl Record {
     }
 
     /// Changes what stands beside the data.
+    #[cfg(test)]
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Meta)) {
         let mut meta = self.meta();
         change(&mut meta);

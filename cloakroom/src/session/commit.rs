@@ -10,7 +10,7 @@ use super::plan::Step;
 use super::state::{Due, Phase, Shared, State, released};
 use crate::clock::Millis;
 use crate::codec::{Change, Codec};
-use crate::engine::{Stored, within};
+use crate::engine::{COLLISIONS, Stored, repeats_itself, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind};
 use crate::id::StoreKey;
@@ -24,9 +24,6 @@ const TRIES: u32 = 64;
 
 /// Logins for the last place of a user that withdraw in favour of one another before one gives up. Within a process they queue.
 const CROWDED: u32 = 8;
-
-/// Fresh ids that may be taken before the generator must be broken.
-const COLLISIONS: u32 = 3;
 
 /// How a step went.
 enum Took {
@@ -137,7 +134,7 @@ impl Shared {
                 Took::Done(outcome) => return Ok(outcome),
                 Took::Ended => ended = true,
                 Took::Collided if collisions < COLLISIONS => collisions += 1,
-                Took::Collided => return Err(Error::new(ErrorKind::Random, CommitError::Collisions)),
+                Took::Collided => return Err(repeats_itself()),
                 Took::Crowded if crowded == CROWDED => {
                     return Err(Error::new(ErrorKind::Refused, CommitError::Crowded));
                 }
@@ -230,7 +227,7 @@ impl Shared {
                     Renamed::Gone => Took::Gone,
                 }
             }
-            Step::Destroy { key, expected, tombstone } => self.destroy(&key, expected, &tombstone).await?,
+            Step::Destroy { key, record } => self.destroy(&key, &record).await?,
             Step::DestroyAll { keys } => {
                 let mut ended = false;
                 for key in &keys {
@@ -245,13 +242,8 @@ impl Shared {
         })
     }
 
-    async fn destroy(&self, key: &StoreKey, expected: u64, tombstone: &Record) -> Result<Took> {
-        let provider = &self.engine.provider;
-        let at_once = match provider.capabilities().tombstones {
-            true => provider.update(key, tombstone, expected).await? == Updated::Done,
-            false => provider.delete(key).await?,
-        };
-        if at_once {
+    async fn destroy(&self, key: &StoreKey, record: &Record) -> Result<Took> {
+        if self.engine.bury(key, record).await? == Updated::Done {
             self.report_stored(EventKind::Destroyed);
             return Ok(self.ended());
         }
@@ -386,23 +378,23 @@ impl Shared {
             return Err(gone());
         }
         let in_flight = InFlight { shared: self, keep: false };
-        let mut made: Vec<String> = Vec::new();
         let prepare = || {
             // What the last try made of the key must not be taken for what is stored.
             self.state().in_flight = None;
             let changes = make()?;
-            made = changes.keys.iter().map(|change| change.key().to_owned()).collect();
             self.state().in_flight = Some(Box::new(changes));
             Ok(())
         };
         let outcome = within(deadline, self.replay(prepare)).await.0?;
+        let made = self.state().in_flight.take();
         in_flight.landed();
         if let Released::Gone { .. } = outcome {
             return Err(gone());
         }
-        // Older than what was just stored.
-        let mut state = self.state();
-        made.iter().for_each(|key| state.pending_changes().forget(key));
+        if let (Some(made), Some(pending)) = (made, &mut self.state().changes) {
+            // Older than what was just stored.
+            made.keys.iter().for_each(|change| pending.forget(change.key()));
+        }
         Ok(())
     }
 }
@@ -489,8 +481,6 @@ impl std::fmt::Debug for Shared {
 enum CommitError {
     #[error("{TRIES} times in a row another request changed the session first; try again")]
     Conflict,
-    #[error("expected a fresh id, found {} in a row that are taken: the random generator repeats itself", COLLISIONS + 1)]
-    Collisions,
     #[error(
         "expected a free place among the user's sessions, found logins elsewhere for the last one at every try; try again"
     )]

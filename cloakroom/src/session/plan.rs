@@ -7,7 +7,7 @@ use crate::codec::{Buffer, Codec};
 use crate::engine::Stored;
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::record::{Lifetime, Meta, Record, Times};
+use crate::record::{Meta, Record, Times};
 
 /// What is to be asked of the provider next.
 pub(super) enum Step {
@@ -33,8 +33,7 @@ pub(super) enum Step {
     },
     Destroy {
         key: StoreKey,
-        expected: u64,
-        tombstone: Record,
+        record: Record,
     },
     /// Every session that the request named: nobody can tell which of them the visitor meant.
     DestroyAll {
@@ -55,8 +54,7 @@ impl Shared {
             };
         };
         if changes.end {
-            let (key, tombstone) = (stored.name.key().clone(), self.engine.grave(&stored.record));
-            return Ok(Step::Destroy { key, expected: stored.record.version(), tombstone });
+            return Ok(Step::Destroy { key: stored.name.key().clone(), record: stored.record.clone() });
         }
         let times = stored.record.times();
         let wanted = changes.prove_the_user() || (changes.renew && !stored.in_grace);
@@ -65,12 +63,12 @@ impl Shared {
         }
         let key = stored.name.key().clone();
         if changes.touch_data() || changes.touch_fields() {
-            let record = self.changed(&stored.record, changes, now)?;
+            let record = self.changed(&stored.record, changes, now, times.issued)?;
             return Ok(Step::Update { key, record, expected: times.version });
         }
         Ok(match self.engine.touch_due(times.last_active, now) {
             true => {
-                let deadline = self.idle_deadline(stored.record.lifetime(), times.authenticated, now);
+                let deadline = self.engine.idle_deadline(stored.record.lifetime(), times.authenticated, now);
                 Step::Touch { key, at: now, deadline }
             }
             false => Step::Nothing,
@@ -82,15 +80,7 @@ impl Shared {
         if !sets && changes.principal.is_none() {
             return Ok(Step::Nothing);
         }
-        let times = Times {
-            version: 1,
-            created: now,
-            issued: now,
-            last_active: now,
-            idle_deadline: self.idle_deadline(None, changes.principal.as_ref().map(|_| now), now),
-            absolute_deadline: self.absolute_deadline(None, now),
-            authenticated: changes.principal.as_ref().map(|_| now),
-        };
+        let times = self.engine.times_of_new(now, changes.principal.as_ref().map(|_| now));
         let mut meta = Meta::new(times, changes.principal.clone());
         if let Some(beside) = &changes.beside {
             beside.apply(&mut meta);
@@ -104,22 +94,22 @@ impl Shared {
 
     fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
         let name = self.engine.new_name()?;
-        let mut record = self.changed(&stored.record, changes, now)?;
-        record.edit(|meta| meta.times.issued = now);
+        let record = self.changed(&stored.record, changes, now, now)?;
         // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
         let tombstone = self.engine.forwarding(&stored.record, name.key(), !wanted);
         let new = Stored { name, record, in_grace: false };
         Ok(Step::Rename { old: stored.name.key().clone(), expected: stored.record.version(), new, tombstone })
     }
 
-    /// `record` with `changes` made to it, one version on.
-    fn changed(&self, record: &Record, changes: &Changes, now: Millis) -> Result<Record> {
+    /// `record` with `changes` made to it, one version on, under an id that was `issued` then.
+    fn changed(&self, record: &Record, changes: &Changes, now: Millis, issued: Millis) -> Result<Record> {
         let former = record.times();
         let mut times = Times {
             // A stored number may be any, and what counts is that it becomes another.
             version: former.version.wrapping_add(1),
+            issued,
             last_active: former.last_active.max(now),
-            idle_deadline: self.idle_deadline(record.lifetime(), former.authenticated, now),
+            idle_deadline: self.engine.idle_deadline(record.lifetime(), former.authenticated, now),
             ..former
         };
         let mut base = if changes.flush { &[][..] } else { record.data() };
@@ -164,24 +154,9 @@ impl Shared {
     fn set_deadlines(&self, meta: &mut Meta, now: Millis) {
         let times = &mut meta.times;
         let from = times.authenticated.unwrap_or(times.created);
-        times.idle_deadline = self.idle_deadline(meta.lifetime, times.authenticated, now);
-        let absolute = self.absolute_deadline(meta.lifetime, from);
+        times.idle_deadline = self.engine.idle_deadline(meta.lifetime, times.authenticated, now);
+        let absolute = self.engine.absolute_deadline(meta.lifetime, from);
         times.absolute_deadline = meta.ends_by.map_or(absolute, |end| end.min(absolute));
-    }
-
-    /// When a session ends that nobody uses from `now` on: sooner, perhaps, where nobody is `authenticated`.
-    fn idle_deadline(&self, own: Option<Lifetime>, authenticated: Option<Millis>, now: Millis) -> Millis {
-        let config = &self.engine.config;
-        let timeout = match authenticated {
-            Some(_) => config.idle_timeout,
-            None => config.anonymous_timeout(),
-        };
-        now.after(own.map_or(timeout, |own| own.idle))
-    }
-
-    fn absolute_deadline(&self, own: Option<Lifetime>, from: Millis) -> Millis {
-        let timeout = own.map_or(self.engine.config.absolute_timeout, |own| own.absolute);
-        timeout.map_or(Millis::NEVER, |timeout| from.after(timeout))
     }
 
     pub(super) fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {

@@ -50,8 +50,8 @@ async fn version(provider: &RedisProvider, name: &str) -> Option<u64> {
     provider.load(&key(name)).await.unwrap().map(|record| record.version())
 }
 
-async fn dies(store: &Arc<Store>, when: Dies) {
-    let step = Move {
+fn a_move(store: &Arc<Store>) -> Move {
+    Move {
         store: Arc::clone(store),
         old: key("old"),
         new: key("new"),
@@ -59,7 +59,11 @@ async fn dies(store: &Arc<Store>, when: Dies) {
         tombstone: None,
         expected: 1,
         token: *b"a token of sixty",
-    };
+    }
+}
+
+async fn dies(store: &Arc<Store>, when: Dies) {
+    let step = a_move(store);
     assert_eq!(step.begin().await.unwrap(), Answer::Done);
     if when != Dies::Noted {
         assert_eq!(step.make().await.unwrap(), Answer::Done);
@@ -115,15 +119,7 @@ async fn a_move_that_was_taken_back_can_no_longer_end_the_session() {
     let cluster = RedisCluster::start();
     let provider = on(&cluster, "slow").await;
     assert_eq!(provider.create(&key("old"), &sample(1)).await.unwrap(), Created::Done);
-    let step = Move {
-        store: Arc::clone(&provider.0),
-        old: key("old"),
-        new: key("new"),
-        record: sample(2),
-        tombstone: None,
-        expected: 1,
-        token: *b"a token of sixty",
-    };
+    let step = a_move(&provider.0);
     assert_eq!(step.begin().await.unwrap(), Answer::Done);
     assert_eq!(step.make().await.unwrap(), Answer::Done);
     // It is so slow that somebody takes it for dead.

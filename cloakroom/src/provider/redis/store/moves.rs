@@ -10,11 +10,9 @@
 
 use std::sync::Arc;
 
-use super::super::call::Repeat;
 use super::super::error::StoreError;
-use super::super::layout::Place;
 use super::super::script::{self, Answer, Script};
-use super::{Said, Store, unexpected};
+use super::{Store, unexpected};
 use crate::id::StoreKey;
 use crate::provider::Renamed;
 use crate::record::Record;
@@ -155,25 +153,11 @@ async fn take_back(store: &Store, new: &StoreKey, token: &[u8]) -> Result<(), St
     let place = store.layout.of(new);
     let mut keys = store.keys(&place, new);
     keys.push(place.arriving(new));
-    run(store, &place, new, &script::MOVE_UNDO, &keys, &[token]).await.map(drop)
+    store.answer(&place, new, &script::MOVE_UNDO, &keys, &[token]).await.map(drop)
 }
 
+/// One step of a move. None does anything that is not there to be done, so each may be sent again.
 async fn one(store: &Store, key: &StoreKey, script: &Script, args: &[&[u8]]) -> Result<Answer, StoreError> {
     let place = store.layout.of(key);
-    run(store, &place, key, script, &store.keys(&place, key), args).await
-}
-
-/// None of these steps does anything that is not there to be done, so each may be sent again.
-async fn run(
-    store: &Store,
-    place: &Place,
-    key: &StoreKey,
-    script: &Script,
-    keys: &[String],
-    args: &[&[u8]],
-) -> Result<Answer, StoreError> {
-    match store.said(place, key, script, keys, args, Repeat::IfNotDone).await? {
-        Said::Answer(answer) => Ok(answer),
-        Said::Moving(..) => Err(StoreError::Moving),
-    }
+    store.answer(&place, key, script, &store.keys(&place, key), args).await
 }
