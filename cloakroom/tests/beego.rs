@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "beego/cookies.rs"]
+mod cookies;
 #[path = "beego/files.rs"]
 mod files;
 #[path = "beego/layout.rs"]
