@@ -38,7 +38,7 @@ pub(crate) trait Layout {
 const ID: &str = "4964887021784b5975bc56b27a0a5b6bd10d7cbb";
 const OTHER: &str = "20494fd6d9ec604a29672ac5778a1bbb";
 /// `username: "astaxie"`, as the samples have it.
-const ONE: &str = "0d7f040102ff800001100110000029ff80000106737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
+pub(crate) const ONE: &str = "0d7f040102ff800001100110000029ff80000106737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
 
 pub(crate) async fn manager(layout: &impl Layout, time: &ManualClock) -> Manager {
     Manager::builder(layout.provider(time).await)
