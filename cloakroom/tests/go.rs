@@ -240,6 +240,32 @@ fn what_go_has_read_of_ours_is_what_we_meant() {
     }
 }
 
+/// With what is set beside them, each of Beego's sessions was read by Go to the values it had before (`beside.go`).
+#[test]
+fn sessions_of_beego_take_keys_of_new_types_beside_their_own() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gob/vectors.json");
+    let vectors: Vec<Json> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(vectors.len(), 145);
+    for vector in &vectors {
+        let (name, hex) = (vector["name"].as_str().unwrap(), vector["hex"].as_str().unwrap());
+        let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap();
+        let before = GoSession::read(Codec::GOB, &bytes).unwrap();
+        let listed = ("new", BTreeMap::from([(1, "a")]));
+        let beside = before.set("beside", &listed).unwrap().set("beside, at", &noon()).unwrap();
+        let beside = beside.set("beside, map", &json!({"k": [1.5, {"l": null}]})).unwrap();
+        println!("{name}\t{hex}\t{}", data_encoding::HEXLOWER.encode(beside.as_bytes()));
+
+        let keys = ["beside", "beside, at", "beside, map"].map(str::to_owned);
+        let mut expected = before.keys().unwrap();
+        expected.extend(keys.clone());
+        assert_eq!(beside.keys().unwrap(), expected, "{name}");
+        assert_eq!(get::<Json>(&beside, "beside, map"), json!({"k": [1.5, {"l": null}]}), "{name}");
+        let after = keys.iter().fold(beside, |session, key| session.set(key, &()).unwrap());
+        // The one definition that no value has is not written back.
+        assert!(after == before || name == "url_ptr", "{name}");
+    }
+}
+
 #[test]
 fn a_deadline_in_the_past_is_told_and_the_session_read() {
     let expired = of_go("scs", "expired");
