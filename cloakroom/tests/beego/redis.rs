@@ -128,6 +128,7 @@ async fn keys_of_other_applications_are_no_sessions_and_what_has_no_end_gets_one
     let _: String = strings.0.ask(&["SET", &id, ""]);
     assert_eq!(strings.left(&id), -1);
     let session = request(&manager, &id).await;
+    assert_eq!(session.expires(), Some(noon() + HOUR));
     session.set("n", 1).unwrap();
     assert_eq!(release(&session).await.0, Released::Saved);
     assert!((3_590_000..=3_600_000).contains(&strings.left(&id)), "{}", strings.left(&id));
