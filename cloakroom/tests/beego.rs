@@ -6,6 +6,9 @@
 mod cookies;
 #[path = "beego/files.rs"]
 mod files;
+#[path = "support/hooked.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod hooked;
 #[path = "beego/layout.rs"]
 mod layout;
 #[path = "beego/moving.rs"]
