@@ -264,24 +264,13 @@ async fn ids_are_taken_as_beego_sends_them(layout: &impl Layout, manager: &Manag
 async fn what_has_no_place_is_refused(layout: &impl Layout, manager: &Manager) {
     layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
     let alice = || Principal::new("alice").unwrap();
-    let homeless: [(fn(&Session) -> cloakroom::Result<()>, &str); 5] = [
-        (|session| session.authenticate(Principal::new("alice").unwrap()), "keep the name under a key"),
-        (|session| session.set_lifetime(Lifetime::remembered(3 * HOUR)), "a lifetime of the session's own"),
-        (|session| session.end_by(noon() + 30 * HOUR), "a lifetime of the session's own"),
-        (|session| session.set_device(device()), "a level or a device"),
-        (|session| session.typed::<Cart>()?.save(), "typed data is kept with its version"),
-    ];
-    for (act, expected) in homeless {
-        let session = request(manager, ID).await;
-        session.set("beside", 1).unwrap();
-        let error = match act(&session) {
-            Ok(()) => session.release(&mut http::HeaderMap::new()).await.unwrap_err(),
-            Err(error) => error,
-        };
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{expected}: {error}");
-        assert!(error.to_string().contains(expected), "{error}");
-        assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE), "nothing was changed");
-    }
+    let lifetime = "a lifetime of the session's own";
+    let remembered = Lifetime::remembered(3 * HOUR);
+    is_refused(layout, manager, |session| session.authenticate(alice()), "keep the name under a key").await;
+    is_refused(layout, manager, |session| session.set_lifetime(remembered), lifetime).await;
+    is_refused(layout, manager, |session| session.end_by(noon() + 30 * HOUR), lifetime).await;
+    is_refused(layout, manager, |session| session.set_device(device()), "a level or a device").await;
+    is_refused(layout, manager, |session| session.typed::<Cart>()?.save(), "typed data is kept").await;
     let error = manager.sessions_of(&alice()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 
@@ -293,6 +282,24 @@ async fn what_has_no_place_is_refused(layout: &impl Layout, manager: &Manager) {
     assert_eq!(session.take_flashes_of::<String>("notice").await.unwrap(), ["saved"]);
     let _ = release(&session).await;
     assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE));
+}
+
+/// `act` is, by itself or at the release, and changes nothing.
+async fn is_refused(
+    layout: &impl Layout,
+    manager: &Manager,
+    act: impl FnOnce(&Session) -> cloakroom::Result<()>,
+    expected: &str,
+) {
+    let session = request(manager, ID).await;
+    session.set("beside", 1).unwrap();
+    let error = match act(&session) {
+        Ok(()) => session.release(&mut http::HeaderMap::new()).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{expected}: {error}");
+    assert!(error.to_string().contains(expected), "{error}");
+    assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE), "nothing was changed");
 }
 
 fn device() -> Device {
