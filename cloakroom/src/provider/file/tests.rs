@@ -136,7 +136,7 @@ fn what_the_kernel_has_in_memory_is_read_in_place_and_all_else_elsewhere() {
     let (rig, known, unknown) = (Rig::new(), key("inmemory"), key("in-no-file"));
     let (provider, record) = (rig.provider(), rig.record());
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-    runtime.block_on(provider.create(&known, &record)).unwrap();
+    assert_eq!(runtime.block_on(provider.create(&known, &record)).unwrap(), Created::Done);
     assert_eq!(runtime.block_on(provider.load(&unknown)).unwrap(), None, "now the kernel knows that, too");
     let tree = provider.0.tree().unwrap();
     let at_hand = folder::read_at_hand(tree.root().as_fd(), "i/n/inmemory").is_ok();
