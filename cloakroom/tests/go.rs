@@ -76,7 +76,7 @@ fn keys(sample: &Json) -> Vec<String> {
 #[test]
 fn every_key_and_deadline_is_read_as_go_wrote_it() {
     let samples = samples("go.json");
-    assert_eq!(samples.len(), 9);
+    assert_eq!(samples.len(), 10);
     for sample in &samples {
         let session = session(sample);
         let mut found = session.keys().unwrap();
@@ -282,6 +282,12 @@ fn a_deadline_is_set_where_there_is_a_place_for_it() {
     assert_eq!((set.deadline().unwrap(), get::<String>(&set, "username")), (Some(noon()), "astaxie".into()));
     assert_eq!(GoSession::read(Codec::SCS, set.as_bytes()).unwrap(), set);
     assert_eq!(GoSession::empty(Codec::SCS).deadline().unwrap(), None);
+
+    // Wherever the field stands, and whatever stands beside it.
+    let other = of_go("scs", "other order");
+    let later = other.with_deadline(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(later.deadline().unwrap(), Some(GoTime::from(SystemTime::UNIX_EPOCH)));
+    assert_eq!(later.with_deadline(noon()).unwrap(), other, "with the field that is nobody's");
 
     let gorilla = of_go("gorilla", "one");
     assert_eq!(gorilla.deadline().unwrap(), None);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session::{Envelope, Session};
 use super::tests::vectors;
+use super::types::{TypeId, Types};
 use super::value::Value;
 use super::{GoTime, go_key};
 use crate::codec::{Buffer, Change, Codec, Limits};
@@ -401,6 +402,49 @@ fn keys_that_are_no_strings_stay_reachable_under_their_own_type() {
             );
         }
     }
+}
+
+/// A session of one key, which may be one that no text here names.
+fn of_one(key: Value) -> Vec<u8> {
+    let held = Value::dynamic("string", TypeId::STRING, Value::Text(b"held".to_vec()));
+    Session::of_one(Types::default(), key, held).to_gob().unwrap()
+}
+
+#[test]
+fn a_text_that_looks_like_the_name_of_another_key_is_none() {
+    let data = of_one(Value::dynamic("string", TypeId::STRING, Value::Text(b"\0int:5".to_vec())));
+    assert!(Codec::GOB.find(&data, &go_key("int", 5)).unwrap().is_none());
+    let keys = Codec::GOB.keys(&data).unwrap();
+    assert_eq!(get::<String>(&data, &keys[0]), "held");
+    let both = set(&data, &go_key("int", 5), "five");
+    assert_eq!(
+        (get::<String>(&both, &go_key("int", 5)), get::<String>(&both, &keys[0])),
+        ("five".into(), "held".into())
+    );
+    assert_eq!(set(&both, &go_key("int", 5), &()), data);
+}
+
+#[test]
+fn a_key_that_go_cannot_compare_is_refused_as_go_panics_at_it() {
+    let bytes = Value::dynamic("[]uint8", TypeId::BYTES, Value::Bytes(vec![1]));
+    let text = Value::dynamic("string", TypeId::STRING, Value::Text(vec![]));
+    for (key, kind) in [(bytes, Some(ErrorKind::Corrupt)), (text, None)] {
+        assert_eq!(Codec::GOB.check(&of_one(key)).err().map(|error| error.kind()), kind);
+    }
+}
+
+#[test]
+fn of_a_key_that_stands_twice_the_last_value_counts_as_in_go() {
+    // As Go decodes it: {"username": "secaron"}.
+    let once = "06737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
+    let again = once.replace("61737461786965", "73656361726f6e");
+    let blob = format!("0d7f040102ff80000110011000004eff800002{once}{again}");
+    let data = data_encoding::HEXLOWER.decode(blob.as_bytes()).unwrap();
+    assert_eq!(Codec::GOB.keys(&data).unwrap(), ["username"]);
+    assert_eq!(get::<String>(&data, "username"), "secaron");
+    let changed = set(&data, "n", &1);
+    assert_eq!(Codec::GOB.keys(&changed).unwrap(), ["username", "n"]);
+    assert_eq!(get::<String>(&changed, "username"), "secaron");
 }
 
 #[test]

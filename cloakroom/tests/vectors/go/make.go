@@ -53,6 +53,17 @@ func scsEncode(deadline time.Time, values map[string]interface{}) []byte {
 	return out.Bytes()
 }
 
+// What scs reads just as well: fields have names, and those that it does not know are passed over.
+func otherOrder(deadline time.Time, values map[string]interface{}) []byte {
+	var out bytes.Buffer
+	must(gob.NewEncoder(&out).Encode(struct {
+		Values   map[string]interface{}
+		Note     string
+		Deadline time.Time
+	}{values, "kept", deadline}))
+	return out.Bytes()
+}
+
 func scsDecode(data []byte) (time.Time, map[string]interface{}) {
 	session := &struct {
 		Deadline time.Time
@@ -154,6 +165,7 @@ func encode() {
 	scs("expired", time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), one)
 	scs("offset", noon.In(shanghai), one)
 	scs("no deadline", time.Time{}, one)
+	samples = append(samples, describe("scs", "other order", otherOrder(noon, one)))
 	gorilla("one", map[interface{}]interface{}{"username": "astaxie"})
 	gorilla("empty", map[interface{}]interface{}{})
 	gorilla("kinds", any)
