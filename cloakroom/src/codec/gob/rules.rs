@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session::{Envelope, Session};
 use super::tests::vectors;
-use super::types::{TypeId, Types};
+use super::types::{Field, Shape, TypeId, Types};
 use super::value::Value;
 use super::{GoTime, go_key};
 use crate::codec::{Buffer, Change, Codec, Limits};
@@ -431,6 +431,58 @@ fn a_key_that_go_cannot_compare_is_refused_as_go_panics_at_it() {
     for (key, kind) in [(bytes, Some(ErrorKind::Corrupt)), (text, None)] {
         assert_eq!(Codec::GOB.check(&of_one(key)).err().map(|error| error.kind()), kind);
     }
+}
+
+#[test]
+fn values_that_nest_deeper_than_a_reader_walks_are_refused() {
+    let nested = |levels: usize| {
+        let mut types = Types::default();
+        let id = types.id_of("", Shape::Slice { elem: TypeId::INTERFACE });
+        let empty = Value::dynamic("[]interface {}", id, Value::List(Vec::new()));
+        let value = (1..levels)
+            .fold(empty, |inner, _| Value::dynamic("[]interface {}", id, Value::List(vec![inner])));
+        let key = Value::dynamic("string", TypeId::STRING, Value::Text(b"k".to_vec()));
+        Session::of_one(types, key, value).to_gob().unwrap()
+    };
+    let most = crate::codec::MAX_DEPTH;
+    let kind = |levels| Codec::GOB.check(&nested(levels)).err().map(|error| error.kind());
+    assert_eq!(
+        (kind(most), kind(most + 2), kind(most * 4)),
+        (None, Some(ErrorKind::Corrupt), Some(ErrorKind::Corrupt))
+    );
+}
+
+#[test]
+fn an_array_of_another_length_than_its_type_says_is_refused() {
+    let mut session = Session::parse(&vector("array3_int"), Envelope::Map).unwrap();
+    let Value::Interface(Some(held)) = &mut session.entries[0].1 else { panic!("never nil") };
+    let Value::List(elements) = &mut held.value else { panic!("an array") };
+    elements.pop();
+    let error = Codec::GOB.check(&session.to_gob().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_few_bytes_that_stand_for_thousands_of_zeros_are_no_value() {
+    // A struct of two structs of two structs and so on, of which nothing was sent.
+    let of_levels = |levels: usize| {
+        let mut types = Types::default();
+        let mut id = TypeId::INT;
+        for _ in 0..levels {
+            let field = |name: &str| Field { name: name.as_bytes().into(), id };
+            id = types.id_of("", Shape::Struct { fields: [field("A"), field("B")].into() });
+        }
+        let key = Value::dynamic("string", TypeId::STRING, Value::Text(b"k".to_vec()));
+        let data = Session::of_one(types, key, Value::dynamic("main.Tree", id, Value::Struct(Vec::new())));
+        data.to_gob().unwrap()
+    };
+    assert_eq!(
+        get::<serde_json::Value>(&of_levels(2), "k"),
+        serde_json::json!({"A": {"A": 0, "B": 0}, "B": {"A": 0, "B": 0}})
+    );
+    let data = of_levels(16);
+    assert!(data.len() < 1024, "{}", data.len());
+    assert_eq!(try_get::<serde_json::Value>(&data, "k").unwrap_err().kind(), ErrorKind::Value);
 }
 
 #[test]
