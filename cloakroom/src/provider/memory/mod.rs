@@ -146,11 +146,16 @@ impl Store {
     #[cold]
     fn make_room(&self, record: &Record) -> Result<()> {
         let collected = self.collect(STEP).removed > 0;
-        if collected || (record.principal().is_some() && self.evict_anonymous()) {
+        // Another may have collected what makes room for this one, too.
+        let fits = || self.held.load(Ordering::Relaxed) <= self.max_sessions;
+        if collected || fits() || (record.principal().is_some() && self.evict_anonymous()) {
             return Ok(());
         }
-        self.held.fetch_sub(1, Ordering::Relaxed);
-        Err(Error::new(ErrorKind::TooLarge, MemoryError::Full { max: self.max_sessions }))
+        let count_out = |held: usize| (held > self.max_sessions).then(|| held - 1);
+        match self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_out) {
+            Ok(_) => Err(Error::new(ErrorKind::TooLarge, MemoryError::Full { max: self.max_sessions })),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Takes out the anonymous session that is nearest to its end, as far as a short look into each shard tells.
@@ -183,11 +188,12 @@ impl Store {
             while removed < limit {
                 let step = STEP.min(limit - removed);
                 let expired = shard.lock().take_expired(now, step, self.rehash(), |entry| {
+                    // While the lock is held: who finds nothing left to collect goes by the count.
+                    self.held.fetch_sub(1, Ordering::Relaxed);
                     self.index(&entry.key, Some(&entry.record), None);
                 });
                 let Some(expired) = expired else { break };
                 removed += expired.len();
-                self.held.fetch_sub(expired.len(), Ordering::Relaxed);
             }
         }
         let more = removed == limit && self.shards.iter().any(|shard| shard.lock().is_due(now));
