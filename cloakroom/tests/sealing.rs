@@ -2,14 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "support/hooked.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod hooked;
+
 use std::time::Duration;
 
 use cloakroom::{
-    AnyProvider, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock, MemoryProvider,
-    Principal, Provider, Record, Released, Renamed, SealKey, SessionId, StoreKey, Updated,
+    AnyProvider, Capabilities, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock,
+    MemoryProvider, Principal, Provider, Record, Released, Renamed, Result, SealKey, SessionId, StoreKey,
+    Updated,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
+
+use hooked::{Call, Hook, Hooked, Verdict};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -24,7 +31,7 @@ impl Rig {
     fn new() -> Self {
         let time = ManualClock::default();
         let store =
-            AnyProvider::new(persistent::Persistent(MemoryProvider::builder().clock(time.clock()).build()));
+            AnyProvider::new(Hooked::new(MemoryProvider::builder().clock(time.clock()).build(), Persistent));
         Rig { store, time, ring: KeyRing::new(SealKey::generate().unwrap()) }
     }
 
@@ -65,57 +72,22 @@ impl Rig {
     }
 }
 
-mod persistent {
-    use std::time::SystemTime;
+/// Says that the store outlives the process.
+struct Persistent;
 
-    use cloakroom::*;
+impl Hook for Persistent {
+    async fn before(&self, _: Call) -> Result<Verdict> {
+        Ok(Verdict::Forward)
+    }
 
-    /// Memory that says it outlives the process.
-    pub(super) struct Persistent(pub(super) MemoryProvider);
+    async fn after(&self, _: Call, _: bool) -> Result<()> {
+        Ok(())
+    }
 
-    impl Provider for Persistent {
-        fn capabilities(&self) -> Capabilities {
-            let mut capabilities = Capabilities::new("persistent");
-            capabilities.persistent = true;
-            capabilities
-        }
-        async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
-            self.0.create(key, record).await
-        }
-        async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-            self.0.load(key).await
-        }
-        async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-            self.0.update(key, record, expected).await
-        }
-        async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-            self.0.touch(key, at, deadline).await
-        }
-        async fn rename(
-            &self,
-            old: &StoreKey,
-            new: &StoreKey,
-            record: &Record,
-            expected: u64,
-            tombstone: Option<&Record>,
-        ) -> Result<Renamed> {
-            self.0.rename(old, new, record, expected, tombstone).await
-        }
-        async fn delete(&self, key: &StoreKey) -> Result<bool> {
-            self.0.delete(key).await
-        }
-        async fn count(&self) -> Result<u64> {
-            self.0.count().await
-        }
-        async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-            self.0.delete_expired(limit).await
-        }
-        async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-            self.0.scan(cursor, limit).await
-        }
-        async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-            self.0.of_principal(principal).await
-        }
+    fn capabilities(&self, inner: Capabilities) -> Capabilities {
+        let mut capabilities = inner;
+        capabilities.persistent = true;
+        capabilities
     }
 }
 
