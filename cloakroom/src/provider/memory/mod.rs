@@ -491,6 +491,20 @@ mod tests {
     }
 
     #[test]
+    fn one_that_takes_the_place_of_an_expired_one_is_counted_once() {
+        let time = ManualClock::default();
+        let second = std::time::Duration::from_secs(1);
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(2).build().0;
+        let brief = record(None, time.clock().millis().after(second));
+        assert_eq!(store.create(&key(0), &brief).unwrap(), Created::Done);
+        time.advance(second);
+        for n in [0, 1] {
+            assert_eq!(store.create(&key(n), &record(None, Millis::NEVER)).unwrap(), Created::Done, "{n}");
+        }
+        assert_eq!((store.count(), store.held.load(Ordering::Relaxed)), (2, 2));
+    }
+
+    #[test]
     fn of_many_that_expire_none_is_forgotten() {
         let time = ManualClock::default();
         let second = std::time::Duration::from_secs(1);
