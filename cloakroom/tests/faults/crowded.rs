@@ -1,15 +1,17 @@
 //! Logins for the last place that a user has: those of one process wait for one another, those of others are not raced with for ever.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
-use cloakroom::{ErrorKind, Manager, MemoryProvider, OverLimit, Released, Result};
+use cloakroom::{
+    ErrorKind, Event, EventKind, Manager, ManagerBuilder, MemoryProvider, OverLimit, Released, Result,
+};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
 use crate::support::hooked::{Call, Hook, Hooked, Verdict};
-use crate::support::{Rig, alice};
+use crate::support::{Rig, alice, cookies, pair};
 
 fn places(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
@@ -40,12 +42,24 @@ async fn logins_of_one_process_queue_and_none_that_was_stored_is_taken_back() {
     assert_eq!(rig.manager.sessions_of(&alice()).await.unwrap().len(), 3);
 }
 
-/// Somebody on another node who logs alice in whenever we have done so, and takes that back whenever we do.
+/// Somebody on another node who logs alice in whenever we have done so, and ends that whenever we take ours back.
 #[derive(Clone)]
 struct Rival {
     elsewhere: Manager,
+    is_in: Arc<AtomicBool>,
     /// Logins of ours that were stored.
     ours: Arc<AtomicU32>,
+}
+
+impl Rival {
+    /// On a store, and a manager that has to do with this rival there.
+    fn of(store: MemoryProvider, settings: impl FnOnce(ManagerBuilder) -> ManagerBuilder) -> (Manager, Self) {
+        let elsewhere = Manager::builder(store.clone()).build().unwrap();
+        let rival = Rival { elsewhere, is_in: Arc::default(), ours: Arc::default() };
+        let builder = Manager::builder(Hooked::new(store, rival.clone()));
+        let builder = builder.sessions_per_user(places(1), OverLimit::Refuse);
+        (settings(builder).build().unwrap(), rival)
+    }
 }
 
 impl Hook for Rival {
@@ -54,16 +68,14 @@ impl Hook for Rival {
     }
 
     async fn after(&self, call: Call, _: bool) -> Result<()> {
-        match call {
-            Call::Create | Call::Rename if self.elsewhere.active_sessions().await? == 1 => {
+        // A login, and how it is taken back: by the end of a session that there was not before, or by one more id.
+        if matches!(call, Call::Create | Call::Rename | Call::End) {
+            if self.is_in.fetch_not(Ordering::Relaxed) {
+                self.elsewhere.end_sessions(&alice(), None).await?;
+            } else {
                 self.ours.fetch_add(1, Ordering::Relaxed);
                 let _ = log_in(&self.elsewhere).await.0?;
             }
-            // Ours has gone, theirs is left.
-            Call::End => {
-                self.elsewhere.end_sessions(&alice(), None).await?;
-            }
-            _ => {}
         }
         Ok(())
     }
@@ -71,12 +83,38 @@ impl Hook for Rival {
 
 #[tokio::test(start_paused = true)]
 async fn a_login_that_withdraws_for_another_gives_up_after_nine_tries_and_leaves_nothing() {
-    let store = MemoryProvider::new();
-    let rival = Rival { elsewhere: Manager::builder(store.clone()).build().unwrap(), ours: Arc::default() };
-    let sessions = Manager::builder(Hooked::new(store, rival.clone()));
-    let sessions = sessions.sessions_per_user(places(1), OverLimit::Refuse).build().unwrap();
+    let (sessions, rival) = Rival::of(MemoryProvider::new(), |builder| builder);
     let (released, told) = log_in(&sessions).await;
     assert_eq!(released.unwrap_err().kind(), ErrorKind::Refused);
     assert_eq!((rival.ours.load(Ordering::Relaxed), told), (9, false), "one, and eight more");
     assert_eq!(sessions.active_sessions().await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visitor_whose_login_withdraws_has_what_they_had_under_an_id_that_they_and_listeners_are_told() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let listener = move |event: &Event| hears.lock().unwrap().push(event.clone());
+    let (sessions, rival) = Rival::of(MemoryProvider::new(), |builder| builder.on_event(listener));
+    let visitor = rival.elsewhere.start(&HeaderMap::new()).await.unwrap();
+    visitor.set("cart", 3).unwrap();
+    let mut headers = HeaderMap::new();
+    let _ = visitor.release(&mut headers).await.unwrap();
+
+    let login = sessions.start(&cookies(&pair(&headers).unwrap())).await.unwrap();
+    login.authenticate(alice()).unwrap();
+    login.set("role", "admin").unwrap();
+    let mut headers = HeaderMap::new();
+    assert_eq!(login.release(&mut headers).await.unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(rival.ours.load(Ordering::Relaxed), 9);
+
+    let after = sessions.start(&cookies(&pair(&headers).unwrap())).await.unwrap();
+    assert_eq!((after.principal(), after.keys().unwrap()), (None, vec!["cart".to_owned()]));
+    assert_eq!(sessions.active_sessions().await.unwrap(), 1);
+    let heard = heard.lock().unwrap();
+    let kinds: Vec<_> = heard.iter().map(Event::kind).collect();
+    assert_eq!(kinds, [EventKind::Rotated; 9], "no login that stood");
+    let id = after.id().unwrap();
+    assert_eq!(heard[8].session(), Some(sessions.id_hash(&id)));
+    assert!(heard.windows(2).all(|pair| pair[1].former() == pair[0].session()), "each from the one before");
 }
