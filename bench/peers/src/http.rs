@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use actix_web::{App, HttpServer};
 use clap::ValueEnum as _;
+use tempfile::NamedTempFile;
 
 use crate::measure::{Samples, number};
 use crate::report::{Chart, Report, Series, Table};
@@ -14,6 +15,9 @@ use crate::{actix_apps, axum_routers, rig};
 
 /// Connections that `wrk` keeps open.
 const CONNECTIONS: &str = "64";
+
+/// Whose requests come in turn: so many more than connections that no two of one visitor are under way together.
+const VISITORS: usize = 256;
 
 const SCENARIOS: [Scenario; 4] =
     [Scenario::UntouchedWithCookie, Scenario::Read, Scenario::Change, Scenario::FirstVisit];
@@ -94,7 +98,7 @@ pub fn run(report: &mut Report, places: &Places, quick: bool) -> Result<(), Stri
         .collect();
     let mut table = Table::new(
         &format!(
-            "Requests a second over loopback, {CONNECTIONS} connections (server, load generator and store share the processors)"
+            "Requests a second over loopback, {CONNECTIONS} connections, {VISITORS} visitors in turn (server, load generator and store share the processors)"
         ),
         &heads,
     );
@@ -119,7 +123,8 @@ struct Server {
     subject: Subject,
     child: Child,
     port: u16,
-    cookie: Option<String>,
+    /// Has `wrk` send the requests of all visitors in turn; empty where nobody was given a cookie.
+    visitors: NamedTempFile,
 }
 
 impl Server {
@@ -129,13 +134,40 @@ impl Server {
         command.arg("http").arg(subject.name()).arg("--folder").arg(&places.folder);
         command.args(["--redis", &places.redis, "--mysql", &places.mysql]);
         let child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
-        let mut server = Server { subject, child, port: 0, cookie: None };
+        let visitors = NamedTempFile::new().map_err(|error| error.to_string())?;
+        let mut server = Server { subject, child, port: 0, visitors };
         let mut line = String::new();
         let output = server.child.stdout.take().ok_or("a server without output")?;
         BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
         server.port = line.trim().parse().map_err(|_| format!("{} did not start", subject.title()))?;
-        server.cookie = server.visit().map_err(|error| format!("{}: {error}", subject.title()))?;
+        server.fill().map_err(|error| format!("{}: {error}", subject.title()))?;
         Ok(server)
+    }
+
+    /// Begins a session for every visitor.
+    fn fill(&mut self) -> std::io::Result<()> {
+        let mut cookies = Vec::new();
+        for _ in 0..VISITORS {
+            cookies.extend(self.visit()?);
+        }
+        if cookies.is_empty() {
+            return Ok(());
+        }
+        let cookies: Vec<_> = cookies.iter().map(|cookie| format!("{cookie:?}")).collect();
+        write!(
+            self.visitors,
+            "local cookies, requests, last = {{{}}}, {{}}, 0\n\
+             function init(args)\n\
+               wrk.init(args)\n\
+               for i, cookie in ipairs(cookies) do requests[i] = wrk.format(nil, nil, {{ Host = wrk.headers.Host, Cookie = cookie }}) end\n\
+             end\n\
+             function request()\n\
+               last = last % #requests + 1\n\
+               return requests[last]\n\
+             end\n",
+            cookies.join(", ")
+        )?;
+        self.visitors.flush()
     }
 
     /// Begins a session, and gives the cookie that came with it.
@@ -154,8 +186,8 @@ impl Server {
     fn requests_a_second(&self, scenario: Scenario, duration: &str) -> Result<f64, String> {
         let mut wrk = Command::new("wrk");
         wrk.args(["-t1", "-c", CONNECTIONS, "-d", duration]);
-        if let (true, Some(cookie)) = (scenario.brings_cookie(), &self.cookie) {
-            wrk.args(["-H", &format!("Cookie: {cookie}")]);
+        if scenario.brings_cookie() && self.visitors.as_file().metadata().is_ok_and(|file| file.len() > 0) {
+            wrk.arg("-s").arg(self.visitors.path());
         }
         let output = wrk.arg(format!("http://127.0.0.1:{}{}", self.port, scenario.path())).output();
         let output = output.map_err(|error| format!("wrk cannot be run ({error}); install it"))?;

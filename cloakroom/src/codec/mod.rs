@@ -130,6 +130,7 @@ impl Codec {
     }
 
     /// The encoded value under `key`.
+    #[inline]
     pub(crate) fn find<'a>(self, data: &'a [u8], key: &str) -> Result<Option<Cow<'a, [u8]>>> {
         match self.0 {
             Kind::MessagePack => message_pack::find(data, key).map(|found| found.map(Cow::Borrowed)),

@@ -13,14 +13,20 @@ pub(crate) enum Tokens {
 }
 
 impl Tokens {
+    #[inline]
     pub(crate) fn of(headers: &HeaderMap) -> Tokens {
         // Where no header is there twice, the first cookie header is the only one: every request pays for this.
         let repeated = headers.len() != headers.keys_len();
         match headers.get(COOKIE) {
             None => Tokens::None,
-            Some(_) if repeated => Tokens::Many(headers.get_all(COOKIE).iter().cloned().collect()),
+            Some(_) if repeated => Tokens::all_of(headers),
             Some(only) => Tokens::One(only.clone()),
         }
+    }
+
+    #[cold]
+    fn all_of(headers: &HeaderMap) -> Tokens {
+        Tokens::Many(headers.get_all(COOKIE).iter().cloned().collect())
     }
 
     pub(crate) fn headers(&self) -> &[HeaderValue] {

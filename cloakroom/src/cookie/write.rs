@@ -99,6 +99,7 @@ impl CookieWriter {
 }
 
 /// Says that the response depends on the request header `name`.
+#[inline]
 pub(crate) fn vary(headers: &mut HeaderMap, name: HeaderValue) {
     // Added unseen, since mostly there is none; where there is, it may have to go again.
     if headers.append(VARY, name) {

@@ -21,6 +21,11 @@ pub struct Visit {
 }
 
 impl Visit {
+    #[cold]
+    fn of(headers: &HeaderMap, extensions: &Extensions) -> Box<Self> {
+        Box::new(Visit { headers: headers.clone(), extensions: extensions.clone() })
+    }
+
     /// The request's headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
@@ -72,8 +77,7 @@ impl Engine {
     /// What is kept of a request for the guard, if there is one.
     #[inline]
     pub(crate) fn visit(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Box<Visit>> {
-        self.admission.guard.as_ref()?;
-        Some(Box::new(Visit { headers: headers.clone(), extensions: extensions.clone() }))
+        self.admission.guard.as_ref().map(|_| Visit::of(headers, extensions))
     }
 
     /// Lets an anonymous session begin, or says why not. Sessions of users are never asked.

@@ -194,9 +194,16 @@ impl Engine {
         now.0.saturating_sub(last_active.0) >= self.touch_interval
     }
 
+    #[inline]
     pub(crate) fn ticket(&self, headers: &HeaderMap) -> Ticket {
-        let header = self.id_header.as_ref().and_then(|(name, _)| headers.get(name));
-        Ticket { cookies: Tokens::of(headers), header: header.map(|value| Box::new(value.clone())) }
+        let header = self.id_header.as_ref().and_then(|(name, _)| Engine::header_of_id(headers, name));
+        Ticket { cookies: Tokens::of(headers), header }
+    }
+
+    /// Apart from [`ticket`](Self::ticket), which is small without it.
+    #[cold]
+    fn header_of_id(headers: &HeaderMap, name: &HeaderName) -> Option<Box<HeaderValue>> {
+        headers.get(name).cloned().map(Box::new)
     }
 
     /// The id of a request whose one cookie is ours, as most are: a quicker way to what [`candidates`](Self::candidates) finds.
@@ -319,6 +326,7 @@ impl Engine {
     }
 
     /// Says in a response that it depends on what names the session.
+    #[inline]
     pub(crate) fn note_access(&self, headers: &mut HeaderMap) {
         vary(headers, HeaderValue::from_static("Cookie"));
         if let Some((_, name)) = &self.id_header {

@@ -11,6 +11,7 @@ impl Text {
     const INLINE: usize = 54;
 
     /// The text of two parts, both ASCII: whoever calls has checked them or made them so.
+    #[inline]
     pub(super) fn new(first: &[u8], second: &[u8]) -> Self {
         let len = first.len() + second.len();
         if len > Text::INLINE {

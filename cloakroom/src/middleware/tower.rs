@@ -191,6 +191,18 @@ impl<F, B, E, D> fmt::Debug for ResponseFuture<F, B, E, D> {
     }
 }
 
+/// Whether a handler's response need not wait: nobody asked for the session, or all that was to be done to it is done.
+fn may_leave<B>(shared: &Shared, response: &mut Response<B>) -> bool {
+    if !shared.was_asked_for() {
+        return true;
+    }
+    if response.status().is_server_error() && !shared.commits_on_server_error() {
+        shared.abandon(response.headers_mut());
+        return true;
+    }
+    shared.release_at_once(response.headers_mut()).is_some()
+}
+
 impl<F, B, Error_, E, D> Future for ResponseFuture<F, B, E, D>
 where
     F: Future<Output = Result<Response<B>, Error_>>,
@@ -202,18 +214,14 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.committing.is_none() {
-            let mut response = ready!(this.handler.poll(context))?;
-            if !this.shared.was_asked_for() {
-                return Poll::Ready(Ok(response));
-            }
-            if response.status().is_server_error() && !this.shared.commits_on_server_error() {
-                this.shared.abandon(response.headers_mut());
-                return Poll::Ready(Ok(response));
-            }
-            if this.shared.release_at_once(response.headers_mut()).is_some() {
-                return Poll::Ready(Ok(response));
+            let mut polled = this.handler.poll(context);
+            // What may leave is handed on as it is: moving a response costs every request.
+            let Poll::Ready(Ok(response)) = &mut polled else { return polled };
+            if may_leave(this.shared, response) {
+                return polled;
             }
             let mut headers = std::mem::take(response.headers_mut());
+            let Poll::Ready(Ok(response)) = polled else { return polled };
             let shared = Arc::clone(this.shared);
             let release = Box::pin(async move {
                 let released = shared.release_waiting(&mut headers).await;

@@ -83,6 +83,7 @@ impl Shared {
     }
 
     /// Ends the request and tells the client. Only a token that is to be sealed can fail.
+    #[inline]
     pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) -> Result<()> {
         match outcome {
             // What was stored and perhaps due earlier in the request is dead as well.
@@ -94,6 +95,7 @@ impl Shared {
         Ok(())
     }
 
+    #[inline]
     fn tell(&self, state: &State, headers: &mut HeaderMap) -> Result<()> {
         self.engine.note_access(headers);
         match (state.cookie, &state.stored) {

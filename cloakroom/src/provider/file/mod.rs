@@ -45,6 +45,8 @@ use store::Store;
 ///   the new one. [`Durability`] says what the loss of power may cost.
 /// - **Changes take a lock** (`flock`) on the key, between processes too, so that no update is lost. Reads take none.
 ///   The system releases the locks of a process that dies.
+/// - **A read waits for a disk on another thread only.** What the kernel has in memory (Linux 5.12 and later can tell) is read in
+///   place; everything else is done on tokio's threads for that.
 /// - **Nobody else may plant a session:** the folder must belong to this process's user and be writable to no other, and
 ///   symbolic links below it are not followed.
 ///
@@ -149,6 +151,9 @@ impl Provider for FileProvider {
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        if let Some(found) = self.0.load_at_hand(key) {
+            return Ok(found);
+        }
         let key = key.clone();
         self.run(move |store| store.load(&key)).await
     }

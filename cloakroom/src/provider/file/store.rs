@@ -104,6 +104,14 @@ impl Store {
         Ok(found.filter(|record| self.lives(record)))
     }
 
+    /// [`load`](Self::load) where that waits for nothing; `None` where it may have to, or has more to do than to read.
+    pub(super) fn load_at_hand(&self, key: &StoreKey) -> Option<Option<Record>> {
+        let tree = Arc::clone(&*self.tree.try_read().ok()?);
+        // The folder is open, so that the kernel has its path at hand.
+        let found = tree.is_at(&self.path).then(|| tree.read_at_hand(key))??;
+        Some(found.filter(|record| self.lives(record)))
+    }
+
     pub(super) fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
         let bytes = tree::encode(record)?;
         let tree = self.tree()?;

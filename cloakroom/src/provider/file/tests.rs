@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fs;
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -127,6 +128,43 @@ fn marks(rig: &Rig) -> Vec<String> {
         marks.extend(names(&all.join(&user)).iter().map(|key| format!("{}/{key}", &user[..8])));
     }
     marks
+}
+
+/// As on a machine whose disk is slow: the one thread that may block is taken until the test is over.
+#[test]
+fn what_the_kernel_has_in_memory_is_read_in_place_and_all_else_elsewhere() {
+    let (rig, known, unknown) = (Rig::new(), key("inmemory"), key("in-no-file"));
+    let (provider, record) = (rig.provider(), rig.record());
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    assert_eq!(runtime.block_on(provider.create(&known, &record)).unwrap(), Created::Done);
+    assert_eq!(runtime.block_on(provider.load(&unknown)).unwrap(), None, "now the kernel knows that, too");
+    let tree = provider.0.tree().unwrap();
+    let at_hand = folder::read_at_hand(tree.root().as_fd(), "i/n/inmemory").is_ok();
+
+    let (free, taken) = std::sync::mpsc::channel::<()>();
+    let blocked = runtime.spawn_blocking(move || taken.recv());
+    let _inside = runtime.enter();
+    let mut context = Context::from_waker(Waker::noop());
+    for (key, there) in [(&known, true), (&unknown, false)] {
+        let mut load = pin!(provider.load(key));
+        match load.as_mut().poll(&mut context) {
+            Poll::Ready(found) => {
+                assert!(at_hand, "read in place, though the system cannot tell what it has");
+                assert_eq!(found.unwrap(), there.then(|| record.clone()));
+            }
+            Poll::Pending => {
+                assert!(!at_hand, "the system can tell what it has, and a thread was waited for")
+            }
+        }
+    }
+    // What cannot be read is put aside under a lock, for which somebody may have to wait.
+    rig.plant(&known, b"no record");
+    let mut load = pin!(provider.load(&known));
+    assert!(load.as_mut().poll(&mut context).is_pending());
+    drop(free);
+    runtime.block_on(blocked).unwrap().unwrap_err();
+    assert_eq!(runtime.block_on(load).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(rig.aside().len(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use data_encoding::HEXLOWER;
 use rustix::fs::{self, AtFlags, FileType, Mode, Stat};
@@ -31,12 +32,14 @@ pub(super) struct Tree {
     root: OwnedFd,
     stat: Stat,
     locks: Locks,
+    /// Whether system and file system can say what they have at hand. Those that cannot are asked once.
+    tells_at_hand: AtomicBool,
 }
 
 impl Tree {
     pub(super) fn open(path: &Path) -> Result<Tree, FileError> {
         let (root, stat) = root::open(path)?;
-        Ok(Tree { root, stat, locks: Locks::new() })
+        Ok(Tree { root, stat, locks: Locks::new(), tells_at_hand: AtomicBool::new(true) })
     }
 
     /// Whether this is still the folder at `path`.
@@ -66,6 +69,23 @@ impl Tree {
             return Ok(None);
         };
         decode(&folder::read_all(&file, size)?).map(Some)
+    }
+
+    /// [`read`](Self::read) where that waits for no disk; `None` where it might, and where what is there cannot be read.
+    pub(super) fn read_at_hand(&self, key: &StoreKey) -> Option<Option<Record>> {
+        if !self.tells_at_hand.load(Ordering::Relaxed) {
+            return None;
+        }
+        match folder::read_at_hand(self.root.as_fd(), &Place::of(key).path()) {
+            Ok(None) => Some(None),
+            Ok(Some(bytes)) => decode(&bytes).ok().map(Some),
+            // A kernel before 5.12, a sandbox that does not know the calls, a file system that does not know the flag.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
+                self.tells_at_hand.store(false, Ordering::Relaxed);
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// Whether the file of `key` begins as a record does.

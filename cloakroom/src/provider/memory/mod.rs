@@ -202,10 +202,9 @@ impl Store {
 
     fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
         let (hash, place) = self.place(key);
-        let now = self.clock.millis();
         let mut shard = self.shards[place].lock();
         // Looked up before room is made, so that a taken key is told as such even in a full store.
-        let mut found = shard.place(hash, key, now);
+        let mut found = shard.place(hash, key, &self.clock);
         if found == Place::Taken {
             return Ok(Created::Taken);
         }
@@ -214,7 +213,7 @@ impl Store {
             drop(shard);
             self.make_room(record)?;
             shard = self.shards[place].lock();
-            found = shard.place(hash, key, now);
+            found = shard.place(hash, key, &self.clock);
             if found == Place::Taken {
                 self.held.fetch_sub(1, Ordering::Relaxed);
                 return Ok(Created::Taken);
@@ -275,7 +274,7 @@ impl Store {
             Some(entry) if entry.record.version() != expected => return Renamed::Stale,
             Some(_) => {}
         }
-        let found = shards.second().place(new_hash, new, now);
+        let found = shards.second().place(new_hash, new, &self.clock);
         if found == Place::Taken {
             return Renamed::Taken;
         }

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 
-use crate::clock::Millis;
+use crate::clock::{Clock, Millis};
 use crate::id::StoreKey;
 use crate::provider::Listed;
 use crate::record::Record;
@@ -56,10 +56,10 @@ impl Inner {
     }
 
     /// What stands in the way of a new record under `key`.
-    pub(super) fn place(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Place {
+    pub(super) fn place(&mut self, hash: u64, key: &StoreKey, clock: &Clock) -> Place {
         match self.find(hash, key) {
             None => Place::Free,
-            Some(entry) if entry.record.expired_at(now) => Place::Expired,
+            Some(entry) if entry.record.expired_at(clock.millis()) => Place::Expired,
             Some(_) => Place::Taken,
         }
     }

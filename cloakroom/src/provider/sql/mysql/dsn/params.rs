@@ -299,8 +299,14 @@ fn misspelt(name: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
     let most = if name.contains('_') { 0 } else { name.len() / 5 };
     let name = plain(name);
-    let distance = |known: &&str| strsim::osa_distance(&plain(known), &name);
-    NAMES.into_iter().min_by_key(distance).filter(|known| distance(known) <= most)
+    let distance = |known: &&str| {
+        let known = plain(known);
+        // No name of another length is nearer than that, and a long one takes long to compare.
+        let near = known.len().abs_diff(name.len()) <= most;
+        near.then(|| strsim::osa_distance(&known, &name)).filter(|distance| *distance <= most)
+    };
+    let near = NAMES.into_iter().filter_map(|known| Some((distance(&known)?, known)));
+    near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
 /// A number, a word, or a text in quotes with nothing in it that could end it.
