@@ -9,9 +9,9 @@ mod hooked;
 use std::time::Duration;
 
 use cloakroom::{
-    AnyProvider, Capabilities, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock,
-    MemoryProvider, Principal, Provider, Record, Released, Renamed, Result, SealKey, SessionId, StoreKey,
-    Updated,
+    AnyProvider, Capabilities, Clock, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock,
+    MemoryProvider, Principal, Provider, Record, Released, Renamed, Result, SealKey, SealedProvider,
+    SessionId, StoreKey, Updated, testkit,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
@@ -447,4 +447,37 @@ async fn outcomes_of_the_store_pass_through_the_seal() {
     assert_eq!(provider.update(&key("bb"), &record, 1).await.unwrap(), Updated::Gone);
     assert_eq!(provider.rename(&key("bb"), &key("cc"), &record, 1, None).await.unwrap(), Renamed::Gone);
     assert_eq!(provider.load(&key("aa")).await.unwrap(), Some(record));
+}
+
+/// Says that its store takes 1,000 bytes a record.
+struct Small;
+
+impl Hook for Small {
+    async fn before(&self, _: Call) -> Result<Verdict> {
+        Ok(Verdict::Forward)
+    }
+
+    async fn after(&self, _: Call, _: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn capabilities(&self, inner: Capabilities) -> Capabilities {
+        let mut capabilities = inner;
+        capabilities.max_record = Some(1_000);
+        capabilities
+    }
+}
+
+#[tokio::test]
+async fn what_sealing_takes_is_left_free_in_a_record() {
+    let memory = MemoryProvider::new();
+    let ring = KeyRing::new(SealKey::generate().unwrap());
+    let sealed = SealedProvider::new(Hooked::new(memory.clone(), Small), ring, "shop");
+    let most = sealed.capabilities().max_record.unwrap();
+    let of = |data: usize| testkit::record(&Clock::system()).filled(data).build();
+    let largest = of(500 + most - of(500).as_bytes().len());
+    assert_eq!(largest.as_bytes().len(), most);
+    let key: StoreKey = "key".parse().unwrap();
+    assert_eq!(sealed.create(&key, &largest).await.unwrap(), Created::Done);
+    assert_eq!(memory.load(&key).await.unwrap().unwrap().as_bytes().len(), 1_000);
 }
