@@ -586,3 +586,43 @@ async fn nothing_that_prints_shows_what_is_in_a_cookie() {
     }
     assert!(shown.contains(&rig.ring.newest().to_string()));
 }
+
+#[tokio::test]
+async fn the_end_of_all_of_a_users_sessions_ends_none_of_another_application_on_the_same_marks() {
+    let (time, ring) = (ManualClock::default(), KeyRing::new(SealKey::generate().unwrap()));
+    let marks = MemoryProvider::builder().clock(time.clock()).build();
+    let open = |namespace: &str| {
+        let builder = CookieProvider::builder(ring.clone()).clock(time.clock());
+        let provider = builder.revocations(marks.clone(), 8 * HOUR).build();
+        let manager = Manager::builder(provider.clone()).clock(time.clock()).namespace(namespace);
+        (provider, manager.build().unwrap())
+    };
+    let ((shop, sells), (_, rules)) = (open("shop"), open("admin"));
+    let alice = Principal::new("alice").unwrap();
+    let (_, customer) = request(&sells, "", login).await;
+    let (_, admin) = request(&rules, "", login).await;
+    shop.end_sessions_of(&alice).await.unwrap();
+    assert_eq!(sells.start(&with_token(&customer)).await.unwrap().principal(), None);
+    assert_eq!(rules.start(&with_token(&admin)).await.unwrap().principal(), Some(alice));
+}
+
+#[tokio::test]
+async fn a_mark_outlives_its_session_on_a_node_whose_clock_is_a_minute_behind_too() {
+    let (ring, right) = (KeyRing::new(SealKey::generate().unwrap()), ManualClock::default());
+    let behind = ManualClock::starting_at(right.clock().now() - Duration::from_secs(59));
+    let marks = MemoryProvider::builder().clock(right.clock()).build();
+    let open = |time: &ManualClock| {
+        let builder = CookieProvider::builder(ring.clone()).clock(time.clock());
+        let provider = builder.revocations(marks.clone(), 8 * HOUR).build();
+        Manager::builder(provider).clock(time.clock()).idle_timeout(8 * HOUR).build().unwrap()
+    };
+    let (here, there) = (open(&right), open(&behind));
+    let (_, token) = request(&here, "", set(1)).await;
+    assert_eq!(n(&there, &token).await, Some(1));
+    let _ = request(&here, &token, |session| session.destroy().unwrap()).await;
+    for time in [&right, &behind] {
+        time.advance(8 * HOUR + Duration::from_secs(58));
+    }
+    // By its own clock the session would have a second to live.
+    assert_eq!(n(&there, &token).await, None);
+}
