@@ -626,3 +626,31 @@ async fn a_mark_outlives_its_session_on_a_node_whose_clock_is_a_minute_behind_to
     // By its own clock the session would have a second to live.
     assert_eq!(n(&there, &token).await, None);
 }
+
+#[tokio::test]
+async fn a_use_of_a_session_that_was_ended_meanwhile_sends_no_cookie() {
+    let rig = Rig::revocable();
+    let (_, token) = request(&rig.manager, "", set(1)).await;
+    rig.time.advance(2 * MINUTE);
+    let reader = rig.start(&token).await;
+    let (released, _) = request(&rig.manager, &token, |session| session.destroy().unwrap()).await;
+    assert_eq!(released, Released::Destroyed);
+    let mut headers = HeaderMap::new();
+    assert_eq!(reader.release(&mut headers).await.unwrap(), Released::Gone { lost_write: false });
+    assert_eq!(token_of(&headers), None);
+}
+
+#[tokio::test]
+async fn a_login_whose_session_fits_no_cookie_ends_nothing() {
+    let rig = Rig::revocable();
+    let (_, token) = request(&rig.manager, "", set(1)).await;
+    let session = rig.start(&token).await;
+    // As much data as there is room for; a user's name is no part of it.
+    let fits = |size: &usize| session.set("large", "x".repeat(*size)).is_ok();
+    assert!((2_000..3_100).rev().any(|size| fits(&size)));
+    session.authenticate(Principal::new("a".repeat(255)).unwrap()).unwrap();
+    let mut headers = HeaderMap::new();
+    assert_eq!(session.release(&mut headers).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(token_of(&headers), None);
+    assert_eq!(rig.n(&token).await, Some(1), "the session of before goes on");
+}
