@@ -158,8 +158,7 @@ impl Server {
             self.visitors,
             "local cookies, requests, last = {{{}}}, {{}}, 0\n\
              function init(args)\n\
-               wrk.init(args)\n\
-               for i, cookie in ipairs(cookies) do requests[i] = wrk.format(nil, nil, {{ Host = wrk.headers.Host, Cookie = cookie }}) end\n\
+               for i, cookie in ipairs(cookies) do requests[i] = wrk.format(nil, nil, {{ Cookie = cookie }}) end\n\
              end\n\
              function request()\n\
                last = last % #requests + 1\n\
@@ -200,7 +199,8 @@ impl Server {
             ));
         }
         let found = said.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
-        found.ok_or_else(|| format!("wrk counted nothing:\n{said}"))
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        found.ok_or_else(|| format!("wrk counted nothing:\n{said}{complaint}"))
     }
 }
 

@@ -1,11 +1,21 @@
-//! One attempt to have commands done by a server, and why it failed.
+//! One attempt to have commands done by a server, how long it may take, and why it failed.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{Pipeline, RedisError, Value};
+use tokio::time::Instant;
 
 use super::error::StoreError;
 use super::pool::Pool;
+
+/// When a call is over, whatever has become of it by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
 
 /// Why one attempt failed.
 pub(super) enum Failure {
@@ -13,12 +23,44 @@ pub(super) enum Failure {
     NotSent(StoreError),
     /// The server's own error, or what happened to the connection.
     Call(RedisError),
+    /// The time was over.
+    Late(StoreError),
+}
+
+impl Deadline {
+    pub(super) fn after(limit: Duration) -> Deadline {
+        Deadline { at: Instant::now() + limit, limit }
+    }
+
+    pub(super) fn at(self) -> Instant {
+        self.at
+    }
+
+    pub(super) fn is_over(self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    pub(super) fn late(self) -> Failure {
+        Failure::Late(StoreError::Late { limit: self.limit })
+    }
+
+    /// Waits for `answer` until then.
+    pub(super) async fn wait_for<T>(self, answer: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::time::timeout_at(self.at, answer).await.map_err(|_| self.late())
+    }
 }
 
 /// Sends the commands on a connection of the pool; an error of the first one is the attempt's.
-pub(super) async fn attempt(pool: &Arc<Pool>, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
-    let link = pool.link().await.map_err(Failure::NotSent)?;
-    let answers = pool.watch(&link, link.call(commands)).await.map_err(Failure::Call)?;
+pub(super) async fn attempt(
+    pool: &Arc<Pool>,
+    commands: &Pipeline,
+    deadline: Deadline,
+) -> Result<Vec<Value>, Failure> {
+    let link = match pool.ready() {
+        Some(link) => link,
+        None => deadline.wait_for(pool.link()).await?.map_err(Failure::NotSent)?,
+    };
+    let answers = pool.watch(&link, link.call(commands), deadline).await?.map_err(Failure::Call)?;
     first_error(answers)
 }
 
@@ -32,7 +74,7 @@ pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
 impl Failure {
     pub(super) fn into_error(self) -> StoreError {
         match self {
-            Failure::NotSent(error) => error,
+            Failure::NotSent(error) | Failure::Late(error) => error,
             Failure::Call(error) => StoreError::of_call(&error),
         }
     }

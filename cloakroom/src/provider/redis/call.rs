@@ -7,7 +7,7 @@ use redis::{Cmd, ErrorKind, Pipeline, PushInfo, RedisError, ServerErrorKind, Val
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use super::attempt::{Failure, attempt};
+use super::attempt::{Deadline, Failure, attempt};
 use super::cluster::Cluster;
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
@@ -133,26 +133,12 @@ impl Caller {
     }
 
     async fn send(&self, partition: u16, commands: &Pipeline, repeat: Repeat) -> Result<Value, StoreError> {
-        match tokio::time::timeout(self.timeout, self.try_often(partition, commands, repeat)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.note_trouble();
-                Err(StoreError::Late { limit: self.timeout })
-            }
-        }
-    }
-
-    async fn try_often(
-        &self,
-        partition: u16,
-        commands: &Pipeline,
-        repeat: Repeat,
-    ) -> Result<Value, StoreError> {
+        let deadline = Deadline::after(self.timeout);
         let mut tries = 0;
         loop {
             let attempt = match &self.backend {
-                Backend::Server(pool) => attempt(pool, commands).await,
-                Backend::Cluster(cluster) => cluster.attempt(partition, commands).await,
+                Backend::Server(pool) => attempt(pool, commands, deadline).await,
+                Backend::Cluster(cluster) => cluster.attempt(partition, commands, deadline).await,
             };
             let failure = match attempt {
                 Ok(answers) => return self.judge(answers),
@@ -164,7 +150,10 @@ impl Caller {
                 return Err(failure.into_error());
             }
             tries += 1;
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(deadline.at().min(Instant::now() + pause)).await;
+            if deadline.is_over() {
+                return Err(deadline.late().into_error());
+            }
         }
     }
 
@@ -188,14 +177,8 @@ impl Caller {
         match (&self.backend, failure) {
             // It was the primary, and is none any more.
             (Backend::Server(pool), Failure::Call(error)) if is_demoted(error) => pool.close_all(),
-            (Backend::Cluster(_), _) => self.note_trouble(),
+            (Backend::Cluster(cluster), _) => cluster.refresh_soon(),
             _ => {}
-        }
-    }
-
-    fn note_trouble(&self) {
-        if let Backend::Cluster(cluster) = &self.backend {
-            cluster.refresh_soon();
         }
     }
 }
@@ -213,6 +196,7 @@ fn after(failure: &Failure, repeat: Repeat, tries: u32) -> (bool, Duration) {
     };
     match failure {
         Failure::NotSent(_) => (true, pause),
+        Failure::Late(_) => (false, pause),
         Failure::Call(error) => match error.kind() {
             // The server says that it has done nothing, and may do it soon, or another one will.
             ErrorKind::Server(S::Moved | S::Ask) => (true, Duration::ZERO),

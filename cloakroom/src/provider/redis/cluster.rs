@@ -10,7 +10,7 @@ use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Failure, attempt, first_error};
+use super::attempt::{Deadline, Failure, attempt, first_error};
 use super::connect::Connector;
 use super::error::StoreError;
 use super::layout::Layout;
@@ -53,9 +53,13 @@ impl Cluster {
         self: &Arc<Self>,
         partition: u16,
         commands: &Pipeline,
+        deadline: Deadline,
     ) -> Result<Vec<Value>, Failure> {
-        let owner = self.owner(partition).await.map_err(Failure::NotSent)?;
-        let failure = match attempt(&self.pool(&owner), commands).await {
+        let owner = match self.known_owner(partition) {
+            Some(owner) => owner,
+            None => deadline.wait_for(self.owner(partition)).await?.map_err(Failure::NotSent)?,
+        };
+        let failure = match attempt(&self.pool(&owner), commands, deadline).await {
             Err(Failure::Call(error)) => error,
             answer => return answer,
         };
@@ -73,8 +77,7 @@ impl Cluster {
                 for command in commands.cmd_iter() {
                     asking.add_command(command.clone());
                 }
-                let link = self.pool(&node).link().await.map_err(Failure::NotSent)?;
-                let answers = link.call(&asking).await.map_err(Failure::Call)?;
+                let answers = attempt(&self.pool(&node), &asking, deadline).await?;
                 first_error(answers.into_iter().skip(1).collect())
             }
             _ => Err(Failure::Call(failure)),
@@ -95,15 +98,18 @@ impl Cluster {
     }
 
     async fn owner(self: &Arc<Self>, partition: u16) -> Result<Address, StoreError> {
-        let known = || self.owners.read().get(usize::from(partition)).cloned().flatten();
-        if let Some(owner) = known() {
+        if let Some(owner) = self.known_owner(partition) {
             return Ok(owner);
         }
         let _first = self.first.lock().await;
-        if known().is_none() {
+        if self.known_owner(partition).is_none() {
             self.refresh().await?;
         }
-        known().ok_or(StoreError::NoNode)
+        self.known_owner(partition).ok_or(StoreError::NoNode)
+    }
+
+    fn known_owner(&self, partition: u16) -> Option<Address> {
+        self.owners.read().get(usize::from(partition)).cloned().flatten()
     }
 
     fn pool(&self, address: &Address) -> Arc<Pool> {

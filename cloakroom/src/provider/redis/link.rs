@@ -69,15 +69,16 @@ impl Link {
 
     /// Whether the next call may have it: the server has not closed it, has not been silent for `patience` while there was something
     /// to answer, and it has not lain idle for `idle`.
-    pub(super) fn is_usable(&self, patience: Duration, idle: Option<Duration>) -> bool {
-        let stale =
-            idle.is_some_and(|idle| self.load() == 0 && self.health.last_use.lock().elapsed() >= idle);
-        !self.health.closed.load(Ordering::SeqCst) && !self.is_silent(patience) && !stale
+    pub(super) fn is_usable(&self, now: Instant, patience: Duration, idle: Option<Duration>) -> bool {
+        let since_use = || now.saturating_duration_since(*self.health.last_use.lock());
+        let stale = idle.is_some_and(|idle| self.load() == 0 && since_use() >= idle);
+        !self.health.closed.load(Ordering::SeqCst) && !self.is_silent(now, patience) && !stale
     }
 
-    /// Whether there has been something to answer for so long, and no answer.
-    pub(super) fn is_silent(&self, time: Duration) -> bool {
-        self.health.silent_since.lock().is_some_and(|since| since.elapsed() >= time)
+    /// Whether there has been something to answer for so long by `now`, and no answer.
+    pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
+        let since = *self.health.silent_since.lock();
+        since.is_some_and(|since| now.saturating_duration_since(since) >= time)
     }
 
     /// Closes it at once. Calls that wait for a reply fail.

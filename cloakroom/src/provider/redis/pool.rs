@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use super::attempt::{Deadline, Failure};
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
 use super::link::Link;
@@ -59,14 +61,17 @@ impl Pool {
         }
     }
 
-    /// A connection to send something on now.
+    /// A connection to send something on at once: none where one is to be opened first.
+    pub(super) fn ready(&self) -> Option<Arc<Link>> {
+        self.best().filter(|link| link.load() < BUSY || self.places.available_permits() == 0)
+    }
+
+    /// A connection to send something on; opened where that is worth it.
     pub(super) async fn link(&self) -> Result<Arc<Link>, StoreError> {
-        let best = self.best();
-        if let Some(link) = &best
-            && (link.load() < BUSY || self.places.available_permits() == 0)
-        {
-            return Ok(Arc::clone(link));
+        if let Some(link) = self.ready() {
+            return Ok(link);
         }
+        let best = self.best();
         let Some(busy) = best else {
             let _opening = self.opening.lock().await;
             // Whoever held this before may have opened one.
@@ -82,9 +87,10 @@ impl Pool {
 
     /// The usable one with the fewest calls. Those that are no longer usable are closed.
     fn best(&self) -> Option<Arc<Link>> {
+        let now = Instant::now();
         let mut links = self.links.lock();
         links.retain(|link| {
-            let usable = link.is_usable(self.patience, self.idle);
+            let usable = link.is_usable(now, self.patience, self.idle);
             if !usable {
                 link.close();
             }
@@ -93,21 +99,28 @@ impl Pool {
         links.iter().min_by_key(|link| link.load()).map(Arc::clone)
     }
 
-    /// Waits for a call on `link`, and has a look at the connection each time that the server has been silent for a while.
-    pub(super) async fn watch<T>(self: &Arc<Self>, link: &Arc<Link>, call: impl Future<Output = T>) -> T {
+    /// Waits for a call on `link` until `deadline`, and has a look at the connection each time that the server has been silent for a while.
+    pub(super) async fn watch<T>(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        call: impl Future<Output = T>,
+        deadline: Deadline,
+    ) -> Result<T, Failure> {
         let mut call = pin!(call);
         loop {
-            if let Ok(answer) = tokio::time::timeout(self.silence, call.as_mut()).await {
-                return answer;
+            let look = Instant::now() + self.silence;
+            match tokio::time::timeout_at(look.min(deadline.at()), call.as_mut()).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) if deadline.is_over() => return Err(deadline.late()),
+                Err(_) => self.suspect(link),
             }
-            self.suspect(link);
         }
     }
 
     /// Opens another connection beside one that is silent. If the new one is answered and the old one is not, it is not the server that
     /// is slow: the old connection is dead, and whoever waits on it need not wait any longer.
     fn suspect(self: &Arc<Self>, link: &Arc<Link>) {
-        if !link.is_silent(self.silence) {
+        if !link.is_silent(Instant::now(), self.silence) {
             return;
         }
         let Ok(opening) = Arc::clone(&self.opening).try_lock_owned() else { return };
@@ -116,7 +129,7 @@ impl Pool {
         tokio::spawn(async move {
             if pool.open_in(place).await.is_ok() {
                 tokio::time::sleep(GRACE).await;
-                if link.is_silent(pool.silence) {
+                if link.is_silent(Instant::now(), pool.silence) {
                     link.close();
                 }
             }

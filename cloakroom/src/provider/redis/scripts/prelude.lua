@@ -64,8 +64,8 @@ end
 
 local function index(name, record)
   local score = plain(record.deadline)
-  redis.call('ZADD', KEYS[2], score, name)
-  redis.call('ZADD', KEYS[3], 0, name)
+  -- The two sets change together: what was in the one is in the other.
+  if redis.call('ZADD', KEYS[2], score, name) == 1 then redis.call('ZADD', KEYS[3], 0, name) end
   if record.user then
     local user = ARGV[2] .. record.user
     redis.call('ZREMRANGEBYSCORE', user, '-inf', ARGV[1])
@@ -90,7 +90,7 @@ local function put(key, name, bytes, old)
 end
 
 -- Takes some of the expired out of the sets, so that they stay as small as what lives: the server drops records by itself,
--- but not what is in sets.
+-- but not what is in sets. Whoever puts a name in takes more than one out.
 local function trim()
   local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, 8)
   if #gone > 0 then

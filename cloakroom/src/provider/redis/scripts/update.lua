@@ -6,5 +6,4 @@ local busy = moving()
 if busy then return busy end
 if old.version ~= ARGV[5] then return STALE end
 put(KEYS[1], ARGV[3], ARGV[4], old)
-trim()
 return DONE
