@@ -36,7 +36,11 @@ impl Layout {
 
     pub(super) fn of(&self, key: &StoreKey) -> Place {
         // Documented in docs/format.md, and so the same for ever.
-        self.place((crc32fast::hash(key.as_bytes()) % u32::from(self.partitions)) as u16)
+        let partition = match self.partitions {
+            1 => 0,
+            several => crc32fast::hash(key.as_bytes()) % u32::from(several),
+        };
+        self.place(partition as u16)
     }
 
     /// The partition of this number; none of a number that there is not.
