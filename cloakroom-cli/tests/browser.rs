@@ -4,7 +4,7 @@ mod support;
 #[path = "support/browser.rs"]
 mod window;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::Server;
 use window::Browser;
 
@@ -73,6 +73,59 @@ async fn a_visitor_signs_in_is_remembered_and_signs_out_for_good() {
     let dead = replayed.get("/api/session").await;
     assert_eq!((dead.json()["present"].as_bool(), dead.set_cookie()), (Some(false), None));
     assert!(browser.text("user").await.is_some(), "the form to sign in is back");
+}
+
+/// What a script of the site's own gets for a request on the session's value `key`: the status, and the length of the text.
+async fn ask(browser: &Browser, method: &str, body: &str) -> Value {
+    let request = format!(
+        "(() => {{ const request = new XMLHttpRequest(); \
+         request.open('{method}', '/api/session/data/key', false); \
+         request.setRequestHeader('content-type', 'application/json'); \
+         request.send({body}); \
+         return [request.status, request.responseText.length] }})()"
+    );
+    browser.value(&request).await
+}
+
+/// Keeps a text of so many characters; the answer's status.
+async fn keep(browser: &Browser, length: usize) -> Value {
+    ask(browser, "PUT", &format!("JSON.stringify('x'.repeat({length}))")).await[0].clone()
+}
+
+/// The one cookie that the browser has, and how many bytes its name and its value are.
+async fn the_cookie(browser: &Browser) -> (String, usize) {
+    let cookies = browser.cookies().await;
+    let [cookie] = &cookies[..] else { panic!("{} cookies", cookies.len()) };
+    (cookie.value().to_owned(), cookie.name().len() + cookie.value().len())
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromedriver; cargo xtask test installs and runs it"]
+async fn a_session_in_a_cookie_of_4096_bytes_is_kept_and_a_larger_one_is_never_sent() {
+    let key = json!({ "securityKey": "Zq81-v0pKt_Lm7RwXe5sBd93HyGuJc62" }).to_string();
+    let config = json!({ "cookieName": "__Host-id", "secure": true, "providerConfig": key }).to_string();
+    let server = Server::start(&["--provider", "cookie", "--config", &config]);
+    let browser = Browser::desktop().await;
+    sign_in(&browser, &server, "Augusta Ada King, Countess of Lovelace").await;
+    // The page itself allows no scripts.
+    browser.goto(&format!("{}healthz", url(&server))).await;
+    assert_eq!(keep(&browser, 2000).await, 204);
+    let (_, size) = the_cookie(&browser).await;
+    // Four characters hold three bytes.
+    let mut length = 2000 + (4096 - size) * 3 / 4 - 8;
+    let full = loop {
+        assert_eq!(keep(&browser, length).await, 204, "{length}");
+        let (cookie, size) = the_cookie(&browser).await;
+        assert!(size <= 4096, "{size}");
+        if size == 4096 {
+            break cookie;
+        }
+        length += 1;
+    };
+    browser.reload().await;
+    assert_eq!(ask(&browser, "GET", "").await, json!([200, length + 2]), "sent back whole, in quotes");
+    assert_eq!(keep(&browser, length + 1).await, 413);
+    assert_eq!(the_cookie(&browser).await, (full, 4096), "and the browser has what it had");
 }
 
 #[tokio::test]

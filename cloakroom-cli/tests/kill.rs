@@ -5,14 +5,6 @@
 
 #![cfg(unix)]
 
-/// Says what was counted on the terminal itself, past the runner, which shows what a test prints only if it fails.
-macro_rules! tell {
-    ($($part:tt)*) => {{
-        let line = format!($($part)*);
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
-    }};
-}
-
 mod support;
 
 use std::collections::BTreeMap;
@@ -397,7 +389,7 @@ async fn a_writer_killed_under_load_tears_nothing_and_loses_nothing_that_was_ack
     let counts = &folder.counts;
     let (acknowledged, lost, torn) =
         (Counts::of(&counts.acknowledged), Counts::of(&counts.lost), Counts::of(&counts.torn));
-    tell!("kills: {kills}, acknowledged: {acknowledged}, lost: {lost}, torn: {torn}");
+    servers::tell(format_args!("kills: {kills}, acknowledged: {acknowledged}, lost: {lost}, torn: {torn}"));
     assert_eq!((lost, torn), (0, 0));
     assert!(
         acknowledged >= kills,

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
-use support::{Client, Server, eventually};
+use support::{Answer, Client, Server, eventually};
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// One or two processes over one store.
 struct Site {
@@ -128,8 +128,60 @@ async fn a_hundred_parallel_puts_of_different_keys_leave_a_hundred(site: Site) {
     }
 }
 
-/// A write that has loaded the session before a logout and commits after it. The logout waits for the load, which the
-/// program tells; whether it was early enough, the clock tells: one that may have come after the write is done again.
+/// A write that has loaded its session and pauses: the answer to it, and the time before which it did not begin to commit.
+struct SlowWrite(JoinHandle<(Answer, Instant)>);
+
+impl SlowWrite {
+    /// Whether it came after the end of its session, and so to nothing. One that may have begun to commit before the end was answered,
+    /// at `ended`, may have been the first of the two, which proves nothing.
+    async fn came_too_late(self, ended: Instant) -> bool {
+        let (answer, earliest) = self.0.await.expect("the write");
+        assert_eq!(answer.set_cookie(), None);
+        if answer.status == 204 && earliest < ended {
+            return false;
+        }
+        answer.refused(409, "the session has ended");
+        true
+    }
+}
+
+/// So many visitors with "before" under a key, each with a write of "after" that has loaded the session and pauses before it commits.
+/// `loaded` counts such loads of each process from its start, which is how the program tells of them.
+async fn writing_slowly(
+    site: &Site,
+    count: usize,
+    pause: Duration,
+    loaded: &mut [usize],
+) -> Vec<(Client, SlowWrite)> {
+    let mut visitors = JoinSet::new();
+    for n in 0..count {
+        let mut client = site.client().at(site.server(n));
+        visitors.spawn(async move {
+            client.login(&format!("user-{n}")).await;
+            client.put("/api/session/data/key", "\"before\"").await.done();
+            client
+        });
+    }
+    let mut writing = Vec::new();
+    for (n, visitor) in visitors.join_all().await.into_iter().enumerate() {
+        loaded[n % site.servers.len()] += 1;
+        let mut slow = visitor.at(site.server(n));
+        let write = tokio::spawn(async move {
+            let earliest = Instant::now() + pause;
+            let path = format!("/api/session/data/key?delay={}", pause.as_millis());
+            (slow.put(&path, "\"after\"").await, earliest)
+        });
+        // What ends the session comes through the other process, if there is one.
+        writing.push((visitor.at(site.server(n + 1)), SlowWrite(write)));
+    }
+    for (server, loaded) in site.servers.iter().zip(loaded) {
+        server.paused(*loaded).await;
+    }
+    writing
+}
+
+/// A write that has loaded the session before a logout and commits after it. The logout waits for the load, which the program
+/// tells; one that may have come after the write is done again.
 async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
     const TIMES: usize = 1000;
     const PAUSE: Duration = Duration::from_millis(500);
@@ -138,52 +190,21 @@ async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
     let mut at_once = 250;
     for round in 0.. {
         assert!(round < 200, "only {counted} of the logouts came in time");
-        let mut visitors = JoinSet::new();
-        for n in 0..at_once.min(TIMES - counted) {
-            let mut client = site.client().at(site.server(n));
-            visitors.spawn(async move {
-                client.login("alice").await;
-                client.put("/api/session/data/key", "\"before\"").await.done();
-                client
-            });
-        }
-        let visitors = visitors.join_all().await;
-        let mut writes = Vec::new();
-        for (n, visitor) in visitors.iter().enumerate() {
-            loaded[n % site.servers.len()] += 1;
-            let mut slow = visitor.at(site.server(n));
-            writes.push(tokio::spawn(async move {
-                // It begins to commit no sooner than this; where that is after the logout was answered, it is too late.
-                let earliest = Instant::now() + PAUSE;
-                let path = format!("/api/session/data/key?delay={}", PAUSE.as_millis());
-                (slow.put(&path, "\"after\"").await, earliest)
-            }));
-        }
-        for (server, loaded) in site.servers.iter().zip(&loaded) {
-            server.paused(*loaded).await;
-        }
+        let writing = writing_slowly(&site, at_once.min(TIMES - counted), PAUSE, &mut loaded).await;
         let mut pairs = JoinSet::new();
-        for (n, (visitor, write)) in visitors.into_iter().zip(writes).enumerate() {
-            // Through the other process, if there is one.
-            let mut visitor = visitor.at(site.server(n + 1));
+        for (mut visitor, write) in writing {
             pairs.spawn(async move {
                 let mut old = visitor.clone();
                 visitor.post("/api/logout", "").await.done();
-                let logged_out = Instant::now();
-                let (answer, earliest) = write.await.expect("the write");
-                assert_eq!(answer.set_cookie(), None);
+                let in_time = write.came_too_late(Instant::now()).await;
                 assert_eq!(old.get("/api/session").await.json()["present"], false, "it was revived");
-                if answer.status == 204 && earliest < logged_out {
-                    return false;
-                }
-                answer.refused(409, "the session has ended");
-                true
+                in_time
             });
         }
-        let (pairs, in_time) =
-            (pairs.len(), pairs.join_all().await.into_iter().filter(|in_time| *in_time).count());
+        let pairs = pairs.join_all().await;
+        let in_time = pairs.iter().filter(|in_time| **in_time).count();
         counted += in_time;
-        if in_time < pairs / 2 {
+        if in_time < pairs.len() / 2 {
             at_once = (at_once / 2).max(10);
         }
         assert_eq!(site.active().await, 0);
@@ -197,46 +218,19 @@ async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
 async fn a_slow_write_across_a_regeneration_reaches_neither_id(site: Site) {
     const AT_ONCE: usize = 100;
     const PAUSE: Duration = Duration::from_millis(1500);
-    let mut visitors = JoinSet::new();
-    for n in 0..AT_ONCE {
-        let mut client = site.client().at(site.server(n));
-        visitors.spawn(async move {
-            client.login(&format!("user-{n}")).await;
-            client.put("/api/session/data/key", "\"before\"").await.done();
-            client
-        });
-    }
-    let visitors = visitors.join_all().await;
-    let (mut loaded, mut writes) = (vec![0; site.servers.len()], Vec::new());
-    for (n, visitor) in visitors.iter().enumerate() {
-        loaded[n % site.servers.len()] += 1;
-        let mut slow = visitor.at(site.server(n));
-        writes.push(tokio::spawn(async move {
-            let earliest = Instant::now() + PAUSE;
-            let path = format!("/api/session/data/key?delay={}", PAUSE.as_millis());
-            (slow.put(&path, "\"after\"").await, earliest)
-        }));
-    }
-    for (server, loaded) in site.servers.iter().zip(&loaded) {
-        server.paused(*loaded).await;
-    }
+    let mut loaded = vec![0; site.servers.len()];
     let mut pairs = JoinSet::new();
-    for (n, (visitor, write)) in visitors.into_iter().zip(writes).enumerate() {
-        let mut visitor = visitor.at(site.server(n + 1));
+    for (mut visitor, write) in writing_slowly(&site, AT_ONCE, PAUSE, &mut loaded).await {
         pairs.spawn(async move {
             let mut old = visitor.clone();
             visitor.post("/api/session/regenerate", "").await.done();
-            let regenerated = Instant::now();
+            let in_time = write.came_too_late(Instant::now()).await;
             assert_ne!(visitor.cookie(), old.cookie());
-            let (answer, earliest) = write.await.expect("the write");
-            assert_eq!(answer.set_cookie(), None);
             assert_eq!(old.get("/api/session").await.json()["present"], false, "the old id is alive");
-            if answer.status == 204 && earliest < regenerated {
-                return false;
+            if in_time {
+                visitor.get("/api/session/data/key").await.is(json!("before"));
             }
-            answer.refused(409, "the session has ended");
-            visitor.get("/api/session/data/key").await.is(json!("before"));
-            true
+            in_time
         });
     }
     let in_time = pairs.join_all().await.into_iter().filter(|in_time| *in_time).count();

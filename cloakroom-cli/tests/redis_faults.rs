@@ -6,14 +6,6 @@
 
 #![cfg(all(unix, feature = "redis"))]
 
-/// Says what was counted on the terminal itself, past the runner, which shows what a test prints only if it fails.
-macro_rules! tell {
-    ($($part:tt)*) => {{
-        let line = format!($($part)*);
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
-    }};
-}
-
 #[path = "redis_faults/failover.rs"]
 mod failover;
 mod support;
@@ -154,14 +146,14 @@ async fn a_server_killed_stopped_and_cut_off_under_load_loses_nothing_and_comes_
         rounds.recovered(&load).await;
     }
     let counts = load.end().await;
-    tell!(
+    servers::tell(format_args!(
         "rounds: {} (killed {}, stopped {}, cut off {}); slowest recovery: {} ms; {counts}",
         rounds.all(),
         rounds.kills,
         rounds.stops,
         rounds.cuts,
         rounds.slowest.as_millis(),
-    );
+    ));
     assert_eq!(rounds.slow, 0, "recoveries of more than a second");
     counts.assert_none_late_or_foreign();
     counts.assert_nothing_lost();

@@ -586,3 +586,71 @@ async fn nothing_that_prints_shows_what_is_in_a_cookie() {
     }
     assert!(shown.contains(&rig.ring.newest().to_string()));
 }
+
+#[tokio::test]
+async fn the_end_of_all_of_a_users_sessions_ends_none_of_another_application_on_the_same_marks() {
+    let (time, ring) = (ManualClock::default(), KeyRing::new(SealKey::generate().unwrap()));
+    let marks = MemoryProvider::builder().clock(time.clock()).build();
+    let open = |namespace: &str| {
+        let builder = CookieProvider::builder(ring.clone()).clock(time.clock());
+        let provider = builder.revocations(marks.clone(), 8 * HOUR).build();
+        let manager = Manager::builder(provider.clone()).clock(time.clock()).namespace(namespace);
+        (provider, manager.build().unwrap())
+    };
+    let ((shop, sells), (_, rules)) = (open("shop"), open("admin"));
+    let alice = Principal::new("alice").unwrap();
+    let (_, customer) = request(&sells, "", login).await;
+    let (_, admin) = request(&rules, "", login).await;
+    shop.end_sessions_of(&alice).await.unwrap();
+    assert_eq!(sells.start(&with_token(&customer)).await.unwrap().principal(), None);
+    assert_eq!(rules.start(&with_token(&admin)).await.unwrap().principal(), Some(alice));
+}
+
+#[tokio::test]
+async fn a_mark_outlives_its_session_on_a_node_whose_clock_is_a_minute_behind_too() {
+    let (ring, right) = (KeyRing::new(SealKey::generate().unwrap()), ManualClock::default());
+    let behind = ManualClock::starting_at(right.clock().now() - Duration::from_secs(59));
+    let marks = MemoryProvider::builder().clock(right.clock()).build();
+    let open = |time: &ManualClock| {
+        let builder = CookieProvider::builder(ring.clone()).clock(time.clock());
+        let provider = builder.revocations(marks.clone(), 8 * HOUR).build();
+        Manager::builder(provider).clock(time.clock()).idle_timeout(8 * HOUR).build().unwrap()
+    };
+    let (here, there) = (open(&right), open(&behind));
+    let (_, token) = request(&here, "", set(1)).await;
+    assert_eq!(n(&there, &token).await, Some(1));
+    let _ = request(&here, &token, |session| session.destroy().unwrap()).await;
+    for time in [&right, &behind] {
+        time.advance(8 * HOUR + Duration::from_secs(58));
+    }
+    // By its own clock the session would have a second to live.
+    assert_eq!(n(&there, &token).await, None);
+}
+
+#[tokio::test]
+async fn a_use_of_a_session_that_was_ended_meanwhile_sends_no_cookie() {
+    let rig = Rig::revocable();
+    let (_, token) = request(&rig.manager, "", set(1)).await;
+    rig.time.advance(2 * MINUTE);
+    let reader = rig.start(&token).await;
+    let (released, _) = request(&rig.manager, &token, |session| session.destroy().unwrap()).await;
+    assert_eq!(released, Released::Destroyed);
+    let mut headers = HeaderMap::new();
+    assert_eq!(reader.release(&mut headers).await.unwrap(), Released::Gone { lost_write: false });
+    assert_eq!(token_of(&headers), None);
+}
+
+#[tokio::test]
+async fn a_login_whose_session_fits_no_cookie_ends_nothing() {
+    let rig = Rig::revocable();
+    let (_, token) = request(&rig.manager, "", set(1)).await;
+    let session = rig.start(&token).await;
+    // As much data as there is room for; a user's name is no part of it.
+    let fits = |size: &usize| session.set("large", "x".repeat(*size)).is_ok();
+    assert!((2_000..3_100).rev().any(|size| fits(&size)));
+    session.authenticate(Principal::new("a".repeat(255)).unwrap()).unwrap();
+    let mut headers = HeaderMap::new();
+    assert_eq!(session.release(&mut headers).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(token_of(&headers), None);
+    assert_eq!(rig.n(&token).await, Some(1), "the session of before goes on");
+}

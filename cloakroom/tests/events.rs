@@ -22,6 +22,7 @@ use http::HeaderMap;
 
 use support::faulty::{Fault, Faulty};
 use support::hooked::{Call, Hooked};
+use support::log::Log;
 use support::{alice, ask, cookies, pair};
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
@@ -228,7 +229,8 @@ async fn a_malformed_id_in_the_header_for_ids_is_heard() {
 }
 
 #[tokio::test]
-async fn the_use_of_an_id_that_was_replaced_is_heard() {
+async fn the_use_of_an_id_that_was_replaced_is_heard_and_warns() {
+    let log = Log::start();
     let watched = Watched::with(|builder| builder.rotate_every(Duration::from_secs(60)));
     let old = watched.visited().await;
     let created = watched.heard.events();
@@ -244,6 +246,9 @@ async fn the_use_of_an_id_that_was_replaced_is_heard() {
     let heard = watched.heard.events();
     assert_eq!((heard.len(), heard[0].kind()), (1, EventKind::Reuse));
     assert_eq!(heard[0].session(), created[0].session());
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("event=\"reuse\"")).unwrap();
+    assert!(line.contains(" WARN "), "{line}");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ mod support;
 mod cancelled;
 #[path = "faults/collection.rs"]
 mod collection;
+#[path = "faults/crowded.rs"]
+mod crowded;
 #[path = "faults/failing.rs"]
 mod failing;
 #[path = "faults/hanging.rs"]

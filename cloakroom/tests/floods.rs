@@ -15,6 +15,8 @@ use cloakroom::{
 };
 use http::{HeaderMap, StatusCode};
 
+use support::faulty::Faulty;
+use support::hooked::{Call, Hooked};
 use support::{alice, ask, cookies, pair, send, set_cookies};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -128,6 +130,22 @@ async fn many_first_visits_at_once_stop_at_the_quota() {
         begun += u64::from(visit.await.unwrap());
     }
     assert_eq!((begun, manager.active_sessions().await.unwrap()), (10, 10));
+}
+
+#[tokio::test]
+async fn a_flood_has_the_store_counted_once_a_second_and_not_for_every_visit() {
+    let (time, faults) = (ManualClock::default(), Faulty::default());
+    let memory = MemoryProvider::builder().clock(time.clock()).build();
+    let builder = Manager::builder(Hooked::new(memory, faults.clone())).clock(time.clock());
+    let manager = builder.session_quota(1_000).build().unwrap();
+    for second in 0..3 {
+        for _ in 0..20 {
+            visit(&manager).await.unwrap();
+        }
+        let counts = faults.calls().into_iter().filter(|call| *call == Call::Count).count();
+        assert_eq!(counts, 1, "in second {second}");
+        time.advance(Duration::from_secs(1));
+    }
 }
 
 #[tokio::test]

@@ -2,15 +2,8 @@
 //! provider tells in what order the steps took effect, a plain model does the same one after the other, and in the end
 //! both hold the same.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
-
-/// Says what was counted on the terminal itself, past the runner, which shows what a test prints only if it fails.
-macro_rules! tell {
-    ($($part:tt)*) => {{
-        let line = format!($($part)*);
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
-    }};
-}
 
 mod support;
 
@@ -359,7 +352,7 @@ async fn requests_in_any_order_come_to_what_they_come_to_one_after_the_other() {
         ends += u64::from(round.outcomes.iter().any(gone));
         races += u64::from(round.outcomes.iter().filter(|outcome| outcome.found).count() > 1);
     }
-    tell!(
+    servers::tell(format_args!(
         "{races} rounds in which requests had the session at once, {ends} in which it ended under one of them"
-    );
+    ));
 }

@@ -2,14 +2,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-/// Says what was counted on the terminal itself, past the runner, which shows what a test prints only if it fails.
-macro_rules! tell {
-    ($($part:tt)*) => {{
-        let line = format!($($part)*);
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
-    }};
-}
-
 #[path = "mysql/costs.rs"]
 mod costs;
 #[path = "mysql/crosstalk.rs"]

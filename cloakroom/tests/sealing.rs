@@ -2,14 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "support/hooked.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod hooked;
+
 use std::time::Duration;
 
 use cloakroom::{
-    AnyProvider, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock, MemoryProvider,
-    Principal, Provider, Record, Released, Renamed, SealKey, SessionId, StoreKey, Updated,
+    AnyProvider, Capabilities, Clock, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock,
+    MemoryProvider, Principal, Provider, Record, Released, Renamed, Result, SealKey, SealedProvider,
+    SessionId, StoreKey, Updated, testkit,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
+
+use hooked::{Call, Hook, Hooked, Verdict};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -24,7 +31,7 @@ impl Rig {
     fn new() -> Self {
         let time = ManualClock::default();
         let store =
-            AnyProvider::new(persistent::Persistent(MemoryProvider::builder().clock(time.clock()).build()));
+            AnyProvider::new(Hooked::new(MemoryProvider::builder().clock(time.clock()).build(), Persistent));
         Rig { store, time, ring: KeyRing::new(SealKey::generate().unwrap()) }
     }
 
@@ -65,57 +72,22 @@ impl Rig {
     }
 }
 
-mod persistent {
-    use std::time::SystemTime;
+/// Says that the store outlives the process.
+struct Persistent;
 
-    use cloakroom::*;
+impl Hook for Persistent {
+    async fn before(&self, _: Call) -> Result<Verdict> {
+        Ok(Verdict::Forward)
+    }
 
-    /// Memory that says it outlives the process.
-    pub(super) struct Persistent(pub(super) MemoryProvider);
+    async fn after(&self, _: Call, _: bool) -> Result<()> {
+        Ok(())
+    }
 
-    impl Provider for Persistent {
-        fn capabilities(&self) -> Capabilities {
-            let mut capabilities = Capabilities::new("persistent");
-            capabilities.persistent = true;
-            capabilities
-        }
-        async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
-            self.0.create(key, record).await
-        }
-        async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-            self.0.load(key).await
-        }
-        async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-            self.0.update(key, record, expected).await
-        }
-        async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-            self.0.touch(key, at, deadline).await
-        }
-        async fn rename(
-            &self,
-            old: &StoreKey,
-            new: &StoreKey,
-            record: &Record,
-            expected: u64,
-            tombstone: Option<&Record>,
-        ) -> Result<Renamed> {
-            self.0.rename(old, new, record, expected, tombstone).await
-        }
-        async fn delete(&self, key: &StoreKey) -> Result<bool> {
-            self.0.delete(key).await
-        }
-        async fn count(&self) -> Result<u64> {
-            self.0.count().await
-        }
-        async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-            self.0.delete_expired(limit).await
-        }
-        async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-            self.0.scan(cursor, limit).await
-        }
-        async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-            self.0.of_principal(principal).await
-        }
+    fn capabilities(&self, inner: Capabilities) -> Capabilities {
+        let mut capabilities = inner;
+        capabilities.persistent = true;
+        capabilities
     }
 }
 
@@ -475,4 +447,37 @@ async fn outcomes_of_the_store_pass_through_the_seal() {
     assert_eq!(provider.update(&key("bb"), &record, 1).await.unwrap(), Updated::Gone);
     assert_eq!(provider.rename(&key("bb"), &key("cc"), &record, 1, None).await.unwrap(), Renamed::Gone);
     assert_eq!(provider.load(&key("aa")).await.unwrap(), Some(record));
+}
+
+/// Says that its store takes 1,000 bytes a record.
+struct Small;
+
+impl Hook for Small {
+    async fn before(&self, _: Call) -> Result<Verdict> {
+        Ok(Verdict::Forward)
+    }
+
+    async fn after(&self, _: Call, _: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn capabilities(&self, inner: Capabilities) -> Capabilities {
+        let mut capabilities = inner;
+        capabilities.max_record = Some(1_000);
+        capabilities
+    }
+}
+
+#[tokio::test]
+async fn what_sealing_takes_is_left_free_in_a_record() {
+    let memory = MemoryProvider::new();
+    let ring = KeyRing::new(SealKey::generate().unwrap());
+    let sealed = SealedProvider::new(Hooked::new(memory.clone(), Small), ring, "shop");
+    let most = sealed.capabilities().max_record.unwrap();
+    let of = |data: usize| testkit::record(&Clock::system()).filled(data).build();
+    let largest = of(500 + most - of(500).as_bytes().len());
+    assert_eq!(largest.as_bytes().len(), most);
+    let key: StoreKey = "key".parse().unwrap();
+    assert_eq!(sealed.create(&key, &largest).await.unwrap(), Created::Done);
+    assert_eq!(memory.load(&key).await.unwrap().unwrap().as_bytes().len(), 1_000);
 }

@@ -202,6 +202,44 @@ async fn what_is_no_such_struct_is_an_error_and_is_left_as_it_is() {
     }
 }
 
+/// One whose key is the library's.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Forbidden {
+    secret: String,
+}
+
+impl SessionData for Forbidden {
+    const KEY: &'static str = "\u{1}csrf";
+}
+
+#[tokio::test]
+async fn a_key_of_the_librarys_own_is_refused_to_a_struct_as_to_any_value() {
+    let visitor = Visitor::new(Codec::MESSAGE_PACK).await;
+    let session = visitor.session().await;
+    let mut forbidden = session.typed::<Forbidden>().unwrap();
+    for error in [forbidden.save().unwrap_err(), forbidden.update(|_| ()).await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Value);
+        assert!(error.to_string().contains("which the library keeps for its own"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_later_release_keeps_beside_version_and_fields_stays() {
+    for codec in BOTH {
+        let visitor = Visitor::new(codec).await;
+        let later = serde_json::json!({ "version": 1, "fields": { "items": ["tea"] }, "later": [7] });
+        let session = visitor.session().await;
+        session.set("cart", &later).unwrap();
+        let mut cart = session.typed::<Old>().unwrap();
+        cart.items.push("milk".to_owned());
+        cart.save().unwrap();
+        let stored: serde_json::Value = session.get("cart").unwrap().unwrap();
+        let expected =
+            serde_json::json!({ "version": 1, "fields": { "items": ["tea", "milk"] }, "later": [7] });
+        assert_eq!(stored, expected);
+    }
+}
+
 #[tokio::test]
 async fn a_struct_is_an_argument_of_a_handler() {
     async fn buy(mut cart: Typed<Old>) -> cloakroom::Result<String> {

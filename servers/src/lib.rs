@@ -13,9 +13,11 @@ mod mariadb;
 mod process;
 mod proxy;
 mod redis;
+mod tell;
 
 pub use certificates::Certificates;
 pub use mariadb::{GeneralLog, MariaDb, MariaDbClient, MariaDbOptions};
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
 pub use redis::{Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};
+pub use tell::tell;

@@ -1,7 +1,7 @@
 //! A TCP proxy that does to a connection what networks do: cut it, swallow what goes through, delay it.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -22,7 +22,7 @@ enum Weather {
 /// A proxy before one server, on a port of its own. It has threads of its own, and so stands still with no runtime of the test.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    address: SocketAddr,
     state: Arc<State>,
 }
 
@@ -48,8 +48,16 @@ impl Proxy {
     /// # Panics
     /// If there is no port for it.
     pub fn before(target: SocketAddr) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        Proxy::under(Ipv4Addr::LOCALHOST, target)
+    }
+
+    /// A proxy on another address of this machine: the server behind `target` under a name that its certificate does not have.
+    ///
+    /// # Panics
+    /// If `name` is no address of this machine; on Linux each of 127.0.0.0/8 is.
+    pub fn under(name: Ipv4Addr, target: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind((name, 0)).expect("an address of this machine");
+        let address = listener.local_addr().expect("an address");
         let state = State {
             target,
             weather: Mutex::new(Weather::Fine),
@@ -66,12 +74,17 @@ impl Proxy {
                 accepting.accept(client);
             }
         });
-        Proxy { port, state }
+        Proxy { address, state }
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// Ends every connection and every new one, until it is [healed](Self::heal).
@@ -112,7 +125,7 @@ impl Drop for Proxy {
         self.state.over.store(true, Ordering::SeqCst);
         self.cut();
         // Wakes the thread that accepts.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.address);
     }
 }
 

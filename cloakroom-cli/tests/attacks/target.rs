@@ -5,11 +5,13 @@ pub(crate) mod mysql;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use cloakroom::{
     AnyProvider, Capabilities, Clock, FileProvider, KeyRing, MemoryProvider, Provider, SealKey, StoreKey,
 };
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use servers::Proxy;
 use tempfile::TempDir;
 
@@ -76,7 +78,7 @@ impl Target {
     /// An empty store of its own, whose time is `clock`'s.
     pub(crate) async fn store(&self, clock: &Clock) -> Store {
         let place = Place::new(self.kind, clock);
-        let ring = KeyRing::new(SealKey::generate().expect("randomness"));
+        let ring = KeyRing::new(a_key());
         let provider = place.open(clock, &ring, None).await;
         Store { provider, clock: clock.clone(), place, ring }
     }
@@ -85,6 +87,15 @@ impl Target {
     pub(crate) fn many(&self, full: usize) -> usize {
         if self.kind == Kind::Memory { full } else { full / 10 }
     }
+}
+
+/// A sealing key that no log may show.
+fn a_key() -> SealKey {
+    let random = || RandomState::new().build_hasher().finish().to_be_bytes();
+    let bytes = [random(), random(), random(), random()].concat();
+    crate::log::keep_secret(&HEXLOWER.encode(&bytes));
+    crate::log::keep_secret(&BASE64URL_NOPAD.encode(&bytes));
+    SealKey::from_bytes(&bytes).expect("randomness")
 }
 
 /// What nobody else uses: a folder, a prefix, a table.
@@ -192,7 +203,10 @@ impl Store {
         let (mut keys, mut cursor) = (Vec::new(), None);
         loop {
             let page = self.provider.scan(cursor, 1000).await.expect("a page");
-            keys.extend(page.entries.into_iter().map(|listed| listed.key));
+            for listed in page.entries {
+                crate::log::keep_secret(listed.key.as_str());
+                keys.push(listed.key);
+            }
             cursor = page.next;
             if cursor.is_none() {
                 return keys;
@@ -208,6 +222,8 @@ impl Store {
             if self.capabilities().lists {
                 let found = self.provider.count().await.expect("a count");
                 assert_eq!(found, expected, "sessions, at {caller}");
+                // Seen on the way, their keys are among what no log may show.
+                assert_eq!(self.keys().await.len() as u64, expected, "keys, at {caller}");
             }
         }
     }

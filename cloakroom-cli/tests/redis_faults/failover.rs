@@ -25,15 +25,15 @@ async fn a_cluster_whose_primary_is_killed_under_load_serves_again() {
         let chosen = start.elapsed();
         let recovery = load.recovery().await;
         tokio::task::block_in_place(|| cluster.node_mut(node).restart());
-        tell!(
+        servers::tell(format_args!(
             "a cluster's primary was killed: its replica took over after {} ms, all served {} ms later",
             chosen.as_millis(),
             recovery.as_millis()
-        );
+        ));
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let counts = load.end().await;
-    tell!("cluster, 2 failovers: {counts}");
+    servers::tell(format_args!("cluster, 2 failovers: {counts}"));
     counts.assert_none_late_or_foreign();
 }
 
@@ -53,14 +53,14 @@ async fn a_group_whose_primary_is_killed_under_load_serves_again() {
         let chosen = start.elapsed();
         let recovery = load.recovery().await;
         tokio::task::block_in_place(|| group.node_mut(primary).restart());
-        tell!(
+        servers::tell(format_args!(
             "a group's primary was killed: another was chosen after {} ms, all served {} ms later",
             chosen.as_millis(),
             recovery.as_millis()
-        );
+        ));
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let counts = load.end().await;
-    tell!("sentinels, 2 failovers: {counts}");
+    servers::tell(format_args!("sentinels, 2 failovers: {counts}"));
     counts.assert_none_late_or_foreign();
 }

@@ -110,7 +110,7 @@ impl Manager {
     /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
     #[doc(alias = "GetActiveSession")]
     pub async fn active_sessions(&self) -> Result<u64> {
-        self.0.provider.count().await
+        within(self.0.config.deadline, self.0.provider.count()).await.0
     }
 
     /// The live sessions of one user, the one used last first: for a list of devices.

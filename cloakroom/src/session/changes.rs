@@ -83,6 +83,11 @@ impl Changes {
         self.principal.is_some() || self.beside.as_ref().is_some_and(|beside| beside.level.is_some())
     }
 
+    /// Whether the absolute timeout is another than it was, or counts from another time.
+    pub(super) fn set_lifetime(&self) -> bool {
+        self.principal.is_some() || self.beside.as_ref().is_some_and(|beside| beside.lifetime.is_some())
+    }
+
     /// What is to stand beside the data, to add to it.
     pub(super) fn beside(&mut self) -> &mut Beside {
         self.beside.get_or_insert_default()

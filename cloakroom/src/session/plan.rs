@@ -84,7 +84,7 @@ impl Shared {
         let mut meta = Meta::new(times, changes.principal.clone());
         if let Some(beside) = &changes.beside {
             beside.apply(&mut meta);
-            self.set_deadlines(&mut meta, now);
+            self.set_deadlines(&mut meta, changes, now);
         }
         let codec = self.engine.config.codec;
         let record =
@@ -131,7 +131,7 @@ impl Shared {
             if let Some(beside) = &changes.beside {
                 beside.apply(&mut meta);
             }
-            self.set_deadlines(&mut meta, now);
+            self.set_deadlines(&mut meta, changes, now);
             times = meta.times;
             bound = record.with_meta(meta);
             fields_of = &bound;
@@ -150,13 +150,16 @@ impl Shared {
         }
     }
 
-    /// The deadlines of a session whose terms have changed at `now`.
-    fn set_deadlines(&self, meta: &mut Meta, now: Millis) {
+    /// The deadlines of a session whose terms `changes` have changed at `now`. But for a login or a lifetime of its own the absolute one
+    /// only comes nearer: what it was reckoned by may since have been configured otherwise.
+    fn set_deadlines(&self, meta: &mut Meta, changes: &Changes, now: Millis) {
         let times = &mut meta.times;
-        let from = times.authenticated.unwrap_or(times.created);
         times.idle_deadline = self.engine.idle_deadline(meta.lifetime, times.authenticated, now);
-        let absolute = self.engine.absolute_deadline(meta.lifetime, from);
-        times.absolute_deadline = meta.ends_by.map_or(absolute, |end| end.min(absolute));
+        if changes.set_lifetime() {
+            let from = times.authenticated.unwrap_or(times.created);
+            times.absolute_deadline = self.engine.absolute_deadline(meta.lifetime, from);
+        }
+        times.absolute_deadline = times.absolute_deadline.min(meta.ends_by.unwrap_or(Millis::NEVER));
     }
 
     pub(super) fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {

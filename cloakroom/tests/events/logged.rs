@@ -101,6 +101,10 @@ async fn no_request_logs_an_id_a_key_a_token_a_value_or_a_user() {
     for expected in ["created", "authenticated", "destroyed", "corrupt", "conflict"] {
         assert!(logged.contains(&format!("event=\"{expected}\"")), "{expected}: {logged}");
     }
+    for line in logged.lines().filter(|line| line.contains("cloakroom::event: ")) {
+        let warns = ["corrupt", "conflict"].iter().any(|kind| line.contains(&format!("event=\"{kind}\"")));
+        assert_eq!(line.contains(" WARN "), warns, "{line}");
+    }
     assert!(logged.contains("a request was refused"), "{logged}");
     for secret in secrets.iter().map(String::as_str).chain(["wrong-token"]) {
         assert!(!logged.contains(secret), "{secret} in {logged}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{Lifetime, Policy, Released, Session};
+use cloakroom::{Device, Level, Lifetime, Manager, Policy, Released, Session};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
@@ -138,6 +138,55 @@ async fn the_earliest_end_that_somebody_has_set_counts_until_the_next_login() {
     assert!(!alive(&rig, &bound).await);
     rig.time.advance(seconds(900));
     assert!(alive(&rig, &again).await, "a new login is not bound by the end of the former");
+}
+
+#[tokio::test]
+async fn an_end_that_was_set_is_put_off_by_nothing_but_a_login() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let now = rig.time.clock().now();
+    let begin = |session: &Session| {
+        session.authenticate(alice()).unwrap();
+        session.end_by(now + seconds(600)).unwrap();
+    };
+    let _ = rig.request(&mut browser, begin).await;
+    let later = |session: &Session| session.end_by(now + seconds(3000)).unwrap();
+    assert_eq!(rig.request(&mut browser, later).await, Released::Saved);
+    let longer = Lifetime::idle(seconds(DAY)).at_most(seconds(DAY));
+    let _ = rig.request(&mut browser, |session| session.set_lifetime(longer).unwrap()).await;
+    let _ = rig.request(&mut browser, |session| session.set_level(Level::new(2)).unwrap()).await;
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    rig.time.advance(seconds(600) - Duration::from_millis(1));
+    assert!(alive(&rig, &browser).await);
+    rig.time.advance(Duration::from_millis(1));
+    assert!(!alive(&rig, &browser).await);
+}
+
+#[tokio::test]
+async fn another_absolute_timeout_counts_from_the_next_login_and_moves_no_end_before() {
+    for redeployed in [seconds(DAY), seconds(3600)] {
+        let rig =
+            Rig::with(|builder| builder.idle_timeout(seconds(3600)).absolute_timeout(Some(seconds(7200))));
+        let settings = Manager::builder(rig.provider.clone()).clock(rig.time.clock());
+        let settings = settings.idle_timeout(seconds(3600)).absolute_timeout(Some(redeployed));
+        let newer = Rig { manager: settings.build().unwrap(), ..rig.clone() };
+        let mut browser = Browser::default();
+        let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+        let end = rig.time.clock().now() + seconds(7200);
+        rig.time.advance(seconds(3599));
+        let device = |session: &Session| session.set_device(Device::default()).unwrap();
+        assert_eq!(newer.request(&mut browser, device).await, Released::Saved);
+        let level = |session: &Session| session.set_level(Level::new(2)).unwrap();
+        assert_eq!(newer.request(&mut browser, level).await, Released::Regenerated);
+        let later = |session: &Session| session.end_by(end + seconds(DAY)).unwrap();
+        assert_eq!(newer.request(&mut browser, later).await, Released::Saved);
+        rig.time.advance(seconds(3599));
+        assert_eq!(newer.request(&mut browser, |_| ()).await, Released::Touched);
+        assert_eq!(newer.start(&browser).await.expires(), Some(end), "{redeployed:?}");
+        let _ = newer.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
+        let own = rig.time.clock().now() + redeployed.min(seconds(3600));
+        assert_eq!(newer.start(&browser).await.expires(), Some(own), "{redeployed:?}");
+    }
 }
 
 #[tokio::test]

@@ -34,20 +34,21 @@ async fn a_logout_elsewhere_is_known_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_is_under_way_ends_within_a_second_of_the_logout() {
-    let rig = Rig::new();
-    let (mut browser, session) = watched(&rig).await;
-    let watch = tokio::spawn(async move {
-        session.revoked().await;
-        Instant::now()
-    });
-    for part in [70, 350, 1_234] {
-        tokio::time::sleep(Duration::from_millis(part)).await;
+async fn a_watch_that_is_under_way_ends_within_a_second_of_the_logout_whenever_that_comes() {
+    for after in (0..2_000).step_by(130) {
+        let rig = Rig::new();
+        let (mut browser, session) = watched(&rig).await;
+        let watch = tokio::spawn(async move {
+            session.revoked().await;
+            Instant::now()
+        });
+        tokio::time::sleep(Duration::from_millis(after)).await;
         assert!(!watch.is_finished());
+        let ended = Instant::now();
+        let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
+        let late = watch.await.unwrap() - ended;
+        assert!(late <= Duration::from_secs(1), "{late:?} after a logout at {after} ms");
     }
-    let ended = Instant::now();
-    let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
-    assert!(watch.await.unwrap() - ended <= Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,13 +63,14 @@ async fn expiry_and_a_change_of_privileges_end_a_watch_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_rotates_is_followed() {
+async fn a_session_that_rotates_is_followed_however_often_it_does() {
     let rig = Rig::with(|builder| builder.rotate_every(seconds(60)));
     let (mut browser, session) = watched(&rig).await;
-    for _ in 0..3 {
+    // The first id is forgotten after the grace and the idle timeout, and nobody follows a hundred ids at once.
+    for _ in 0..100 {
         rig.time.advance(seconds(60));
         let _ = rig.request(&mut browser, |_| ()).await;
-        assert!(timeout(Duration::from_secs(40), session.revoked()).await.is_err());
+        assert!(timeout(Duration::from_secs(2), session.revoked()).await.is_err());
     }
     let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
     assert!(told(&session).await <= Duration::from_secs(1));

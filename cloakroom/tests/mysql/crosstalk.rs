@@ -86,10 +86,10 @@ async fn nobody_ever_reads_the_reply_to_a_call_that_was_dropped() {
     }
     owners.join_all().await;
     let dropped = dropped.load(Ordering::Relaxed);
-    tell!(
+    servers::tell(format_args!(
         "{OWNERS} callers on 3 connections, {} calls, {dropped} of them dropped, 0 foreign replies",
         OWNERS * CALLS
-    );
+    ));
     assert!(dropped > 200, "only {dropped} calls were dropped: nothing was tested");
 }
 
@@ -125,7 +125,9 @@ async fn a_call_that_was_dropped_while_its_statement_was_prepared_spoils_no_othe
         assert_eq!(provider.load(&two).await.unwrap(), Some(next));
         proxy.heal();
     }
-    tell!("{ROUNDS} first calls of a connection, {dropped} of them dropped, 0 others spoilt");
+    servers::tell(format_args!(
+        "{ROUNDS} first calls of a connection, {dropped} of them dropped, 0 others spoilt"
+    ));
     assert!(dropped > 20, "only {dropped} calls were dropped: nothing was tested");
 }
 

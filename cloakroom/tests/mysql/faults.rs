@@ -189,7 +189,7 @@ async fn nothing_acknowledged_is_lost_and_everything_recovers_when_the_server_is
         seen.longest = seen.longest.max(visitor.seen.longest);
     }
     let late = lateness.longest();
-    tell!(
+    servers::tell(format_args!(
         "{} rounds in {:.0?} ({VISITORS} visitors): {} requests, {} refused with 503, {} writes acknowledged ({} logouts), \
          0 lost, 0 undone; the longest answer took {:.0?}; timers were up to {late:?} late; slowest recoveries: {}",
         rounds(),
@@ -205,7 +205,7 @@ async fn nothing_acknowledged_is_lost_and_everything_recovers_when_the_server_is
                 slowest.iter().find(|(of, _)| *of == fault).expect("one of all").1
             ))
             .join(", ")
-    );
+    ));
     assert!(seen.refused > 0 && seen.logouts > 0, "nothing was tested");
     assert!(seen.longest <= DEADLINE + DEADLINE / 10 + late, "an answer took {:?}", seen.longest);
     for (fault, took) in slowest {

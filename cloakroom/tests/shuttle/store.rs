@@ -183,25 +183,109 @@ fn any_two_calls_on_each_of_three_threads_are_as_if_one_came_after_the_other() {
     });
 }
 
+/// A store of at most so many.
+struct Full {
+    provider: MemoryProvider,
+    made: testkit::RecordBuilder,
+}
+
+impl Full {
+    fn of(most: usize) -> Self {
+        let time = ManualClock::default();
+        let provider = MemoryProvider::builder().clock(time.clock()).max_sessions(most).build();
+        Full { provider, made: testkit::record(&time.clock()).endless() }
+    }
+
+    fn begin(&self, at: &str, record: &Record) -> Result<Created, ErrorKind> {
+        tried(self.provider.create(&key(at), record)).map_err(|error| error.kind())
+    }
+
+    /// The answers to threads of which each begins one session, sorted.
+    fn begin_at_once(
+        self: &Arc<Self>,
+        sessions: Vec<(&'static str, Record)>,
+    ) -> Vec<Result<Created, ErrorKind>> {
+        let threads: Vec<_> = sessions
+            .into_iter()
+            .map(|(at, record)| {
+                let store = Arc::clone(self);
+                thread::spawn(move || store.begin(at, &record))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    }
+
+    /// It takes so many visitors more, and then none: what it counts is what it holds.
+    fn has_room_for(&self, visitors: usize) {
+        let visit = self.made.clone().build();
+        for place in 0..visitors {
+            assert_eq!(self.begin(&format!("visitor{place}"), &visit), Ok(Created::Done), "{place}");
+        }
+        assert_eq!(self.begin("onemore", &visit), Err(ErrorKind::TooLarge));
+    }
+}
+
 #[test]
 fn a_full_store_puts_out_nobody_who_is_logged_in_and_holds_no_more_than_it_may() {
     at_random("logins and visits in a full store", || {
-        let time = ManualClock::default();
-        let provider = MemoryProvider::builder().clock(time.clock()).max_sessions(2).build();
-        let made = testkit::record(&time.clock()).endless();
+        let store = Arc::new(Full::of(2));
+        let (visit, alice) = (store.made.clone().build(), store.made.clone().principal("alice").build());
         for at in [HERS, HIS] {
-            assert_eq!(now(provider.create(&key(at), &made.clone().build())), Created::Done);
+            assert_eq!(store.begin(at, &visit), Ok(Created::Done));
         }
-        let begin = |at: &'static str, record: Record| {
-            let provider = provider.clone();
-            thread::spawn(move || tried(provider.create(&key(at), &record)).map_err(|error| error.kind()))
-        };
-        let alice = made.clone().principal("alice").build();
         let [near, far] = FREE;
-        let threads = [begin(near, alice.clone()), begin(far, alice), begin(EXPIRED, made.build())];
-        let answers = threads.map(|thread| thread.join().unwrap());
+        let answers = store.begin_at_once(vec![(near, alice.clone()), (far, alice), (EXPIRED, visit)]);
         assert_eq!(answers, [Ok(Created::Done), Ok(Created::Done), Err(ErrorKind::TooLarge)]);
-        assert_eq!(listed(&provider, "alice"), [key(far), key(near)]);
-        assert_eq!(now(provider.count()), 2);
+        assert_eq!(listed(&store.provider, "alice"), [key(far), key(near)]);
+        assert_eq!(now(store.provider.count()), 2);
+        store.has_room_for(0);
+        assert!(now(store.provider.delete(&key(far))));
+        store.has_room_for(1);
+    });
+}
+
+#[test]
+fn what_has_expired_in_a_full_store_makes_room_for_as_many_and_no_more() {
+    at_random("visits to a full store of which a part has expired", || {
+        let time = ManualClock::default();
+        let provider = MemoryProvider::builder().clock(time.clock()).max_sessions(3).build();
+        let made = testkit::record(&time.clock()).endless();
+        let store = Arc::new(Full { provider, made });
+        let brief = testkit::record(&time.clock()).idle(seconds(1)).build();
+        let stays = store.made.clone().principal("bob").build();
+        for (at, record) in [(HERS, &brief), (EXPIRED, &brief), (HIS, &stays)] {
+            assert_eq!(store.begin(at, record), Ok(Created::Done));
+        }
+        time.advance(seconds(1));
+        let visit = store.made.clone().build();
+        let [near, far] = FREE;
+        // One comes to the very place of one that has expired.
+        let answers =
+            store.begin_at_once(vec![(near, visit.clone()), (far, visit.clone()), (EXPIRED, visit)]);
+        let refused = answers.iter().filter(|answer| **answer == Err(ErrorKind::TooLarge)).count();
+        let let_in = answers.iter().filter(|answer| **answer == Ok(Created::Done)).count();
+        assert_eq!((let_in, refused), (2, 1), "{answers:?}");
+        assert_eq!(now(store.provider.count()), 3);
+        store.has_room_for(0);
+        assert!(now(store.provider.delete(&key(HIS))));
+        store.has_room_for(1);
+    });
+}
+
+#[test]
+fn of_two_logins_under_one_id_in_a_full_store_one_is_told_that_it_is_taken_and_none_is_counted_twice() {
+    at_random("two logins under one id in a full store", || {
+        let store = Arc::new(Full::of(2));
+        let visit = store.made.clone().build();
+        for at in [HERS, HIS] {
+            assert_eq!(store.begin(at, &visit), Ok(Created::Done));
+        }
+        let login = |user| (FREE[0], store.made.clone().principal(user).build());
+        let answers = store.begin_at_once(vec![login("alice"), login("bob")]);
+        assert!(answers.contains(&Ok(Created::Done)) && answers.contains(&Ok(Created::Taken)), "{answers:?}");
+        let winner = if answers[0] == Ok(Created::Done) { "alice" } else { "bob" };
+        assert_eq!(listed(&store.provider, winner), [key(FREE[0])]);
+        let left = now(store.provider.count());
+        store.has_room_for(2 - left as usize);
     });
 }

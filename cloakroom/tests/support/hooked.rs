@@ -38,6 +38,10 @@ pub(crate) trait Hook: Send + Sync + 'static {
     fn before(&self, call: Call) -> impl Future<Output = Result<Verdict>> + Send;
     /// `done`: the call found or changed something.
     fn after(&self, call: Call, done: bool) -> impl Future<Output = Result<()>> + Send;
+    /// What the provider declares that itself declares `inner`.
+    fn capabilities(&self, inner: Capabilities) -> Capabilities {
+        inner
+    }
 }
 
 /// `inner`, with `hook` around every call.
@@ -70,7 +74,7 @@ impl<P: Provider, H: Hook> Hooked<P, H> {
 #[deny(clippy::missing_trait_methods)]
 impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        self.hook.capabilities(self.inner.capabilities())
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
 /// A manager on a clock that stands still.
+#[derive(Clone)]
 pub(crate) struct Rig {
     pub(crate) manager: Manager,
     pub(crate) provider: MemoryProvider,

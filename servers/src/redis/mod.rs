@@ -180,7 +180,15 @@ impl Redis {
     /// # Panics
     /// If it was started without.
     pub fn tls_url(&self) -> String {
-        format!("rediss://localhost:{}/", self.tls_port.expect("started with TLS"))
+        format!("rediss://localhost:{}/", self.tls_address().port())
+    }
+
+    /// Where it listens for TLS.
+    ///
+    /// # Panics
+    /// If it was started without.
+    pub fn tls_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.tls_port.expect("started with TLS")))
     }
 
     /// The Unix socket's path.

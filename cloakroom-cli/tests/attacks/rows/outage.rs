@@ -213,9 +213,9 @@ pub(super) async fn row_53_the_way_to_the_store_is_checked(target: &Target) -> O
             }
         }
         #[cfg(feature = "redis")]
-        Place::Redis(_) => crate::target::redis::a_strange_authority_is_refused().await,
+        Place::Redis(_) => crate::target::redis::a_stranger_is_refused().await,
         #[cfg(feature = "mysql")]
-        Place::MySql(_) => crate::target::mysql::a_strange_authority_is_refused().await,
+        Place::MySql(_) => crate::target::mysql::a_stranger_is_refused().await,
     }
     Outcome::Held
 }

@@ -144,7 +144,9 @@ async fn a_form_needs_the_sessions_own_token(ground: &Ground) {
 async fn token_of_the_page(visitor: &mut Visitor) -> String {
     let page = visitor.get("/").await.text();
     let (_, token) = page.split_once("name=\"csrf_token\" value=\"").expect("a form with a token");
-    token.split('"').next().expect("its end").to_owned()
+    let token = token.split('"').next().expect("its end");
+    log::keep_secret(token);
+    token.to_owned()
 }
 
 /// Everything is logged at TRACE while the rows run, and looked through: here a life is led for that, from its beginning to every kind

@@ -1,6 +1,6 @@
 //! One MariaDB for all rows, each of which has a table of its own there.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use crate::site::DEADLINE;
 use crate::visitor::PATIENCE;
 use cloakroom::{AnyProvider, Clock, ErrorKind, MySqlProvider};
 use data_encoding::HEXLOWER;
-use servers::{Certificates, MariaDb, MariaDbOptions};
+use servers::{Certificates, MariaDb, MariaDbOptions, Proxy};
 
 static SERVER: LazyLock<MariaDb> =
     LazyLock::new(|| MariaDb::with(MariaDbOptions { tls: true, ..MariaDbOptions::default() }));
@@ -34,16 +34,21 @@ pub(super) fn plant(table: &str, bytes: &[u8]) {
     SERVER.sql(&format!("UPDATE `{table}` SET record = x'{}'", HEXLOWER.encode(bytes)));
 }
 
-/// A server that another authority vouches for is no server of ours.
-pub(crate) async fn a_strange_authority_is_refused() {
+/// A server that another authority vouches for is no server of ours, and neither is one under a name that its certificate does not have.
+pub(crate) async fn a_stranger_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let stranger = Certificates::write(folder.path());
-    let connect = async |authority: &Path| {
+    let connect = async |place: &str, authority: &Path| {
         let authority = authority.display().to_string().replace('/', "%2F");
-        let place = format!("tcp(localhost:{})", SERVER.address().port());
-        MySqlProvider::connect(&MariaDb::dsn_at(&place, &format!("tls=true&ssl-ca={authority}"))).await
+        MySqlProvider::connect(&MariaDb::dsn_at(place, &format!("tls=true&ssl-ca={authority}"))).await
     };
-    connect(&SERVER.certificates().authority).await.expect("the right authority");
-    let refused = connect(&stranger.authority).await.expect_err("a strange authority");
-    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    let (ours, place) = (SERVER.certificates(), format!("tcp(localhost:{})", SERVER.address().port()));
+    connect(&place, &ours.authority).await.expect("the right authority");
+    let elsewhere = Proxy::under(Ipv4Addr::new(127, 0, 0, 2), SERVER.address());
+    let by_another_name = format!("tcp({})", elsewhere.address());
+    for (place, authority) in [(&place, &stranger.authority), (&by_another_name, &ours.authority)] {
+        let refused = connect(place, authority).await.expect_err("a stranger");
+        assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+        assert!(format!("{refused:?}").contains("ertificate"), "for another reason: {refused:?}");
+    }
 }

@@ -1,12 +1,12 @@
 //! One Redis for all rows, each of which has a prefix of its own there.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::visitor::PATIENCE;
 use cloakroom::{AnyProvider, Clock, ErrorKind, RedisProvider};
-use servers::{Certificates, Redis, RedisOptions};
+use servers::{Certificates, Proxy, Redis, RedisOptions};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
 
@@ -54,20 +54,26 @@ pub(super) fn plant(prefix: &str, bytes: &[u8]) {
     }
 }
 
-/// A server that another authority vouches for is no server of ours.
-pub(crate) async fn a_strange_authority_is_refused() {
+/// A server that another authority vouches for is no server of ours, and neither is one under a name that its certificate does not have.
+pub(crate) async fn a_stranger_is_refused() {
     let server = Redis::with(RedisOptions { tls: true, ..RedisOptions::default() });
     let folder = tempfile::tempdir().expect("a folder");
     let stranger = Certificates::write(folder.path());
     let ours = server.certificates();
     let read = |path: &Path| std::fs::read(path).expect("a file");
-    let connect = |authority: &Path| {
-        RedisProvider::builder(server.tls_url())
+    let connect = |url: &str, authority: &Path| {
+        RedisProvider::builder(url)
             .root_certificates(read(authority))
             .client_certificate(read(&ours.client), read(&ours.client_key))
             .connect()
     };
-    connect(&ours.authority).await.expect("the right authority");
-    let refused = connect(&stranger.authority).await.expect_err("a strange authority");
-    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    let (url, elsewhere) =
+        (server.tls_url(), Proxy::under(Ipv4Addr::new(127, 0, 0, 2), server.tls_address()));
+    connect(&url, &ours.authority).await.expect("the right authority");
+    let by_another_name = format!("rediss://{}/", elsewhere.address());
+    for (url, authority) in [(&url, &stranger.authority), (&by_another_name, &ours.authority)] {
+        let refused = connect(url, authority).await.expect_err("a stranger");
+        assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+        assert!(format!("{refused:?}").contains("ertificate"), "for another reason: {refused:?}");
+    }
 }

@@ -146,11 +146,16 @@ impl Store {
     #[cold]
     fn make_room(&self, record: &Record) -> Result<()> {
         let collected = self.collect(STEP).removed > 0;
-        if collected || (record.principal().is_some() && self.evict_anonymous()) {
+        // Another may have collected what makes room for this one, too.
+        let fits = || self.held.load(Ordering::Relaxed) <= self.max_sessions;
+        if collected || fits() || (record.principal().is_some() && self.evict_anonymous()) {
             return Ok(());
         }
-        self.held.fetch_sub(1, Ordering::Relaxed);
-        Err(Error::new(ErrorKind::TooLarge, MemoryError::Full { max: self.max_sessions }))
+        let count_out = |held: usize| (held > self.max_sessions).then(|| held - 1);
+        match self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_out) {
+            Ok(_) => Err(Error::new(ErrorKind::TooLarge, MemoryError::Full { max: self.max_sessions })),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Takes out the anonymous session that is nearest to its end, as far as a short look into each shard tells.
@@ -183,11 +188,12 @@ impl Store {
             while removed < limit {
                 let step = STEP.min(limit - removed);
                 let expired = shard.lock().take_expired(now, step, self.rehash(), |entry| {
+                    // While the lock is held: who finds nothing left to collect goes by the count.
+                    self.held.fetch_sub(1, Ordering::Relaxed);
                     self.index(&entry.key, Some(&entry.record), None);
                 });
                 let Some(expired) = expired else { break };
                 removed += expired.len();
-                self.held.fetch_sub(expired.len(), Ordering::Relaxed);
             }
         }
         let more = removed == limit && self.shards.iter().any(|shard| shard.lock().is_due(now));
@@ -481,6 +487,20 @@ mod tests {
         assert_eq!(store.create(&key(0), &record(None, now.after(second))).unwrap(), Created::Done);
         time.advance(second);
         assert_eq!(store.create(&key(1), &record(None, Millis::NEVER)).unwrap(), Created::Done);
+    }
+
+    #[test]
+    fn one_that_takes_the_place_of_an_expired_one_is_counted_once() {
+        let time = ManualClock::default();
+        let second = std::time::Duration::from_secs(1);
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(2).build().0;
+        let brief = record(None, time.clock().millis().after(second));
+        assert_eq!(store.create(&key(0), &brief).unwrap(), Created::Done);
+        time.advance(second);
+        for n in [0, 1] {
+            assert_eq!(store.create(&key(n), &record(None, Millis::NEVER)).unwrap(), Created::Done, "{n}");
+        }
+        assert_eq!((store.count(), store.held.load(Ordering::Relaxed)), (2, 2));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use redis::{Cmd, ErrorKind, Pipeline, PushInfo, RedisError, ServerErrorKind, Val
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use super::attempt::{Deadline, Failure, attempt};
+use super::attempt::attempt;
 use super::cluster::Cluster;
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
+use super::failure::{Deadline, Failure};
 use super::link::Link;
 use super::pool::{Pool, Target};
 use super::script::Script;

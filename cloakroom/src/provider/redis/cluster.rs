@@ -10,9 +10,10 @@ use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{Deadline, Failure, attempt, first_error};
+use super::attempt::{attempt, first_error};
 use super::connect::Connector;
 use super::error::StoreError;
+use super::failure::{Deadline, Failure};
 use super::layout::Layout;
 use super::pool::{Pool, Target};
 use super::settings::{Address, Settings, address};

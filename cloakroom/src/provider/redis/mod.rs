@@ -8,6 +8,7 @@ mod call;
 mod cluster;
 mod connect;
 mod error;
+mod failure;
 mod layout;
 mod link;
 mod news;

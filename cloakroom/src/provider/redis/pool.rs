@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::attempt::{Deadline, Failure};
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
+use super::failure::{Deadline, Failure};
 use super::link::Link;
 use super::sentinel;
 use super::settings::{Address, Settings};
