@@ -30,6 +30,8 @@ use http::HeaderMap;
 use http::header::{COOKIE, SET_COOKIE};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// No case is about slowness, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 const COOKIE_NAME: &str = "gosessionid";
 /// Beego's session without keys.
 const EMPTY: &str = "0d7f040102ff800001100110000004ff800000";

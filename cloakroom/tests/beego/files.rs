@@ -66,7 +66,7 @@ fn sample(name: &str, used: SystemTime) -> TempDir {
 
 fn json(folder: &Path) -> String {
     format!(
-        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"format":"beego","providerConfig":{:?}}}"#,
+        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"deadline":60,"format":"beego","providerConfig":{:?}}}"#,
         folder.to_str().unwrap()
     )
 }

@@ -8,7 +8,7 @@ use cloakroom::{
     Provider, Released, Renamed, Session, SessionData, StoreKey, Touched, Updated,
 };
 
-use super::{COOKIE_NAME, EMPTY, HOUR, hex, noon, release, request, unhex};
+use super::{COOKIE_NAME, EMPTY, HOUR, PATIENCE, hex, noon, release, request, unhex};
 
 /// A store of one kind, and the way past the library into it.
 pub(crate) trait Layout {
@@ -46,6 +46,7 @@ pub(crate) async fn manager(layout: &impl Layout, time: &ManualClock) -> Manager
         .codec(Codec::GOB)
         .hash_func(cloakroom::HashFunc::Sha1)
         .idle_timeout(HOUR)
+        .deadline(PATIENCE)
         .absolute_timeout(None)
         .danger_store_ids_in_clear()
         .clock(time.clock())

@@ -14,7 +14,7 @@ use super::{COOKIE_NAME, HOUR, release, request};
 fn json(folder: &Path, settings: &str) -> String {
     let folder = folder.to_str().unwrap();
     format!(
-        r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"providerConfig":{folder:?},{settings}}}"#
+        r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"deadline":60,"providerConfig":{folder:?},{settings}}}"#
     )
 }
 

@@ -7,7 +7,7 @@ use cloakroom::{AnyProvider, ErrorKind, Manager, ManualClock, MySqlProvider, Rel
 use servers::MariaDb;
 
 use super::layout::{self, Layout};
-use super::{HOUR, hex, release, request, unhex, vector};
+use super::{HOUR, PATIENCE, hex, release, request, unhex, vector};
 
 static SERVER: LazyLock<MariaDb> = LazyLock::new(MariaDb::start);
 
@@ -40,7 +40,7 @@ fn seconds(time: SystemTime) -> u64 {
 impl Layout for Table {
     async fn provider(&self, time: &ManualClock) -> AnyProvider {
         let builder = MySqlProvider::builder(&SERVER.dsn("")).unwrap().table(self.0).unwrap();
-        builder.clock(time.clock()).connect_beego(HOUR).await.unwrap()
+        builder.clock(time.clock()).deadline(PATIENCE).connect_beego(HOUR).await.unwrap()
     }
 
     async fn put(&self, key: &str, value: &[u8], used: SystemTime) {
@@ -69,7 +69,7 @@ async fn the_captured_rows_read_as_described_and_what_is_written_has_their_layou
     // The name that Beego gives it, which is ours if no other is said.
     let table = Table::new("session");
     let json = format!(
-        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"format":"beego","providerConfig":{:?}}}"#,
+        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"deadline":60,"format":"beego","providerConfig":{:?}}}"#,
         SERVER.dsn("")
     );
     let manager = Manager::new("mysql", &json).await.unwrap();
@@ -143,7 +143,7 @@ async fn rows_of_old_are_moved_to_native_sessions_once() {
     server.sql(&ddl);
     let json = |settings: &str| {
         format!(
-            r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"providerConfig":{:?},{settings}}}"#,
+            r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"deadline":60,"providerConfig":{:?},{settings}}}"#,
             server.dsn("")
         )
     };

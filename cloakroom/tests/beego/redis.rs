@@ -6,7 +6,7 @@ use cloakroom::{AnyProvider, ErrorKind, Manager, ManualClock, RedisProvider, Rel
 use servers::Redis;
 
 use super::layout::{self, Layout};
-use super::{HOUR, hex, noon, release, request, unhex, vector};
+use super::{HOUR, PATIENCE, hex, noon, release, request, unhex, vector};
 
 /// The server counts by its own time: here the clock stands still, and time passes by shortening what is left.
 struct Strings(Redis);
@@ -19,7 +19,12 @@ impl Strings {
 
 impl Layout for Strings {
     async fn provider(&self, time: &ManualClock) -> AnyProvider {
-        RedisProvider::builder(self.0.url()).clock(time.clock()).connect_beego(HOUR).await.unwrap()
+        RedisProvider::builder(self.0.url())
+            .clock(time.clock())
+            .call_timeout(PATIENCE)
+            .connect_beego(HOUR)
+            .await
+            .unwrap()
     }
 
     async fn put(&self, key: &str, value: &[u8], used: SystemTime) {
@@ -61,7 +66,7 @@ async fn the_captured_values_read_as_described_and_what_is_written_has_their_lay
     let server = Redis::start();
     let address = server.address().to_string();
     let json = format!(
-        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"format":"beego","providerConfig":"{address},100"}}"#
+        r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"deadline":60,"format":"beego","providerConfig":"{address},100"}}"#
     );
     let manager = Manager::new("redis", &json).await.unwrap();
     for name in ["redis-v1.4.json", "redis-v2.json"] {
@@ -95,7 +100,7 @@ async fn sessions_of_old_in_redis_are_moved_to_native_ones() {
     let address = server.address().to_string();
     let json = |settings: &str| {
         format!(
-            r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"providerConfig":"{address},100",{settings}}}"#
+            r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"deadline":60,"providerConfig":"{address},100",{settings}}}"#
         )
     };
     let beego = Manager::new("redis", &json(r#""format":"beego""#)).await.unwrap();
