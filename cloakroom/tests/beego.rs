@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "beego/cookies.rs"]
+mod cookies;
 #[path = "beego/files.rs"]
 mod files;
+#[path = "support/hooked.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod hooked;
 #[path = "beego/layout.rs"]
 mod layout;
 #[path = "beego/moving.rs"]

@@ -107,7 +107,7 @@ impl Codec {
             Kind::MessagePack => message_pack::encode(value, &mut change.bytes),
             Kind::Json => json::encode(value, &mut change.bytes),
             #[cfg(feature = "beego")]
-            Kind::Gob(_) => gob::encode(key, value, &mut change.bytes).map(|depth| {
+            Kind::Gob(envelope) => gob::encode(key, value, envelope, &mut change.bytes).map(|depth| {
                 change.deletes = depth.is_none();
                 depth.unwrap_or(0)
             }),

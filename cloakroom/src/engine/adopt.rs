@@ -1,6 +1,6 @@
 //! Sessions of another library's that are moved to this manager's store, each when it is first used.
 
-use super::{COLLISIONS, Engine, Reached, Stored, repeats_itself};
+use super::{COLLISIONS, Engine, Found, Reached, Stored, repeats_itself};
 use crate::codec::Buffer;
 use crate::error::Result;
 use crate::event::EventKind;
@@ -9,10 +9,10 @@ use crate::provider::{Created, Provider};
 use crate::record::{Mark, Meta, Record};
 
 impl Engine {
-    /// The session that one of `names` has in the store of old, as one of this manager's: under a new id, which its client is still
-    /// to be told. `None` if there is none.
-    pub(crate) async fn adopt(&self, names: &[Named]) -> Result<Option<Stored>> {
-        let Some(former) = &self.former else { return Ok(None) };
+    /// The session that one of `names`, by which nobody was found here, has in the store of old, as one of this manager's: under a new
+    /// id, which its client is still to be told.
+    pub(crate) async fn adopt(&self, names: &[Named]) -> Result<Found> {
+        let Some(former) = &self.former else { return Ok(Found::Nobody) };
         let mut found = Vec::new();
         for name in names {
             let old = Keying::Clear.named(name.id_bytes());
@@ -21,10 +21,12 @@ impl Engine {
             }
         }
         let [(name, old, record)] = &found[..] else {
-            if !found.is_empty() {
-                self.events.report(EventKind::Duplicate, found.len() as u64);
+            if found.is_empty() {
+                // Another request may have moved it between the look here and the one there.
+                return self.find_among(names.iter().cloned()).await;
             }
-            return Ok(None);
+            self.events.report(EventKind::Duplicate, found.len() as u64);
+            return Ok(Found::Nobody);
         };
         let moved = self.take_over(record).await?;
         // The old id is claimed by its tombstone, so that of several requests at once one alone moves the session. For a while it leads
@@ -36,13 +38,13 @@ impl Engine {
             Created::Done => {
                 former.delete(old.key()).await?;
                 tracing::debug!("a session of another library's was moved");
-                Ok(Some(moved))
+                Ok(Found::Moved(moved))
             }
             Created::Taken => {
                 self.provider.delete(moved.name.key()).await?;
                 match self.look_up((*name).clone()).await? {
-                    Reached::Session(stored) => Ok(Some(stored)),
-                    Reached::Nobody | Reached::Ended => Ok(None),
+                    Reached::Session(stored) => Ok(Found::Moved(stored)),
+                    Reached::Nobody | Reached::Ended => Ok(Found::Nobody),
                 }
             }
         }

@@ -33,7 +33,7 @@ impl Engine {
         let found = self.find_among(names.into_iter()).await?;
         #[cfg(feature = "beego")]
         if let (Found::Nobody, Some(presented)) = (&found, presented) {
-            return Ok(self.adopt(&presented).await?.map_or(Found::Nobody, Found::Moved));
+            return self.adopt(&presented).await;
         }
         Ok(found)
     }

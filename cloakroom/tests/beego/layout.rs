@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{AnyProvider, Codec, ErrorKind, GoTime, Manager, ManualClock, Principal, Released, Session};
+use cloakroom::{
+    AnyProvider, Codec, Created, Device, ErrorKind, GoTime, Lifetime, Manager, ManualClock, Principal,
+    Provider, Released, Renamed, Session, SessionData, StoreKey, Touched, Updated,
+};
 
 use super::{COOKIE_NAME, EMPTY, HOUR, hex, noon, release, request, unhex};
 
@@ -35,7 +38,7 @@ pub(crate) trait Layout {
 const ID: &str = "4964887021784b5975bc56b27a0a5b6bd10d7cbb";
 const OTHER: &str = "20494fd6d9ec604a29672ac5778a1bbb";
 /// `username: "astaxie"`, as the samples have it.
-const ONE: &str = "0d7f040102ff800001100110000029ff80000106737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
+pub(crate) const ONE: &str = "0d7f040102ff800001100110000029ff80000106737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
 
 pub(crate) async fn manager(layout: &impl Layout, time: &ManualClock) -> Manager {
     Manager::builder(layout.provider(time).await)
@@ -87,6 +90,7 @@ pub(crate) async fn every_case(layout: &impl Layout) {
     what_cannot_be_read_is_an_error_once(layout, &manager).await;
     ids_are_taken_as_beego_sends_them(layout, &manager).await;
     what_has_no_place_is_refused(layout, &manager).await;
+    the_providers_contract_holds(layout, &manager).await;
     sessions_are_counted_and_listed(layout, &manager).await;
     concurrent_increments_all_count(layout, &time).await;
 }
@@ -259,14 +263,96 @@ async fn ids_are_taken_as_beego_sends_them(layout: &impl Layout, manager: &Manag
 
 async fn what_has_no_place_is_refused(layout: &impl Layout, manager: &Manager) {
     layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
+    let alice = || Principal::new("alice").unwrap();
+    let lifetime = "a lifetime of the session's own";
+    let remembered = Lifetime::remembered(3 * HOUR);
+    is_refused(layout, manager, |session| session.authenticate(alice()), "keep the name under a key").await;
+    is_refused(layout, manager, |session| session.set_lifetime(remembered), lifetime).await;
+    is_refused(layout, manager, |session| session.end_by(noon() + 30 * HOUR), lifetime).await;
+    is_refused(layout, manager, |session| session.set_device(device()), "a level or a device").await;
+    is_refused(layout, manager, |session| session.typed::<Cart>()?.save(), "typed data is kept").await;
+    let error = manager.sessions_of(&alice()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+
+    // Messages for the next page are plain keys, which have a place.
     let session = request(manager, ID).await;
-    session.authenticate(Principal::new("alice").unwrap()).unwrap();
-    let error = session.release(&mut http::HeaderMap::new()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("keep the name under a key"), "{error}");
+    session.flash("notice", "saved").unwrap();
+    assert_eq!(release(&session).await.0, Released::Saved);
+    let session = request(manager, ID).await;
+    assert_eq!(session.take_flashes_of::<String>("notice").await.unwrap(), ["saved"]);
+    let _ = release(&session).await;
+    assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE));
+}
+
+/// `act` is, by itself or at the release, and changes nothing.
+async fn is_refused(
+    layout: &impl Layout,
+    manager: &Manager,
+    act: impl FnOnce(&Session) -> cloakroom::Result<()>,
+    expected: &str,
+) {
+    let session = request(manager, ID).await;
+    session.set("beside", 1).unwrap();
+    let error = match act(&session) {
+        Ok(()) => session.release(&mut http::HeaderMap::new()).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{expected}: {error}");
+    assert!(error.to_string().contains(expected), "{error}");
     assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE), "nothing was changed");
-    let error = manager.sessions_of(&Principal::new("alice").unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+fn device() -> Device {
+    let mut headers = http::HeaderMap::new();
+    headers.insert(http::header::USER_AGENT, "Mozilla/5.0".parse().unwrap());
+    Device::of_request(&headers)
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Cart {
+    items: u8,
+}
+
+impl SessionData for Cart {
+    const KEY: &'static str = "cart";
+}
+
+/// What the trait asks of every provider, as far as no session ever comes to it.
+async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
+    let provider = manager.provider();
+    let now = manager_now(manager).await;
+    layout.put(ID, &unhex(ONE), now).await;
+    layout.put(OTHER, &unhex(EMPTY), now).await;
+    let [id, other, free] = [ID, OTHER, &"ef".repeat(20)].map(|key| key.parse::<StoreKey>().unwrap());
+    let record = provider.load(&id).await.unwrap().unwrap();
+    let (version, deadline) = (record.version(), record.expires());
+
+    assert_eq!(provider.create(&other, &record).await.unwrap(), Created::Taken);
+    assert_eq!(provider.rename(&id, &other, &record, version, None).await.unwrap(), Renamed::Taken);
+    assert_eq!(provider.rename(&id, &free, &record, version ^ 1, None).await.unwrap(), Renamed::Stale);
+    assert_eq!(provider.update(&id, &record, version ^ 1).await.unwrap(), Updated::Stale);
+    assert_eq!(hex(&layout.value(OTHER).await.unwrap()), EMPTY);
+    assert_eq!(hex(&layout.value(ID).await.unwrap()), ONE);
+    assert!(provider.load(&free).await.unwrap().is_none());
+
+    assert_eq!(provider.update(&free, &record, version).await.unwrap(), Updated::Gone);
+    assert_eq!(provider.rename(&free, &id, &record, version, None).await.unwrap(), Renamed::Gone);
+    assert_eq!(provider.touch(&free, now, deadline).await.unwrap(), Touched::Gone);
+    assert!(!provider.delete(&free).await.unwrap());
+    assert!(layout.value(free.as_str()).await.is_none(), "never an upsert");
+
+    assert_eq!(provider.create(&free, &record).await.unwrap(), Created::Done);
+    assert_eq!(hex(&layout.value(free.as_str()).await.unwrap()), ONE);
+    assert!(provider.delete(&free).await.unwrap() && layout.value(free.as_str()).await.is_none());
+    // What has expired is not there, and its key is free.
+    if !layout.drops_expired() {
+        layout.put(free.as_str(), &unhex(ONE), now - HOUR - Duration::from_secs(1)).await;
+        assert_eq!(provider.update(&free, &record, version).await.unwrap(), Updated::Gone);
+        assert_eq!(provider.touch(&free, now, deadline).await.unwrap(), Touched::Gone);
+        assert!(!provider.delete(&free).await.unwrap());
+        assert_eq!(provider.create(&free, &record).await.unwrap(), Created::Done);
+        assert!(provider.delete(&free).await.unwrap());
+    }
 }
 
 async fn sessions_are_counted_and_listed(layout: &impl Layout, manager: &Manager) {
@@ -277,7 +363,6 @@ async fn sessions_are_counted_and_listed(layout: &impl Layout, manager: &Manager
     // One of each was there already, but the first, which another case has left.
     let after = manager.active_sessions().await.unwrap();
     assert!((before + 1..=before + 3).contains(&after), "{before}, {after}");
-    use cloakroom::Provider;
     let (mut listed, mut cursor) = (Vec::new(), None);
     loop {
         let page = manager.provider().scan(cursor, 2).await.unwrap();

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{GoTime, Manager, Released, go_key};
+use cloakroom::{FileProvider, GoTime, Manager, MemoryProvider, Released, go_key};
 
-use super::{release, request};
+use super::hooked::{Call, Hook, Hooked, Verdict};
+use super::{COOKIE_NAME, HOUR, release, request};
 
 fn json(folder: &Path, settings: &str) -> String {
     let folder = folder.to_str().unwrap();
@@ -101,6 +102,43 @@ async fn requests_that_come_together_move_it_once_and_all_reach_it() {
     assert!(!ids.is_empty(), "whoever moved it told the client");
     let session = request(&managers[1], &ids[0]).await;
     assert_eq!(session.len().unwrap(), 6 + 12);
+}
+
+/// Has another manager move a session before the store of old is looked into.
+struct MovedBefore {
+    by: Manager,
+    old: Mutex<Option<String>>,
+}
+
+impl Hook for MovedBefore {
+    async fn before(&self, call: Call) -> cloakroom::Result<Verdict> {
+        let old = self.old.lock().unwrap().take().filter(|_| call == Call::Load);
+        if let Some(old) = old {
+            let session = request(&self.by, &old).await;
+            assert!(release(&session).await.1.is_some(), "it was moved");
+        }
+        Ok(Verdict::Forward)
+    }
+
+    async fn after(&self, _: Call, _: bool) -> cloakroom::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_looks_here_before_and_there_after_another_has_moved_it_reaches_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let store = MemoryProvider::new();
+    let files = || FileProvider::builder(folder.path()).open_beego(HOUR).unwrap();
+    let by = Manager::builder(store.clone()).cookie_name(COOKIE_NAME).migrate_from(files()).build().unwrap();
+    let former = Hooked::new(files(), MovedBefore { by, old: Mutex::new(Some(old.clone())) });
+    let manager = Manager::builder(store).cookie_name(COOKIE_NAME).migrate_from(former).build().unwrap();
+    let session = request(&manager, &old).await;
+    assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+    session.set("late", 1).unwrap();
+    assert_eq!(release(&session).await.0, Released::Saved);
+    assert_eq!(manager.active_sessions().await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -23,12 +23,12 @@ impl Table {
 
     fn put_hex(&self, key: &str, hex: &str, saved: u64) {
         let name = self.0;
-        SERVER.sql(&format!("REPLACE INTO {name} VALUES ('{key}', x'{hex}', {saved})"));
+        SERVER.sql(&format!("REPLACE INTO `{name}` VALUES ('{key}', x'{hex}', {saved})"));
     }
 
     fn column(&self, what: &str, key: &str) -> Option<String> {
         let name = self.0;
-        let answer = SERVER.sql(&format!("SELECT {what} FROM {name} WHERE session_key = '{key}'"));
+        let answer = SERVER.sql(&format!("SELECT {what} FROM `{name}` WHERE session_key = '{key}'"));
         answer.lines().next().map(|line| line.trim().to_owned())
     }
 }
@@ -132,4 +132,134 @@ async fn keys_that_the_column_takes_for_the_same_are_told_apart() {
     let error = missing.connect_beego(HOUR).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("expected Beego's table"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn rows_of_old_are_moved_to_native_sessions_once() {
+    // Beside the other test's table of that name.
+    let server = MariaDb::start();
+    let ddl = vector("mysql-v2.json")["ddl"].as_str().unwrap().to_owned();
+    server.sql(&ddl);
+    let json = |settings: &str| {
+        format!(
+            r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"providerConfig":{:?},{settings}}}"#,
+            server.dsn("")
+        )
+    };
+    let rows = || server.sql("SELECT session_key FROM session ORDER BY session_key");
+    let now = seconds(SystemTime::now());
+    let row = |key: &str, hex: &str, saved: u64| {
+        server.sql(&format!("INSERT INTO session VALUES ('{key}', x'{hex}', {saved})"));
+    };
+    let samples = vector("mysql-v1.4.json");
+    let sample = |what: &str| {
+        let rows = samples["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["session"] == what).unwrap();
+        (row["key"].as_str().unwrap().to_owned(), row["hex"].as_str().unwrap().to_owned())
+    };
+    let ((several, several_hex), (one, one_hex)) = (sample("several"), sample("one"));
+    let (expired, ended) = ("ab".repeat(20), "cd".repeat(20));
+    row(&several, &several_hex, now);
+    row(&one, &one_hex, now);
+    row(&expired, &one_hex, now - 3601);
+    row(&ended, &one_hex, now);
+
+    let moving = json(r#""migrateFrom":"beego","hashIds":true,"absoluteTimeout":28800"#);
+    let managers =
+        [Manager::new("mysql", &moving).await.unwrap(), Manager::new("mysql", &moving).await.unwrap()];
+    let manager = &managers[0];
+    // A read alone moves it, with its values, to a new id; the old row goes.
+    let session = request(manager, &several).await;
+    layout::is_as_the_samples_say(&session, "several");
+    let (released, id) = release(&session).await;
+    let id = id.unwrap();
+    assert_eq!((released, id != several), (Released::Unchanged, true));
+    assert!(!rows().contains(&several), "its old row is removed");
+    assert!(rows().contains(&one), "the others wait until they are used");
+    let session = request(&managers[1], &id).await;
+    layout::is_as_the_samples_say(&session, "several");
+    session.authenticate(cloakroom::Principal::new("bob").unwrap()).unwrap();
+    assert_eq!(release(&session).await.0, Released::Regenerated, "now it can all that a native one can");
+
+    // Requests that come together move it once, and all reach it.
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let (manager, one) = (managers[task % 2].clone(), one.clone());
+            tokio::spawn(async move {
+                let session = request(&manager, &one).await;
+                assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+                session.set(&format!("own {task}"), task).unwrap();
+                release(&session).await
+            })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for task in tasks {
+        let (released, id) = task.await.unwrap();
+        assert_eq!(released, Released::Saved);
+        ids.extend(id);
+    }
+    assert_eq!(request(manager, &ids[0]).await.len().unwrap(), 1 + 8);
+    assert!(!rows().contains(&one));
+    assert_eq!(manager.active_sessions().await.unwrap(), 2);
+
+    // One that has expired is not moved, and one that is ended is ended there too.
+    assert!(request(manager, &expired).await.id().is_none());
+    let logout = request(manager, &ended).await;
+    logout.destroy().unwrap();
+    assert_eq!(release(&logout).await.0, Released::Destroyed);
+    assert!(request(manager, &ended).await.id().is_none());
+    assert_eq!(manager.active_sessions().await.unwrap(), 2);
+    let removed = manager.collect_garbage().await.unwrap();
+    assert!(removed >= 1);
+    assert_eq!(rows().trim(), "", "what was not moved in its time is collected");
+    assert_eq!(request(manager, &ids[0]).await.len().unwrap(), 1 + 8, "and nothing else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_table_is_used_as_it_is_whatever_its_name_and_beside_rows_that_are_no_sessions_of_ours() {
+    // A word of SQL's own, and what Beego leaves NULL: the column allows it.
+    let table = Table::new("order");
+    let time = ManualClock::starting_at(super::noon());
+    let manager = layout::manager(&table, &time).await;
+    let used = seconds(super::noon());
+    let empty = "ab".repeat(16);
+    SERVER.sql(&format!("INSERT INTO `order` VALUES ('{empty}', NULL, {used})"));
+    let session = request(&manager, &empty).await;
+    assert!(session.is_empty().unwrap() && session.id().is_some());
+    session.set("n", 1).unwrap();
+    assert_eq!(release(&session).await.0, Released::Saved);
+    assert_eq!(request(&manager, &empty).await.get::<u8>("n").unwrap(), Some(1));
+
+    // Keys that no request can bring are passed over, also by a page that has no other.
+    for (place, key) in ["a/b", "a c", "a.d", "b/e", "b c"].iter().enumerate() {
+        SERVER.sql(&format!("INSERT INTO `order` VALUES ('{key}', '', {})", used - place as u64));
+    }
+    let last = "cd".repeat(16);
+    table.put(&last, b"", super::noon()).await;
+    let (mut listed, mut cursor) = (Vec::new(), None);
+    loop {
+        use cloakroom::Provider;
+        let page = manager.provider().scan(cursor, 2).await.unwrap();
+        listed.extend(page.entries.into_iter().map(|listed| listed.key.as_str().to_owned()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, [empty.clone(), last.clone()]);
+
+    // What cannot be read is put aside, counts no more, and goes when its time is over.
+    table.put(&last, b"no gob", super::noon()).await;
+    let before = manager.active_sessions().await.unwrap();
+    let mut headers = http::HeaderMap::new();
+    headers.insert("cookie", format!("gosessionid={last}").parse().unwrap());
+    assert_eq!(manager.start(&headers).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(manager.active_sessions().await.unwrap(), before - 1);
+    assert_eq!(table.value(&format!("!{last}")).await.as_deref(), Some(&b"no gob"[..]));
+    time.advance(HOUR);
+    let _ = manager.collect_garbage().await.unwrap();
+    assert_eq!(table.value(&format!("!{last}")).await, None);
 }

@@ -112,6 +112,40 @@ async fn sessions_of_old_in_redis_are_moved_to_native_ones() {
     assert_eq!((moving.active_sessions().await.unwrap(), beego.active_sessions().await.unwrap()), (1, 0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn keys_of_other_applications_are_no_sessions_and_what_has_no_end_gets_one() {
+    let strings = Strings(Redis::start());
+    let time = ManualClock::starting_at(noon());
+    let manager = layout::manager(&strings, &time).await;
+    for (key, kind) in [("user:7", "SET"), ("counter", "SET"), ("abababababababab", "SET")] {
+        let _: String = strings.0.ask(&[kind, key, "1"]);
+    }
+    let _: i64 = strings.0.ask(&["LPUSH", &"ef".repeat(16), "a list"]);
+    assert_eq!(manager.active_sessions().await.unwrap(), 0);
+
+    let id = "ab".repeat(16);
+    let _: String = strings.0.ask(&["SET", &id, ""]);
+    assert_eq!(strings.left(&id), -1);
+    let session = request(&manager, &id).await;
+    assert_eq!(session.expires(), Some(noon() + HOUR));
+    session.set("n", 1).unwrap();
+    assert_eq!(release(&session).await.0, Released::Saved);
+    assert!((3_590_000..=3_600_000).contains(&strings.left(&id)), "{}", strings.left(&id));
+    assert_eq!(manager.active_sessions().await.unwrap(), 1);
+    assert_eq!(strings.0.ask::<String>(&["GET", "user:7"]), "1");
+
+    // What cannot be read is put aside for a week.
+    strings.put(&id, b"no gob", noon()).await;
+    let mut headers = http::HeaderMap::new();
+    headers.insert("cookie", format!("gosessionid={id}").parse().unwrap());
+    assert_eq!(manager.start(&headers).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    let aside: Vec<String> = strings.0.ask(&["KEYS", "*:corrupt:*"]);
+    assert!(aside.len() == 1 && aside[0].ends_with(&id), "{aside:?}");
+    assert_eq!(strings.value(&aside[0]).await.as_deref(), Some(&b"no gob"[..]));
+    assert!((604_790_000..=604_800_000).contains(&strings.left(&aside[0])));
+}
+
 #[tokio::test]
 async fn a_cluster_is_refused() {
     let builder = RedisProvider::builder("redis+cluster://127.0.0.1:1,127.0.0.1:2");

@@ -258,6 +258,24 @@ mod tests {
                     let broken = [&value[..place], other, &value[place + 1..]].concat();
                     assert_eq!(kind(&broken, now), ErrorKind::Corrupt);
                     assert_eq!(kind(&value[..place], now), ErrorKind::Corrupt);
+                    // What decrypts to a session, but was signed with another key or for another name, or a minute later.
+                    for (setting, other) in [("securityKey", "other"), ("securityName", "other")] {
+                        let mut config = config.clone();
+                        config[setting] = other.into();
+                        let others = BeegoCookies::from_json(&config.to_string()).unwrap();
+                        assert_eq!(
+                            others.open(value, now).unwrap_err().kind(),
+                            ErrorKind::Corrupt,
+                            "{setting}"
+                        );
+                    }
+                    let mut later = sealed.clone();
+                    later[..10].copy_from_slice((seconds + 60).to_string().as_bytes());
+                    let later = BASE64URL.encode(&later);
+                    assert_eq!(kind(&later, now + Duration::from_secs(60)), ErrorKind::Corrupt);
+                    let mut tag = sealed.clone();
+                    *tag.last_mut().unwrap() ^= 1;
+                    assert_eq!(kind(&BASE64URL.encode(&tag), now), ErrorKind::Corrupt);
                 }
             }
         }

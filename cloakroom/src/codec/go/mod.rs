@@ -5,8 +5,9 @@ mod cookie;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Buffer, Codec, Limits};
-use crate::error::Result;
+use super::gob::{self, Envelope, GoTime};
+use super::{Buffer, Codec, Limits, MapError, corrupt};
+use crate::error::{Error, ErrorKind, Result};
 
 pub use cookie::BeegoCookies;
 
@@ -80,6 +81,42 @@ impl GoSession {
         self.codec.keys(&self.data)
     }
 
+    /// When a session of scs ends at the latest, used or not; `None` where it does not say, as one of [`Codec::GOB`] never does.
+    /// An expired one is read like any other: whether it still counts is the store's to say.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where what stands there is no time.
+    pub fn deadline(&self) -> Result<Option<GoTime>> {
+        let found = match self.codec {
+            Codec::SCS => gob::deadline(&self.data, Envelope::Deadline),
+            _ => Ok(None),
+        };
+        found.map_err(|error| corrupt(MapError::Gob(error)))
+    }
+
+    /// The session of scs with this deadline. scs drops one without: set it on what is to be a new session there.
+    ///
+    /// ```
+    /// use cloakroom::{Codec, GoSession};
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_435_200);
+    /// let session = GoSession::empty(Codec::SCS).set("userID", "42")?.with_deadline(end)?;
+    /// assert_eq!(session.deadline()?.map(SystemTime::from), Some(end));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for [`Codec::GOB`], which has no place for it.
+    pub fn with_deadline(&self, deadline: impl Into<GoTime>) -> Result<Self> {
+        if self.codec != Codec::SCS {
+            return Err(Error::new(ErrorKind::Unsupported, GoError::Deadline));
+        }
+        let data = gob::with_deadline(&self.data, deadline.into(), Envelope::Deadline)
+            .map_err(|error| corrupt(MapError::Gob(error)))?;
+        Ok(GoSession { codec: self.codec, data })
+    }
+
     /// The same session, decoded and encoded anew.
     ///
     /// # Errors
@@ -102,4 +139,12 @@ impl GoSession {
     pub fn as_bytes(&self) -> &[u8] {
         &self.data
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum GoError {
+    #[error(
+        "expected a session of scs, which holds its deadline, found one of another library; it lies with the store there"
+    )]
+    Deadline,
 }

@@ -41,13 +41,18 @@ pub use time::GoTime;
 pub(super) fn encode<T: Serialize + ?Sized>(
     key: &str,
     value: &T,
+    envelope: Envelope,
     out: &mut Vec<u8>,
 ) -> Result<Option<usize>, ValueError> {
     let mut builder = Builder::new();
     let held = value.serialize(&mut builder).map_err(|_| ValueError::Encode)?;
     let Some(held) = held else { return Ok(None) };
     let deepest = builder.deepest;
-    let one = Session::of_one(builder.types, key::from_text(key), Value::Interface(Some(Box::new(held))));
+    let key = key::from_text(key);
+    if !envelope.takes(&key) {
+        return Err(ValueError::Key);
+    }
+    let one = Session::of_one(builder.types, key, Value::Interface(Some(Box::new(held))));
     out.extend_from_slice(&one.to_gob().map_err(|_| ValueError::Encode)?);
     Ok(Some(deepest))
 }
@@ -71,6 +76,18 @@ pub(super) fn find(data: &[u8], key: &str, envelope: Envelope) -> Result<Option<
 pub(super) fn keys(data: &[u8], envelope: Envelope) -> Result<Vec<String>, GobError> {
     let session = Session::parse(data, envelope)?;
     Ok(session.entries.iter().map(|(key, _)| key::to_text(key).into_owned()).collect())
+}
+
+/// The time in the struct around a session, if it has one.
+pub(super) fn deadline(data: &[u8], envelope: Envelope) -> Result<Option<GoTime>, GobError> {
+    Session::parse(data, envelope)?.deadline()
+}
+
+/// The session with another time in the struct around it.
+pub(super) fn with_deadline(data: &[u8], deadline: GoTime, envelope: Envelope) -> Result<Vec<u8>, GobError> {
+    let mut session = Session::parse(data, envelope)?;
+    session.set_deadline(deadline)?;
+    session.to_gob()
 }
 
 /// Whether two sessions have the same entries, of the same types.
@@ -104,7 +121,7 @@ pub(super) fn merge(
         let value = Value::Interface(Some(Box::new(fit.replace(&new, old))));
         match place {
             Some(place) => session.entries[place].1 = value,
-            None => session.push(key, value),
+            None => session.push(key, value)?,
         }
     }
     out.extend_from_slice(&session.to_gob()?);

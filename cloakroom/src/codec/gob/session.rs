@@ -6,6 +6,7 @@ use super::decode::decode;
 use super::encode::encode;
 use super::error::GobError;
 use super::key;
+use super::time::GoTime;
 use super::types::{Field, Interface, Shape, TypeId, Types};
 use super::value::Value;
 
@@ -16,6 +17,13 @@ pub(in crate::codec) enum Envelope {
     Map,
     /// `struct{Deadline time.Time; Values map[string]interface{}}`: scs.
     Deadline,
+}
+
+impl Envelope {
+    /// Whether a key, in an interface, has a place in the map: that of scs has strings alone.
+    pub(super) fn takes(self, key: &Value) -> bool {
+        self == Envelope::Map || key.held().is_some_and(|held| matches!(held.value, Value::Text(_)))
+    }
 }
 
 /// A session as it was read. Types keep the numbers that they had, and what is not replaced goes back as it came.
@@ -42,6 +50,8 @@ const ANY_MAP: Shape = Shape::Map { key: TypeId::INTERFACE, elem: TypeId::INTERF
 const TEXT_MAP: Shape = Shape::Map { key: TypeId::STRING, elem: TypeId::INTERFACE };
 
 impl Session {
+    const SCS: &str = "a gob of struct{Deadline; Values map[string]interface{}}";
+
     /// Reads a session. No bytes at all are one without keys.
     pub(super) fn parse(data: &[u8], envelope: Envelope) -> Result<Session, GobError> {
         if data.is_empty() {
@@ -98,7 +108,7 @@ impl Session {
     }
 
     fn in_struct(types: Types, top: TypeId, value: Value) -> Result<Session, GobError> {
-        let wrong = || GobError::Top { expected: "a gob of struct{Deadline; Values map[string]interface{}}" };
+        let wrong = || GobError::Top { expected: Self::SCS };
         let (Some(Shape::Struct { fields }), Value::Struct(values)) = (types.shape(top), value) else {
             return Err(wrong());
         };
@@ -138,16 +148,54 @@ impl Session {
     }
 
     /// Adds an entry, whose key is in an interface.
-    pub(super) fn push(&mut self, key: Value, value: Value) {
+    pub(super) fn push(&mut self, key: Value, value: Value) -> Result<(), GobError> {
         let key = match (&self.around, key) {
             // Here all keys are strings.
             (Around::Fields { .. }, Value::Interface(Some(held))) => match held.value {
                 text @ Value::Text(_) => text,
-                _ => return,
+                _ => return Err(GobError::Mismatch),
             },
             (_, key) => key,
         };
         self.entries.push((key, value));
+        Ok(())
+    }
+
+    /// The time in the field that scs calls `Deadline`; `None` where Go left it out, since it is zero.
+    pub(super) fn deadline(&self) -> Result<Option<GoTime>, GobError> {
+        let (Around::Fields { before, behind, .. }, Some(place)) = (&self.around, self.deadline_place())
+        else {
+            return Ok(None);
+        };
+        match before.iter().chain(behind).find(|(at, _)| *at == place) {
+            None => Ok(None),
+            Some((_, Value::Encoded(payload))) => {
+                GoTime::from_payload(payload).map(Some).ok_or(GobError::Mismatch)
+            }
+            Some(_) => Err(GobError::Mismatch),
+        }
+    }
+
+    /// Puts another time there.
+    pub(super) fn set_deadline(&mut self, deadline: GoTime) -> Result<(), GobError> {
+        let place = self.deadline_place();
+        let (Around::Fields { before, map, behind }, Some(place)) = (&mut self.around, place) else {
+            return Err(GobError::Top { expected: Self::SCS });
+        };
+        let side = if place < *map { before } else { behind };
+        let value = (place, Value::Encoded(deadline.to_payload()));
+        match side.binary_search_by_key(&place, |(at, _)| *at) {
+            Ok(found) => side[found] = value,
+            Err(free) => side.insert(free, value),
+        }
+        Ok(())
+    }
+
+    fn deadline_place(&self) -> Option<u32> {
+        let Some(Shape::Struct { fields }) = self.types.shape(self.top) else { return None };
+        let is_time = |id| matches!(self.types.shape(id), Some(Shape::Encoded(_)));
+        let place = fields.iter().position(|field| *field.name == *b"Deadline" && is_time(field.id));
+        place.map(|place| place as u32)
     }
 
     /// Whether `other` has the same entries, and the same definitions of the types that both have.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
@@ -20,10 +21,14 @@ fn json(file: &str) -> Vec<Json> {
 }
 
 /// The vectors' gobs by name.
-pub(super) fn vectors() -> HashMap<String, Vec<u8>> {
-    let entry =
-        |vector: &Json| (vector["name"].as_str().unwrap().to_owned(), unhex(vector["hex"].as_str().unwrap()));
-    json("vectors.json").iter().map(entry).collect()
+pub(super) fn vectors() -> &'static HashMap<String, Vec<u8>> {
+    static VECTORS: LazyLock<HashMap<String, Vec<u8>>> = LazyLock::new(|| {
+        let entry = |vector: &Json| {
+            (vector["name"].as_str().unwrap().to_owned(), unhex(vector["hex"].as_str().unwrap()))
+        };
+        json("vectors.json").iter().map(entry).collect()
+    });
+    &VECTORS
 }
 
 fn unhex(hex: &str) -> Vec<u8> {

@@ -60,8 +60,9 @@ impl Statements {
         const SET: &str = "session_data = ?, session_expiry = ?";
         const ROW: &str =
             "CAST(session_key AS BINARY), COALESCE(session_data, ''), CAST(session_expiry AS UNSIGNED)";
-        // No id begins so: what is put aside is reached by nobody, and goes when its time is over.
-        const OURS: &str = "session_key NOT LIKE '!%'";
+        // What is put aside begins with another character: it is reached by nobody, and goes when its time is over. So do ids of other
+        // characters than ours, which a page passes over, or it would end where there are many.
+        const OURS: &str = "session_key REGEXP '^[A-Za-z0-9_-][A-Za-z0-9_-]+$'";
         let sql = |text: String| AssertSqlSafe(Arc::<str>::from(text)).into_sql_str();
         Statements {
             look: sql(format!("SELECT {ROW} FROM `{table}` LIMIT 0")),
