@@ -29,8 +29,11 @@ const SHARDS: usize = if cfg!(shuttle) { 2 } else { 256 };
 /// How often the list of a user's sessions is looked at again because it changed meanwhile.
 const RELISTS: usize = 64;
 
-/// What is collected under one hold of a shard's lock: a few microseconds' worth.
+/// What is collected, or looked at, at a time.
 const STEP: usize = 64;
+
+/// What is collected under one hold of a shard's lock: a microsecond's worth or two, so that a reader who waits hardly notices.
+const HOLD: usize = 4;
 
 /// A [`Provider`] that keeps sessions in this process's memory. Named "memory".
 ///
@@ -186,8 +189,8 @@ impl Store {
         for step in 0..SHARDS {
             let shard = &self.shards[(start + step) % SHARDS];
             while removed < limit {
-                let step = STEP.min(limit - removed);
-                let expired = shard.lock().take_expired(now, step, self.rehash(), |entry| {
+                let most = HOLD.min(limit - removed);
+                let expired = shard.lock().take_expired(now, most, self.rehash(), |entry| {
                     // While the lock is held: who finds nothing left to collect goes by the count.
                     self.held.fetch_sub(1, Ordering::Relaxed);
                     self.index(&entry.key, Some(&entry.record), None);

@@ -1,5 +1,6 @@
 //! One attempt to have commands done by a server.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use redis::{Pipeline, Value};
@@ -15,9 +16,11 @@ pub(super) async fn attempt(
 ) -> Result<Vec<Value>, Failure> {
     let link = match pool.ready() {
         Some(link) => link,
-        None => deadline.wait_for(pool.link()).await?.map_err(Failure::NotSent)?,
+        // Boxed, here as elsewhere: what is rare and large would make every call's future as large.
+        None => Box::pin(deadline.wait_for(pool.link())).await?.map_err(Failure::NotSent)?,
     };
-    let answers = pool.watch(&link, link.call(commands), deadline).await?.map_err(Failure::Call)?;
+    let call = pin!(link.call(commands));
+    let answers = pool.watch(&link, call, deadline).await?.map_err(Failure::Call)?;
     first_error(answers)
 }
 

@@ -96,7 +96,7 @@ impl Caller {
         match self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await {
             // A script that is not known was not run.
             Err(error) if error.is_unknown_script() => {
-                self.send(partition, &self.durable(script.by_text(keys, args)), repeat).await
+                Box::pin(self.send(partition, &self.durable(script.by_text(keys, args)), repeat)).await
             }
             answer => answer,
         }
@@ -111,7 +111,9 @@ impl Caller {
         args: &[&[u8]],
     ) -> Result<Value, StoreError> {
         match self.read(partition, script.by_hash(keys, args)).await {
-            Err(error) if error.is_unknown_script() => self.read(partition, script.by_text(keys, args)).await,
+            Err(error) if error.is_unknown_script() => {
+                Box::pin(self.read(partition, script.by_text(keys, args))).await
+            }
             answer => answer,
         }
     }
@@ -139,7 +141,7 @@ impl Caller {
         loop {
             let attempt = match &self.backend {
                 Backend::Server(pool) => attempt(pool, commands, deadline).await,
-                Backend::Cluster(cluster) => cluster.attempt(partition, commands, deadline).await,
+                Backend::Cluster(cluster) => Box::pin(cluster.attempt(partition, commands, deadline)).await,
             };
             let failure = match attempt {
                 Ok(answers) => return self.judge(answers),

@@ -58,7 +58,7 @@ impl Cluster {
     ) -> Result<Vec<Value>, Failure> {
         let owner = match self.known_owner(partition) {
             Some(owner) => owner,
-            None => deadline.wait_for(self.owner(partition)).await?.map_err(Failure::NotSent)?,
+            None => Box::pin(deadline.wait_for(self.owner(partition))).await?.map_err(Failure::NotSent)?,
         };
         let failure = match attempt(&self.pool(&owner), commands, deadline).await {
             Err(Failure::Call(error)) => error,
@@ -78,7 +78,7 @@ impl Cluster {
                 for command in commands.cmd_iter() {
                     asking.add_command(command.clone());
                 }
-                let answers = attempt(&self.pool(&node), &asking, deadline).await?;
+                let answers = Box::pin(attempt(&self.pool(&node), &asking, deadline)).await?;
                 first_error(answers.into_iter().skip(1).collect())
             }
             _ => Err(Failure::Call(failure)),

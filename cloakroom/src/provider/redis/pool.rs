@@ -1,7 +1,7 @@
 //! The connections to one server: as few as do, as many as are allowed.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,10 +103,9 @@ impl Pool {
     pub(super) async fn watch<T>(
         self: &Arc<Self>,
         link: &Arc<Link>,
-        call: impl Future<Output = T>,
+        mut call: Pin<&mut impl Future<Output = T>>,
         deadline: Deadline,
     ) -> Result<T, Failure> {
-        let mut call = pin!(call);
         loop {
             let look = Instant::now() + self.silence;
             match tokio::time::timeout_at(look.min(deadline.at()), call.as_mut()).await {

@@ -63,7 +63,7 @@ impl Store {
         match Record::from_bytes(&bytes) {
             Ok(record) => Ok(Some(record).filter(|record| !record.expired_at(self.clock.millis()))),
             Err(corrupt) => {
-                self.put_aside(&place, key, &bytes).await;
+                Box::pin(self.put_aside(&place, key, &bytes)).await;
                 Err(corrupt)
             }
         }
@@ -263,7 +263,7 @@ impl Store {
         for turn in 0.. {
             match self.said(&place, key, script, &keys, args, Repeat::IfNotDone).await? {
                 Said::Answer(answer) => return Ok(answer),
-                Said::Moving(note, true) => moves::undo(self, key, &note).await?,
+                Said::Moving(note, true) => Box::pin(moves::undo(self, key, &note)).await?,
                 Said::Moving(..) => {}
             }
             if !pause(start, self.caller.timeout(), turn).await {
