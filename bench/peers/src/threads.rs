@@ -53,7 +53,7 @@ pub fn run(report: &mut Report, quick: bool) {
         },
         Work {
             name: "cloakroom, atomic updates of one session",
-            sleeps: false,
+            sleeps: true,
             thread: &|_, stop| update(&manager, &cookie, stop),
         },
         Work {

@@ -185,18 +185,24 @@ impl Store {
     fn collect(&self, limit: usize) -> Collected {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.millis();
-        let mut removed = 0;
-        for step in 0..SHARDS {
-            let shard = &self.shards[(start + step) % SHARDS];
-            while removed < limit {
+        let (mut removed, mut due) = (0, true);
+        while due && removed < limit {
+            due = false;
+            // A little from each in turn: whoever waits for a shard has it next, and need not go to sleep.
+            for step in 0..SHARDS {
                 let most = HOLD.min(limit - removed);
-                let expired = shard.lock().take_expired(now, most, self.rehash(), |entry| {
+                let mut shard = self.shards[(start + step) % SHARDS].lock();
+                let expired = shard.take_expired(now, most, self.rehash(), |entry| {
                     // While the lock is held: who finds nothing left to collect goes by the count.
                     self.held.fetch_sub(1, Ordering::Relaxed);
                     self.index(&entry.key, Some(&entry.record), None);
                 });
-                let Some(expired) = expired else { break };
-                removed += expired.len();
+                drop(shard);
+                due |= expired.is_some();
+                removed += expired.map_or(0, |expired| expired.len());
+                if removed == limit {
+                    break;
+                }
             }
         }
         let more = removed == limit && self.shards.iter().any(|shard| shard.lock().is_due(now));
