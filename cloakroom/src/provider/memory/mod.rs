@@ -32,9 +32,6 @@ const RELISTS: usize = 64;
 /// What is collected, or looked at, at a time.
 const STEP: usize = 64;
 
-/// What is collected under one hold of a shard's lock: a microsecond's worth or two, so that a reader who waits hardly notices.
-const HOLD: usize = 4;
-
 /// A [`Provider`] that keeps sessions in this process's memory. Named "memory".
 ///
 /// A clone is a handle on the same store. Nothing is shared with other processes and nothing survives a restart: for one
@@ -188,11 +185,10 @@ impl Store {
         let (mut removed, mut due) = (0, true);
         while due && removed < limit {
             due = false;
-            // A little from each in turn: whoever waits for a shard has it next, and need not go to sleep.
+            // One from each in turn: whoever waits for a shard has it a microsecond later, and need not go to sleep.
             for step in 0..SHARDS {
-                let most = HOLD.min(limit - removed);
                 let mut shard = self.shards[(start + step) % SHARDS].lock();
-                let expired = shard.take_expired(now, most, self.rehash(), |entry| {
+                let expired = shard.take_expired(now, 1, self.rehash(), |entry| {
                     // While the lock is held: who finds nothing left to collect goes by the count.
                     self.held.fetch_sub(1, Ordering::Relaxed);
                     self.index(&entry.key, Some(&entry.record), None);
