@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 /// use std::time::SystemTime;
 ///
 /// let before = SystemTime::now();
-/// assert!(Clock::system().now() >= before - std::time::Duration::from_millis(20));
+/// assert!(Clock::system().now() >= before - std::time::Duration::from_millis(1));
 /// ```
 #[derive(Clone, Default)]
 pub struct Clock(Source);
@@ -66,6 +66,16 @@ impl Highest {
         }
     }
 
+    /// What to tell where the clock shows `shown` or a little more: the latest time that was told, if that is later.
+    #[inline]
+    fn at_least(&self, shown: u64) -> u64 {
+        let highest = self.millis.load(Ordering::Relaxed);
+        match shown > highest {
+            true => shown.max(self.millis.fetch_max(shown, Ordering::Relaxed)),
+            false => highest,
+        }
+    }
+
     #[cold]
     fn go_on(&self, highest: u64, at: Instant) -> u64 {
         let mut anchor = self.anchor.lock();
@@ -83,21 +93,30 @@ impl Highest {
 }
 
 impl Clock {
-    /// The operating system's clock, in UTC. On Linux it moves on with the kernel's tick, every 1 to 10 ms: a deadline is met so much
-    /// late at the most, and a request, which asks several times, does not wait for the hardware's clock.
+    /// The operating system's clock, in UTC.
     pub fn system() -> Self {
         Clock(Source::System)
     }
 
-    /// The time now, in whole milliseconds.
+    /// The time now, to the millisecond.
     pub fn now(&self) -> SystemTime {
         self.millis().into()
+    }
+
+    /// The time now or up to a tick of the kernel ago, 1 to 10 ms, but never before one that was told: for asking whether something
+    /// is over, which every request does. What is to be remembered takes [`millis`](Self::millis).
+    #[inline]
+    pub(crate) fn recent(&self) -> Millis {
+        match &self.0 {
+            Source::System => Millis(SYSTEM.at_least(system::coarse())),
+            Source::Manual(_) => self.millis(),
+        }
     }
 
     #[inline]
     pub(crate) fn millis(&self) -> Millis {
         match &self.0 {
-            Source::System => Millis(SYSTEM.tell(system_millis())),
+            Source::System => Millis(SYSTEM.tell(system::fine())),
             Source::Manual(manual) => {
                 let shown = manual.shown.load(Ordering::SeqCst);
                 Millis(shown.max(manual.highest.millis.fetch_max(shown, Ordering::SeqCst)))
@@ -106,18 +125,39 @@ impl Clock {
     }
 }
 
+/// The system's clock to the millisecond, and as of the kernel's last tick, which is read ten times as fast.
 #[cfg(target_os = "linux")]
-#[inline]
-fn system_millis() -> u64 {
+mod system {
     use rustix::time::{ClockId, clock_gettime};
 
-    let time = clock_gettime(ClockId::RealtimeCoarse);
-    u64::try_from(time.tv_sec).map_or(0, |seconds| seconds * 1000 + (time.tv_nsec / 1_000_000) as u64)
+    #[inline]
+    pub(super) fn fine() -> u64 {
+        millis(ClockId::Realtime)
+    }
+
+    #[inline]
+    pub(super) fn coarse() -> u64 {
+        millis(ClockId::RealtimeCoarse)
+    }
+
+    #[inline]
+    fn millis(clock: ClockId) -> u64 {
+        let time = clock_gettime(clock);
+        u64::try_from(time.tv_sec).map_or(0, |seconds| seconds * 1000 + (time.tv_nsec / 1_000_000) as u64)
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn system_millis() -> u64 {
-    Millis::from(SystemTime::now()).0
+mod system {
+    use std::time::SystemTime;
+
+    use super::Millis;
+
+    pub(super) fn fine() -> u64 {
+        Millis::from(SystemTime::now()).0
+    }
+
+    pub(super) use self::fine as coarse;
 }
 
 impl fmt::Debug for Clock {

@@ -95,7 +95,7 @@ impl Shared {
     fn use_is_due(&self, state: &State) -> bool {
         state.ended
             || state.stored.as_ref().is_some_and(|stored| {
-                let (now, times) = (self.engine.now(), stored.record.times());
+                let (now, times) = (self.engine.clock.recent(), stored.record.times());
                 self.engine.touch_due(times.last_active, now) || self.rotation_due(stored, &times, now)
             })
     }

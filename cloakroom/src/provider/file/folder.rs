@@ -185,7 +185,8 @@ pub(super) fn read_at_hand(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Vec
     use rustix::io::{ReadWriteFlags, preadv2};
 
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::CACHED;
-    let file = match fs::openat2(dir, path, READ, Mode::empty(), resolve) {
+    // To note the time of a read, the file system may have to wait for its journal.
+    let file = match fs::openat2(dir, path, READ | OFlags::NOATIME, Mode::empty(), resolve) {
         Err(Errno::NOENT) => return Ok(None),
         opened => opened?,
     };

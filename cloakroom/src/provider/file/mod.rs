@@ -45,8 +45,8 @@ use store::Store;
 ///   the new one. [`Durability`] says what the loss of power may cost.
 /// - **Changes take a lock** (`flock`) on the key, between processes too, so that no update is lost. Reads take none.
 ///   The system releases the locks of a process that dies.
-/// - **A read waits for a disk on another thread only.** What the kernel has in memory (Linux 5.12 and later can tell) is read in
-///   place; everything else is done on tokio's threads for that.
+/// - **A read waits for a disk on another thread.** What the kernel has in memory (Linux 5.12 and later can tell, on file systems of this
+///   machine) is read in place; everything else is done on tokio's threads for that.
 /// - **Nobody else may plant a session:** the folder must belong to this process's user and be writable to no other, and
 ///   symbolic links below it are not followed.
 ///

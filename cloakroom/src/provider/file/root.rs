@@ -45,6 +45,19 @@ fn warn_of_network(path: &Path, root: &OwnedFd) {
     }
 }
 
+/// Whether the root is on a file system that keeps what it has read in this machine's memory, and asks nobody else for it.
+#[cfg(target_os = "linux")]
+pub(super) fn is_local(root: &OwnedFd) -> bool {
+    // ext2 to 4, XFS, Btrfs, F2FS, tmpfs and overlayfs, by linux/magic.h.
+    const LOCAL: [u32; 6] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994, 0x794C_7630];
+    fs::fstatfs(root).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_local(_: &OwnedFd) -> bool {
+    false
+}
+
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn warn_of_network(_: &Path, _: &OwnedFd) {}
 

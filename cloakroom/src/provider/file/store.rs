@@ -107,8 +107,8 @@ impl Store {
     /// [`load`](Self::load) where that waits for nothing; `None` where it may have to, or has more to do than to read.
     pub(super) fn load_at_hand(&self, key: &StoreKey) -> Option<Option<Record>> {
         let tree = Arc::clone(&*self.tree.try_read().ok()?);
-        // The folder is open, so that the kernel has its path at hand.
-        let found = tree.is_at(&self.path).then(|| tree.read_at_hand(key))??;
+        // The folder is open and on a disk of this machine, so that the kernel has its path at hand.
+        let found = (tree.tells_at_hand() && tree.is_at(&self.path)).then(|| tree.read_at_hand(key))??;
         Some(found.filter(|record| self.lives(record)))
     }
 

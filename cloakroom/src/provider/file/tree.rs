@@ -39,7 +39,8 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn open(path: &Path) -> Result<Tree, FileError> {
         let (root, stat) = root::open(path)?;
-        Ok(Tree { root, stat, locks: Locks::new(), tells_at_hand: AtomicBool::new(true) })
+        let tells_at_hand = AtomicBool::new(root::is_local(&root));
+        Ok(Tree { root, stat, locks: Locks::new(), tells_at_hand })
     }
 
     /// Whether this is still the folder at `path`.
@@ -71,16 +72,18 @@ impl Tree {
         decode(&folder::read_all(&file, size)?).map(Some)
     }
 
+    /// Whether it is worth asking for what is at hand.
+    pub(super) fn tells_at_hand(&self) -> bool {
+        self.tells_at_hand.load(Ordering::Relaxed)
+    }
+
     /// [`read`](Self::read) where that waits for no disk; `None` where it might, and where what is there cannot be read.
     pub(super) fn read_at_hand(&self, key: &StoreKey) -> Option<Option<Record>> {
-        if !self.tells_at_hand.load(Ordering::Relaxed) {
-            return None;
-        }
         match folder::read_at_hand(self.root.as_fd(), &Place::of(key).path()) {
             Ok(None) => Some(None),
             Ok(Some(bytes)) => decode(&bytes).ok().map(Some),
             // A kernel before 5.12, a sandbox that does not know the calls, a file system that does not know the flag.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) => {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 self.tells_at_hand.store(false, Ordering::Relaxed);
                 None
             }

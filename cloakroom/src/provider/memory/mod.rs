@@ -29,7 +29,7 @@ const SHARDS: usize = if cfg!(shuttle) { 2 } else { 256 };
 /// How often the list of a user's sessions is looked at again because it changed meanwhile.
 const RELISTS: usize = 64;
 
-/// What is collected, or looked at, at a time.
+/// What is collected at a time where room is needed, and how many deadlines are looked at in a shard for one to put out.
 const STEP: usize = 64;
 
 /// A [`Provider`] that keeps sessions in this process's memory. Named "memory".
@@ -242,7 +242,7 @@ impl Store {
     fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
-        let Some(entry) = shard.session(hash, key, self.clock.millis()) else { return Updated::Gone };
+        let Some(entry) = shard.session(hash, key, self.clock.recent()) else { return Updated::Gone };
         if entry.record.version() != expected {
             return Updated::Stale;
         }
@@ -255,7 +255,7 @@ impl Store {
     fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
-        let Some(entry) = shard.session(hash, key, self.clock.millis()) else { return Touched::Gone };
+        let Some(entry) = shard.session(hash, key, self.clock.recent()) else { return Touched::Gone };
         let before = entry.record.deadline();
         entry.record.touch(at, deadline);
         let after = entry.record.deadline();
@@ -272,7 +272,7 @@ impl Store {
         tombstone: Option<&Record>,
     ) -> Renamed {
         let ((old_hash, old_place), (new_hash, new_place)) = (self.place(old), self.place(new));
-        let now = self.clock.millis();
+        let now = self.clock.recent();
         let mut shards = Pair::lock(&self.shards, old_place, new_place);
         match shards.first().session(old_hash, old, now) {
             None => return Renamed::Gone,
@@ -298,7 +298,7 @@ impl Store {
         let (hash, place) = self.place(key);
         let removed = {
             let mut shard = self.shards[place].lock();
-            if shard.session(hash, key, self.clock.millis()).is_none() {
+            if shard.session(hash, key, self.clock.recent()).is_none() {
                 return false;
             }
             let removed = shard.remove(hash, key);
@@ -327,7 +327,7 @@ impl Store {
                 (place.parse().map_err(|_| bad())?, last.map(str::parse).transpose()?)
             }
         };
-        let now = self.clock.millis();
+        let now = self.clock.recent();
         while place < SHARDS {
             let entries = self.shards[place].lock().page(now, last.as_ref(), limit);
             let next = match entries.last() {
@@ -345,7 +345,7 @@ impl Store {
 
     fn load(&self, key: &StoreKey) -> Option<Record> {
         let (hash, place) = self.place(key);
-        let now = self.clock.millis();
+        let now = self.clock.recent();
         let mut shard = self.shards[place].lock();
         shard.live(hash, key, now).map(|entry| entry.record.clone())
     }

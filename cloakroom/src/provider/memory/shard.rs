@@ -59,7 +59,7 @@ impl Inner {
     pub(super) fn place(&mut self, hash: u64, key: &StoreKey, clock: &Clock) -> Place {
         match self.find(hash, key) {
             None => Place::Free,
-            Some(entry) if entry.record.expired_at(clock.millis()) => Place::Expired,
+            Some(entry) if entry.record.expired_at(clock.recent()) => Place::Expired,
             Some(_) => Place::Taken,
         }
     }
