@@ -108,7 +108,7 @@ impl Clock {
     #[inline]
     pub(crate) fn recent(&self) -> Millis {
         match &self.0 {
-            Source::System => Millis(SYSTEM.at_least(system::coarse())),
+            Source::System => Millis(SYSTEM.at_least(coarse_millis())),
             Source::Manual(_) => self.millis(),
         }
     }
@@ -116,7 +116,7 @@ impl Clock {
     #[inline]
     pub(crate) fn millis(&self) -> Millis {
         match &self.0 {
-            Source::System => Millis(SYSTEM.tell(system::fine())),
+            Source::System => Millis(SYSTEM.tell(fine_millis())),
             Source::Manual(manual) => {
                 let shown = manual.shown.load(Ordering::SeqCst);
                 Millis(shown.max(manual.highest.millis.fetch_max(shown, Ordering::SeqCst)))
@@ -125,39 +125,35 @@ impl Clock {
     }
 }
 
-/// The system's clock to the millisecond, and as of the kernel's last tick, which is read ten times as fast.
+/// The system's clock to the millisecond.
 #[cfg(target_os = "linux")]
-mod system {
-    use rustix::time::{ClockId, clock_gettime};
+#[inline]
+fn fine_millis() -> u64 {
+    kernel_millis(rustix::time::ClockId::Realtime)
+}
 
-    #[inline]
-    pub(super) fn fine() -> u64 {
-        millis(ClockId::Realtime)
-    }
+/// The same as of the kernel's last tick, which is read ten times as fast.
+#[cfg(target_os = "linux")]
+#[inline]
+fn coarse_millis() -> u64 {
+    kernel_millis(rustix::time::ClockId::RealtimeCoarse)
+}
 
-    #[inline]
-    pub(super) fn coarse() -> u64 {
-        millis(ClockId::RealtimeCoarse)
-    }
-
-    #[inline]
-    fn millis(clock: ClockId) -> u64 {
-        let time = clock_gettime(clock);
-        u64::try_from(time.tv_sec).map_or(0, |seconds| seconds * 1000 + (time.tv_nsec / 1_000_000) as u64)
-    }
+#[cfg(target_os = "linux")]
+#[inline]
+fn kernel_millis(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
+    u64::try_from(time.tv_sec).map_or(0, |seconds| seconds * 1000 + (time.tv_nsec / 1_000_000) as u64)
 }
 
 #[cfg(not(target_os = "linux"))]
-mod system {
-    use std::time::SystemTime;
+fn fine_millis() -> u64 {
+    Millis::from(SystemTime::now()).0
+}
 
-    use super::Millis;
-
-    pub(super) fn fine() -> u64 {
-        Millis::from(SystemTime::now()).0
-    }
-
-    pub(super) use self::fine as coarse;
+#[cfg(not(target_os = "linux"))]
+fn coarse_millis() -> u64 {
+    fine_millis()
 }
 
 impl fmt::Debug for Clock {
