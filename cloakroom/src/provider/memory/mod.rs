@@ -188,14 +188,14 @@ impl Store {
             // One from each in turn: whoever waits for a shard has it a microsecond later, and need not go to sleep.
             for step in 0..SHARDS {
                 let mut shard = self.shards[(start + step) % SHARDS].lock();
-                let expired = shard.take_expired(now, 1, self.rehash(), |entry| {
-                    // While the lock is held: who finds nothing left to collect goes by the count.
-                    self.held.fetch_sub(1, Ordering::Relaxed);
-                    self.index(&entry.key, Some(&entry.record), None);
-                });
+                let Some(expired) = shard.take_expired(now, self.rehash()) else { continue };
+                due = true;
+                let Some(expired) = expired else { continue };
+                // While the lock is held: who finds nothing left to collect goes by the count.
+                self.held.fetch_sub(1, Ordering::Relaxed);
+                self.index(&expired.key, Some(&expired.record), None);
                 drop(shard);
-                due |= expired.is_some();
-                removed += expired.map_or(0, |expired| expired.len());
+                removed += 1;
                 if removed == limit {
                     break;
                 }

@@ -118,37 +118,24 @@ impl Inner {
         self.deadlines.peek().is_some_and(|Reverse((deadline, _))| *deadline <= now.0)
     }
 
-    /// Takes out some expired records, at most `limit`, after looking at no more than that many deadlines; `None` once nothing is due.
-    #[expect(clippy::vec_box, reason = "they come out of the table as the boxes they are")]
+    /// Takes out an expired record, if the next deadline is one's: a session used since comes up again at its present one. `None` once
+    /// nothing is due.
     pub(super) fn take_expired(
         &mut self,
         now: Millis,
-        limit: usize,
         rehash: impl Fn(&Entry) -> u64,
-        mut leaving: impl FnMut(&Entry),
-    ) -> Option<Vec<Box<Entry>>> {
+    ) -> Option<Option<Box<Entry>>> {
         if !self.is_due(now) {
             return None;
         }
-        let mut expired = Vec::new();
-        for _ in 0..limit {
-            if !self.is_due(now) {
-                break;
-            }
-            let Some(Reverse((_, hash))) = self.deadlines.pop() else { break };
-            // The table itself looks at a few bits of the hash only: without the rest another would be taken, and this one forgotten.
-            match self.remove_where(hash, |entry| entry.record.expired_at(now) && rehash(entry) == hash) {
-                Some(entry) => {
-                    leaving(&entry);
-                    expired.push(entry);
-                }
-                // Used since: it comes up again at its present deadline. Two records of one hash share the items.
-                None => {
-                    if let Some(entry) = self.table.find(hash, |entry| rehash(entry) == hash) {
-                        self.deadlines.push(Reverse((entry.record.deadline().0, hash)));
-                    }
-                }
-            }
+        let Reverse((_, hash)) = self.deadlines.pop()?;
+        // The table itself looks at a few bits of the hash only: without the rest another would be taken, and this one forgotten.
+        let expired = self.remove_where(hash, |entry| entry.record.expired_at(now) && rehash(entry) == hash);
+        // Two records of one hash share the items.
+        if expired.is_none()
+            && let Some(entry) = self.table.find(hash, |entry| rehash(entry) == hash)
+        {
+            self.deadlines.push(Reverse((entry.record.deadline().0, hash)));
         }
         Some(expired)
     }

@@ -63,16 +63,17 @@ impl Pool {
 
     /// A connection to send something on at once: none where one is to be opened first.
     pub(super) fn ready(&self) -> Option<Arc<Link>> {
-        self.best().filter(|link| link.load() < BUSY || self.places.available_permits() == 0)
+        self.best().filter(|link| self.will_do(link))
+    }
+
+    /// Whether another connection beside the best one would not help, or may not be.
+    fn will_do(&self, best: &Link) -> bool {
+        best.load() < BUSY || self.places.available_permits() == 0
     }
 
     /// A connection to send something on; opened where that is worth it.
     pub(super) async fn link(&self) -> Result<Arc<Link>, StoreError> {
-        if let Some(link) = self.ready() {
-            return Ok(link);
-        }
-        let best = self.best();
-        let Some(busy) = best else {
+        let Some(busy) = self.best() else {
             let _opening = self.opening.lock().await;
             // Whoever held this before may have opened one.
             return match self.best() {
@@ -80,6 +81,9 @@ impl Pool {
                 None => self.open().await,
             };
         };
+        if self.will_do(&busy) {
+            return Ok(busy);
+        }
         // There is one that works; another is only for speed.
         let Ok(_opening) = self.opening.try_lock() else { return Ok(busy) };
         Ok(self.open().await.unwrap_or(busy))
