@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use cloakroom::{
     AnyProvider, Capabilities, Clock, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock,
-    MemoryProvider, Principal, Provider, Record, Released, Renamed, Result, SealKey, SealedProvider,
-    SessionId, StoreKey, Updated, testkit,
+    MemoryProvider, Principal, Provider, Record, Released, Renamed, SealKey, SealedProvider, SessionId,
+    StoreKey, Updated, testkit,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
-use hooked::{Call, Hook, Hooked, Verdict};
+use hooked::{Hook, Hooked};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -76,14 +76,6 @@ impl Rig {
 struct Persistent;
 
 impl Hook for Persistent {
-    async fn before(&self, _: Call) -> Result<Verdict> {
-        Ok(Verdict::Forward)
-    }
-
-    async fn after(&self, _: Call, _: bool) -> Result<()> {
-        Ok(())
-    }
-
     fn capabilities(&self, inner: Capabilities) -> Capabilities {
         let mut capabilities = inner;
         capabilities.persistent = true;
@@ -453,14 +445,6 @@ async fn outcomes_of_the_store_pass_through_the_seal() {
 struct Small;
 
 impl Hook for Small {
-    async fn before(&self, _: Call) -> Result<Verdict> {
-        Ok(Verdict::Forward)
-    }
-
-    async fn after(&self, _: Call, _: bool) -> Result<()> {
-        Ok(())
-    }
-
     fn capabilities(&self, inner: Capabilities) -> Capabilities {
         let mut capabilities = inner;
         capabilities.max_record = Some(1_000);

@@ -119,10 +119,6 @@ impl Hook for MovedBefore {
         }
         Ok(Verdict::Forward)
     }
-
-    async fn after(&self, _: Call, _: bool) -> cloakroom::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test]

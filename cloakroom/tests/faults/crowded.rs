@@ -10,7 +10,7 @@ use cloakroom::{
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 
-use crate::support::hooked::{Call, Hook, Hooked, Verdict};
+use crate::support::hooked::{Call, Hook, Hooked};
 use crate::support::{Rig, alice, cookies, pair};
 
 fn places(count: usize) -> NonZeroUsize {
@@ -63,10 +63,6 @@ impl Rival {
 }
 
 impl Hook for Rival {
-    async fn before(&self, _: Call) -> Result<Verdict> {
-        Ok(Verdict::Forward)
-    }
-
     async fn after(&self, call: Call, _: bool) -> Result<()> {
         // A login, and how it is taken back: by the end of a session that there was not before, or by one more id.
         if matches!(call, Call::Create | Call::Rename | Call::End) {

@@ -35,9 +35,15 @@ pub(crate) enum Verdict {
 
 /// What stands before and after the calls.
 pub(crate) trait Hook: Send + Sync + 'static {
-    fn before(&self, call: Call) -> impl Future<Output = Result<Verdict>> + Send;
+    fn before(&self, _: Call) -> impl Future<Output = Result<Verdict>> + Send {
+        std::future::ready(Ok(Verdict::Forward))
+    }
+
     /// `done`: the call found or changed something.
-    fn after(&self, call: Call, done: bool) -> impl Future<Output = Result<()>> + Send;
+    fn after(&self, _: Call, _done: bool) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// What the provider declares that itself declares `inner`.
     fn capabilities(&self, inner: Capabilities) -> Capabilities {
         inner
