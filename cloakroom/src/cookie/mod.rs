@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use read::{Tokens, each_token};
+pub(crate) use read::each_token;
 pub(crate) use write::{CookieWriter, no_store, vary};
 
 /// The settings of the cookie that carries the session id.

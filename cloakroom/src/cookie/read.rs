@@ -1,48 +1,16 @@
 //! What a request's `Cookie` headers hold under one name, byte for byte.
 
-use http::HeaderMap;
-use http::header::{COOKIE, HeaderValue};
-
-/// The request's cookie headers as they came: kept, not parsed, until a session is asked for.
-#[derive(Clone)]
-pub(crate) enum Tokens {
-    None,
-    One(HeaderValue),
-    /// HTTP/2 clients may send a header for each cookie (RFC 9113, section 8.2.3).
-    Many(Vec<HeaderValue>),
-}
-
-impl Tokens {
-    #[inline]
-    pub(crate) fn of(headers: &HeaderMap) -> Tokens {
-        // Where no header is there twice, the first cookie header is the only one: every request pays for this.
-        let repeated = headers.len() != headers.keys_len();
-        match headers.get(COOKIE) {
-            None => Tokens::None,
-            Some(_) if repeated => Tokens::all_of(headers),
-            Some(only) => Tokens::One(only.clone()),
-        }
-    }
-
-    #[cold]
-    fn all_of(headers: &HeaderMap) -> Tokens {
-        Tokens::Many(headers.get_all(COOKIE).iter().cloned().collect())
-    }
-
-    pub(crate) fn headers(&self) -> &[HeaderValue] {
-        match self {
-            Tokens::None => &[],
-            Tokens::One(only) => std::slice::from_ref(only),
-            Tokens::Many(all) => all,
-        }
-    }
-}
+use http::header::HeaderValue;
 
 /// Hands `take` the value of every cookie called `name`, in the order sent.
 ///
 /// Names are compared byte for byte: nothing is decoded, folded or trimmed but the blanks and tabs that separate
 /// pairs, or a neighbour could pass for `__Host-`. A pair that is malformed, or not even text, is passed over.
-pub(crate) fn each_token<'a>(headers: &'a [HeaderValue], name: &[u8], mut take: impl FnMut(&'a [u8])) {
+pub(crate) fn each_token<'a>(
+    headers: impl IntoIterator<Item = &'a HeaderValue>,
+    name: &[u8],
+    mut take: impl FnMut(&'a [u8]),
+) {
     for header in headers {
         let mut rest = Some(header.as_bytes());
         while let Some(pairs) = rest {

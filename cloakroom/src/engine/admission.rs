@@ -21,11 +21,6 @@ pub struct Visit {
 }
 
 impl Visit {
-    #[cold]
-    fn of(headers: &HeaderMap, extensions: &Extensions) -> Box<Self> {
-        Box::new(Visit { headers: headers.clone(), extensions: extensions.clone() })
-    }
-
     /// The request's headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
@@ -71,13 +66,18 @@ impl Engine {
     /// Whether anything is asked before an anonymous session begins.
     #[inline]
     pub(crate) fn asks_before_creation(&self) -> bool {
-        self.admission.guard.is_some() || self.config.session_quota.is_some()
+        self.has_guard() || self.config.session_quota.is_some()
+    }
+
+    /// Whether the application is asked before an anonymous session begins.
+    #[inline]
+    pub(super) fn has_guard(&self) -> bool {
+        self.admission.guard.is_some()
     }
 
     /// What is kept of a request for the guard, if there is one.
-    #[inline]
-    pub(crate) fn visit(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Box<Visit>> {
-        self.admission.guard.as_ref().map(|_| Visit::of(headers, extensions))
+    pub(super) fn visit(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Visit> {
+        self.has_guard().then(|| Visit { headers: headers.clone(), extensions: extensions.clone() })
     }
 
     /// Lets an anonymous session begin, or says why not. Sessions of users are never asked.

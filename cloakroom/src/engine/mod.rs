@@ -6,6 +6,7 @@ mod adopt;
 mod fresh;
 mod life;
 mod plain;
+mod ticket;
 mod users;
 
 use std::future::Future;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
-use crate::cookie::{CookieWriter, Tokens, each_token, no_store, vary};
+use crate::cookie::{CookieWriter, each_token, no_store, vary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
@@ -34,6 +35,7 @@ pub use admission::Visit;
 pub(crate) use admission::{Admission, Guard};
 pub(crate) use fresh::{COLLISIONS, repeats_itself};
 pub(crate) use life::Reached;
+pub(crate) use ticket::Ticket;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
 const QUEUES: usize = 64;
@@ -77,19 +79,6 @@ pub(crate) struct Candidates {
     pub(crate) others: Vec<Named>,
     /// What stands under the session's name and is no id; kept where somebody wants to hear of it.
     pub(crate) malformed: Vec<IdHash>,
-}
-
-/// What a request brings that may name a session: kept as it came until somebody asks.
-pub(crate) struct Ticket {
-    cookies: Tokens,
-    /// Boxed, since hardly anyone uses the header and every request carries a ticket.
-    header: Option<Box<HeaderValue>>,
-}
-
-impl Ticket {
-    pub(crate) fn is_blank(&self) -> bool {
-        self.cookies.headers().is_empty() && self.header.is_none()
-    }
 }
 
 /// What a request's ids lead to.
@@ -194,22 +183,9 @@ impl Engine {
         now.0.saturating_sub(last_active.0) >= self.touch_interval
     }
 
-    #[inline]
-    pub(crate) fn ticket(&self, headers: &HeaderMap) -> Ticket {
-        let header = self.id_header.as_ref().and_then(|(name, _)| Engine::header_of_id(headers, name));
-        Ticket { cookies: Tokens::of(headers), header }
-    }
-
-    /// Apart from [`ticket`](Self::ticket), which is small without it.
-    #[cold]
-    fn header_of_id(headers: &HeaderMap, name: &HeaderName) -> Option<Box<HeaderValue>> {
-        headers.get(name).cloned().map(Box::new)
-    }
-
     /// The id of a request whose one cookie is ours, as most are: a quicker way to what [`candidates`](Self::candidates) finds.
     pub(crate) fn only_candidate(&self, ticket: &Ticket) -> Option<Named> {
-        let [header] = ticket.cookies.headers() else { return None };
-        let token = self.cookie.token_at_start(header.as_bytes())?;
+        let token = self.cookie.token_at_start(ticket.only_cookie()?.as_bytes())?;
         // A token that is recognised holds no semicolon: nothing else can be in the header.
         self.recognised(&self.ids.read(), token)
     }
@@ -263,7 +239,7 @@ impl Engine {
         }
         let ids = self.ids.read();
         let mut cookies = 0;
-        each_token(ticket.cookies.headers(), self.config.cookie.name.as_bytes(), |token| {
+        each_token(ticket.cookies(), self.config.cookie.name.as_bytes(), |token| {
             cookies += 1;
             let unescaped = || ids.unescaped(token).map(|id| self.keying.named(&id));
             match self.recognised(&ids, token).or_else(unescaped) {
@@ -271,7 +247,7 @@ impl Engine {
                 None => self.note_malformed(&mut found, token),
             }
         });
-        if let (0, Some(header)) = (cookies, &ticket.header) {
+        if let (0, Some(header)) = (cookies, ticket.id()) {
             match self.recognised(&ids, header.as_bytes()) {
                 Some(name) => found.add(name),
                 None => self.note_malformed(&mut found, header.as_bytes()),

@@ -203,7 +203,7 @@ impl Shared {
             }
             Step::Create { new } => {
                 if new.record.times().authenticated.is_none() {
-                    self.engine.admit_anonymous(self.visit.as_deref()).await?;
+                    self.engine.admit_anonymous(self.ticket.visit()).await?;
                 }
                 let login = self.login();
                 let _turn = self.engine.admit(login.as_ref(), None).await?;
@@ -333,7 +333,7 @@ impl Shared {
     fn ended(&self) -> Took {
         let mut state = self.state();
         state.stored = None;
-        state.contested = None;
+        state.contested = Vec::new();
         state.cookie = Due::TakeBack;
         if let Some(changes) = &mut state.in_flight {
             changes.end = false;

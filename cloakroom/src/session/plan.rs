@@ -49,7 +49,7 @@ impl Shared {
         let Some(stored) = &state.stored else {
             return match &state.contested {
                 _ if state.ended => Ok(Step::Gone),
-                Some(keys) if changes.end => Ok(Step::DestroyAll { keys: keys.to_vec() }),
+                keys if changes.end && !keys.is_empty() => Ok(Step::DestroyAll { keys: keys.clone() }),
                 _ => self.plan_create(changes, now),
             };
         };

@@ -13,7 +13,7 @@ use super::reserved::is_reserved;
 use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
-use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, Visit, within};
+use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::StoreKey;
@@ -23,8 +23,6 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard, Notify, Ordering};
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) ticket: Ticket,
-    /// What a guard on new sessions goes by.
-    pub(super) visit: Option<Box<Visit>>,
     /// Whether the phase was ever another than [`Phase::Untouched`]: most requests end with a look at this, without a lock.
     pub(super) asked: AtomicBool,
     /// Apart from any request: nothing follows that could fail.
@@ -33,7 +31,11 @@ pub(crate) struct Shared {
 }
 
 /// What is large is boxed: every request pays for this, and most never ask for their session.
+///
+/// Laid out as it stands here: what begins as zeros is together and `stored` comes after it. Elsewhere its many bytes, which
+/// mean nothing before the load, would be copied along for every request.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct State {
     pub(super) phase: Phase,
     /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
@@ -41,11 +43,10 @@ pub(super) struct State {
     /// What the request's id named had ended: nothing is stored, and the client is told nothing.
     pub(super) ended: bool,
     pub(super) cookie: Due,
+    /// The sessions of a request that named several; otherwise empty.
+    pub(super) contested: Vec<StoreKey>,
     /// Rings when a turn has ended; there once somebody waits for that.
     turn_ended: Option<Arc<Notify>>,
-    pub(super) stored: Option<Stored>,
-    /// The sessions of a request that named several.
-    pub(super) contested: Option<Box<[StoreKey]>>,
     /// What is not committed yet.
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
@@ -54,6 +55,7 @@ pub(super) struct State {
     pub(super) undo: Option<Box<Undo>>,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
+    pub(super) stored: Option<Stored>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -83,8 +85,7 @@ impl Shared {
     pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap, extensions: &Extensions) -> Arc<Self> {
         // Not for a cycle: this way it is put together in its place on the heap, and not moved there.
         Arc::new_cyclic(|_| Shared {
-            ticket: engine.ticket(headers),
-            visit: engine.visit(headers, extensions),
+            ticket: engine.ticket(headers, extensions),
             engine,
             asked: AtomicBool::new(false),
             detached: false,
@@ -95,8 +96,7 @@ impl Shared {
     /// A session apart from any request.
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
         Arc::new(Shared {
-            ticket: engine.ticket(&HeaderMap::new()),
-            visit: None,
+            ticket: Ticket::default(),
             engine,
             asked: AtomicBool::new(true),
             detached: true,
@@ -148,7 +148,7 @@ impl Shared {
             Found::One(stored) => state.stored = Some(stored),
             #[cfg(feature = "beego")]
             Found::Moved(stored) => state.stands(stored),
-            Found::Contested(keys) => state.contested = Some(keys.into()),
+            Found::Contested(keys) => state.contested = keys,
         }
         state.phase = Phase::Loaded;
         turn.end(&mut state);
