@@ -13,7 +13,8 @@ mod model;
 mod near;
 #[path = "redis/own.rs"]
 mod own;
-
+#[path = "redis/places.rs"]
+mod places;
 use fixtures::{cluster, sentinels, server, socket, tls, two_sides};
 
 cloakroom::conformance!(

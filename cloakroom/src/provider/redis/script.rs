@@ -13,30 +13,30 @@ pub(super) struct Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal;)*) => {
+    ($($name:ident = $($part:literal)*;)*) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(include_str!("scripts/prelude.lua"), include_str!(concat!("scripts/", $file))))
+            Script::new(concat!(include_str!("scripts/record.lua"), $(include_str!(concat!("scripts/", $part))),*))
         });)*
     };
 }
 
 scripts! {
-    CREATE = "create.lua";
-    UPDATE = "update.lua";
-    TOUCH = "touch.lua";
-    DELETE = "delete.lua";
-    RENAME = "rename.lua";
+    CREATE = "sets.lua" "due.lua" "create.lua";
+    UPDATE = "sets.lua" "moving.lua" "update.lua";
+    TOUCH = "sets.lua" "touch.lua";
+    DELETE = "sets.lua" "moving.lua" "delete.lua";
+    RENAME = "sets.lua" "due.lua" "rename.lua";
     LIST = "list.lua";
-    COLLECT = "collect.lua";
+    COLLECT = "sets.lua" "due.lua" "collect.lua";
     ASIDE = "aside.lua";
-    MOVE_BEGIN = "move_begin.lua";
-    MOVE_END = "move_end.lua";
+    MOVE_BEGIN = "moving.lua" "move_begin.lua";
+    MOVE_END = "sets.lua" "move_end.lua";
     MOVE_CLAIM = "move_claim.lua";
-    MOVE_UNDO = "move_undo.lua";
+    MOVE_UNDO = "sets.lua" "move_undo.lua";
     MOVE_FREE = "move_free.lua";
 }
 
-/// What the scripts answer, as in `scripts/prelude.lua`.
+/// What the scripts answer, as in `scripts/record.lua`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Done,

@@ -1,10 +1,10 @@
 -- ARGV: 4 the record. KEYS: 4 on a cluster, what is moving; 5 and ARGV 5 a mark to set beside, ARGV 6 its time in ms.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
-if lives(old) then return TAKEN end
+if old and old.lives then return TAKEN end
 if old then unindex(ARGV[3], old) end
-if KEYS[4] then redis.call('DEL', KEYS[4]) end
+if KEYS[4] then call('DEL', KEYS[4]) end
 put(KEYS[1], ARGV[3], ARGV[4])
-if KEYS[5] then redis.call('SET', KEYS[5], ARGV[5], 'PX', ARGV[6]) end
-trim()
+if KEYS[5] then call('SET', KEYS[5], ARGV[5], 'PX', ARGV[6]) end
+trim(ARGV[3])
 return DONE

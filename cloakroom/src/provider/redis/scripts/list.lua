@@ -2,17 +2,17 @@
 -- page, or nothing for all that lives, 4 the page's length, 5 and 6 (on a cluster) what the names of notes and marks of moves begin with.
 local names
 if ARGV[3] == '' then
-  names = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf')
+  names = call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf')
 else
-  names = redis.call('ZRANGEBYLEX', KEYS[1], ARGV[3], '+', 'LIMIT', 0, ARGV[4])
+  names = call('ZRANGEBYLEX', KEYS[1], ARGV[3], '+', 'LIMIT', 0, ARGV[4])
 end
 local found, moving = { 0 }, 0
 for _, name in ipairs(names) do
   local record, bare = read(ARGV[2] .. name), ''
-  if is_session(record) then
+  if record and record.session then
     bare = string.sub(record.head, 1, 68) .. '\0\0\0\0' .. string.sub(record.head, 73, record.last)
   end
-  if ARGV[5] then moving = moving + redis.call('EXISTS', ARGV[5] .. name, ARGV[6] .. name) end
+  if ARGV[5] then moving = moving + call('EXISTS', ARGV[5] .. name, ARGV[6] .. name) end
   found[#found + 1] = name
   found[#found + 1] = bare
 end

@@ -1,4 +1,4 @@
 -- Someone else's move whose time is over is undone; from here on it cannot end any more. ARGV: 4 what was noted.
-if redis.call('GET', KEYS[4]) ~= ARGV[4] then return GONE end
-redis.call('SETRANGE', KEYS[4], 24, 'u')
+if call('GET', KEYS[4]) ~= ARGV[4] then return GONE end
+call('SETRANGE', KEYS[4], 24, 'u')
 return DONE

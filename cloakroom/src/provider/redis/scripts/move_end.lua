@@ -1,12 +1,12 @@
 -- The third step: the old session ends, if the move is still ours. ARGV: 4 the token, 5 the tombstone or nothing.
-local note = redis.call('GET', KEYS[4])
+local note = call('GET', KEYS[4])
 if not note or string.sub(note, 1, 16) ~= ARGV[4] or string.sub(note, 25, 25) ~= 'm' then return GONE end
 local old = read(KEYS[1])
 if ARGV[5] == '' then
-  redis.call('DEL', KEYS[1])
+  call('DEL', KEYS[1])
   if old then unindex(ARGV[3], old) end
 else
   put(KEYS[1], ARGV[3], ARGV[5], old)
 end
-redis.call('DEL', KEYS[4])
+call('DEL', KEYS[4])
 return DONE

@@ -1,5 +1,5 @@
 -- The session may change again. ARGV: 4 the token.
-local note = redis.call('GET', KEYS[4])
+local note = call('GET', KEYS[4])
 if not note or string.sub(note, 1, 16) ~= ARGV[4] then return GONE end
-redis.call('DEL', KEYS[4])
+call('DEL', KEYS[4])
 return DONE

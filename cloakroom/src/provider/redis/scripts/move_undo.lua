@@ -1,6 +1,6 @@
 -- Takes back what a move has made under the new key, and nothing else. KEYS: 5 the mark. ARGV: 4 the token.
-if redis.call('GET', KEYS[5]) ~= ARGV[4] then return GONE end
+if call('GET', KEYS[5]) ~= ARGV[4] then return GONE end
 local record = read(KEYS[1])
-redis.call('DEL', KEYS[1], KEYS[5])
+call('DEL', KEYS[1], KEYS[5])
 if record then unindex(ARGV[3], record) end
 return DONE

@@ -2,18 +2,18 @@
 -- nothing.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
-if not is_session(old) then return GONE end
+if not (old and old.session) then return GONE end
 if old.version ~= ARGV[5] then return STALE end
 local there = read(KEYS[4])
 if there == false then return CORRUPT end
-if lives(there) then return TAKEN end
+if there and there.lives then return TAKEN end
 if there then unindex(ARGV[6], there) end
 put(KEYS[4], ARGV[6], ARGV[4])
 if ARGV[7] == '' then
-  redis.call('DEL', KEYS[1])
+  call('DEL', KEYS[1])
   unindex(ARGV[3], old)
 else
   put(KEYS[1], ARGV[3], ARGV[7], old)
 end
-trim()
+trim(ARGV[6])
 return DONE

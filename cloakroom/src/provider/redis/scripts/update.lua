@@ -1,7 +1,7 @@
 -- ARGV: 4 the record, 5 the expected version.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
-if not is_session(old) then return GONE end
+if not (old and old.session) then return GONE end
 local busy = moving()
 if busy then return busy end
 if old.version ~= ARGV[5] then return STALE end

@@ -137,58 +137,52 @@ impl Store {
         }
     }
 
+    /// What stands in the sets once those whose place is over were looked at, and the dead among them taken out.
     pub(super) async fn count(&self) -> Result<u64> {
-        let now = after(self.clock.millis());
-        let counts = self.layout.partitions().map(|place| {
-            let count = command("ZCOUNT", &[place.deadlines().as_bytes(), now.as_bytes(), b"+inf"]);
-            async move { self.caller.read(place.partition, count).await.and_then(integer) }
+        let counts = self.layout.partitions().map(|place| async move {
+            loop {
+                let step = self.collect(&place, MOST_AT_ONCE).await?;
+                if !step.more {
+                    return Ok::<_, StoreError>(step.left);
+                }
+            }
         });
         Ok(futures_util::future::try_join_all(counts).await?.into_iter().sum())
     }
 
     pub(super) async fn delete_expired(&self, limit: usize) -> Result<Collected> {
         let mut removed = 0;
-        for place in self.layout.partitions() {
-            while removed < limit {
-                let due = self.due(&place, MOST_AT_ONCE.min(limit - removed)).await?;
-                if due.is_empty() {
-                    break;
-                }
-                removed += self.collect(&place, &due).await?;
+        let mut places = self.layout.partitions();
+        let mut place = places.next();
+        while let Some(here) = &place {
+            let step = self.collect(here, MOST_AT_ONCE.min(limit - removed)).await?;
+            removed += step.removed;
+            if step.more && removed >= limit {
+                return Ok(Collected { removed, more: true });
             }
-            if removed >= limit {
-                return Ok(Collected { removed, more: self.is_any_due().await? });
+            if !step.more {
+                place = places.next();
             }
         }
         Ok(Collected { removed, more: false })
     }
 
-    /// The names of sessions that have expired, oldest first.
-    async fn due(&self, place: &Place, limit: usize) -> Result<Vec<StoreKey>> {
-        let (deadlines, now) = (place.deadlines(), self.clock.millis().0.to_string());
+    /// One step of a collection in a partition.
+    async fn collect(&self, place: &Place, limit: usize) -> Result<Step, StoreError> {
+        let (now, users, sessions) = (self.clock.millis().0.to_string(), place.users(), place.sessions());
         let limit = limit.to_string();
-        let args = [deadlines.as_bytes(), b"-inf", now.as_bytes(), b"LIMIT", b"0", limit.as_bytes()];
-        names(self.caller.read(place.partition, command("ZRANGEBYSCORE", &args)).await?)
-    }
-
-    async fn collect(&self, place: &Place, due: &[StoreKey]) -> Result<usize> {
-        let mut keys = vec![place.deadlines(), place.deadlines(), place.keys()];
-        keys.extend(due.iter().map(|key| place.session(key)));
-        let (now, users) = (self.clock.millis().0.to_string(), place.users());
-        let mut args = vec![now.as_bytes(), users.as_bytes()];
-        args.extend(due.iter().map(StoreKey::as_bytes));
-        let removed =
-            self.caller.run(place.partition, &script::COLLECT, &keys, &args, Repeat::IfNotDone).await?;
-        Ok(integer(removed)? as usize)
-    }
-
-    async fn is_any_due(&self) -> Result<bool> {
-        for place in self.layout.partitions() {
-            if !self.due(&place, 1).await?.is_empty() {
-                return Ok(true);
-            }
+        // A script's first key is a session, which this one has none of.
+        let keys = [place.deadlines(), place.deadlines(), place.keys()];
+        let args = [now.as_bytes(), users.as_bytes(), sessions.as_bytes(), limit.as_bytes()];
+        match self.caller.run(place.partition, &script::COLLECT, &keys, &args, Repeat::Freely).await? {
+            Value::Array(parts) => match parts[..] {
+                [Value::Int(removed), Value::Int(left), Value::Int(due)] => {
+                    Ok(Step { removed: removed as usize, left: left as u64, more: due > 0 })
+                }
+                _ => Err(StoreError::Form { expected: "our script's answer" }),
+            },
+            _ => Err(StoreError::Form { expected: "our script's answer" }),
         }
-        Ok(false)
     }
 
     /// A page lies within one partition; there the keys are in order, which is how the next page knows where to go on.
@@ -326,9 +320,13 @@ impl Store {
     }
 }
 
-/// What is later than `now`, as Redis writes the end of a range that is left out.
-fn after(now: Millis) -> String {
-    format!("({}", now.0)
+/// What a step of a collection has done to a partition.
+struct Step {
+    removed: usize,
+    /// How many sessions stand in its sets now.
+    left: u64,
+    /// Whether there is more to look at.
+    more: bool,
 }
 
 fn read_cursor(text: &str) -> Option<(u16, Option<StoreKey>)> {
@@ -384,13 +382,6 @@ fn command(name: &str, args: &[&[u8]]) -> Cmd {
 
 fn integer(value: Value) -> Result<u64, StoreError> {
     redis::from_redis_value(value).map_err(|_| StoreError::Form { expected: "a number" })
-}
-
-fn names(value: Value) -> Result<Vec<StoreKey>> {
-    let names: Result<Vec<String>, _> = redis::from_redis_value(value);
-    let names = names.map_err(|_| StoreError::Form { expected: "a list of keys" })?;
-    // A name that is no key was put there by somebody else, and reaches no session.
-    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 pub(super) fn unexpected(_: Answer) -> StoreError {

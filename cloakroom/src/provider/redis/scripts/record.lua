@@ -1,0 +1,44 @@
+-- What every script begins with: the record of a session, a string in the native format (docs/format.md). A user's sessions, the
+-- deadlines and the keys of a partition are sorted sets beside it, in the same slot.
+--
+-- KEYS: 1 the session, 2 the partition's deadlines, 3 its keys, 4 what is moving (on a cluster).
+-- ARGV: 1 the time in milliseconds, 2 what the name of a user's set begins with, 3 the session's name in the sets.
+
+local DONE, STALE, GONE, TAKEN, CORRUPT, MOVING = 0, 1, 2, 3, 4, 5
+local now = tonumber(ARGV[1])
+local call, fields = redis.call, struct.unpack
+
+-- What stands before a record's data; false if that is no record. Beside what is written there:
+--   lives     it has not ended; a tombstone, too, is remembered only so long
+--   session   it lives and is no tombstone
+--   grain     how much later than its place in the deadlines' set says it may end, in ms: see sets.lua
+local function parse(head)
+  if #head < 72 then return false end
+  local mark, version, used_high, used_low, idle_high, idle_low, end_high, end_low, _, _, length =
+    fields('>c5xxxc8xxxxxxxxxxxxxxxxI4I4I4I4I4I4I4I4I4', head)
+  local last = 72 + length
+  if mark ~= 'CLKR\1' or last > #head then return false end
+  local deadline, absolute = idle_high * 4294967296 + idle_low, end_high * 4294967296 + end_low
+  local idle = deadline - used_high * 4294967296 - used_low
+  if deadline > absolute then deadline = absolute end
+  local user, tombstone
+  local at = 73
+  while at + 2 <= last do
+    local tag, len = fields('>BI2', head, at)
+    if tag == 1 and not user then user = string.sub(head, at + 3, at + 2 + len) end
+    if tag == 2 or tag == 4 then tombstone = true end
+    at = at + 3 + len
+  end
+  return {
+    head = head, last = last, version = version, user = user, tombstone = tombstone,
+    deadline = deadline, lives = deadline > now, session = deadline > now and not tombstone,
+    grain = idle < 8 and 1 or (idle - idle % 8) / 8,
+  }
+end
+
+-- The record under a key; nil if there is none, false if what is there is no record. At most 4,096 bytes of fields stand before the data.
+local function read(key)
+  local head = call('GETRANGE', key, 0, 4167)
+  if head == '' then return nil end
+  return parse(head)
+end
