@@ -27,7 +27,7 @@ use crate::subject::{Places, Scenario, Subject};
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Less of everything: some seven minutes.
+    /// Less of everything: under five minutes.
     #[arg(long)]
     quick: bool,
     /// These parts alone.

@@ -45,7 +45,8 @@ pub fn redis(report: &mut Report, quick: bool) {
     let mut table = Table::new(&format!("Redis, {IN_FLIGHT} in flight, no HTTP"), &heads);
     let mut filled = 0;
     for size in sizes {
-        let (names, works) = runtime.block_on(redis_works(&server, filled, *size));
+        let keys = Keys::new(*size);
+        let (names, works) = runtime.block_on(redis_works(&server, &keys, filled));
         filled = *size;
         rows(&mut table, *size, &names, &in_turns(&runtime, &works, *size, rounds, turn));
     }
@@ -58,9 +59,9 @@ pub fn redis(report: &mut Report, quick: bool) {
 }
 
 /// Everyone who takes part, the bare driver first, on a server that is filled up to `size` sessions.
-async fn redis_works(server: &Redis, filled: usize, size: usize) -> (Vec<&'static str>, Vec<Operation>) {
+async fn redis_works(server: &Redis, keys: &Keys, filled: usize) -> (Vec<&'static str>, Vec<Operation>) {
     let provider = RedisProvider::connect(server.url()).await.expect("the server answers");
-    fill(&provider, filled, size).await;
+    fill(&provider, keys, filled).await;
     let near = Cached::builder(RedisProvider::connect(server.url()).await.expect("the server answers"));
     let near = near.max_bytes(1 << 30).watching().await.expect("the server tells of changes");
     // As many connections as the provider opens for so many calls in flight.
@@ -70,17 +71,17 @@ async fn redis_works(server: &Redis, filled: usize, size: usize) -> (Vec<&'stati
         bare.push(client.get_multiplexed_async_connection().await.expect("the server answers"));
     }
     let bare = Arc::new(bare);
-    let (reader, writer) = (provider.clone(), provider);
+    let names = keys.0.iter().map(|key| format!("cloakroom:{{0}}:session:{}", key.as_str()));
+    let names: Arc<[String]> = names.collect();
+    let (reader, writer) = (keys.with(&provider), keys.with(&provider));
+    let near = keys.with(&near);
     let (names, mut works): (Vec<_>, Vec<_>) = [
         (
             "the driver's GET, two connections",
             operation(move |session| {
-                let mut connection = bare[session % 2].clone();
+                let (mut connection, names) = (bare[session % 2].clone(), Arc::clone(&names));
                 async move {
-                    let found: Option<Vec<u8>> = connection
-                        .get(format!("cloakroom:{{0}}:session:{}", key(session).as_str()))
-                        .await
-                        .expect("it answers");
+                    let found: Option<Vec<u8>> = connection.get(&names[session]).await.expect("it answers");
                     assert!(found.is_some());
                 }
             }),
@@ -95,7 +96,7 @@ async fn redis_works(server: &Redis, filled: usize, size: usize) -> (Vec<&'stati
     .into_iter()
     .unzip();
     let mut names = names;
-    let peer = peer(server, filled, size).await;
+    let peer = peer(server, filled, keys.0.len()).await;
     let reader = peer.clone();
     names.push("tower-sessions, load (fred, six connections)");
     works.push(operation(move |session| {
@@ -158,7 +159,8 @@ pub fn mysql(report: &mut Report, quick: bool) {
         Table::new(&format!("MariaDB, {CONNECTIONS} connections, as many in flight, no HTTP"), &heads);
     let mut filled = 0;
     for size in sizes {
-        let (names, works) = runtime.block_on(mysql_works(&server, filled, *size));
+        let keys = Keys::new(*size);
+        let (names, works) = runtime.block_on(mysql_works(&server, &keys, filled));
         filled = *size;
         rows(&mut table, *size, &names, &in_turns(&runtime, &works, *size, rounds, turn));
     }
@@ -167,11 +169,11 @@ pub fn mysql(report: &mut Report, quick: bool) {
 
 const CONNECTIONS: usize = 10;
 
-async fn mysql_works(server: &MariaDb, filled: usize, size: usize) -> (Vec<&'static str>, Vec<Operation>) {
+async fn mysql_works(server: &MariaDb, keys: &Keys, filled: usize) -> (Vec<&'static str>, Vec<Operation>) {
     let builder = MySqlProvider::builder(&server.dsn("")).expect("the address is one");
     let provider = builder.pool(CONNECTIONS).expect("ten will do").create_table(true).connect().await;
     let provider = provider.expect("the server answers");
-    fill(&provider, filled, size).await;
+    fill(&provider, keys, filled).await;
     let mut bare = Vec::new();
     for _ in 0..CONNECTIONS {
         let options = sqlx::mysql::MySqlConnectOptions::new()
@@ -186,18 +188,19 @@ async fn mysql_works(server: &MariaDb, filled: usize, size: usize) -> (Vec<&'sta
     }
     let bare = Arc::new(bare);
     let next = Arc::new(AtomicU64::new(0));
-    let (reader, writer) = (provider.clone(), provider);
+    let (reader, writer) = (keys.with(&provider), keys.with(&provider));
+    let keys = keys.clone();
     let (names, works): (Vec<_>, Vec<_>) = [
         (
             "the driver's prepared SELECT",
             operation(move |session| {
-                let bare = Arc::clone(&bare);
+                let (bare, keys) = (Arc::clone(&bare), keys.clone());
                 let place = next.fetch_add(1, Ordering::Relaxed) as usize % CONNECTIONS;
                 async move {
                     let mut connection = bare[place].lock().await;
                     let query =
                         sqlx::query("SELECT record, touched, expires FROM cloakroom_sessions WHERE id = ?");
-                    let row = query.bind(key(session).as_bytes().to_vec()).fetch_one(&mut *connection).await;
+                    let row = query.bind(keys.0[session].as_bytes()).fetch_one(&mut *connection).await;
                     assert!(!row.expect("it is there").get::<Vec<u8>, _>(0).is_empty());
                 }
             }),
@@ -272,12 +275,36 @@ async fn crowd(work: &Operation, size: usize, turn: Duration, seed: u64) -> u64 
     tasks.join_all().await.into_iter().sum()
 }
 
-async fn fill(provider: &(impl Provider + Clone), from: usize, to: usize) {
-    let provider = provider.clone();
-    in_parallel(from..to, move |session| {
-        let provider = provider.clone();
+/// The keys of so many sessions, made before the clock runs.
+#[derive(Clone)]
+struct Keys(Arc<[StoreKey]>);
+
+/// A provider and the keys of what it holds.
+struct Held<P>(Arc<(P, Keys)>);
+
+impl<P> Clone for Held<P> {
+    fn clone(&self) -> Self {
+        Held(Arc::clone(&self.0))
+    }
+}
+
+impl Keys {
+    fn new(sessions: usize) -> Keys {
+        Keys((0..sessions).map(key).collect())
+    }
+
+    fn with<P: Clone>(&self, provider: &P) -> Held<P> {
+        Held(Arc::new((provider.clone(), self.clone())))
+    }
+}
+
+async fn fill(provider: &(impl Provider + Clone), keys: &Keys, from: usize) {
+    let held = keys.with(provider);
+    in_parallel(from..keys.0.len(), move |session| {
+        let held = held.clone();
         async move {
-            let created = provider.create(&key(session), &record(1)).await.expect("the server answers");
+            let (provider, keys) = &*held.0;
+            let created = provider.create(&keys.0[session], &record(1)).await.expect("the server answers");
             assert_eq!(created, cloakroom::Created::Done);
         }
     })
@@ -317,17 +344,19 @@ fn key(session: usize) -> StoreKey {
     words.concat().parse().expect("hex is a key")
 }
 
-async fn load(provider: impl Provider, session: usize) {
-    let found = provider.load(&key(session)).await.expect("the server answers");
+async fn load(held: Held<impl Provider>, session: usize) {
+    let (provider, keys) = &*held.0;
+    let found = provider.load(&keys.0[session]).await.expect("the server answers");
     assert!(found.is_some());
 }
 
-async fn change(provider: impl Provider, session: usize) {
-    let key = key(session);
-    let found = provider.load(&key).await.expect("the server answers").expect("it is there");
+async fn change(held: Held<impl Provider>, session: usize) {
+    let (provider, keys) = &*held.0;
+    let key = &keys.0[session];
+    let found = provider.load(key).await.expect("the server answers").expect("it is there");
     // Another may have been first: then nothing was changed, and that is an answer too.
     let _ = provider
-        .update(&key, &record(found.version() + 1), found.version())
+        .update(key, &record(found.version() + 1), found.version())
         .await
         .expect("the server answers");
 }

@@ -45,21 +45,31 @@ fn counts(report: &mut Report) -> Result<(), String> {
         Table::new("Instructions and allocations, over the same handlers without sessions", &heads());
     let mut chart =
         Chart::bars("instructions", "Instructions a request, over the same handler without sessions");
+    let mut floors = Vec::new();
+    for floor in [Subject::Axum, Subject::Actix] {
+        for scenario in Scenario::ALL {
+            floors.push(((floor, scenario), count(floor, scenario)?));
+        }
+    }
+    let floor = |subject: Subject, scenario: Scenario| {
+        let found = floors.iter().find(|(of, _)| *of == (subject.floor(), scenario));
+        found.map(|(_, counted)| *counted).ok_or("a subject that stands on neither axum nor actix-web")
+    };
     for subject in SUBJECTS {
         let mut row = vec![subject.title().to_owned()];
         let mut values = Vec::new();
         for scenario in Scenario::ALL {
-            let (with, without) = (count(subject, scenario)?, count(subject.floor(), scenario)?);
+            let (with, without) = (count(subject, scenario)?, floor(subject, scenario)?);
             row.push(format!("{} / {:.1}", number(with.0 - without.0, 0), with.1 - without.1));
             values.push((scenario.title().to_owned(), with.0 - without.0));
         }
         chart.add(Series { name: subject.title().to_owned(), values });
         table.row(row);
     }
-    for floor in [Subject::Axum, Subject::Actix] {
-        let mut row = vec![format!("{} (in all)", floor.title())];
+    for subject in [Subject::Axum, Subject::Actix] {
+        let mut row = vec![format!("{} (in all)", subject.title())];
         for scenario in Scenario::ALL {
-            let counted = count(floor, scenario)?;
+            let counted = floor(subject, scenario)?;
             row.push(format!("{} / {:.1}", number(counted.0, 0), counted.1));
         }
         table.row(row);
@@ -82,7 +92,13 @@ fn count(subject: Subject, scenario: Scenario) -> Result<(f64, f64), String> {
             said.lines().find_map(|line| line.split("Collected :").nth(1)?.trim().parse::<f64>().ok());
         counted.filter(|_| output.status.success()).ok_or(said)
     };
-    let more = instructions(MANY)? - instructions(FEW)?;
+    // Side by side, since instructions do not depend on who else runs.
+    let more = std::thread::scope(|scope| {
+        let many = scope.spawn(|| instructions(MANY));
+        let few = instructions(FEW)?;
+        let many = many.join().map_err(|_| "the longer run panicked")??;
+        Ok::<_, String>(many - few)
+    })?;
     let output = Command::new(&program).arg("allocations").args(&arguments).output();
     let output = output.map_err(|error| error.to_string())?;
     let allocations = String::from_utf8_lossy(&output.stdout).trim().parse::<f64>();

@@ -131,3 +131,16 @@ async fn a_cluster_is_refused_with_what_to_do() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("within("), "{error}");
 }
+
+#[tokio::test]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_server_that_will_not_tell_of_changes_is_an_error_and_no_near_cache_without_news() {
+    let redis = Redis::start();
+    redis.ask::<()>(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-client|tracking"]);
+    let url = redis.url().replace("redis://", "redis://app:secret@");
+    let provider = RedisProvider::connect(url).await.unwrap();
+    create(&provider).await;
+    let refused = Cached::builder(provider).watching().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(refused.to_string().contains("NOPERM"), "{refused}");
+}

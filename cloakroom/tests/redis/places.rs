@@ -11,6 +11,8 @@ use servers::Redis;
 /// How long a session lives unused, in milliseconds; and an eighth of it.
 const IDLE: u64 = 80_000;
 const EIGHTH: u64 = 10_000;
+/// A deadline of one made now is where an eighth begins, also one of a millisecond more.
+const START: u64 = EIGHTH * (EIGHTH + 1) * 18_000 - IDLE;
 
 struct Place {
     redis: Redis,
@@ -19,11 +21,9 @@ struct Place {
 }
 
 impl Place {
-    /// At a time from which on an eighth begins.
     async fn open() -> Place {
         let redis = Redis::start();
-        let time =
-            ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_millis(EIGHTH * 180_000_000));
+        let time = ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_millis(START));
         let provider = RedisProvider::builder(redis.url()).clock(time.clock()).connect().await.unwrap();
         Place { redis, time, provider }
     }
@@ -113,6 +113,7 @@ async fn a_session_whose_place_is_over_is_alive_for_everyone_until_it_ends() {
             (place.score("deadlines"), place.score("keys"), place.score("user:alice")),
             (None, None, None)
         );
+        assert_eq!(place.redis.ask::<u8>(&["EXISTS", "cloakroom:{0}:session:aa"]), 0);
     }
 }
 
@@ -139,12 +140,25 @@ async fn a_full_server_counts_and_collects_what_was_prolonged() {
 async fn a_session_that_is_shortened_or_given_another_idle_time_moves_at_once() {
     let place = Place::open().await;
     place.create().await;
-    for (version, millis) in [(2, IDLE - 10), (3, IDLE), (4, 2 * IDLE)] {
+    for (version, millis) in [(2, IDLE + 8), (3, IDLE - 10), (4, IDLE), (5, 2 * IDLE)] {
         let record = place.used_now().version(version).idle(Duration::from_millis(millis)).build();
         assert_eq!(place.provider.update(&key(), &record, version - 1).await.unwrap(), Updated::Done);
         assert_eq!(place.score("deadlines"), Some(place.now() + millis));
         assert_eq!(place.score("user:alice"), Some(place.now() + millis + millis / 8));
     }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_process_whose_clock_is_behind_leaves_no_place_after_the_deadline() {
+    let mut place = Place::open().await;
+    place.pass(5000);
+    place.create().await;
+    place.time = ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_millis(START + 3000));
+    let behind = RedisProvider::builder(place.redis.url()).clock(place.time.clock()).connect();
+    place.provider = behind.await.unwrap();
+    place.change(2).await;
+    assert_eq!(place.score("deadlines"), Some(START + 3000 + IDLE));
 }
 
 #[tokio::test]

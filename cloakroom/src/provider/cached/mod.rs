@@ -139,7 +139,8 @@ impl<P: Provider> Provider for Cached<P> {
             Found::Copy(record) => return Ok(Some(record)),
             Found::Place(place) => place,
         };
-        let loaded = self.store.load(key).await?;
+        // Boxed, so that a hit does not carry a future as large as the store's about.
+        let loaded = Box::pin(self.store.load(key)).await?;
         if let Some(record) = &loaded {
             place.keep(record);
         }

@@ -3,24 +3,27 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use redis::{Pipeline, Value};
+use redis::Value;
+use tokio::time::Instant;
 
 use super::failure::{Deadline, Failure};
+use super::link::Commands;
 use super::pool::Pool;
 
 /// Sends the commands on a connection of the pool; an error of the first one is the attempt's.
 pub(super) async fn attempt(
     pool: &Arc<Pool>,
-    commands: &Pipeline,
+    commands: &Commands,
     deadline: Deadline,
 ) -> Result<Vec<Value>, Failure> {
-    let link = match pool.ready() {
+    let now = Instant::now();
+    let link = match pool.ready(now) {
         Some(link) => link,
         // Boxed, here as elsewhere: what is rare and large would make every call's future as large.
         None => Box::pin(deadline.wait_for(pool.link())).await?.map_err(Failure::NotSent)?,
     };
-    let call = pin!(link.call(commands));
-    let answers = pool.watch(&link, call, deadline).await?.map_err(Failure::Call)?;
+    let call = pin!(link.call(commands, now));
+    let answers = pool.watch(&link, call, now, deadline).await?.map_err(Failure::Call)?;
     first_error(answers)
 }
 

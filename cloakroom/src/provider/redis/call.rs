@@ -12,7 +12,7 @@ use super::cluster::Cluster;
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
 use super::failure::{Deadline, Failure};
-use super::link::Link;
+use super::link::{Commands, Link};
 use super::pool::{Pool, Target};
 use super::script::Script;
 use super::settings::{Settings, Topology, Wait};
@@ -79,9 +79,7 @@ impl Caller {
 
     /// Sends one command that only reads.
     pub(super) async fn read(&self, partition: u16, command: Cmd) -> Result<Value, StoreError> {
-        let mut commands = Pipeline::with_capacity(1);
-        commands.add_command(command);
-        self.send(partition, &commands, Repeat::Freely).await
+        self.send(partition, &Commands::One(command), Repeat::Freely).await
     }
 
     /// Runs a script that writes.
@@ -120,22 +118,21 @@ impl Caller {
 
     /// Removes a key, of which it makes no difference whether it is there.
     pub(super) async fn forget(&self, partition: u16, key: &str) -> Result<(), StoreError> {
-        let mut commands = Pipeline::with_capacity(1);
-        commands.cmd("DEL").arg(key);
-        self.send(partition, &commands, Repeat::Freely).await.map(drop)
+        let mut command = redis::cmd("DEL");
+        command.arg(key);
+        self.send(partition, &Commands::One(command), Repeat::Freely).await.map(drop)
     }
 
     /// The command, and after it the wait for replicas, if there is one.
-    fn durable(&self, command: Cmd) -> Pipeline {
+    fn durable(&self, command: Cmd) -> Commands {
+        let Some(wait) = self.wait else { return Commands::One(command) };
         let mut commands = Pipeline::with_capacity(2);
         commands.add_command(command);
-        if let Some(wait) = self.wait {
-            commands.cmd("WAIT").arg(wait.replicas).arg(wait.limit.as_millis() as u64);
-        }
-        commands
+        commands.cmd("WAIT").arg(wait.replicas).arg(wait.limit.as_millis() as u64);
+        Commands::Several(commands)
     }
 
-    async fn send(&self, partition: u16, commands: &Pipeline, repeat: Repeat) -> Result<Value, StoreError> {
+    async fn send(&self, partition: u16, commands: &Commands, repeat: Repeat) -> Result<Value, StoreError> {
         let deadline = Deadline::after(self.timeout);
         let mut tries = 0;
         loop {

@@ -15,6 +15,7 @@ use super::connect::Connector;
 use super::error::StoreError;
 use super::failure::{Deadline, Failure};
 use super::layout::Layout;
+use super::link::Commands;
 use super::pool::{Pool, Target};
 use super::settings::{Address, Settings, address};
 
@@ -53,7 +54,7 @@ impl Cluster {
     pub(super) async fn attempt(
         self: &Arc<Self>,
         partition: u16,
-        commands: &Pipeline,
+        commands: &Commands,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Failure> {
         let owner = match self.known_owner(partition) {
@@ -73,12 +74,8 @@ impl Cluster {
             }
             // The slot is on its way: the new node takes this one call if it is told that it was sent there.
             (ErrorKind::Server(ServerErrorKind::Ask), Some(node)) => {
-                let mut asking = Pipeline::with_capacity(commands.len() + 1);
-                asking.cmd("ASKING");
-                for command in commands.cmd_iter() {
-                    asking.add_command(command.clone());
-                }
-                let answers = Box::pin(attempt(&self.pool(&node), &asking, deadline)).await?;
+                let answers =
+                    Box::pin(attempt(&self.pool(&node), &commands.after_asking(), deadline)).await?;
                 first_error(answers.into_iter().skip(1).collect())
             }
             _ => Err(Failure::Call(failure)),
@@ -192,7 +189,9 @@ impl Cluster {
         }
         let asked = async {
             let link = self.pool(node).link().await?;
-            link.call(&question).await.map_err(|error| StoreError::of_call(&error))
+            link.call(&Commands::Several(question), Instant::now())
+                .await
+                .map_err(|error| StoreError::of_call(&error))
         };
         let limit = self.settings.call_timeout;
         let answers = tokio::time::timeout(limit, asked).await.map_err(|_| StoreError::Late { limit })??;

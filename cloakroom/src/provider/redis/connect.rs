@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_rustls::TlsConnector;
 
 use super::error::{StoreError, io_cause};
+use super::gather::Gather;
 use super::link::Link;
 use super::settings::{Address, Certificates, Credentials, Settings};
 
@@ -106,7 +107,7 @@ async fn greet<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let opened = MultiplexedConnection::new_with_config(info, stream, config).await;
+    let opened = MultiplexedConnection::new_with_config(info, Gather::new(stream), config).await;
     let (connection, driver) = opened.map_err(|error| match error.is_io_error() {
         true => StoreError::Connect { address: address.to_string(), cause: io_cause(&error) },
         false => refused(&error),

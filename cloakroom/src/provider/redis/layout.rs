@@ -11,49 +11,50 @@ const CLUSTER_PARTITIONS: u16 = 64;
 /// them together. A store key has neither a colon nor a brace: whatever a cookie holds, it names a session and nothing else.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    prefix: Box<str>,
-    partitions: u16,
+    /// What the names of each partition begin with.
+    bases: Box<[Box<str>]>,
 }
 
 /// A session's key, and those of its partition's sets.
-pub(super) struct Place {
+pub(super) struct Place<'a> {
     pub(super) partition: u16,
-    base: String,
+    base: &'a str,
 }
 
 impl Layout {
     pub(super) fn server(prefix: &str) -> Layout {
-        Layout { prefix: prefix.into(), partitions: 1 }
+        Layout::new(prefix, 1)
     }
 
     pub(super) fn cluster(prefix: &str) -> Layout {
-        Layout { prefix: prefix.into(), partitions: CLUSTER_PARTITIONS }
+        Layout::new(prefix, CLUSTER_PARTITIONS)
     }
 
-    pub(super) fn partitions(&self) -> impl Iterator<Item = Place> + '_ {
-        (0..self.partitions).map(|partition| self.place(partition))
+    fn new(prefix: &str, partitions: u16) -> Layout {
+        Layout { bases: (0..partitions).map(|number| format!("{prefix}:{{{number}}}:").into()).collect() }
     }
 
-    pub(super) fn of(&self, key: &StoreKey) -> Place {
+    pub(super) fn partitions(&self) -> impl Iterator<Item = Place<'_>> {
+        self.bases.iter().zip(0..).map(|(base, partition)| Place { partition, base })
+    }
+
+    pub(super) fn of(&self, key: &StoreKey) -> Place<'_> {
         // Documented in docs/format.md, and so the same for ever.
-        let partition = match self.partitions {
+        let partition = match self.bases.len() {
             1 => 0,
-            several => crc32fast::hash(key.as_bytes()) % u32::from(several),
+            several => crc32fast::hash(key.as_bytes()) as usize % several,
         };
-        self.place(partition as u16)
+        Place { partition: partition as u16, base: &self.bases[partition] }
     }
 
     /// The partition of this number; none of a number that there is not.
-    pub(super) fn numbered(&self, partition: u16) -> Option<Place> {
-        (partition < self.partitions).then(|| self.place(partition))
-    }
-
-    fn place(&self, partition: u16) -> Place {
-        Place { partition, base: format!("{}:{{{partition}}}:", self.prefix) }
+    pub(super) fn numbered(&self, partition: u16) -> Option<Place<'_>> {
+        let base = self.bases.get(usize::from(partition))?;
+        Some(Place { partition, base })
     }
 }
 
-impl Place {
+impl Place<'_> {
     /// The record of `key`.
     pub(super) fn session(&self, key: &StoreKey) -> String {
         self.name("session:", key.as_str())
@@ -110,7 +111,7 @@ impl Place {
     }
 
     fn name(&self, kind: &str, rest: &str) -> String {
-        [&self.base, kind, rest].concat()
+        [self.base, kind, rest].concat()
     }
 }
 
@@ -131,7 +132,8 @@ mod tests {
 
     #[test]
     fn no_user_and_no_key_has_the_name_of_something_else() {
-        let place = Layout::server("p").numbered(0).unwrap();
+        let layout = Layout::server("p");
+        let place = layout.numbered(0).unwrap();
         let user = |name: &str| place.user(&Principal::new(name).unwrap());
         let key: StoreKey = "keys".parse().unwrap();
         let names = [

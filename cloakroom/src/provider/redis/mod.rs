@@ -9,6 +9,7 @@ mod cluster;
 mod connect;
 mod error;
 mod failure;
+mod gather;
 mod layout;
 mod link;
 mod news;

@@ -5,11 +5,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use redis::{Pipeline, PushInfo, PushKind, Value};
+use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
 
+use super::attempt::first_error;
 use super::error::StoreError;
-use super::link::Link;
+use super::failure::Failure;
+use super::link::{Commands, Link};
 use super::store::Store;
 use crate::id::StoreKey;
 use crate::provider::Watcher;
@@ -70,11 +73,19 @@ impl News {
         let link = store.caller.open_for_news(sender).await?;
         let Some(place) = store.layout.numbered(0) else { return Err(StoreError::NoNode) };
         let prefix = place.sessions();
-        let mut tracking = Pipeline::new();
+        let mut tracking = redis::cmd("CLIENT");
         // Broadcasting: the server need not remember who has read what, and whoever writes may use any connection.
-        tracking.cmd("CLIENT").arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&prefix);
-        match tokio::time::timeout(store.caller.timeout(), link.call(&tracking)).await {
-            Ok(Ok(_)) => Ok(News { link, pushes, prefix }),
+        tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&prefix);
+        match tokio::time::timeout(
+            store.caller.timeout(),
+            link.call(&Commands::One(tracking), Instant::now()),
+        )
+        .await
+        {
+            Ok(Ok(answers)) => {
+                first_error(answers).map_err(Failure::into_error)?;
+                Ok(News { link, pushes, prefix })
+            }
             Ok(Err(error)) => Err(StoreError::of_call(&error)),
             Err(_) => Err(StoreError::Late { limit: store.caller.timeout() }),
         }
@@ -108,11 +119,10 @@ impl News {
 
 /// Ends when the server has not answered in time, or when nobody listens any more.
 async fn heartbeat(link: &Link, watcher: &Weak<dyn Watcher>) {
-    let mut ping = Pipeline::new();
-    ping.cmd("PING");
+    let ping = Commands::One(redis::cmd("PING"));
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        let answer = tokio::time::timeout(HEARTBEAT, link.call(&ping)).await;
+        let answer = tokio::time::timeout(HEARTBEAT, link.call(&ping, Instant::now())).await;
         if watcher.strong_count() == 0 || !matches!(answer, Ok(Ok(_))) {
             return;
         }

@@ -62,8 +62,8 @@ impl Pool {
     }
 
     /// A connection to send something on at once: none where one is to be opened first.
-    pub(super) fn ready(&self) -> Option<Arc<Link>> {
-        self.best().filter(|link| self.will_do(link))
+    pub(super) fn ready(&self, now: Instant) -> Option<Arc<Link>> {
+        self.best(now).filter(|link| self.will_do(link))
     }
 
     /// Whether another connection beside the best one would not help, or may not be.
@@ -73,10 +73,10 @@ impl Pool {
 
     /// A connection to send something on; opened where that is worth it.
     pub(super) async fn link(&self) -> Result<Arc<Link>, StoreError> {
-        let Some(busy) = self.best() else {
+        let Some(busy) = self.best(Instant::now()) else {
             let _opening = self.opening.lock().await;
             // Whoever held this before may have opened one.
-            return match self.best() {
+            return match self.best(Instant::now()) {
                 Some(link) => Ok(link),
                 None => self.open().await,
             };
@@ -90,16 +90,12 @@ impl Pool {
     }
 
     /// The usable one with the fewest calls. Those that are no longer usable are closed.
-    fn best(&self) -> Option<Arc<Link>> {
-        let now = Instant::now();
+    fn best(&self, now: Instant) -> Option<Arc<Link>> {
         let mut links = self.links.lock();
-        links.retain(|link| {
-            let usable = link.is_usable(now, self.patience, self.idle);
-            if !usable {
-                link.close();
-            }
-            usable
-        });
+        let usable = |link: &Arc<Link>| link.is_usable(now, self.patience, self.idle);
+        if !links.iter().all(usable) {
+            links.extract_if(.., |link| !usable(link)).for_each(|link| link.close());
+        }
         links.iter().min_by_key(|link| link.load()).map(Arc::clone)
     }
 
@@ -108,10 +104,12 @@ impl Pool {
         self: &Arc<Self>,
         link: &Arc<Link>,
         mut call: Pin<&mut impl Future<Output = T>>,
+        began: Instant,
         deadline: Deadline,
     ) -> Result<T, Failure> {
+        let mut look = began;
         loop {
-            let look = Instant::now() + self.silence;
+            look += self.silence;
             match tokio::time::timeout_at(look.min(deadline.at()), call.as_mut()).await {
                 Ok(answer) => return Ok(answer),
                 Err(_) if deadline.is_over() => return Err(deadline.late()),

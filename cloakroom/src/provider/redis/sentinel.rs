@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::Value;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
-use super::link::Link;
+use super::link::{Commands, Link};
 use super::settings::{Address, address};
 
 /// Asks all sentinels at once; the first answer counts.
@@ -36,9 +37,9 @@ pub(super) async fn primary(
 }
 
 async fn ask(link: &Link, master: &str) -> Option<Address> {
-    let mut question = Pipeline::new();
-    question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
-    let answer = link.call(&question).await.ok()?.into_iter().next()?;
+    let mut question = redis::cmd("SENTINEL");
+    question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    let answer = link.call(&Commands::One(question), Instant::now()).await.ok()?.into_iter().next()?;
     let (host, port): (String, u16) = redis::from_redis_value(answer).ok()?;
     let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     address(&text, port).ok()
@@ -46,9 +47,9 @@ async fn ask(link: &Link, master: &str) -> Option<Address> {
 
 /// Sentinels may be behind, and a primary that was replaced may not know yet: it is asked itself, as Redis's guide for clients says.
 pub(super) async fn check_primary(link: &Link, limit: Duration) -> Result<(), StoreError> {
-    let mut question = Pipeline::new();
-    question.add_command(Cmd::new().arg("ROLE").clone());
-    let answer = match tokio::time::timeout(limit, link.call(&question)).await {
+    let question = redis::cmd("ROLE");
+    let answer = match tokio::time::timeout(limit, link.call(&Commands::One(question), Instant::now())).await
+    {
         Ok(answer) => answer.map_err(|error| StoreError::of_call(&error))?,
         Err(_) => return Err(StoreError::Late { limit }),
     };

@@ -70,7 +70,7 @@ impl Store {
     }
 
     /// Whoever comes next with this id gets a fresh session, and whoever looks into it finds the bytes.
-    async fn put_aside(&self, place: &Place, key: &StoreKey, bytes: &[u8]) {
+    async fn put_aside(&self, place: &Place<'_>, key: &StoreKey, bytes: &[u8]) {
         let mut keys = self.keys(place, key);
         keys.truncate(3);
         keys.push(place.corrupt(key));
@@ -168,7 +168,7 @@ impl Store {
     }
 
     /// One step of a collection in a partition.
-    async fn collect(&self, place: &Place, limit: usize) -> Result<Step, StoreError> {
+    async fn collect(&self, place: &Place<'_>, limit: usize) -> Result<Step, StoreError> {
         let (now, users, sessions) = (self.clock.millis().0.to_string(), place.users(), place.sessions());
         let limit = limit.to_string();
         // A script's first key is a session, which this one has none of.
@@ -232,7 +232,7 @@ impl Store {
     }
 
     /// What stands in a set: all that lives of a user's, or a page of a partition's keys.
-    async fn list(&self, place: &Place, set: String, from: &str, limit: usize) -> Result<List> {
+    async fn list(&self, place: &Place<'_>, set: String, from: &str, limit: usize) -> Result<List> {
         let (now, sessions) = (self.clock.millis().0.to_string(), place.sessions());
         let limit = limit.to_string();
         let (moving, arriving) = (place.all_moving(), place.all_arriving());
@@ -270,7 +270,7 @@ impl Store {
     /// Runs a script that meets no session on its way.
     pub(super) async fn answer(
         &self,
-        place: &Place,
+        place: &Place<'_>,
         key: &StoreKey,
         script: &Script,
         keys: &[String],
@@ -284,7 +284,7 @@ impl Store {
 
     pub(super) async fn said(
         &self,
-        place: &Place,
+        place: &Place<'_>,
         key: &StoreKey,
         script: &Script,
         keys: &[String],
@@ -311,7 +311,7 @@ impl Store {
     }
 
     /// The keys that each script begins with.
-    pub(super) fn keys(&self, place: &Place, key: &StoreKey) -> Vec<String> {
+    pub(super) fn keys(&self, place: &Place<'_>, key: &StoreKey) -> Vec<String> {
         let mut keys = vec![place.session(key), place.deadlines(), place.keys()];
         if self.is_cluster {
             keys.push(place.moving(key));
