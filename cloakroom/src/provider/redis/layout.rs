@@ -1,5 +1,9 @@
 //! Where things lie in Redis.
 
+use std::io::Write;
+
+use redis::{Cmd, RedisWrite};
+
 use crate::id::StoreKey;
 use crate::principal::Principal;
 
@@ -58,6 +62,15 @@ impl Place<'_> {
     /// The record of `key`.
     pub(super) fn session(&self, key: &StoreKey) -> String {
         self.name("session:", key.as_str())
+    }
+
+    /// The same, as a command's next argument: most that is ever asked for is a session.
+    pub(super) fn write_session(&self, key: &StoreKey, command: &mut Cmd) {
+        let mut argument = command.writer_for_next_arg();
+        for part in [self.base.as_bytes(), b"session:", key.as_bytes()] {
+            // To write to memory cannot fail.
+            let _ = argument.write_all(part);
+        }
     }
 
     /// What the name of a record begins with.

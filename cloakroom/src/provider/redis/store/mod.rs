@@ -54,8 +54,10 @@ impl Store {
 
     pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
         let place = self.layout.of(key);
-        let command = command("GET", &[place.session(key).as_bytes()]);
-        let bytes = match self.caller.read(place.partition, command).await? {
+        let mut get = Cmd::with_capacity(2, 256);
+        get.arg("GET");
+        place.write_session(key, &mut get);
+        let bytes = match self.caller.read(place.partition, get).await? {
             Value::Nil => return Ok(None),
             Value::BulkString(bytes) => bytes,
             _ => return Err(StoreError::Form { expected: "GET" }.into()),
