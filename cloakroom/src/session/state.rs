@@ -32,7 +32,7 @@ pub(crate) struct Shared {
 
 /// What is large is boxed: every request pays for this, and most never ask for their session.
 ///
-/// Laid out as it stands here: what begins as zeros is together and `stored` comes after it. Elsewhere its many bytes, which
+/// Laid out as it stands here: what is small is together and `stored` comes after it. Elsewhere its many bytes, which
 /// mean nothing before the load, would be copied along for every request.
 #[derive(Default)]
 #[repr(C)]

@@ -333,13 +333,14 @@ async fn every_key_has_a_time_to_live_but_the_sets_of_a_partition() {
         // A minute past the deadline, for clocks that differ.
         assert!((655..=660).contains(&ttl(name)), "{name}: {}", ttl(name));
     }
-    // An eighth of the idle time longer, in which a change need not move it.
-    assert!((730..=735).contains(&ttl("user:alice")), "{}", ttl("user:alice"));
+    // Up to an eighth of the idle time longer, in which a change need not move it.
+    assert!((655..=735).contains(&ttl("user:alice")), "{}", ttl("user:alice"));
     assert_eq!((ttl("deadlines"), ttl("keys")), (-1, -1));
     // A touch moves them on, also that of the user's set.
     let later = time.clock().now() + Duration::from_secs(1200);
     let _ = provider.touch(&key("aa"), time.clock().now(), later).await.unwrap();
-    assert!((1255..=1260).contains(&ttl("session:aa")) && (1405..=1410).contains(&ttl("user:alice")));
+    assert!((1255..=1260).contains(&ttl("session:aa")));
+    assert!((1255..=1410).contains(&ttl("user:alice")), "{}", ttl("user:alice"));
     let shorter = record.clone().version(2).idle(Duration::from_secs(60)).build();
     assert_eq!(provider.update(&key("aa"), &shorter, 1).await.unwrap(), Updated::Done);
     assert!((115..=120).contains(&ttl("session:aa")));

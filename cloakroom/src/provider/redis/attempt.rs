@@ -16,11 +16,15 @@ pub(super) async fn attempt(
     commands: &Commands,
     deadline: Deadline,
 ) -> Result<Vec<Value>, Failure> {
-    let now = Instant::now();
+    let mut now = Instant::now();
     let link = match pool.ready(now) {
         Some(link) => link,
         // Boxed, here as elsewhere: what is rare and large would make every call's future as large.
-        None => Box::pin(deadline.wait_for(pool.link())).await?.map_err(Failure::NotSent)?,
+        None => {
+            let link = Box::pin(deadline.wait_for(pool.link())).await?.map_err(Failure::NotSent)?;
+            now = Instant::now();
+            link
+        }
     };
     let call = pin!(link.call(commands, now));
     let answers = pool.watch(&link, call, now, deadline).await?.map_err(Failure::Call)?;

@@ -77,12 +77,12 @@ impl Caller {
         }
     }
 
-    /// Sends one command that only reads.
+    /// Sends one command that may be done any number of times and need not reach a replica, such as one that reads.
     pub(super) async fn read(&self, partition: u16, command: Cmd) -> Result<Value, StoreError> {
         self.send(partition, &Commands::One(command), Repeat::Freely).await
     }
 
-    /// Runs a script that writes.
+    /// Runs a script that changes something.
     pub(super) async fn run(
         &self,
         partition: u16,
@@ -100,7 +100,7 @@ impl Caller {
         }
     }
 
-    /// Runs a script that only reads.
+    /// The same by a script, such as one that lists or tidies up.
     pub(super) async fn ask(
         &self,
         partition: u16,

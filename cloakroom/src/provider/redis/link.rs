@@ -57,7 +57,7 @@ struct Health {
     last_use: Moment,
 }
 
-/// An instant or none, for many to read and write at a time: nanoseconds since the first, and one; 0 for none.
+/// An instant or none, for many to read and write at a time: one more than the nanoseconds since `first`; 0 for none.
 struct Moment {
     first: Instant,
     since: AtomicU64,

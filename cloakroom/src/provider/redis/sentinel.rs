@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::attempt::first_error;
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
+use super::failure::Failure;
 use super::link::{Commands, Link};
 use super::settings::{Address, address};
 
@@ -23,38 +25,56 @@ pub(super) async fn primary(
         let (connector, sentinel, master) =
             (Arc::clone(connector), sentinel.clone(), Box::<str>::from(master));
         asked.spawn(async move {
-            let link = connector.open(&sentinel, Purpose::Sentinel).await.ok()?;
-            let found = tokio::time::timeout(connector.limit(), ask(&link, &master)).await;
-            found.ok().flatten()
+            let link = connector.open(&sentinel, Purpose::Sentinel).await?;
+            let limit = connector.limit();
+            match tokio::time::timeout(limit, ask(&link, &master)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(StoreError::Late { limit }),
+            }
         });
     }
+    // One that refuses says more than one that is away.
+    let mut refusal = None;
     while let Some(answer) = asked.join_next().await {
-        if let Ok(Some(address)) = answer {
-            return Ok(address);
+        match answer {
+            Ok(Ok(Some(address))) => return Ok(address),
+            Ok(Err(refused @ (StoreError::Refused { .. } | StoreError::Reply { .. }))) => {
+                refusal = Some(refused)
+            }
+            _ => {}
         }
     }
-    Err(StoreError::NoPrimary { master: master.into() })
+    Err(refusal.unwrap_or_else(|| StoreError::NoPrimary { master: master.into() }))
 }
 
-async fn ask(link: &Link, master: &str) -> Option<Address> {
+/// None of a name that the sentinel does not know.
+async fn ask(link: &Link, master: &str) -> Result<Option<Address>, StoreError> {
     let mut question = redis::cmd("SENTINEL");
     question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
-    let answer = link.call(&Commands::One(question), Instant::now()).await.ok()?.into_iter().next()?;
-    let (host, port): (String, u16) = redis::from_redis_value(answer).ok()?;
+    let form = |_| StoreError::Form { expected: "SENTINEL GET-MASTER-ADDR-BY-NAME" };
+    let found: Option<(String, u16)> =
+        redis::from_redis_value(answer(link, question).await?).map_err(form)?;
+    let Some((host, port)) = found else { return Ok(None) };
     let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    address(&text, port).ok()
+    Ok(address(&text, port).ok())
+}
+
+/// What is answered to one command; a server's error is one.
+async fn answer(link: &Link, command: Cmd) -> Result<Value, StoreError> {
+    let answers = link.call(&Commands::One(command), Instant::now()).await.map_err(Failure::Call);
+    let answers = answers.and_then(first_error).map_err(Failure::into_error)?;
+    answers.into_iter().next().ok_or(StoreError::Form { expected: "a reply" })
 }
 
 /// Sentinels may be behind, and a primary that was replaced may not know yet: it is asked itself, as Redis's guide for clients says.
 pub(super) async fn check_primary(link: &Link, limit: Duration) -> Result<(), StoreError> {
     let question = redis::cmd("ROLE");
-    let answer = match tokio::time::timeout(limit, link.call(&Commands::One(question), Instant::now())).await
-    {
-        Ok(answer) => answer.map_err(|error| StoreError::of_call(&error))?,
+    let role = match tokio::time::timeout(limit, answer(link, question)).await {
+        Ok(role) => role?,
         Err(_) => return Err(StoreError::Late { limit }),
     };
-    let role = match answer.into_iter().next() {
-        Some(Value::Array(parts)) => parts.into_iter().next(),
+    let role = match role {
+        Value::Array(parts) => parts.into_iter().next(),
         _ => None,
     };
     match role.map(redis::from_redis_value::<String>) {

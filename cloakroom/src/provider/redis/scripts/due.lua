@@ -1,27 +1,36 @@
 -- Takes up to so many of those whose place in the deadlines' set is over out of the sets, with their records. What has been prolonged
 -- since its place was written is given the place of its own deadline. Answers how many were removed.
--- Out and in again, for a full server lets a script write more after it has taken away.
 local function collect(sessions, limit)
   local due = call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
-  call('ZREM', KEYS[2], unpack(due))
-  local dead = {}
+  -- All is read before anything is written: where a record cannot be read, nothing is lost.
+  local dead, records, living = {}, {}, {}
   for _, name in ipairs(due) do
     local record = read(sessions .. name)
     if record and record.session then
-      call('ZADD', KEYS[2], record.deadline, name)
+      living[#living + 1] = record.deadline
+      living[#living + 1] = name
     else
       dead[#dead + 1] = name
-      if record and not record.lives then call('DEL', sessions .. name) end
-      if record and record.user then call('ZREM', ARGV[2] .. record.user, name) end
+      records[#dead] = record
     end
   end
+  -- Taken out first: a full server refuses a script's writes until it has removed something.
+  call('ZREM', KEYS[2], unpack(due))
+  if #living > 0 then call('ZADD', KEYS[2], unpack(living)) end
   if #dead > 0 then call('ZREM', KEYS[3], unpack(dead)) end
+  for place, name in ipairs(dead) do
+    local record = records[place]
+    if record and not record.lives then call('DEL', sessions .. name) end
+    if record and record.user then call('ZREM', ARGV[2] .. record.user, name) end
+  end
   return #dead
 end
 
 -- The server drops records by itself, but not what is in sets. So that these stay as small as what lives though nobody collects, one in
--- sixteen of those who put a name in, by the name, takes out as many as all of them would.
+-- sixteen of those who put a name in, by name and time, takes out as many as all of them would. What comes of it is nothing to the change before it.
 local function trim(name)
-  if string.byte(name, -1) % 16 == 0 then collect(string.sub(KEYS[1], 1, #KEYS[1] - #ARGV[3]), 128) end
+  if (string.byte(name, -1) + now) % 16 == 0 then
+    pcall(collect, string.sub(KEYS[1], 1, #KEYS[1] - #ARGV[3]), 128)
+  end
 end

@@ -11,7 +11,7 @@ local call, fields = redis.call, struct.unpack
 -- What stands before a record's data; false if that is no record. Beside what is written there:
 --   lives     it has not ended; a tombstone, too, is remembered only so long
 --   session   it lives and is no tombstone
---   grain     how much later than its place in the deadlines' set says it may end, in ms: see sets.lua
+--   latest    when it ends at the latest while its places in the sets stay as they are: see sets.lua
 local function parse(head)
   if #head < 72 then return false end
   local mark, version, used_high, used_low, idle_high, idle_low, end_high, end_low, _, _, length =
@@ -20,7 +20,9 @@ local function parse(head)
   if mark ~= 'CLKR\1' or last > #head then return false end
   local deadline, absolute = idle_high * 4294967296 + idle_low, end_high * 4294967296 + end_low
   local idle = deadline - used_high * 4294967296 - used_low
+  local eighth = idle < 8 and 1 or (idle - idle % 8) / 8
   if deadline > absolute then deadline = absolute end
+  local latest = deadline - deadline % eighth + eighth
   local user, tombstone
   local at = 73
   while at + 2 <= last do
@@ -31,8 +33,8 @@ local function parse(head)
   end
   return {
     head = head, last = last, version = version, user = user, tombstone = tombstone,
-    deadline = deadline, lives = deadline > now, session = deadline > now and not tombstone,
-    grain = idle < 8 and 1 or (idle - idle % 8) / 8,
+    deadline = deadline, latest = latest > absolute and absolute or latest,
+    lives = deadline > now, session = deadline > now and not tombstone,
   }
 end
 

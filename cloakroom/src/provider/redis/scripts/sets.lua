@@ -13,18 +13,17 @@ local function unindex(name, record)
   if record.user then call('ZREM', ARGV[2] .. record.user, name) end
 end
 
--- Gives a session the place of its deadline in the sets. After a change the sets most often stay as they are, since it takes the server
--- the longer to move an entry the more of them there are: `old` and `new` are in the same eighth of the idle time then. So
--- the deadlines' set never says later than a session ends, and that of its user never earlier.
+-- Gives a session its places in the sets, by its deadline. After most changes they stay as they are, since to move an entry takes the server
+-- the longer the more of them there are: while the deadline goes on within the same eighth of the idle time, time being cut into such
+-- eighths. So the deadlines' set never says later than the session ends, and the user's never earlier, whatever else has changed.
 local function index(name, new, old)
-  if old and old.user == new.user and old.grain == new.grain and old.deadline <= new.deadline
-    and old.deadline - old.deadline % old.grain == new.deadline - new.deadline % new.grain then return end
+  if old and old.user == new.user and old.latest == new.latest and old.deadline <= new.deadline then return end
   -- The two sets change together: what was in the one is in the other.
   if call('ZADD', KEYS[2], new.deadline, name) == 1 then call('ZADD', KEYS[3], 0, name) end
   if not new.user then return end
   local user = ARGV[2] .. new.user
   call('ZREMRANGEBYSCORE', user, '-inf', ARGV[1])
-  call('ZADD', user, new.deadline + new.grain, name)
+  call('ZADD', user, new.latest, name)
   local ttl = time_to_live(tonumber(call('ZRANGE', user, -1, -1, 'WITHSCORES')[2]))
   if ttl then call('PEXPIRE', user, ttl) else call('PERSIST', user) end
 end

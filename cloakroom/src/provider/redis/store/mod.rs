@@ -176,7 +176,7 @@ impl Store {
         // A script's first key is a session, which this one has none of.
         let keys = [place.deadlines(), place.deadlines(), place.keys()];
         let args = [now.as_bytes(), users.as_bytes(), sessions.as_bytes(), limit.as_bytes()];
-        match self.caller.run(place.partition, &script::COLLECT, &keys, &args, Repeat::Freely).await? {
+        match self.caller.ask(place.partition, &script::COLLECT, &keys, &args).await? {
             Value::Array(parts) => match parts[..] {
                 [Value::Int(removed), Value::Int(left), Value::Int(due)] => {
                     Ok(Step { removed: removed as usize, left: left as u64, more: due > 0 })
@@ -371,15 +371,6 @@ fn read_list(answer: Value) -> Result<List> {
 
 fn keys_of(listed: &[Listed]) -> BTreeSet<&StoreKey> {
     listed.iter().map(|entry| &entry.key).collect()
-}
-
-fn command(name: &str, args: &[&[u8]]) -> Cmd {
-    let mut command = Cmd::with_capacity(args.len() + 1, 128);
-    command.arg(name);
-    for arg in args {
-        command.arg(arg);
-    }
-    command
 }
 
 fn integer(value: Value) -> Result<u64, StoreError> {
