@@ -6,5 +6,5 @@ if old then unindex(ARGV[3], old) end
 if KEYS[4] then call('DEL', KEYS[4]) end
 put(KEYS[1], ARGV[3], ARGV[4])
 if KEYS[5] then call('SET', KEYS[5], ARGV[5], 'PX', ARGV[6]) end
-trim(ARGV[3])
+trim()
 return DONE

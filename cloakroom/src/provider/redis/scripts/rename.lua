@@ -15,5 +15,5 @@ if ARGV[7] == '' then
 else
   put(KEYS[1], ARGV[3], ARGV[7], old)
 end
-trim(ARGV[6])
+trim()
 return DONE
