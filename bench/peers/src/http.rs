@@ -79,7 +79,7 @@ fn subjects(places: &Places) -> Vec<Subject> {
 }
 
 pub fn run(report: &mut Report, places: &Places, quick: bool) -> Result<(), String> {
-    let (rounds, seconds) = if quick { (1, "1s") } else { (5, "2s") };
+    let (rounds, seconds) = if quick { (1, "1s") } else { (3, "2s") };
     let servers: Vec<Server> = subjects(places)
         .into_iter()
         .map(|subject| Server::start(subject, places))

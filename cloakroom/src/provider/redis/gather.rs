@@ -2,20 +2,19 @@
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Writes one turn of the scheduler later than asked. Whoever is ready by then puts commands into the same write, and so into one packet:
-/// to send each by itself takes longer than all the rest of a call. Nobody waits for time to pass, or for the server's
-/// acknowledgement as with Nagle's algorithm.
+/// Writes when it is polled once more after it was asked to: by a further command, by a reply, or at the latest when the scheduler has been
+/// round. Whoever is ready by then puts commands into the same write, and so into one packet: to send each by itself takes longer than
+/// all the rest of a call. Nobody waits for time to pass, or for the server's acknowledgement as with Nagle's algorithm.
+///
+/// To wait for the scheduler's round in any case makes larger packets, and leaves a busy server with nothing to do meanwhile: the fewer
+/// requests a second.
 pub(super) struct Gather<S> {
     stream: S,
     progress: Progress,
-    turn: Arc<Turn>,
 }
 
 /// How far the writing until the next flush is.
@@ -25,44 +24,16 @@ enum Progress {
     Writing,
 }
 
-/// Whether the scheduler has been round. A handler that holds its thread up holds this up, too, as it does all that waits for that thread.
-#[derive(Default)]
-struct Turn {
-    over: AtomicBool,
-    task: AtomicWaker,
-}
-
-impl Wake for Turn {
-    fn wake(self: Arc<Self>) {
-        self.over.store(true, Ordering::SeqCst);
-        self.task.wake();
-    }
-}
-
 impl<S> Gather<S> {
     pub(super) fn new(stream: S) -> Self {
-        Gather { stream, progress: Progress::Nothing, turn: Arc::default() }
+        Gather { stream, progress: Progress::Nothing }
     }
 
-    /// Ready from the turn on after the one it is first asked in, and until the flush. A reply or a further command that wakes the task
-    /// before that turn does not count.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self.progress {
-            Progress::Nothing => {
-                self.progress = Progress::Waiting;
-                self.turn.over.store(false, Ordering::SeqCst);
-                self.turn.task.register(context.waker());
-                let waker = Waker::from(Arc::clone(&self.turn));
-                // Asked once, it has the scheduler wake us, which is all that is wanted of it.
-                ready!(pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker)));
-            }
-            Progress::Waiting => {
-                self.turn.task.register(context.waker());
-                if !self.turn.over.load(Ordering::SeqCst) {
-                    return Poll::Pending;
-                }
-            }
-            Progress::Writing => {}
+        if let Progress::Nothing = self.progress {
+            self.progress = Progress::Waiting;
+            // Asked once, it has the scheduler wake the task in its next round, which is all that is wanted of it.
+            ready!(pin!(tokio::task::yield_now()).poll(context));
         }
         self.progress = Progress::Writing;
         Poll::Ready(())
