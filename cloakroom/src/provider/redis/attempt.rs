@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redis::Value;
 use tokio::time::Instant;
 
-use super::failure::{Deadline, Failure};
+use super::failure::{Deadline, Failure, first_error};
 use super::link::Commands;
 use super::pool::Pool;
 
@@ -29,11 +29,4 @@ pub(super) async fn attempt(
     let call = pin!(link.call(commands, now));
     let answers = pool.watch(&link, call, now, deadline).await?.map_err(Failure::Call)?;
     first_error(answers)
-}
-
-pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
-    match answers.first() {
-        Some(Value::ServerError(error)) => Err(Failure::Call(error.clone().into())),
-        _ => Ok(answers),
-    }
 }

@@ -10,10 +10,10 @@ use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::{attempt, first_error};
+use super::attempt::attempt;
 use super::connect::Connector;
 use super::error::StoreError;
-use super::failure::{Deadline, Failure};
+use super::failure::{Deadline, Failure, first_error};
 use super::layout::Layout;
 use super::link::Commands;
 use super::pool::{Pool, Target};

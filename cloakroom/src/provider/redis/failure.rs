@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use redis::RedisError;
+use redis::{RedisError, Value};
 use tokio::time::Instant;
 
 use super::error::StoreError;
@@ -54,5 +54,13 @@ impl Failure {
             Failure::NotSent(error) | Failure::Late(error) => error,
             Failure::Call(error) => StoreError::of_call(&error),
         }
+    }
+}
+
+/// The answers, where the first is not a server's error.
+pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
+    match answers.first() {
+        Some(Value::ServerError(error)) => Err(Failure::Call(error.clone().into())),
+        _ => Ok(answers),
     }
 }

@@ -9,9 +9,8 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
-use super::attempt::first_error;
 use super::error::StoreError;
-use super::failure::Failure;
+use super::failure::{Failure, first_error};
 use super::link::{Commands, Link};
 use super::store::Store;
 use crate::id::StoreKey;

@@ -7,10 +7,9 @@ use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::first_error;
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
-use super::failure::Failure;
+use super::failure::{Failure, first_error};
 use super::link::{Commands, Link};
 use super::settings::{Address, address};
 
