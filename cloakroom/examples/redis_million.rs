@@ -58,7 +58,7 @@ async fn measure(name: &str, url: &str, sessions: usize, nodes: &[&Redis]) {
     times.sort_unstable();
     println!("  count: {:?} (median of 21), {:?} at the most", times[10], times[20]);
     let start = Instant::now();
-    let listed = provider.of_principal(&Principal::new("user-7").unwrap()).await.unwrap();
+    let listed = provider.of_principal(&Principal::new("user-7").unwrap(), None, 100).await.unwrap().entries;
     println!("  a user's {} sessions: {:?}", listed.len(), start.elapsed());
     let (start, mut met, mut cursor) = (Instant::now(), 0, None);
     loop {

@@ -142,7 +142,7 @@ impl Provider for Everywhere {
         Ok(Updated::Done)
     }
 
-    async fn touch(&self, _: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+    async fn touch(&self, _: &StoreKey, at: SystemTime, deadline: SystemTime, _: u64) -> Result<Touched> {
         self.record().touch(at, deadline);
         Ok(Touched::Done)
     }
@@ -178,7 +178,7 @@ impl Provider for Everywhere {
         Ok(Page::default())
     }
 
-    async fn of_principal(&self, _: &Principal) -> Result<Vec<Listed>> {
-        Ok(Vec::new())
+    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
+        Ok(Page::default())
     }
 }

@@ -156,7 +156,8 @@ async fn visit(provider: &MySqlProvider, round: u64) -> Result<(usize, u64)> {
             let _updated = provider.update(&key, &next, stored.version()).await?;
         }
         "touch" => {
-            let _touched: Touched = provider.touch(&key, clock.now(), stored.expires()).await?;
+            let _touched: Touched =
+                provider.touch(&key, clock.now(), stored.expires(), stored.version()).await?;
         }
         "create" => {
             let _made: Created = provider.create(&key, &stored).await?;

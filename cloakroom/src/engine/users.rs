@@ -1,6 +1,7 @@
 //! The sessions of one user: listed, ended, and kept to a number.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use tokio::sync::MutexGuard;
 
@@ -11,10 +12,16 @@ use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::provider::{Listed, Provider};
 
+/// Sessions of a user that are asked for at once: more than nearly every user has, and a short step for every store.
+const PAGE: usize = 500;
+
+/// How often a user's sessions are walked while renames go on beside it.
+const WALKS: u32 = 8;
+
 impl Engine {
     /// The live sessions of `principal`, the one used last first.
     pub(crate) async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        let mut all = self.provider.of_principal(principal).await?;
+        let mut all = self.all_of(principal).await?;
         all.sort_by_key(|listed| (Reverse(listed.meta.times.last_active), listed.key.clone()));
         Ok(all)
     }
@@ -51,9 +58,9 @@ impl Engine {
     ) -> Result<Option<MutexGuard<'_, ()>>> {
         let Some((user, limit, OverLimit::Refuse)) = self.limit(login) else { return Ok(None) };
         let turn = self.queue_for(user.as_str().as_bytes()).await;
-        match self.others_of(&user, leaving).await? < limit {
-            true => Ok(Some(turn)),
-            false => Err(Error::new(ErrorKind::Refused, LimitError { limit })),
+        match self.has_others(&user, leaving, limit).await? {
+            false => Ok(Some(turn)),
+            true => Err(Error::new(ErrorKind::Refused, LimitError { limit })),
         }
     }
 
@@ -64,9 +71,9 @@ impl Engine {
     pub(crate) async fn settle(&self, login: Option<&Principal>, key: &StoreKey) -> Result<bool> {
         let Some((user, limit, over)) = self.limit(login) else { return Ok(true) };
         if over == OverLimit::Refuse {
-            return Ok(self.others_of(&user, Some(key)).await? < limit);
+            return Ok(!self.has_others(&user, Some(key), limit).await?);
         }
-        let mut all = self.provider.of_principal(&user).await?;
+        let mut all = self.all_of(&user).await?;
         all.sort_by_key(|listed| Reverse((listed.meta.times.authenticated, listed.key.clone())));
         for listed in all.iter().skip(limit) {
             self.end(&listed.key).await?;
@@ -74,9 +81,48 @@ impl Engine {
         Ok(true)
     }
 
-    async fn others_of(&self, user: &Principal, than: Option<&StoreKey>) -> Result<usize> {
-        let all = self.provider.of_principal(user).await?;
-        Ok(all.iter().filter(|listed| Some(&listed.key) != than).count())
+    /// Whether `user` has `limit` sessions or more besides the one under `than`.
+    async fn has_others(&self, user: &Principal, than: Option<&StoreKey>, limit: usize) -> Result<bool> {
+        let (mut found, mut cursor) = (0, None);
+        loop {
+            let page = self.provider.of_principal(user, cursor, PAGE).await?;
+            found += page.entries.iter().filter(|listed| Some(&listed.key) != than).count();
+            cursor = page.next;
+            if found >= limit || cursor.is_none() {
+                return Ok(found >= limit);
+            }
+        }
+    }
+
+    /// Every live session of `user`, each once.
+    ///
+    /// One page is one consistent look at the store. Between pages a session may be renamed past the cursor, so several pages are walked
+    /// again until two walks find the same.
+    async fn all_of(&self, user: &Principal) -> Result<Vec<Listed>> {
+        let (mut all, mut pages) = self.walk(user).await?;
+        let mut walks = 1;
+        while pages > 1 && walks < WALKS {
+            let (again, more) = self.walk(user).await?;
+            let settled = again.keys().eq(all.keys());
+            (all, pages, walks) = (again, more, walks + 1);
+            if settled {
+                break;
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// The sessions of `user` by their keys, and how many pages they took.
+    async fn walk(&self, user: &Principal) -> Result<(BTreeMap<StoreKey, Listed>, usize)> {
+        let (mut found, mut pages, mut cursor) = (BTreeMap::new(), 0, None);
+        loop {
+            let page = self.provider.of_principal(user, cursor, PAGE).await?;
+            found.extend(page.entries.into_iter().map(|listed| (listed.key.clone(), listed)));
+            (pages, cursor) = (pages + 1, page.next);
+            if cursor.is_none() {
+                return Ok((found, pages));
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
-use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use super::{Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated};
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::principal::Principal;
@@ -80,7 +80,13 @@ trait Erased: Send + Sync {
     fn create<'a>(&'a self, key: &'a StoreKey, record: &'a Record) -> Boxed<'a, Created>;
     fn load<'a>(&'a self, key: &'a StoreKey) -> Boxed<'a, Option<Record>>;
     fn update<'a>(&'a self, key: &'a StoreKey, record: &'a Record, expected: u64) -> Boxed<'a, Updated>;
-    fn touch<'a>(&'a self, key: &'a StoreKey, at: SystemTime, deadline: SystemTime) -> Boxed<'a, Touched>;
+    fn touch<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Boxed<'a, Touched>;
     fn rename<'a>(
         &'a self,
         old: &'a StoreKey,
@@ -93,7 +99,12 @@ trait Erased: Send + Sync {
     fn count(&self) -> Boxed<'_, u64>;
     fn delete_expired(&self, limit: usize) -> Boxed<'_, Collected>;
     fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Boxed<'_, Page>;
-    fn of_principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Vec<Listed>>;
+    fn of_principal<'a>(
+        &'a self,
+        principal: &'a Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Boxed<'a, Page>;
     fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>>;
     fn load_at_once(&self, key: &StoreKey) -> Option<Result<Option<Record>>>;
     fn update_at_once(&self, key: &StoreKey, record: &Record, expected: u64) -> Option<Result<Updated>>;
@@ -124,8 +135,14 @@ impl<P: Provider> Erased for P {
         Box::pin(Provider::update(self, key, record, expected))
     }
 
-    fn touch<'a>(&'a self, key: &'a StoreKey, at: SystemTime, deadline: SystemTime) -> Boxed<'a, Touched> {
-        Box::pin(Provider::touch(self, key, at, deadline))
+    fn touch<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Boxed<'a, Touched> {
+        Box::pin(Provider::touch(self, key, at, deadline, expected))
     }
 
     fn rename<'a>(
@@ -155,8 +172,13 @@ impl<P: Provider> Erased for P {
         Box::pin(Provider::scan(self, cursor, limit))
     }
 
-    fn of_principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Vec<Listed>> {
-        Box::pin(Provider::of_principal(self, principal))
+    fn of_principal<'a>(
+        &'a self,
+        principal: &'a Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Boxed<'a, Page> {
+        Box::pin(Provider::of_principal(self, principal, cursor, limit))
     }
 
     fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>> {
@@ -190,8 +212,14 @@ impl Provider for AnyProvider {
         self.erased.update(key, record, expected).await
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        self.erased.touch(key, at, deadline).await
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
+        self.erased.touch(key, at, deadline, expected).await
     }
 
     async fn rename(
@@ -221,7 +249,12 @@ impl Provider for AnyProvider {
         self.erased.scan(cursor, limit).await
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.erased.of_principal(principal).await
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.erased.of_principal(principal, cursor, limit).await
     }
 }

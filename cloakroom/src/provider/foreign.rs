@@ -201,8 +201,20 @@ impl<V: Values> Provider for Foreign<V> {
         }
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        self.values.touch(key, Life { used: at.into(), deadline: deadline.into() }).await
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
+        match self.expect(key, expected).await? {
+            Expected::There(_) => {
+                self.values.touch(key, Life { used: at.into(), deadline: deadline.into() }).await
+            }
+            Expected::Other => Ok(Touched::Stale),
+            Expected::Gone => Ok(Touched::Gone),
+        }
     }
 
     async fn rename(
@@ -249,7 +261,7 @@ impl<V: Values> Provider for Foreign<V> {
         Ok(Page { entries: found.into_iter().map(listed).collect::<Result<_>>()?, next })
     }
 
-    async fn of_principal(&self, _: &Principal) -> Result<Vec<Listed>> {
+    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
         Err(Error::new(ErrorKind::Unsupported, ForeignError::Users))
     }
 }

@@ -92,13 +92,17 @@ pub trait Provider: Send + Sync + 'static {
         expected: u64,
     ) -> impl Future<Output = Result<Updated>> + Send;
 
-    /// Notes a use at `at` and moves the idle deadline to `deadline`, only if the record is there: see [`Record::touch`].
-    /// Neither data nor version change, and the deadline never passes the absolute one.
+    /// Notes a use at `at` and moves the idle deadline to `deadline`, only if the record is there and at version `expected`: see
+    /// [`Record::touch`]. Neither data nor version change, and the deadline never passes the absolute one.
+    ///
+    /// The version is compared because `deadline` was computed from the record as the caller had loaded it: a change that came
+    /// in between may have given the session another lifetime.
     fn touch(
         &self,
         key: &StoreKey,
         at: SystemTime,
         deadline: SystemTime,
+        expected: u64,
     ) -> impl Future<Output = Result<Touched>> + Send;
 
     /// Moves a session: `record` comes to life under `new`, and what is under `old`, if it is at version `expected`, is
@@ -136,8 +140,17 @@ pub trait Provider: Send + Sync + 'static {
     /// Walking all pages meets every record that is there throughout exactly once; one that comes or goes meanwhile may be met or not.
     fn scan(&self, cursor: Option<Cursor>, limit: usize) -> impl Future<Output = Result<Page>> + Send;
 
-    /// The live sessions of one user, in no particular order.
-    fn of_principal(&self, principal: &Principal) -> impl Future<Output = Result<Vec<Listed>>> + Send;
+    /// A page of at most `limit` live sessions of one user, in no particular order, from the start or from where an earlier page ended.
+    ///
+    /// A page is one bounded step, however many sessions the user has, and one consistent look: a session that is renamed beside it
+    /// is found under its old key or its new one. Between two pages a rename may carry a session past the cursor, so a caller that
+    /// needs every session walks again until two walks find the same.
+    fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page>> + Send;
 }
 
 /// What a provider can do, so that callers get a clear error instead of a silent no.
@@ -252,11 +265,13 @@ pub enum Updated {
 
 /// What [`Provider::touch`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a missing record was not touched"]
+#[must_use = "a changed or missing record was not touched"]
 #[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
 pub enum Touched {
     /// The times are stored.
     Done,
+    /// Another change was first, and has moved the deadline by itself. Nothing was changed.
+    Stale,
     /// There is no live record.
     Gone,
 }
@@ -287,7 +302,7 @@ pub struct Collected {
     pub more: bool,
 }
 
-/// Where a page of [`Provider::scan`] ended: the provider's own text.
+/// Where a page of [`Provider::scan`] or [`Provider::of_principal`] ended: the provider's own text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(Box<str>);
 
@@ -303,7 +318,7 @@ impl Cursor {
     }
 }
 
-/// A page of [`Provider::scan`].
+/// A page of [`Provider::scan`] or [`Provider::of_principal`].
 #[derive(Clone, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "providers build it")]
 pub struct Page {
@@ -311,6 +326,25 @@ pub struct Page {
     pub entries: Vec<Listed>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,
+}
+
+impl Page {
+    /// The page of `all` that begins after the key in `cursor`, in the order of the keys: for stores that have a user's sessions at hand.
+    #[doc(hidden)]
+    pub fn slice(mut all: Vec<Listed>, cursor: Option<Cursor>, limit: usize) -> Page {
+        all.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        let after = cursor.as_ref().map_or("", Cursor::as_str).as_bytes();
+        let start = all.partition_point(|listed| listed.key.as_bytes() <= after);
+        let mut entries = all.split_off(if cursor.is_some() { start } else { 0 });
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = match entries.last() {
+            Some(last) if more => Some(Cursor::new(last.key.as_str())),
+            None if more => Some(cursor.unwrap_or_else(|| Cursor::new(""))),
+            _ => None,
+        };
+        Page { entries, next }
+    }
 }
 
 /// One session in a list: its key, and what stands beside its data.

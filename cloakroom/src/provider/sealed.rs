@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::{
-    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
 };
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
@@ -119,8 +119,14 @@ impl Provider for SealedProvider {
         self.inner.update(key, &self.seal(key, record)?, expected).await
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        self.inner.touch(key, at, deadline).await
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
+        self.inner.touch(key, at, deadline, expected).await
     }
 
     async fn rename(
@@ -152,7 +158,12 @@ impl Provider for SealedProvider {
         self.inner.scan(cursor, limit).await
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.inner.of_principal(principal).await
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.inner.of_principal(principal, cursor, limit).await
     }
 }

@@ -195,9 +195,11 @@ impl Shared {
         let provider = &self.engine.provider;
         Ok(match step {
             Step::Nothing => Took::Done(Released::Unchanged),
-            Step::Touch { key, at, deadline } => {
-                match provider.touch(&key, at.into(), deadline.into()).await? {
+            Step::Touch { key, at, deadline, expected } => {
+                match provider.touch(&key, at.into(), deadline.into(), expected).await? {
                     Touched::Done => self.touched(at, deadline),
+                    // The change that was first has noted a use, too.
+                    Touched::Stale => Took::Done(Released::Unchanged),
                     Touched::Gone => Took::Gone,
                 }
             }

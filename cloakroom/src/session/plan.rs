@@ -16,6 +16,7 @@ pub(super) enum Step {
         key: StoreKey,
         at: Millis,
         deadline: Millis,
+        expected: u64,
     },
     Create {
         new: Stored,
@@ -69,7 +70,7 @@ impl Shared {
         Ok(match self.engine.touch_due(times.last_active, now) {
             true => {
                 let deadline = self.engine.idle_deadline(stored.record.lifetime(), times.authenticated, now);
-                Step::Touch { key, at: now, deadline }
+                Step::Touch { key, at: now, deadline, expected: times.version }
             }
             false => Step::Nothing,
         })

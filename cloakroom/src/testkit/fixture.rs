@@ -75,7 +75,7 @@ impl Fixture {
         if !lists {
             unsupported("count", self.provider.count().await);
             unsupported("scan", self.provider.scan(None, 10).await);
-            unsupported("of_principal", self.provider.of_principal(&principal("alice")).await);
+            unsupported("of_principal", self.provider.of_principal(&principal("alice"), None, 10).await);
         }
         lists
     }
@@ -106,8 +106,20 @@ impl Fixture {
         answer("update", self.provider.update(key, record, expected).await)
     }
 
+    /// Touches the record under `key` as it is now.
     pub(crate) async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
-        answer("touch", self.provider.touch(key, at, deadline).await)
+        let version = self.load(key).await.map_or(1, |record| record.version());
+        self.touch_version(key, at, deadline, version).await
+    }
+
+    pub(crate) async fn touch_version(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Touched {
+        answer("touch", self.provider.touch(key, at, deadline, expected).await)
     }
 
     pub(crate) async fn rename(
@@ -169,8 +181,24 @@ impl Fixture {
         panic!("scan in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
     }
 
+    /// The sessions of `name` in one page.
     pub(crate) async fn of_principal(&self, name: &str) -> Vec<Listed> {
-        answer("of_principal", self.provider.of_principal(&principal(name)).await)
+        self.of_principal_in_pages(name, 1000).await
+    }
+
+    /// The sessions of `name` in pages of `limit`; one that is met twice is in the list twice.
+    pub(crate) async fn of_principal_in_pages(&self, name: &str, limit: usize) -> Vec<Listed> {
+        let (user, mut met, mut cursor) = (principal(name), Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let page = answer("of_principal", self.provider.of_principal(&user, cursor, limit).await);
+            assert!(page.entries.len() <= limit, "a page of at most {limit} has {}", page.entries.len());
+            met.extend(page.entries);
+            cursor = page.next;
+            if cursor.is_none() {
+                return met;
+            }
+        }
+        panic!("of_principal in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
     }
 
     /// `record` and nothing else is under `key`.

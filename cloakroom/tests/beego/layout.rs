@@ -338,7 +338,7 @@ async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
 
     assert_eq!(provider.update(&free, &record, version).await.unwrap(), Updated::Gone);
     assert_eq!(provider.rename(&free, &id, &record, version, None).await.unwrap(), Renamed::Gone);
-    assert_eq!(provider.touch(&free, now, deadline).await.unwrap(), Touched::Gone);
+    assert_eq!(provider.touch(&free, now, deadline, version).await.unwrap(), Touched::Gone);
     assert!(!provider.delete(&free).await.unwrap());
     assert!(layout.value(free.as_str()).await.is_none(), "never an upsert");
 
@@ -349,7 +349,7 @@ async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
     if !layout.drops_expired() {
         layout.put(free.as_str(), &unhex(ONE), now - HOUR - Duration::from_secs(1)).await;
         assert_eq!(provider.update(&free, &record, version).await.unwrap(), Updated::Gone);
-        assert_eq!(provider.touch(&free, now, deadline).await.unwrap(), Touched::Gone);
+        assert_eq!(provider.touch(&free, now, deadline, version).await.unwrap(), Touched::Gone);
         assert!(!provider.delete(&free).await.unwrap());
         assert_eq!(provider.create(&free, &record).await.unwrap(), Created::Done);
         assert!(provider.delete(&free).await.unwrap());

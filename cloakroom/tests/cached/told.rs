@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use cloakroom::{
-    Capabilities, Clock, Collected, Created, Cursor, Listed, MemoryProvider, Page, Principal, Provider,
-    Record, Renamed, Result, StoreKey, Touched, Updated, Watched, Watcher,
+    Capabilities, Clock, Collected, Created, Cursor, MemoryProvider, Page, Principal, Provider, Record,
+    Renamed, Result, StoreKey, Touched, Updated, Watched, Watcher,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -116,8 +116,14 @@ impl Provider for Told {
         updated
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        let touched = self.0.store.touch(key, at, deadline).await;
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
+        let touched = self.0.store.touch(key, at, deadline, expected).await;
         self.changed(key);
         touched
     }
@@ -154,7 +160,12 @@ impl Provider for Told {
         self.0.store.scan(cursor, limit).await
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.0.store.of_principal(principal).await
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.0.store.of_principal(principal, cursor, limit).await
     }
 }

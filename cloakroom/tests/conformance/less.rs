@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use cloakroom::{
-    AnyProvider, Capabilities, Clock, Collected, Created, Cursor, Error, ErrorKind, Listed, MemoryProvider,
-    Page, Principal, Provider, Record, Renamed, Result, StoreKey, Touched, Updated,
+    AnyProvider, Capabilities, Clock, Collected, Created, Cursor, Error, ErrorKind, MemoryProvider, Page,
+    Principal, Provider, Record, Renamed, Result, StoreKey, Touched, Updated,
 };
 
 /// Sessions in memory that can be neither listed nor ended, of a few kilobytes each.
@@ -53,8 +53,14 @@ impl Provider for Less {
         self.0.update(key, record, expected).await
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        self.0.touch(key, at, deadline).await
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
+        self.0.touch(key, at, deadline, expected).await
     }
 
     async fn rename(
@@ -85,7 +91,7 @@ impl Provider for Less {
         cannot()
     }
 
-    async fn of_principal(&self, _: &Principal) -> Result<Vec<Listed>> {
+    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
         cannot()
     }
 }

@@ -76,9 +76,11 @@ async fn nobody_ever_reads_the_reply_to_a_call_that_was_dropped() {
                 if !over {
                     dropped.fetch_add(1, Ordering::Relaxed);
                     // Whether a dropped update happened is unknown, and may be decided a little later. A live statement
-                    // holds the row's lock, so a touch waits for it.
-                    let _ =
-                        provider.touch(&key, Clock::system().now(), of(owner, 1).expires()).await.unwrap();
+                    // holds the row's lock, so a touch waits for it, whatever version it expects.
+                    let _ = provider
+                        .touch(&key, Clock::system().now(), of(owner, 1).expires(), version)
+                        .await
+                        .unwrap();
                     version = mine(owner, provider.load(&key).await.unwrap()).version();
                 }
             }

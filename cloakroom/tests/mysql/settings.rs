@@ -225,7 +225,7 @@ async fn the_servers_clock_says_what_has_expired_whatever_ours_says() {
     assert_eq!(provider.load(&key("alive")).await.unwrap(), Some(at(60)));
     assert_eq!(provider.count().await.unwrap(), 1);
     assert_eq!(
-        provider.touch(&key("alive"), now, now + Duration::from_secs(600)).await.unwrap(),
+        provider.touch(&key("alive"), now, now + Duration::from_secs(600), 1).await.unwrap(),
         Touched::Done
     );
     assert_eq!(provider.delete_expired(10).await.unwrap().removed, 1);

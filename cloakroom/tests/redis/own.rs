@@ -338,7 +338,7 @@ async fn every_key_has_a_time_to_live_but_the_sets_of_a_partition() {
     assert_eq!((ttl("deadlines"), ttl("keys")), (-1, -1));
     // A touch moves them on, also that of the user's set.
     let later = time.clock().now() + Duration::from_secs(1200);
-    let _ = provider.touch(&key("aa"), time.clock().now(), later).await.unwrap();
+    let _ = provider.touch(&key("aa"), time.clock().now(), later, 1).await.unwrap();
     assert!((1255..=1260).contains(&ttl("session:aa")));
     assert!((1255..=1410).contains(&ttl("user:alice")), "{}", ttl("user:alice"));
     let shorter = record.clone().version(2).idle(Duration::from_secs(60)).build();
@@ -357,7 +357,7 @@ async fn sessions_of_two_prefixes_and_of_two_namespaces_never_meet() {
     stores(&two).await;
     assert!(one.delete(&key("aa")).await.unwrap());
     assert_eq!((one.count().await.unwrap(), two.count().await.unwrap()), (0, 1));
-    assert_eq!(one.of_principal(&Principal::new("x").unwrap()).await.unwrap(), []);
+    assert_eq!(one.of_principal(&Principal::new("x").unwrap(), None, 10).await.unwrap().entries, []);
 }
 
 #[tokio::test]

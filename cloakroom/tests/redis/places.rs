@@ -57,7 +57,7 @@ impl Place {
     }
 
     async fn listed(&self) -> usize {
-        self.provider.of_principal(&Principal::new("alice").unwrap()).await.unwrap().len()
+        self.provider.of_principal(&Principal::new("alice").unwrap(), None, 100).await.unwrap().entries.len()
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_session_whose_place_is_over_is_alive_for_everyone_until_it_ends() {
         place.pass(5000);
         if by_touch {
             let till = place.time.clock().now() + Duration::from_millis(IDLE);
-            let touched = place.provider.touch(&key(), place.time.clock().now(), till).await.unwrap();
+            let touched = place.provider.touch(&key(), place.time.clock().now(), till, 1).await.unwrap();
             assert_eq!(touched, Touched::Done);
         } else {
             place.change(2).await;

@@ -62,7 +62,9 @@ impl Call {
             Call::Create(at, record) => Answer::Created(now(store.create(&key(at), record))),
             Call::Load(at) => Answer::Loaded(now(store.load(&key(at)))),
             Call::Update(at, record) => Answer::Updated(now(store.update(&key(at), record, SEEN))),
-            Call::Touch(at, time, deadline) => Answer::Touched(now(store.touch(&key(at), *time, *deadline))),
+            Call::Touch(at, time, deadline) => {
+                Answer::Touched(now(store.touch(&key(at), *time, *deadline, SEEN)))
+            }
             Call::Rename(old, new, record, tombstone) => {
                 let (old, new) = (key(old), key(new));
                 let renamed = store.rename(&old, &new, record, SEEN, tombstone.as_ref());
@@ -77,7 +79,7 @@ impl Call {
 
 /// The keys of a user's sessions, in order; one that is listed twice stands there twice.
 pub(crate) fn listed(store: &MemoryProvider, user: &str) -> Vec<StoreKey> {
-    let all = now(store.of_principal(&principal(user)));
+    let all = now(store.of_principal(&principal(user), None, 100)).entries;
     let mut keys: Vec<_> = all.into_iter().map(|listed| listed.key).collect();
     keys.sort();
     keys
@@ -137,6 +139,7 @@ impl Model {
             }),
             Call::Touch(at, time, deadline) => Answer::Touched(match self.session(at).cloned() {
                 None => Touched::Gone,
+                Some(found) if found.version() != SEEN => Touched::Stale,
                 Some(mut record) => {
                     record.touch(*time, *deadline);
                     self.put(at, &record);

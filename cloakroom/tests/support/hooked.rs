@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use cloakroom::{
-    Capabilities, Collected, Created, Cursor, Listed, Page, Principal, Provider, Record, Renamed, Result,
-    StoreKey, Touched, Updated,
+    Capabilities, Collected, Created, Cursor, Page, Principal, Provider, Record, Renamed, Result, StoreKey,
+    Touched, Updated,
 };
 
 /// A method of [`Provider`].
@@ -99,9 +99,15 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
         self.around(call, self.inner.update(key, record, expected), done, Updated::Stale).await
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
         let done = |answer: &Touched| *answer == Touched::Done;
-        self.around(Call::Touch, self.inner.touch(key, at, deadline), done, Touched::Gone).await
+        self.around(Call::Touch, self.inner.touch(key, at, deadline, expected), done, Touched::Gone).await
     }
 
     async fn rename(
@@ -133,8 +139,14 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
         self.around(Call::Scan, self.inner.scan(cursor, limit), |_| true, Page::default()).await
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.around(Call::OfPrincipal, self.inner.of_principal(principal), |_| true, Vec::new()).await
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let page = self.inner.of_principal(principal, cursor, limit);
+        self.around(Call::OfPrincipal, page, |_| true, Page::default()).await
     }
 }
 

@@ -91,11 +91,20 @@ impl Provider for OwnProvider {
         }
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
         let mut sessions = self.lock();
         let Some(mut record) = sessions.session(key, self.clock.now()).cloned() else {
             return Ok(Touched::Gone);
         };
+        if record.version() != expected {
+            return Ok(Touched::Stale);
+        }
         // Keeps to the absolute deadline by itself.
         record.touch(at, deadline);
         sessions.put(key, record);
@@ -168,11 +177,23 @@ impl Provider for OwnProvider {
         Ok(Page { entries, next })
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        let after: Option<StoreKey> = cursor.map(|cursor| cursor.as_str().parse()).transpose()?;
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let sessions = self.lock();
         let now = self.clock.now();
-        let keys = sessions.by_user.get(principal).into_iter().flatten();
-        Ok(keys.filter_map(|key| sessions.session(key, now).map(|record| listed(key, record))).collect())
+        let keys = sessions.by_user.get(principal).into_iter();
+        let keys = keys.flat_map(|keys| keys.range::<StoreKey, _>((from, Bound::Unbounded)));
+        let theirs = keys.filter_map(|key| sessions.session(key, now).map(|record| listed(key, record)));
+        let entries: Vec<Listed> = theirs.take(limit).collect();
+        let full = entries.len() == limit;
+        let next = entries.last().filter(|_| full).map(|last| Cursor::new(last.key.as_str()));
+        Ok(Page { entries, next })
     }
 }
 

@@ -8,8 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use self::copies::{Copies, Found, Freshness};
 use super::{
-    Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated, Watched,
-    Watcher,
+    Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated, Watched, Watcher,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -152,9 +151,15 @@ impl<P: Provider> Provider for Cached<P> {
         self.store.update(key, record, expected).await
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
         let _changing = self.copies.changing(key);
-        self.store.touch(key, at, deadline).await
+        self.store.touch(key, at, deadline, expected).await
     }
 
     async fn rename(
@@ -186,7 +191,12 @@ impl<P: Provider> Provider for Cached<P> {
         self.store.scan(cursor, limit).await
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.store.of_principal(principal).await
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        self.store.of_principal(principal, cursor, limit).await
     }
 }

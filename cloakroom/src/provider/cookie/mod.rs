@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::tokens::SealedTokens;
-use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
+use super::{Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated};
 use crate::clock::{Clock, Millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{RandomSource, StoreKey, system_random};
@@ -232,7 +232,13 @@ impl Provider for CookieProvider {
         Ok(if gone { Updated::Gone } else { Updated::Done })
     }
 
-    async fn touch(&self, key: &StoreKey, _at: SystemTime, _deadline: SystemTime) -> Result<Touched> {
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        _at: SystemTime,
+        _deadline: SystemTime,
+        _expected: u64,
+    ) -> Result<Touched> {
         let ended = self.ended(key.as_bytes(), None).await?;
         Ok(if ended.is_some() { Touched::Gone } else { Touched::Done })
     }
@@ -268,7 +274,7 @@ impl Provider for CookieProvider {
         Err(unsupported("list sessions"))
     }
 
-    async fn of_principal(&self, _principal: &Principal) -> Result<Vec<Listed>> {
+    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
         Err(unsupported("list a user's sessions"))
     }
 }

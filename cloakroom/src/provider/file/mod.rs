@@ -23,7 +23,7 @@ use std::time::SystemTime;
 #[cfg(feature = "beego")]
 use super::foreign::Foreign;
 use super::{
-    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Format};
@@ -163,9 +163,15 @@ impl Provider for FileProvider {
         self.run(move |store| store.update(&key, &record, expected)).await
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
         let key = key.clone();
-        self.run(move |store| store.touch(&key, at, deadline)).await
+        self.run(move |store| store.touch(&key, at, deadline, expected)).await
     }
 
     async fn rename(
@@ -197,9 +203,15 @@ impl Provider for FileProvider {
         self.run(move |store| store.scan(cursor.as_ref(), limit)).await
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
         let principal = principal.clone();
-        self.run(move |store| store.of_principal(&principal)).await
+        let all = self.run(move |store| store.of_principal(&principal)).await?;
+        Ok(Page::slice(all, cursor, limit))
     }
 }
 

@@ -124,10 +124,19 @@ impl Store {
         Ok(Updated::Done)
     }
 
-    pub(super) fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+    pub(super) fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
         let tree = self.tree()?;
         let _held = tree.hold(key)?;
         let Some(before) = self.session(&tree, key)? else { return Ok(Touched::Gone) };
+        if before.version() != expected {
+            return Ok(Touched::Stale);
+        }
         let mut record = before.clone();
         record.touch(at, deadline);
         // A lost touch does no harm, a lost session would: so its content is made durable, the exchange of names is not.

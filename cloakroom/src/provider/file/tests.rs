@@ -116,7 +116,7 @@ fn kind<T: fmt::Debug>(answer: Result<T>) -> ErrorKind {
 }
 
 async fn keys_of(provider: &FileProvider, user: &str) -> Vec<String> {
-    let listed = provider.of_principal(&principal(user)).await.unwrap();
+    let listed = provider.of_principal(&principal(user), None, 1000).await.unwrap().entries;
     listed.into_iter().map(|listed| listed.key.as_str().to_owned()).collect()
 }
 
@@ -202,7 +202,10 @@ async fn a_file_is_replaced_whole_and_never_written_to() {
             1 => {
                 let later = rig.time.clock().now() + Duration::from_secs(90);
                 record.touch(rig.time.clock().now(), later);
-                assert_eq!(provider.touch(&old, rig.time.clock().now(), later).await.unwrap(), Touched::Done);
+                assert_eq!(
+                    provider.touch(&old, rig.time.clock().now(), later, 1).await.unwrap(),
+                    Touched::Done
+                );
             }
             _ => {
                 let mark = Mark::Rotated { successor: new.clone(), until: Millis::NEVER };
@@ -461,7 +464,7 @@ async fn what_cannot_be_read_is_an_error_once_and_put_aside() {
                 0 => kind(provider.load(&key).await),
                 1 => kind(provider.create(&key, &rig.record()).await),
                 2 => kind(provider.update(&key, &rig.record(), 1).await),
-                3 => kind(provider.touch(&key, SystemTime::now(), SystemTime::now()).await),
+                3 => kind(provider.touch(&key, SystemTime::now(), SystemTime::now(), 1).await),
                 _ => kind(provider.delete(&key).await),
             };
             assert_eq!(failed, ErrorKind::Corrupt, "{number} {method}");

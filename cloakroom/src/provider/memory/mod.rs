@@ -252,10 +252,13 @@ impl Store {
         Updated::Done
     }
 
-    fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
+    fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime, expected: u64) -> Touched {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
         let Some(entry) = shard.session(hash, key, self.clock.recent()) else { return Touched::Gone };
+        if entry.record.version() != expected {
+            return Touched::Stale;
+        }
         let before = entry.record.deadline();
         entry.record.touch(at, deadline);
         let after = entry.record.deadline();
@@ -387,8 +390,14 @@ impl Provider for MemoryProvider {
         Ok(self.0.update(key, record, expected))
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        Ok(self.0.touch(key, at, deadline))
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
+        Ok(self.0.touch(key, at, deadline, expected))
     }
 
     async fn rename(
@@ -418,8 +427,13 @@ impl Provider for MemoryProvider {
         self.0.scan(cursor.as_ref(), limit)
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        Ok(self.0.of_principal(principal))
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        Ok(Page::slice(self.0.of_principal(principal), cursor, limit))
     }
 }
 

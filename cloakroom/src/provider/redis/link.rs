@@ -12,6 +12,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::error::StoreError;
+use super::failure::{Failure, first_error};
+
 /// A connection. Calls share it: replies come in the order of the commands, and that of a call which nobody waits for any more is
 /// read and dropped, so that none is ever taken for another's.
 pub(super) struct Link {
@@ -100,6 +103,16 @@ impl Link {
         };
         self.health.heard();
         answer
+    }
+
+    /// The answer to one command, within `limit`; a server's error is an error.
+    pub(super) async fn ask(&self, command: Cmd, limit: Duration) -> Result<Value, StoreError> {
+        let commands = Commands::One(command);
+        let Ok(answers) = tokio::time::timeout(limit, self.call(&commands, Instant::now())).await else {
+            return Err(StoreError::Late { limit });
+        };
+        let answers = answers.map_err(Failure::Call).and_then(first_error).map_err(Failure::into_error)?;
+        answers.into_iter().next().ok_or(StoreError::Form { expected: "a reply" })
     }
 
     /// Calls that wait for a reply now.

@@ -29,7 +29,7 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use super::{
-    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
     Watched, Watcher,
 };
 use crate::config::{Config, Format};
@@ -123,8 +123,14 @@ impl Provider for RedisProvider {
         self.0.update(key, record, expected).await
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
-        self.0.touch(key, at.into(), deadline.into()).await
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
+        self.0.touch(key, at.into(), deadline.into(), expected).await
     }
 
     async fn rename(
@@ -154,8 +160,13 @@ impl Provider for RedisProvider {
         self.0.scan(cursor, limit).await
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.0.of_principal(principal).await
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
+        Ok(Page::slice(self.0.of_principal(principal).await?, cursor, limit))
     }
 }
 

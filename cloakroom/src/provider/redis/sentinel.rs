@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::Value;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::connect::{Connector, Purpose};
 use super::error::StoreError;
-use super::failure::{Failure, first_error};
-use super::link::{Commands, Link};
+use super::link::Link;
 use super::settings::{Address, address};
 
 /// Asks all sentinels at once; the first answer counts.
@@ -25,11 +23,7 @@ pub(super) async fn primary(
             (Arc::clone(connector), sentinel.clone(), Box::<str>::from(master));
         asked.spawn(async move {
             let link = connector.open(&sentinel, Purpose::Sentinel).await?;
-            let limit = connector.limit();
-            match tokio::time::timeout(limit, ask(&link, &master)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(StoreError::Late { limit }),
-            }
+            ask(&link, &master, connector.limit()).await
         });
     }
     // One that refuses says more than one that is away.
@@ -47,32 +41,20 @@ pub(super) async fn primary(
 }
 
 /// None of a name that the sentinel does not know.
-async fn ask(link: &Link, master: &str) -> Result<Option<Address>, StoreError> {
+async fn ask(link: &Link, master: &str, limit: Duration) -> Result<Option<Address>, StoreError> {
     let mut question = redis::cmd("SENTINEL");
     question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let form = |_| StoreError::Form { expected: "SENTINEL GET-MASTER-ADDR-BY-NAME" };
     let found: Option<(String, u16)> =
-        redis::from_redis_value(answer(link, question).await?).map_err(form)?;
+        redis::from_redis_value(link.ask(question, limit).await?).map_err(form)?;
     let Some((host, port)) = found else { return Ok(None) };
     let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     Ok(address(&text, port).ok())
 }
 
-/// What is answered to one command; a server's error is one.
-async fn answer(link: &Link, command: Cmd) -> Result<Value, StoreError> {
-    let answers = link.call(&Commands::One(command), Instant::now()).await.map_err(Failure::Call);
-    let answers = answers.and_then(first_error).map_err(Failure::into_error)?;
-    answers.into_iter().next().ok_or(StoreError::Form { expected: "a reply" })
-}
-
 /// Sentinels may be behind, and a primary that was replaced may not know yet: it is asked itself, as Redis's guide for clients says.
 pub(super) async fn check_primary(link: &Link, limit: Duration) -> Result<(), StoreError> {
-    let question = redis::cmd("ROLE");
-    let role = match tokio::time::timeout(limit, answer(link, question)).await {
-        Ok(role) => role?,
-        Err(_) => return Err(StoreError::Late { limit }),
-    };
-    let role = match role {
+    let role = match link.ask(redis::cmd("ROLE"), limit).await? {
         Value::Array(parts) => parts.into_iter().next(),
         _ => None,
     };

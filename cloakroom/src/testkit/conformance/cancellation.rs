@@ -82,7 +82,7 @@ pub(super) async fn a_dropped_touch_moves_all_or_nothing(f: Fixture) {
         after.touch(f.now() + minutes(1), f.now() + minutes(60));
         f.put(&name, &before).await;
         let touch = f.handle(round);
-        let touch = touch.touch(&name, f.now() + minutes(1), f.now() + minutes(60));
+        let touch = touch.touch(&name, f.now() + minutes(1), f.now() + minutes(60), 1);
         cancelled(POLLS[round % POLLS.len()], touch).await;
         let found = f.load(&name).await.expect("a touch ends no session");
         assert!(found == before || found == after, "a touch that was dropped is there or not: {found:?}");
@@ -117,7 +117,7 @@ pub(super) async fn dropped_deletes_and_lists_leave_the_provider_usable(f: Fixtu
         cancelled(polls, provider.load(&name)).await;
         cancelled(polls, provider.count()).await;
         cancelled(polls, provider.scan(None, 10)).await;
-        cancelled(polls, provider.of_principal(&principal("alice"))).await;
+        cancelled(polls, provider.of_principal(&principal("alice"), None, 10)).await;
         if round % 10 == 9 {
             f.advance(minutes(1)).await;
         }

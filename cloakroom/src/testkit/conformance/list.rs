@@ -49,6 +49,7 @@ macro_rules! __conformance_cases {
             touch::a_touch_keeps_a_session_alive
             touch::touch_never_passes_the_absolute_deadline
             touch::a_touch_leaves_the_version_alone
+            touch::a_touch_beside_a_change_of_lifetime_is_stale
             touch::touch_never_creates
             touch::a_touch_of_a_destroyed_session_says_gone
             touch::a_touch_does_not_wake_an_expired_session
@@ -130,6 +131,7 @@ macro_rules! __conformance_cases {
             principal::users_beyond_ascii_never_mix
             principal::users_of_the_greatest_length_never_mix
             principal::a_user_may_have_many_sessions
+            principal::a_users_sessions_come_in_pages
             handles::what_one_handle_stores_the_other_finds
             handles::what_one_handle_ends_is_dead_to_the_other
             handles::both_handles_list_the_same

@@ -2,7 +2,7 @@
 
 use crate::principal::Principal;
 use crate::provider::{Renamed, Touched, Updated};
-use crate::testkit::fixture::{Fixture, key, keys, minutes};
+use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes};
 
 /// Each of `names` has sessions of its own, and sees no others.
 async fn never_mix(f: &Fixture, names: &[&str]) {
@@ -214,4 +214,21 @@ pub(super) async fn a_user_may_have_many_sessions(f: Fixture) {
         f.put(key, &f.record().principal("alice").build()).await;
     }
     f.belong_to("alice", &all.iter().collect::<Vec<_>>(), "all of them, without pages").await;
+}
+
+pub(super) async fn a_users_sessions_come_in_pages(f: Fixture) {
+    if !f.lists().await || !f.capabilities().users {
+        return;
+    }
+    let names: Vec<_> = (0..23).map(|n| key(&format!("session-{n:02}"))).collect();
+    for name in &names {
+        f.put(name, &f.record().principal("alice").build()).await;
+    }
+    f.put(&key("other"), &f.record().principal("bob").build()).await;
+    for limit in [1, 2, 7, 22, 23, 24, 100] {
+        let mut met = keys_of(&f.of_principal_in_pages("alice", limit).await);
+        met.dedup();
+        assert_eq!(met, names, "all of hers and no others, in pages of {limit}");
+    }
+    assert_eq!(f.of_principal_in_pages("nobody", 1).await, [], "a user without a session");
 }

@@ -63,6 +63,23 @@ pub(super) async fn a_touch_leaves_the_version_alone(f: Fixture) {
     );
 }
 
+pub(super) async fn a_touch_beside_a_change_of_lifetime_is_stale(f: Fixture) {
+    let read = f.record().idle(minutes(30)).build();
+    f.put(&key("aa"), &read).await;
+    let longer = f.record().idle(minutes(30 * 24 * 60)).version(2).build();
+    assert_eq!(f.update(&key("aa"), &longer, 1).await, Updated::Done, "another request was first");
+    f.advance(minutes(1)).await;
+    let touched = f.touch_version(&key("aa"), f.now(), f.now() + minutes(30), 1).await;
+    assert_eq!(touched, Touched::Stale, "the deadline was computed from version 1");
+    f.holds(&key("aa"), &longer, "the longer lifetime stands").await;
+
+    let shorter = f.record().idle(minutes(2)).version(3).build();
+    assert_eq!(f.update(&key("aa"), &shorter, 2).await, Updated::Done, "another request was first");
+    let touched = f.touch_version(&key("aa"), f.now(), f.now() + minutes(30 * 24 * 60), 2).await;
+    assert_eq!(touched, Touched::Stale, "the deadline was computed from version 2");
+    f.holds(&key("aa"), &shorter, "the shorter lifetime stands").await;
+}
+
 pub(super) async fn touch_never_creates(f: Fixture) {
     assert_eq!(
         f.touch(&key("aa"), f.now(), f.now() + minutes(5)).await,

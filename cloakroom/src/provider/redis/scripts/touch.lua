@@ -1,7 +1,8 @@
--- ARGV: 4 the time of use, 5 the idle deadline, as they stand in a record.
+-- ARGV: 4 the time of use, 5 the idle deadline, as they stand in a record; 6 the expected version.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if not (old and old.session) then return GONE end
+if old.version ~= ARGV[6] then return STALE end
 local function less(one, other)
   local high, low = fields('>I4I4', one)
   local other_high, other_low = fields('>I4I4', other)

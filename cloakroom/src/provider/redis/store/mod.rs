@@ -92,14 +92,21 @@ impl Store {
         }
     }
 
-    pub(super) async fn touch(&self, key: &StoreKey, at: Millis, deadline: Millis) -> Result<Touched> {
+    pub(super) async fn touch(
+        &self,
+        key: &StoreKey,
+        at: Millis,
+        deadline: Millis,
+        expected: u64,
+    ) -> Result<Touched> {
         let place = self.layout.of(key);
         let mut keys = self.keys(&place, key);
         keys.truncate(3);
-        let args = [&at.0.to_be_bytes()[..], &deadline.0.to_be_bytes()];
+        let args = [&at.0.to_be_bytes()[..], &deadline.0.to_be_bytes(), &expected.to_be_bytes()];
         let said = self.said(&place, key, &script::TOUCH, &keys, &args, Repeat::Freely).await?;
         match said {
             Said::Answer(Answer::Done) => Ok(Touched::Done),
+            Said::Answer(Answer::Stale) => Ok(Touched::Stale),
             Said::Answer(Answer::Gone) => Ok(Touched::Gone),
             Said::Answer(other) => Err(unexpected(other).into()),
             Said::Moving(..) => Err(StoreError::Moving.into()),

@@ -27,7 +27,7 @@ use crate::principal::Principal;
 #[cfg(feature = "beego")]
 use crate::provider::foreign::Foreign;
 use crate::provider::{
-    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated,
+    AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
 };
 use crate::record::Record;
 
@@ -35,7 +35,7 @@ use dsn::Dsn;
 use error::MySqlError;
 use link::Server;
 use statements::Statements;
-use store::{Store, entry};
+use store::{Store, Stored, entry};
 
 /// Sessions in a table of MariaDB (10.6 and later) or MySQL (8.0 and later), which any number of machines may share.
 ///
@@ -161,10 +161,16 @@ impl Provider for MySqlProvider {
         Ok(store.in_time(store.undone(|| store.update(key, record, expected))).await?)
     }
 
-    async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Result<Touched> {
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        at: SystemTime,
+        deadline: SystemTime,
+        expected: u64,
+    ) -> Result<Touched> {
         let store = &self.0.store;
         let (at, deadline) = (millis(at), millis(deadline));
-        Ok(store.in_time(store.idempotent(|| store.touch(key, at, deadline))).await?)
+        Ok(store.in_time(store.idempotent(|| store.touch(key, at, deadline, expected))).await?)
     }
 
     async fn rename(
@@ -196,26 +202,39 @@ impl Provider for MySqlProvider {
     }
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        /// A page is in memory as a whole, records and all.
-        const MOST: usize = 1_000;
         let store = &self.0.store;
-        let after = cursor.as_ref().map_or("", Cursor::as_str);
-        let limit = limit.min(MOST);
-        if limit == 0 {
-            return Ok(Page { entries: Vec::new(), next: Some(Cursor::new(after)) });
-        }
+        let (after, limit) = (after(&cursor), limit.min(LONGEST_PAGE));
         let rows = store.in_long_time(store.idempotent(|| store.scan(after, limit as u64))).await?;
-        let last = rows.last().filter(|_| rows.len() == limit);
-        let next = last.map(|(id, _)| Cursor::new(String::from_utf8_lossy(id)));
-        Ok(Page { entries: rows.iter().filter_map(|(id, stored)| entry(id, stored)).collect(), next })
+        Ok(page(&rows, after, limit))
     }
 
-    async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
+    async fn of_principal(
+        &self,
+        principal: &Principal,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page> {
         let store = &self.0.store;
         let user = principal.as_str();
-        let rows = store.in_long_time(store.idempotent(|| store.of_principal(user))).await?;
-        Ok(rows.iter().filter_map(|(id, stored)| entry(id, stored)).collect())
+        let (after, limit) = (after(&cursor), limit.min(LONGEST_PAGE));
+        let rows = store.idempotent(|| store.of_principal(user, after, limit as u64));
+        Ok(page(&store.in_long_time(rows).await?, after, limit))
     }
+}
+
+/// The most rows of a page, which is in memory as a whole, records and all.
+const LONGEST_PAGE: usize = 1_000;
+
+/// The key after which the next page begins.
+fn after(cursor: &Option<Cursor>) -> &str {
+    cursor.as_ref().map_or("", Cursor::as_str)
+}
+
+/// The page of the `rows` behind `after`, of which at most `limit` were asked for.
+fn page(rows: &[(Vec<u8>, Stored)], after: &str, limit: usize) -> Page {
+    let last = rows.last().map_or(after.as_bytes(), |(id, _)| id);
+    let next = (rows.len() == limit).then(|| Cursor::new(String::from_utf8_lossy(last)));
+    Page { entries: rows.iter().filter_map(|(id, stored)| entry(id, stored)).collect(), next }
 }
 
 /// The provider that a configuration text names "mysql"; `providerConfig` is its data source name.

@@ -63,7 +63,7 @@ impl Statements {
                 "UPDATE `{table}` SET {CHANGED}, id = ? WHERE id = ? AND version = ? AND {live}"
             )),
             touch: sql(format!(
-                "UPDATE `{table}` SET touched = ?, expires = LEAST(?, absolute) WHERE id = ? AND {live}"
+                "UPDATE `{table}` SET touched = ?, expires = LEAST(?, absolute) WHERE id = ? AND version = ? AND {live}"
             )),
             delete: sql(format!("DELETE FROM `{table}` WHERE id = ? AND {live}")),
             version: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND {live}")),
@@ -71,7 +71,9 @@ impl Statements {
             bury: sql(format!("DELETE FROM `{table}` WHERE id = ? AND expires <= {NOW}")),
             count: sql(format!("SELECT COUNT(*) FROM `{table}` WHERE {live}")),
             scan: sql(format!("{listed} `{table}` WHERE id > ? AND {live} ORDER BY id LIMIT ?")),
-            of_principal: sql(format!("{listed} `{table}` WHERE principal = ? AND {live}")),
+            of_principal: sql(format!(
+                "{listed} `{table}` WHERE principal = ? AND id > ? AND {live} ORDER BY id LIMIT ?"
+            )),
             collect: sql(format!("DELETE FROM `{table}` WHERE expires <= {NOW} ORDER BY expires LIMIT ?")),
             remaining: sql(format!("SELECT version FROM `{table}` WHERE expires <= {NOW} LIMIT 1")),
             lock: sql("SELECT GET_LOCK(?, 0)".to_owned()),

@@ -191,15 +191,26 @@ impl Store {
         }
     }
 
-    pub(super) async fn touch(&self, key: &StoreKey, at: u64, deadline: u64) -> Result<Touched, MySqlError> {
+    pub(super) async fn touch(
+        &self,
+        key: &StoreKey,
+        at: u64,
+        deadline: u64,
+        expected: u64,
+    ) -> Result<Touched, MySqlError> {
         let mut bound = Arguments::default();
         bound.number(at);
         bound.number(deadline);
         bound.bytes(key.as_bytes());
+        bound.number(expected);
         bound.now(self.now());
-        match self.link().await?.execute(&self.sql.touch, bound).await? {
-            0 => Ok(Touched::Gone),
-            _ => Ok(Touched::Done),
+        let mut link = self.link().await?;
+        if link.execute(&self.sql.touch, bound).await? == 1 {
+            return Ok(Touched::Done);
+        }
+        match self.has(&mut link, &self.sql.version, key).await? {
+            true => Ok(Touched::Stale),
+            false => Ok(Touched::Gone),
         }
     }
 
@@ -331,10 +342,18 @@ impl Store {
         rows.iter().map(listed).collect()
     }
 
-    pub(super) async fn of_principal(&self, user: &str) -> Result<Vec<(Vec<u8>, Stored)>, MySqlError> {
+    /// The rows of a user behind `after`, in the order of their keys.
+    pub(super) async fn of_principal(
+        &self,
+        user: &str,
+        after: &str,
+        limit: u64,
+    ) -> Result<Vec<(Vec<u8>, Stored)>, MySqlError> {
         let mut bound = Arguments::default();
         bound.bytes(user.as_bytes());
+        bound.bytes(after.as_bytes());
         bound.now(self.now());
+        bound.number(limit);
         let rows = self.link().await?.fetch(&self.sql.of_principal, bound).await?;
         rows.iter().map(listed).collect()
     }
