@@ -19,5 +19,5 @@ pub use certificates::Certificates;
 pub use mariadb::{GeneralLog, MariaDb, MariaDbClient, MariaDbOptions};
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
-pub use redis::{Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};
+pub use redis::{Flavor, Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};
 pub use tell::tell;

@@ -16,12 +16,16 @@ const PACKAGE: &str = "mariadb-server";
 /// More than it takes on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The server's own root works as usual, however a test sets the server up.
+const OWN_SETTINGS: &str = "SET autocommit = 1, completion_type = 0";
+
 /// How a `mariadbd` is to run.
 #[derive(Clone, Debug, Default)]
 pub struct MariaDbOptions {
     /// Offers TLS.
     pub tls: bool,
-    /// Further settings, as on the command line: `["--max-allowed-packet=1M"]`.
+    /// Further settings, as on the command line: `["--max-allowed-packet=1M"]`, `["--autocommit=0"]`. What [`MariaDb::sql`] runs is
+    /// committed whatever they say.
     pub settings: Vec<String>,
 }
 
@@ -204,6 +208,7 @@ impl MariaDb {
         let has_app = self.data().join("app").is_dir();
         let output = Command::new(program("mariadb", PACKAGE))
             .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names", "--connect-timeout=2"])
+            .arg(format!("--init-command={OWN_SETTINGS}"))
             .arg(format!("--socket={}", self.socket().display()))
             .args(has_app.then_some("--database=app"))
             .args(["--execute", statements])
@@ -229,6 +234,7 @@ impl MariaDb {
                 "--unbuffered",
                 "--database=app",
             ])
+            .arg(format!("--init-command={OWN_SETTINGS}"))
             .arg(format!("--socket={}", self.socket().display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -322,7 +328,7 @@ impl GeneralLog {
         self.from += text.len() as u64;
         // An entry begins with a time or blanks, a connection's number and the command; further lines belong to it.
         let text = String::from_utf8_lossy(&text);
-        text.lines().filter_map(asked).collect()
+        text.lines().filter_map(asked).filter(|asked| !asked.ends_with(OWN_SETTINGS)).collect()
     }
 }
 

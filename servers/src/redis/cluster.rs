@@ -52,7 +52,10 @@ impl RedisCluster {
             }
             if n < PRIMARIES {
                 let (from, to) = (n * SLOTS / PRIMARIES, (n + 1) * SLOTS / PRIMARIES - 1);
-                node.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]);
+                // Redis 6.2 knows no ranges.
+                let slots: Vec<_> = (from..=to).map(|slot| slot.to_string()).collect();
+                let words = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str));
+                node.ask::<()>(&Vec::from_iter(words));
             }
         }
         let known = |node: &Redis| node.ask::<String>(&["CLUSTER", "NODES"]).lines().count();

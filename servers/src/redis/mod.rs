@@ -1,6 +1,7 @@
 //! `redis-server`: one, a cluster, a primary with sentinels.
 
 mod cluster;
+mod flavor;
 mod monitor;
 mod sentinel;
 
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use crate::{Certificates, Process, free_port, until};
 
 pub use cluster::RedisCluster;
+pub use flavor::Flavor;
 pub use monitor::Monitor;
 pub use sentinel::RedisSentinels;
 
@@ -24,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How a `redis-server` is to run. The default has no password, listens on TCP alone and keeps nothing on disk.
 #[derive(Clone, Debug, Default)]
 pub struct RedisOptions {
+    /// Which server: Debian's Redis 7.0 if nothing is said.
+    pub flavor: Flavor,
     /// Writes are on the disk before they are answered: `appendonly yes`, `appendfsync always`.
     pub durable: bool,
     /// The default user's password.
@@ -47,6 +51,13 @@ pub struct Redis {
     certificates: Option<Certificates>,
     // Last, so that it goes after the process.
     folder: TempDir,
+}
+
+impl RedisOptions {
+    /// The default options, for a server of this release.
+    pub fn of(flavor: Flavor) -> RedisOptions {
+        RedisOptions { flavor, ..RedisOptions::default() }
+    }
 }
 
 impl Redis {
@@ -80,7 +91,7 @@ impl Redis {
     /// [`restart`](Self::restart) without waiting for it to answer.
     pub fn start_again(&mut self) {
         self.kill();
-        self.process = Some(Process::start("redis-server", PACKAGE, self.args(), self.folder.path()));
+        self.process = Some(Process::run(&self.options.flavor.program(), self.args(), self.folder.path()));
     }
 
     /// Waits until it answers.
@@ -109,7 +120,7 @@ impl Redis {
         let mut args: Vec<String> = Vec::new();
         let mut set = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
         set(&["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--dir", folder]);
-        set(&["--save", "", "--daemonize", "no", "--loglevel", "notice", "--enable-debug-command", "yes"]);
+        set(&["--save", "", "--daemonize", "no", "--loglevel", "notice"]);
         if self.options.durable {
             set(&["--appendonly", "yes", "--appendfsync", "always"]);
         }

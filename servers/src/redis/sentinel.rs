@@ -1,6 +1,6 @@
 //! A primary, its replicas, and the sentinels that watch over them.
 
-use super::{PACKAGE, PATIENCE, Redis, RedisOptions, wait};
+use super::{PATIENCE, Redis, RedisOptions, wait};
 use crate::{Process, free_port};
 use tempfile::TempDir;
 
@@ -133,7 +133,7 @@ impl Sentinel {
         std::fs::write(&file, config).expect("the folder can be written to");
         let args = [file.as_os_str(), "--sentinel".as_ref()];
         let sentinel = Sentinel {
-            _process: Process::start("redis-server", PACKAGE, args, folder.path()),
+            _process: Process::run(&options.flavor.program(), args, folder.path()),
             port,
             _folder: folder,
         };
