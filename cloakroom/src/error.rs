@@ -40,6 +40,9 @@ pub enum ErrorKind {
     TooLarge,
     /// A stored record cannot be read. It was left, or put aside, for inspection.
     Corrupt,
+    /// A newer release wrote the stored session, or this build lacks its codec. The session is left as it is, so a process that can read it
+    /// still serves it: answer 503 and keep the cookie.
+    Incompatible,
     /// A value does not turn into what was asked for, or cannot be stored at all.
     Value,
     /// The provider cannot do this; its [`Capabilities`](crate::Capabilities) say so.
@@ -72,6 +75,7 @@ impl ErrorKind {
             ErrorKind::Gone => "the session has ended",
             ErrorKind::TooLarge => "a session limit is exceeded",
             ErrorKind::Corrupt => "a stored session cannot be read",
+            ErrorKind::Incompatible => "this build cannot read a stored session",
             ErrorKind::Value => "a session value does not fit",
             ErrorKind::Unsupported => "the session provider cannot do this",
             ErrorKind::Random => "no session id could be made",
@@ -105,7 +109,7 @@ impl Error {
         self.0.kind
     }
 
-    /// The status that tells a client what it may know: 503 where the store failed, 409 where the session has ended or
+    /// The status that tells a client what it may know: 503 where the store failed or holds a newer release's session, 409 where the session has ended or
     /// others kept changing it, 413 over a limit, 401 where a (further) login is needed, 403 where a login was refused, 500 for the rest.
     ///
     /// ```
@@ -119,7 +123,7 @@ impl Error {
             ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Random => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            ErrorKind::Full => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Full | ErrorKind::Incompatible => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Throttled => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::Conflict | ErrorKind::Gone => StatusCode::CONFLICT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -8,6 +8,8 @@ mod ended;
 mod explained;
 #[path = "lives/lifetimes.rs"]
 mod lifetimes;
+#[path = "lives/upgraded.rs"]
+mod upgraded;
 #[path = "lives/users.rs"]
 mod users;
 #[path = "support/visitor.rs"]

@@ -98,7 +98,9 @@ fn as_a_record(data: &[u8]) {
     let _ = at_once(store.create(&key_of_one(), &record)).expect("room in memory");
     match at_once(outer.load(&key_of_one())) {
         Ok(None) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+        Err(error) => assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible)),
+        // A newer release's, still sealed: the manager refuses it.
+        Ok(Some(passed)) if bytes[4] > 1 => assert_eq!(passed.as_bytes(), bytes),
         // The two times that a touch moves are nobody's secret; nothing else can have changed.
         Ok(Some(opened)) => {
             let still = |bytes: &[u8]| [&bytes[..32], &bytes[48..]].concat();
@@ -113,6 +115,9 @@ fn by_a_key_holder(outer: &SealedProvider, record: &Record) {
     let _ = at_once(outer.create(&key_of_one(), record)).expect("room in memory");
     match at_once(outer.load(&key_of_one())) {
         Ok(None) => assert!(record.is_expired(RIG.clock.now())),
+        // Of a newer format the seal cannot be opened.
+        Ok(Some(_)) if record.as_bytes()[4] > 1 => {}
+        Err(error) if record.as_bytes()[4] > 1 => assert_eq!(error.kind(), ErrorKind::Incompatible),
         Ok(Some(opened)) => assert_eq!(opened, *record),
         Err(error) => assert_eq!((error.kind(), record.as_bytes()[5] & 0x80), (ErrorKind::Corrupt, 0x80)),
     }

@@ -52,6 +52,7 @@ impl Engine {
 
     /// Stores a copy of `record` as this manager would have made it.
     async fn take_over(&self, record: &Record) -> Result<Stored> {
+        record.check_readable()?;
         let times = self.times_of_new(self.now(), None);
         let mut data = Buffer::new();
         record.codec().convert(record.data(), self.config.codec, &mut data)?;

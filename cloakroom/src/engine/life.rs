@@ -99,13 +99,37 @@ impl Engine {
         }
     }
 
-    /// The record under `key`, whose data can be read.
+    /// The record under `key`: a session whose data this build can read, or a tombstone.
     pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let loaded = self.load_any(key).await?;
+        if let Some(record) = loaded.as_ref().filter(|record| !record.is_tombstone()) {
+            record.check_readable()?;
+        }
+        Ok(loaded)
+    }
+
+    /// [`load`](Self::load) for a caller that does not read the data: a newer release's session can be ended.
+    async fn load_any(&self, key: &StoreKey) -> Result<Option<Record>> {
         let loaded = match self.provider.load(key).await {
-            Ok(Some(record)) if record.is_sealed() => Err(Error::new(ErrorKind::Corrupt, Sealed)),
+            Ok(Some(record)) if record.is_sealed() && !record.is_sealed_anew() => {
+                Err(Error::new(ErrorKind::Corrupt, Sealed))
+            }
             found => found,
         };
         loaded.map_err(|error| self.report_corrupt(error, key))
+    }
+
+    /// The keys by which a logout ends the sessions of `names`, whose data this build need not be able to read.
+    pub(crate) async fn keys_to_end(&self, names: impl Iterator<Item = Named>) -> Result<Vec<StoreKey>> {
+        let mut keys = Vec::new();
+        for name in names {
+            let own_id = match &self.tokens {
+                None => None,
+                Some(_) => self.load_any(name.key()).await?.and_then(|record| record.own_id()),
+            };
+            keys.push(own_id.map_or_else(|| name.key().clone(), |id| self.name_of(&id).key().clone()));
+        }
+        Ok(keys)
     }
 
     async fn follow(&self, name: Named, mark: Mark, arriving: bool) -> Result<Reached> {
@@ -155,7 +179,7 @@ impl Engine {
     async fn present(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
         let mut key = key.clone();
         for _ in 0..PURSUIT {
-            let Some(record) = self.load(&key).await? else { return Ok(None) };
+            let Some(record) = self.load_any(&key).await? else { return Ok(None) };
             match record.mark() {
                 None => return Ok(Some((key, record))),
                 Some(mark) => match mark.successor() {
@@ -177,8 +201,8 @@ impl Engine {
             let (present, record) = match self.present(&latest).await {
                 Ok(Some(found)) => found,
                 Ok(None) => return Ok(false),
-                // What nobody can read must not keep a user from ending all that is there.
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                // A record that cannot be read must not keep a user from ending all sessions.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => {
                     return self.provider.delete(&latest).await;
                 }
                 Err(error) => return Err(error),

@@ -83,11 +83,15 @@ impl Manager {
 
     /// Ends the session of a request, and has the client forget its id. For those who hold a [`Session`], [`Session::destroy`].
     ///
+    /// It also ends a session that this build cannot read, because a newer release wrote it ([`ErrorKind::Incompatible`]).
+    ///
     /// # Errors
     /// Those of [`start`](Self::start) and [`Session::release`].
     #[doc(alias = "SessionDestroy")]
     pub async fn destroy(&self, headers: &HeaderMap, response: &mut HeaderMap) -> Result<Released> {
-        let session = self.start(headers).await?;
+        let handle = self.handle(headers);
+        handle.0.load_to_end().await?;
+        let session = Session(handle.0);
         session.destroy()?;
         session.release(response).await
     }

@@ -76,6 +76,9 @@ impl SealedProvider {
             }
             return Ok(accepted.then_some(record));
         }
+        if record.is_sealed_anew() {
+            return self.pass_on(record);
+        }
         match record.unseal(&self.ring, &self.namespace, key) {
             Ok(record) => record.map(Some),
             Err(Unopened::UnknownKey) => {
@@ -83,6 +86,18 @@ impl SealedProvider {
                 Ok(None)
             }
             Err(Unopened::Forged) => Err(forged()),
+        }
+    }
+
+    /// A record that only a newer release can open. A session goes to the manager still sealed, to be refused or ended. A tombstone does
+    /// not: its seal cannot be checked, and it might lead to another session.
+    fn pass_on(&self, record: Record) -> Result<Option<Record>> {
+        if !self.ring.may_open(record.data()) {
+            return Ok(None);
+        }
+        match record.is_tombstone() {
+            true => record.check_readable().map(|()| None),
+            false => Ok(Some(record)),
         }
     }
 }

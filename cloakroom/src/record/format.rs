@@ -12,6 +12,7 @@ use crate::principal::{Level, Principal};
 
 const MAGIC: &[u8; 4] = b"CLKR";
 const VERSION: u8 = 1;
+const AT_FORMAT: usize = 4;
 /// Bytes before the fields.
 pub(super) const HEADER: usize = 72;
 /// More than any record's fields take; a length past it is corruption, seen before anything is allocated.
@@ -20,6 +21,9 @@ const MAX_FIELDS: usize = 4096;
 /// Where the codec's number stands, and what is added to it where the data is sealed.
 pub(super) const AT_CODEC: usize = 5;
 pub(super) const SEALED: u8 = 0x80;
+/// The codecs that the feature `beego` reads.
+const GOB: u8 = 3;
+const SCS: u8 = 4;
 
 /// Where the numbers of the header stand, eight bytes each.
 const AT_VERSION: usize = 8;
@@ -33,7 +37,7 @@ const AT_AUTHENTICATED: usize = 56;
 pub(super) const AT_FIELDS_LEN: usize = 64;
 pub(super) const AT_DATA_LEN: usize = 68;
 
-/// Fields of a tag below this must be understood by every reader; those from it on may be passed over.
+/// A reader must know every field with a tag below this before it reads the data. It may pass over the others.
 const OPTIONAL_TAGS: u8 = 128;
 const TAG_PRINCIPAL: u8 = 1;
 const TAG_SUCCESSOR: u8 = 2;
@@ -63,16 +67,72 @@ impl Record {
         &self.0
     }
 
-    /// Reads a record in the native format. Whatever else the bytes are, the answer is an error of kind
-    /// [`Corrupt`](ErrorKind::Corrupt), and memory stays in proportion to their length.
+    /// Reads a record in the native format. Memory stays in proportion to the length of `bytes`.
+    ///
+    /// A record that a newer release wrote, or whose codec this build lacks, is accepted: its deadlines, its user and its kind can be
+    /// read, so a store can count, list, collect and end it. A manager that is asked for its data answers with an error of kind
+    /// [`Incompatible`](ErrorKind::Incompatible).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for all other bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Record> {
-        let codec = check(bytes).map_err(|error| Error::new(ErrorKind::Corrupt, error))?;
+        check(bytes).map_err(|error| Error::new(ErrorKind::Corrupt, error))?;
         let record = Record(Arc::from(bytes));
-        // What is sealed is looked at by whoever opens it.
+        // The provider that opens a sealed record checks its data then.
         if !record.is_sealed() {
-            codec.check(record.data())?;
+            record.check_data()?;
         }
         Ok(record)
+    }
+
+    /// Checks the data, where this build can read it.
+    pub(super) fn check_data(&self) -> Result<()> {
+        match self.incompatibility() {
+            None => self.codec().check(self.data()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Answers whether this build can read the data and may change the record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Incompatible`] for a newer format, a field that only a newer release knows, and a codec that this build lacks.
+    pub(crate) fn check_readable(&self) -> Result<()> {
+        match self.incompatibility() {
+            None => Ok(()),
+            Some(reason) => Err(Error::new(ErrorKind::Incompatible, reason)),
+        }
+    }
+
+    /// Whether a newer format encloses the data, so that its seal cannot be checked either.
+    pub(super) fn is_newer(&self) -> bool {
+        self.header()[AT_FORMAT] != VERSION
+    }
+
+    /// Whether the record is a session that this build can read as it is: readable, not sealed, no tombstone.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let (header, fields) = (self.header(), self.fields());
+        let readable = header[AT_FORMAT] == VERSION && Codec::from_tag(header[AT_CODEC]).is_some();
+        // Most records have no fields at all.
+        readable && (fields.is_empty() || Fields(fields).flatten().all(|(tag, _)| is_of_session(tag)))
+    }
+
+    fn incompatibility(&self) -> Option<Incompatibility> {
+        let header = self.header();
+        let codec = header[AT_CODEC] & !SEALED;
+        if self.is_newer() {
+            return Some(Incompatibility::Format { found: header[AT_FORMAT] });
+        }
+        if Codec::from_tag(codec).is_none() {
+            return Some(match codec {
+                GOB | SCS => Incompatibility::Feature,
+                found => Incompatibility::Codec { found },
+            });
+        }
+        let newer = |tag: &u8| !is_of_session(*tag) && !is_of_tombstone(*tag);
+        let field = Fields(self.fields()).flatten().map(|(tag, _)| tag).find(newer);
+        field.map(|tag| Incompatibility::Field { tag })
     }
 
     /// A record of a map that `codec` has encoded.
@@ -89,14 +149,14 @@ impl Record {
         write: impl FnOnce(&mut Buffer) -> Result<()>,
     ) -> Result<Record> {
         let mut draft = Draft::new();
-        draft.begin(codec, meta.times, &fields_of(meta, None), room);
+        draft.begin(form_of(codec), meta.times, &fields_of(meta, None), room);
         write(&mut draft.0)?;
         Ok(draft.finish())
     }
 
     pub(super) fn assemble(meta: &Meta, mark: Option<&Mark>, codec: Codec, data: &[u8]) -> Record {
         let mut draft = Draft::new();
-        draft.begin(codec, meta.times, &fields_of(meta, mark), data.len());
+        draft.begin(form_of(codec), meta.times, &fields_of(meta, mark), data.len());
         draft.0.extend_from_slice(data);
         draft.finish()
     }
@@ -109,7 +169,7 @@ impl Record {
         write: impl FnOnce(&mut Buffer) -> Result<()>,
     ) -> Result<Record> {
         let mut draft = Draft::new();
-        draft.begin(self.codec(), times, self.fields(), room);
+        draft.begin(self.form(), times, self.fields(), room);
         write(&mut draft.0)?;
         Ok(draft.finish())
     }
@@ -122,13 +182,13 @@ impl Record {
         *self = self.with_meta(meta);
     }
 
-    /// The record with `meta` beside its data, and what a later version has added there.
+    /// The record with `meta` beside its data, and the fields that a later release has added.
     pub(crate) fn with_meta(&self, meta: Meta) -> Record {
         let mut fields = fields_of(&meta, self.mark().as_ref());
         let unknown = Fields(self.fields()).flatten().filter(|(tag, _)| is_unknown(*tag));
         unknown.for_each(|(tag, value)| push_field(&mut fields, tag, value));
         let mut draft = Draft::new();
-        draft.begin(self.codec(), meta.times, &fields, self.data().len());
+        draft.begin(self.form(), meta.times, &fields, self.data().len());
         draft.0.extend_from_slice(self.data());
         draft.finish()
     }
@@ -149,6 +209,19 @@ impl Record {
         };
         put(AT_LAST_ACTIVE, at);
         put(AT_IDLE_DEADLINE, deadline);
+    }
+
+    /// The record in a format that does not exist yet, for tests.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn of_newer_release(&self) -> Record {
+        const FIELD: &[u8] = &[100, 0, 1, 9];
+        const DATA: &[u8] = b"\xc1\xc1";
+        let mut bytes = [&self.0[..HEADER], self.fields(), FIELD, DATA].concat();
+        bytes[AT_FORMAT..AT_VERSION].copy_from_slice(&[u8::MAX, 77, 5, 6]);
+        bytes[AT_FIELDS_LEN..AT_DATA_LEN]
+            .copy_from_slice(&((self.fields().len() + FIELD.len()) as u32).to_be_bytes());
+        bytes[AT_DATA_LEN..HEADER].copy_from_slice(&(DATA.len() as u32).to_be_bytes());
+        Record(Arc::from(bytes))
     }
 
     /// The number that every change raises; a provider compares it and swaps.
@@ -174,7 +247,10 @@ impl Record {
             times: self.times(),
             principal: self.principal(),
             lifetime: self.lifetime(),
-            ends_by: self.field(TAG_ENDS_BY).map(|value| Millis(be_u64(value))),
+            ends_by: self
+                .field(TAG_ENDS_BY)
+                .filter(|value| value.len() == 8)
+                .map(|value| Millis(be_u64(value))),
             level: self.field(TAG_LEVEL).and_then(<[u8]>::first).map(|number| Level::new(*number)),
             device: (!device.is_empty()).then_some(device),
         }
@@ -240,6 +316,12 @@ impl Record {
         self.millis(AT_IDLE_DEADLINE).min(self.millis(AT_ABSOLUTE_DEADLINE))
     }
 
+    /// Format version, codec and the reserved bytes: how the rest is to be read.
+    fn form(&self) -> [u8; 4] {
+        let header = self.header();
+        [header[AT_FORMAT], header[AT_CODEC], header[6], header[7]]
+    }
+
     /// Of one length known beforehand, so that the bounds are checked once.
     fn header(&self) -> &[u8; HEADER] {
         self.0.first_chunk().unwrap_or(&[0; HEADER])
@@ -282,9 +364,23 @@ fn fields_of(meta: &Meta, mark: Option<&Mark>) -> Vec<u8> {
     fields
 }
 
-/// Whether a later version has written this field, for itself alone.
+/// Whether [`Meta`] and [`Mark`] say nothing of this field, so that a rewrite must carry it along.
 fn is_unknown(tag: u8) -> bool {
-    tag >= OPTIONAL_TAGS && !matches!(tag, TAG_USER_AGENT | TAG_NETWORK)
+    let optional = tag >= OPTIONAL_TAGS && !matches!(tag, TAG_USER_AGENT | TAG_NETWORK);
+    optional || (!is_of_session(tag) && !is_of_tombstone(tag))
+}
+
+/// Whether a session that this build reads may have this field.
+fn is_of_session(tag: u8) -> bool {
+    matches!(tag, TAG_PRINCIPAL | TAG_LIFETIME | TAG_ENDS_BY | TAG_LEVEL | OPTIONAL_TAGS..)
+}
+
+fn is_of_tombstone(tag: u8) -> bool {
+    matches!(tag, TAG_SUCCESSOR | TAG_GRACE_END | TAG_ENDED)
+}
+
+fn form_of(codec: Codec) -> [u8; 4] {
+    [VERSION, codec.tag(), 0, 0]
 }
 
 /// A record that still lacks its data. Large, so it stays where it was made.
@@ -296,11 +392,10 @@ impl Draft {
     }
 
     #[inline]
-    fn begin(&mut self, codec: Codec, times: Times, fields: &[u8], room: usize) {
+    fn begin(&mut self, form: [u8; 4], times: Times, fields: &[u8], room: usize) {
         let mut header = [0; HEADER];
-        header[..4].copy_from_slice(MAGIC);
-        header[4] = VERSION;
-        header[AT_CODEC] = codec.tag();
+        header[..AT_FORMAT].copy_from_slice(MAGIC);
+        header[AT_FORMAT..AT_VERSION].copy_from_slice(&form);
         let mut put = |place: usize, number: u64| {
             header[place..place + 8].copy_from_slice(&number.to_be_bytes());
         };
@@ -353,18 +448,14 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Answers whether `bytes` is a record, but for its data.
-fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
+/// Answers whether `bytes` is a record, but for its data. Of a newer format it checks what every format has in common.
+fn check(bytes: &[u8]) -> Result<(), FormatError> {
     let header = bytes.get(..HEADER).ok_or(FormatError::Short { found: bytes.len() })?;
-    if &header[..4] != MAGIC {
+    if &header[..AT_FORMAT] != MAGIC || header[AT_FORMAT] < VERSION {
         return Err(FormatError::Magic);
     }
-    if header[4] != VERSION {
-        return Err(FormatError::Version { found: header[4] });
-    }
-    let codec =
-        Codec::from_tag(header[AT_CODEC] & !SEALED).ok_or(FormatError::Codec { found: header[AT_CODEC] })?;
-    if header[6..8] != [0, 0] {
+    let newer = header[AT_FORMAT] > VERSION;
+    if !newer && header[6..8] != [0, 0] {
         return Err(FormatError::Reserved);
     }
     let fields = be_u32(&header[AT_FIELDS_LEN..]);
@@ -376,7 +467,7 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
     for field in Fields(&bytes[HEADER..HEADER + fields]) {
         let (tag, value) = field?;
         let text = std::str::from_utf8(value).ok();
-        let known = match tag {
+        let well_formed = match tag {
             TAG_PRINCIPAL => text.is_some_and(|name| Principal::new(name).is_ok()),
             TAG_SUCCESSOR => {
                 successor = true;
@@ -390,20 +481,21 @@ fn check(bytes: &[u8]) -> Result<Codec, FormatError> {
                 ended = true;
                 value.is_empty()
             }
+            _ if newer => true,
             TAG_LIFETIME => Lifetime::from_bytes(value).is_some(),
             TAG_ENDS_BY => value.len() == 8,
             TAG_LEVEL => value.len() == 1,
             TAG_USER_AGENT | TAG_NETWORK => text.is_some(),
-            OPTIONAL_TAGS.. => true,
-            _ => false,
+            // A newer release's own.
+            _ => true,
         };
-        if !known {
+        if !well_formed {
             return Err(FormatError::Field { tag });
         }
     }
     // A successor is of an id that was rotated, which has a grace, or of one that has ended, which has none.
     match (successor, grace_end, ended) {
-        (false, false, _) | (true, true, false) | (true, false, true) => Ok(codec),
+        (false, false, _) | (true, true, false) | (true, false, true) => Ok(()),
         _ => Err(FormatError::Field { tag: TAG_SUCCESSOR }),
     }
 }
@@ -422,15 +514,34 @@ pub(super) enum FormatError {
     Short { found: usize },
     #[error("expected a record that begins with CLKR; these bytes are something else")]
     Magic,
-    #[error("expected record format {VERSION}, found {found}; a newer cloakroom wrote it")]
-    Version { found: u8 },
-    #[error("expected a codec of 1 (MessagePack) or 2 (JSON), found {found}")]
-    Codec { found: u8 },
     #[error("expected two zero bytes at offset 6")]
     Reserved,
     #[error("the record says {fields} bytes of fields and {data} of data, which are not the {found} found")]
     Length { found: usize, fields: usize, data: usize },
-    #[error("field {tag} is unknown or malformed")]
+    #[error("field {tag} is malformed")]
+    Field { tag: u8 },
+}
+
+/// Why this build cannot read a record that is not corrupt.
+#[derive(Debug, thiserror::Error)]
+enum Incompatibility {
+    #[error(
+        "a newer release wrote this session, in format {found} where this one reads {VERSION}; it is left as it is: \
+         finish the upgrade, or let the session end"
+    )]
+    Format { found: u8 },
+    #[error(
+        "a newer release wrote this session, with codec {found}; it is left as it is: finish the upgrade, or let the session end"
+    )]
+    Codec { found: u8 },
+    #[error(
+        "this session's codec is gob, which is not built in; it is left as it is: build with the feature `beego`"
+    )]
+    Feature,
+    #[error(
+        "a newer release wrote this session, with field {tag}, which this one does not know; it is left as it is: \
+         finish the upgrade, or let the session end"
+    )]
     Field { tag: u8 },
 }
 
@@ -558,7 +669,56 @@ mod tests {
         };
         let read = with_field(200).unwrap();
         assert_eq!((read.meta(), read.data()), (sample().meta(), sample().data()));
-        assert!(with_field(100).unwrap_err().to_string().contains("field 100"));
+        assert!(read.check_readable().is_ok() && read.is_plain());
+        let newer = with_field(100).unwrap();
+        let refused = newer.check_readable().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Incompatible);
+        assert!(refused.to_string().contains("field 100") && !newer.is_plain());
+    }
+
+    #[test]
+    fn a_newer_format_tells_its_deadlines_user_and_kind() {
+        let (ours, newer) = (sample(), sample().of_newer_release());
+        assert_eq!(Record::from_bytes(newer.as_bytes()).unwrap(), newer);
+        assert_eq!((newer.times(), newer.principal()), (ours.times(), ours.principal()));
+        assert!(!newer.is_tombstone() && !newer.is_plain());
+        let refused = newer.check_readable().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Incompatible);
+        assert!(refused.to_string().contains("format 255 where this one reads 1"), "{refused}");
+        let mut touched = newer.clone();
+        touched.touch(Millis(2_500).into(), Millis(9_000).into());
+        assert_eq!(touched.deadline(), Millis(9_000));
+        assert_eq!((touched.form(), touched.data()), (newer.form(), newer.data()));
+    }
+
+    #[test]
+    fn a_rewrite_keeps_the_form_and_the_fields_of_a_newer_release() {
+        let newer = sample().of_newer_release();
+        let mut edited = newer.clone();
+        edited.edit(|meta| meta.times.version += 1);
+        assert_eq!(
+            (edited.form(), edited.data(), edited.field(100)),
+            (newer.form(), newer.data(), newer.field(100))
+        );
+    }
+
+    #[test]
+    fn a_newer_session_is_ended_by_a_tombstone_of_this_release() {
+        let ended = sample().of_newer_release().tombstone(&Mark::Ended, Millis(10));
+        assert_eq!((ended.mark(), ended.version()), (Some(Mark::Ended), 8));
+        assert!(ended.check_readable().is_ok());
+    }
+
+    #[test]
+    fn a_codec_that_is_not_built_in_is_no_corruption() {
+        let mut bytes = sample().as_bytes().to_vec();
+        bytes[AT_CODEC] = 9;
+        let record = Record::from_bytes(&bytes).unwrap();
+        let refused = record.check_readable().unwrap_err();
+        assert_eq!((refused.kind(), record.is_plain()), (ErrorKind::Incompatible, false));
+        assert!(refused.to_string().contains("codec 9"), "{refused}");
+        bytes[AT_FORMAT] = 0;
+        assert_eq!(Record::from_bytes(&bytes).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]

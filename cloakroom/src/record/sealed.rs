@@ -44,7 +44,12 @@ impl Record {
         let data = ring.open(&context(namespace, key, &head), self.data())?;
         head[AT_CODEC] &= !SEALED;
         let record = Record::of_parts(head, &data);
-        Ok(record.codec().check(record.data()).map(|()| record))
+        Ok(record.check_data().map(|()| record))
+    }
+
+    /// Whether the record is sealed in a format that only a newer release can open.
+    pub(crate) fn is_sealed_anew(&self) -> bool {
+        self.is_sealed() && self.is_newer()
     }
 
     /// Header and fields.

@@ -123,6 +123,12 @@ impl KeyRing {
         Ok([key.id().as_bytes(), &nonce[..], &sealed].concat())
     }
 
+    /// Whether the ring holds the key that `sealed` names.
+    pub(crate) fn may_open(&self, sealed: &[u8]) -> bool {
+        let named = |id: &[u8; KeyId::LEN]| self.0.read().iter().any(|key| key.id().as_bytes() == id);
+        sealed.first_chunk().is_some_and(named)
+    }
+
     /// Opens what [`seal`](Self::seal) made for the same `context`. Nothing is read of what is inside before the whole has
     /// proved to be ours.
     pub(crate) fn open(&self, context: &Context, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {

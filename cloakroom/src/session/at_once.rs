@@ -34,7 +34,7 @@ impl Shared {
         };
         if let Some(name) = name {
             match self.engine.provider.load_at_once(name.key())? {
-                Ok(Some(record)) if record.is_tombstone() || record.is_sealed() => return None,
+                Ok(Some(record)) if !record.is_plain() => return None,
                 Ok(Some(record)) => state.stored = Some(self.engine.stored(name, record)),
                 // The session may lie where it is still to be moved from.
                 Ok(None) if self.engine.former.is_some() => return None,

@@ -293,7 +293,8 @@ impl SessionHandle {
     ///
     /// # Errors
     /// Those of the provider: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt). Never an empty session instead.
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible). Never an empty
+    /// session instead.
     pub async fn load(&self) -> Result<Session> {
         match self.load_at_once() {
             Some(loaded) => loaded,

@@ -155,6 +155,27 @@ impl Shared {
         Ok(())
     }
 
+    /// Loads the session for a caller that only ends it: a newer release's session, which cannot be read, is ended by its key.
+    pub(crate) async fn load_to_end(&self) -> Result<()> {
+        let loaded = match self.load_at_once() {
+            Some(loaded) => loaded,
+            None => Box::pin(self.load_waiting()).await,
+        };
+        match loaded {
+            Err(error) if error.kind() == ErrorKind::Incompatible => {}
+            loaded => return loaded,
+        }
+        let _turn = self.turn().await;
+        let Candidates { first, others, .. } = self.engine.candidates(&self.ticket);
+        let keys = self.engine.keys_to_end(first.into_iter().chain(others));
+        let (keys, waited) = within(self.engine.config.deadline, Box::pin(keys)).await;
+        let mut state = self.state();
+        state.waited += waited;
+        state.contested = keys?;
+        state.phase = Phase::Loaded;
+        Ok(())
+    }
+
     async fn find(&self, deadline: Duration) -> (Result<Found>, Duration) {
         let engine = &self.engine;
         let Candidates { first, others, malformed } = engine.candidates(&self.ticket);

@@ -162,6 +162,18 @@ impl RecordBuilder {
         Record::new(&self.meta, self.codec, &self.data)
     }
 
+    /// The record as a later release might write it: in another format, with data and a field that only that release understands. This
+    /// release can list, count and end such a session, and cannot read it.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// let record = testkit::record(&Clock::system()).principal("alice").newer();
+    /// assert_eq!(record.meta().principal().map(|user| user.as_str()), Some("alice"));
+    /// ```
+    pub fn newer(self) -> Record {
+        self.build().of_newer_release()
+    }
+
     /// The tombstone that the record would leave behind when `successor` replaces its id: reachable for `grace`, and
     /// remembered until the earlier of the record's deadlines.
     ///

@@ -16,6 +16,9 @@ macro_rules! __conformance_cases {
             load::loading_changes_nothing
             load::a_load_sees_the_newest_change
             load::the_capabilities_are_the_same_every_time
+            newer::a_newer_releases_session_is_kept_and_listed
+            newer::a_newer_releases_session_is_touched_and_ended
+            newer::a_newer_releases_session_is_collected
             data::every_field_of_a_record_comes_back
             data::a_record_without_a_user_and_an_absolute_deadline_comes_back
             data::empty_data_comes_back

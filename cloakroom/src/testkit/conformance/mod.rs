@@ -18,6 +18,7 @@ mod handles;
 mod keys;
 mod list;
 mod load;
+mod newer;
 mod principal;
 mod rename;
 mod scan;

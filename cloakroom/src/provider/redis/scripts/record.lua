@@ -14,10 +14,11 @@ local call, fields = redis.call, struct.unpack
 --   latest    when it ends at the latest while its places in the sets stay as they are: see sets.lua
 local function parse(head)
   if #head < 72 then return false end
-  local mark, version, used_high, used_low, idle_high, idle_low, end_high, end_low, _, _, length =
-    fields('>c5xxxc8xxxxxxxxxxxxxxxxI4I4I4I4I4I4I4I4I4', head)
+  local mark, format, version, used_high, used_low, idle_high, idle_low, end_high, end_low, _, _, length =
+    fields('>c4Bxxxc8xxxxxxxxxxxxxxxxI4I4I4I4I4I4I4I4I4', head)
   local last = 72 + length
-  if mark ~= 'CLKR\1' or last > #head then return false end
+  -- A newer format has the same header and the same fields for the user and for tombstones.
+  if mark ~= 'CLKR' or format < 1 or last > #head then return false end
   local deadline, absolute = idle_high * 4294967296 + idle_low, end_high * 4294967296 + end_low
   local idle = deadline - used_high * 4294967296 - used_low
   local eighth = idle < 8 and 1 or (idle - idle % 8) / 8
