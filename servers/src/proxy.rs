@@ -28,7 +28,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct State {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     weather: Mutex<Weather>,
     open: Mutex<Vec<Pair>>,
     over: AtomicBool,
@@ -59,7 +59,7 @@ impl Proxy {
         let listener = TcpListener::bind((name, 0)).expect("an address of this machine");
         let address = listener.local_addr().expect("an address");
         let state = State {
-            target,
+            target: Mutex::new(target),
             weather: Mutex::new(Weather::Fine),
             open: Mutex::default(),
             over: AtomicBool::new(false),
@@ -104,6 +104,12 @@ impl Proxy {
         }
     }
 
+    /// Leads new connections to another server, as an address does that now belongs to another. Those that are open stay where they are
+    /// until they are [cut](Self::cut).
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.state.target.lock().expect("nobody has panicked") = target;
+    }
+
     /// Holds every piece back for `delay`, both ways.
     pub fn delay(&self, delay: Duration) {
         self.state.turn(Weather::Delay(delay));
@@ -146,7 +152,8 @@ impl State {
         if self.weather() == Weather::Cut {
             return;
         }
-        let Ok(server) = TcpStream::connect(self.target) else { return };
+        let target = *self.target.lock().expect("nobody has panicked");
+        let Ok(server) = TcpStream::connect(target) else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let dead = Arc::new(AtomicBool::new(self.weather() == Weather::Blackhole));
         let twin = |stream: &TcpStream| stream.try_clone().expect("a handle");
@@ -220,6 +227,18 @@ mod tests {
         proxy.heal();
         assert!(!says_back(&mut before));
         assert!(says_back(&mut client(&proxy)));
+    }
+
+    #[test]
+    fn another_server_behind_the_address_gets_the_new_connections() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::before(echo());
+        let mut before = client(&proxy);
+        assert!(says_back(&mut before));
+        proxy.lead_to(silent.local_addr().unwrap());
+        assert!(says_back(&mut before) && !says_back(&mut client(&proxy)));
+        proxy.cut();
+        assert!(!says_back(&mut before));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A cluster: three primaries with a replica each.
 
+use std::time::Duration;
+
 use super::{Redis, RedisOptions, wait};
 
 const PRIMARIES: usize = 3;
@@ -105,6 +107,62 @@ impl RedisCluster {
         (0..self.nodes.len()).filter(|n| is_primary(&self.nodes[*n])).collect()
     }
 
+    /// The slot of a key.
+    pub fn slot_of(&self, key: &str) -> u16 {
+        self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key])
+    }
+
+    /// Moves a slot to the primary `to`, as live resharding does, with half of its keys on either side for `between`.
+    ///
+    /// # Panics
+    /// If no primary has the slot, or a node does not take a step.
+    pub fn move_slot(&self, slot: u16, to: usize, between: Duration) {
+        let id = |n: usize| self.nodes[n].ask::<String>(&["CLUSTER", "MYID"]);
+        let Some(from) = self.owner(slot) else { panic!("nobody has slot {slot}") };
+        if from == to {
+            return;
+        }
+        let (text, ids) = (slot.to_string(), [id(from), id(to)]);
+        let set = |n: usize, words: &[&str]| {
+            self.nodes[n].ask::<()>(&[&["CLUSTER", "SETSLOT", text.as_str()], words].concat());
+        };
+        set(to, &["IMPORTING", &ids[0]]);
+        set(from, &["MIGRATING", &ids[1]]);
+        let here = || self.nodes[from].ask::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &text, "1000"]);
+        let keys = here();
+        self.migrate(from, to, &keys[..keys.len() / 2]);
+        std::thread::sleep(between);
+        for keys in std::iter::repeat_with(here).take_while(|keys| !keys.is_empty()) {
+            self.migrate(from, to, &keys);
+        }
+        // The new owner first, or the slot is nobody's for a moment.
+        set(to, &["NODE", &ids[1]]);
+        set(from, &["NODE", &ids[1]]);
+    }
+
+    fn owner(&self, slot: u16) -> Option<usize> {
+        // A line has the node's id, its address, its flags, five more fields, and its slots: `5461-10922`, `17`, `[17->-id]`.
+        let nodes = self.nodes[0].ask::<String>(&["CLUSTER", "NODES"]);
+        let has = |range: &str| {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            from.parse().is_ok_and(|from: u16| from <= slot) && to.parse().is_ok_and(|to: u16| slot <= to)
+        };
+        let line = nodes.lines().find(|line| line.split(' ').skip(8).any(has))?;
+        let address = line.split(' ').nth(1)?.split('@').next()?;
+        self.nodes.iter().position(|node| node.address().to_string() == address)
+    }
+
+    fn migrate(&self, from: usize, to: usize, keys: &[String]) {
+        if keys.is_empty() {
+            return;
+        }
+        let port = self.nodes[to].address().port().to_string();
+        let words = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        let words: Vec<_> = words.into_iter().chain(keys.iter().map(String::as_str)).collect();
+        // A key that has ended meanwhile is none.
+        self.nodes[from].ask::<()>(&words);
+    }
+
     /// Waits until the replica of node `n` has taken its place.
     ///
     /// # Panics
@@ -118,4 +176,24 @@ impl RedisCluster {
 
 fn is_ok(node: &Redis) -> bool {
     node.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs redis-server: cargo xtask test"]
+    fn a_slot_moves_with_its_keys() {
+        let cluster = RedisCluster::start();
+        let slot = cluster.slot_of("{a}1");
+        let from = cluster.owner(slot).expect("an owner");
+        let to = (from + 1) % PRIMARIES;
+        for key in ["{a}1", "{a}2", "{a}3"] {
+            cluster.node(from).ask::<()>(&["SET", key, "value"]);
+        }
+        cluster.move_slot(slot, to, Duration::ZERO);
+        assert_eq!(cluster.node(to).ask::<String>(&["GET", "{a}3"]), "value");
+        assert!(cluster.node(from).try_ask::<String>(&["GET", "{a}3"]).is_err());
+    }
 }
