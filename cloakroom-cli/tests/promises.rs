@@ -54,8 +54,8 @@ impl Site {
 
     /// `processes` processes over a Redis of their own.
     #[cfg(all(feature = "redis", unix))]
-    fn on_redis(processes: usize) -> Self {
-        let server = servers::Redis::start();
+    fn on_redis(processes: usize, release: servers::Flavor) -> Self {
+        let server = servers::Redis::with(servers::RedisOptions::of(release));
         // Hundreds come at once to a machine that may be busy: how fast it answers is not what is counted here.
         let url = format!("redis://{}/?timeout=60s&connect_timeout=60s", server.address());
         let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
@@ -352,14 +352,28 @@ macro_rules! promises {
             #[tokio::test(flavor = "multi_thread")]
             #[ignore = "needs redis-server: cargo xtask test"]
             async fn on_redis() {
-                super::$promise(Site::on_redis(1)).await;
+                super::$promise(Site::on_redis(1, servers::Flavor::Redis70)).await;
             }
 
             #[cfg(all(feature = "redis", unix))]
             #[tokio::test(flavor = "multi_thread")]
             #[ignore = "needs redis-server: cargo xtask test"]
             async fn on_redis_with_two_processes() {
-                super::$promise(Site::on_redis(2)).await;
+                super::$promise(Site::on_redis(2, servers::Flavor::Redis70)).await;
+            }
+
+            #[cfg(all(feature = "redis", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs Redis 6.2: cargo xtask test"]
+            async fn on_redis_6_2_with_two_processes() {
+                super::$promise(Site::on_redis(2, servers::Flavor::Redis62)).await;
+            }
+
+            #[cfg(all(feature = "redis", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs Valkey 9: cargo xtask test"]
+            async fn on_valkey_9_with_two_processes() {
+                super::$promise(Site::on_redis(2, servers::Flavor::Valkey9)).await;
             }
 
             #[cfg(all(feature = "redis", unix))]

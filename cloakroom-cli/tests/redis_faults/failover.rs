@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use servers::{RedisCluster, RedisOptions, RedisSentinels};
 
-use crate::Load;
+use crate::load::Load;
 
 fn durable() -> RedisOptions {
     RedisOptions { durable: true, ..RedisOptions::default() }

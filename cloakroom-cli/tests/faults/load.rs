@@ -1,0 +1,210 @@
+//! Two processes over one store, with visitors who use both, while its server is killed, stopped and cut off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use servers::Proxy;
+use tokio::task::JoinHandle;
+
+use crate::support::{self, Server};
+use crate::visitor::{Counts, Visitor};
+
+const VISITORS: usize = 8;
+
+/// Two processes over one store, and visitors who use both.
+pub(crate) struct Load {
+    programs: Arc<[Server]>,
+    counts: Arc<Counts>,
+    over: Arc<AtomicBool>,
+    visitors: Vec<JoinHandle<Visitor>>,
+}
+
+impl Load {
+    pub(crate) fn start(provider: &str, url: &str) -> Load {
+        let config = serde_json::json!({ "cookieName": "id", "hashIds": true, "maxLifetime": 3600, "providerConfig": url });
+        let program = || Server::start(&["--provider", provider, "--config", &config.to_string()]);
+        let programs: Arc<[Server]> = [program(), program()].into();
+        let (counts, over) = (Arc::<Counts>::default(), Arc::<AtomicBool>::default());
+        let visitors = (0..VISITORS).map(|n| {
+            let visitor = Visitor::new(n, Arc::clone(&programs), Arc::clone(&counts));
+            tokio::spawn(visitor.live(Arc::clone(&over)))
+        });
+        Load { visitors: visitors.collect(), programs, counts, over }
+    }
+
+    /// How long it takes until each process has served somebody who begins a session and then has one.
+    pub(crate) async fn recovery(&self) -> Duration {
+        let start = Instant::now();
+        let recovered = self.programs.iter().map(async |program| {
+            let mut client = program.client();
+            loop {
+                let body = serde_json::json!({ "user": "probe" }).to_string();
+                let answer = client.post("/api/login", &body).await;
+                if answer.status == 204 && client.get("/api/session").await.status == 200 {
+                    break start.elapsed();
+                }
+                assert!(start.elapsed() < support::PATIENCE, "it does not recover");
+            }
+        });
+        join_all(recovered).await.into_iter().max().unwrap_or_default()
+    }
+
+    /// Lets the visitors come to an end, and compares all that they know with what is there.
+    pub(crate) async fn end(self) -> Arc<Counts> {
+        self.over.store(true, Ordering::SeqCst);
+        for visitor in self.visitors {
+            let mut visitor = visitor.await.expect("a visitor");
+            visitor.settle().await;
+            visitor.verify_all_dead().await;
+        }
+        self.counts
+    }
+}
+
+/// A server that faults happen to.
+pub(crate) trait Victim {
+    fn kill(&mut self);
+    /// Starts it again; it answers when this returns.
+    fn restart(&mut self);
+    fn pause(&self);
+    fn resume(&self);
+}
+
+impl Victim for servers::Redis {
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    fn restart(&mut self) {
+        self.restart();
+    }
+
+    fn pause(&self) {
+        self.pause();
+    }
+
+    fn resume(&self) {
+        self.resume();
+    }
+}
+
+impl Victim for servers::MariaDb {
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    fn restart(&mut self) {
+        self.restart();
+    }
+
+    fn pause(&self) {
+        self.pause();
+    }
+
+    fn resume(&self) {
+        self.resume();
+        self.ready();
+    }
+}
+
+/// What is done to a server, or to the way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// SIGKILL, and a start from what is on the disk.
+    Kill,
+    /// SIGSTOP and SIGCONT: connections stand, and nothing answers.
+    Stop,
+    /// Every connection ends, and new ones are ended.
+    Cut,
+    /// Connections stay and carry nothing, those of that time for ever.
+    Blackhole,
+}
+
+impl Fault {
+    const ALL: [Fault; 4] = [Fault::Kill, Fault::Stop, Fault::Cut, Fault::Blackhole];
+
+    fn of(round: u32) -> Fault {
+        match (round % 3, round % 2) {
+            (0, _) => Fault::Kill,
+            (1, _) => Fault::Stop,
+            (_, 0) => Fault::Cut,
+            _ => Fault::Blackhole,
+        }
+    }
+
+    async fn strike(self, victim: &mut impl Victim, proxy: &Proxy, lasts: Duration) {
+        match self {
+            Fault::Kill => {
+                victim.kill();
+                // Long enough for requests to meet a server that is not there.
+                tokio::time::sleep(lasts / 4).await;
+                tokio::task::block_in_place(|| victim.restart());
+            }
+            Fault::Stop => {
+                victim.pause();
+                tokio::time::sleep(lasts).await;
+                tokio::task::block_in_place(|| victim.resume());
+            }
+            Fault::Cut | Fault::Blackhole => {
+                if self == Fault::Cut {
+                    proxy.cut();
+                } else {
+                    proxy.blackhole();
+                }
+                tokio::time::sleep(lasts).await;
+                proxy.heal();
+            }
+        }
+    }
+}
+
+/// A few milliseconds to half a second, and each eighth time more than a request may wait.
+fn length(round: u32) -> Duration {
+    match round % 8 {
+        7 => Duration::from_millis(2600),
+        _ => Duration::from_millis(u64::from(round * 97 % 500)),
+    }
+}
+
+/// How many rounds: `CLOAKROOM_FAULT_ROUNDS`, or as many as are given.
+pub(crate) fn wanted(otherwise: u32) -> u32 {
+    match std::env::var("CLOAKROOM_FAULT_ROUNDS") {
+        Ok(rounds) => rounds.parse().expect("CLOAKROOM_FAULT_ROUNDS is a number"),
+        Err(_) => otherwise,
+    }
+}
+
+/// Each fault in turn, under load. `within` is how soon after it all is to work again.
+pub(crate) async fn faults(
+    name: &str,
+    victim: &mut impl Victim,
+    proxy: &Proxy,
+    load: Load,
+    rounds: u32,
+    within: fn(Fault) -> Duration,
+) {
+    let (mut slowest, mut slow, mut of) = (Duration::ZERO, 0, [0; Fault::ALL.len()]);
+    for round in 0..rounds {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let fault = Fault::of(round);
+        of[fault as usize] += 1;
+        fault.strike(victim, proxy, length(round / 3)).await;
+        let took = load.recovery().await;
+        slowest = slowest.max(took);
+        if took > within(fault) {
+            eprintln!("round {round}: recovery from {fault:?} took {took:?}");
+            slow += 1;
+        }
+    }
+    let counts = load.end().await;
+    let of = Fault::ALL.map(|fault| format!("{fault:?} {}", of[fault as usize])).join(", ");
+    let slowest = slowest.as_millis();
+    servers::tell(format_args!("{name}: {rounds} rounds ({of}); slowest recovery: {slowest} ms; {counts}"));
+    assert_eq!(slow, 0, "recoveries that took too long");
+    counts.assert_none_late_or_foreign();
+    counts.assert_nothing_lost();
+    assert!(counts.acknowledged() > u64::from(rounds), "the server was hardly under load");
+    assert!(counts.unavailable() > u64::from(rounds) / 3, "the faults were hardly noticed");
+}
