@@ -5,6 +5,8 @@
 
 #[path = "redis/commands.rs"]
 mod commands;
+#[path = "redis/failover.rs"]
+mod failover;
 #[path = "redis/fixtures.rs"]
 mod fixtures;
 #[path = "redis/model.rs"]
@@ -15,6 +17,8 @@ mod near;
 mod own;
 #[path = "redis/places.rs"]
 mod places;
+#[path = "redis/runtimes.rs"]
+mod runtimes;
 use fixtures::{cluster, sentinels, server, socket, tls, two_sides};
 
 cloakroom::conformance!(

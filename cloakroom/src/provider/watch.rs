@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Weak;
+use std::time::Instant;
 
 use super::Provider;
 use crate::error::Result;
@@ -26,6 +27,10 @@ pub trait Watched: Provider {
 pub trait Watcher: Send + Sync + 'static {
     /// From here on every change is told.
     fn listening(&self);
+
+    /// Whatever was changed so far has been told. From the first call on, the watcher relies on what it hears until `until` and no longer:
+    /// a store that calls this has to call it again and again. So a watcher notices that the task which tells it has stopped.
+    fn heard_until(&self, until: Instant);
 
     /// What is under `key` is another, or no longer there.
     fn changed(&self, key: &StoreKey);

@@ -44,7 +44,7 @@ async fn until(
 }
 
 /// How many GETs the server has seen.
-fn gets(redis: &Redis) -> u64 {
+pub(crate) fn gets(redis: &Redis) -> u64 {
     let stats: String = redis.ask(&["INFO", "commandstats"]);
     let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
     line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)

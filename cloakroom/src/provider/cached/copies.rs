@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult, PlaceholderGuard};
 use quick_cache::{DefaultHashBuilder, Weighter};
@@ -25,6 +25,9 @@ pub(super) struct Copies {
     clock: Clock,
     /// Odd while changes can be heard. It moves on whenever that ends or begins again, and a copy of an earlier time counts for nothing.
     epoch: AtomicU64,
+    /// Until when what was heard may be relied on, in milliseconds after `began`; 0 while nobody has set an end.
+    heard_until: AtomicU64,
+    began: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,13 +76,14 @@ impl Copies {
             Freshness::Within(_) => 1,
             Freshness::Told => 0,
         };
-        Copies { cache, freshness, clock, epoch: AtomicU64::new(epoch) }
+        let (epoch, heard_until) = (AtomicU64::new(epoch), AtomicU64::new(0));
+        Copies { cache, freshness, clock, epoch, heard_until, began: Instant::now() }
     }
 
     /// The copy under `key`, or the place for one. Nobody waits: whoever finds that another is loading it loads it, too.
     pub(super) fn find(&self, key: &StoreKey) -> Found<'_> {
         let asked = Asked { at: self.clock.millis(), epoch: self.epoch.load(Ordering::Acquire) };
-        let listening = asked.epoch % 2 == 1;
+        let listening = asked.epoch % 2 == 1 && self.is_heard();
         match listening.then(|| self.cache.get_value_or_guard(key, Some(Duration::ZERO))) {
             Some(GuardResult::Value(copy)) if self.is_fresh(&copy, asked) => Found::Copy(copy.record),
             Some(GuardResult::Value(_)) => {
@@ -90,6 +94,14 @@ impl Copies {
             }
             Some(other) => Found::Place(Place { guard: guard_of(other), asked }),
             None => Found::Place(Place { guard: None, asked }),
+        }
+    }
+
+    /// Whether what was heard may be relied on. By the time that passes, not by the application's clock.
+    fn is_heard(&self) -> bool {
+        match self.heard_until.load(Ordering::Acquire) {
+            0 => true,
+            until => (self.began.elapsed().as_millis() as u64) < until,
         }
     }
 
@@ -136,6 +148,15 @@ impl Watcher for Copies {
         let epoch = self.epoch.load(Ordering::Acquire);
         // Once more than is needed if it could be heard all along, which costs some copies and no more.
         self.epoch.store(epoch + 1 + epoch % 2, Ordering::Release);
+    }
+
+    fn heard_until(&self, until: Instant) {
+        let until = until.saturating_duration_since(self.began).as_millis() as u64;
+        if !self.is_heard() {
+            // Nobody has told of what was changed meanwhile, perhaps.
+            self.clear();
+        }
+        self.heard_until.store(until.max(1), Ordering::Release);
     }
 
     fn changed(&self, key: &StoreKey) {

@@ -27,6 +27,9 @@ pub(super) async fn attempt(
         }
     };
     let call = pin!(link.call(commands, now));
-    let answers = pool.watch(&link, call, now, deadline).await?.map_err(Failure::Call)?;
-    first_error(answers)
+    let answers = match pool.watch(&link, call, now, deadline).await {
+        Ok(answers) => answers.map_err(Failure::Call).and_then(first_error),
+        Err(late) => Err(late),
+    };
+    answers.inspect_err(|failure| pool.react(&link, failure))
 }

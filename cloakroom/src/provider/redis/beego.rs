@@ -86,7 +86,7 @@ impl Strings {
 
     async fn ask(&self, script: &Script, keys: &[String], args: &[&[u8]], repeat: Repeat) -> Result<Answer> {
         let form = StoreError::Form { expected: "our script's answer" };
-        match self.caller.run(ONLY, script, keys, args, repeat).await? {
+        match self.caller.run(ONLY, &script.call(keys, args), repeat, self.caller.deadline()).await? {
             Value::Int(number) => Ok(Answer::of(number).ok_or(form)?),
             _ => Err(form.into()),
         }
@@ -133,7 +133,7 @@ impl Values for Strings {
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
         let form = StoreError::Form { expected: "our script's answer" };
-        match self.caller.run(ONLY, &READ, &[own(key)], &[], Repeat::Freely).await? {
+        match self.caller.ask(ONLY, &READ.call(&[own(key)], &[])).await? {
             Value::Nil => Ok(None),
             Value::Array(parts) => match <[Value; 2]>::try_from(parts) {
                 Ok([Value::BulkString(value), Value::Int(left)]) => {

@@ -9,6 +9,7 @@ use super::beego::Strings;
 use super::call::Caller;
 use super::error::StoreError;
 use super::layout::Layout;
+use super::news::Followers;
 use super::settings::{Secret, Settings, Topology};
 use super::store::Store;
 use super::url::{self, Kind};
@@ -151,7 +152,13 @@ impl RedisProviderBuilder {
         let caller = Caller::new(&settings)?;
         server::inspect(&caller, &settings.topology).await?;
         let layout = layout(&settings.prefix);
-        Ok(RedisProvider(Arc::new(Store { caller, layout, clock: self.clock, is_cluster })))
+        Ok(RedisProvider(Arc::new(Store {
+            caller,
+            layout,
+            clock: self.clock,
+            is_cluster,
+            followers: Followers::default(),
+        })))
     }
 
     /// Connects to the server of a Beego service's `redis` provider: sessions in its layout, which it reads and changes at the same

@@ -3,23 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, Pipeline, PushInfo, RedisError, ServerErrorKind, Value};
-use tokio::sync::mpsc::UnboundedSender;
+use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use super::attempt::attempt;
 use super::cluster::Cluster;
-use super::connect::{Connector, Purpose};
+use super::connect::Connector;
 use super::error::StoreError;
 use super::failure::{Deadline, Failure};
-use super::link::{Commands, Link};
+use super::link::Commands;
 use super::pool::{Pool, Target};
-use super::script::Script;
+use super::script::Call;
+use super::sentinel::Group;
+use super::server::{self, Description};
 use super::settings::{Settings, Topology, Wait};
 
 /// The servers, and how calls reach them.
 pub(super) struct Caller {
     backend: Backend,
+    connector: Arc<Connector>,
     timeout: Duration,
     retries: u32,
     wait: Option<Wait>,
@@ -44,16 +46,19 @@ impl Caller {
         let connector = Arc::new(Connector::new(settings)?);
         let backend = match settings.topology.clone() {
             Topology::Server(address) => {
-                Backend::Server(Arc::new(Pool::new(Target::Address(address), connector, settings)))
+                let target = Target::Address(address);
+                Backend::Server(Arc::new(Pool::new(target, Arc::clone(&connector), settings)))
             }
             Topology::Sentinels { sentinels, master } => {
-                let target = Target::Primary { sentinels, master };
-                Backend::Server(Arc::new(Pool::new(target, connector, settings)))
+                let target = Target::Primary(Group { sentinels, master });
+                Backend::Server(Arc::new(Pool::new(target, Arc::clone(&connector), settings)))
             }
-            Topology::Cluster(seeds) => Backend::Cluster(Arc::new(Cluster::new(seeds, connector, settings))),
+            Topology::Cluster(seeds) => {
+                Backend::Cluster(Arc::new(Cluster::new(seeds, Arc::clone(&connector), settings)))
+            }
         };
         let (timeout, retries, wait) = (settings.call_timeout, settings.retries, settings.wait);
-        Ok(Caller { backend, timeout, retries, wait })
+        Ok(Caller { backend, connector, timeout, retries, wait })
     }
 
     /// The servers that hold sessions, for questions to each of them.
@@ -69,49 +74,64 @@ impl Caller {
         self.timeout
     }
 
-    /// A connection of its own on which the server tells of changes; none where there are many servers.
-    pub(super) async fn open_for_news(&self, sender: UnboundedSender<PushInfo>) -> Result<Link, StoreError> {
+    /// The one server that tells of changes; none where there are many.
+    pub(super) fn for_news(&self) -> Result<&Arc<Pool>, StoreError> {
         match &self.backend {
-            Backend::Server(pool) => pool.open_for(Purpose::News(sender)).await,
+            Backend::Server(pool) => Ok(pool),
             Backend::Cluster(_) => Err(StoreError::NoNews),
         }
     }
 
+    /// What the server of a partition says of itself.
+    pub(super) async fn describe(&self, partition: u16) -> Result<Description, StoreError> {
+        match self.read(partition, redis::cmd("INFO")).await {
+            Ok(info) => server::describe(vec![info]),
+            Err(StoreError::Reply { .. }) => Ok(Description::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a server may evict what is not over, as far as the servers have told.
+    #[allow(dead_code, reason = "counts go by it next")]
+    pub(super) fn evicts(&self) -> bool {
+        self.connector.policy().evicts()
+    }
+
+    /// Until when a call that begins now may take.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
+    }
+
     /// Sends one command that may be done any number of times and need not reach a replica, such as one that reads.
     pub(super) async fn read(&self, partition: u16, command: Cmd) -> Result<Value, StoreError> {
-        self.send(partition, &Commands::One(command), Repeat::Freely).await
+        self.send(partition, &Commands::One(command), Repeat::Freely, self.deadline()).await
     }
 
     /// Runs a script that changes something.
     pub(super) async fn run(
         &self,
         partition: u16,
-        script: &Script,
-        keys: &[String],
-        args: &[&[u8]],
+        call: &Call<'_>,
         repeat: Repeat,
+        deadline: Deadline,
     ) -> Result<Value, StoreError> {
-        match self.send(partition, &self.durable(script.by_hash(keys, args)), repeat).await {
+        match self.send(partition, &self.durable(call.by_hash()), repeat, deadline).await {
             // A script that is not known was not run.
             Err(error) if error.is_unknown_script() => {
-                Box::pin(self.send(partition, &self.durable(script.by_text(keys, args)), repeat)).await
+                Box::pin(self.send(partition, &self.durable(call.by_text()), repeat, deadline)).await
             }
             answer => answer,
         }
     }
 
-    /// The same by a script, such as one that lists or tidies up.
-    pub(super) async fn ask(
-        &self,
-        partition: u16,
-        script: &Script,
-        keys: &[String],
-        args: &[&[u8]],
-    ) -> Result<Value, StoreError> {
-        match self.read(partition, script.by_hash(keys, args)).await {
-            Err(error) if error.is_unknown_script() => {
-                Box::pin(self.read(partition, script.by_text(keys, args))).await
-            }
+    /// The same with a script that lists or tidies up, and need not reach a replica.
+    pub(super) async fn ask(&self, partition: u16, call: &Call<'_>) -> Result<Value, StoreError> {
+        let deadline = self.deadline();
+        let send = |command| async move {
+            self.send(partition, &Commands::One(command), Repeat::Freely, deadline).await
+        };
+        match send(call.by_hash()).await {
+            Err(error) if error.is_unknown_script() => Box::pin(send(call.by_text())).await,
             answer => answer,
         }
     }
@@ -120,7 +140,7 @@ impl Caller {
     pub(super) async fn forget(&self, partition: u16, key: &str) -> Result<(), StoreError> {
         let mut command = redis::cmd("DEL");
         command.arg(key);
-        self.send(partition, &Commands::One(command), Repeat::Freely).await.map(drop)
+        self.read(partition, command).await.map(drop)
     }
 
     /// The command, and after it the wait for replicas, if there is one.
@@ -132,8 +152,13 @@ impl Caller {
         Commands::Several(commands)
     }
 
-    async fn send(&self, partition: u16, commands: &Commands, repeat: Repeat) -> Result<Value, StoreError> {
-        let deadline = Deadline::after(self.timeout);
+    async fn send(
+        &self,
+        partition: u16,
+        commands: &Commands,
+        repeat: Repeat,
+        deadline: Deadline,
+    ) -> Result<Value, StoreError> {
         let mut tries = 0;
         loop {
             let attempt = match &self.backend {
@@ -145,15 +170,17 @@ impl Caller {
                 Err(failure) => failure,
             };
             self.react(&failure);
-            let (again, pause) = after(&failure, repeat, tries);
-            if !again || tries >= self.retries {
+            let (again, pause) = match after(&failure, repeat) {
+                Again::Soon => (true, pause_after(tries).max(LEAST_PAUSE)),
+                Again::Perhaps => (tries < self.retries, pause_after(tries)),
+                Again::No => (false, Duration::ZERO),
+            };
+            let next = Instant::now() + pause;
+            if !again || next >= deadline.at() {
                 return Err(failure.into_error());
             }
             tries += 1;
-            tokio::time::sleep_until(deadline.at().min(Instant::now() + pause)).await;
-            if deadline.is_over() {
-                return Err(deadline.late().into_error());
-            }
+            tokio::time::sleep_until(next).await;
         }
     }
 
@@ -174,46 +201,59 @@ impl Caller {
     }
 
     fn react(&self, failure: &Failure) {
-        match (&self.backend, failure) {
-            // It was the primary, and is none any more.
-            (Backend::Server(pool), Failure::Call(error)) if is_demoted(error) => pool.close_all(),
-            (Backend::Cluster(cluster), _) => cluster.refresh_soon(),
-            _ => {}
+        if let Backend::Cluster(cluster) = &self.backend
+            && !matches!(failure, Failure::Late(_))
+        {
+            cluster.refresh_soon();
         }
     }
 }
 
-fn is_demoted(error: &RedisError) -> bool {
-    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
+/// Whether a call is tried again.
+enum Again {
+    /// Surely not done, and only for a moment: until the deadline.
+    Soon,
+    /// As often as the settings say.
+    Perhaps,
+    No,
 }
 
-/// Whether to try again, and after what pause.
-fn after(failure: &Failure, repeat: Repeat, tries: u32) -> (bool, Duration) {
-    use ServerErrorKind as S;
-    let pause = match tries {
+fn after(failure: &Failure, repeat: Repeat) -> Again {
+    match failure {
+        Failure::NotSent(_) => Again::Perhaps,
+        Failure::Late(_) => Again::No,
+        Failure::Call(error) => match error.code() {
+            // The server says that it has done nothing, and may do it soon, or another one will.
+            Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "READONLY" | "MASTERDOWN") => {
+                Again::Soon
+            }
+            Some(_) => Again::No,
+            None if repeat == Repeat::Freely => Again::Perhaps,
+            None => Again::No,
+        },
+        // A script that was refused on its way.
+        Failure::Broken(_) if repeat == Repeat::Freely => Again::Perhaps,
+        Failure::Broken(_) => Again::No,
+    }
+}
+
+/// Before the first repetition, where the server asks for one.
+const LEAST_PAUSE: Duration = Duration::from_millis(5);
+
+/// None before the first repetition; then 40 ms and up to 320 ms.
+fn pause_after(tries: u32) -> Duration {
+    match tries {
         0 => Duration::ZERO,
         tries => Duration::from_millis(20 << tries.min(4)),
-    };
-    match failure {
-        Failure::NotSent(_) => (true, pause),
-        Failure::Late(_) => (false, pause),
-        Failure::Call(error) => match error.kind() {
-            // The server says that it has done nothing, and may do it soon, or another one will.
-            ErrorKind::Server(S::Moved | S::Ask) => (true, Duration::ZERO),
-            ErrorKind::Server(
-                S::TryAgain | S::ClusterDown | S::BusyLoading | S::ReadOnly | S::MasterDown,
-            ) => (true, pause.max(Duration::from_millis(20))),
-            ErrorKind::Server(_) | ErrorKind::Extension => (false, pause),
-            _ => (repeat == Repeat::Freely, pause),
-        },
     }
 }
 
-/// Waits a little more each time, until `start` is `limit` ago; false from then on.
-pub(super) async fn pause(start: Instant, limit: Duration, turn: u32) -> bool {
-    if start.elapsed() >= limit {
+/// Waits a little more each time, until the deadline; false from then on.
+pub(super) async fn pause(deadline: Deadline, turn: u32) -> bool {
+    let next = Instant::now() + Duration::from_millis(1 << turn.min(6));
+    if next >= deadline.at() {
         return false;
     }
-    tokio::time::sleep(Duration::from_millis(1 << turn.min(6))).await;
+    tokio::time::sleep_until(next).await;
     true
 }

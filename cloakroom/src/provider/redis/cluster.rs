@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +15,7 @@ use super::error::StoreError;
 use super::failure::{Deadline, Failure, first_error};
 use super::layout::Layout;
 use super::link::Commands;
+use super::moment::Moment;
 use super::pool::{Pool, Target};
 use super::settings::{Address, Settings, address};
 
@@ -32,8 +32,18 @@ pub(super) struct Cluster {
     slots: RwLock<Vec<u16>>,
     /// The primary of each partition, as far as is known.
     owners: RwLock<Vec<Option<Address>>>,
-    refreshing: AtomicBool,
+    /// Since when somebody looks at the map.
+    refreshing: Moment,
     first: tokio::sync::Mutex<()>,
+}
+
+/// Held by the one who looks at the map, for as long as it does.
+struct Refreshing(Arc<Cluster>);
+
+impl Drop for Refreshing {
+    fn drop(&mut self) {
+        self.0.refreshing.clear();
+    }
 }
 
 impl Cluster {
@@ -45,7 +55,7 @@ impl Cluster {
             pools: Mutex::default(),
             slots: RwLock::default(),
             owners: RwLock::default(),
-            refreshing: AtomicBool::new(false),
+            refreshing: Moment::none(),
             first: tokio::sync::Mutex::default(),
         }
     }
@@ -99,7 +109,8 @@ impl Cluster {
         if let Some(owner) = self.known_owner(partition) {
             return Ok(owner);
         }
-        let _first = self.first.lock().await;
+        // The holder may have been left unpolled: nobody waits for it longer than a look takes.
+        let _first = tokio::time::timeout(self.connector.limit() * 2, self.first.lock()).await;
         if self.known_owner(partition).is_none() {
             self.refresh().await?;
         }
@@ -120,16 +131,18 @@ impl Cluster {
 
     /// Looks at the map once, beside the calls, unless somebody does already.
     pub(super) fn refresh_soon(self: &Arc<Self>) {
-        if self.refreshing.swap(true, Ordering::SeqCst) {
+        let now = Instant::now();
+        // A look that takes longer is one whose runtime stands still.
+        if self.refreshing.is_within(now, self.connector.limit() * 2 + 2 * REFRESH_PAUSE) {
             return;
         }
-        let cluster = Arc::clone(self);
+        self.refreshing.set(now);
+        let refreshing = Refreshing(Arc::clone(self));
         tokio::spawn(async move {
-            if let Err(error) = cluster.refresh().await {
+            if let Err(error) = refreshing.0.refresh().await {
                 tracing::debug!(%error, "the map of the Redis cluster could not be read");
             }
             tokio::time::sleep(REFRESH_PAUSE).await;
-            cluster.refreshing.store(false, Ordering::SeqCst);
         });
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -16,7 +17,8 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{StoreError, io_cause};
 use super::gather::Gather;
-use super::link::Link;
+use super::link::{Commands, Health, Link};
+use super::server::{self, Description, Policy};
 use super::settings::{Address, Certificates, Credentials, Settings};
 
 /// Opens connections; the same for every server of an installation.
@@ -25,6 +27,7 @@ pub(super) struct Connector {
     data: RedisConnectionInfo,
     sentinel: RedisConnectionInfo,
     limit: Duration,
+    policy: Policy,
 }
 
 /// As whom a connection is opened, and to what.
@@ -34,14 +37,21 @@ pub(super) enum Purpose {
     /// To be told of changes, which go to the sender.
     News(UnboundedSender<PushInfo>),
     Sentinel,
+    /// To be told by a sentinel of another primary.
+    SentinelNews(UnboundedSender<PushInfo>),
 }
+
+/// Whether the opening of a connection waits for the server's part in TLS.
+#[derive(Default)]
+struct Encrypting(AtomicBool);
 
 impl Connector {
     pub(super) fn new(settings: &Settings) -> Result<Connector, StoreError> {
         let tls = settings.tls.then(|| tls(&settings.certificates)).transpose()?;
         let data = info(&settings.credentials).set_db(i64::from(settings.database));
         let sentinel = info(&settings.sentinel_credentials);
-        Ok(Connector { tls, data, sentinel, limit: settings.connect_timeout })
+        let limit = settings.connect_timeout;
+        Ok(Connector { tls, data, sentinel, limit, policy: Policy::default() })
     }
 
     /// How long opening one may take.
@@ -49,24 +59,70 @@ impl Connector {
         self.limit
     }
 
-    /// A connection that is ready for use.
-    pub(super) async fn open(&self, address: &Address, purpose: Purpose) -> Result<Link, StoreError> {
-        match tokio::time::timeout(self.limit, self.open_unbounded(address, purpose)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(StoreError::ConnectLate { address: address.to_string(), limit: self.limit }),
-        }
+    /// What the servers have said of how they evict keys.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
-    async fn open_unbounded(&self, address: &Address, purpose: Purpose) -> Result<Link, StoreError> {
+    /// A connection to a sentinel.
+    pub(super) async fn open_sentinel(
+        &self,
+        address: &Address,
+        purpose: Purpose,
+    ) -> Result<Link, StoreError> {
+        let encrypting = Encrypting::default();
+        self.in_time(address, &encrypting, self.open_unbounded(address, purpose, &encrypting)).await
+    }
+
+    /// A connection to a server of sessions on which the server has answered, and what it said of itself.
+    pub(super) async fn open(
+        &self,
+        address: &Address,
+        purpose: Purpose,
+    ) -> Result<(Link, Description), StoreError> {
+        let encrypting = Encrypting::default();
+        let opening = async {
+            let link = self.open_unbounded(address, purpose, &encrypting).await?;
+            // Without password and database nothing has been asked so far: only the kernel has answered.
+            let info = Commands::One(redis::cmd("INFO"));
+            let description = server::describe(link.ask_all(&info, self.limit).await?)?;
+            self.policy.note(&description);
+            Ok((link, description))
+        };
+        self.in_time(address, &encrypting, opening).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        address: &Address,
+        encrypting: &Encrypting,
+        opening: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let Ok(opened) = tokio::time::timeout(self.limit, opening).await else {
+            let (address, limit) = (address.to_string(), self.limit);
+            return Err(if encrypting.0.load(Ordering::Relaxed) {
+                StoreError::TlsLate { address, limit }
+            } else {
+                StoreError::ConnectLate { address, limit }
+            });
+        };
+        opened
+    }
+
+    async fn open_unbounded(
+        &self,
+        address: &Address,
+        purpose: Purpose,
+        encrypting: &Encrypting,
+    ) -> Result<Link, StoreError> {
         let failed = |cause| StoreError::Connect { address: address.to_string(), cause };
         // The time that a call may take is ours to measure.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let (info, config) = match purpose {
             Purpose::Data => (self.data.clone(), config),
             Purpose::Sentinel => (self.sentinel.clone(), config),
-            Purpose::News(sender) => {
-                (self.data.clone().set_protocol(ProtocolVersion::RESP3), config.set_push_sender(sender))
-            }
+            Purpose::News(sender) => (with_pushes(&self.data), config.set_push_sender(sender)),
+            Purpose::SentinelNews(sender) => (with_pushes(&self.sentinel), config.set_push_sender(sender)),
         };
         match address {
             Address::Unix(path) => {
@@ -79,11 +135,18 @@ impl Connector {
                 let Some(tls) = &self.tls else { return greet(stream, &info, config, address).await };
                 let name = ServerName::try_from(host.to_string())
                     .map_err(|_| failed(io::Error::from(io::ErrorKind::InvalidInput)))?;
+                encrypting.0.store(true, Ordering::Relaxed);
+                let failed = |cause| StoreError::Tls { address: address.to_string(), cause };
                 let stream = tls.connect(name, stream).await.map_err(failed)?;
+                encrypting.0.store(false, Ordering::Relaxed);
                 greet(stream, &info, config, address).await
             }
         }
     }
+}
+
+fn with_pushes(info: &RedisConnectionInfo) -> RedisConnectionInfo {
+    info.clone().set_protocol(ProtocolVersion::RESP3)
 }
 
 fn info(credentials: &Credentials) -> RedisConnectionInfo {
@@ -107,12 +170,15 @@ async fn greet<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let opened = MultiplexedConnection::new_with_config(info, Gather::new(stream), config).await;
-    let (connection, driver) = opened.map_err(|error| match error.is_io_error() {
-        true => StoreError::Connect { address: address.to_string(), cause: io_cause(&error) },
-        false => refused(&error),
+    let health = Health::new();
+    let stream = Gather::new(stream, Arc::clone(&health));
+    let opened = MultiplexedConnection::new_with_config(info, stream, config).await;
+    let (connection, driver) = opened.map_err(|error| match error.kind() {
+        redis::ErrorKind::Io => StoreError::Dropped { address: address.to_string(), cause: io_cause(&error) },
+        redis::ErrorKind::Parse => StoreError::Stranger { address: address.to_string() },
+        _ => refused(&error),
     })?;
-    Ok(Link::new(connection, driver))
+    Ok(Link::new(connection, driver, health))
 }
 
 /// Only the code: a message may quote what it was sent.

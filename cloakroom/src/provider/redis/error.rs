@@ -32,6 +32,23 @@ pub(super) enum StoreError {
     #[error("no connection to the Redis server at {address} within {limit:?}; see that it answers")]
     ConnectLate { address: String, limit: Duration },
     #[error(
+        "the server at {address} took the connection and did not take part in TLS within {limit:?}; see that it expects TLS on this port, \
+         or use redis:// in the place of rediss://"
+    )]
+    TlsLate { address: String, limit: Duration },
+    #[error(
+        "no TLS with the Redis server at {address}; see its certificate, ours, and that it expects TLS on this port: {cause}"
+    )]
+    Tls { address: String, cause: io::Error },
+    #[error(
+        "the server at {address} closed the connection at once; see that it is Redis, and use rediss:// if it expects TLS: {cause}"
+    )]
+    Dropped { address: String, cause: io::Error },
+    #[error(
+        "the server at {address} does not speak Redis's protocol; see the port, and use rediss:// if it expects TLS"
+    )]
+    Stranger { address: String },
+    #[error(
         "the Redis server refuses the connection ({code}); see user name, password, database and its ACL"
     )]
     Refused { code: String },
@@ -43,7 +60,7 @@ pub(super) enum StoreError {
         "the node of the Redis cluster that has this session's slot is not known; see that the cluster is whole"
     )]
     NoNode,
-    #[error("the server that the sentinels name is no primary; a failover is under way")]
+    #[error("the server that was asked is not the primary, or not any more; a failover is under way")]
     NotPrimary,
     #[error("the connection to Redis was lost; whether the step was done is not known: {0}")]
     Lost(io::Error),
@@ -87,7 +104,6 @@ impl StoreError {
             S::Setting { .. } | S::Pem { .. } | S::Certificate { .. } | S::NoAuthorities => ErrorKind::Config,
             S::Version { .. } | S::Topology { .. } => ErrorKind::Config,
             S::Late { .. } => ErrorKind::Timeout,
-            S::Full(_) => ErrorKind::TooLarge,
             S::NoRecord => ErrorKind::Corrupt,
             S::NoNews => ErrorKind::Unsupported,
             _ => ErrorKind::Unavailable,
@@ -164,7 +180,10 @@ mod tests {
         let parse =
             |reply: &str| redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error().unwrap_err();
         let kind = |reply| StoreError::of_call(&parse(reply)).kind();
-        assert_eq!(kind("-OOM command not allowed when used memory > 'maxmemory'.\r\n"), ErrorKind::TooLarge);
+        assert_eq!(
+            kind("-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
+            ErrorKind::Unavailable
+        );
         assert_eq!(kind("-WRONGTYPE Operation against a key\r\n"), ErrorKind::Corrupt);
         assert_eq!(
             kind("-READONLY You can't write against a read only replica.\r\n"),

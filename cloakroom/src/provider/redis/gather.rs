@@ -2,9 +2,12 @@
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::link::Health;
 
 /// Writes when it is polled once more after it was asked to: by a further command, by a reply, or at the latest when the scheduler has been
 /// round. Whoever is ready by then puts commands into the same write, and so into one packet: to send each by itself takes longer than
@@ -15,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Gather<S> {
     stream: S,
     progress: Progress,
+    /// Told of every byte that is read, also of replies to calls that were dropped.
+    health: Arc<Health>,
 }
 
 /// How far the writing until the next flush is.
@@ -25,8 +30,8 @@ enum Progress {
 }
 
 impl<S> Gather<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Gather { stream, progress: Progress::Nothing }
+    pub(super) fn new(stream: S, health: Arc<Health>) -> Self {
+        Gather { stream, progress: Progress::Nothing, health }
     }
 
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -80,6 +85,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.health.heard();
+        }
+        read
     }
 }

@@ -1,8 +1,8 @@
-//! One connection, shared by many calls at a time, and what is known of its health.
+//! One connection, shared by many calls at a time, and its health.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use super::error::StoreError;
 use super::failure::{Failure, first_error};
+use super::moment::Moment;
 
-/// A connection. Calls share it: replies come in the order of the commands, and that of a call which nobody waits for any more is
-/// read and dropped, so that none is ever taken for another's.
+/// A connection. Calls share it: replies come in the order of the commands, and the reply to a call that was dropped is
+/// read and thrown away, so that none is ever taken for another's.
 pub(super) struct Link {
     connection: MultiplexedConnection,
     driver: AbortHandle,
@@ -27,13 +28,13 @@ pub(super) struct Link {
 
 /// What is sent at once.
 pub(super) enum Commands {
-    /// As most is, which is less work.
+    /// The usual case, which is less work.
     One(Cmd),
     Several(Pipeline),
 }
 
 impl Commands {
-    /// The same for a node of a cluster that is to have the slot, and not by itself.
+    /// The same for a node of a cluster that is importing the slot.
     pub(super) fn after_asking(&self) -> Commands {
         let mut asking = Pipeline::new();
         asking.cmd("ASKING");
@@ -51,38 +52,65 @@ impl Commands {
     }
 }
 
-struct Health {
+/// The health of a connection, which its stream keeps up to date as well.
+pub(super) struct Health {
     closed: AtomicBool,
+    judged: AtomicBool,
     /// Calls that wait for a reply.
     waiting: AtomicUsize,
-    /// Since when there has been something to wait for and no reply; a call that was given up still counts.
-    silent_since: Moment,
+    /// When the first call began after the last byte had been read. A call that was dropped counts: its reply is read all the same.
+    unanswered_since: Moment,
     last_use: Moment,
 }
 
-/// An instant or none, for many to read and write at a time: one more than the nanoseconds since `first`; 0 for none.
-struct Moment {
-    first: Instant,
-    since: AtomicU64,
+impl Health {
+    pub(super) fn new() -> Arc<Health> {
+        let health = Health {
+            closed: AtomicBool::new(false),
+            judged: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            unanswered_since: Moment::none(),
+            last_use: Moment::none(),
+        };
+        health.last_use.set(Instant::now());
+        Arc::new(health)
+    }
+
+    /// The server has sent something.
+    pub(super) fn heard(&self) {
+        self.unanswered_since.clear();
+    }
+}
+
+/// Marks the connection as closed when its task ends, however that happens: a runtime that shuts down drops its tasks.
+struct Ended(Arc<Health>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Held by the one who finds out whether a silent connection is dead.
+pub(super) struct Judging(Arc<Health>);
+
+impl Drop for Judging {
+    fn drop(&mut self) {
+        self.0.judged.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Link {
+    /// Drives the connection by a task of the current runtime.
     pub(super) fn new(
         connection: MultiplexedConnection,
         driver: impl Future<Output = ()> + Send + 'static,
+        health: Arc<Health>,
     ) -> Link {
-        let now = Instant::now();
-        let health = Arc::new(Health {
-            closed: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
-            silent_since: Moment::new(now),
-            last_use: Moment::new(now),
-        });
-        health.last_use.set(now);
-        let at_end = Arc::clone(&health);
+        let ended = Ended(Arc::clone(&health));
         let driver = tokio::spawn(async move {
+            let _ended = ended;
             driver.await;
-            at_end.closed.store(true, Ordering::SeqCst);
         });
         Link { connection, driver: driver.abort_handle(), health, permit: Mutex::new(None) }
     }
@@ -91,7 +119,8 @@ impl Link {
         *self.permit.lock() = Some(permit);
     }
 
-    /// Sends `commands` at `now`, and waits for their replies; a server's error is one.
+    /// Sends `commands` at `now`, and waits for their replies; a server's error is one. Whatever else goes wrong closes the
+    /// connection.
     pub(super) async fn call(&self, commands: &Commands, now: Instant) -> RedisResult<Vec<Value>> {
         let _waiting = Waiting::begin(&self.health, now);
         let mut connection = self.connection.clone();
@@ -101,18 +130,39 @@ impl Link {
             }
             Commands::Several(commands) => connection.send_packed_commands(commands, 0, commands.len()).await,
         };
-        self.health.heard();
+        if answer.as_ref().is_err_and(|error| error.code().is_none()) {
+            self.close();
+        }
         answer
     }
 
     /// The answer to one command, within `limit`; a server's error is an error.
     pub(super) async fn ask(&self, command: Cmd, limit: Duration) -> Result<Value, StoreError> {
-        let commands = Commands::One(command);
-        let Ok(answers) = tokio::time::timeout(limit, self.call(&commands, Instant::now())).await else {
-            return Err(StoreError::Late { limit });
-        };
-        let answers = answers.map_err(Failure::Call).and_then(first_error).map_err(Failure::into_error)?;
+        let answers = self.ask_all(&Commands::One(command), limit).await?;
+        let answers = first_error(answers).map_err(Failure::into_error)?;
         answers.into_iter().next().ok_or(StoreError::Form { expected: "a reply" })
+    }
+
+    /// The answers to several commands, within `limit`; a server's error is an answer.
+    pub(super) async fn ask_all(
+        &self,
+        commands: &Commands,
+        limit: Duration,
+    ) -> Result<Vec<Value>, StoreError> {
+        match tokio::time::timeout(limit, self.call(commands, Instant::now())).await {
+            Ok(Ok(answers)) => Ok(answers),
+            Ok(Err(error)) => Err(StoreError::of_call(&error)),
+            Err(_) => Err(StoreError::Late { limit }),
+        }
+    }
+
+    /// Has the server send what is published on `channel`, to the sender that the connection was opened with.
+    pub(super) async fn subscribe(&self, channel: &str, limit: Duration) -> Result<(), StoreError> {
+        let mut connection = self.connection.clone();
+        match tokio::time::timeout(limit, connection.subscribe(channel)).await {
+            Ok(subscribed) => subscribed.map_err(|error| StoreError::of_call(&error)),
+            Err(_) => Err(StoreError::Late { limit }),
+        }
     }
 
     /// Calls that wait for a reply now.
@@ -120,16 +170,30 @@ impl Link {
         self.health.waiting.load(Ordering::SeqCst)
     }
 
-    /// Whether the next call may have it: the server has not closed it, has not been silent for `patience` while there was something
-    /// to answer, and it has not lain idle for `idle`.
-    pub(super) fn is_usable(&self, now: Instant, patience: Duration, idle: Option<Duration>) -> bool {
+    /// Whether it is open, and has not lain idle for `idle`.
+    pub(super) fn is_usable(&self, now: Instant, idle: Option<Duration>) -> bool {
         let stale = idle.is_some_and(|idle| self.load() == 0 && self.health.last_use.is_past(now, idle));
-        !self.health.closed.load(Ordering::SeqCst) && !self.is_silent(now, patience) && !stale
+        !self.is_closed() && !stale
     }
 
-    /// Whether there has been something to answer for so long by `now`, and no answer.
+    pub(super) fn is_closed(&self) -> bool {
+        self.health.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether something has been asked for so long by `now`, and nothing was read since.
     pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
-        self.health.silent_since.is_past(now, time)
+        self.health.unanswered_since.is_past(now, time)
+    }
+
+    /// A call waits: if nothing has been asked since the last byte, its silence begins now.
+    pub(super) fn expect_answer(&self, now: Instant) {
+        self.health.unanswered_since.set_if_none(now);
+    }
+
+    /// The right to find out whether it is dead; none while another has it.
+    pub(super) fn judge(&self) -> Option<Judging> {
+        let taken = self.health.judged.swap(true, Ordering::SeqCst);
+        (!taken).then(|| Judging(Arc::clone(&self.health)))
     }
 
     /// Closes it at once. Calls that wait for a reply fail.
@@ -146,55 +210,13 @@ impl Drop for Link {
     }
 }
 
-impl Health {
-    fn heard(&self) {
-        // Replies come in order: whoever waits still, waits from now on.
-        match self.waiting.load(Ordering::SeqCst) > 1 {
-            true => self.silent_since.set(Instant::now()),
-            false => self.silent_since.clear(),
-        }
-    }
-}
-
-impl Moment {
-    fn new(first: Instant) -> Moment {
-        Moment { first, since: AtomicU64::new(0) }
-    }
-
-    fn set(&self, now: Instant) {
-        self.since.store(self.number(now), Ordering::Relaxed);
-    }
-
-    fn set_if_none(&self, now: Instant) {
-        // Read first: to write takes the processor longer where others write, too.
-        if self.since.load(Ordering::Relaxed) == 0 {
-            let _ = self.since.compare_exchange(0, self.number(now), Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-
-    fn clear(&self) {
-        self.since.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether there is one, and it is so long ago by `now`.
-    fn is_past(&self, now: Instant, time: Duration) -> bool {
-        let since = self.since.load(Ordering::Relaxed);
-        since > 0 && self.number(now).saturating_sub(since) >= time.as_nanos() as u64
-    }
-
-    fn number(&self, at: Instant) -> u64 {
-        // In 584 years.
-        at.saturating_duration_since(self.first).as_nanos() as u64 + 1
-    }
-}
-
 /// Counts a call for as long as somebody waits for it.
 struct Waiting<'a>(&'a Health);
 
 impl<'a> Waiting<'a> {
     fn begin(health: &'a Health, now: Instant) -> Waiting<'a> {
         health.waiting.fetch_add(1, Ordering::SeqCst);
-        health.silent_since.set_if_none(now);
+        health.unanswered_since.set_if_none(now);
         health.last_use.set(now);
         Waiting(health)
     }

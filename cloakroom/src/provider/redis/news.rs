@@ -1,17 +1,21 @@
 //! What the server tells of changes: client tracking, on a connection of its own.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
+use super::connect::Purpose;
 use super::error::StoreError;
-use super::failure::{Failure, first_error};
+use super::failure::Failure;
 use super::link::{Commands, Link};
+use super::moment::Moment;
 use super::store::Store;
 use crate::id::StoreKey;
 use crate::provider::Watcher;
@@ -20,79 +24,160 @@ use crate::provider::Watcher;
 /// word is noticed within twice this.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How long a watcher may rely on what it has heard: two heartbeats, and time for a busy runtime.
+const LEASE: Duration = Duration::from_secs(3);
+
 /// Between two attempts to reach a server that was lost.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// All who are told of changes. Each is told by a task of its own; where that has ended with its runtime, or stands still with it, the next
+/// call of another runtime starts a new one.
+#[derive(Default)]
+pub(super) struct Followers {
+    /// Whether there are any, for calls to look at.
+    any: AtomicBool,
+    all: Mutex<Vec<Arc<Follower>>>,
+}
+
+/// One who is told of changes.
+struct Follower {
+    watcher: Weak<dyn Watcher>,
+    /// The number of its present task. Those before it have no say any more.
+    task: AtomicU64,
+    /// When that was last at work.
+    at_work: Moment,
+}
+
+impl Followers {
+    /// Starts a new task for each whose task is no longer at work.
+    pub(super) fn tend(&self, store: &Arc<Store>) {
+        if !self.any.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = Instant::now();
+        let mut all = self.all.lock();
+        all.retain(|follower| follower.watcher.strong_count() > 0);
+        for follower in all.iter().filter(|follower| !follower.at_work.is_within(now, LEASE)) {
+            follower.next_task().start(store, None);
+        }
+    }
+}
+
 /// Tells `watcher` of every change for as long as it lives. Done when the first connection listens; the rest goes on by itself.
 pub(super) async fn follow(store: &Arc<Store>, watcher: Weak<dyn Watcher>) -> Result<(), StoreError> {
-    let news = News::open(store).await?;
-    listening(&watcher);
-    let store = Arc::clone(store);
-    tokio::spawn(async move {
-        let mut news = Some(news);
-        while watcher.strong_count() > 0 {
-            if let Some(mut open) = news.take() {
-                open.hear(&store, &watcher).await;
-                tell(&watcher, |watcher| watcher.deaf());
-            }
-            tokio::time::sleep(AGAIN).await;
-            match News::open(&store).await {
-                Ok(open) => {
-                    listening(&watcher);
-                    news = Some(open);
-                }
-                Err(error) => tracing::warn!(%error, "Redis tells of no changes: sessions are read from it"),
-            }
-        }
-    });
+    let follower = Arc::new(Follower { watcher, task: AtomicU64::new(0), at_work: Moment::none() });
+    let task = follower.next_task();
+    let news = News::open(store, &task).await?;
+    task.start(store, Some(news));
+    store.followers.all.lock().push(follower);
+    store.followers.any.store(true, Ordering::Relaxed);
     Ok(())
 }
 
-fn listening(watcher: &Weak<dyn Watcher>) {
-    tell(watcher, |watcher| watcher.listening());
+impl Follower {
+    /// Takes the word from the task that has it.
+    fn next_task(self: &Arc<Self>) -> Task {
+        self.at_work.set(Instant::now());
+        let number = self.task.fetch_add(1, Ordering::SeqCst) + 1;
+        Task { follower: Arc::clone(self), number }
+    }
 }
 
-fn tell(watcher: &Weak<dyn Watcher>, what: impl FnOnce(&dyn Watcher)) {
-    if let Some(watcher) = watcher.upgrade() {
-        what(&*watcher);
+/// The task that tells a follower. When it ends, in whatever way, the follower hears nothing.
+struct Task {
+    follower: Arc<Follower>,
+    number: u64,
+}
+
+impl Task {
+    /// Goes to work on the current runtime.
+    fn start(self, store: &Arc<Store>, mut news: Option<News>) {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            while self.is_wanted() {
+                if let Some(open) = news.take() {
+                    open.hear(&store, &self).await;
+                    self.tell(|watcher| watcher.deaf());
+                    tokio::time::sleep(AGAIN).await;
+                }
+                self.follower.at_work.set(Instant::now());
+                match News::open(&store, &self).await {
+                    Ok(open) => news = Some(open),
+                    Err(error) => {
+                        tracing::warn!(%error, "Redis tells of no changes: sessions are read from it");
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                }
+            }
+        });
+    }
+
+    fn is_present(&self) -> bool {
+        self.follower.task.load(Ordering::SeqCst) == self.number
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.is_present() && self.follower.watcher.strong_count() > 0
+    }
+
+    fn tell(&self, what: impl FnOnce(&dyn Watcher)) {
+        if let Some(watcher) = self.follower.watcher.upgrade().filter(|_| self.is_present()) {
+            what(&*watcher);
+        }
+    }
+
+    /// The server has answered: the watcher may rely on what it has heard for a while longer.
+    fn renew(&self, asked: Instant) {
+        self.follower.at_work.set(Instant::now());
+        self.tell(|watcher| watcher.heard_until(asked.into_std() + LEASE));
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if self.is_present() {
+            self.tell(|watcher| watcher.deaf());
+            self.follower.at_work.clear();
+        }
     }
 }
 
 /// A connection on which the server names the keys that change.
 struct News {
-    link: Link,
+    link: Arc<Link>,
     pushes: UnboundedReceiver<PushInfo>,
     /// What a session's key begins with.
     prefix: String,
 }
 
 impl News {
-    async fn open(store: &Store) -> Result<News, StoreError> {
-        let (sender, pushes) = unbounded_channel();
-        let link = store.caller.open_for_news(sender).await?;
+    /// Opens one; the watcher listens from then on.
+    async fn open(store: &Store, task: &Task) -> Result<News, StoreError> {
+        let pool = store.caller.for_news()?;
         let Some(place) = store.layout.numbered(0) else { return Err(StoreError::NoNode) };
         let prefix = place.sessions();
-        let mut tracking = redis::cmd("CLIENT");
-        // Broadcasting: the server need not remember who has read what, and whoever writes may use any connection.
-        tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&prefix);
-        match tokio::time::timeout(
-            store.caller.timeout(),
-            link.call(&Commands::One(tracking), Instant::now()),
-        )
-        .await
-        {
-            Ok(Ok(answers)) => {
-                first_error(answers).map_err(Failure::into_error)?;
-                Ok(News { link, pushes, prefix })
-            }
-            Ok(Err(error)) => Err(StoreError::of_call(&error)),
-            Err(_) => Err(StoreError::Late { limit: store.caller.timeout() }),
-        }
+        let (sender, pushes) = unbounded_channel();
+        let deadline = store.caller.deadline();
+        let opening = async {
+            let opened = pool.open_for(Purpose::News(sender)).await?;
+            let mut tracking = redis::cmd("CLIENT");
+            // Broadcasting: the server need not remember who has read what, and whoever writes may use any connection.
+            tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&prefix);
+            let asked = Instant::now();
+            opened.link.ask(tracking, store.caller.timeout()).await?;
+            let listen = || {
+                task.renew(asked);
+                task.tell(|watcher| watcher.listening());
+            };
+            pool.admit_news(opened, &task.follower.watcher, listen)
+        };
+        let link = deadline.wait_for(opening).await.map_err(Failure::into_error)??;
+        Ok(News { link, pushes, prefix })
     }
 
     /// Passes on what comes, until the connection is lost or nobody listens any more.
-    async fn hear(&mut self, store: &Store, watcher: &Weak<dyn Watcher>) {
-        let mut lost = pin!(heartbeat(&self.link, watcher));
+    async fn hear(mut self, store: &Store, task: &Task) {
+        let mut lost = pin!(heartbeat(&self.link, store, task));
         loop {
             // What has come in is told before anything is given up.
             let push = match select(pin!(self.pushes.recv()), &mut lost).await {
@@ -101,13 +186,10 @@ impl News {
             };
             match push {
                 Some(PushInfo { kind: PushKind::Invalidate, data }) => {
-                    tell(watcher, |watcher| pass_on(data, &self.prefix, watcher));
+                    task.tell(|watcher| pass_on(data, &self.prefix, watcher));
                 }
                 None | Some(PushInfo { kind: PushKind::Disconnection, .. }) => {
-                    tracing::warn!(
-                        cluster = store.is_cluster,
-                        "the connection on which Redis tells of changes is lost"
-                    );
+                    tracing::warn!("the connection on which Redis tells of changes is lost");
                     return;
                 }
                 Some(_) => {}
@@ -116,15 +198,23 @@ impl News {
     }
 }
 
-/// Ends when the server has not answered in time, or when nobody listens any more.
-async fn heartbeat(link: &Link, watcher: &Weak<dyn Watcher>) {
+/// Ends when the server has not answered in time, when it is no longer the primary, or when nobody listens any more.
+async fn heartbeat(link: &Link, store: &Store, task: &Task) {
     let ping = Commands::One(redis::cmd("PING"));
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        let answer = tokio::time::timeout(HEARTBEAT, link.call(&ping, Instant::now())).await;
-        if watcher.strong_count() == 0 || !matches!(answer, Ok(Ok(_))) {
+        let asked = Instant::now();
+        let answer = tokio::time::timeout(HEARTBEAT, async {
+            if let Ok(pool) = store.caller.for_news() {
+                pool.confirm().await.ok()?;
+            }
+            link.call(&ping, Instant::now()).await.ok()
+        });
+        let answered = matches!(answer.await, Ok(Some(_)));
+        if !answered || !task.is_wanted() || link.is_closed() {
             return;
         }
+        task.renew(asked);
     }
 }
 
@@ -166,6 +256,10 @@ mod tests {
     impl Watcher for Heard {
         fn listening(&self) {
             self.0.lock().push("listening".to_owned());
+        }
+
+        fn heard_until(&self, _: std::time::Instant) {
+            self.0.lock().push("heard".to_owned());
         }
 
         fn changed(&self, key: &StoreKey) {

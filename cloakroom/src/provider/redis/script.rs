@@ -62,23 +62,36 @@ impl Script {
         Script { text, hash }
     }
 
+    pub(super) fn call<'a>(&'a self, keys: &'a [String], args: &'a [&'a [u8]]) -> Call<'a> {
+        Call { script: self, keys, args }
+    }
+}
+
+/// A script with its keys and arguments.
+pub(super) struct Call<'a> {
+    script: &'a Script,
+    keys: &'a [String],
+    args: &'a [&'a [u8]],
+}
+
+impl Call<'_> {
     /// The call of a script that the server knows.
-    pub(super) fn by_hash(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
-        Script::call("EVALSHA", &self.hash, keys, args)
+    pub(super) fn by_hash(&self) -> Cmd {
+        self.by("EVALSHA", &self.script.hash)
     }
 
     /// The call that tells the server the text, too.
-    pub(super) fn by_text(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
-        Script::call("EVAL", &self.text, keys, args)
+    pub(super) fn by_text(&self) -> Cmd {
+        self.by("EVAL", &self.script.text)
     }
 
-    fn call(name: &str, script: &str, keys: &[String], args: &[&[u8]]) -> Cmd {
-        let mut call = Cmd::with_capacity(keys.len() + args.len() + 3, 256);
-        call.arg(name).arg(script).arg(keys.len());
-        for key in keys {
+    fn by(&self, name: &str, script: &str) -> Cmd {
+        let mut call = Cmd::with_capacity(self.keys.len() + self.args.len() + 3, 256);
+        call.arg(name).arg(script).arg(self.keys.len());
+        for key in self.keys {
             call.arg(key);
         }
-        for arg in args {
+        for arg in self.args {
             call.arg(arg);
         }
         call

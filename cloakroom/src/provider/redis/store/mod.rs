@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redis::{Cmd, Value};
-use tokio::time::Instant;
 
 use self::moves::Note;
 use super::call::{Caller, Repeat, pause};
 use super::error::StoreError;
+use super::failure::Deadline;
 use super::layout::{Layout, Place};
+use super::news::Followers;
 use super::script::{self, Answer, Script};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
@@ -32,6 +33,8 @@ pub(super) struct Store {
     pub(super) clock: Clock,
     /// On a cluster sessions move from slot to slot, and a change has to ask whether one does.
     pub(super) is_cluster: bool,
+    /// Those who are told of changes.
+    pub(super) followers: Followers,
 }
 
 /// What a script said.
@@ -52,7 +55,8 @@ impl Store {
         }
     }
 
-    pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+    pub(super) async fn load(self: &Arc<Self>, key: &StoreKey) -> Result<Option<Record>> {
+        self.followers.tend(self);
         let place = self.layout.of(key);
         let mut get = Cmd::with_capacity(2, 256);
         get.arg("GET");
@@ -103,8 +107,8 @@ impl Store {
         let mut keys = self.keys(&place, key);
         keys.truncate(3);
         let args = [&at.0.to_be_bytes()[..], &deadline.0.to_be_bytes(), &expected.to_be_bytes()];
-        let said = self.said(&place, key, &script::TOUCH, &keys, &args, Repeat::Freely).await?;
-        match said {
+        let deadline = self.caller.deadline();
+        match self.said(&place, key, &script::TOUCH, &keys, &args, (Repeat::Freely, deadline)).await? {
             Said::Answer(Answer::Done) => Ok(Touched::Done),
             Said::Answer(Answer::Stale) => Ok(Touched::Stale),
             Said::Answer(Answer::Gone) => Ok(Touched::Gone),
@@ -183,7 +187,7 @@ impl Store {
         // A script's first key is a session, which this one has none of.
         let keys = [place.deadlines(), place.deadlines(), place.keys()];
         let args = [now.as_bytes(), users.as_bytes(), sessions.as_bytes(), limit.as_bytes()];
-        match self.caller.ask(place.partition, &script::COLLECT, &keys, &args).await? {
+        match self.caller.ask(place.partition, &script::COLLECT.call(&keys, &args)).await? {
             Value::Array(parts) => match parts[..] {
                 [Value::Int(removed), Value::Int(left), Value::Int(due)] => {
                     Ok(Step { removed: removed as usize, left: left as u64, more: due > 0 })
@@ -212,7 +216,7 @@ impl Store {
     /// On a cluster a session may go from one partition to another while they are asked, and be met in both or in neither. So all are
     /// asked twice, and again until nothing has changed in between and nothing is on its way.
     pub(super) async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        let start = Instant::now();
+        let deadline = self.caller.deadline();
         let (mut found, mut moving) = self.lists_of(principal).await?;
         for turn in 0.. {
             if !self.is_cluster {
@@ -221,7 +225,7 @@ impl Store {
             let (again, still) = self.lists_of(principal).await?;
             let settled = !moving && !still && keys_of(&found) == keys_of(&again);
             (found, moving) = (again, still);
-            if settled || !pause(start, self.caller.timeout(), turn).await {
+            if settled || !pause(deadline, turn).await {
                 break;
             }
         }
@@ -249,7 +253,7 @@ impl Store {
         if self.is_cluster {
             args.extend([moving.as_bytes(), arriving.as_bytes()]);
         }
-        let answer = self.caller.ask(place.partition, &script::LIST, &[set], &args).await?;
+        let answer = self.caller.ask(place.partition, &script::LIST.call(&[set], &args)).await?;
         read_list(answer)
     }
 
@@ -262,14 +266,14 @@ impl Store {
     ) -> Result<Answer, StoreError> {
         let place = self.layout.of(key);
         let keys = self.keys(&place, key);
-        let start = Instant::now();
+        let deadline = self.caller.deadline();
         for turn in 0.. {
-            match self.said(&place, key, script, &keys, args, Repeat::IfNotDone).await? {
+            match self.said(&place, key, script, &keys, args, (Repeat::IfNotDone, deadline)).await? {
                 Said::Answer(answer) => return Ok(answer),
                 Said::Moving(note, true) => Box::pin(moves::undo(self, key, &note)).await?,
                 Said::Moving(..) => {}
             }
-            if !pause(start, self.caller.timeout(), turn).await {
+            if !pause(deadline, turn).await {
                 break;
             }
         }
@@ -285,7 +289,8 @@ impl Store {
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<Answer, StoreError> {
-        match self.said(place, key, script, keys, args, Repeat::IfNotDone).await? {
+        let deadline = self.caller.deadline();
+        match self.said(place, key, script, keys, args, (Repeat::IfNotDone, deadline)).await? {
             Said::Answer(answer) => Ok(answer),
             Said::Moving(..) => Err(StoreError::Moving),
         }
@@ -298,13 +303,13 @@ impl Store {
         script: &Script,
         keys: &[String],
         args: &[&[u8]],
-        repeat: Repeat,
+        (repeat, deadline): (Repeat, Deadline),
     ) -> Result<Said, StoreError> {
         let (now, users) = (self.clock.millis().0.to_string(), place.users());
         let mut all = vec![now.as_bytes(), users.as_bytes(), key.as_bytes()];
         all.extend(args);
         let form = StoreError::Form { expected: "our script's answer" };
-        match self.caller.run(place.partition, script, keys, &all, repeat).await? {
+        match self.caller.run(place.partition, &script.call(keys, &all), repeat, deadline).await? {
             Value::Int(number) => match Answer::of(number).ok_or(form)? {
                 Answer::Corrupt => Err(StoreError::NoRecord),
                 answer => Ok(Said::Answer(answer)),

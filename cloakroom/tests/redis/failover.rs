@@ -1,0 +1,206 @@
+//! Another server in the place of the one that was used: whoever learns of it leaves the former one, for good.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::thread;
+use std::time::Duration;
+
+use cloakroom::testkit::record;
+use cloakroom::{Cached, Clock, Created, Provider, RedisProvider, StoreKey};
+use servers::{Redis, RedisOptions, RedisSentinels};
+
+fn key(text: &str) -> StoreKey {
+    text.parse().unwrap()
+}
+
+fn url(group: &RedisSentinels) -> String {
+    format!("redis+sentinel://{}/{}", group.addresses().join(","), RedisSentinels::NAME)
+}
+
+async fn creates(provider: &impl Provider, name: &str) -> cloakroom::Result<Created> {
+    provider.create(&key(name), &record(&Clock::system()).principal("alice").build()).await
+}
+
+fn holds(node: &Redis, name: &str) -> bool {
+    node.ask::<u8>(&["EXISTS", &format!("cloakroom:{{0}}:session:{name}")]) == 1
+}
+
+/// Stops the primary until another one is chosen, and ends the session there.
+fn replaced_while_stopped(group: &RedisSentinels) {
+    group.node(0).pause();
+    group.await_failover_of(0);
+    let primary = group.node(group.primary().unwrap());
+    assert_eq!(primary.ask::<u8>(&["DEL", "cloakroom:{0}:session:aa"]), 1);
+    group.node(0).resume();
+}
+
+/// Nothing is read from the former primary, and nothing that is acknowledged goes there.
+async fn serves_from_the_new_one(group: &RedisSentinels, provider: &impl Provider) {
+    for _ in 0..5 {
+        assert_eq!(provider.load(&key("aa")).await.unwrap(), None, "the session has ended");
+    }
+    let primary = group.primary().unwrap();
+    assert_ne!(primary, 0);
+    for n in 0..20 {
+        let name = format!("new-{n}");
+        assert_eq!(creates(provider, &name).await.unwrap(), Created::Done);
+        assert!(holds(group.node(primary), &name), "{name} was acknowledged and is not on the primary");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_primary_that_goes_on_after_its_failover_is_left() {
+    let group = RedisSentinels::start();
+    let provider = RedisProvider::connect(url(&group)).await.unwrap();
+    assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
+    tokio::task::block_in_place(|| group.await_replicas());
+    tokio::task::block_in_place(|| replaced_while_stopped(&group));
+    serves_from_the_new_one(&group, &provider).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_process_that_stood_still_in_a_failover_asks_first() {
+    let settings = ["--min-replicas-to-write", "1"].map(str::to_owned).to_vec();
+    let group = RedisSentinels::with(RedisOptions { settings, ..RedisOptions::default() });
+    let provider = RedisProvider::connect(url(&group)).await.unwrap();
+    assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
+    group.await_replicas();
+    // The one thread of this runtime waits here, and so do all tasks.
+    replaced_while_stopped(&group);
+    serves_from_the_new_one(&group, &provider).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_copy_from_the_former_primary_counts_for_nothing() {
+    let group = RedisSentinels::start();
+    let provider = RedisProvider::connect(url(&group)).await.unwrap();
+    let near = Cached::builder(provider).watching().await.unwrap();
+    assert_eq!(creates(&near, "aa").await.unwrap(), Created::Done);
+    for _ in 0..3 {
+        assert!(near.load(&key("aa")).await.unwrap().is_some());
+    }
+    tokio::task::block_in_place(|| group.await_replicas());
+    tokio::task::block_in_place(|| replaced_while_stopped(&group));
+    serves_from_the_new_one(&group, &near).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_primary_that_hands_over_while_it_works_is_left() {
+    let group = RedisSentinels::start();
+    let provider = RedisProvider::connect(url(&group)).await.unwrap();
+    assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
+    tokio::task::block_in_place(|| {
+        group.await_replicas();
+        let client = redis::Client::open(format!("redis://{}/", group.addresses()[0])).unwrap();
+        let mut sentinel = client.get_connection().unwrap();
+        redis::cmd("SENTINEL").arg("FAILOVER").arg(RedisSentinels::NAME).exec(&mut sentinel).unwrap();
+        group.await_failover_of(0);
+        let primary = group.node(group.primary().unwrap());
+        assert_eq!(primary.ask::<u8>(&["DEL", "cloakroom:{0}:session:aa"]), 1);
+    });
+    // The sentinels tell of it at once; what was acknowledged before that is lost, as the documentation says.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    serves_from_the_new_one(&group, &provider).await;
+}
+
+/// One address, and behind it first one server and then another; what was connected stays connected.
+struct Switch {
+    address: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
+}
+
+impl Switch {
+    fn to(target: SocketAddr) -> Switch {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, target) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(target)));
+        let present = Arc::clone(&target);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect(*present.lock().unwrap()).unwrap();
+                let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || io::copy(&mut from, &mut to));
+                let (mut from, mut to) = (server, client);
+                thread::spawn(move || io::copy(&mut from, &mut to));
+            }
+        });
+        Switch { address, target }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn another_server_behind_the_same_address_ends_the_former() {
+    let (former, present) = (Redis::start(), Redis::start());
+    let switch = Switch::to(former.address());
+    let provider = RedisProvider::connect(format!("redis://{}/", switch.address)).await.unwrap();
+    assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
+    *switch.target.lock().unwrap() = present.address();
+    // So many calls take a further connection, which leads to the present server.
+    let calls = (0..200).map(|_| {
+        let provider = provider.clone();
+        tokio::spawn(async move { provider.load(&key("aa")).await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let _ = call.await.unwrap();
+    }
+    for n in 0..20 {
+        let name = format!("new-{n}");
+        assert_eq!(creates(&provider, &name).await.unwrap(), Created::Done);
+        assert!(holds(&present, &name), "{name} is not on the present server");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_stall_of_the_server_fails_no_write_in_flight() {
+    let redis = Redis::start();
+    let provider = RedisProvider::connect(redis.url()).await.unwrap();
+    for stall in 0..5 {
+        redis.pause();
+        let writes = (0..8).map(|n| {
+            let provider = provider.clone();
+            tokio::spawn(async move { creates(&provider, &format!("{stall}-{n}")).await })
+        });
+        let writes: Vec<_> = writes.collect();
+        // Longer than a silence after which another connection is tried.
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        redis.resume();
+        for write in writes {
+            assert_eq!(write.await.unwrap().unwrap(), Created::Done);
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_call_that_was_dropped_does_not_end_its_connection() {
+    let redis = Redis::start();
+    let builder = RedisProvider::builder(redis.url()).call_timeout(Duration::from_millis(200));
+    let provider = builder.connect().await.unwrap();
+    assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
+    let ids = || {
+        let list: String = redis.ask(&["CLIENT", "LIST"]);
+        let others = list.lines().filter(|line| !line.contains("cmd=client"));
+        others.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = ids();
+    assert_eq!(before.len(), 1);
+    // Sent, and dropped before the reply is read.
+    for _ in 0..5 {
+        let key = key("aa");
+        let mut call = std::pin::pin!(provider.load(&key));
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        assert!(provider.load(&key("aa")).await.unwrap().is_some());
+    }
+    assert_eq!(ids(), before);
+}
