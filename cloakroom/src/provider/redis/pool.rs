@@ -23,6 +23,8 @@ use crate::provider::Watcher;
 
 /// What a connection has to answer in when a new one beside it has been answered: a server that was stopped answers both at once.
 const GRACE: Duration = Duration::from_millis(50);
+/// Looks in that time. A process that gets the processor late finds one timer over and the answer not yet read; not so several in a row.
+const LOOKS: u32 = 5;
 
 /// The connections to a server.
 pub(super) struct Pool {
@@ -209,8 +211,11 @@ impl Pool {
             let _judging = judging;
             let place = pool.of_crew(|crew| Arc::clone(&crew.places)).try_acquire_owned().ok();
             let Ok(opened) = pool.open_for(Purpose::Data).await else { return };
-            tokio::time::sleep(GRACE).await;
-            let is_dead = link.is_silent(Instant::now(), pool.silence);
+            let mut is_dead = true;
+            for _ in 0..LOOKS {
+                tokio::time::sleep(GRACE / LOOKS).await;
+                is_dead = is_dead && link.is_silent(Instant::now(), pool.silence);
+            }
             if is_dead {
                 link.close();
             }
