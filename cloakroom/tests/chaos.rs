@@ -12,8 +12,8 @@ mod history;
 mod resharding;
 #[path = "chaos/sentinels.rs"]
 mod sentinels;
-#[path = "chaos/server.rs"]
-mod server;
+#[path = "chaos/stalls.rs"]
+mod stalls;
 mod support;
 #[path = "chaos/swapped.rs"]
 mod swapped;

@@ -56,7 +56,7 @@ impl Allowed {
 pub(crate) struct History {
     events: Mutex<Vec<Event>>,
     ids: AtomicU64,
-    unavailable: AtomicU64,
+    errors: Mutex<Vec<String>>,
 }
 
 impl History {
@@ -75,19 +75,19 @@ impl History {
     }
 
     /// A call that was answered with an error.
-    pub(crate) fn unavailable(&self) {
-        self.unavailable.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn failed(&self, error: &cloakroom::Error) {
+        self.errors.lock().unwrap().push(format!("{error}"));
     }
 
-    /// How many calls were answered with an error.
-    pub(crate) fn errors(&self) -> u64 {
-        self.unavailable.load(Ordering::Relaxed)
+    /// The errors that calls were answered with.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap().clone()
     }
 
     /// Looks for a session that no order of events explains.
     pub(crate) fn judge(&self, allowed: &Allowed) -> Verdict {
         let events = self.events.lock().unwrap().clone();
-        let mut verdict = Verdict { errors: self.errors(), ..Verdict::default() };
+        let mut verdict = Verdict { errors: self.errors().len(), ..Verdict::default() };
         let mut sessions: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
         for event in events {
             match event.what {
@@ -194,7 +194,7 @@ pub(crate) struct Verdict {
     pub(crate) sessions: usize,
     pub(crate) acknowledged: u64,
     pub(crate) reads: u64,
-    pub(crate) errors: u64,
+    pub(crate) errors: usize,
     pub(crate) faults: Vec<String>,
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use cloakroom::Manager;
+use cloakroom::{ErrorKind, Manager};
+use http::HeaderMap;
 use servers::{Flavor, RedisOptions, RedisSentinels};
 use tokio::task::block_in_place;
 
 use crate::history::Allowed;
-use crate::visitors::Load;
+use crate::visitors::{Load, PATIENCE};
 use crate::{near, node, pass};
 
 /// What a primary that is stopped may have acknowledged and not yet passed on.
@@ -106,4 +107,41 @@ async fn a_resumed_primary_of_redis_6_2_is_left() {
 #[ignore = "needs Valkey 9: cargo xtask test"]
 async fn a_resumed_primary_of_valkey_9_is_left() {
     Scene { flavor: Flavor::Valkey9, quiet: true, ..Scene::default() }.play().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_primary_cut_off_from_its_replicas_takes_no_change() {
+    let group = block_in_place(|| Scene { min_replicas: true, ..Scene::default() }.group());
+    let url = format!("redis+sentinel://{}/{}", group.addresses().join(","), RedisSentinels::NAME);
+    let node = node(&url).await;
+    let load = Load::start(vec![node.clone()]);
+    pass(500).await;
+    for replica in [1, 2] {
+        group.node(replica).pause();
+    }
+    // After a second without a word of theirs it refuses; until then what it acknowledges would be lost with it.
+    let start = Instant::now();
+    while begin(&node).await.is_ok() {
+        assert!(start.elapsed() < PATIENCE, "a primary without replicas goes on taking changes");
+        pass(20).await;
+    }
+    for _ in 0..20 {
+        assert_eq!(begin(&node).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        node.start(&HeaderMap::new()).await.expect("reads are served");
+    }
+    for replica in [1, 2] {
+        group.node(replica).resume();
+    }
+    load.recovery().await;
+    pass(500).await;
+    let verdict = load.end(Allowed::default()).await;
+    servers::tell(format_args!("without replicas for a while: {verdict}"));
+    verdict.assert_clean();
+}
+
+async fn begin(node: &Manager) -> cloakroom::Result<()> {
+    let session = node.start(&HeaderMap::new()).await?;
+    session.set("n", 0)?;
+    session.release(&mut HeaderMap::new()).await.map(drop)
 }

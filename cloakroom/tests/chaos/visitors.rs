@@ -135,8 +135,8 @@ impl Visitor {
                 continue;
             }
             self.turn += 1;
-            if self.act().await.is_err() {
-                self.history.unavailable();
+            if let Err(error) = self.act().await {
+                self.history.failed(&error);
             }
             // People pause; the machine has other things to do.
             tokio::time::sleep(Duration::from_millis(4)).await;

@@ -1,0 +1,68 @@
+//! One server that stalls.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use servers::{Redis, RedisOptions};
+use tokio::task::{JoinSet, block_in_place};
+
+use crate::history::Allowed;
+use crate::visitors::{Load, PATIENCE};
+use crate::{node, pass};
+
+/// Stalls as a server has them that writes a snapshot, or a machine that is busy.
+async fn five_stalls_fail_nothing(password: Option<&str>) {
+    let options = RedisOptions { password: password.map(str::to_owned), ..RedisOptions::default() };
+    let redis = block_in_place(|| Redis::with(options));
+    let load = Load::start(vec![node(&redis.url()).await, node(&redis.url()).await]);
+    for _ in 0..5 {
+        pass(300).await;
+        redis.pause();
+        pass(250).await;
+        redis.resume();
+    }
+    pass(300).await;
+    let history = Arc::clone(&load.history);
+    let verdict = load.end(Allowed::default()).await;
+    servers::tell(format_args!("five stalls of 250 ms, password {}: {verdict}", password.is_some()));
+    verdict.assert_clean();
+    assert_eq!(history.errors(), Vec::<String>::new(), "a stall is shorter than a call may take");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn five_stalls_fail_nothing_without_a_password() {
+    five_stalls_fail_nothing(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn five_stalls_fail_nothing_with_a_password() {
+    five_stalls_fail_nothing(Some("secret")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_cancelled_crowd_leaves_the_next_visitor_served() {
+    let redis = block_in_place(Redis::start);
+    let here = node(&redis.url()).await;
+    redis.pause();
+    let mut crowd = JoinSet::new();
+    for _ in 0..200 {
+        let here = here.clone();
+        crowd.spawn(async move {
+            let session = here.start(&HeaderMap::new()).await?;
+            session.set("n", 1)?;
+            session.release(&mut HeaderMap::new()).await.map(drop)
+        });
+    }
+    pass(100).await;
+    // All of them go away; the server goes on within what it may take.
+    crowd.abort_all();
+    while crowd.join_next().await.is_some() {}
+    redis.resume();
+    let session = here.start(&HeaderMap::new()).await.unwrap();
+    session.set("n", 1).unwrap();
+    let saved = tokio::time::timeout(PATIENCE, session.release(&mut HeaderMap::new())).await;
+    assert!(saved.expect("an answer").is_ok(), "the healthy connection was taken for dead");
+}
