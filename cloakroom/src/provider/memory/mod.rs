@@ -12,7 +12,7 @@ use foldhash::fast::FixedState as RandomState;
 #[cfg(not(shuttle))]
 use foldhash::fast::RandomState;
 
-use self::shard::{Entry, Pair, Place, Shard};
+use self::shard::{Entry, Pair, Place, Shard, Spare};
 use self::users::Users;
 use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
 use crate::clock::Clock;
@@ -29,8 +29,11 @@ const SHARDS: usize = if cfg!(shuttle) { 2 } else { 256 };
 /// How often the list of a user's sessions is looked at again because it changed meanwhile.
 const RELISTS: usize = 64;
 
-/// What is collected at a time where room is needed, and how many deadlines are looked at in a shard for one to put out.
+/// What is collected at a time where room is needed.
 const STEP: usize = 64;
+
+/// The fewest tombstones that a store with a limit keeps: as many logouts as a small site has within the longest request.
+const TOMBSTONES: usize = 1024;
 
 /// A [`Provider`] that keeps sessions in this process's memory. Named "memory".
 ///
@@ -58,8 +61,9 @@ struct Store {
     users: Users,
     clock: Clock,
     max_sessions: usize,
-    /// Records in all shards, tombstones and uncollected ones too.
-    held: AtomicUsize,
+    /// Sessions in all shards, those that have expired and were not collected too.
+    sessions: AtomicUsize,
+    tombstones: AtomicUsize,
     /// Where the next round of collection begins, so that small rounds reach every shard.
     next: AtomicUsize,
 }
@@ -81,8 +85,13 @@ impl MemoryProviderBuilder {
 
     /// The most sessions to hold; no limit by default.
     ///
-    /// At the limit an anonymous session is refused, with an error of kind [`TooLarge`](ErrorKind::TooLarge). A session of a user who has
-    /// logged in takes the place of an anonymous one. Nobody who is logged in is ever put out.
+    /// At the limit the store refuses a new anonymous session with an error of kind [`TooLarge`](ErrorKind::TooLarge). A login takes the place
+    /// of an anonymous session, as long as there is one. Nobody who is logged in is ever evicted. Expired sessions make room before anyone is
+    /// refused.
+    ///
+    /// Tombstones do not count. The store keeps as many of them as sessions, and at least 1,024; past that the oldest give way. Keep the
+    /// [revocations](crate::CookieProviderBuilder::revocations) of a cookie provider in a store without a limit: their marks are anonymous
+    /// records, and one that is evicted lets a logged-out cookie live again.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.max_sessions = sessions;
         self
@@ -91,12 +100,15 @@ impl MemoryProviderBuilder {
     /// The provider, empty.
     pub fn build(self) -> MemoryProvider {
         MemoryProvider(Arc::new(Store {
-            shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            shards: std::iter::repeat_with(|| Shard::new(self.max_sessions != usize::MAX))
+                .take(SHARDS)
+                .collect(),
             hasher: RandomState::default(),
             users: Users::default(),
             clock: self.clock,
             max_sessions: self.max_sessions,
-            held: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
+            tombstones: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
         }))
     }
@@ -142,31 +154,45 @@ impl Store {
         |entry| self.hasher.hash_one(entry.key.as_bytes())
     }
 
-    /// Makes room for a record that is counted already, or counts it out again.
+    /// The counter that `record` is counted by.
+    #[inline]
+    fn counter(&self, record: &Record) -> &AtomicUsize {
+        if record.is_tombstone() { &self.tombstones } else { &self.sessions }
+    }
+
+    /// Makes room for a session that is counted already, or counts it out again.
     #[cold]
     fn make_room(&self, record: &Record) -> Result<()> {
-        let collected = self.collect(STEP).removed > 0;
-        // Another may have collected what makes room for this one, too.
-        let fits = || self.held.load(Ordering::Relaxed) <= self.max_sessions;
-        if collected || fits() || (record.principal().is_some() && self.evict_anonymous()) {
+        // Another thread may have collected what makes room for this one, too.
+        let fits = || self.sessions.load(Ordering::Relaxed) <= self.max_sessions;
+        // What was collected may be tombstones, which make no room.
+        while !fits() && self.collect(STEP).removed > 0 {}
+        if fits() || (record.user().is_some() && self.evict(Spare::Anonymous)) {
             return Ok(());
         }
-        let count_out = |held: usize| (held > self.max_sessions).then(|| held - 1);
-        match self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_out) {
+        let count_out = |sessions: usize| (sessions > self.max_sessions).then(|| sessions - 1);
+        match self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_out) {
             Ok(_) => Err(Error::new(ErrorKind::TooLarge, MemoryError::Full { max: self.max_sessions })),
             Err(_) => Ok(()),
         }
     }
 
-    /// Takes out the anonymous session that is nearest to its end, as far as a short look into each shard tells.
-    fn evict_anonymous(&self) -> bool {
+    /// Takes out the `spare` record that is nearest to its end in the first shard that has one; false if none has.
+    fn evict(&self, spare: Spare) -> bool {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut shards = (0..SHARDS).map(|step| &self.shards[(start + step) % SHARDS]);
-        let evicted = shards.find_map(|shard| shard.lock().evict_anonymous(STEP, self.rehash()));
-        if evicted.is_some() {
-            self.held.fetch_sub(1, Ordering::Relaxed);
+        let evicted = shards.find_map(|shard| shard.lock().evict(spare, self.rehash()));
+        if let Some(evicted) = &evicted {
+            self.counter(&evicted.record).fetch_sub(1, Ordering::Relaxed);
         }
         evicted.is_some()
+    }
+
+    /// Has the oldest tombstones give way where there are too many. No shard is locked.
+    #[inline]
+    fn bound_tombstones(&self) {
+        let most = self.max_sessions.max(TOMBSTONES);
+        while self.tombstones.load(Ordering::Relaxed) > most && self.evict(Spare::Tombstone) {}
     }
 
     /// Keeps the index of users in step with a record that came, went or was replaced. Its shard is locked.
@@ -174,9 +200,8 @@ impl Store {
         if before.and_then(Record::user) == after.and_then(Record::user) {
             return;
         }
-        let user = |record: Option<&Record>| record.and_then(Record::principal);
-        user(before).inspect(|user| self.users.remove(user, key));
-        user(after).inspect(|user| self.users.add(user, key));
+        before.and_then(Record::user).inspect(|user| self.users.remove(user, key));
+        after.and_then(Record::user).inspect(|user| self.users.add(user, key));
     }
 
     fn collect(&self, limit: usize) -> Collected {
@@ -192,7 +217,7 @@ impl Store {
                 due = true;
                 let Some(expired) = expired else { continue };
                 // While the lock is held: who finds nothing left to collect goes by the count.
-                self.held.fetch_sub(1, Ordering::Relaxed);
+                self.counter(&expired.record).fetch_sub(1, Ordering::Relaxed);
                 self.index(&expired.key, Some(&expired.record), None);
                 drop(shard);
                 removed += 1;
@@ -213,18 +238,23 @@ impl Store {
         if found == Place::Taken {
             return Ok(Created::Taken);
         }
-        if self.held.fetch_add(1, Ordering::Relaxed) >= self.max_sessions {
+        let tombstone = record.is_tombstone();
+        if self.counter(record).fetch_add(1, Ordering::Relaxed) >= self.max_sessions && !tombstone {
             // Others have to go first, and they may be in any shard.
             drop(shard);
             self.make_room(record)?;
             shard = self.shards[place].lock();
             found = shard.place(hash, key, &self.clock);
             if found == Place::Taken {
-                self.held.fetch_sub(1, Ordering::Relaxed);
+                self.sessions.fetch_sub(1, Ordering::Relaxed);
                 return Ok(Created::Taken);
             }
         }
         self.put(&mut shard, found, hash, key, record);
+        drop(shard);
+        if tombstone {
+            self.bound_tombstones();
+        }
         Ok(Created::Done)
     }
 
@@ -232,7 +262,7 @@ impl Store {
     fn put(&self, shard: &mut shard::Inner, found: Place, hash: u64, key: &StoreKey, record: &Record) {
         let expired = if found == Place::Expired { shard.remove(hash, key) } else { None };
         if let Some(expired) = &expired {
-            self.held.fetch_sub(1, Ordering::Relaxed);
+            self.counter(&expired.record).fetch_sub(1, Ordering::Relaxed);
             self.index(key, Some(&expired.record), None);
         }
         self.index(key, None, Some(record));
@@ -249,6 +279,12 @@ impl Store {
         let before = std::mem::replace(&mut entry.record, record.clone());
         self.index(key, Some(&before), Some(record));
         shard.note_replaced(hash, &before, record);
+        if record.is_tombstone() {
+            self.sessions.fetch_sub(1, Ordering::Relaxed);
+            self.tombstones.fetch_add(1, Ordering::Relaxed);
+            drop(shard);
+            self.bound_tombstones();
+        }
         Updated::Done
     }
 
@@ -261,8 +297,8 @@ impl Store {
         }
         let before = entry.record.deadline();
         entry.record.touch(at, deadline);
-        let after = entry.record.deadline();
-        shard.note_deadline(hash, before, after);
+        let (after, anonymous) = (entry.record.deadline(), entry.record.user().is_none());
+        shard.note_touched(hash, anonymous, before, after);
         Touched::Done
     }
 
@@ -289,11 +325,15 @@ impl Store {
         let moved = shards.first().remove(old_hash, old);
         if let Some(tombstone) = tombstone {
             shards.first().insert(old_hash, old, tombstone, self.rehash());
-            self.held.fetch_add(1, Ordering::Relaxed);
+            self.tombstones.fetch_add(1, Ordering::Relaxed);
         }
         self.put(shards.second(), found, new_hash, new, record);
         // The new key first: at no moment does the user's list show neither.
         self.index(old, moved.as_ref().map(|entry| &entry.record), None);
+        drop(shards);
+        if tombstone.is_some() {
+            self.bound_tombstones();
+        }
         Renamed::Done
     }
 
@@ -308,7 +348,7 @@ impl Store {
             self.index(key, removed.as_ref().map(|entry| &entry.record), None);
             removed
         };
-        self.held.fetch_sub(1, Ordering::Relaxed);
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
         removed.is_some()
     }
 
@@ -353,24 +393,32 @@ impl Store {
         shard.live(hash, key, now).map(|entry| entry.record.clone())
     }
 
-    fn of_principal(&self, principal: &Principal) -> Vec<Listed> {
+    fn of_principal(&self, principal: &Principal, cursor: Option<&Cursor>, limit: usize) -> Page {
+        let user = principal.as_str().as_bytes();
         let listed = |key: &StoreKey| {
             let record = self.load(key)?;
-            let theirs = !record.is_tombstone() && record.principal().as_ref() == Some(principal);
+            let theirs = !record.is_tombstone() && record.user() == Some(user);
             theirs.then(|| Listed { key: key.clone(), meta: record.meta() })
         };
-        let mut keys = self.users.keys(principal);
-        let mut tries = 0;
-        loop {
-            let found = keys.iter().filter_map(listed).collect();
-            let now = self.users.keys(principal);
+        let after = cursor.map_or("", Cursor::as_str);
+        let page = || self.users.page(user, after, limit);
+        let mut looked = page();
+        for _ in 0..RELISTS {
+            let entries = looked.0.iter().filter_map(listed).collect();
+            let now = page();
             // A session that is given another key meanwhile is under neither of those that were looked at.
-            if now == keys || tries == RELISTS {
-                return found;
+            if now == looked {
+                return Page { entries, next: next_after(&looked, after) };
             }
-            (keys, tries) = (now, tries + 1);
+            looked = now;
         }
+        Page { entries: looked.0.iter().filter_map(listed).collect(), next: next_after(&looked, after) }
     }
+}
+
+/// Where the page goes on that follows these keys, which follow `after`.
+fn next_after((keys, more): &(Vec<StoreKey>, bool), after: &str) -> Option<Cursor> {
+    more.then(|| Cursor::new(keys.last().map_or(after, StoreKey::as_str)))
 }
 
 impl Provider for MemoryProvider {
@@ -433,7 +481,7 @@ impl Provider for MemoryProvider {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        Ok(Page::slice(self.0.of_principal(principal), cursor, limit))
+        Ok(self.0.of_principal(principal, cursor.as_ref(), limit))
     }
 }
 
@@ -519,7 +567,7 @@ mod tests {
         for n in [0, 1] {
             assert_eq!(store.create(&key(n), &record(None, Millis::NEVER)).unwrap(), Created::Done, "{n}");
         }
-        assert_eq!((store.count(), store.held.load(Ordering::Relaxed)), (2, 2));
+        assert_eq!((store.count(), store.sessions.load(Ordering::Relaxed)), (2, 2));
     }
 
     #[test]
@@ -540,7 +588,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!((removed, store.held.load(Ordering::Relaxed)), (50_000, 0));
+        assert_eq!((removed, store.sessions.load(Ordering::Relaxed)), (50_000, 0));
     }
 
     #[test]
@@ -552,7 +600,104 @@ mod tests {
         }
         let kept: usize = store.shards.iter().map(|shard| shard.lock().deadlines()).sum();
         assert!(kept < 100_000 / 2, "{kept} deadlines kept for no session");
-        assert!(store.users.keys(&Principal::new("alice").unwrap()).is_empty());
-        assert_eq!(store.held.load(Ordering::Relaxed), 0);
+        assert_eq!(store.users.page(b"alice", "", 10), (Vec::new(), false));
+        assert_eq!(store.sessions.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_login_evicts_an_anonymous_session_wherever_it_is() {
+        let time = ManualClock::default();
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(32_000).build().0;
+        let soon = time.clock().millis().after(std::time::Duration::from_secs(60));
+        // Over a hundred users in each shard end before the anonymous sessions do.
+        for n in 0..30_000 {
+            assert_eq!(store.create(&key(n), &record(Some("user"), soon)).unwrap(), Created::Done);
+        }
+        for n in 30_000..32_000 {
+            assert_eq!(store.create(&key(n), &record(None, Millis::NEVER)).unwrap(), Created::Done);
+        }
+        for n in 32_000..34_000 {
+            assert_eq!(store.create(&key(n), &record(Some("user"), soon)).unwrap(), Created::Done, "{n}");
+        }
+        let full = store.create(&key(34_000), &record(Some("user"), soon)).unwrap_err();
+        assert_eq!((full.kind(), store.count()), (ErrorKind::TooLarge, 32_000));
+    }
+
+    #[test]
+    fn a_touched_or_replaced_anonymous_session_can_be_evicted() {
+        let time = ManualClock::default();
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(2).build().0;
+        let first = record(None, time.clock().millis().after(std::time::Duration::from_secs(60)));
+        assert_eq!(store.create(&key(0), &first).unwrap(), Created::Done);
+        assert_eq!(store.create(&key(1), &first).unwrap(), Created::Done);
+        let later = time.clock().now() + std::time::Duration::from_secs(3600);
+        assert_eq!(store.touch(&key(0), time.clock().now(), later, 1), Touched::Done);
+        let mut changed = first.clone();
+        changed.edit(|meta| (meta.times.version, meta.times.idle_deadline) = (2, Millis::NEVER));
+        assert_eq!(store.update(&key(1), &changed, 1), Updated::Done);
+        assert_eq!(store.create(&key(2), &record(Some("alice"), Millis::NEVER)).unwrap(), Created::Done);
+        assert!(
+            store.load(&key(0)).is_none() && store.load(&key(1)).is_some(),
+            "the nearer to its end goes first"
+        );
+        assert_eq!(store.create(&key(3), &record(Some("bob"), Millis::NEVER)).unwrap(), Created::Done);
+        assert!(store.load(&key(1)).is_none());
+    }
+
+    #[test]
+    fn logouts_leave_room_for_logins() {
+        use crate::record::Mark;
+
+        let time = ManualClock::default();
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(10).build().0;
+        let visit = record(None, Millis::NEVER);
+        for n in 0..5_000 {
+            assert_eq!(store.create(&key(n), &visit).unwrap(), Created::Done, "{n}");
+            assert_eq!(
+                store.update(&key(n), &visit.tombstone(&Mark::Ended, Millis::NEVER), 1),
+                Updated::Done
+            );
+        }
+        let kept = |n: usize| store.load(&key(n)).is_some();
+        assert_eq!((store.count(), (0..5_000).filter(|n| kept(*n)).count()), (0, TOMBSTONES));
+        assert_eq!(store.create(&key(5_000), &record(Some("alice"), Millis::NEVER)).unwrap(), Created::Done);
+    }
+
+    #[test]
+    fn collected_tombstones_make_no_room_for_a_session() {
+        use crate::record::Mark;
+
+        let time = ManualClock::default();
+        let second = std::time::Duration::from_secs(1);
+        let store = MemoryProvider::builder().clock(time.clock()).max_sessions(1).build().0;
+        assert_eq!(store.create(&key(0), &record(Some("alice"), Millis::NEVER)).unwrap(), Created::Done);
+        let forgotten = time.clock().millis().after(second);
+        let mark = record(None, Millis::NEVER).tombstone(&Mark::Ended, forgotten);
+        assert_eq!(store.create(&key(1), &mark).unwrap(), Created::Done);
+        time.advance(second);
+        let full = store.create(&key(2), &record(Some("bob"), Millis::NEVER)).unwrap_err();
+        assert_eq!((full.kind(), store.count()), (ErrorKind::TooLarge, 1));
+    }
+
+    #[test]
+    fn a_page_of_one_users_sessions_looks_at_no_more_than_it_holds() {
+        let store = MemoryProvider::new().0;
+        let alice = Principal::new("alice").unwrap();
+        for n in 0..20_000 {
+            assert_eq!(store.create(&key(n), &record(Some("alice"), Millis::NEVER)).unwrap(), Created::Done);
+        }
+        let (mut found, mut cursor) = (0, None);
+        loop {
+            let page = store.of_principal(&alice, cursor.as_ref(), 500);
+            found += page.entries.len();
+            assert!(page.entries.len() <= 500 && page.entries.is_sorted_by(|one, other| one.key < other.key));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, 20_000);
+        let (keys, more) = store.users.page(b"alice", "", 500);
+        assert_eq!((keys.len(), more), (500, true), "the index hands out a page and not the whole");
     }
 }

@@ -1,7 +1,7 @@
 //! One shard of the store: a table of sessions, and their deadlines in order.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use hashbrown::HashTable;
 
@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Apart from its neighbours by two cache lines, which processors fetch in pairs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Shard(Mutex<Inner>);
 
@@ -23,6 +23,53 @@ pub(super) struct Inner {
     /// comes up too early is put back at the deadline of the day. It names the record by hash, which is enough to find it.
     deadlines: BinaryHeap<Reverse<(u64, u64)>>,
     tombstones: usize,
+    /// Where the store has a limit: the records that may give way.
+    order: Option<Box<Order>>,
+}
+
+/// The records of a shard that may give way to others, by their deadlines. Each stands in its set at its present deadline and hash.
+#[derive(Debug, Default)]
+struct Order {
+    anonymous: BTreeSet<(u64, u64)>,
+    tombstones: BTreeSet<(u64, u64)>,
+}
+
+/// Which records give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spare {
+    Anonymous,
+    Tombstone,
+}
+
+impl Spare {
+    fn of(record: &Record) -> Option<Spare> {
+        match record.user() {
+            _ if record.is_tombstone() => Some(Spare::Tombstone),
+            None => Some(Spare::Anonymous),
+            Some(_) => None,
+        }
+    }
+}
+
+impl Order {
+    fn set(&mut self, spare: Spare) -> &mut BTreeSet<(u64, u64)> {
+        match spare {
+            Spare::Anonymous => &mut self.anonymous,
+            Spare::Tombstone => &mut self.tombstones,
+        }
+    }
+
+    fn add(&mut self, hash: u64, record: &Record) {
+        if let Some(spare) = Spare::of(record) {
+            self.set(spare).insert((record.deadline().0, hash));
+        }
+    }
+
+    fn remove(&mut self, hash: u64, record: &Record) {
+        if let Some(spare) = Spare::of(record) {
+            self.set(spare).remove(&(record.deadline().0, hash));
+        }
+    }
 }
 
 /// What is under a key, to one who would put something there.
@@ -40,6 +87,11 @@ pub(super) struct Entry {
 }
 
 impl Shard {
+    /// An empty one. `limited`: it has to know which records may give way.
+    pub(super) fn new(limited: bool) -> Self {
+        Shard(Mutex::new(Inner { order: limited.then(Box::default), ..Inner::default() }))
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock()
     }
@@ -78,6 +130,9 @@ impl Inner {
     ) {
         self.tombstones += usize::from(record.is_tombstone());
         self.deadlines.push(Reverse((record.deadline().0, hash)));
+        if let Some(order) = &mut self.order {
+            order.add(hash, record);
+        }
         let entry = Box::new(Entry { key: key.clone(), record: record.clone() });
         self.table.insert_unique(hash, entry, |entry| rehash(entry));
     }
@@ -89,6 +144,9 @@ impl Inner {
     fn remove_where(&mut self, hash: u64, which: impl Fn(&Entry) -> bool) -> Option<Box<Entry>> {
         let (entry, _) = self.table.find_entry(hash, |entry| which(entry)).ok()?.remove();
         self.tombstones -= usize::from(entry.record.is_tombstone());
+        if let Some(order) = &mut self.order {
+            order.remove(hash, &entry.record);
+        }
         self.forget_some_deadlines();
         Some(entry)
     }
@@ -96,11 +154,24 @@ impl Inner {
     /// Keeps the books of a session that another record, perhaps a tombstone, has replaced.
     pub(super) fn note_replaced(&mut self, hash: u64, session: &Record, by: &Record) {
         self.tombstones += usize::from(by.is_tombstone());
+        if let Some(order) = &mut self.order {
+            order.remove(hash, session);
+            order.add(hash, by);
+        }
         self.note_deadline(hash, session.deadline(), by.deadline());
     }
 
+    /// Keeps the books of a session whose deadline a touch has moved.
+    pub(super) fn note_touched(&mut self, hash: u64, anonymous: bool, before: Millis, after: Millis) {
+        if anonymous && let Some(order) = &mut self.order {
+            order.anonymous.remove(&(before.0, hash));
+            order.anonymous.insert((after.0, hash));
+        }
+        self.note_deadline(hash, before, after);
+    }
+
     /// Keeps the promise of `deadlines` for a record whose own has changed.
-    pub(super) fn note_deadline(&mut self, hash: u64, before: Millis, after: Millis) {
+    fn note_deadline(&mut self, hash: u64, before: Millis, after: Millis) {
         if after < before {
             self.deadlines.push(Reverse((after.0, hash)));
         }
@@ -140,18 +211,10 @@ impl Inner {
         Some(expired)
     }
 
-    /// Takes out the first anonymous session among the `look` next deadlines.
-    pub(super) fn evict_anonymous(
-        &mut self,
-        look: usize,
-        rehash: impl Fn(&Entry) -> u64,
-    ) -> Option<Box<Entry>> {
-        let anonymous = |entry: &Entry| entry.record.principal().is_none() && !entry.record.is_tombstone();
-        let fits = |entry: &Entry, hash: u64| anonymous(entry) && rehash(entry) == hash;
-        let is_anonymous = |hash: &u64| self.table.find(*hash, |entry| fits(entry, *hash)).is_some();
-        // A heap's items begin with the least; the order of the rest is near enough.
-        let hash = self.deadlines.iter().take(look).map(|Reverse((_, hash))| *hash).find(is_anonymous)?;
-        self.remove_where(hash, |entry| fits(entry, hash))
+    /// Takes out the `spare` record that is nearest to its end.
+    pub(super) fn evict(&mut self, spare: Spare, rehash: impl Fn(&Entry) -> u64) -> Option<Box<Entry>> {
+        let (_, hash) = self.order.as_mut()?.set(spare).pop_first()?;
+        self.remove_where(hash, |entry| Spare::of(&entry.record) == Some(spare) && rehash(entry) == hash)
     }
 
     /// How many sessions there are, if nothing has expired.

@@ -1,36 +1,115 @@
 //! Which sessions belong to which user.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::ops::Bound;
 
+use super::RandomState;
 use crate::id::StoreKey;
-use crate::principal::Principal;
 use crate::sync::{Mutex, MutexGuard};
 
-/// The index by user. It is changed with the session's shard locked, so it is never behind; its own lock is taken last.
-#[derive(Debug, Default)]
-pub(super) struct Users(Mutex<HashMap<Principal, Vec<StoreKey>>>);
+/// Parts of the index, each with a lock of its own, so that two logins seldom meet.
+const PARTS: usize = if cfg!(shuttle) { 1 } else { 64 };
+
+/// The index by user. A session's shard is locked while it changes, so it is never behind; its own lock is taken last.
+#[derive(Debug)]
+pub(super) struct Users {
+    parts: Box<[Mutex<Part>]>,
+    hasher: RandomState,
+}
+
+/// The keys of each user's sessions, by the user's name.
+type Part = HashMap<Box<[u8]>, Keys, RandomState>;
+
+/// The keys of one user's sessions. Most users have one, which takes no allocation.
+#[derive(Debug)]
+enum Keys {
+    One(StoreKey),
+    Several(BTreeSet<StoreKey>),
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Users {
+            parts: std::iter::repeat_with(Mutex::default).take(PARTS).collect(),
+            hasher: RandomState::default(),
+        }
+    }
+}
 
 impl Users {
-    pub(super) fn add(&self, user: &Principal, key: &StoreKey) {
-        self.lock().entry(user.clone()).or_default().push(key.clone());
-    }
-
-    pub(super) fn remove(&self, user: &Principal, key: &StoreKey) {
-        let mut users = self.lock();
-        let Some(keys) = users.get_mut(user) else { return };
-        if let Some(place) = keys.iter().position(|known| known == key) {
-            keys.swap_remove(place);
-        }
-        if keys.is_empty() {
-            users.remove(user);
+    pub(super) fn add(&self, user: &[u8], key: &StoreKey) {
+        let mut part = self.part(user);
+        match part.get_mut(user) {
+            Some(keys) => keys.add(key),
+            None => {
+                part.insert(user.into(), Keys::One(key.clone()));
+            }
         }
     }
 
-    pub(super) fn keys(&self, user: &Principal) -> Vec<StoreKey> {
-        self.lock().get(user).cloned().unwrap_or_default()
+    pub(super) fn remove(&self, user: &[u8], key: &StoreKey) {
+        let mut part = self.part(user);
+        if part.get_mut(user).is_some_and(|keys| keys.remove(key)) {
+            part.remove(user);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Vec<StoreKey>>> {
-        self.0.lock()
+    /// The `limit` keys that follow `after` in their order, and whether there are more.
+    pub(super) fn page(&self, user: &[u8], after: &str, limit: usize) -> (Vec<StoreKey>, bool) {
+        let part = self.part(user);
+        let follows = |key: &&StoreKey| key.as_str() > after;
+        let mut following: Vec<StoreKey> = match part.get(user) {
+            None => Vec::new(),
+            Some(Keys::One(key)) => Some(key).filter(follows).into_iter().cloned().collect(),
+            Some(Keys::Several(keys)) => match after.parse::<StoreKey>() {
+                Ok(after) => {
+                    let rest = keys.range((Bound::Excluded(after), Bound::Unbounded));
+                    rest.take(limit.saturating_add(1)).cloned().collect()
+                }
+                // No key's text: nothing but the start comes before every key.
+                Err(_) => keys.iter().filter(follows).take(limit.saturating_add(1)).cloned().collect(),
+            },
+        };
+        let more = following.len() > limit;
+        following.truncate(limit);
+        (following, more)
+    }
+
+    fn part(&self, user: &[u8]) -> MutexGuard<'_, Part> {
+        // The maps take their positions from the low bits.
+        self.parts[(self.hasher.hash_one(user) >> 32) as usize % PARTS].lock()
+    }
+}
+
+impl Keys {
+    fn add(&mut self, key: &StoreKey) {
+        match self {
+            Keys::Several(keys) => {
+                keys.insert(key.clone());
+            }
+            Keys::One(only) if only == key => {}
+            Keys::One(only) => *self = Keys::Several(BTreeSet::from([only.clone(), key.clone()])),
+        }
+    }
+
+    /// Removes `key`; answers whether none is left.
+    fn remove(&mut self, key: &StoreKey) -> bool {
+        match self {
+            Keys::One(only) => only == key,
+            Keys::Several(keys) => {
+                keys.remove(key);
+                match keys.len() {
+                    0 => return true,
+                    1 => {
+                        if let Some(only) = keys.pop_first() {
+                            *self = Keys::One(only);
+                        }
+                    }
+                    _ => {}
+                }
+                false
+            }
+        }
     }
 }
