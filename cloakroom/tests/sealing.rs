@@ -465,3 +465,51 @@ async fn what_sealing_takes_is_left_free_in_a_record() {
     assert_eq!(sealed.create(&key, &largest).await.unwrap(), Created::Done);
     assert_eq!(memory.load(&key).await.unwrap().unwrap().as_bytes().len(), 1_000);
 }
+
+#[tokio::test]
+async fn a_retired_keys_session_does_not_lock_its_user_out() {
+    let rig = Rig::new();
+    let one = std::num::NonZeroUsize::MIN;
+    let sessions = rig.manager(|builder| {
+        builder.seal(rig.ring.clone()).sessions_per_user(one, cloakroom::OverLimit::Refuse)
+    });
+    let alice = Principal::new("alice").unwrap();
+    let login = async || {
+        let session = sessions.start(&HeaderMap::new()).await.unwrap();
+        session.authenticate(alice.clone()).unwrap();
+        session.release(&mut HeaderMap::new()).await
+    };
+    assert_eq!(login().await.unwrap(), Released::Created);
+    assert_eq!(login().await.unwrap_err().kind(), ErrorKind::Refused);
+    let (lost, _) = rig.only().await;
+    let former = rig.ring.newest();
+    rig.ring.rotate(SealKey::generate().unwrap());
+    assert!(rig.ring.retire(former).unwrap());
+
+    assert_eq!(sessions.active_sessions().await.unwrap(), 0);
+    assert!(sessions.sessions_of(&alice).await.unwrap().is_empty());
+    assert!(sessions.provider().scan(None, 10).await.unwrap().entries.is_empty());
+    assert_eq!(login().await.unwrap(), Released::Created);
+    assert_eq!(sessions.active_sessions().await.unwrap(), 1);
+    assert_eq!(sessions.end_sessions(&alice, None).await.unwrap(), 1);
+
+    assert!(rig.store.load(&lost).await.unwrap().is_some(), "nobody deletes what another ring may open");
+    assert!(sessions.provider().delete(&lost).await.unwrap());
+    assert!(rig.store.load(&lost).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_namespace_that_nothing_keeps_apart_is_refused() {
+    let rig = Rig::new();
+    let build = |settings: fn(ManagerBuilder) -> ManagerBuilder| {
+        settings(Manager::builder(rig.store.clone()).namespace("admin")).build()
+    };
+    let error = build(|builder| builder.danger_store_ids_in_clear()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("hashIds"), "{error}");
+    build(|builder| builder).unwrap();
+    let ring = KeyRing::new(SealKey::generate().unwrap());
+    let sealed =
+        Manager::builder(rig.store.clone()).namespace("admin").danger_store_ids_in_clear().seal(ring);
+    sealed.build().unwrap();
+}

@@ -200,7 +200,8 @@ impl Engine {
         for _ in 0..PURSUIT {
             let (present, record) = match self.present(&latest).await {
                 Ok(Some(found)) => found,
-                Ok(None) => return Ok(false),
+                // A sealed record that no key of the ring opens is loaded as none, and would live again with its key.
+                Ok(None) => return self.provider.delete(&latest).await,
                 // A record that cannot be read must not keep a user from ending all sessions.
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => {
                     return self.provider.delete(&latest).await;

@@ -226,6 +226,8 @@ impl ManagerBuilder {
     }
 
     /// What separates this manager's sessions from another's in the same store; the cookie's name by default.
+    ///
+    /// Where ids are stored in clear and records are not sealed, nothing separates them: [`build`](Self::build) refuses a namespace there.
     pub fn namespace(mut self, namespace: impl Into<Box<str>>) -> Self {
         self.config.namespace = Some(namespace.into());
         self
@@ -237,7 +239,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Has a persistent provider store the ids themselves, so that whoever reads the store can be any visitor.
+    /// Has a persistent provider store the ids themselves, so that whoever reads the store can be any visitor. Two managers then need
+    /// a store each: an id of one is an id of the other.
     pub fn danger_store_ids_in_clear(mut self) -> Self {
         self.config.hash_ids = false;
         self

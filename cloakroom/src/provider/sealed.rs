@@ -1,5 +1,6 @@
 //! A provider whose records are sealed before they reach the store.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -10,8 +11,14 @@ use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::{RandomSource, StoreKey, system_random};
 use crate::principal::Principal;
-use crate::record::{Record, forged};
+use crate::record::{Meta, Record, Sealing, forged};
 use crate::seal::{self, KeyRing, Unopened};
+
+/// The most sessions of a store that are looked at one by one for a count.
+const COUNTED_EXACTLY: u64 = 10_000;
+
+/// How many of them are asked for at once.
+const PAGE: usize = 1000;
 
 /// Any provider, with the data of its records sealed: what [`ManagerBuilder::seal`](crate::ManagerBuilder::seal) puts before
 /// a manager's.
@@ -23,8 +30,9 @@ use crate::seal::{self, KeyRing, Unopened};
 /// use and its idle deadline, though not past the absolute one, so set an absolute timeout; and add to a user's list of sessions what
 /// no id reaches.
 ///
-/// A record that is not sealed, or by a key that the ring does not hold, is as good as none; one that was tampered with is
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+/// A record that is not sealed, or by a key that the ring does not hold, is as good as none: it is neither loaded nor listed, and does not
+/// count against its user's limit. `delete` removes it. In a store of more than 10,000 sessions, `count` includes such records until
+/// they expire, since it would have to look at each. A record that was tampered with is [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
 ///
 /// ```
 /// use cloakroom::{Capabilities, KeyRing, MemoryProvider, Provider, SealKey, SealedProvider};
@@ -70,7 +78,7 @@ impl SealedProvider {
 
     fn open(&self, key: &StoreKey, record: Record) -> Result<Option<Record>> {
         if !record.is_sealed() {
-            let accepted = self.unsealed_until.as_ref().is_some_and(|(until, clock)| clock.millis() < *until);
+            let accepted = self.accepts_unsealed();
             if !accepted {
                 tracing::warn!("a stored session is not sealed, and is not taken for one");
             }
@@ -89,10 +97,42 @@ impl SealedProvider {
         }
     }
 
+    fn accepts_unsealed(&self) -> bool {
+        self.unsealed_until.as_ref().is_some_and(|(until, clock)| clock.millis() < *until)
+    }
+
+    /// Whether a session may be opened, by what stands beside its data. One definition serves the loads, the lists and the count.
+    fn is_ours(&self, meta: &Meta) -> bool {
+        match meta.sealing {
+            Sealing::Open => self.accepts_unsealed(),
+            Sealing::By(key) => self.ring.holds(&key),
+        }
+    }
+
+    /// The page without the sessions that no load would find.
+    fn ours(&self, mut page: Page) -> Page {
+        page.entries.retain(|listed| self.is_ours(&listed.meta));
+        page
+    }
+
+    /// How many sessions of the store cannot be opened. Nobody can change or move one, so a walk finds each that stays.
+    async fn count_foreign(&self) -> Result<u64> {
+        let (mut foreign, mut cursor) = (HashSet::new(), None);
+        loop {
+            let page = self.inner.scan(cursor, PAGE).await?;
+            let found = page.entries.into_iter().filter(|listed| !self.is_ours(&listed.meta));
+            foreign.extend(found.map(|listed| listed.key));
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(foreign.len() as u64);
+            }
+        }
+    }
+
     /// A record that only a newer release can open. A session goes to the manager still sealed, to be refused or ended. A tombstone does
     /// not: its seal cannot be checked, and it might lead to another session.
     fn pass_on(&self, record: Record) -> Result<Option<Record>> {
-        if !self.ring.may_open(record.data()) {
+        if !self.is_ours(&record.meta()) {
             return Ok(None);
         }
         match record.is_tombstone() {
@@ -162,7 +202,11 @@ impl Provider for SealedProvider {
     }
 
     async fn count(&self) -> Result<u64> {
-        self.inner.count().await
+        let all = self.inner.count().await?;
+        if all == 0 || all > COUNTED_EXACTLY {
+            return Ok(all);
+        }
+        Ok(all.saturating_sub(self.count_foreign().await?))
     }
 
     async fn delete_expired(&self, limit: usize) -> Result<Collected> {
@@ -170,7 +214,7 @@ impl Provider for SealedProvider {
     }
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.inner.scan(cursor, limit).await
+        self.inner.scan(cursor, limit).await.map(|page| self.ours(page))
     }
 
     async fn of_principal(
@@ -179,6 +223,6 @@ impl Provider for SealedProvider {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        self.inner.of_principal(principal, cursor, limit).await
+        self.inner.of_principal(principal, cursor, limit).await.map(|page| self.ours(page))
     }
 }

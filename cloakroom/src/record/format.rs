@@ -253,6 +253,7 @@ impl Record {
                 .map(|value| Millis(be_u64(value))),
             level: self.field(TAG_LEVEL).and_then(<[u8]>::first).map(|number| Level::new(*number)),
             device: (!device.is_empty()).then_some(device),
+            sealing: self.sealing(),
         }
     }
 

@@ -41,6 +41,21 @@ pub struct Meta {
     pub(crate) ends_by: Option<Millis>,
     pub(crate) level: Option<Level>,
     pub(crate) device: Option<Device>,
+    pub(crate) sealing: Sealing,
+}
+
+/// How the data beside a [`Meta`] is stored. That is no part of what it says: two that differ in nothing else are equal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sealing {
+    Open,
+    /// The key that sealed it, as the sealed bytes name it.
+    By([u8; 8]),
+}
+
+impl PartialEq for Sealing {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// The numbers of a record.
@@ -153,7 +168,15 @@ impl Meta {
     }
 
     pub(crate) fn new(times: Times, principal: Option<Principal>) -> Meta {
-        Meta { times, principal, lifetime: None, ends_by: None, level: None, device: None }
+        Meta {
+            times,
+            principal,
+            lifetime: None,
+            ends_by: None,
+            level: None,
+            device: None,
+            sealing: Sealing::Open,
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::Record;
 use super::format::{AT_ABSOLUTE_DEADLINE, AT_CODEC, AT_DATA_LEN, AT_LAST_ACTIVE, HEADER, SEALED};
+use super::{Record, Sealing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{RandomSource, StoreKey};
 use crate::seal::{Context, KeyRing, Unopened};
@@ -45,6 +45,14 @@ impl Record {
         head[AT_CODEC] &= !SEALED;
         let record = Record::of_parts(head, &data);
         Ok(record.check_data().map(|()| record))
+    }
+
+    pub(super) fn sealing(&self) -> Sealing {
+        if !self.is_sealed() {
+            return Sealing::Open;
+        }
+        // Sealed bytes too short to name a key are by none that a ring holds.
+        Sealing::By(self.data().first_chunk().copied().unwrap_or_default())
     }
 
     /// Whether the record is sealed in a format that only a newer release can open.

@@ -123,10 +123,9 @@ impl KeyRing {
         Ok([key.id().as_bytes(), &nonce[..], &sealed].concat())
     }
 
-    /// Whether the ring holds the key that `sealed` names.
-    pub(crate) fn may_open(&self, sealed: &[u8]) -> bool {
-        let named = |id: &[u8; KeyId::LEN]| self.0.read().iter().any(|key| key.id().as_bytes() == id);
-        sealed.first_chunk().is_some_and(named)
+    /// Whether the ring holds the key that sealed bytes name by `id`.
+    pub(crate) fn holds(&self, id: &[u8; KeyId::LEN]) -> bool {
+        self.0.read().iter().any(|key| key.id().as_bytes() == id)
     }
 
     /// Opens what [`seal`](Self::seal) made for the same `context`. Nothing is read of what is inside before the whole has
