@@ -4,6 +4,8 @@
 
 #![cfg(all(unix, feature = "mysql"))]
 
+#[path = "faults/lateness.rs"]
+mod lateness;
 #[path = "faults/load.rs"]
 mod load;
 mod support;

@@ -8,6 +8,8 @@
 
 #[path = "redis_faults/failover.rs"]
 mod failover;
+#[path = "faults/lateness.rs"]
+mod lateness;
 #[path = "faults/load.rs"]
 mod load;
 mod support;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::json;
 
+use crate::lateness;
 use crate::support::{Answer, Client, PATIENCE, Server};
 
 /// A request may take the manager's deadline, which is 2 s by default, and a tenth more.
@@ -291,7 +292,7 @@ impl Visitor {
         };
         let took = start.elapsed();
         self.counts.slowest_ms.fetch_max(took.as_millis() as u64, Ordering::Relaxed);
-        if late {
+        if late && took > LONGEST + lateness::since(start) {
             eprintln!("{}: {path} was answered after {took:?}", self.name);
             self.counts.late.fetch_add(1, Ordering::Relaxed);
         }
