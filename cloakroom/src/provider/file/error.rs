@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 
@@ -24,7 +25,7 @@ pub(super) enum FileError {
     RootOwner { path: PathBuf, expected: u32, found: u32 },
     #[error(
         "the session folder {path:?} has mode {mode:04o}: others may write to it and plant sessions; \
-         take that away with chmod go-w"
+         take that away with chmod go-w, or name a folder that holds sessions alone"
     )]
     RootMode { path: PathBuf, mode: u32 },
     #[error("the session folder {path:?} cannot be opened or made; name a folder that this process may use")]
@@ -33,6 +34,25 @@ pub(super) enum FileError {
         #[source]
         cause: io::Error,
     },
+    #[error(
+        "the session folder {path:?} cannot be made: {above:?} {found}; name another path or mend that one"
+    )]
+    Above { path: PathBuf, above: PathBuf, found: &'static str },
+    #[error(
+        "the session folder {path:?} cannot be made, since making {missing:?} failed; make it by hand or name another path"
+    )]
+    Make {
+        path: PathBuf,
+        missing: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error(
+        "a lock file below the session folder is {found}; nobody but this program should write there, remove it"
+    )]
+    LockFile { found: &'static str },
+    #[error("the sessions could not be counted: {0}")]
+    Count(#[source] Arc<Error>),
     #[error("the session folder was replaced while in use: {0}")]
     Lost(#[source] Box<FileError>),
     #[error(
@@ -55,8 +75,8 @@ pub(super) enum FileError {
     Kind { found: &'static str },
     #[error("expected a file of this process's user {expected}, found one of user {found}")]
     Owner { expected: u32, found: u32 },
-    #[error("expected a file with one name, found one with several")]
-    Names,
+    #[error("expected a file that this process may read, found mode {mode:04o}")]
+    FileMode { mode: u32 },
     #[error("expected a file of at most {limit} bytes, found one of {found}")]
     Size { limit: u64, found: u64 },
     #[error("expected a record and its CRC-32, found {found} bytes whose checksum is another")]
@@ -69,6 +89,13 @@ impl FileError {
         move |cause| FileError::Io { doing, cause: cause.into() }
     }
 
+    /// Whether the file system takes nothing new: it is full, or this process may only read it.
+    pub(super) fn refuses_writes(&self) -> bool {
+        use io::ErrorKind as K;
+        let refusals = [K::StorageFull, K::QuotaExceeded, K::ReadOnlyFilesystem, K::PermissionDenied];
+        matches!(self, FileError::Io { cause, .. } if refusals.contains(&cause.kind()))
+    }
+
     fn kind(&self) -> ErrorKind {
         use FileError as F;
         match self {
@@ -77,12 +104,12 @@ impl FileError {
             | F::NoFolder
             | F::RootLink { .. }
             | F::RootKind { .. } => ErrorKind::Config,
-            F::RootOwner { .. } | F::RootMode { .. } => ErrorKind::Config,
-            F::Lost(_) | F::Root { .. } | F::Branch { .. } | F::Io { .. } | F::BrokenOff(_) => {
-                ErrorKind::Unavailable
-            }
+            F::RootOwner { .. } | F::RootMode { .. } | F::Above { .. } => ErrorKind::Config,
+            F::Lost(_) | F::Root { .. } | F::Make { .. } | F::Branch { .. } => ErrorKind::Unavailable,
+            F::Io { .. } | F::BrokenOff(_) | F::LockFile { .. } => ErrorKind::Unavailable,
+            F::Count(cause) => cause.kind(),
             F::TooLarge { .. } => ErrorKind::TooLarge,
-            F::Kind { .. } | F::Owner { .. } | F::Names => ErrorKind::Corrupt,
+            F::Kind { .. } | F::Owner { .. } | F::FileMode { .. } => ErrorKind::Corrupt,
             F::Size { .. } | F::Checksum { .. } => ErrorKind::Corrupt,
         }
     }

@@ -67,6 +67,11 @@ pub(super) fn open_by_steps(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> R
     retry_on_intr(|| fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty()))
 }
 
+/// The same folder, with a position and locks of its own.
+pub(super) fn open_again(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    retry_on_intr(|| fs::openat(dir, ".", FOLDER, Mode::empty()))
+}
+
 /// The folder `path` below `dir`, if there is one.
 pub(super) fn find_folder(dir: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>, FileError> {
     match open_below(dir, path, FOLDER) {
@@ -138,10 +143,16 @@ fn why_not_opened(dir: BorrowedFd<'_>, path: &str, error: Errno) -> FileError {
         Ok(None) => return FileError::io("reading a session")(error),
         Err(branch) => return branch,
     };
-    let stat = fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    match stat.map(|stat| check_file(&stat)) {
-        Ok(Err(foreign)) => foreign,
-        _ => FileError::io("reading a session")(error),
+    match fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => match check_file(&stat) {
+            Err(foreign) => foreign,
+            // Nothing but this file's own mode is in the way.
+            Ok(()) if error == Errno::ACCESS && stat.st_mode & 0o400 == 0 => {
+                FileError::FileMode { mode: stat.st_mode & 0o7777 }
+            }
+            Ok(()) => FileError::io("reading a session")(error),
+        },
+        Err(_) => FileError::io("reading a session")(error),
     }
 }
 
@@ -152,8 +163,7 @@ fn check_file(stat: &Stat) -> Result<(), FileError> {
         FileType::RegularFile if stat.st_uid != expected => {
             Err(FileError::Owner { expected, found: stat.st_uid })
         }
-        // None at all is fine: a newer version took the name while this one was being opened.
-        FileType::RegularFile if stat.st_nlink > 1 => Err(FileError::Names),
+        // A file may have several names: a backup by hard links (`cp -al`) gives it one more, and no record is written in place.
         FileType::RegularFile if size > MAX_FILE => Err(FileError::Size { limit: MAX_FILE, found: size }),
         FileType::RegularFile => Ok(()),
         FileType::Symlink => Err(FileError::Kind { found: "a symbolic link" }),
@@ -326,18 +336,21 @@ pub(super) fn sweep_temps(dir: &OwnedFd, names: &[String]) {
 }
 
 /// The names in a folder, sorted; those that are not UTF-8 are none of ours.
+///
+/// The listing owns its descriptor: how far it has read is in the descriptor, and `dir` may be listed twice at the same time.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn list(dir: &OwnedFd) -> Result<Vec<String>, Errno> {
+pub(super) fn list(dir: impl AsFd) -> Result<Vec<String>, Errno> {
     use rustix::fs::{RawDir, SeekFrom};
+    let dir = open_again(dir.as_fd())?;
     // The kernel holds the folder still for one call but not between two, when some file systems move an entry that
     // is being replaced to where the reader has been. So the buffer grows until one call gives all, within reason.
     const FIRST: usize = 32 << 10;
     const MOST: usize = 16 << 20;
     let mut size = FIRST;
     loop {
-        fs::seek(dir, SeekFrom::Start(0))?;
+        fs::seek(&dir, SeekFrom::Start(0))?;
         let mut buffer = Vec::with_capacity(size);
-        let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
+        let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
         let (mut names, mut calls) = (Vec::new(), 0);
         loop {
             calls += u32::from(entries.is_buffer_empty());
@@ -361,8 +374,9 @@ pub(super) fn list(dir: &OwnedFd) -> Result<Vec<String>, Errno> {
 
 /// The names in a folder, sorted; those that are not UTF-8 are none of ours.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn list(dir: &OwnedFd) -> Result<Vec<String>, Errno> {
+pub(super) fn list(dir: impl AsFd) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
+    // `read_from` opens the folder again, so the listing owns its descriptor.
     for entry in fs::Dir::read_from(dir)? {
         names.extend(own_name(entry?.file_name()));
     }

@@ -4,10 +4,13 @@
 mod beego;
 mod error;
 mod folder;
+mod lanes;
 mod lap;
+mod listing;
 mod locks;
 mod root;
 mod store;
+mod tally;
 mod tree;
 mod walk;
 
@@ -27,13 +30,18 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::config::{Config, Format};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::record::Record;
 
 use error::FileError;
-use store::Store;
+use listing::{Listing, Stop};
+use locks::Pauses;
+use store::{Store, Tried};
+use tally::PARTS;
+use tree::Tree;
+use walk::Step;
 
 /// Sessions in a folder, one file each, which any number of processes on one machine may share.
 ///
@@ -44,11 +52,13 @@ use store::Store;
 /// - **A file is replaced, never written to.** Whoever reads it, and whenever the process is killed, sees the old record or
 ///   the new one. [`Durability`] says what the loss of power may cost.
 /// - **Changes take a lock** (`flock`) on the key, between processes too, so that no update is lost. Reads take none.
-///   The system releases the locks of a process that dies.
+///   The system releases the locks of a process that dies. Waiting for one blocks no thread, and ends when the caller gives up.
+/// - **A store takes at most 68 threads** of tokio's at the same time, so a disk that hangs leaves the application its own.
+/// - **A count is exact** where it takes less than a second; else it may be up to a minute old. One walk counts for all who ask.
 /// - **A read waits for a disk on another thread.** What the kernel has in memory (Linux 5.12 and later can tell, on file systems of this
 ///   machine) is read in place; everything else is done on tokio's threads for that.
 /// - **Nobody else may plant a session:** the folder must belong to this process's user and be writable to no other, and
-///   symbolic links below it are not followed.
+///   symbolic links below it are not followed. A folder that is writable to its group and holds sessions alone is closed to it.
 ///
 /// The folder should be on a local disk: over NFS and SMB, `flock` and `rename` promise less. To end every session,
 /// remove the folder; it is made anew, also while the program runs.
@@ -72,8 +82,9 @@ impl FileProvider {
     ///
     /// # Errors
     ///
-    /// Of kind [`Config`](crate::ErrorKind::Config) if `path` is a symbolic link, is no folder, belongs to another user, or is writable
-    /// to its group or to everybody; of kind [`Unavailable`](crate::ErrorKind::Unavailable) if it cannot be made or read.
+    /// Of kind [`Config`](crate::ErrorKind::Config) if `path` is a symbolic link, is no folder, belongs to another user, is writable
+    /// to everybody, or is writable to its group and holds more than sessions; or if a part of the way to it is a file or a link
+    /// that leads nowhere. Of kind [`Unavailable`](crate::ErrorKind::Unavailable) if it cannot be made or read.
     ///
     /// ```
     /// use cloakroom::{ErrorKind, FileProvider};
@@ -109,22 +120,51 @@ impl FileProvider {
         }
     }
 
-    /// Does `step` where it may block. It runs to its end even if the caller goes away meanwhile.
-    async fn run<T: Send + 'static>(
-        &self,
-        step: impl FnOnce(&Store) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let store = Arc::clone(&self.0);
-        run(move || step(&store)).await
+    /// Does `step` under the lock of `key`. Whoever is dropped while it waits for the lock has done nothing; a step that has begun
+    /// runs to its end.
+    async fn under_lock<T, S>(&self, key: &StoreKey, mut step: S) -> Result<T>
+    where
+        T: Send + 'static,
+        S: FnOnce(&Store, &Tree) -> Result<T> + Send + 'static,
+    {
+        let mut turn = self.0.locks.turn(locks::stripe(key)).await;
+        let mut pauses = Pauses::default();
+        loop {
+            let store = Arc::clone(&self.0);
+            match self.0.lanes.changes.run(move || store.under(turn, step)).await? {
+                Tried::Done(answer) => return Ok(answer),
+                Tried::Busy(again, not_begun) => (turn, step) = (again, not_begun),
+            }
+            pauses.next().await;
+        }
     }
-}
 
-async fn run<T: Send + 'static>(step: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    // Other executors have no such threads: there the caller's own blocks for as long as the disk takes.
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return step() };
-    match runtime.spawn_blocking(step).await {
-        Ok(answer) => answer,
-        Err(error) => Err(FileError::BrokenOff(error).into()),
+    /// The same under the locks of two keys.
+    async fn under_locks<T, S>(&self, one: &StoreKey, other: &StoreKey, mut step: S) -> Result<T>
+    where
+        T: Send + 'static,
+        S: FnOnce(&Store, &Tree) -> Result<T> + Send + 'static,
+    {
+        let (mut first, mut second) = (locks::stripe(one), locks::stripe(other));
+        if first == second {
+            return self.under_lock(one, step).await;
+        }
+        let mut pauses = Pauses::default();
+        loop {
+            let turns = self.0.locks.turns(first, second).await;
+            let store = Arc::clone(&self.0);
+            match self.0.lanes.changes.run(move || store.under_both(turns, step)).await? {
+                Tried::Done(answer) => return Ok(answer),
+                Tried::Busy(turn, not_begun) => {
+                    // The next wait is for this one, and holds up nobody who wants the other.
+                    if turn.stripe() == second {
+                        (first, second) = (second, first);
+                    }
+                    step = not_begun;
+                }
+            }
+            pauses.next().await;
+        }
     }
 }
 
@@ -146,21 +186,27 @@ impl Provider for FileProvider {
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
-        let (key, record) = (key.clone(), record.clone());
-        self.run(move |store| store.create(&key, &record)).await
+        let (name, record) = (key.clone(), record.clone());
+        self.under_lock(key, move |store, tree| store.create(tree, &name, &record)).await
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
         if let Some(found) = self.0.load_at_hand(key) {
             return Ok(found);
         }
-        let key = key.clone();
-        self.run(move |store| store.load(&key)).await
+        let (store, name) = (Arc::clone(&self.0), key.clone());
+        match self.0.lanes.reads.run(move || store.load(&name)).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let name = key.clone();
+                self.under_lock(key, move |store, tree| store.load_held(tree, &name)).await
+            }
+            answer => answer,
+        }
     }
 
     async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        let (key, record) = (key.clone(), record.clone());
-        self.run(move |store| store.update(&key, &record, expected)).await
+        let (name, record) = (key.clone(), record.clone());
+        self.under_lock(key, move |store, tree| store.update(tree, &name, &record, expected)).await
     }
 
     async fn touch(
@@ -170,8 +216,8 @@ impl Provider for FileProvider {
         deadline: SystemTime,
         expected: u64,
     ) -> Result<Touched> {
-        let key = key.clone();
-        self.run(move |store| store.touch(&key, at, deadline, expected)).await
+        let name = key.clone();
+        self.under_lock(key, move |store, tree| store.touch(tree, &name, at, deadline, expected)).await
     }
 
     async fn rename(
@@ -182,25 +228,46 @@ impl Provider for FileProvider {
         expected: u64,
         tombstone: Option<&Record>,
     ) -> Result<Renamed> {
-        let (old, new, record, tombstone) = (old.clone(), new.clone(), record.clone(), tombstone.cloned());
-        self.run(move |store| store.rename(&old, &new, &record, expected, tombstone.as_ref())).await
+        let (from, to, record, tombstone) = (old.clone(), new.clone(), record.clone(), tombstone.cloned());
+        self.under_locks(old, new, move |store, tree| {
+            store.rename(tree, &from, &to, &record, expected, tombstone.as_ref())
+        })
+        .await
     }
 
     async fn delete(&self, key: &StoreKey) -> Result<bool> {
-        let key = key.clone();
-        self.run(move |store| store.delete(&key)).await
+        let name = key.clone();
+        self.under_lock(key, move |store, tree| store.delete(tree, &name)).await
     }
 
     async fn count(&self) -> Result<u64> {
-        self.run(Store::count).await
+        let store = Arc::clone(&self.0);
+        self.0.tally.ask(&self.0.lanes.walks, PARTS, move |after, until| store.count(after, until)).await
     }
 
     async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-        self.run(move |store| store.delete_expired(limit)).await
+        // Two collections at the same time would read everything twice.
+        let mut lap = Arc::clone(&self.0.lap).lock_owned().await;
+        let (mut step, mut pauses) = (Step::of(limit), Pauses::default());
+        loop {
+            let store = Arc::clone(&self.0);
+            let walked = self.0.lanes.walks.run(move || {
+                let answer = store.delete_expired(&mut lap, &mut step)?;
+                Ok((lap, step, answer))
+            });
+            let answer;
+            (lap, step, answer) = walked.await?;
+            match answer {
+                Ok(collected) => return Ok(collected),
+                Err(stripe) if step.waits_for(stripe) => pauses.next().await,
+                Err(_) => {}
+            }
+        }
     }
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.run(move |store| store.scan(cursor.as_ref(), limit)).await
+        let store = Arc::clone(&self.0);
+        self.0.lanes.walks.run(move || store.scan(cursor.as_ref(), limit)).await
     }
 
     async fn of_principal(
@@ -209,9 +276,27 @@ impl Provider for FileProvider {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        let principal = principal.clone();
-        let all = self.run(move |store| store.of_principal(&principal)).await?;
-        Ok(Page::slice(all, cursor, limit))
+        let mut listing = Listing::new(principal, cursor, limit);
+        let (mut turn, mut pauses) = (None, Pauses::default());
+        loop {
+            let (store, has_waited) = (Arc::clone(&self.0), turn.is_some());
+            let read = self.0.lanes.changes.run(move || {
+                let answer = store.of_principal(&mut listing, turn)?;
+                Ok((listing, answer))
+            });
+            let answer;
+            (listing, answer) = read.await?;
+            turn = match answer {
+                Ok(page) => return Ok(page),
+                Err(Stop::Tired) => None,
+                Err(Stop::Locked(stripe)) => {
+                    if has_waited {
+                        pauses.next().await;
+                    }
+                    Some(self.0.locks.turn(stripe).await)
+                }
+            };
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn open(path: &Path) -> Result<(OwnedFd, Stat), FileError> {
         OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
     let root = match fs::open(path, FLAGS, Mode::empty()) {
         Err(Errno::NOENT) => {
-            make(path).map_err(|error| fail(error.into()))?;
+            make(path)?;
             fs::open(path, FLAGS, Mode::empty())
         }
         answer => answer,
@@ -25,11 +25,13 @@ pub(super) fn open(path: &Path) -> Result<(OwnedFd, Stat), FileError> {
     let root =
         root.map_err(|error| match fs::lstat(path).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             Ok(FileType::Symlink) => FileError::RootLink { path: path.to_owned() },
+            // Something above is in the way, and `make` names it.
+            Err(Errno::NOTDIR | Errno::LOOP) => make(path).err().unwrap_or_else(|| fail(error.into())),
             Ok(FileType::Directory) | Err(_) => fail(error.into()),
             Ok(_) => FileError::RootKind { path: path.to_owned() },
         })?;
     let stat = fs::fstat(&root).map_err(|error| fail(error.into()))?;
-    check(path, &stat)?;
+    check(path, &root, &stat)?;
     tighten(&root)?;
     warn_of_network(path, &root);
     Ok((root, stat))
@@ -61,28 +63,68 @@ pub(super) fn is_local(_: &OwnedFd) -> bool {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn warn_of_network(_: &Path, _: &OwnedFd) {}
 
-fn make(path: &Path) -> Result<(), Errno> {
-    match fs::mkdir(path, FOLDER_MODE) {
-        Err(Errno::NOENT) => {
-            make(path.parent().ok_or(Errno::NOENT)?)?;
-            make(path)
+/// Makes the folder and those above it that are missing, from the top down.
+fn make(path: &Path) -> Result<(), FileError> {
+    let wrong =
+        |above: &Path, found| FileError::Above { path: path.to_owned(), above: above.to_owned(), found };
+    let mut missing = Vec::new();
+    for above in path.ancestors() {
+        match fs::stat(above) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => break,
+            Ok(_) => return Err(wrong(above, "is not a folder")),
+            // A link that leads nowhere can be made no folder, and a path below a file has no stat of its own.
+            Err(Errno::NOENT) if fs::lstat(above).is_ok() => {
+                return Err(wrong(above, "is a symbolic link that leads nowhere"));
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => missing.push(above),
+            Err(Errno::LOOP) => return Err(wrong(above, "leads through symbolic links in a circle")),
+            Err(error) => return Err(FileError::Root { path: path.to_owned(), cause: error.into() }),
         }
-        Err(Errno::EXIST) => Ok(()),
-        Ok(()) => folder::undo_umask(CWD, path),
-        Err(error) => Err(error),
     }
+    for missing in missing.into_iter().rev() {
+        let made = match fs::mkdir(missing, FOLDER_MODE) {
+            // Another process was first.
+            Err(Errno::EXIST) => Ok(()),
+            Ok(()) => folder::undo_umask(CWD, missing),
+            Err(error) => Err(error),
+        };
+        made.map_err(|error| FileError::Make {
+            path: path.to_owned(),
+            missing: missing.to_owned(),
+            cause: error.into(),
+        })?;
+    }
+    Ok(())
 }
 
-fn check(path: &Path, stat: &Stat) -> Result<(), FileError> {
+/// Refuses a folder in which others could have planted sessions. Group rights on a folder of our own that holds sessions alone are
+/// taken away: Kubernetes gives them at every start to all that is below a volume with an `fsGroup`.
+fn check(path: &Path, root: &OwnedFd, stat: &Stat) -> Result<(), FileError> {
     let path = path.to_owned();
     let expected = rustix::process::geteuid().as_raw();
     if stat.st_uid != expected {
         return Err(FileError::RootOwner { path, expected, found: stat.st_uid });
     }
-    match open_to_others(stat) {
-        true => Err(FileError::RootMode { path, mode: Mode::from_raw_mode(stat.st_mode).bits() & 0o7777 }),
-        false => Ok(()),
+    if !open_to_others(stat) {
+        return Ok(());
     }
+    let mode = stat.st_mode & 0o7777;
+    if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) || !holds_sessions_alone(root)? {
+        return Err(FileError::RootMode { path, mode });
+    }
+    let closed = Mode::from_raw_mode(stat.st_mode).difference(Mode::WGRP);
+    fs::fchmod(root, closed).map_err(FileError::io("closing the session folder to its group"))?;
+    tracing::warn!(path = %path.display(), mode = %format_args!("{mode:04o}"), "the session folder was writable to its group; it is no longer");
+    Ok(())
+}
+
+/// Whether there is nothing in the folder but what this program makes, or a new file system has.
+fn holds_sessions_alone(root: &OwnedFd) -> Result<bool, FileError> {
+    let names = folder::list(root).map_err(FileError::io("listing a folder"))?;
+    let known = |name: &String| {
+        is_branch(name) || matches!(name.as_str(), ".locks" | ".principals" | ".corrupt" | "lost+found")
+    };
+    Ok(names.iter().all(known))
 }
 
 fn open_to_others(stat: &Stat) -> bool {

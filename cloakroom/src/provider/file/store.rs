@@ -1,5 +1,7 @@
-//! The contract's steps on one key or two, each under the key's lock.
+//! The contract's steps on one key or two, each under the key's lock, which the caller holds.
 
+use std::fmt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -7,19 +9,17 @@ use std::time::SystemTime;
 use super::Durability;
 use super::error::FileError;
 use super::folder::Flush;
+use super::lanes::Lanes;
 use super::lap::Lap;
+use super::locks::{self, Attempt, Held, Locks, Turn};
+use super::tally::{Known, Tally};
 use super::tree::{self, Tree};
 use crate::clock::{Clock, Millis};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::provider::{Created, Listed, Renamed, Touched, Updated};
+use crate::provider::{Created, Renamed, Touched, Updated};
 use crate::record::Record;
 
-/// How often the list of a user's sessions is looked at again because it changed meanwhile.
-const RELISTS: usize = 64;
-
-#[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
     clock: Clock,
@@ -27,8 +27,19 @@ pub(super) struct Store {
     /// Files that are none of ours may lie beside those that are.
     pub(super) beside_others: bool,
     tree: RwLock<Arc<Tree>>,
+    pub(super) locks: Locks,
+    pub(super) lanes: Lanes,
+    pub(super) tally: Tally,
+    pub(super) known: Mutex<Known>,
     /// Where garbage collection goes on.
-    pub(super) lap: Mutex<Lap>,
+    pub(super) lap: Arc<tokio::sync::Mutex<Lap>>,
+}
+
+/// What came of a step that needs one lock or two.
+pub(super) enum Tried<T, S> {
+    Done(T),
+    /// Another process holds this turn's lock, and the step was not begun.
+    Busy(Turn, S),
 }
 
 impl Store {
@@ -45,7 +56,9 @@ impl Store {
             .components()
             .collect();
         let tree = RwLock::new(Arc::new(Tree::open(&path)?));
-        Ok(Store { path, clock, durability, beside_others, tree, lap: Mutex::default() })
+        let (locks, lanes) = (Locks::new(), Lanes::new());
+        let (tally, known, lap) = (Tally::default(), Mutex::default(), Arc::default());
+        Ok(Store { path, clock, durability, beside_others, tree, locks, lanes, tally, known, lap })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -72,6 +85,43 @@ impl Store {
         Ok(Arc::clone(&current))
     }
 
+    /// Does `step` under the lock of `turn`, unless another process holds that.
+    pub(super) fn under<T, S>(&self, turn: Turn, step: S) -> Result<Tried<T, S>>
+    where
+        S: FnOnce(&Store, &Tree) -> Result<T>,
+    {
+        let tree = self.tree()?;
+        match turn.lock(tree.root().as_fd())? {
+            Attempt::Held(_held) => step(self, &tree).map(Tried::Done),
+            Attempt::Busy(turn) => Ok(Tried::Busy(turn, step)),
+        }
+    }
+
+    /// The same under the locks of two turns.
+    pub(super) fn under_both<T, S>(&self, (one, other): (Turn, Turn), step: S) -> Result<Tried<T, S>>
+    where
+        S: FnOnce(&Store, &Tree) -> Result<T>,
+    {
+        let tree = self.tree()?;
+        let _one = match one.lock(tree.root().as_fd())? {
+            Attempt::Held(held) => held,
+            Attempt::Busy(turn) => return Ok(Tried::Busy(turn, step)),
+        };
+        match other.lock(tree.root().as_fd())? {
+            Attempt::Held(_other) => step(self, &tree).map(Tried::Done),
+            Attempt::Busy(turn) => Ok(Tried::Busy(turn, step)),
+        }
+    }
+
+    /// The lock of `key`, if it can be had at once.
+    pub(super) fn try_hold(&self, tree: &Tree, key: &StoreKey) -> Result<Option<Held>, FileError> {
+        let Some(turn) = self.locks.try_turn(locks::stripe(key)) else { return Ok(None) };
+        match turn.lock(tree.root().as_fd())? {
+            Attempt::Held(held) => Ok(Some(held)),
+            Attempt::Busy(_) => Ok(None),
+        }
+    }
+
     /// How durable what lives and dies is.
     pub(super) fn sync(&self) -> Flush {
         match self.durability {
@@ -80,10 +130,8 @@ impl Store {
         }
     }
 
-    pub(super) fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
+    pub(super) fn create(&self, tree: &Tree, key: &StoreKey, record: &Record) -> Result<Created> {
         let bytes = tree::encode(record)?;
-        let tree = self.tree()?;
-        let _held = tree.hold(key)?;
         let before = tree.read_held(key, self.now())?;
         if before.as_ref().is_some_and(|before| self.lives(before)) {
             return Ok(Created::Taken);
@@ -92,16 +140,14 @@ impl Store {
         Ok(Created::Done)
     }
 
+    /// Needs no lock. What cannot be read is left where it is, for one who holds the lock.
     pub(super) fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        let tree = self.tree()?;
-        let found = match tree.read(key) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let _held = tree.hold(key)?;
-                tree.read_held(key, self.now())?
-            }
-            answer => answer?,
-        };
-        Ok(found.filter(|record| self.lives(record)))
+        Ok(self.tree()?.read(key)?.filter(|record| self.lives(record)))
+    }
+
+    /// The same under the lock: what cannot be read is put aside.
+    pub(super) fn load_held(&self, tree: &Tree, key: &StoreKey) -> Result<Option<Record>> {
+        Ok(tree.read_held(key, self.now())?.filter(|record| self.lives(record)))
     }
 
     /// [`load`](Self::load) where that waits for nothing; `None` where it may have to, or has more to do than to read.
@@ -112,11 +158,15 @@ impl Store {
         Some(found.filter(|record| self.lives(record)))
     }
 
-    pub(super) fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    pub(super) fn update(
+        &self,
+        tree: &Tree,
+        key: &StoreKey,
+        record: &Record,
+        expected: u64,
+    ) -> Result<Updated> {
         let bytes = tree::encode(record)?;
-        let tree = self.tree()?;
-        let _held = tree.hold(key)?;
-        let Some(before) = self.session(&tree, key)? else { return Ok(Updated::Gone) };
+        let Some(before) = self.session(tree, key)? else { return Ok(Updated::Gone) };
         if before.version() != expected {
             return Ok(Updated::Stale);
         }
@@ -126,14 +176,13 @@ impl Store {
 
     pub(super) fn touch(
         &self,
+        tree: &Tree,
         key: &StoreKey,
         at: SystemTime,
         deadline: SystemTime,
         expected: u64,
     ) -> Result<Touched> {
-        let tree = self.tree()?;
-        let _held = tree.hold(key)?;
-        let Some(before) = self.session(&tree, key)? else { return Ok(Touched::Gone) };
+        let Some(before) = self.session(tree, key)? else { return Ok(Touched::Gone) };
         if before.version() != expected {
             return Ok(Touched::Stale);
         }
@@ -150,6 +199,7 @@ impl Store {
 
     pub(super) fn rename(
         &self,
+        tree: &Tree,
         old: &StoreKey,
         new: &StoreKey,
         record: &Record,
@@ -158,9 +208,7 @@ impl Store {
     ) -> Result<Renamed> {
         let bytes = tree::encode(record)?;
         let tombstone = tombstone.map(|stone| Ok::<_, Error>((stone, tree::encode(stone)?))).transpose()?;
-        let tree = self.tree()?;
-        let _held = tree.hold_both(old, new)?;
-        let Some(before) = self.session(&tree, old)? else { return Ok(Renamed::Gone) };
+        let Some(before) = self.session(tree, old)? else { return Ok(Renamed::Gone) };
         if before.version() != expected {
             return Ok(Renamed::Stale);
         }
@@ -175,7 +223,7 @@ impl Store {
             });
         if let Err(error) = done {
             // While the old one lives the caller keeps its key, and nobody would ever end the session under the new one.
-            if matches!(self.session(&tree, old), Ok(Some(_))) {
+            if matches!(self.session(tree, old), Ok(Some(_))) {
                 let _ = tree.remove(new, record, self.sync());
             }
             return Err(error.into());
@@ -183,52 +231,10 @@ impl Store {
         Ok(Renamed::Done)
     }
 
-    pub(super) fn delete(&self, key: &StoreKey) -> Result<bool> {
-        let tree = self.tree()?;
-        let _held = tree.hold(key)?;
-        let Some(before) = self.session(&tree, key)? else { return Ok(false) };
+    pub(super) fn delete(&self, tree: &Tree, key: &StoreKey) -> Result<bool> {
+        let Some(before) = self.session(tree, key)? else { return Ok(false) };
         tree.remove(key, &before, self.sync())?;
         Ok(true)
-    }
-
-    pub(super) fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        let tree = self.tree()?;
-        let mut marked = tree.marked(principal)?;
-        let mut tries = 0;
-        loop {
-            let found = self.theirs(&tree, principal, &marked)?;
-            let now = tree.marked(principal)?;
-            // A session that is given another key meanwhile may be under neither of those that were looked at. A mark too many
-            // was taken away by the look itself.
-            let grown = now.iter().any(|key| !marked.contains(key));
-            let lost =
-                marked.iter().any(|key| !now.contains(key) && found.iter().any(|listed| listed.key == *key));
-            if !(grown || lost) || tries == RELISTS {
-                return Ok(found);
-            }
-            (marked, tries) = (now, tries + 1);
-        }
-    }
-
-    fn theirs(&self, tree: &Tree, principal: &Principal, marked: &[StoreKey]) -> Result<Vec<Listed>> {
-        let theirs = |record: &Record| tree::indexed(record).as_ref() == Some(principal);
-        let mut listed = Vec::new();
-        for key in marked {
-            // Under the lock nobody is between the mark and the record, nor half-way to another key.
-            let _held = tree.hold(key)?;
-            let found = tree.read_held(key, self.now());
-            if !matches!(&found, Ok(Some(record)) if theirs(record)) {
-                tree.unmark(principal, key);
-            }
-            let found = match found {
-                Err(error) if error.kind() == ErrorKind::Corrupt => None,
-                answer => answer?,
-            };
-            if let Some(record) = found.filter(|record| theirs(record) && self.is_session(record)) {
-                listed.push(Listed { key: key.clone(), meta: record.meta() });
-            }
-        }
-        Ok(listed)
     }
 
     /// The session under `key`, if one is there that can be changed. The lock is held.
@@ -243,5 +249,11 @@ impl Store {
 
     pub(super) fn is_session(&self, record: &Record) -> bool {
         self.lives(record) && !record.is_tombstone()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
     }
 }

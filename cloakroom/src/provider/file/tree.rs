@@ -1,7 +1,7 @@
 //! The files below one root: a record under each key, and the marks that find a user's records.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::FileError;
 use super::folder::{self, FILE_MODE, Flush};
-use super::locks::{self, Held, Locks};
+use super::locks;
 use super::root;
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ pub(super) const MAX_RECORD: usize = folder::MAX_FILE as usize - CHECKSUM;
 pub(super) struct Tree {
     root: OwnedFd,
     stat: Stat,
-    locks: Locks,
+    is_local: bool,
     /// Whether system and file system can say what they have at hand. Those that cannot are asked once.
     tells_at_hand: AtomicBool,
 }
@@ -39,8 +39,9 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn open(path: &Path) -> Result<Tree, FileError> {
         let (root, stat) = root::open(path)?;
-        let tells_at_hand = AtomicBool::new(root::is_local(&root));
-        Ok(Tree { root, stat, locks: Locks::new(), tells_at_hand })
+        locks::make_all(&root)?;
+        let is_local = root::is_local(&root);
+        Ok(Tree { root, stat, is_local, tells_at_hand: AtomicBool::new(is_local) })
     }
 
     /// Whether this is still the folder at `path`.
@@ -52,24 +53,14 @@ impl Tree {
         &self.root
     }
 
-    pub(super) fn hold(&self, key: &StoreKey) -> Result<Held<'_>, FileError> {
-        self.locks.hold(self.root.as_fd(), key)
-    }
-
-    pub(super) fn hold_both(
-        &self,
-        one: &StoreKey,
-        other: &StoreKey,
-    ) -> Result<(Held<'_>, Option<Held<'_>>), FileError> {
-        self.locks.hold_both(self.root.as_fd(), one, other)
-    }
-
     /// What is under `key`, expired or not. Needs no lock: a name stands for the old file or for the new one, each whole.
     pub(super) fn read(&self, key: &StoreKey) -> Result<Option<Record>> {
-        let Some((file, size)) = folder::open_file(self.root.as_fd(), &Place::of(key).path())? else {
-            return Ok(None);
-        };
-        decode(&folder::read_all(&file, size)?).map(Some)
+        read(self.root.as_fd(), &Place::of(key).path())
+    }
+
+    /// Whether the files are on a disk of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Whether it is worth asking for what is at hand.
@@ -158,7 +149,8 @@ impl Tree {
     fn put_aside(&self, key: &StoreKey, now: Millis) -> Result<(), FileError> {
         put_aside(&self.root, key, now)
     }
-    /// The keys that are marked as sessions of `principal`.
+
+    /// The keys that are marked as sessions of `principal`, in order.
     pub(super) fn marked(&self, principal: &Principal) -> Result<Vec<StoreKey>, FileError> {
         let Some(folder) = folder::find_folder(self.root.as_fd(), &marks_of(principal))? else {
             return Ok(Vec::new());
@@ -193,6 +185,12 @@ impl Tree {
             }
         }
     }
+}
+
+/// The record in the file at `path` below `dir`.
+pub(super) fn read(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Record>> {
+    let Some((file, size)) = folder::open_file(dir, path)? else { return Ok(None) };
+    decode(&folder::read_all(&file, size)?).map(Some)
 }
 
 /// Moves what is under `key`, whatever it is, into the folder for inspection. The lock is held.

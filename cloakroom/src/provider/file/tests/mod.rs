@@ -21,6 +21,11 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
 use crate::record::{Mark, Meta, Times};
 
+mod beside;
+mod counting;
+mod places;
+mod waiting;
+
 /// The seed's own example.
 const SEED_KEY: &str = "xsnkjklkjjkh27hjh78908";
 const EMPTY_MAP: &[u8] = b"\x80";
@@ -120,6 +125,15 @@ async fn keys_of(provider: &FileProvider, user: &str) -> Vec<String> {
     listed.into_iter().map(|listed| listed.key.as_str().to_owned()).collect()
 }
 
+/// The lock of `key`, which is free.
+async fn hold(provider: &FileProvider, key: &StoreKey) -> locks::Held {
+    let tree = provider.0.tree().unwrap();
+    match provider.0.locks.turn(locks::stripe(key)).await.lock(tree.root().as_fd()).unwrap() {
+        locks::Attempt::Held(held) => held,
+        locks::Attempt::Busy(_) => panic!("nobody holds it"),
+    }
+}
+
 /// Every mark, as the first eight digits of the user's digest and the key.
 fn marks(rig: &Rig) -> Vec<String> {
     let all = rig.path().join(".principals");
@@ -203,7 +217,7 @@ async fn a_file_is_replaced_whole_and_never_written_to() {
                 let later = rig.time.clock().now() + Duration::from_secs(90);
                 record.touch(rig.time.clock().now(), later);
                 assert_eq!(
-                    provider.touch(&old, rig.time.clock().now(), later, 1).await.unwrap(),
+                    provider.touch(&old, rig.time.clock().now(), later, 2).await.unwrap(),
                     Touched::Done
                 );
             }
@@ -321,6 +335,7 @@ fn a_root_that_others_could_write_to_is_refused_with_the_reason() {
     };
     let real = rig.folder.path().join("real");
     fs::create_dir(&real).unwrap();
+    fs::write(real.join("of somebody else"), "").unwrap();
     for open in [0o770, 0o702, 0o1777] {
         fs::set_permissions(&real, fs::Permissions::from_mode(open)).unwrap();
         refused(&real, &format!("mode {open:04o}"));
@@ -413,7 +428,10 @@ async fn what_is_no_file_of_ours_is_put_aside_unfollowed() {
     type Plant<'a> = (&'static str, Box<dyn Fn() + 'a>);
     let mut plants: Vec<Plant<'_>> = vec![
         ("symbolic link", Box::new(|| symlink(&outside, &place).unwrap())),
-        ("several", Box::new(|| fs::hard_link(&outside, &place).unwrap())),
+        (
+            "a pipe",
+            Box::new(|| rustix::fs::mkfifoat(rustix::fs::CWD, &place, rustix::fs::Mode::RUSR).unwrap()),
+        ),
         ("a folder", Box::new(|| fs::create_dir(&place).unwrap())),
         ("a pipe", Box::new(|| drop(std::os::unix::net::UnixListener::bind(&place).unwrap()))),
     ];
@@ -625,7 +643,7 @@ fn a_folder_is_listed_whole_however_large_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let expected: Vec<String> = (0..3000).map(|number| format!("ab{number:060}")).collect();
     expected.iter().for_each(|name| drop(fs::write(folder.path().join(name), "")));
-    let dir = fs::File::open(folder.path()).unwrap().into();
+    let dir: std::os::fd::OwnedFd = fs::File::open(folder.path()).unwrap().into();
     assert_eq!(folder::list(&dir).unwrap(), expected);
     assert_eq!(folder::list(&dir).unwrap(), expected, "from the start again");
     fs::remove_dir_all(folder.path()).unwrap();
@@ -683,11 +701,12 @@ async fn what_came_back_to_life_since_it_was_looked_at_is_not_collected() {
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
     let tree = provider.0.tree().unwrap();
-    assert!(!provider.0.remove_expired(&tree, &key("ab12")).unwrap(), "touched since");
+    assert_eq!(provider.0.remove_expired(&tree, &key("ab12")).unwrap(), Some(false), "touched since");
     assert_eq!(provider.load(&key("ab12")).await.unwrap(), Some(rig.record()));
     rig.time.advance(Duration::from_secs(60));
-    assert!(provider.0.remove_expired(&tree, &key("ab12")).unwrap());
-    assert!(!provider.0.remove_expired(&tree, &key("ab12")).unwrap(), "another process was first");
+    assert_eq!(provider.0.remove_expired(&tree, &key("ab12")).unwrap(), Some(true));
+    let again = provider.0.remove_expired(&tree, &key("ab12")).unwrap();
+    assert_eq!(again, Some(false), "another process was first");
 }
 
 #[tokio::test]
@@ -883,8 +902,7 @@ async fn a_lock_file_removed_while_running_locks_again() {
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
     let locks = rig.path().join(".locks");
     fs::remove_dir_all(&locks).unwrap();
-    let tree = provider.0.tree().unwrap();
-    let held = tree.hold(&key("ab12")).unwrap();
+    let held = hold(&provider, &key("ab12")).await;
     // What another process would open now is what is locked.
     let [name] = &names(&locks)[..] else { panic!("one lock, one file") };
     let file = fs::File::open(locks.join(name)).unwrap();
@@ -893,35 +911,51 @@ async fn a_lock_file_removed_while_running_locks_again() {
     file.try_lock().unwrap();
 }
 
-#[test]
-fn the_lock_files_are_few_and_every_process_picks_the_same() {
+#[tokio::test]
+async fn the_lock_files_are_few_and_every_process_picks_the_same() {
     let rig = Rig::new();
-    let tree = rig.provider().0.tree().unwrap();
-    for number in 0..2_000 {
-        drop(tree.hold(&key(&format!("key{number}"))).unwrap());
-    }
+    let provider = rig.provider();
     let expected: Vec<String> = (0..64).map(|stripe| format!("{stripe:02x}")).collect();
+    assert_eq!(names(&rig.path().join(".locks")), expected, "made while the disk has room for them");
+    fs::remove_dir_all(rig.path().join(".locks")).unwrap();
+    for number in 0..2_000 {
+        drop(hold(&provider, &key(&format!("key{number}"))).await);
+    }
     assert_eq!(names(&rig.path().join(".locks")), expected);
     fs::remove_dir_all(rig.path().join(".locks")).unwrap();
-    drop(tree.hold(&key("ab12")).unwrap());
+    drop(hold(&provider, &key("ab12")).await);
     // python3: "%02x" % (zlib.crc32(b"ab12") % 64)
     assert_eq!(names(&rig.path().join(".locks")), ["06"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_whose_caller_went_away_runs_to_its_end() {
+#[tokio::test]
+async fn a_step_whose_caller_went_away_before_it_began_is_not_done() {
     let rig = Rig::new();
     let provider = rig.provider();
-    let tree = provider.0.tree().unwrap();
-    let held = tree.hold(&key("ab12")).unwrap();
+    let held = hold(&provider, &key("ab12")).await;
     {
         let record = rig.of("alice");
         let wanted = key("ab12");
         let mut creating = pin!(provider.create(&wanted, &record));
         assert!(creating.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
-    assert_eq!(provider.load(&key("ab12")).await.unwrap(), None);
     drop(held);
+    // The lock is free again: whoever waited for it waits no longer.
+    drop(hold(&provider, &key("ab12")).await);
+    assert_eq!(provider.load(&key("ab12")).await.unwrap(), None);
+    assert_eq!(keys_of(&provider, "alice").await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_whose_caller_went_away_runs_to_its_end() {
+    let rig = Rig::new();
+    let provider = rig.provider();
+    {
+        let record = rig.of("alice");
+        let wanted = key("ab12");
+        let mut creating = pin!(provider.create(&wanted, &record));
+        assert!(creating.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
     while provider.load(&key("ab12")).await.unwrap().is_none() {}
     assert_eq!(keys_of(&provider, "alice").await, ["ab12"]);
 }
