@@ -17,8 +17,12 @@ mod near;
 mod own;
 #[path = "redis/places.rs"]
 mod places;
+#[path = "redis/refusals.rs"]
+mod refusals;
 #[path = "redis/runtimes.rs"]
 mod runtimes;
+#[path = "redis/users.rs"]
+mod users;
 use fixtures::{cluster, sentinels, server, socket, tls, two_sides};
 
 cloakroom::conformance!(

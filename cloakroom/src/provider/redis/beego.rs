@@ -22,48 +22,58 @@ const ASIDE: &str = "604800000";
 
 static READ: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local value = redis.call('GET', KEYS[1])
+        "local value = call('GET', KEYS[1])
      if not value then return false end
-     return {value, redis.call('PTTL', KEYS[1])}",
+     return {value, call('PTTL', KEYS[1])}",
     )
 });
 static INSERT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if redis.call('EXISTS', KEYS[1]) == 1 then return 3 end
-     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+        "if call('EXISTS', KEYS[1]) == 1 then return 3 end
+     call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
      return 0",
     )
 });
 static SWAP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local value = redis.call('GET', KEYS[1])
+        "local value = call('GET', KEYS[1])
      if not value then return 2 end
      if value ~= ARGV[3] then return 1 end
-     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+     call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
      return 0",
     )
 });
 static TOUCH: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 1 then return 0 else return 2 end")
+    Script::new("if call('PEXPIRE', KEYS[1], ARGV[1]) == 1 then return 0 else return 2 end")
 });
 static RENAME: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local value = redis.call('GET', KEYS[1])
+        "local value = call('GET', KEYS[1])
      if not value then return 2 end
      if value ~= ARGV[3] then return 1 end
-     if redis.call('EXISTS', KEYS[2]) == 1 then return 3 end
-     redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-     redis.call('DEL', KEYS[1])
+     if call('EXISTS', KEYS[2]) == 1 then return 3 end
+     call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+     call('DEL', KEYS[1])
      return 0",
     )
 });
 static REMOVE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("if redis.call('DEL', KEYS[1]) == 1 then return 0 else return 2 end"));
+    LazyLock::new(|| Script::new("if call('DEL', KEYS[1]) == 1 then return 0 else return 2 end"));
 static PUT_ASIDE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
-     redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-     redis.call('DEL', KEYS[1])
+        "if call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+     call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+     call('DEL', KEYS[1])
+     return 0",
+    )
+});
+
+static PUT_STRANGER_ASIDE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local kind = call('TYPE', KEYS[1]).ok
+     if kind == 'none' or kind == 'string' then return 1 end
+     call('RENAME', KEYS[1], KEYS[2])
+     call('PEXPIRE', KEYS[2], ARGV[1])
      return 0",
     )
 });
@@ -95,6 +105,19 @@ impl Strings {
     /// The time to live of a value that ends at `life.deadline`, in milliseconds; Redis takes none of zero.
     fn time_to_live(&self, life: Life) -> String {
         Millis::of(life.deadline.since(self.clock.millis())).max(1).to_string()
+    }
+
+    /// What is no string cannot be read at all, and would be an error for ever.
+    async fn put_stranger_aside(&self, key: &StoreKey) {
+        let keys = [own(key), self.aside(key)];
+        match self.ask(&PUT_STRANGER_ASIDE, &keys, &[ASIDE.as_bytes()], Repeat::IfNotDone).await {
+            Ok(_) => tracing::warn!("what is no session of Beego's was put aside in Redis, for a week"),
+            Err(error) => tracing::warn!(%error, "what is no session of Beego's could not be put aside"),
+        }
+    }
+
+    fn aside(&self, key: &StoreKey) -> String {
+        format!("{}:corrupt:{}", self.prefix, key.as_str())
     }
 
     /// Every key that has the form of an id. Other applications' keys may lie beside them.
@@ -133,7 +156,11 @@ impl Values for Strings {
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
         let form = StoreError::Form { expected: "our script's answer" };
-        match self.caller.ask(ONLY, &READ.call(&[own(key)], &[])).await? {
+        let answer = self.caller.ask(ONLY, &READ.call(&[own(key)], &[])).await;
+        if let Err(StoreError::NoRecord) = answer {
+            Box::pin(self.put_stranger_aside(key)).await;
+        }
+        match answer? {
             Value::Nil => Ok(None),
             Value::Array(parts) => match <[Value; 2]>::try_from(parts) {
                 Ok([Value::BulkString(value), Value::Int(left)]) => {
@@ -198,7 +225,7 @@ impl Values for Strings {
     }
 
     async fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<()> {
-        let keys = [own(key), format!("{}:corrupt:{}", self.prefix, key.as_str())];
+        let keys = [own(key), self.aside(key)];
         let args = [value, ASIDE.as_bytes()];
         if self.ask(&PUT_ASIDE, &keys, &args, Repeat::IfNotDone).await? == Answer::Done {
             tracing::warn!("a session of Beego's cannot be read; it was put aside in Redis, for a week");

@@ -15,7 +15,7 @@ use super::store::Store;
 use super::url::{self, Kind};
 use super::{RedisProvider, server};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "beego")]
 use crate::provider::AnyProvider;
 #[cfg(feature = "beego")]
@@ -152,6 +152,11 @@ impl RedisProviderBuilder {
         let caller = Caller::new(&settings)?;
         server::inspect(&caller, &settings.topology).await?;
         let layout = layout(&settings.prefix);
+        let checked = server::check_rights(&caller, &layout, is_cluster).await;
+        checked.map_err(|error| match error {
+            error @ StoreError::Rights { .. } => Error::new(ErrorKind::Config, error),
+            error => error.into(),
+        })?;
         Ok(RedisProvider(Arc::new(Store {
             caller,
             layout,

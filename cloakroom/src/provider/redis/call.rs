@@ -86,13 +86,12 @@ impl Caller {
     pub(super) async fn describe(&self, partition: u16) -> Result<Description, StoreError> {
         match self.read(partition, redis::cmd("INFO")).await {
             Ok(info) => server::describe(vec![info]),
-            Err(StoreError::Reply { .. }) => Ok(Description::default()),
+            Err(StoreError::Reply { .. } | StoreError::Rights { .. }) => Ok(Description::default()),
             Err(error) => Err(error),
         }
     }
 
     /// Whether a server may evict what is not over, as far as the servers have told.
-    #[allow(dead_code, reason = "counts go by it next")]
     pub(super) fn evicts(&self) -> bool {
         self.connector.policy().evicts()
     }
@@ -159,7 +158,7 @@ impl Caller {
         repeat: Repeat,
         deadline: Deadline,
     ) -> Result<Value, StoreError> {
-        let mut tries = 0;
+        let (mut tries, mut former) = (0, None);
         loop {
             let attempt = match &self.backend {
                 Backend::Server(pool) => attempt(pool, commands, deadline).await,
@@ -177,7 +176,12 @@ impl Caller {
             };
             let next = Instant::now() + pause;
             if !again || next >= deadline.at() {
-                return Err(failure.into_error());
+                // That the time is over says less than what has taken it.
+                let former = former.filter(|_| matches!(failure, Failure::Late(_)));
+                return Err(former.unwrap_or(failure).into_error());
+            }
+            if let Failure::NotSent(_) = failure {
+                former = Some(failure);
             }
             tries += 1;
             tokio::time::sleep_until(next).await;

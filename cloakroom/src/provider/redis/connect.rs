@@ -85,7 +85,11 @@ impl Connector {
             let link = self.open_unbounded(address, purpose, &encrypting).await?;
             // Without password and database nothing has been asked so far: only the kernel has answered.
             let info = Commands::One(redis::cmd("INFO"));
-            let description = server::describe(link.ask_all(&info, self.limit).await?)?;
+            let answers = link.ask_all(&info, self.limit).await.map_err(|error| match error {
+                StoreError::Lost(cause) => StoreError::Dropped { address: address.to_string(), cause },
+                error => error,
+            });
+            let description = server::describe(answers?)?;
             self.policy.note(&description);
             Ok((link, description))
         };

@@ -1,8 +1,8 @@
 //! What can go wrong with Redis. No text holds a key, a value or a credential: a server's own message may quote what it was sent, so
 //! only its code is told.
 
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use redis::RedisError;
 
@@ -29,7 +29,9 @@ pub(super) enum StoreError {
     Topology { expected: &'static str, found: &'static str },
     #[error("no connection to the Redis server at {address}; see that it runs and can be reached: {cause}")]
     Connect { address: String, cause: io::Error },
-    #[error("no connection to the Redis server at {address} within {limit:?}; see that it answers")]
+    #[error(
+        "no connection to the Redis server at {address} within {limit:?}; see that it answers, and use rediss:// if it expects TLS"
+    )]
     ConnectLate { address: String, limit: Duration },
     #[error(
         "the server at {address} took the connection and did not take part in TLS within {limit:?}; see that it expects TLS on this port, \
@@ -66,8 +68,10 @@ pub(super) enum StoreError {
     Lost(io::Error),
     #[error("Redis did not answer within {limit:?}; whether the step was done is not known")]
     Late { limit: Duration },
-    #[error("Redis answered with the error {code}; {hint}")]
-    Reply { code: String, hint: &'static str },
+    #[error("Redis answered with the error {code}{to}; {hint}")]
+    Reply { code: String, to: InScript, hint: &'static str },
+    #[error("NOPERM: this user may not {what}; docs/redis.md has the line for ACL SETUSER")]
+    Rights { what: String },
     #[error("Redis is full ({0}); give it more memory, or fewer and shorter sessions")]
     Full(&'static str),
     #[error(
@@ -118,6 +122,10 @@ impl StoreError {
         StoreError::Setting { what, expected, found: found.into() }
     }
 
+    pub(super) fn is_unknown_command(&self) -> bool {
+        matches!(self, StoreError::Reply { hint, .. } if *hint == general("unknown command"))
+    }
+
     pub(super) fn is_unknown_script(&self) -> bool {
         matches!(self, StoreError::Reply { code, .. } if code == "NOSCRIPT")
     }
@@ -125,26 +133,113 @@ impl StoreError {
     /// What a failed call says, without what it was about.
     pub(super) fn of_call(error: &RedisError) -> StoreError {
         match error.code() {
-            Some(code) => StoreError::of_reply(code),
+            Some(code) => StoreError::of_reply(code, error.detail().unwrap_or_default()),
             None => StoreError::Lost(io_cause(error)),
         }
     }
 
-    fn of_reply(code: &str) -> StoreError {
+    fn of_reply(code: &str, detail: &str) -> StoreError {
         let hint = match code {
             "OOM" => return StoreError::Full("maxmemory is reached"),
             "WRONGTYPE" => return StoreError::NoRecord,
-            "NOAUTH" | "WRONGPASS" | "NOPERM" => "see user name, password and the user's ACL",
+            "NOPERM" => return StoreError::Rights { what: denied(detail) },
+            "NOAUTH" | "WRONGPASS" => "see user name and password",
             "READONLY" | "MASTERDOWN" => "it is a replica, and a failover may be under way",
             "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK" => "the cluster is not whole or is moving slots",
             "LOADING" => "it is loading its data",
             "BUSY" => "a script of someone else holds it up",
-            "MISCONF" => "it cannot write to its disk",
+            "MISCONF" => {
+                "it cannot write to its disk, and refuses changes for that (stop-writes-on-bgsave-error)"
+            }
             "NOREPLICAS" => "it lacks the replicas it is told to have (min-replicas-to-write)",
-            _ => "see the server's log",
+            "NOSCRIPT" => "it does not know the script",
+            "ERR" => general(detail),
+            _ => "this code is not one of Redis's own: a module or a proxy answers",
         };
-        StoreError::Reply { code: code.chars().take(24).collect(), hint }
+        StoreError::Reply { code: code.chars().take(24).collect(), to: InScript::of(detail), hint }
     }
+}
+
+/// The command that was refused inside one of our scripts, if it was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InScript(Option<String>);
+
+impl InScript {
+    /// By the form that `scripts/call.lua` gives it, which holds nothing else of what was sent.
+    fn of(detail: &str) -> InScript {
+        let known = |name: &str| name.len() <= 24 && name.chars().all(|c| c.is_ascii_uppercase() || c == ' ');
+        let name = detail.rsplit_once("in the script: ").map(|(_, name)| name.trim());
+        InScript(name.filter(|name| known(name)).map(str::to_owned))
+    }
+}
+
+impl fmt::Display for InScript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(name) => write!(f, " to {name} in a script"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a user may not do, by the server's words for it.
+fn denied(detail: &str) -> String {
+    const COMMANDS: [&str; 15] = [
+        "evalsha",
+        "eval",
+        "get",
+        "del",
+        "wait",
+        "info",
+        "role",
+        "client",
+        "cluster",
+        "asking",
+        "ping",
+        "select",
+        "scan",
+        "sentinel",
+        "subscribe",
+    ];
+    if let Some((_, name)) = detail.rsplit_once("in the script: ") {
+        let (name, keys) = name
+            .split_once(" on this key")
+            .map_or((name, ""), |(name, _)| (name, " on keys that begin with the prefix"));
+        let name: String = name.chars().filter(char::is_ascii_uppercase).take(24).collect();
+        return format!("run {name} in a script{keys}");
+    }
+    if detail.contains(" key") {
+        return "use keys that begin with the prefix".to_owned();
+    }
+    let named = |command: &&&str| {
+        detail.contains(&format!("'{command}'")) || detail.contains(&format!("'{command}|"))
+    };
+    match COMMANDS.iter().find(named) {
+        Some(command) => format!("run {}", command.to_ascii_uppercase()),
+        None => "run a command that is needed".to_owned(),
+    }
+}
+
+/// What is behind an error without a code of its own.
+fn general(detail: &str) -> &'static str {
+    let detail = detail.to_ascii_lowercase();
+    let causes = [
+        (
+            "unknown command",
+            "the server, or a proxy before it, does not know a command that is needed (rename-command)",
+        ),
+        ("max number of clients", "it has as many clients as it may (maxclients)"),
+        ("db index", "it has no database of this number"),
+        ("select is not allowed", "a cluster has database 0 alone"),
+        ("protocol error", "something between us and the server changes what is sent"),
+        ("cluster support disabled", "it is a server of its own and no node of a cluster"),
+        ("no such master", "the sentinel does not know the primary's name"),
+        ("client sent auth", "it has no password, and one was given"),
+    ];
+    causes.into_iter().find(|(words, _)| detail.contains(words)).map_or(
+        "the words that come with it may quote a session and are not shown; MONITOR on the server shows the command",
+        |(_, cause)| cause,
+    )
 }
 
 /// What the operating system said; of anything else its kind alone.
@@ -173,6 +268,28 @@ mod tests {
         let shown = format!("{error} {error:?}");
         assert!(shown.contains("ERR") && !shown.contains("secret-key"), "{shown}");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_missing_right_is_named() {
+        let text = |reply: &str| {
+            let error = redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error().unwrap_err();
+            StoreError::of_call(&error).to_string()
+        };
+        for (reply, named) in [
+            ("-NOPERM User app has no permissions to run the 'evalsha' command\r\n", "may not run EVALSHA;"),
+            (
+                "-NOPERM this user has no permissions to run the 'eval' command or its subcommand\r\n",
+                "may not run EVAL;",
+            ),
+            ("-NOPERM No permissions to access a key\r\n", "may not use keys that begin with the prefix;"),
+            ("-NOPERM in the script: ZADD\r\n", "may not run ZADD in a script;"),
+            ("-NOPERM in the script: SET on this key\r\n", "may not run SET in a script on keys that begin"),
+            ("-MISCONF in the script: SET\r\n", "MISCONF to SET in a script; it cannot write to its disk"),
+            ("-ERR unknown command 'EVALSHA', with args\r\n", "does not know a command"),
+        ] {
+            assert!(text(reply).contains(named), "{reply}: {}", text(reply));
+        }
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl Place<'_> {
         self.name("corrupt:", key.as_str())
     }
 
+    /// Names on which a user's rights are tried.
+    pub(super) fn check(&self, name: &str) -> String {
+        self.name("check:", name)
+    }
+
     /// The note that a session is on its way to another slot.
     pub(super) fn moving(&self, key: &StoreKey) -> String {
         self.name("moving:", key.as_str())

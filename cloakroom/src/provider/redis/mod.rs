@@ -168,7 +168,7 @@ impl Provider for RedisProvider {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        Ok(Page::slice(self.0.of_principal(principal).await?, cursor, limit))
+        self.0.of_principal(principal, cursor, limit).await
     }
 }
 

@@ -211,12 +211,17 @@ impl Pool {
             let _judging = judging;
             let place = pool.of_crew(|crew| Arc::clone(&crew.places)).try_acquire_owned().ok();
             let Ok(opened) = pool.open_for(Purpose::Data).await else { return };
-            let mut is_dead = true;
+            // Each time the server answers on the new connection in between.
             for _ in 0..LOOKS {
                 tokio::time::sleep(GRACE / LOOKS).await;
-                is_dead = is_dead && link.is_silent(Instant::now(), pool.silence);
+                if !link.is_silent(Instant::now(), pool.silence) {
+                    break;
+                }
+                if opened.link.ask(redis::cmd("PING"), pool.connector.limit()).await.is_err() {
+                    return;
+                }
             }
-            if is_dead {
+            if link.is_silent(Instant::now(), pool.silence) {
                 link.close();
             }
             // Where all places were taken, the dead one's is free now; beside one that lives there is none for another.

@@ -28,6 +28,8 @@ scripts! {
     RENAME = "sets.lua" "due.lua" "rename.lua";
     LIST = "list.lua";
     COLLECT = "sets.lua" "due.lua" "collect.lua";
+    COUNT = "sets.lua" "due.lua" "count.lua";
+    CHECK = "check.lua";
     ASIDE = "aside.lua";
     MOVE_BEGIN = "moving.lua" "move_begin.lua";
     MOVE_END = "sets.lua" "move_end.lua";
@@ -54,7 +56,10 @@ impl Answer {
 }
 
 impl Script {
+    /// A script of this text, whose `call` hands on the errors of commands.
     pub(super) fn new(text: &str) -> Script {
+        let (before, after) = (include_str!("scripts/call.lua"), include_str!("scripts/refused.lua"));
+        let text = format!("{before}\nlocal function main()\n{text}\nend\n{after}");
         // The server keeps the text, so it need not keep our comments.
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
         let text = lines.flat_map(|line| [line, "\n"]).collect::<String>();

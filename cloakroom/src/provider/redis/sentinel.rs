@@ -62,9 +62,9 @@ impl Answers {
             Ok(Some(word)) => self.words.push(word),
             Ok(None) => {}
             // One that refuses says more than one that is away.
-            Err(error @ (StoreError::Refused { .. } | StoreError::Reply { .. })) => {
-                self.refusal = Some(error)
-            }
+            Err(
+                error @ (StoreError::Refused { .. } | StoreError::Reply { .. } | StoreError::Rights { .. }),
+            ) => self.refusal = Some(error),
             Err(_) => {}
         }
     }

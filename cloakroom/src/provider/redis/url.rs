@@ -23,6 +23,20 @@ pub(super) fn is_url(text: &str) -> bool {
 
 /// Reads a URL. `kind` is what plain `redis://` stands for.
 pub(super) fn parse(text: &str, kind: Kind) -> Result<Settings, StoreError> {
+    // Where a password with a question mark or a slash was not escaped, what is found amiss is another part.
+    let at_end =
+        text.split_once('?').is_some_and(|(front, query)| query.contains('@') && !front.contains('@'));
+    read(text, kind).map_err(|error| match error {
+        StoreError::Setting { .. } if at_end => StoreError::setting(
+            "the URL",
+            "user and password percent-encoded before the @ (? is %3F, / is %2F, @ is %40, # is %23)",
+            "an @ behind a question mark",
+        ),
+        error => error,
+    })
+}
+
+fn read(text: &str, kind: Kind) -> Result<Settings, StoreError> {
     // No part of a URL is told: a password may be in any, where somebody forgot to escape it.
     let wrong = || StoreError::setting("the URL", FORMS, "another form");
     let (scheme, rest) = text.trim().split_once(':').ok_or_else(wrong)?;
@@ -124,19 +138,19 @@ mod tests {
         Address::Tcp { host: host.into(), port }
     }
 
-    fn read(text: &str) -> Settings {
+    fn of(text: &str) -> Settings {
         parse(text, Kind::Server).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
     fn a_servers_url_has_user_password_host_and_database() {
-        let settings = read("redis://app:p%40ss%2Fword@cache.local:6380/3");
+        let settings = of("redis://app:p%40ss%2Fword@cache.local:6380/3");
         assert_eq!(settings.topology, Topology::Server(tcp("cache.local", 6380)));
         assert_eq!(settings.credentials.username.as_deref(), Some("app"));
         assert_eq!(&*settings.credentials.password.unwrap().0, "p@ss/word");
         assert_eq!((settings.database, settings.tls), (3, false));
 
-        let settings = read("rediss://:secret@[::1]");
+        let settings = of("rediss://:secret@[::1]");
         assert_eq!(settings.topology, Topology::Server(tcp("::1", 6379)));
         assert_eq!((settings.credentials.username, settings.tls), (None, true));
     }
@@ -147,7 +161,7 @@ mod tests {
             "unix:///run/redis.sock?db=2&user=app&pass=s%26t",
             "unix:/run/redis.sock?db=2&user=app&pass=s%26t",
         ] {
-            let settings = read(text);
+            let settings = of(text);
             assert_eq!(settings.topology, Topology::Server(Address::Unix("/run/redis.sock".into())));
             assert_eq!(settings.database, 2);
             assert_eq!(&*settings.credentials.password.unwrap().0, "s&t");
@@ -157,26 +171,34 @@ mod tests {
     #[test]
     fn clusters_and_sentinels_have_several_hosts() {
         let cluster = vec![tcp("a", 7000), tcp("b", 6379)];
-        assert_eq!(read("redis+cluster://a:7000,b").topology, Topology::Cluster(cluster.clone()));
+        assert_eq!(of("redis+cluster://a:7000,b").topology, Topology::Cluster(cluster.clone()));
         assert_eq!(parse("redis://a:7000,b", Kind::Cluster).unwrap().topology, Topology::Cluster(cluster));
-        assert!(read("rediss+cluster://a:7000,b").tls);
-        let settings = read("redis+sentinel://:pw@a,b:1/sessions/5");
+        assert!(of("rediss+cluster://a:7000,b").tls);
+        let settings = of("redis+sentinel://:pw@a,b:1/sessions/5");
         let sentinels = vec![tcp("a", 26379), tcp("b", 1)];
         assert_eq!(settings.topology, Topology::Sentinels { sentinels, master: "sessions".into() });
         assert_eq!(settings.database, 5);
-        let Topology::Sentinels { master, .. } = read("redis+sentinel://a").topology else { panic!() };
+        let Topology::Sentinels { master, .. } = of("redis+sentinel://a").topology else { panic!() };
         assert_eq!(&*master, "mymaster");
     }
 
     #[test]
     fn the_query_takes_every_setting() {
-        let settings = read(
+        let settings = of(
             "redis://h?pool=3&connect_timeout=2s&timeout=3&retries=0&prefix=shop&wait=2&wait_timeout=100ms",
         );
         assert_eq!((settings.pool, settings.retries, &*settings.prefix), (3, 0, "shop"));
         assert_eq!(settings.connect_timeout, Duration::from_secs(2));
         assert_eq!(settings.call_timeout, Duration::from_secs(3));
         assert_eq!(settings.wait, Some(Wait { replicas: 2, limit: Duration::from_millis(100) }));
+    }
+
+    #[test]
+    fn a_password_that_was_not_escaped_is_named_as_the_cause() {
+        for text in ["redis://app:1234/x?hunter2@h/0", "redis://:a?b@h", "redis://app:p/a?s=1&s@h:1/0"] {
+            let error = parse(text, Kind::Server).unwrap_err().to_string();
+            assert!(error.contains("percent-encoded") && !error.contains("db_num"), "{text}: {error}");
+        }
     }
 
     #[test]

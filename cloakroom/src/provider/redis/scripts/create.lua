@@ -2,6 +2,8 @@
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if old and old.lives then return TAKEN end
+reach(old)
+reach(parse(ARGV[4]))
 if old then unindex(ARGV[3], old) end
 if KEYS[4] then call('DEL', KEYS[4]) end
 put(KEYS[1], ARGV[3], ARGV[4])

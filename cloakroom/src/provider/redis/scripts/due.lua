@@ -1,9 +1,16 @@
+-- Puts aside what is no record, for a week.
+local function aside(sessions, name)
+  local place = string.sub(sessions, 1, -9) .. 'corrupt:' .. name
+  call('RENAME', sessions .. name, place)
+  call('PEXPIRE', place, 604800000)
+end
+
 -- Takes up to so many of those whose place in the deadlines' set is over out of the sets, with their records. What has been prolonged
 -- since its place was written is given the place of its own deadline. Answers how many were removed.
-local function collect(sessions, limit)
+local function collect_sessions(sessions, limit)
   local due = call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
-  -- All is read before anything is written: where a record cannot be read, nothing is lost.
+  -- All is read before anything is written: where a server does not let us read, nothing is lost.
   local dead, records, living = {}, {}, {}
   for _, name in ipairs(due) do
     local record = read(sessions .. name)
@@ -13,6 +20,7 @@ local function collect(sessions, limit)
     else
       dead[#dead + 1] = name
       records[#dead] = record
+      if record then reach(record) end
     end
   end
   -- Taken out first: a full server refuses a script's writes until it has removed something.
@@ -21,10 +29,30 @@ local function collect(sessions, limit)
   if #dead > 0 then call('ZREM', KEYS[3], unpack(dead)) end
   for place, name in ipairs(dead) do
     local record = records[place]
+    if record == false then aside(sessions, name) end
     if record and not record.lives then call('DEL', sessions .. name) end
     if record and record.user then call('ZREM', ARGV[2] .. record.user, name) end
   end
   return #dead
+end
+
+-- The same for up to so many users' sets in which something is over. Of what the server has dropped by itself nobody knows whose it was.
+local function collect_users(limit)
+  local due = call('ZRANGEBYSCORE', directory, '-inf', ARGV[1], 'LIMIT', 0, limit)
+  if #due == 0 then return end
+  call('ZREM', directory, unpack(due))
+  for _, name in ipairs(due) do
+    local user = ARGV[2] .. name
+    prune(user, 128)
+    local last = call('ZRANGE', user, -1, -1, 'WITHSCORES')
+    if last[2] then call('ZADD', directory, last[2], name) end
+  end
+end
+
+local function collect(sessions, limit)
+  local removed = collect_sessions(sessions, limit)
+  collect_users(limit)
+  return removed
 end
 
 -- The server drops records by itself, but not what is in sets. So that these stay as small as what lives though nobody collects, whoever puts

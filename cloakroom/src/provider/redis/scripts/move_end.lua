@@ -2,6 +2,7 @@
 local note = call('GET', KEYS[4])
 if not note or string.sub(note, 1, 16) ~= ARGV[4] or string.sub(note, 25, 25) ~= 'm' then return GONE end
 local old = read(KEYS[1])
+reach(old)
 if ARGV[5] == '' then
   call('DEL', KEYS[1])
   if old then unindex(ARGV[3], old) end

@@ -1,4 +1,4 @@
--- What every script begins with: the record of a session, a string in the native format (docs/format.md). A user's sessions, the
+-- Every script begins with this: the record of a session, a string in the native format (docs/format.md). A user's sessions, the
 -- deadlines and the keys of a partition are sorted sets beside it, in the same slot.
 --
 -- KEYS: 1 the session, 2 the partition's deadlines, 3 its keys, 4 what is moving (on a cluster).
@@ -6,7 +6,7 @@
 
 local DONE, STALE, GONE, TAKEN, CORRUPT, MOVING = 0, 1, 2, 3, 4, 5
 local now = tonumber(ARGV[1])
-local call, fields = redis.call, struct.unpack
+local fields = struct.unpack
 
 -- What stands before a record's data; false if that is no record. Beside what is written there:
 --   lives     it has not ended; a tombstone, too, is remembered only so long
@@ -41,7 +41,11 @@ end
 
 -- The record under a key; nil if there is none, false if what is there is no record. At most 4,096 bytes of fields stand before the data.
 local function read(key)
-  local head = call('GETRANGE', key, 0, 4167)
+  local head, failed = try('GETRANGE', key, 0, 4167)
+  if failed then
+    if string.find(failed, 'WRONGTYPE', 1, true) then return false end
+    error({ refused = reason('GETRANGE', failed) }, 0)
+  end
   if head == '' then return nil end
   return parse(head)
 end

@@ -10,9 +10,10 @@ local function less(one, other)
 end
 local absolute = string.sub(old.head, 49, 56)
 local idle = less(absolute, ARGV[5]) and absolute or ARGV[5]
+local new = parse(string.sub(old.head, 1, 32) .. ARGV[4] .. idle .. string.sub(old.head, 49))
+reach(new)
+-- This first: a full server takes it, and after it the rest, which needs no more room or little.
+expire(KEYS[1], new.deadline)
 call('SETRANGE', KEYS[1], 32, ARGV[4] .. idle)
-local new = read(KEYS[1])
-local ttl = time_to_live(new.deadline)
-if ttl then call('PEXPIRE', KEYS[1], ttl) else call('PERSIST', KEYS[1]) end
 index(ARGV[3], new, old)
 return DONE

@@ -2,8 +2,8 @@
 //! several: see `moves.rs`.
 
 pub(super) mod moves;
+mod users;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redis::{Cmd, Value};
@@ -18,7 +18,6 @@ use super::script::{self, Answer, Script};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::principal::Principal;
 use crate::provider::{Collected, Created, Cursor, Listed, Page, Renamed, Touched, Updated};
 use crate::record::Record;
 
@@ -61,7 +60,11 @@ impl Store {
         let mut get = Cmd::with_capacity(2, 256);
         get.arg("GET");
         place.write_session(key, &mut get);
-        let bytes = match self.caller.read(place.partition, get).await? {
+        let answer = self.caller.read(place.partition, get).await;
+        if let Err(StoreError::NoRecord) = answer {
+            Box::pin(self.put_aside(&place, key, b"")).await;
+        }
+        let bytes = match answer? {
             Value::Nil => return Ok(None),
             Value::BulkString(bytes) => bytes,
             _ => return Err(StoreError::Form { expected: "GET" }.into()),
@@ -75,13 +78,18 @@ impl Store {
         }
     }
 
-    /// Whoever comes next with this id gets a fresh session, and whoever looks into it finds the bytes.
+    /// The next visitor with this id gets a fresh session, and the operator finds the bytes. Without `bytes`, what no script can read
+    /// either, whatever it is.
     async fn put_aside(&self, place: &Place<'_>, key: &StoreKey, bytes: &[u8]) {
         let mut keys = self.keys(place, key);
         keys.truncate(3);
         keys.push(place.corrupt(key));
-        match self.answer(place, key, &script::ASIDE, &keys, &[bytes, ASIDE]).await {
-            Ok(_) => tracing::warn!("a record that cannot be read was put aside in Redis, for a week"),
+        let times = (Repeat::IfNotDone, self.caller.deadline());
+        match self.run(place, key, &script::ASIDE, &keys, &[bytes, ASIDE], times).await {
+            Ok(Said::Answer(Answer::Done)) => {
+                tracing::warn!("a record that cannot be read was put aside in Redis, for a week");
+            }
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a record that cannot be read could not be put aside"),
         }
     }
@@ -141,7 +149,12 @@ impl Store {
         keys.push(place.session(new));
         let tombstone = tombstone.map_or(&b""[..], Record::as_bytes);
         let args = [record.as_bytes(), &expected.to_be_bytes(), new.as_bytes(), tombstone];
-        match self.answer(&place, old, &script::RENAME, &keys, &args).await? {
+        let answer = self.answer(&place, old, &script::RENAME, &keys, &args).await;
+        if let Err(StoreError::NoRecord) = answer {
+            // It may be either of the two.
+            Box::pin(self.put_aside(&place, new, b"")).await;
+        }
+        match answer? {
             Answer::Done => Ok(Renamed::Done),
             Answer::Stale => Ok(Renamed::Stale),
             Answer::Gone => Ok(Renamed::Gone),
@@ -150,17 +163,42 @@ impl Store {
         }
     }
 
-    /// What stands in the sets once those whose place is over were looked at, and the dead among them taken out.
+    /// What stands in the sets once those whose place is over were looked at, and the dead among them taken out. Where the server evicts,
+    /// what stands there and is gone is taken out, too.
     pub(super) async fn count(&self) -> Result<u64> {
-        let counts = self.layout.partitions().map(|place| async move {
-            loop {
-                let step = self.collect(&place, MOST_AT_ONCE).await?;
-                if !step.more {
-                    return Ok::<_, StoreError>(step.left);
-                }
-            }
-        });
+        let counts = self.layout.partitions().map(|place| async move { self.count_in(&place).await });
         Ok(futures_util::future::try_join_all(counts).await?.into_iter().sum())
+    }
+
+    async fn count_in(&self, place: &Place<'_>) -> Result<u64, StoreError> {
+        let (mut sum, mut from) = (0, "-".to_owned());
+        loop {
+            let now = self.clock.millis().0.to_string();
+            let (users, sessions, limit) = (place.users(), place.sessions(), MOST_AT_ONCE.to_string());
+            let mut args = vec![now.as_bytes(), users.as_bytes(), sessions.as_bytes(), limit.as_bytes()];
+            if self.caller.evicts() {
+                args.extend([from.as_bytes(), limit.as_bytes()]);
+            }
+            // A script's first key is a session, which this one has none of.
+            let keys = [place.deadlines(), place.deadlines(), place.keys()];
+            let form = StoreError::Form { expected: "our script's answer" };
+            let Value::Array(parts) =
+                self.caller.ask(place.partition, &script::COUNT.call(&keys, &args)).await?
+            else {
+                return Err(form);
+            };
+            let [Value::Int(found), Value::Int(again), Value::BulkString(last)] = &parts[..] else {
+                return Err(form);
+            };
+            if *again == 1 {
+                continue;
+            }
+            sum += *found as u64;
+            if last.is_empty() {
+                return Ok(sum);
+            }
+            from = format!("({}", String::from_utf8_lossy(last));
+        }
     }
 
     pub(super) async fn delete_expired(&self, limit: usize) -> Result<Collected> {
@@ -189,8 +227,8 @@ impl Store {
         let args = [now.as_bytes(), users.as_bytes(), sessions.as_bytes(), limit.as_bytes()];
         match self.caller.ask(place.partition, &script::COLLECT.call(&keys, &args)).await? {
             Value::Array(parts) => match parts[..] {
-                [Value::Int(removed), Value::Int(left), Value::Int(due)] => {
-                    Ok(Step { removed: removed as usize, left: left as u64, more: due > 0 })
+                [Value::Int(removed), Value::Int(_), Value::Int(due)] => {
+                    Ok(Step { removed: removed as usize, more: due > 0 })
                 }
                 _ => Err(StoreError::Form { expected: "our script's answer" }),
             },
@@ -205,7 +243,7 @@ impl Store {
         let Some(place) = self.layout.numbered(partition) else { return Ok(Page::default()) };
         let limit = limit.clamp(1, MOST_AT_ONCE);
         let from = last.map_or("-".to_owned(), |last| format!("({}", last.as_str()));
-        let List { names, entries, .. } = self.list(&place, place.keys(), &from, limit).await?;
+        let List { names, entries, .. } = self.list(&place, place.keys(), &from, After::Start, limit).await?;
         let next = match names.last() {
             Some(last) if names.len() == limit => Some(format!("{partition}.{}", last.as_str())),
             _ => self.layout.numbered(partition + 1).map(|next| format!("{}.", next.partition)),
@@ -213,43 +251,24 @@ impl Store {
         Ok(Page { entries, next: next.map(Cursor::new) })
     }
 
-    /// On a cluster a session may go from one partition to another while they are asked, and be met in both or in neither. So all are
-    /// asked twice, and again until nothing has changed in between and nothing is on its way.
-    pub(super) async fn of_principal(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        let deadline = self.caller.deadline();
-        let (mut found, mut moving) = self.lists_of(principal).await?;
-        for turn in 0.. {
-            if !self.is_cluster {
-                break;
-            }
-            let (again, still) = self.lists_of(principal).await?;
-            let settled = !moving && !still && keys_of(&found) == keys_of(&again);
-            (found, moving) = (again, still);
-            if settled || !pause(deadline, turn).await {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// What all partitions have of a user, and whether some of it is on its way.
-    async fn lists_of(&self, principal: &Principal) -> Result<(Vec<Listed>, bool)> {
-        let lists = self.layout.partitions().map(|place| async move {
-            let set = place.user(principal);
-            self.list(&place, set, "", usize::MAX).await
-        });
-        let lists = futures_util::future::try_join_all(lists).await?;
-        let moving = lists.iter().any(|list| list.moving);
-        let theirs = |entry: &Listed| entry.meta.principal() == Some(principal);
-        Ok((lists.into_iter().flat_map(|list| list.entries).filter(theirs).collect(), moving))
-    }
-
-    /// What stands in a set: all that lives of a user's, or a page of a partition's keys.
-    async fn list(&self, place: &Place<'_>, set: String, from: &str, limit: usize) -> Result<List> {
+    /// A page of a set: from the name `from` on of a partition's keys, or what comes after `after` of a user's.
+    async fn list(
+        &self,
+        place: &Place<'_>,
+        set: String,
+        from: &str,
+        after: After<'_>,
+        limit: usize,
+    ) -> Result<List> {
         let (now, sessions) = (self.clock.millis().0.to_string(), place.sessions());
         let limit = limit.to_string();
         let (moving, arriving) = (place.all_moving(), place.all_arriving());
-        let mut args = vec![now.as_bytes(), sessions.as_bytes(), from.as_bytes(), limit.as_bytes()];
+        let (score, name) = match after {
+            After::Start => ("", ""),
+            After::Entry { score, name } => (score, name.as_str()),
+        };
+        let mut args = vec![now.as_bytes(), sessions.as_bytes(), limit.as_bytes(), from.as_bytes()];
+        args.extend([score.as_bytes(), name.as_bytes()]);
         if self.is_cluster {
             args.extend([moving.as_bytes(), arriving.as_bytes()]);
         }
@@ -296,7 +315,26 @@ impl Store {
         }
     }
 
+    /// Runs a script. What is no record is put aside, and is an error once.
     pub(super) async fn said(
+        &self,
+        place: &Place<'_>,
+        key: &StoreKey,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+        times: (Repeat, Deadline),
+    ) -> Result<Said, StoreError> {
+        match self.run(place, key, script, keys, args, times).await? {
+            Said::Answer(Answer::Corrupt) => {
+                Box::pin(self.put_aside(place, key, b"")).await;
+                Err(StoreError::NoRecord)
+            }
+            said => Ok(said),
+        }
+    }
+
+    async fn run(
         &self,
         place: &Place<'_>,
         key: &StoreKey,
@@ -310,10 +348,7 @@ impl Store {
         all.extend(args);
         let form = StoreError::Form { expected: "our script's answer" };
         match self.caller.run(place.partition, &script.call(keys, &all), repeat, deadline).await? {
-            Value::Int(number) => match Answer::of(number).ok_or(form)? {
-                Answer::Corrupt => Err(StoreError::NoRecord),
-                answer => Ok(Said::Answer(answer)),
-            },
+            Value::Int(number) => Ok(Said::Answer(Answer::of(number).ok_or(form)?)),
             Value::Array(parts) => match &parts[..] {
                 [_, Value::BulkString(note), Value::Int(over)] => {
                     Ok(Said::Moving(Note::read(note).ok_or(form)?, *over == 1))
@@ -337,8 +372,6 @@ impl Store {
 /// What a step of a collection has done to a partition.
 struct Step {
     removed: usize,
-    /// How many sessions stand in its sets now.
-    left: u64,
     /// Whether there is more to look at.
     more: bool,
 }
@@ -349,21 +382,32 @@ fn read_cursor(text: &str) -> Option<(u16, Option<StoreKey>)> {
     Some((partition.parse().ok()?, last))
 }
 
+/// The entry of a user's set after which a page begins.
+#[derive(Clone, Copy)]
+enum After<'a> {
+    Start,
+    Entry { score: &'a str, name: &'a StoreKey },
+}
+
 /// What `list.lua` answers.
 struct List {
     /// Those of the dead, too.
     names: Vec<StoreKey>,
     entries: Vec<Listed>,
     moving: bool,
+    /// The score of the last entry of a user's set, if others come after it.
+    more: Option<String>,
 }
 
-/// The number of sessions on their way, then each name with its record, which has no data; or with nothing where none lives.
+/// The number of sessions on their way, the last score, then each name with its record, which has no data; or with nothing where none lives.
 fn read_list(answer: Value) -> Result<List> {
     let form = || StoreError::Form { expected: "our script's answer" };
     let Value::Array(parts) = answer else { return Err(form().into()) };
     let mut parts = parts.into_iter();
     let moving = integer(parts.next().ok_or_else(form)?)? > 0;
-    let mut list = List { names: Vec::new(), entries: Vec::new(), moving };
+    let more: String = redis::from_redis_value(parts.next().ok_or_else(form)?).map_err(|_| form())?;
+    let more = Some(more).filter(|more| !more.is_empty());
+    let mut list = List { names: Vec::new(), entries: Vec::new(), moving, more };
     while let (Some(name), Some(record)) = (parts.next(), parts.next()) {
         let (Value::BulkString(name), Value::BulkString(record)) = (name, record) else {
             return Err(form().into());
@@ -379,10 +423,6 @@ fn read_list(answer: Value) -> Result<List> {
         list.names.push(key);
     }
     Ok(list)
-}
-
-fn keys_of(listed: &[Listed]) -> BTreeSet<&StoreKey> {
-    listed.iter().map(|entry| &entry.key).collect()
 }
 
 fn integer(value: Value) -> Result<u64, StoreError> {
