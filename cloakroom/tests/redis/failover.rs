@@ -156,6 +156,24 @@ async fn another_server_behind_the_same_address_ends_the_former() {
     }
 }
 
+#[tokio::test]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_server_in_use_is_looked_at_again_behind_its_address() {
+    let (former, present) = (Redis::start(), Redis::start());
+    let switch = Switch::to(former.address());
+    let provider = RedisProvider::connect(format!("redis://{}/", switch.address)).await.unwrap();
+    assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
+    *switch.target.lock().unwrap() = present.address();
+    // The connection to the former server stays, and does for so few calls.
+    let start = std::time::Instant::now();
+    while !provider.load(&key("aa")).await.is_ok_and(|found| found.is_none()) {
+        assert!(start.elapsed() < Duration::from_secs(60), "the former server is asked for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(creates(&provider, "bb").await.unwrap(), Created::Done);
+    assert!(holds(&present, "bb"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
 async fn a_stall_of_the_server_fails_no_write_in_flight() {

@@ -124,7 +124,7 @@ impl Cluster {
     fn pool(&self, address: &Address) -> Arc<Pool> {
         let mut pools = self.pools.lock();
         let pool = pools.entry(address.clone()).or_insert_with(|| {
-            Arc::new(Pool::new(Target::Address(address.clone()), Arc::clone(&self.connector), &self.settings))
+            Arc::new(Pool::new(Target::Node(address.clone()), Arc::clone(&self.connector), &self.settings))
         });
         Arc::clone(pool)
     }

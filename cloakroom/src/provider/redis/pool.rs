@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_millis(50);
 /// Looks in that time. A process that gets the processor late finds one timer over and the answer not yet read; not so several in a row.
 const LOOKS: u32 = 5;
 
+/// Between two looks at whether an address still leads to the same server, while it is in use.
+const PROBE: Duration = Duration::from_secs(10);
+
 /// The connections to a server.
 pub(super) struct Pool {
     target: Target,
@@ -37,6 +40,8 @@ pub(super) struct Pool {
     silence: Duration,
     /// Numbers the connections in the order in which they were begun.
     begun: AtomicU64,
+    /// When it was last looked at where the address leads.
+    probed: Moment,
     /// With sentinels: when they were last asked with success, which task asks them, and whether none can be reached.
     confirmed: Moment,
     confirming: tokio::sync::Mutex<()>,
@@ -46,7 +51,10 @@ pub(super) struct Pool {
 
 /// Which server it is.
 pub(super) enum Target {
+    /// The one behind an address, in whose place another may come.
     Address(Address),
+    /// The node of a cluster, whose other nodes tell where its slots have gone.
+    Node(Address),
     /// The one that the sentinels call the primary.
     Primary(Group),
 }
@@ -108,6 +116,7 @@ impl Pool {
             // While the server waits for its replicas, it says nothing on the connection that asked.
             silence: settings.call_timeout / 8 + settings.wait.map_or(Duration::ZERO, |wait| wait.limit),
             begun: AtomicU64::new(0),
+            probed: Moment::none(),
             confirmed: Moment::none(),
             confirming: tokio::sync::Mutex::default(),
             watch: AtomicU64::new(0),
@@ -121,20 +130,34 @@ impl Pool {
 
     pub(super) fn group(&self) -> Option<&Group> {
         match &self.target {
-            Target::Address(_) => None,
+            Target::Address(_) | Target::Node(_) => None,
             Target::Primary(group) => Some(group),
         }
     }
 
     /// A connection to send something on at once: none where one is to be opened, or the sentinels are to be asked first.
-    pub(super) fn ready(&self, now: Instant) -> Option<Arc<Link>> {
+    pub(super) fn ready(self: &Arc<Self>, now: Instant) -> Option<Arc<Link>> {
         if !self.is_confirmed(now) {
             return None;
+        }
+        if self.probed.is_past(now, PROBE) {
+            self.probe(now);
         }
         match self.best(now) {
             Best::Ready(link) => Some(link),
             Best::Busy(_) | Best::None => None,
         }
+    }
+
+    /// Has a new connection tell, beside the calls, whether the address leads to another server now.
+    fn probe(self: &Arc<Self>, now: Instant) {
+        self.probed.set(now);
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = pool.open_for(Purpose::Data).await {
+                tracing::debug!(%error, "it is not known whether the address still leads to the same Redis server");
+            }
+        });
     }
 
     fn best(&self, now: Instant) -> Best {
@@ -260,7 +283,7 @@ impl Pool {
     pub(super) async fn open_for(self: &Arc<Self>, purpose: Purpose) -> Result<Opened, StoreError> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         let address = match &self.target {
-            Target::Address(address) => address.clone(),
+            Target::Address(address) | Target::Node(address) => address.clone(),
             Target::Primary(group) => {
                 self.confirm().await?;
                 let primary = self.state.lock().primary.clone();
@@ -288,6 +311,9 @@ impl Pool {
             return Err(StoreError::NotPrimary);
         }
         let Some(run_id) = run_id else { return Ok(state.epoch) };
+        if let Target::Address(_) = self.target {
+            self.probed.set(Instant::now());
+        }
         match &state.run_id {
             Some((known, _)) if **known == *run_id => {}
             Some((_, later)) if *later > number => return Err(StoreError::NotPrimary),

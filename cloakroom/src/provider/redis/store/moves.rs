@@ -39,7 +39,8 @@ impl Note {
     }
 }
 
-/// Moves the session under `old`. Goes on if the caller does not wait for it: a half-done move would hold others up.
+/// Moves the session under `old`. Goes on if the caller does not wait for it, or no longer than for any call: a half-done move would
+/// hold others up.
 pub(super) async fn rename(
     store: &Arc<Store>,
     old: &StoreKey,
@@ -59,7 +60,11 @@ pub(super) async fn rename(
         expected,
         token,
     };
-    tokio::spawn(step.go()).await.map_err(StoreError::BrokenOff)?
+    let limit = store.caller.timeout();
+    match tokio::time::timeout(limit, tokio::spawn(step.go())).await {
+        Ok(moved) => moved.map_err(StoreError::BrokenOff)?,
+        Err(_) => Err(StoreError::Late { limit }),
+    }
 }
 
 pub(in crate::provider::redis) struct Move {
