@@ -19,6 +19,8 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    /// Whether the log has this error already.
+    logged: bool,
     reason: Box<dyn StdError + Send + Sync>,
 }
 
@@ -101,7 +103,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "the session store is unavailable: disk on fire");
     /// ```
     pub fn new(kind: ErrorKind, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Error(Box::new(Inner { kind, reason: reason.into() }))
+        Error(Box::new(Inner { kind, logged: false, reason: reason.into() }))
     }
 
     /// What kind of thing went wrong.
@@ -131,6 +133,12 @@ impl Error {
             ErrorKind::Refused | ErrorKind::Forged => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Notes that the error is being logged; false if it was before.
+    #[cfg(feature = "tower")]
+    pub(crate) fn begin_to_log(&mut self) -> bool {
+        !std::mem::replace(&mut self.0.logged, true)
     }
 }
 

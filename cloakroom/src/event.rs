@@ -124,7 +124,7 @@ impl EventKind {
     /// The level at which it is logged. What any stranger can bring about as often as they like does not warn.
     fn level(self) -> Level {
         match self {
-            EventKind::Duplicate | EventKind::Reuse | EventKind::Corrupt | EventKind::Conflict => Level::WARN,
+            EventKind::Reuse | EventKind::Corrupt | EventKind::Conflict => Level::WARN,
             _ => Level::DEBUG,
         }
     }

@@ -1,19 +1,46 @@
 //! Garbage collection in the background.
 
-use std::time::Duration;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use crate::engine::Engine;
 use crate::manager::Manager;
 
+/// A guard that is dropped this soon was most likely never kept.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// Keeps garbage collection going; stops it when dropped.
-#[derive(Debug)]
+///
+/// Give it a name: `let _collecting = sessions.spawn_gc();` keeps it, while `let _ = sessions.spawn_gc();` drops it at once, which is
+/// logged as a warning.
 #[must_use = "garbage collection stops when its guard is dropped"]
-pub struct GcGuard(JoinHandle<()>);
+pub struct GcGuard {
+    task: JoinHandle<()>,
+    engine: Arc<Engine>,
+    begun: Instant,
+}
 
 impl Drop for GcGuard {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        self.engine.end_collection();
+        if self.begun.elapsed() < AT_ONCE {
+            tracing::warn!(
+                "garbage collection has stopped as soon as it had begun, since its guard was dropped: keep what \
+                 Manager::spawn_gc returns, as in `let _collecting = sessions.spawn_gc();`"
+            );
+        } else {
+            tracing::debug!("garbage collection has stopped: its guard was dropped");
+        }
+    }
+}
+
+impl fmt::Debug for GcGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GcGuard").field("task", &self.task).finish_non_exhaustive()
     }
 }
 
@@ -35,7 +62,9 @@ impl Manager {
     #[doc(alias = "GC")]
     pub fn spawn_gc(&self) -> GcGuard {
         let manager = self.clone();
-        GcGuard(tokio::spawn(async move {
+        let engine = manager.engine();
+        engine.begin_collection();
+        let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(jittered(manager.config().gc_interval())).await;
                 match manager.collect_garbage().await {
@@ -45,7 +74,8 @@ impl Manager {
                     }
                 }
             }
-        }))
+        });
+        GcGuard { task, engine, begun: Instant::now() }
     }
 }
 

@@ -6,7 +6,15 @@ mod support;
 
 #[path = "middleware/commit.rs"]
 mod commit;
+#[path = "middleware/cut_off.rs"]
+mod cut_off;
 #[path = "middleware/lazy.rs"]
 mod lazy;
+#[path = "middleware/logged.rs"]
+mod logged;
+#[path = "middleware/nested.rs"]
+mod nested;
 #[path = "middleware/respond.rs"]
 mod respond;
+#[path = "middleware/warned.rs"]
+mod warned;

@@ -82,6 +82,22 @@ impl CookieConfig {
         self.lifetime
     }
 
+    /// Makes this a cookie that browsers keep over plain HTTP.
+    pub(crate) fn allow_plain_http(&mut self) {
+        self.secure = false;
+        for prefix in ["__Host-", "__Secure-"] {
+            let len = prefix.len();
+            if self.name.len() > len
+                && self.name.get(..len).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            {
+                self.name = self.name[len..].into();
+            }
+        }
+        if self.same_site == SameSite::None {
+            self.same_site = SameSite::Lax;
+        }
+    }
+
     /// Answers whether browsers would take this cookie, and take it as meant (RFC 6265bis, sections 4.1.1 and 4.1.3).
     pub(crate) fn check(&self) -> Result<()> {
         self.problem().map_or(Ok(()), |problem| Err(Error::new(ErrorKind::Config, problem)))

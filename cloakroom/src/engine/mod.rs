@@ -3,9 +3,12 @@
 mod admission;
 #[cfg(feature = "beego")]
 mod adopt;
+mod collection;
+mod forms;
 mod fresh;
 mod life;
 mod plain;
+mod plain_http;
 mod ticket;
 mod users;
 
@@ -33,8 +36,10 @@ use crate::sync::{AtomicBool, Ordering, RandomState, RwLock, Timer, timer};
 
 pub use admission::Visit;
 pub(crate) use admission::{Admission, Guard};
+pub(crate) use forms::{FormSecret, SECRET_LEN};
 pub(crate) use fresh::{COLLISIONS, repeats_itself};
 pub(crate) use life::Reached;
+pub(crate) use plain_http::is_plain;
 pub(crate) use ticket::Ticket;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
@@ -56,6 +61,9 @@ pub(crate) struct Engine {
     tokens: Option<SealedTokens>,
     ids: RwLock<IdMaker>,
     cookie: CookieWriter,
+    form_cookie: forms::FormCookie,
+    collection: collection::Collection,
+    warned_of_plain_http: AtomicBool,
     secure: AtomicBool,
     id_header: Option<(HeaderName, HeaderValue)>,
     queues: Box<[Mutex<()>]>,
@@ -141,6 +149,9 @@ impl Engine {
             tokens: capabilities.sealed_tokens().cloned(),
             ids: RwLock::new(ids),
             cookie: CookieWriter::new(&config.cookie),
+            form_cookie: forms::FormCookie::beside(&config.cookie),
+            collection: collection::Collection::new(clock.millis(), capabilities.native_expiry),
+            warned_of_plain_http: AtomicBool::new(false),
             secure: AtomicBool::new(config.cookie.secure),
             id_header,
             queues: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
@@ -312,6 +323,7 @@ impl Engine {
 
     /// Hands the client its token.
     pub(crate) fn hand_out(&self, headers: &mut HeaderMap, stored: &Stored) -> Result<()> {
+        self.look_for_collection();
         let sealed = self.tokens.as_ref().map(|tokens| tokens.seal(&stored.name.id(), &stored.record));
         let sealed = sealed.transpose()?;
         let token = sealed.as_deref().unwrap_or(stored.name.id_bytes());

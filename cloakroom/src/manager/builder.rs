@@ -41,6 +41,7 @@ pub struct ManagerBuilder {
     random: RandomSource,
     listener: Option<Arc<dyn EventListener>>,
     guard: Option<Guard>,
+    plain_http: bool,
 }
 
 impl fmt::Debug for ManagerBuilder {
@@ -64,6 +65,7 @@ impl ManagerBuilder {
             random: system_random,
             listener: None,
             guard: None,
+            plain_http: false,
         }
     }
 
@@ -95,6 +97,27 @@ impl ManagerBuilder {
     /// proxy may have taken the encryption off. Browsers make an exception for `http://localhost`.
     pub fn secure(mut self, secure: bool) -> Self {
         self.config.cookie.secure = secure;
+        self
+    }
+
+    /// Has a browser keep its session over plain HTTP, on hosts other than localhost too: **for development alone**. Anyone on the way can
+    /// take the cookie, which is logged as a warning at the start.
+    ///
+    /// The cookie is not `Secure` then. A name that begins with `__Host-` or `__Secure-` loses that prefix, and `SameSite=None` becomes Lax,
+    /// since browsers take neither without `Secure`.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider};
+    ///
+    /// let builder = Manager::builder(MemoryProvider::new());
+    /// let sessions = if cfg!(debug_assertions) { builder.plain_http_for_development() } else { builder }.build()?;
+    /// # let sessions = Manager::builder(MemoryProvider::new()).plain_http_for_development().build()?;
+    /// assert_eq!(sessions.config().cookie().name(), "id");
+    /// assert!(!sessions.config().cookie().secure());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn plain_http_for_development(mut self) -> Self {
+        self.plain_http = true;
         self
     }
 
@@ -363,7 +386,11 @@ impl ManagerBuilder {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for settings that cannot work together, and
     /// [`ErrorKind::Random`](crate::ErrorKind::Random) if no random key could be made.
     pub fn build(self) -> Result<Manager> {
-        let ManagerBuilder { provider, former, mut config, clock, random, listener, guard } = self;
+        let ManagerBuilder { provider, former, mut config, clock, random, listener, guard, plain_http } =
+            self;
+        if plain_http {
+            config.cookie.allow_plain_http();
+        }
         config.check()?;
         let capabilities = provider.capabilities();
         let former_capabilities = former.as_ref().map(AnyProvider::capabilities);
@@ -393,6 +420,12 @@ impl ManagerBuilder {
         };
         for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
             tracing::warn!(provider = capabilities.name, "{advice}");
+        }
+        if plain_http {
+            tracing::warn!(
+                "plain_http_for_development is on: the cookie crosses plain HTTP, where anyone on the way can take it; leave it out \
+                 in production"
+            );
         }
         let events = Events::new(listener, &config.event_key, system_random)?;
         let admission = Admission::new(guard);

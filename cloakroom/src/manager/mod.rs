@@ -56,7 +56,9 @@ impl Manager {
     /// Those of the provider. Never an empty session instead of one that could not be read.
     #[doc(alias = "SessionStart")]
     pub async fn start(&self, headers: &HeaderMap) -> Result<Session> {
-        self.handle(headers).load().await
+        let session = self.handle(headers).load().await?;
+        session.look_for_plain_http(headers, None);
+        Ok(session)
     }
 
     /// What the middleware puts into a request's extensions. Reads nothing.
@@ -78,7 +80,7 @@ impl Manager {
     #[doc(alias = "GetSessionStore")]
     pub async fn session(&self, id: &SessionId) -> Result<Option<Session>> {
         let found = within(self.0.config.deadline, self.0.find_id(id)).await.0?;
-        Ok(found.map(|stored| Session(Shared::detached(Arc::clone(&self.0), stored))))
+        Ok(found.map(|stored| Session::new(Shared::detached(Arc::clone(&self.0), stored))))
     }
 
     /// Ends the session of a request, and has the client forget its id. For those who hold a [`Session`], [`Session::destroy`].
@@ -91,7 +93,7 @@ impl Manager {
     pub async fn destroy(&self, headers: &HeaderMap, response: &mut HeaderMap) -> Result<Released> {
         let handle = self.handle(headers);
         handle.0.load_to_end().await?;
-        let session = Session(handle.0);
+        let session = Session::new(handle.0);
         session.destroy()?;
         session.release(response).await
     }
@@ -214,6 +216,10 @@ impl Manager {
         &self.0.provider
     }
 
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.0)
+    }
+
     /// Collects what has expired: one round, in bounded steps. Says how many records went.
     ///
     /// # Errors
@@ -225,6 +231,7 @@ impl Manager {
         const PATIENCE: Duration = Duration::from_secs(60);
         // Far more steps than a store has sessions: a provider that always says "more" must not hold us.
         const MOST: usize = 10_000_000;
+        self.0.note_collection();
         let mut removed = 0;
         // What was not moved in its time has expired like anything else.
         'providers: for provider in std::iter::once(&self.0.provider).chain(&self.0.former) {

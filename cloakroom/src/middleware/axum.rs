@@ -3,7 +3,9 @@
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
+use http::uri::Authority;
 
+use super::body::text_for_visitors;
 use crate::error::{Error, ErrorKind};
 use crate::session::{Session, SessionData, SessionHandle, Typed};
 
@@ -13,14 +15,17 @@ impl<S: Sync> FromRequestParts<S> for Session {
     /// Reads the session, once a request however often it is extracted. What is answered if the store fails is the
     /// error's own response: 503, and a body that tells nothing.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        const FAILED: &str = "a request could not read its session";
         let Some(handle) = parts.extensions.get::<SessionHandle>() else {
-            return Err(Error::new(ErrorKind::NoLayer, NoLayer));
+            return Err(Error::new(ErrorKind::NoLayer, NoLayer).logged(FAILED));
         };
         let loaded = match handle.load_at_once() {
             Some(loaded) => loaded,
             None => handle.load_waiting().await,
         };
-        loaded.inspect_err(|error| tracing::error!(%error, "the session of a request could not be read"))
+        let session = loaded.map_err(|error| error.logged(FAILED))?;
+        session.look_for_plain_http(&parts.headers, parts.uri.authority().map(Authority::as_str));
+        Ok(session)
     }
 }
 
@@ -30,17 +35,16 @@ impl<S: Sync, T: SessionData + Send> FromRequestParts<S> for Typed<T> {
     /// Reads the session and the struct in it. What is answered if that fails is the error's own response.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let session = Session::from_request_parts(parts, state).await?;
-        session
-            .typed()
-            .inspect_err(|error| tracing::error!(%error, "a struct in a session could not be read"))
+        session.typed().map_err(|error| error.logged("a request could not read the struct in its session"))
     }
 }
 
 impl IntoResponse for Error {
-    /// The [status](Error::status) and its name. The text of the error is for logs.
+    /// The [status](Error::status) and a short sentence for visitors. The text of the error is logged here, unless it was
+    /// logged before: at ERROR where the server is at fault, at INFO or DEBUG where a visitor can cause it.
     fn into_response(self) -> Response {
-        let status = self.status();
-        (status, status.canonical_reason().unwrap_or_default()).into_response()
+        let error = self.logged("a handler answered with an error of its session");
+        (error.status(), text_for_visitors(&error)).into_response()
     }
 }
 

@@ -2,7 +2,8 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod body;
 #[cfg(feature = "csrf")]
 pub(crate) mod csrf;
-#[cfg(feature = "tower")]
+mod log;
 pub(crate) mod tower;

@@ -6,20 +6,36 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::body::{ENDED, plain, text_for_visitors};
 use crate::error::{Error, Result};
 use crate::manager::Manager;
 use crate::session::{Released, SessionHandle, Shared};
 
 /// Puts a [`SessionHandle`] into each request, and commits what was changed before the response leaves.
 ///
-/// A request whose handler does not ask for its session costs no I/O. A handler that answers 5xx, panics or is cancelled commits
-/// nothing. If the commit fails, its response is replaced: by 503 if the store failed, by 409 if the session had ended under
-/// the handler's changes or others kept changing it, by 413 if it grew over a limit.
+/// A request whose handler does not ask for its session costs no I/O. If the commit fails, its response is replaced: by 503 if
+/// the store failed, by 409 if the session had ended under the handler's changes or others kept changing it, by 413 if it grew
+/// over a limit.
+///
+/// # What commits nothing
+///
+/// A request that is answered 5xx or 408 commits nothing, whether the handler answers so or a layer between it and this one,
+/// such as tower-http's `TimeoutLayer`. The same goes for a request that is cancelled and for a handler that panics. A
+/// panic is noticed by the handler's [`Session`](crate::Session), which is dropped on the way, so that a `CatchPanicLayer` inside
+/// this layer may answer what it likes.
+///
+/// A handler that a timeout layer has cut off cannot be told from one that has finished if the answer is, say, 200 or 404. Put such
+/// a layer outside this one, or have it answer 408 or 5xx.
+///
+/// # One manager, one session
+///
+/// Where layers of the same manager lie inside one another, all of a request shares one session. The outermost layer commits
+/// it, by its own [`on_error`](Self::on_error) and [`on_ended`](Self::on_ended). Layers of different managers do not know each other.
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, SessionLayer};
@@ -85,14 +101,19 @@ impl<B, F: Fn(&Error) -> Response<B>> OnError<B> for F {
     }
 }
 
-/// Answers with the error's [status](Error::status) and an empty body.
+/// Answers with the error's [status](Error::status). A refusal (4xx) carries a short sentence for visitors, a failure (5xx) an
+/// empty body.
+///
+/// The sentence is left out where the response's body is of a type that this crate cannot make of a text. It can for axum's body,
+/// `Full<Bytes>`, `Bytes`, `String`, `&str` and `Vec<u8>`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PlainErrors;
 
-impl<B: Default> OnError<B> for PlainErrors {
+impl<B: Default + 'static> OnError<B> for PlainErrors {
     fn respond(&self, error: &Error) -> Response<B> {
-        with_status(error.status())
+        let status = error.status();
+        plain(status, if status.is_server_error() { "" } else { text_for_visitors(error) })
     }
 }
 
@@ -109,21 +130,16 @@ impl<B, F: Fn(Response<B>) -> Response<B>> OnEnded<B> for F {
     }
 }
 
-/// Answers 409 and an empty body: a success would acknowledge a lost write.
+/// Answers 409 and a short sentence for visitors: a success would acknowledge a lost write. For the sentence, the same holds
+/// as for [`PlainErrors`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RefuseEnded;
 
-impl<B: Default> OnEnded<B> for RefuseEnded {
+impl<B: Default + 'static> OnEnded<B> for RefuseEnded {
     fn respond(&self, _: Response<B>) -> Response<B> {
-        with_status(StatusCode::CONFLICT)
+        plain(StatusCode::CONFLICT, ENDED)
     }
-}
-
-fn with_status<B: Default>(status: StatusCode) -> Response<B> {
-    let mut response = Response::new(B::default());
-    *response.status_mut() = status;
-    response
 }
 
 impl<S, E: Clone, D: Clone> Layer<S> for SessionLayer<E, D> {
@@ -157,10 +173,30 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let SessionHandle(shared) = self.layer.manager.handle_in(request.headers(), request.extensions());
-        request.extensions_mut().insert(SessionHandle(Arc::clone(&shared)));
+        if let Some(outer) = request.extensions_mut().insert(SessionHandle(Arc::clone(&shared))) {
+            // If a layer further out has the same manager, nobody will ask for `shared`, so there is nothing to commit here.
+            nest(request.extensions_mut(), &shared, outer);
+        }
         let (on_error, on_ended) = (self.layer.on_error.clone(), self.layer.on_ended.clone());
         ResponseFuture { handler: self.inner.call(request), shared, on_error, on_ended, committing: None }
     }
+}
+
+/// The handles of session layers further out, but for the one of the layer that comes next.
+#[derive(Clone, Default)]
+struct OuterHandles(Vec<SessionHandle>);
+
+/// Puts the handle of a layer of the same manager as `inner`'s, if there is one further out, in the place of `inner`. `next` is the
+/// handle of the next layer further out.
+#[cold]
+fn nest(extensions: &mut Extensions, inner: &Arc<Shared>, next: SessionHandle) {
+    let mut outer = extensions.remove::<OuterHandles>().unwrap_or_default();
+    outer.0.push(next);
+    if let Some(place) = outer.0.iter().position(|handle| handle.0.has_manager_of(inner)) {
+        let same = outer.0.remove(place);
+        extensions.insert(same);
+    }
+    extensions.insert(outer);
 }
 
 pin_project! {
@@ -196,7 +232,10 @@ fn may_leave<B>(shared: &Shared, response: &mut Response<B>) -> bool {
     if !shared.was_asked_for() {
         return true;
     }
-    if response.status().is_server_error() && !shared.commits_on_server_error() {
+    let status = response.status();
+    let failed = status.is_server_error() && !shared.commits_on_server_error();
+    // A handler that was cut off has not finished, whatever is to become of server errors.
+    if failed || status == StatusCode::REQUEST_TIMEOUT {
         shared.abandon(response.headers_mut());
         return true;
     }
@@ -235,10 +274,15 @@ where
         let mut response = committing.response;
         *response.headers_mut() = headers;
         let mut response = match released {
-            Ok(Released::Gone { lost_write: true }) => this.on_ended.respond(response),
+            Ok(Released::Gone { lost_write: true }) => {
+                tracing::info!(
+                    "a commit was refused: the session had ended or was replaced under the request"
+                );
+                this.on_ended.respond(response)
+            }
             Ok(_) => return Poll::Ready(Ok(response)),
-            Err(error) => {
-                tracing::error!(%error, "a session could not be committed");
+            Err(mut error) => {
+                error.log("a session could not be committed");
                 let mut response = this.on_error.respond(&error);
                 // What a save stored earlier in the request stands, and without its cookie nobody would reach it.
                 this.shared.abandon(response.headers_mut());

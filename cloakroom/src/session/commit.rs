@@ -1,5 +1,6 @@
 //! The commit: compare versions, swap, and replay on the newest record where another request was first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -90,6 +91,9 @@ impl Shared {
             Released::Gone { .. } => self.engine.note_access(headers),
             _ => self.tell(state, headers)?,
         }
+        if let Some(kept) = &state.form_secret {
+            self.tell_form_secret(kept, headers);
+        }
         state.phase = Phase::Released(outcome);
         state.delivered();
         Ok(())
@@ -99,7 +103,12 @@ impl Shared {
     fn tell(&self, state: &State, headers: &mut HeaderMap) -> Result<()> {
         self.engine.note_access(headers);
         match (state.cookie, &state.stored) {
-            (Due::HandOut, Some(stored)) => self.engine.hand_out(headers, stored)?,
+            (Due::HandOut, Some(stored)) => {
+                self.engine.hand_out(headers, stored)?;
+                if state.plain_http {
+                    self.engine.warn_of_plain_http();
+                }
+            }
             (Due::TakeBack, _) => self.engine.take_back(headers),
             _ => {}
         }
@@ -419,6 +428,18 @@ impl Shared {
                 tracing::error!(%error, "a session's cookie could not be made");
             }
         }
+    }
+
+    /// Drops the changes that are not committed yet; what was saved before stands.
+    #[cold]
+    pub(super) fn roll_back(&self) {
+        let mut state = self.state();
+        (state.changes, state.undo) = (None, None);
+    }
+
+    /// Whether `other` is a session of the same manager's.
+    pub(crate) fn has_manager_of(&self, other: &Shared) -> bool {
+        Arc::ptr_eq(&self.engine, &other.engine)
     }
 
     pub(crate) fn commits_on_server_error(&self) -> bool {

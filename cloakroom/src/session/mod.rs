@@ -22,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{Change, Codec};
+use crate::engine::is_plain;
 use crate::error::Result;
 use crate::event::IdHash;
 use crate::id::SessionId;
@@ -53,8 +54,55 @@ pub use typed::{Fields, SessionData, Typed};
 /// assert!(response["set-cookie"].to_str().unwrap().starts_with("__Host-id="));
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
-#[derive(Clone)]
-pub struct Session(pub(crate) Arc<Shared>);
+pub struct Session(pub(crate) Arc<Shared>, Origin);
+
+/// Where a `Session` comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Handed out to the code that asked for the session.
+    Asked,
+    /// Cloned from another one.
+    Cloned,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Session(shared, Origin::Asked)
+    }
+
+    /// Notes, for a warning, whether a cookie that is set for a request with these headers would be dropped by its browser.
+    #[inline]
+    pub(crate) fn look_for_plain_http(&self, headers: &HeaderMap, authority: Option<&str>) {
+        if self.0.engine.watches_for_plain_http()
+            && self.0.stored(|_| ()).is_none()
+            && is_plain(headers, authority)
+        {
+            self.0.note_plain_http();
+        }
+    }
+
+    /// Another handle that is as much the handler's as this one.
+    pub(crate) fn same(&self) -> Self {
+        Session(Arc::clone(&self.0), self.1)
+    }
+}
+
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        Session(Arc::clone(&self.0), Origin::Cloned)
+    }
+}
+
+impl Drop for Session {
+    /// Drops what a panicking handler has changed: a layer inside the session layer may catch the panic and answer as if all
+    /// went well. A clone may belong to a task of its own, whose panic is not the handler's.
+    #[inline]
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.1 == Origin::Asked {
+            self.0.roll_back();
+        }
+    }
+}
 
 /// What [`Session::release`] or [`Session::save`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,14 +353,14 @@ impl SessionHandle {
     /// What [`load_at_once`](Self::load_at_once) leaves.
     pub(crate) async fn load_waiting(&self) -> Result<Session> {
         // Boxed, since it is large, and so would be every future that loads a session.
-        Box::pin(self.0.load_waiting()).await.map(|()| Session(Arc::clone(&self.0)))
+        Box::pin(self.0.load_waiting()).await.map(|()| Session::new(Arc::clone(&self.0)))
     }
 
     /// [`load`](Self::load) where nobody has to wait for it.
     #[inline]
     pub(crate) fn load_at_once(&self) -> Option<Result<Session>> {
         let loaded = self.0.load_at_once()?;
-        Some(loaded.map(|()| Session(Arc::clone(&self.0))))
+        Some(loaded.map(|()| Session::new(Arc::clone(&self.0))))
     }
 }
 

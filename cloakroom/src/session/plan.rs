@@ -51,7 +51,7 @@ impl Shared {
             return match &state.contested {
                 _ if state.ended => Ok(Step::Gone),
                 keys if changes.end && !keys.is_empty() => Ok(Step::DestroyAll { keys: keys.clone() }),
-                _ => self.plan_create(changes, now),
+                _ => self.plan_create(state, changes, now),
             };
         };
         if changes.end {
@@ -76,11 +76,16 @@ impl Shared {
         })
     }
 
-    fn plan_create(&self, changes: &Changes, now: Millis) -> Result<Step> {
+    fn plan_create(&self, state: &State, changes: &Changes, now: Millis) -> Result<Step> {
         let sets = changes.keys.iter().any(|change| change.value().is_some());
         if !sets && changes.principal.is_none() {
             return Ok(Step::Nothing);
         }
+        let with_secret = match &state.form_secret {
+            Some(kept) => self.with_form_secret(kept, changes)?,
+            None => None,
+        };
+        let changes = with_secret.as_ref().unwrap_or(changes);
         let times = self.engine.times_of_new(now, changes.principal.as_ref().map(|_| now));
         let mut meta = Meta::new(times, changes.principal.clone());
         if let Some(beside) = &changes.beside {

@@ -13,7 +13,7 @@ use super::reserved::is_reserved;
 use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
-use crate::engine::{Candidates, Engine, Found, Reached, Stored, Ticket, within};
+use crate::engine::{Candidates, Engine, FormSecret, Found, Reached, Stored, Ticket, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::StoreKey;
@@ -43,6 +43,8 @@ pub(super) struct State {
     /// What the request's id named had ended: nothing is stored, and the client is told nothing.
     pub(super) ended: bool,
     pub(super) cookie: Due,
+    /// A Secure cookie would not be kept by the browser.
+    pub(super) plain_http: bool,
     /// The sessions of a request that named several; otherwise empty.
     pub(super) contested: Vec<StoreKey>,
     /// Rings when a turn has ended; there once somebody waits for that.
@@ -53,9 +55,18 @@ pub(super) struct State {
     pub(super) in_flight: Option<Box<Changes>>,
     /// Puts back the flash messages that this request took and has not delivered yet.
     pub(super) undo: Option<Box<Undo>>,
+    /// The secret of the visitor's forms that is kept in a cookie, once this request has used it.
+    pub(super) form_secret: Option<Box<CookieSecret>>,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
     pub(super) stored: Option<Stored>,
+}
+
+/// What a request knows of the secret of the visitor's forms that is kept in a cookie.
+pub(super) struct CookieSecret {
+    pub(super) secret: FormSecret,
+    /// Whether the client is still to be told.
+    pub(super) due: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -205,6 +216,11 @@ impl Shared {
         }
         state.busy = true;
         Begun::MyTurn(Turn(self), state.waited)
+    }
+
+    #[cold]
+    pub(super) fn note_plain_http(&self) {
+        self.state().plain_http = true;
     }
 
     pub(super) fn note_asked(&self, state: &mut State) {
@@ -425,7 +441,7 @@ impl State {
     }
 
     /// Changes not yet known to be stored, the newest first.
-    fn layers(&self) -> impl Iterator<Item = &Changes> {
+    pub(super) fn layers(&self) -> impl Iterator<Item = &Changes> {
         self.changes.iter().chain(&self.in_flight).map(|changes| &**changes)
     }
 

@@ -132,7 +132,7 @@ impl Session {
     /// [`ErrorKind::Value`] if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
     pub fn typed<T: SessionData>(&self) -> Result<Typed<T>> {
         let value = self.0.with_value(T::KEY, |codec, stored| Ok(read::<T>(codec, stored)?.value))?;
-        Ok(Typed { session: self.clone(), value })
+        Ok(Typed { session: self.same(), value })
     }
 }
 

@@ -9,11 +9,8 @@ mod explored;
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     hash::RandomState,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
-
-#[cfg(all(feature = "memory", not(shuttle)))]
-pub(crate) use std::sync::atomic::AtomicUsize;
 
 #[cfg(not(shuttle))]
 pub(crate) use getrandom::fill as fill_random;

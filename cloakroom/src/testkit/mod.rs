@@ -14,7 +14,8 @@
 //! | one test for each sentence of the contract | [`conformance!`](crate::conformance), [`conformance`] |
 //! | a random walk beside a plain map | [`model`] |
 //! | records made to measure | [`record()`], [`RecordBuilder`] |
-//! | a logged-in request in one line, for applications | [`TestSession`] |
+//! | a logged-in request in one line, for applications: user, level, lifetime, data, CSRF token | [`TestSession`] |
+//! | a clock that the test sets | [`ManualClock`](crate::ManualClock) |
 //!
 //! The feature `testkit` belongs into `[dev-dependencies]`: what is here panics, as tests do.
 

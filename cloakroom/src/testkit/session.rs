@@ -2,17 +2,22 @@
 
 use std::fmt;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
-use http::{HeaderName, Request};
+#[cfg(feature = "csrf")]
+use http::HeaderName;
+use http::Request;
+use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::manager::Manager;
-use crate::principal::Principal;
-use crate::session::Session;
+#[cfg(feature = "csrf")]
+use crate::middleware::csrf::CsrfToken;
+use crate::principal::{Level, Principal};
+use crate::record::Lifetime;
+use crate::session::{Session, SessionData};
 
-/// A stored session and the request headers that bring it, for tests of applications: what a login, a few pages and a browser
-/// would have come to.
+/// A stored session and the request headers that bring it, for tests of applications: the result of a login, a few pages and a
+/// browser.
 ///
 /// ```
 /// use cloakroom::testkit::TestSession;
@@ -29,7 +34,27 @@ use crate::session::Session;
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
 ///
-/// [`apply`](Self::apply) puts it into a request that is there already, [`cookie`](Self::cookie) gives the bare header.
+/// [`apply`](Self::apply) puts it into a request that is there already, [`cookie`](Self::cookie) gives the bare header. What a session does
+/// over time is tested with a [`ManualClock`](crate::ManualClock):
+///
+/// ```
+/// use cloakroom::testkit::TestSession;
+/// use cloakroom::{Lifetime, ManualClock, Manager, MemoryProvider};
+/// use std::time::Duration;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let time = ManualClock::default();
+/// let provider = MemoryProvider::builder().clock(time.clock()).build();
+/// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+/// let kiosk = Lifetime::idle(Duration::from_secs(120));
+/// let headers = TestSession::new(&sessions).principal("alice").lifetime(kiosk).headers().await;
+///
+/// time.advance(Duration::from_secs(100));
+/// assert!(sessions.start(&headers).await?.principal().is_some());
+/// time.advance(Duration::from_secs(200));
+/// assert!(sessions.start(&headers).await?.principal().is_none());
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 ///
 /// # Panics
 ///
@@ -38,7 +63,11 @@ use crate::session::Session;
 #[must_use = "nothing is stored before `headers`, `apply` or `cookie`"]
 pub struct TestSession {
     manager: Manager,
+    principal: Option<String>,
+    level: Option<Level>,
     changes: Vec<Change>,
+    #[cfg(feature = "csrf")]
+    csrf: bool,
 }
 
 type Change = Box<dyn FnOnce(&Session) -> Result<()> + Send>;
@@ -46,28 +75,115 @@ type Change = Box<dyn FnOnce(&Session) -> Result<()> + Send>;
 impl TestSession {
     /// Begins a session of `manager`'s.
     pub fn new(manager: &Manager) -> Self {
-        TestSession { manager: manager.clone(), changes: Vec::new() }
+        TestSession {
+            manager: manager.clone(),
+            principal: None,
+            level: None,
+            changes: Vec::new(),
+            #[cfg(feature = "csrf")]
+            csrf: false,
+        }
     }
 
     /// Logs this user in.
     pub fn principal(mut self, name: impl Into<String>) -> Self {
-        let name = name.into();
-        self.changes.push(Box::new(move |session| session.authenticate(Principal::new(name)?)));
+        self.principal = Some(name.into());
         self
     }
 
-    /// Puts `value` under `key`.
-    pub fn set<T: Serialize + Send + 'static>(mut self, key: impl Into<String>, value: T) -> Self {
+    /// Has the user prove who they are as surely as `level`. Needs a [`principal`](Self::principal).
+    ///
+    /// ```
+    /// # use cloakroom::testkit::TestSession;
+    /// # use cloakroom::{Level, Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let headers = TestSession::new(&sessions).principal("alice").level(Level::new(2)).headers().await;
+    /// assert!(sessions.start(&headers).await?.require_level(Level::new(2)).is_ok());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// Gives the session a lifetime of its own.
+    pub fn lifetime(self, lifetime: Lifetime) -> Self {
+        self.change(move |session| session.set_lifetime(lifetime))
+    }
+
+    /// Puts `value` under `key`, for a handler that calls [`Session::get`]. A struct that handlers take as
+    /// [`Typed`](crate::Typed) is stored with its version: see [`data`](Self::data).
+    pub fn set<T: Serialize + Send + 'static>(self, key: impl Into<String>, value: T) -> Self {
         let key = key.into();
-        self.changes.push(Box::new(move |session| session.set(&key, value)));
+        self.change(move |session| session.set(&key, value))
+    }
+
+    /// Stores `value` under its own key, for a handler that takes it as [`Typed`](crate::Typed).
+    ///
+    /// ```
+    /// # use cloakroom::testkit::TestSession;
+    /// # use cloakroom::{Manager, MemoryProvider, SessionData};
+    /// #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// struct Cart {
+    ///     items: Vec<u32>,
+    /// }
+    ///
+    /// impl SessionData for Cart {
+    ///     const KEY: &'static str = "cart";
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let headers = TestSession::new(&sessions).data(Cart { items: vec![7] }).headers().await;
+    /// assert_eq!(sessions.start(&headers).await?.typed::<Cart>()?.items, [7]);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    pub fn data<T: SessionData + Send + 'static>(self, value: T) -> Self {
+        self.change(move |session| {
+            let mut data = session.typed::<T>()?;
+            *data = value;
+            data.save()
+        })
+    }
+
+    /// Has the request bring the session's CSRF token, in the header `X-CSRF-Token`. For a form, or for a header of another name, see
+    /// [`headers_and_token`](Self::headers_and_token).
+    #[cfg(feature = "csrf")]
+    pub fn csrf_token(mut self) -> Self {
+        self.csrf = true;
+        self
+    }
+
+    fn change(mut self, change: impl FnOnce(&Session) -> Result<()> + Send + 'static) -> Self {
+        self.changes.push(Box::new(change));
         self
     }
 
     /// Stores the session. The headers of a request that brings it: `Cookie`, or the header for ids where the
     /// manager sends no cookies.
     pub async fn headers(self) -> HeaderMap {
-        let (name, value) = self.stored().await;
-        HeaderMap::from_iter([(name, value)])
+        self.stored().await.headers
+    }
+
+    /// Stores the session. The headers of a request that brings it, and a token for the field of a form.
+    ///
+    /// ```
+    /// # use cloakroom::testkit::TestSession;
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let (headers, token) = TestSession::new(&sessions).principal("alice").headers_and_token().await;
+    /// let form = format!("csrf_token={token}&address=Main+Street");
+    /// assert!(sessions.start(&headers).await?.verify_csrf_token(token.as_str()).is_ok());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "csrf")]
+    pub async fn headers_and_token(self) -> (HeaderMap, CsrfToken) {
+        let stored = TestSession { csrf: true, ..self }.stored().await;
+        let mut headers = stored.headers;
+        headers.remove(TOKEN);
+        (headers, stored.token.expect("a token was asked for"))
     }
 
     /// Stores the session, and has `request` bring it beside the cookies that it has.
@@ -83,12 +199,12 @@ impl TestSession {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub async fn apply<B>(self, request: &mut Request<B>) {
-        let (name, value) = self.stored().await;
-        let headers = request.headers_mut();
-        let others = headers.get_all(&name).iter().filter(|_| name == COOKIE).map(HeaderValue::as_bytes);
-        let all = others.chain([value.as_bytes()]).collect::<Vec<_>>().join(&b"; "[..]);
-        let all = HeaderValue::from_bytes(&all).expect("header values, joined by what may stand in one");
-        headers.insert(name, all);
+        for (name, value) in self.stored().await.headers.iter() {
+            let headers = request.headers_mut();
+            let others = headers.get_all(name).iter().filter(|_| name == COOKIE).map(HeaderValue::as_bytes);
+            let all = others.chain([value.as_bytes()]).collect::<Vec<_>>().join(&b"; "[..]);
+            headers.insert(name.clone(), sensitive(&all));
+        }
     }
 
     /// Stores the session. The value of a `Cookie` header that brings it: `name=id`.
@@ -104,32 +220,80 @@ impl TestSession {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub async fn cookie(self) -> HeaderValue {
-        let (name, value) = self.stored().await;
-        assert_eq!(name, COOKIE, "this manager sends no cookies; use `headers` or `apply`");
-        value
+        let mut headers = self.stored().await.headers;
+        headers.remove(COOKIE).expect("this manager sends no cookies; use `headers` or `apply`")
     }
 
-    /// Stores the session through the manager. The header that a request brings it in.
-    async fn stored(self) -> (HeaderName, HeaderValue) {
+    /// Stores the session through the manager, and takes what a browser would bring from the response.
+    async fn stored(self) -> Stored {
         let session =
             self.manager.start(&HeaderMap::new()).await.expect("a request without a cookie needs no store");
-        for change in self.changes {
-            change(&session).expect("a user of 1 to 256 bytes, and values within the manager's limits");
+        match (self.principal, self.level) {
+            (Some(name), level) => {
+                let principal = Principal::new(name).expect("a user of 1 to 256 bytes");
+                session.authenticate_at(principal, level.unwrap_or_default()).expect("nothing was released");
+            }
+            (None, Some(_)) => panic!("a level is that of a user: call `principal` too"),
+            (None, None) => {}
         }
-        let _ = session.release(&mut HeaderMap::new()).await.expect("the session of a test is stored");
-        let id = session
-            .id()
-            .expect("a session with neither user nor values is never stored: call `principal` or `set`");
-        let config = self.manager.config();
-        let cookie = || (COOKIE, format!("{}={}", config.cookie().name(), id.expose()));
-        let (name, text) = match &config.id_header {
-            Some(header) if !config.send_cookie => (header.clone(), id.expose().to_owned()),
-            _ => cookie(),
+        for change in self.changes {
+            change(&session).expect("values within the manager's limits");
+        }
+        #[cfg(feature = "csrf")]
+        let token = match self.csrf {
+            true => Some(session.csrf_token().await.expect("the session of a test is stored")),
+            false => None,
         };
-        let mut value = HeaderValue::try_from(text).expect("a cookie's name and an id are visible ASCII");
-        value.set_sensitive(true);
-        (name, value)
+        let mut response = HeaderMap::new();
+        let _ = session.release(&mut response).await.expect("the session of a test is stored");
+        assert!(
+            session.id().is_some(),
+            "a session with neither user nor values is never stored: call `principal` or `set`"
+        );
+        let mut headers = brought(&self.manager, &response);
+        #[cfg(feature = "csrf")]
+        if let Some(token) = &token {
+            headers.insert(TOKEN, sensitive(token.as_str().as_bytes()));
+        }
+        Stored {
+            headers,
+            #[cfg(feature = "csrf")]
+            token,
+        }
     }
+}
+
+struct Stored {
+    headers: HeaderMap,
+    #[cfg(feature = "csrf")]
+    token: Option<CsrfToken>,
+}
+
+#[cfg(feature = "csrf")]
+const TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+
+/// What the client of `response` brings with its next request: its cookies, or its id in the header where there are none.
+fn brought(manager: &Manager, response: &HeaderMap) -> HeaderMap {
+    let pair = |cookie: &'_ HeaderValue| {
+        let bytes = cookie.as_bytes();
+        bytes.split(|byte| *byte == b';').next().unwrap_or_default().to_vec()
+    };
+    let cookies: Vec<_> = response.get_all(SET_COOKIE).iter().map(pair).collect();
+    let mut headers = HeaderMap::new();
+    if !cookies.is_empty() {
+        headers.insert(COOKIE, sensitive(&cookies.join(&b"; "[..])));
+    } else if let Some(name) = &manager.config().id_header
+        && let Some(id) = response.get(name)
+    {
+        headers.insert(name.clone(), sensitive(id.as_bytes()));
+    }
+    headers
+}
+
+fn sensitive(bytes: &[u8]) -> HeaderValue {
+    let mut value = HeaderValue::from_bytes(bytes).expect("header values, joined by what may stand in one");
+    value.set_sensitive(true);
+    value
 }
 
 impl fmt::Debug for TestSession {
@@ -182,6 +346,75 @@ mod tests {
         assert_eq!(request.headers().get_all("x-session").iter().count(), 1, "the former is replaced");
         assert_eq!(request.headers().get(COOKIE), None);
         assert_eq!(sessions.start(request.headers()).await.unwrap().get::<u32>("n").unwrap(), Some(1));
+    }
+
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    struct Cart {
+        items: u32,
+    }
+
+    impl SessionData for Cart {
+        const KEY: &'static str = "cart";
+    }
+
+    #[tokio::test]
+    async fn a_test_session_has_all_that_a_login_can_have() {
+        let time = crate::ManualClock::default();
+        let provider = MemoryProvider::builder().clock(time.clock()).build();
+        let sessions = Manager::builder(provider).clock(time.clock()).build().unwrap();
+        let idle = std::time::Duration::from_secs(120);
+        let test = TestSession::new(&sessions)
+            .level(Level::new(2))
+            .lifetime(Lifetime::idle(idle))
+            .data(Cart { items: 3 })
+            .principal("alice");
+        let headers = test.headers().await;
+        let session = sessions.start(&headers).await.unwrap();
+        assert_eq!(session.level(), Some(Level::new(2)));
+        assert_eq!(session.typed::<Cart>().unwrap().items, 3);
+        drop(session);
+        time.advance(idle);
+        assert_eq!(sessions.start(&headers).await.unwrap().principal(), None);
+    }
+
+    #[cfg(feature = "csrf")]
+    #[tokio::test]
+    async fn a_request_can_bring_the_sessions_token() {
+        for user in [Some("alice"), None] {
+            let sessions = sessions();
+            let test = || match user {
+                Some(user) => TestSession::new(&sessions).principal(user),
+                None => TestSession::new(&sessions).set("cart", 3),
+            };
+            let headers = test().csrf_token().headers().await;
+            let session = sessions.start(&headers).await.unwrap();
+            assert_eq!(session.principal().is_some(), user.is_some());
+            assert!(session.verify_csrf_token(headers["x-csrf-token"].to_str().unwrap()).is_ok());
+            let (headers, token) = test().headers_and_token().await;
+            assert_eq!(headers.len(), 1);
+            assert!(sessions.start(&headers).await.unwrap().verify_csrf_token(token.as_str()).is_ok());
+            let mut request = Request::post("/").header("cookie", "a=1").body(()).unwrap();
+            test().csrf_token().apply(&mut request).await;
+            let session = sessions.start(request.headers()).await.unwrap();
+            let token = request.headers()["x-csrf-token"].to_str().unwrap();
+            assert!(session.verify_csrf_token(token).is_ok());
+        }
+    }
+
+    #[cfg(feature = "cookie")]
+    #[tokio::test]
+    async fn a_session_in_a_cookie_is_brought_too() {
+        let ring = crate::KeyRing::new(crate::SealKey::generate().unwrap());
+        let sessions = Manager::builder(crate::CookieProvider::new(ring)).build().unwrap();
+        let headers = TestSession::new(&sessions).principal("alice").set("cart", 3).headers().await;
+        let session = sessions.start(&headers).await.unwrap();
+        assert_eq!(session.get::<u32>("cart").unwrap(), Some(3));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "call `principal` too")]
+    async fn a_level_without_a_user_is_refused_with_advice() {
+        let _ = TestSession::new(&sessions()).level(Level::new(2)).headers().await;
     }
 
     #[tokio::test]

@@ -10,9 +10,13 @@ use crate::session::Session;
 impl<S: Sync> FromRequestParts<S> for CsrfToken {
     type Rejection = Error;
 
-    /// The token for a form on the page that the handler makes. Begins a session where there is none: see
+    /// The token for a form on the page that the handler makes. Stores nothing where there is no session: see
     /// [`Session::csrf_token`].
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Session::from_request_parts(parts, state).await?.csrf_token().await
+        let session = Session::from_request_parts(parts, state).await?;
+        session
+            .csrf_token()
+            .await
+            .map_err(|error| error.logged("a request could not get a token for its form"))
     }
 }

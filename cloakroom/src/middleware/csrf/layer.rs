@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::{CsrfBody, Field};
-use super::origin::{Provenance, provenance};
+use super::origin::{Origin, Provenance, is_handshake, provenance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::middleware::tower::{OnError, PlainErrors};
 use crate::session::SessionHandle;
@@ -27,13 +27,17 @@ const MAX_FORM: usize = 64 * 1024;
 /// Refuses requests that another site's page sends in a visitor's name (cross-site request forgery).
 ///
 /// Goes inside a [`SessionLayer`](crate::SessionLayer), whose session it looks at. `GET`, `HEAD`, `OPTIONS` and `TRACE` pass: they
-/// must change nothing. Of the others
+/// must change nothing. For all other requests there are three rules:
 ///
-/// 1. those are refused of which the browser says, in `Sec-Fetch-Site` or `Origin`, that they come from another site;
-/// 2. those that come with a live session must bring its [token](crate::CsrfToken), in the header `X-CSRF-Token` or in the
-///    field `csrf_token` of a URL-encoded form;
-/// 3. those without a session pass, unless [`require_session`](Self::require_session) is set: there is nothing that could be done in
-///    somebody's name, but for a login, which the first rule guards.
+/// 1. A request is refused if the browser says, in `Sec-Fetch-Site` or `Origin`, that it comes from another site.
+/// 2. A request with a live session must bring its [token](crate::CsrfToken), in the header `X-CSRF-Token` or in the
+///    field `csrf_token` of a URL-encoded form.
+/// 3. A request without a session must bring the token that its visitor was given, if one was. Otherwise it passes, unless
+///    [`require_session`](Self::require_session) is set: nothing can be done in somebody's name but a login, which the
+///    first rule guards. The same goes for a request whose session has ended.
+///
+/// A WebSocket handshake (a `GET` with `Upgrade: websocket`, or `CONNECT`) cannot carry a token. The first rule alone is for it, so that a
+/// page on another host is refused.
 ///
 /// A form is read as far as its token, 64 KiB at the most, and handed on whole: put the hidden field first. A form that uploads files
 /// (`multipart/form-data`) is not read: have its script send the header, or leave its route out of the layer and
@@ -67,7 +71,7 @@ pub struct CsrfLayer<E = PlainErrors> {
 struct Policy {
     field: Box<str>,
     header: HeaderName,
-    trusted: Vec<HeaderValue>,
+    trusted: Vec<Origin>,
     require_session: bool,
 }
 
@@ -111,24 +115,20 @@ impl<E> CsrfLayer<E> {
     /// [`ErrorKind::Config`] if it is no scheme and host, or has a path.
     pub fn trust_origin(mut self, origin: &str) -> Result<Self> {
         let invalid = || Error::new(ErrorKind::Config, CsrfError::Origin);
-        let host = origin.split_once("://").map(|(_, host)| host).ok_or_else(invalid)?;
-        if host.is_empty() || host.contains(['/', '?', '#', '*', ' ']) {
-            return Err(invalid());
-        }
-        let origin = HeaderValue::try_from(origin).map_err(|_| invalid())?;
+        let origin = Origin::parse(origin).ok_or_else(invalid)?;
         self.policy_mut().trusted.push(origin);
         Ok(self)
     }
 
-    /// Refuses what would change something and brings no live session, too. Then a login needs a token as well: its page must
-    /// ask for one, which begins a session.
+    /// Refuses a request that would change something and brings no token, even where there is no live session. Then a login needs
+    /// a token as well, so its page must ask for one.
     #[must_use = "this gives the changed layer back"]
     pub fn require_session(mut self) -> Self {
         self.policy_mut().require_session = true;
         self
     }
 
-    /// Has `respond` make the response to a refused request; by default it is a bare 403. The error's
+    /// Has `respond` make the response to a refused request; by default it is 403 and a short sentence. The error's
     /// [kind](Error::kind) is [`Forged`](ErrorKind::Forged), or that of a session that could not be read.
     pub fn on_refused<F>(self, respond: F) -> CsrfLayer<F> {
         CsrfLayer { policy: self.policy, on_refused: respond }
@@ -171,7 +171,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let request = request.map(CsrfBody::new);
-        if request.method().is_safe() {
+        if request.method().is_safe() && !is_handshake(request.method(), request.headers()) {
             return CsrfFuture { way: Way::Pass { handler: self.inner.call(request) } };
         }
         // The clone has not been asked whether it is ready: the one that was does the work.
@@ -182,8 +182,8 @@ where
             let (parts, mut body) = request.into_parts();
             match layer.policy.check(&parts, &mut body).await {
                 Ok(()) => ready.call(Request::from_parts(parts, body)).await,
-                Err(error) => {
-                    tracing::warn!(%error, "a request was refused");
+                Err(mut error) => {
+                    error.log("a request was refused");
                     Ok(layer.on_refused.respond(&error))
                 }
             }
@@ -200,15 +200,15 @@ impl Policy {
         if provenance(parts, &self.trusted) == Provenance::Foreign {
             return Err(Error::new(ErrorKind::Forged, CsrfError::Foreign));
         }
+        if is_handshake(&parts.method, &parts.headers) {
+            return Ok(());
+        }
         let Some(handle) = parts.extensions.get::<SessionHandle>() else {
             return Err(Error::new(ErrorKind::NoLayer, CsrfError::NoLayer));
         };
         let session = handle.load().await?;
-        if session.id().is_none() {
-            return match self.require_session {
-                true => Err(Error::new(ErrorKind::Forged, CsrfError::NoSession)),
-                false => Ok(()),
-            };
+        if session.id().is_none() && !self.require_session && !session.0.expects_token() {
+            return Ok(());
         }
         session.verify_csrf_token(&self.token(&parts.headers, body).await?)
     }
@@ -289,8 +289,6 @@ enum CsrfError {
         "expected the session's token within the first {MAX_FORM} bytes of the form, found none; put its field first"
     )]
     TooFar,
-    #[error("expected a live session with the request, found none; have the visitor load the page again")]
-    NoSession,
     #[error(
         "expected a SessionLayer around the CsrfLayer, found none; add .layer(SessionLayer::new(manager)) after it"
     )]

@@ -5,24 +5,26 @@ use std::fmt;
 use data_encoding::BASE64URL_NOPAD;
 use subtle::ConstantTimeEq;
 
+use crate::engine::{FormSecret, SECRET_LEN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
 
-/// Bytes of the secret, and of the mask over it.
-const LEN: usize = 32;
+/// Bytes of the mask over the secret.
+const LEN: usize = SECRET_LEN;
 
-/// Proves that a form stands on a page of this site, for one session: from [`Session::csrf_token`], and, with the feature `axum`,
+/// Proves that a form is on a page of this site and was loaded by this visitor: from [`Session::csrf_token`], and, with the feature `axum`,
 /// as an argument of handlers.
 ///
 /// Put [`as_str`](Self::as_str) into a hidden field called `csrf_token`, or have the page's script send it in the header
-/// `X-CSRF-Token`. 86 characters of `A-Z a-z 0-9 - _`. The secret behind it is the session's own and stays until the next login;
-/// the mask over it is another on every page, so that compression gives nothing away (BREACH). `Debug` hides it.
+/// `X-CSRF-Token`. 86 characters of `A-Z a-z 0-9 - _`. The secret behind it is the session's own and stays until the next login.
+/// A visitor without a session has it in a cookie of its own, named like the session's with `-csrf` behind it. The mask over the secret
+/// is another on every page, so that compression gives nothing away (BREACH). `Debug` hides the token.
 #[derive(Clone)]
 pub struct CsrfToken(String);
 
 impl CsrfToken {
     /// `secret` under a fresh mask.
-    fn masking(secret: &[u8; LEN]) -> Result<Self> {
+    fn masking(secret: &FormSecret) -> Result<Self> {
         let mut bytes = [0; 2 * LEN];
         let (mask, masked) = bytes.split_at_mut(LEN);
         getrandom::fill(mask).map_err(|error| Error::new(ErrorKind::Random, error))?;
@@ -53,8 +55,24 @@ impl fmt::Debug for CsrfToken {
 impl Session {
     /// The token for a form on the page that this response is.
     ///
-    /// The first one makes the session's secret and stores it at once; a visitor without a session gets one with it. Where a page
-    /// without a form asks for no token, looking costs no session.
+    /// The first token of a session makes the session's secret and stores it at once. A visitor without a session gets no
+    /// session for it, and nothing is stored: the secret is kept in a cookie of its own, which the release sets. A session that
+    /// begins in a request that uses this secret takes it over, so that forms loaded before go on; after a login they do not.
+    ///
+    /// Where the manager sends no cookies, a session begins for the token.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let (session, mut response) = (sessions.start(&HeaderMap::new()).await?, HeaderMap::new());
+    /// let token = session.csrf_token().await?;
+    /// let _ = session.release(&mut response).await?;
+    /// assert!(response["set-cookie"].to_str().unwrap().starts_with("__Host-id-csrf="));
+    /// assert_eq!(sessions.active_sessions().await?, 0);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Those of [`update`](Session::update), and [`ErrorKind::Random`] if the generator fails.
@@ -62,22 +80,21 @@ impl Session {
         CsrfToken::masking(&self.0.secret().await?)
     }
 
-    /// Lets through whoever has brought a token of this session. [`CsrfLayer`](crate::CsrfLayer) does it for most requests; this is for
+    /// Answers whether `token` is one of this visitor's: of the session, or of the visitor's own cookie where there is no session. [`CsrfLayer`](crate::CsrfLayer) does it for most requests; this is for
     /// those whose token it does not find, such as forms that upload files.
     ///
     /// # Errors
     /// [`ErrorKind::Forged`], which is answered with 403.
     pub fn verify_csrf_token(&self, token: &str) -> Result<()> {
-        let secret = self.0.known_secret()?;
-        match secret.is_some_and(|secret| unmasks_to(token.as_bytes(), &secret)) {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Forged, WrongToken)),
+        if self.0.knows_secret(|secret| unmasks_to(token.as_bytes(), secret))? {
+            return Ok(());
         }
+        Err(Error::new(ErrorKind::Forged, WrongToken))
     }
 }
 
 /// Whether `token` is `secret` under some mask. Takes as long wherever the two differ.
-fn unmasks_to(token: &[u8], secret: &[u8; LEN]) -> bool {
+fn unmasks_to(token: &[u8], secret: &FormSecret) -> bool {
     let mut bytes = [0; 2 * LEN];
     if BASE64URL_NOPAD.decode_len(token.len()) != Ok(bytes.len()) {
         return false;
@@ -94,7 +111,7 @@ fn unmasks_to(token: &[u8], secret: &[u8; LEN]) -> bool {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "expected a token of this session, found another or an old one; load the page again and send its form"
+    "expected a token of this visitor's, found another or an old one; load the page again and send its form"
 )]
 struct WrongToken;
 

@@ -1,0 +1,140 @@
+//! Whether a Secure cookie is handed out where browsers drop it: over plain HTTP, on a host that is not localhost.
+
+use http::header::{FORWARDED, HOST, ORIGIN, REFERER, VIA};
+use http::{HeaderMap, HeaderValue};
+
+use super::Engine;
+use crate::sync::Ordering;
+
+impl Engine {
+    /// Whether requests are still to be looked at: the cookie is Secure, and nobody was warned yet.
+    #[inline]
+    pub(crate) fn watches_for_plain_http(&self) -> bool {
+        !self.warned_of_plain_http.load(Ordering::Relaxed) && self.secure() && self.sends_cookie()
+    }
+
+    /// Says once what follows from a Secure cookie over plain HTTP.
+    #[cold]
+    pub(crate) fn warn_of_plain_http(&self) {
+        if self.watches_for_plain_http() && !self.warned_of_plain_http.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a Secure cookie was set for a request that seems to have come over plain HTTP, to a host that is not localhost: \
+                 browsers drop it, so nobody stays signed in; serve HTTPS, or for development call \
+                 ManagerBuilder::plain_http_for_development; if a proxy or this server has taken the encryption off, have it send \
+                 X-Forwarded-Proto: https, and this warning is void"
+            );
+        }
+    }
+}
+
+/// Whether a request with these headers seems to have left its browser unencrypted, for a host other than localhost. `authority` is
+/// that of the request's target, as HTTP/2 has it.
+pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
+    let Some(host) = text(headers.get(HOST)).or(authority) else { return false };
+    if is_local(host) {
+        return false;
+    }
+    // Browsers send it over HTTPS alone, but for localhost.
+    if headers.contains_key("sec-fetch-site") {
+        return false;
+    }
+    let from = [ORIGIN, REFERER].into_iter().find_map(|name| text(headers.get(name)));
+    let proxy_says = ["x-forwarded-proto", "x-forwarded-scheme", "x-scheme", "x-forwarded-protocol"];
+    let scheme = proxy_says.into_iter().find_map(|name| text(headers.get(name)));
+    let forwarded = text(headers.get(FORWARDED)).unwrap_or_default().to_ascii_lowercase();
+    let on = |name: &str| text(headers.get(name)).is_some_and(|value| value.eq_ignore_ascii_case("on"));
+    if from.is_some_and(|from| from.starts_with("https://"))
+        || scheme.is_some_and(|scheme| {
+            scheme.trim().get(..5).is_some_and(|https| https.eq_ignore_ascii_case("https"))
+        })
+        || forwarded.contains("proto=https")
+        || forwarded.contains("proto=\"https")
+        || on("x-forwarded-ssl")
+        || on("front-end-https")
+    {
+        return false;
+    }
+    let plain = scheme.is_some()
+        || forwarded.contains("proto=http")
+        || from.is_some_and(|from| from.starts_with("http://"));
+    // A proxy that does not say how the request came may have taken the encryption off.
+    let proxied = [VIA, FORWARDED].iter().any(|name| headers.contains_key(name))
+        || ["x-forwarded-for", "x-real-ip", "x-forwarded-host"]
+            .iter()
+            .any(|name| headers.contains_key(*name));
+    plain || !proxied
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value?.to_str().ok()
+}
+
+/// Whether browsers take a Secure cookie from this host over plain HTTP: localhost and what lies below it, and loopback addresses.
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let loopback = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    loopback || name == "localhost" || name.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(host: &str, headers: &[(&'static str, &'static str)]) -> bool {
+        let mut all = HeaderMap::new();
+        all.insert(HOST, host.parse().unwrap());
+        for (name, value) in headers {
+            all.insert(*name, HeaderValue::from_static(value));
+        }
+        is_plain(&all, None)
+    }
+
+    #[test]
+    fn plain_http_shows_by_the_page_the_proxy_or_their_absence() {
+        for headers in [
+            &[][..],
+            &[("origin", "http://shop.example")],
+            &[("referer", "http://shop.example/login"), ("x-forwarded-for", "10.0.0.1")],
+            &[("x-forwarded-proto", "http"), ("x-forwarded-for", "10.0.0.1")],
+            &[("forwarded", "for=10.0.0.1;proto=http")],
+        ] {
+            assert!(plain("shop.example", headers), "{headers:?}");
+            assert!(plain("192.168.1.7:3000", headers), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn https_and_silent_proxies_are_no_plain_http() {
+        for headers in [
+            &[("sec-fetch-site", "none")][..],
+            &[("origin", "https://shop.example")],
+            &[("referer", "https://shop.example/login")],
+            &[("x-forwarded-proto", "https")],
+            &[("x-forwarded-proto", "https, http")],
+            &[("forwarded", "for=10.0.0.1;Proto=https")],
+            &[("x-forwarded-ssl", "on")],
+            &[("x-forwarded-for", "10.0.0.1")],
+            &[("via", "1.1 proxy")],
+        ] {
+            assert!(!plain("shop.example", headers), "{headers:?}");
+        }
+        assert!(!is_plain(&HeaderMap::new(), None), "of no known host");
+        assert!(is_plain(&HeaderMap::new(), Some("shop.example")));
+    }
+
+    #[test]
+    fn localhost_takes_secure_cookies() {
+        for host in
+            ["localhost", "localhost:3000", "LOCALHOST", "app.localhost:3000", "127.0.0.1:3000", "[::1]:80"]
+        {
+            assert!(!plain(host, &[]), "{host}");
+        }
+        for host in ["localhost.example", "notlocalhost", "10.0.0.1", "[fe80::1]:80", "0.0.0.0:3000"] {
+            assert!(plain(host, &[]), "{host}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The short texts that refusals carry: a browser shows an empty 409 as an error of its own.
+
+use std::any::Any;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use crate::error::{Error, ErrorKind};
+
+/// What a visitor reads where the session had ended under their change.
+pub(super) const ENDED: &str = "Your session has ended or was replaced in the meantime, so nothing was changed. Please load the page again.";
+
+/// What a visitor may read about `error`: never its own text, which is for logs.
+pub(super) fn text_for_visitors(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Gone => ENDED,
+        ErrorKind::Conflict => {
+            "Other requests changed your session at the same time, so nothing was changed. Please try again."
+        }
+        ErrorKind::TooLarge => "Your session cannot hold that much, so nothing was changed.",
+        ErrorKind::Denied => "Please sign in.",
+        ErrorKind::Refused => "You have too many sessions. Please sign out elsewhere first.",
+        ErrorKind::Forged => {
+            "This form is out of date or was sent by another site, so nothing was changed. Please load the page again."
+        }
+        ErrorKind::Throttled => "Too many new visitors just now. Please try again later.",
+        _ => error.status().canonical_reason().unwrap_or_default(),
+    }
+}
+
+/// A response of `status` that carries `text` if this crate knows how to make a `B` of it; otherwise the body is `B`'s default.
+pub(super) fn plain<B: Default + 'static>(status: StatusCode, text: &'static str) -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = status;
+    if !text.is_empty() && fill(response.body_mut(), text) {
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    response
+}
+
+/// Puts `text` into `body`; false if that is of no known type.
+fn fill(body: &mut dyn Any, text: &'static str) -> bool {
+    #[cfg(feature = "axum")]
+    if put::<axum_core::body::Body>(body, || text.into()) {
+        return true;
+    }
+    put::<Full<Bytes>>(body, || text.into())
+        || put::<Bytes>(body, || text.into())
+        || put::<String>(body, || text.to_owned())
+        || put::<&'static str>(body, || text)
+        || put::<Vec<u8>>(body, || text.as_bytes().to_vec())
+}
+
+fn put<T: 'static>(body: &mut dyn Any, text: impl FnOnce() -> T) -> bool {
+    body.downcast_mut::<T>().map(|body| *body = text()).is_some()
+}
