@@ -34,8 +34,9 @@ async fn respond(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(visit(sessions, &request).await.unwrap_or_else(|error| {
         eprintln!("{error}");
-        let mut response = Response::default();
-        *response.status_mut() = error.status();
+        let status = error.status();
+        let mut response = Response::new(Full::from(status.canonical_reason().unwrap_or_default()));
+        *response.status_mut() = status;
         response
     }))
 }
@@ -49,6 +50,7 @@ async fn visit(sessions: &Manager, request: &Request<Incoming>) -> cloakroom::Re
     // Before the response leaves: this stores what was set, and hands out the cookie. What could not be stored must not be
     // acknowledged.
     if let Released::Gone { lost_write: true } = session.release(response.headers_mut()).await? {
+        *response.body_mut() = Full::from("Your session has ended. Please load the page again.\n");
         *response.status_mut() = http::StatusCode::CONFLICT;
     }
     Ok(response)
