@@ -94,7 +94,13 @@ impl Server {
 
     /// A visitor without a cookie.
     pub(crate) fn client(&self) -> Client {
-        Client { address: self.address.clone(), http: Arc::new(connector()), cookie: None, token: None }
+        Client {
+            address: self.address.clone(),
+            http: Arc::new(connector()),
+            cookie: None,
+            form_cookie: None,
+            token: None,
+        }
     }
 
     /// Asks the program to stop, and gives its exit code.
@@ -152,6 +158,8 @@ pub(crate) struct Client {
     http: Arc<Connector>,
     /// `name=value`
     cookie: Option<String>,
+    /// `name=value` of the cookie that forms are bound to.
+    form_cookie: Option<String>,
     /// What the last page's forms would send beside their own fields.
     token: Option<String>,
 }
@@ -164,7 +172,7 @@ impl Client {
 
     /// Another visitor on the same connections, without a cookie.
     pub(crate) fn newcomer(&self) -> Client {
-        Client { cookie: None, token: None, ..self.clone() }
+        Client { cookie: None, form_cookie: None, token: None, ..self.clone() }
     }
 
     /// `name=value`, if there is a cookie.
@@ -235,8 +243,10 @@ impl Client {
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let uri = format!("http://{}{path}", self.address);
         let mut request = Request::builder().method(method).uri(uri);
+        let cookies: Vec<_> = self.cookie.iter().chain(&self.form_cookie).map(|cookie| &**cookie).collect();
+        let cookies = Some(cookies.join("; ")).filter(|cookies| !cookies.is_empty());
         for (name, value) in
-            self.cookie.iter().map(|cookie| ("cookie", &**cookie)).chain(headers.iter().copied())
+            cookies.iter().map(|cookies| ("cookie", &**cookies)).chain(headers.iter().copied())
         {
             request = request.header(name, value);
         }
@@ -257,8 +267,15 @@ impl Client {
             let pair = cookie.split(';').next().unwrap_or_default().to_owned();
             self.cookie = (!cookie.contains("Max-Age=0")).then_some(pair);
         }
+        if let Some(cookie) = answer.cookies().find(|cookie| is_for_forms(cookie)) {
+            self.form_cookie = cookie.split(';').next().map(str::to_owned);
+        }
         Ok(answer)
     }
+}
+
+fn is_for_forms(cookie: &str) -> bool {
+    cookie.split('=').next().is_some_and(|name| name.ends_with("-csrf"))
 }
 
 /// What the program answered.
@@ -278,8 +295,16 @@ impl Answer {
         first
     }
 
+    /// The session's cookie, if the answer sets it; no other may be set but the one that forms are bound to.
     pub(crate) fn set_cookie(&self) -> Option<&str> {
-        self.header("set-cookie")
+        let mut cookies = self.cookies().filter(|cookie| !is_for_forms(cookie));
+        let first = cookies.next();
+        assert!(cookies.next().is_none(), "two cookies: {:?}", self.headers);
+        first
+    }
+
+    fn cookies(&self) -> impl Iterator<Item = &str> {
+        self.headers.get_all("set-cookie").iter().map(|value| value.to_str().expect("visible text"))
     }
 
     /// The token in the page's first form.
