@@ -9,7 +9,6 @@ use super::beego::Strings;
 use super::call::Caller;
 use super::error::StoreError;
 use super::layout::Layout;
-use super::news::Followers;
 use super::settings::{Secret, Settings, Topology};
 use super::store::Store;
 use super::url::{self, Kind};
@@ -157,13 +156,7 @@ impl RedisProviderBuilder {
             error @ StoreError::Rights { .. } => Error::new(ErrorKind::Config, error),
             error => error.into(),
         })?;
-        Ok(RedisProvider(Arc::new(Store {
-            caller,
-            layout,
-            clock: self.clock,
-            is_cluster,
-            followers: Followers::default(),
-        })))
+        Ok(RedisProvider(Arc::new(Store::new(caller, layout, self.clock, is_cluster))))
     }
 
     /// Connects to the server of a Beego service's `redis` provider: sessions in its layout, which it reads and changes at the same

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use super::attempt::attempt;
 use super::cluster::Cluster;
 use super::connect::Connector;
+use super::description::{self, Description};
 use super::error::StoreError;
 use super::failure::{Deadline, Failure};
 use super::link::Commands;
 use super::pool::{Pool, Target};
 use super::script::Call;
 use super::sentinel::Group;
-use super::server::{self, Description};
 use super::settings::{Settings, Topology, Wait};
 
 /// The servers, and how calls reach them.
@@ -50,7 +50,7 @@ impl Caller {
                 Backend::Server(Arc::new(Pool::new(target, Arc::clone(&connector), settings)))
             }
             Topology::Sentinels { sentinels, master } => {
-                let target = Target::Primary(Group { sentinels, master });
+                let target = Target::Primary(Arc::new(Group { sentinels, master }));
                 Backend::Server(Arc::new(Pool::new(target, Arc::clone(&connector), settings)))
             }
             Topology::Cluster(seeds) => {
@@ -85,7 +85,7 @@ impl Caller {
     /// What the server of a partition says of itself.
     pub(super) async fn describe(&self, partition: u16) -> Result<Description, StoreError> {
         match self.read(partition, redis::cmd("INFO")).await {
-            Ok(info) => server::describe(vec![info]),
+            Ok(info) => description::describe(vec![info]),
             Err(StoreError::Reply { .. } | StoreError::Rights { .. }) => Ok(Description::default()),
             Err(error) => Err(error),
         }

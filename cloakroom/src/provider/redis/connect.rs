@@ -15,10 +15,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_rustls::TlsConnector;
 
+use super::description::{self, Description, Policy};
 use super::error::{StoreError, io_cause};
 use super::gather::Gather;
 use super::link::{Commands, Health, Link};
-use super::server::{self, Description, Policy};
 use super::settings::{Address, Certificates, Credentials, Settings};
 
 /// Opens connections; the same for every server of an installation.
@@ -89,7 +89,7 @@ impl Connector {
                 StoreError::Lost(cause) => StoreError::Dropped { address: address.to_string(), cause },
                 error => error,
             });
-            let description = server::describe(answers?)?;
+            let description = description::describe(answers?)?;
             self.policy.note(&description);
             Ok((link, description))
         };

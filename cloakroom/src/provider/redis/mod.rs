@@ -8,6 +8,7 @@ mod call;
 mod cluster;
 mod connect;
 mod crew;
+mod description;
 mod error;
 mod failure;
 mod gather;
@@ -103,7 +104,7 @@ impl fmt::Debug for RedisProvider {
 /// A cluster answers [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 impl Watched for RedisProvider {
     async fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
-        Ok(news::follow(&self.0, watcher).await?)
+        self.0.follow(watcher).await
     }
 }
 

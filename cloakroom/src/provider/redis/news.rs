@@ -11,12 +11,12 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
+use super::call::Caller;
 use super::connect::Purpose;
 use super::error::StoreError;
 use super::failure::Failure;
 use super::link::{Commands, Link};
 use super::moment::Moment;
-use super::store::Store;
 use crate::id::StoreKey;
 use crate::provider::Watcher;
 
@@ -32,11 +32,18 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// All who are told of changes. Each is told by a task of its own; where that has ended with its runtime, or stands still with it, the next
 /// call of another runtime starts a new one.
-#[derive(Default)]
 pub(super) struct Followers {
+    source: Arc<Source>,
     /// Whether there are any, for calls to look at.
     any: AtomicBool,
     all: Mutex<Vec<Arc<Follower>>>,
+}
+
+/// Where the news come from.
+struct Source {
+    caller: Arc<Caller>,
+    /// What a session's key begins with.
+    prefix: String,
 }
 
 /// One who is told of changes.
@@ -49,8 +56,14 @@ struct Follower {
 }
 
 impl Followers {
+    /// None yet. `prefix` is what a session's key begins with.
+    pub(super) fn new(caller: Arc<Caller>, prefix: String) -> Followers {
+        let source = Arc::new(Source { caller, prefix });
+        Followers { source, any: AtomicBool::new(false), all: Mutex::default() }
+    }
+
     /// Starts a new task for each whose task is no longer at work.
-    pub(super) fn tend(&self, store: &Arc<Store>) {
+    pub(super) fn tend(&self) {
         if !self.any.load(Ordering::Relaxed) {
             return;
         }
@@ -58,20 +71,20 @@ impl Followers {
         let mut all = self.all.lock();
         all.retain(|follower| follower.watcher.strong_count() > 0);
         for follower in all.iter().filter(|follower| !follower.at_work.is_within(now, LEASE)) {
-            follower.next_task().start(store, None);
+            follower.next_task().start(&self.source, None);
         }
     }
-}
 
-/// Tells `watcher` of every change for as long as it lives. Done when the first connection listens; the rest goes on by itself.
-pub(super) async fn follow(store: &Arc<Store>, watcher: Weak<dyn Watcher>) -> Result<(), StoreError> {
-    let follower = Arc::new(Follower { watcher, task: AtomicU64::new(0), at_work: Moment::none() });
-    let task = follower.next_task();
-    let news = News::open(store, &task).await?;
-    task.start(store, Some(news));
-    store.followers.all.lock().push(follower);
-    store.followers.any.store(true, Ordering::Relaxed);
-    Ok(())
+    /// Tells `watcher` of every change for as long as it lives. Done when the first connection listens; the rest goes on by itself.
+    pub(super) async fn follow(&self, watcher: Weak<dyn Watcher>) -> Result<(), StoreError> {
+        let follower = Arc::new(Follower { watcher, task: AtomicU64::new(0), at_work: Moment::none() });
+        let task = follower.next_task();
+        let news = News::open(&self.source, &task).await?;
+        task.start(&self.source, Some(news));
+        self.all.lock().push(follower);
+        self.any.store(true, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 impl Follower {
@@ -91,17 +104,17 @@ struct Task {
 
 impl Task {
     /// Goes to work on the current runtime.
-    fn start(self, store: &Arc<Store>, mut news: Option<News>) {
-        let store = Arc::clone(store);
+    fn start(self, source: &Arc<Source>, mut news: Option<News>) {
+        let source = Arc::clone(source);
         tokio::spawn(async move {
             while self.is_wanted() {
                 if let Some(open) = news.take() {
-                    open.hear(&store, &self).await;
+                    open.hear(&source, &self).await;
                     self.tell(|watcher| watcher.deaf());
                     tokio::time::sleep(AGAIN).await;
                 }
                 self.follower.at_work.set(Instant::now());
-                match News::open(&store, &self).await {
+                match News::open(&source, &self).await {
                     Ok(open) => news = Some(open),
                     Err(error) => {
                         tracing::warn!(%error, "Redis tells of no changes: sessions are read from it");
@@ -146,25 +159,21 @@ impl Drop for Task {
 struct News {
     link: Arc<Link>,
     pushes: UnboundedReceiver<PushInfo>,
-    /// What a session's key begins with.
-    prefix: String,
 }
 
 impl News {
     /// Opens one; the watcher listens from then on.
-    async fn open(store: &Store, task: &Task) -> Result<News, StoreError> {
-        let pool = store.caller.for_news()?;
-        let Some(place) = store.layout.numbered(0) else { return Err(StoreError::NoNode) };
-        let prefix = place.sessions();
+    async fn open(source: &Source, task: &Task) -> Result<News, StoreError> {
+        let pool = source.caller.for_news()?;
         let (sender, pushes) = unbounded_channel();
-        let deadline = store.caller.deadline();
+        let deadline = source.caller.deadline();
         let opening = async {
             let opened = pool.open_for(Purpose::News(sender)).await?;
             let mut tracking = redis::cmd("CLIENT");
             // Broadcasting: the server need not remember who has read what, and whoever writes may use any connection.
-            tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&prefix);
+            tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&source.prefix);
             let asked = Instant::now();
-            opened.link.ask(tracking, store.caller.timeout()).await?;
+            opened.link.ask(tracking, source.caller.timeout()).await?;
             let listen = || {
                 task.renew(asked);
                 task.tell(|watcher| watcher.listening());
@@ -172,12 +181,12 @@ impl News {
             pool.admit_news(opened, &task.follower.watcher, listen)
         };
         let link = deadline.wait_for(opening).await.map_err(Failure::into_error)??;
-        Ok(News { link, pushes, prefix })
+        Ok(News { link, pushes })
     }
 
     /// Passes on what comes, until the connection is lost or nobody listens any more.
-    async fn hear(mut self, store: &Store, task: &Task) {
-        let mut lost = pin!(heartbeat(&self.link, store, task));
+    async fn hear(mut self, source: &Source, task: &Task) {
+        let mut lost = pin!(heartbeat(&self.link, source, task));
         loop {
             // What has come in is told before anything is given up.
             let push = match select(pin!(self.pushes.recv()), &mut lost).await {
@@ -186,7 +195,7 @@ impl News {
             };
             match push {
                 Some(PushInfo { kind: PushKind::Invalidate, data }) => {
-                    task.tell(|watcher| pass_on(data, &self.prefix, watcher));
+                    task.tell(|watcher| pass_on(data, &source.prefix, watcher));
                 }
                 None | Some(PushInfo { kind: PushKind::Disconnection, .. }) => {
                     tracing::warn!("the connection on which Redis tells of changes is lost");
@@ -199,13 +208,13 @@ impl News {
 }
 
 /// Ends when the server has not answered in time, when it is no longer the primary, or when nobody listens any more.
-async fn heartbeat(link: &Link, store: &Store, task: &Task) {
+async fn heartbeat(link: &Link, source: &Source, task: &Task) {
     let ping = Commands::One(redis::cmd("PING"));
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         let asked = Instant::now();
         let answer = tokio::time::timeout(HEARTBEAT, async {
-            if let Ok(pool) = store.caller.for_news() {
+            if let Ok(pool) = source.caller.for_news() {
                 pool.confirm().await.ok()?;
             }
             link.call(&ping, Instant::now()).await.ok()

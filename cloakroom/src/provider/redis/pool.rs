@@ -17,7 +17,7 @@ use super::error::StoreError;
 use super::failure::{Deadline, Failure};
 use super::link::Link;
 use super::moment::Moment;
-use super::sentinel::{self, Group, LEASE, Word};
+use super::sentinel::{self, Group, Informed, LEASE, Word};
 use super::settings::{Address, Settings};
 use crate::provider::Watcher;
 
@@ -56,7 +56,7 @@ pub(super) enum Target {
     /// The node of a cluster, whose other nodes tell where its slots have gone.
     Node(Address),
     /// The one that the sentinels call the primary.
-    Primary(Group),
+    Primary(Arc<Group>),
 }
 
 /// Which server the connections lead to. Another one in its place begins a new epoch, and ends every connection to the former.
@@ -124,11 +124,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn connector(&self) -> &Connector {
-        &self.connector
-    }
-
-    pub(super) fn group(&self) -> Option<&Group> {
+    fn group(&self) -> Option<&Arc<Group>> {
         match &self.target {
             Target::Address(_) | Target::Node(_) => None,
             Target::Primary(group) => Some(group),
@@ -390,10 +386,6 @@ impl Pool {
         self.confirmed.clear();
     }
 
-    pub(super) fn is_watched_by(&self, number: u64) -> bool {
-        self.watch.load(Ordering::SeqCst) == number
-    }
-
     /// Asks the sentinels, unless they were a moment ago.
     pub(super) async fn confirm(self: &Arc<Self>) -> Result<(), StoreError> {
         let Some(group) = self.group() else { return Ok(()) };
@@ -412,28 +404,8 @@ impl Pool {
         }
         // Whoever has watched until now has not kept up, or its runtime has ended.
         let number = self.watch.fetch_add(1, Ordering::SeqCst) + 1;
-        tokio::spawn(sentinel::watch(Arc::downgrade(self), number));
-        Ok(())
-    }
-
-    /// Goes by the sentinels' word, which was asked for at `began`.
-    pub(super) fn learn(&self, word: Word, began: Instant) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
-        let known = state.primary.as_ref().map_or(0, |(_, epoch)| *epoch);
-        let epoch = word.epoch.unwrap_or(known);
-        if epoch < known && !word.by_most {
-            // One that was cut off and tells of old times; of sentinels that were set up anew, most say the same.
-            return Err(StoreError::NotPrimary);
-        }
-        if state.primary.as_ref().is_none_or(|(primary, _)| *primary != word.primary) {
-            if state.primary.is_some() {
-                tracing::info!("the sentinels name another primary: connections to the former are closed");
-            }
-            state.begin_epoch();
-        }
-        state.primary = Some((word.primary, epoch));
-        self.alone.store(false, Ordering::Relaxed);
-        self.confirmed.set(began);
+        let (connector, group) = (Arc::clone(&self.connector), Arc::clone(group));
+        tokio::spawn(sentinel::watch(Arc::downgrade(self), connector, group, number));
         Ok(())
     }
 
@@ -452,6 +424,32 @@ impl Pool {
         if !self.alone.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "no sentinel can be asked: a failover would be noticed late");
         }
+        self.confirmed.set(began);
+        Ok(())
+    }
+}
+
+impl Informed for Pool {
+    fn is_watched_by(&self, number: u64) -> bool {
+        self.watch.load(Ordering::SeqCst) == number
+    }
+
+    fn learn(&self, word: Word, began: Instant) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        let known = state.primary.as_ref().map_or(0, |(_, epoch)| *epoch);
+        let epoch = word.epoch.unwrap_or(known);
+        if epoch < known && !word.by_most {
+            // One that was cut off and tells of old times; of sentinels that were set up anew, most say the same.
+            return Err(StoreError::NotPrimary);
+        }
+        if state.primary.as_ref().is_none_or(|(primary, _)| *primary != word.primary) {
+            if state.primary.is_some() {
+                tracing::info!("the sentinels name another primary: connections to the former are closed");
+            }
+            state.begin_epoch();
+        }
+        state.primary = Some((word.primary, epoch));
+        self.alone.store(false, Ordering::Relaxed);
         self.confirmed.set(began);
         Ok(())
     }

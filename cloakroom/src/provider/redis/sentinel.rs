@@ -14,7 +14,6 @@ use super::connect::{Connector, Purpose};
 use super::error::StoreError;
 use super::failure::{Failure, first_error};
 use super::link::{Commands, Link};
-use super::pool::Pool;
 use super::settings::{Address, address};
 
 /// For how long the sentinels' word is taken: a link is not used before it has been confirmed within this time. Less than the shortest
@@ -145,14 +144,30 @@ pub(super) async fn check_primary(link: &Link, limit: Duration) -> Result<(), St
     }
 }
 
+/// One who goes by the sentinels' word.
+pub(super) trait Informed: Send + Sync + 'static {
+    /// Whether the watch of this number is still the one that is wanted.
+    fn is_watched_by(&self, number: u64) -> bool;
+
+    /// Goes by the sentinels' word, which was asked for at `began`.
+    fn learn(&self, word: Word, began: Instant) -> Result<(), StoreError>;
+}
+
 /// Keeps `pool` informed for as long as it lives, or until a later watch takes over: the sentinels tell of a failover at once, and are asked
 /// at intervals besides.
-pub(super) async fn watch(pool: Weak<Pool>, number: u64) {
+pub(super) async fn watch(
+    pool: Weak<impl Informed>,
+    connector: Arc<Connector>,
+    group: Arc<Group>,
+    number: u64,
+) {
     let (sender, mut pushes) = unbounded_channel();
     let mut links: Vec<Option<Link>> = Vec::new();
     loop {
         match pool.upgrade() {
-            Some(pool) if pool.is_watched_by(number) => round(&pool, &mut links, &sender).await,
+            Some(pool) if pool.is_watched_by(number) => {
+                round(&*pool, (&connector, &group), &mut links, &sender).await
+            }
             _ => return,
         }
         tokio::time::sleep(LEAST_PAUSE).await;
@@ -163,8 +178,12 @@ pub(super) async fn watch(pool: Weak<Pool>, number: u64) {
 }
 
 /// Asks every sentinel once.
-async fn round(pool: &Arc<Pool>, links: &mut Vec<Option<Link>>, sender: &UnboundedSender<PushInfo>) {
-    let (Some(group), connector) = (pool.group(), pool.connector()) else { return };
+async fn round(
+    pool: &impl Informed,
+    (connector, group): (&Connector, &Group),
+    links: &mut Vec<Option<Link>>,
+    sender: &UnboundedSender<PushInfo>,
+) {
     links.resize_with(group.sentinels.len(), || None);
     let began = Instant::now();
     let questions = group.sentinels.iter().zip(links.iter_mut()).map(async |(sentinel, place)| {

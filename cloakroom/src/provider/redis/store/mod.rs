@@ -4,7 +4,7 @@
 pub(super) mod moves;
 mod users;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use redis::{Cmd, Value};
 
@@ -18,7 +18,7 @@ use super::script::{self, Answer, Script};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::provider::{Collected, Created, Cursor, Listed, Page, Renamed, Touched, Updated};
+use crate::provider::{Collected, Created, Cursor, Listed, Page, Renamed, Touched, Updated, Watcher};
 use crate::record::Record;
 
 /// The most entries of a page, and the most records that one step of a collection looks at.
@@ -27,7 +27,7 @@ const MOST_AT_ONCE: usize = 1000;
 const ASIDE: &[u8] = b"604800000";
 
 pub(super) struct Store {
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     pub(super) layout: Layout,
     pub(super) clock: Clock,
     /// On a cluster sessions move from slot to slot, and a change has to ask whether one does.
@@ -44,6 +44,17 @@ pub(super) enum Said {
 }
 
 impl Store {
+    pub(super) fn new(caller: Caller, layout: Layout, clock: Clock, is_cluster: bool) -> Store {
+        let caller = Arc::new(caller);
+        let prefix = layout.numbered(0).map(|place| place.sessions()).unwrap_or_default();
+        let followers = Followers::new(Arc::clone(&caller), prefix);
+        Store { caller, layout, clock, is_cluster, followers }
+    }
+
+    pub(super) async fn follow(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
+        Ok(self.followers.follow(watcher).await?)
+    }
+
     pub(super) async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
         let place = self.layout.of(key);
         let keys = self.keys(&place, key);
@@ -54,8 +65,8 @@ impl Store {
         }
     }
 
-    pub(super) async fn load(self: &Arc<Self>, key: &StoreKey) -> Result<Option<Record>> {
-        self.followers.tend(self);
+    pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        self.followers.tend();
         let place = self.layout.of(key);
         let mut get = Cmd::with_capacity(2, 256);
         get.arg("GET");
