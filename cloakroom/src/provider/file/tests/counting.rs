@@ -42,13 +42,21 @@ impl Slow {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_askers_share_a_walk() {
     let (lanes, tally, (slow, open)) = (Lanes::new(), Tally::default(), Slow::new());
-    let ask = |tally: &Tally, slow: &Slow| {
-        let (lane, tally, slow) = (lanes.walks.clone(), tally.clone(), slow.clone());
-        tokio::spawn(async move { tally.ask(&lane, WHOLE, move |after, _| slow.walk(after)).await.unwrap() })
+    let asked = Arc::new(AtomicUsize::new(0));
+    let ask = || {
+        let (lane, tally, slow, asked) =
+            (lanes.walks.clone(), tally.clone(), slow.clone(), Arc::clone(&asked));
+        tokio::spawn(async move {
+            asked.fetch_add(1, Ordering::SeqCst);
+            tally.ask(&lane, WHOLE, move |after, _| slow.walk(after)).await.unwrap()
+        })
     };
-    let first = ask(&tally, &slow);
+    let first = ask();
     slow.begun(1).await;
-    let others: Vec<_> = (0..100).map(|_| ask(&tally, &slow)).collect();
+    let others: Vec<_> = (0..100).map(|_| ask()).collect();
+    while asked.load(Ordering::SeqCst) < 101 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     open.send(()).unwrap();
     open.send(()).unwrap();
     assert_eq!(first.await.unwrap(), 14);
