@@ -144,7 +144,7 @@ mod tests {
         let (one, two) = (manager().await, manager().await);
         let session = one.start(&http::HeaderMap::new()).await.unwrap();
         session.set("k", 1).unwrap();
-        let _ = session.save().await.unwrap();
+        session.save().await.unwrap();
         assert_eq!(one.active_sessions().await.unwrap(), 1);
         assert_eq!(two.active_sessions().await.unwrap(), 0);
     }

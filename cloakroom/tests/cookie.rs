@@ -196,18 +196,15 @@ async fn with_revocations_a_copy_of_the_cookie_is_worth_nothing_after_login_logo
 }
 
 #[tokio::test]
-async fn a_request_that_arrives_with_a_cookie_just_ended_stores_nothing_and_a_later_one_begins_anew() {
+async fn a_request_with_a_cookie_just_ended_begins_anew() {
     let rig = Rig::revocable();
     let (_, token) = request(&rig.manager, "", set(1)).await;
     let _ = request(&rig.manager, &token, |session| session.destroy().unwrap()).await;
     let late = rig.start(&token).await;
-    late.set("n", 2).unwrap();
-    let mut headers = HeaderMap::new();
-    assert_eq!(late.release(&mut headers).await.unwrap(), Released::Gone { lost_write: true });
-    assert_eq!(token_of(&headers), None, "it could overwrite the cookie of a login");
-    rig.time.advance(MINUTE);
+    assert_eq!(late.get::<u32>("n").unwrap(), None);
     let (released, fresh) = request(&rig.manager, &token, set(3)).await;
     assert_eq!((released, rig.n(&fresh).await), (Released::Created, Some(3)));
+    assert_eq!(rig.n(&token).await, None);
 }
 
 #[tokio::test]
@@ -399,12 +396,12 @@ async fn what_a_store_alone_can_do_is_a_clear_error() {
     for error in [
         rig.manager.active_sessions().await.unwrap_err(),
         rig.manager.sessions_of(&alice).await.unwrap_err(),
-        rig.manager.end_sessions(&alice, None).await.unwrap_err(),
+        rig.manager.end_sessions(&alice).await.unwrap_err(),
+        rig.manager.session(&id).await.unwrap_err(),
         rig.provider.end_sessions_of(&alice).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     }
-    assert!(rig.manager.session(&id).await.unwrap().is_none(), "an id alone leads nowhere");
     assert_eq!(rig.manager.collect_garbage().await.unwrap(), 0);
 }
 

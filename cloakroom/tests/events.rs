@@ -185,7 +185,7 @@ async fn a_session_that_is_ended_by_its_handle_is_heard_under_the_same_hash() {
     let watched = Watched::waiting();
     watched.request("", |session| session.authenticate(alice()).unwrap()).await;
     let created = watched.heard.events();
-    assert_eq!(watched.manager.end_sessions(&alice(), None).await.unwrap(), 1);
+    assert_eq!(watched.manager.end_sessions(&alice()).await.unwrap(), 1);
     let ended = watched.heard.events();
     assert_eq!((ended.len(), ended[0].kind()), (1, EventKind::Destroyed));
     assert_eq!((ended[0].session(), ended[0].principal()), (created[0].session(), Some(&alice())));

@@ -18,6 +18,10 @@ mod hanging;
 mod logged;
 #[path = "faults/random.rs"]
 mod random;
+#[path = "faults/refusing.rs"]
+mod refusing;
+#[path = "faults/turns.rs"]
+mod turns;
 
 use axum::Router;
 use axum::routing::get;

@@ -104,7 +104,7 @@ async fn at_the_quota_no_anonymous_session_begins_and_logins_go_on() {
     let _ = (visit(&manager).await.unwrap(), visit(&manager).await.unwrap());
     let error = visit(&manager).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Full, StatusCode::SERVICE_UNAVAILABLE));
-    assert!(error.to_string().contains("fewer than 3 sessions"), "{error}");
+    assert!(error.to_string().contains("the store holds 3 sessions"), "{error}");
     assert_eq!(manager.active_sessions().await.unwrap(), 3);
 
     request(&manager, &first, |session| session.set("n", 2).unwrap()).await.unwrap();

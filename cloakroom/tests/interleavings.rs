@@ -170,7 +170,7 @@ fn change(session: &Session, who: usize, change: Change) {
         Change::Own => session.set(&format!("own-{who}"), 1),
         Change::Common => session.set("common", who),
         Change::Delete => session.delete("base"),
-        Change::Flush => session.flush(),
+        Change::Flush => session.clear(),
         Change::Regenerate => session.regenerate(),
         Change::Authenticate => session.authenticate(alice()),
         Change::Destroy => session.destroy(),
@@ -297,6 +297,30 @@ impl Round {
         self.same("the new session", Model::stored(&self.store, cookie).await, Some(model));
     }
 
+    /// Whether request `who` was told the id of a session that another one's login has begun.
+    fn joined(&self, who: usize) -> bool {
+        let own =
+            self.log.iter().any(|entry| matches!(entry, (by, Call::Rename | Call::Create) if *by == who));
+        let logs_in = |who: &usize| matches!(&self.plans[*who], Plan::Changes(changes) if changes.contains(&Change::Authenticate));
+        let same = |other: &usize| self.outcomes[*other].cookie == self.outcomes[who].cookie;
+        let mut renamed = self.log.iter().filter(|(_, call)| *call == Call::Rename).map(|(by, _)| by);
+        let cookie = self.outcomes[who].cookie.is_some();
+        !own && cookie && logs_in(&who) && renamed.any(|other| logs_in(other) && same(other))
+    }
+
+    /// Whether no session begins for what request `who` does.
+    fn leaves_nothing(&self, who: usize) -> bool {
+        let mut model = Model::default();
+        model.apply(who, &self.plans[who]);
+        model == Model::default()
+    }
+
+    /// Whether the first id was ended, and not replaced.
+    fn ended_first(&self) -> bool {
+        let mut changes = self.log.iter().map(|(_, call)| *call);
+        changes.find(|call| matches!(call, Call::End | Call::Rename)) == Some(Call::End)
+    }
+
     /// What request `who` was told is what it did.
     fn check_outcome(&self, who: usize) {
         let outcome = &self.outcomes[who];
@@ -313,11 +337,19 @@ impl Round {
         };
         let lost_write = changes.iter().any(|change| *change != Change::Destroy);
         let gone = Ok(Released::Gone { lost_write });
+        let joined = self.joined(who);
         let expected = match calls[..] {
+            [] | [Call::Update] if joined => Ok(Released::Regenerated),
             [Call::Update] => Ok(Released::Saved),
             [Call::Rename] => Ok(Released::Regenerated),
             [Call::End] => Ok(Released::Destroyed),
             [Call::End, Call::Create] => Ok(Released::Created),
+            // It came when the session had ended, or to a login's place.
+            [Call::Create] if !outcome.found => Ok(Released::Created),
+            [] if !outcome.found && self.ended_first() && self.leaves_nothing(who) => match changes[..] {
+                [.., Change::Destroy] => Ok(Released::Gone { lost_write: false }),
+                _ => Ok(Released::Unchanged),
+            },
             // It came too late, or was overtaken. Either way the id has ended.
             [] => match changes[..] {
                 // An end undoes what came before it.

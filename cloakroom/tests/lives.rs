@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "lives/arrivals.rs"]
+mod arrivals;
 #[path = "lives/ended.rs"]
 mod ended;
 #[path = "lives/explained.rs"]
 mod explained;
+#[path = "support/hooked.rs"]
+#[allow(dead_code, reason = "other test files use the rest")]
+mod hooked;
 #[path = "lives/lifetimes.rs"]
 mod lifetimes;
 #[path = "lives/upgraded.rs"]

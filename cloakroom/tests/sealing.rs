@@ -310,7 +310,7 @@ async fn a_forged_record_of_a_user_keeps_nobody_from_ending_all_of_that_users_se
     for forged in ["aa", "zz"] {
         rig.plant(&forged.parse().unwrap(), &sealed).await;
     }
-    manager.end_sessions(&alice, None).await.unwrap();
+    manager.end_sessions(&alice).await.unwrap();
     for token in tokens {
         assert_eq!(note(&manager, &token).await.unwrap(), None);
     }
@@ -491,7 +491,7 @@ async fn a_retired_keys_session_does_not_lock_its_user_out() {
     assert!(sessions.provider().scan(None, 10).await.unwrap().entries.is_empty());
     assert_eq!(login().await.unwrap(), Released::Created);
     assert_eq!(sessions.active_sessions().await.unwrap(), 1);
-    assert_eq!(sessions.end_sessions(&alice, None).await.unwrap(), 1);
+    assert_eq!(sessions.end_sessions(&alice).await.unwrap(), 1);
 
     assert!(rig.store.load(&lost).await.unwrap().is_some(), "nobody deletes what another ring may open");
     assert!(sessions.provider().delete(&lost).await.unwrap());

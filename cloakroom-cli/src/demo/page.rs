@@ -275,8 +275,10 @@ async fn end_one(
 }
 
 async fn end_others(State(site): State<Site>, Visitor(session): Visitor) -> Result<Redirect, PageError> {
-    let Some(user) = session.principal() else { return Ok(Redirect::to("/")) };
-    match site.sessions.end_sessions(&user, session.handle().as_deref()).await? {
+    if session.principal().is_none() {
+        return Ok(Redirect::to("/"));
+    }
+    match site.sessions.end_other_sessions(&session).await? {
         0 => back_saying(&session, "There was no other session."),
         1 => back_saying(&session, "The other session is signed out."),
         ended => back_saying(&session, &format!("{ended} other sessions are signed out.")),

@@ -100,7 +100,7 @@ async fn make(session: &Session, change: &str) -> Result<String> {
         }
         // Reads and writes apart: what is lost by it must be told.
         ("add-in-two-steps", key) => session.set(key, session.get::<u64>(key)?.unwrap_or(0) + 1)?,
-        ("flush", _) => session.flush()?,
+        ("flush", _) => session.clear()?,
         ("regenerate", _) => session.regenerate()?,
         ("login", _) => session.authenticate(user()?)?,
         ("login-and-regenerate", _) => {

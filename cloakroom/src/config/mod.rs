@@ -203,6 +203,13 @@ impl Config {
         self.user_limit
     }
 
+    /// How long after a login has replaced an id a change under that id is refused, since the browser may just be receiving
+    /// the login's cookie: 5 s, and never longer than the longest request.
+    pub fn arrival_grace(&self) -> Duration {
+        const ARRIVAL_GRACE: Duration = Duration::from_secs(5);
+        ARRIVAL_GRACE.min(self.longest_request)
+    }
+
     /// The time between two rounds of garbage collection.
     pub fn gc_interval(&self) -> Duration {
         self.gc_interval
@@ -253,9 +260,10 @@ impl Config {
         self.durability.as_deref()
     }
 
-    /// How often a use is noted at most: a twentieth of the idle timeout, and no more than every 60 s.
-    pub(crate) fn touch_interval(&self) -> Duration {
-        (self.anonymous_timeout() / 20).min(Duration::from_secs(60))
+    /// How often a use is noted at most where `shortest` is the shortest time that it renews: after a twentieth of that, and after a minute
+    /// at the latest.
+    pub(crate) fn touch_interval(shortest: Duration) -> Duration {
+        (shortest / 20).min(Duration::from_secs(60))
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -96,6 +96,17 @@ impl Config {
         }
     }
 
+    fn explain_ended(&self, say: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        say(format_args!(
+            "A request that was under way when its id was replaced or its session ended changes nothing and sets no cookie; that is remembered for {}",
+            Span(self.longest_request)
+        ));
+        say(format_args!(
+            "A request that arrives under a replaced id may log in, and may change nothing else within {} of the replacement; after that, and under the id of a session that ended, it begins a new session",
+            Span(self.arrival_grace())
+        ));
+    }
+
     /// The effective policy in words, a statement a line.
     pub(crate) fn explain(&self) -> String {
         let mut text = String::new();
@@ -103,7 +114,9 @@ impl Config {
         let mut say = |statement: fmt::Arguments<'_>| {
             let _ = writeln!(text, "- {statement}.");
         };
-        let touch = Span(self.touch_interval());
+        let touch = Span(Config::touch_interval(
+            self.cookie.lifetime.map_or(self.idle_timeout, |kept| kept.min(self.idle_timeout)),
+        ));
         say(format_args!(
             "A session ends {} after its last use that was noted (idle timeout); a use is noted if the last one was noted {touch} ago or more",
             Span(self.idle_timeout)
@@ -127,10 +140,7 @@ impl Config {
                 "Its id is replaced by a login and where the application asks for it, and never in passing"
             )),
         }
-        say(format_args!(
-            "An id that was replaced, or whose session was ended, is answered as ended for {}: a request under it stores nothing and sets no cookie",
-            Span(self.longest_request)
-        ));
+        self.explain_ended(&mut say);
         match self.cookie.lifetime {
             _ if !self.send_cookie => say(format_args!("No cookie is sent")),
             Some(lifetime) => say(format_args!(

@@ -4,15 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap};
-use tokio::sync::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
 
-use super::Engine;
+use super::{Engine, within};
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Provider;
+use crate::sync::Mutex;
 
-/// How long a count of the store is gone by, in milliseconds; what this process adds meanwhile is added to it.
+/// How long a count of the store is used, in milliseconds; what this process adds meanwhile is added to it.
 const COUNT_HOLDS: u64 = 1_000;
+
+/// The share of the deadline for which a visitor waits for a new count while there is an older one.
+const SHARE_FOR_COUNT: u32 = 4;
 
 /// The request that would begin a session: what [`ManagerBuilder::admit`](crate::ManagerBuilder::admit) goes by.
 pub struct Visit {
@@ -46,8 +51,27 @@ pub(crate) type Guard = Arc<dyn Fn(&Visit) -> bool + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Admission {
     guard: Option<Guard>,
+    counts: Arc<Counts>,
+}
+
+/// What is known of the store's size. A count outlives the request that began it, so that a store which counts slowly is counted once and
+/// not once for every visitor.
+#[derive(Default)]
+struct Counts {
     /// When the store was counted last, and how many sessions it has by now.
-    counted: Mutex<Option<(Millis, u64)>>,
+    last: Mutex<Option<(Millis, u64)>>,
+    /// Held by whoever counts.
+    counting: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Counts {
+    /// The last count and one session more, if it is good enough at `now`.
+    fn with_one_more(&self, is_good: impl Fn(Millis) -> bool) -> Option<u64> {
+        let mut last = self.last.lock();
+        let (_, count) = last.as_mut().filter(|(at, _)| is_good(*at))?;
+        *count = count.saturating_add(1);
+        Some(*count)
+    }
 }
 
 impl Admission {
@@ -94,30 +118,68 @@ impl Engine {
         }
     }
 
+    /// How many sessions the store has with one more: by a count of the last second or, while a newer one takes long, by the one before.
     async fn count_with_one_more(&self) -> Result<u64> {
         let now = self.now();
-        // Held while the store counts: those who come meanwhile go by what it says.
-        let mut counted = self.admission.counted.lock().await;
-        let count = match *counted {
-            Some((at, count)) if now.0.abs_diff(at.0) < COUNT_HOLDS => {
-                *counted = Some((at, count.saturating_add(1)));
-                return Ok(count.saturating_add(1));
+        let counts = &self.admission.counts;
+        let is_fresh = |at: Millis| now.0.abs_diff(at.0) < COUNT_HOLDS;
+        if let Some(count) = counts.with_one_more(is_fresh) {
+            return Ok(count);
+        }
+        let counting = Arc::clone(&counts.counting);
+        let turn = match Arc::clone(&counting).try_lock_owned() {
+            Ok(turn) => turn,
+            Err(_) => {
+                if let Some(count) = counts.with_one_more(|_| true) {
+                    return Ok(count);
+                }
+                counting.lock_owned().await
             }
-            _ => self.provider.count().await?.saturating_add(1),
         };
-        *counted = Some((now, count));
-        Ok(count)
+        if let Some(count) = counts.with_one_more(is_fresh) {
+            return Ok(count);
+        }
+        let patience = self.config.deadline / SHARE_FOR_COUNT;
+        let has_older = counts.last.lock().is_some();
+        let counting = self.count(now, turn);
+        let counted = if has_older { within(patience, counting).await.0 } else { counting.await };
+        match counted {
+            Err(error) if has_older && error.kind() == ErrorKind::Timeout => {}
+            counted => counted?,
+        }
+        // Others may have added to it since.
+        let last = counts.with_one_more(|_| true);
+        last.ok_or_else(|| Error::new(ErrorKind::Unavailable, AdmissionError::Uncounted))
+    }
+
+    /// Counts the store, whether or not anybody waits for it: what was counted is kept, and `turn` ends then.
+    async fn count(&self, now: Millis, turn: OwnedMutexGuard<()>) -> Result<()> {
+        let (provider, counts) = (self.provider.clone(), Arc::clone(&self.admission.counts));
+        let counting = async move {
+            let count = provider.count().await?;
+            *counts.last.lock() = Some((now, count));
+            drop(turn);
+            Ok(())
+        };
+        match Handle::try_current() {
+            Ok(runtime) => match runtime.spawn(counting).await {
+                Ok(counted) => counted,
+                Err(error) => Err(Error::new(ErrorKind::Unavailable, error)),
+            },
+            // Without a runtime the provider needs none either.
+            Err(_) => counting.await,
+        }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum AdmissionError {
-    #[error(
-        "expected leave for one anonymous session more, found that the application's admit refuses it; try later"
-    )]
+    #[error("the application's admit refused one more anonymous session; try again later")]
     Throttled,
     #[error(
-        "expected fewer than {quota} sessions in the store, found as many: no anonymous one begins; try later, or raise the quota"
+        "session quota reached: the store holds {quota} sessions, and no anonymous one begins; try again later, or raise the quota"
     )]
     Full { quota: u64 },
+    #[error("the store's sessions could not be counted")]
+    Uncounted,
 }

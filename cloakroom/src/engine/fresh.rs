@@ -1,5 +1,7 @@
 //! What a session begins with: its times, and an id that is not taken.
 
+use std::time::Duration;
+
 use super::Engine;
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind};
@@ -29,11 +31,16 @@ impl Engine {
         authenticated: Option<Millis>,
         now: Millis,
     ) -> Millis {
+        now.after(self.idle_timeout(own, authenticated))
+    }
+
+    /// How long a session lives unused.
+    pub(super) fn idle_timeout(&self, own: Option<Lifetime>, authenticated: Option<Millis>) -> Duration {
         let timeout = match authenticated {
             Some(_) => self.config.idle_timeout,
             None => self.config.anonymous_timeout(),
         };
-        now.after(own.map_or(timeout, |own| own.idle))
+        own.map_or(timeout, |own| own.idle)
     }
 
     /// When a session ends that began, or was logged in to, at `from`, however much it is used.

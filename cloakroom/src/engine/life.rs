@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::{Engine, Found, Stored};
+use super::{By, Engine, Former, Found, Stored};
+use crate::clock::Millis;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind};
@@ -21,7 +22,7 @@ const HOPS: usize = 16;
 pub(crate) enum Reached {
     Nobody,
     /// The id was replaced, or its session was ended, so recently that requests may still be under way with it.
-    Ended,
+    Ended(Former),
     Session(Stored),
 }
 
@@ -42,19 +43,19 @@ impl Engine {
     /// not choose.
     pub(crate) async fn find_among(&self, names: impl Iterator<Item = Named>) -> Result<Found> {
         let mut alive: Vec<Stored> = Vec::new();
-        let mut nobody = Found::Nobody;
+        let mut ended: Option<Former> = None;
         for name in names {
             let found = match self.look_up(name).await? {
                 Reached::Nobody => continue,
-                Reached::Ended => {
-                    nobody = Found::Ended;
+                Reached::Ended(former) => {
+                    ended = Some(former.or(ended));
                     continue;
                 }
                 Reached::Session(found) => found,
             };
             // An id in its grace and its successor name the same session; the successor is the one to use. So do two sealed
             // records of one session; the newer is.
-            let newer = |same: &Stored| same.in_grace || found.record.version() > same.record.version();
+            let newer = |same: &Stored| same.by != By::Own || found.record.version() > same.record.version();
             match alive.iter_mut().find(|one| one.name.key() == found.name.key()) {
                 Some(same) if newer(same) => *same = found,
                 Some(_) => {}
@@ -65,6 +66,7 @@ impl Engine {
             self.events.report(EventKind::Duplicate, alive.len() as u64);
             return Ok(Found::Contested(alive.into_iter().map(|stored| stored.name.key().clone()).collect()));
         }
+        let nobody = ended.map_or(Found::Nobody, Found::Ended);
         Ok(alive.pop().map_or(nobody, Found::One))
     }
 
@@ -72,7 +74,7 @@ impl Engine {
     pub(crate) async fn find_id(&self, id: &SessionId) -> Result<Option<Stored>> {
         match self.look_up(self.name_of(id)).await? {
             Reached::Session(stored) => Ok(Some(stored)),
-            Reached::Nobody | Reached::Ended => Ok(None),
+            Reached::Nobody | Reached::Ended(_) => Ok(None),
         }
     }
 
@@ -85,6 +87,10 @@ impl Engine {
     /// What has become of a session that was reached before. Routine rotation does not part it from who holds it, however long
     /// ago that was.
     pub(crate) async fn look_again(&self, former: &Stored) -> Result<Reached> {
+        #[cfg(feature = "beego")]
+        if former.by == By::Unmoved {
+            return self.look_for_unmoved(&former.name).await;
+        }
         let name = self.name_again(former)?;
         self.look(name, false).await
     }
@@ -95,7 +101,7 @@ impl Engine {
         };
         match record.mark() {
             None => Ok(Reached::Session(self.stored(name, record))),
-            Some(mark) => self.follow(name, mark, arriving).await,
+            Some(mark) => self.follow(name, record, mark, arriving).await,
         }
     }
 
@@ -132,33 +138,63 @@ impl Engine {
         Ok(keys)
     }
 
-    async fn follow(&self, name: Named, mark: Mark, arriving: bool) -> Result<Reached> {
+    /// Follows the `tombstone` under the key of `name` to the session, as long as rotations alone lie between the two.
+    async fn follow(&self, name: Named, tombstone: Record, mark: Mark, arriving: bool) -> Result<Reached> {
         let mut next = mark;
-        for _ in 0..HOPS {
-            let Mark::Rotated { successor, until } = next else { return Ok(Reached::Ended) };
-            let now = self.now();
-            if arriving && now >= until {
-                self.events.report(EventKind::Reuse, name.key());
-                return self.reused(&successor, now < until.after(self.config.longest_request)).await;
+        for hop in 0..HOPS {
+            let Mark::Rotated { successor, until } = next else {
+                let former = self.former(&name, &tombstone, next);
+                return Ok(Reached::Ended(if hop == 0 { former } else { former.without_successor() }));
+            };
+            if arriving && self.now() >= until {
+                return self.reused(&name, &tombstone, successor, until).await;
             }
-            let Some(record) = self.load(&successor).await? else { return Ok(Reached::Ended) };
+            let Some(record) = self.load(&successor).await? else {
+                return Ok(Reached::Ended(Former::Ended));
+            };
             match record.mark() {
                 None => {
+                    #[cfg(feature = "beego")]
+                    if hop == 0 && tombstone.successor_id().is_some() {
+                        return Ok(Reached::Session(self.moved(&name, &tombstone, &successor, record).await));
+                    }
                     let name = name.to(successor);
-                    return Ok(Reached::Session(Stored { name, record, in_grace: true }));
+                    return Ok(Reached::Session(Stored { name, record, by: By::Grace }));
                 }
                 Some(mark) => next = mark,
             }
         }
-        Ok(Reached::Ended)
+        Ok(Reached::Ended(Former::Ended))
     }
 
     /// A rotated id has come after its grace: either a client never saw the new one, or somebody has stolen the old one.
-    async fn reused(&self, successor: &StoreKey, recent: bool) -> Result<Reached> {
-        if self.config.end_user_on_reuse {
-            self.end_all_of(successor).await?;
+    async fn reused(
+        &self,
+        name: &Named,
+        tombstone: &Record,
+        successor: StoreKey,
+        until: Millis,
+    ) -> Result<Reached> {
+        self.events.report(EventKind::Reuse, name.key());
+        if self.config.end_user_on_reuse && self.is_only_rotated(&successor).await? {
+            self.end_all_of(&successor).await?;
         }
-        Ok(if recent { Reached::Ended } else { Reached::Nobody })
+        Ok(Reached::Ended(self.former(name, tombstone, Mark::Rotated { successor, until })))
+    }
+
+    /// Whether nothing but routine rotation lies between `key` and a live session. Where a login does, whoever holds an id of before it
+    /// may have planted that id, and must not end the user's sessions by it.
+    async fn is_only_rotated(&self, key: &StoreKey) -> Result<bool> {
+        let mut key = key.clone();
+        for _ in 0..PURSUIT {
+            let Some(record) = self.load(&key).await? else { return Ok(false) };
+            match record.mark() {
+                None => return Ok(true),
+                Some(Mark::Rotated { successor, .. }) => key = successor,
+                Some(Mark::Replaced { .. } | Mark::Ended) => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// Ends every session of the user whose session is, or has gone on from, `key`; that session alone where nobody has logged in.
@@ -192,6 +228,8 @@ impl Engine {
     }
 
     /// Ends the session under `key`, or the one that has gone on from it to another id; false if there is none.
+    ///
+    /// Needs no more than the store can still do: where it refuses a tombstone, or cannot load the session, the record is deleted.
     pub(crate) async fn end(&self, key: &StoreKey) -> Result<bool> {
         if self.tokens.is_some() {
             return self.provider.delete(key).await;
@@ -202,11 +240,8 @@ impl Engine {
                 Ok(Some(found)) => found,
                 // A sealed record that no key of the ring opens is loaded as none, and would live again with its key.
                 Ok(None) => return self.provider.delete(&latest).await,
-                // A record that cannot be read must not keep a user from ending all sessions.
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => {
-                    return self.provider.delete(&latest).await;
-                }
-                Err(error) => return Err(error),
+                // A record that cannot be read, or a store that cannot load, must not keep a user from ending a session.
+                Err(error) => return self.delete_or(&latest, error).await,
             };
             match self.bury(&present, &record).await? {
                 Updated::Done => {
@@ -226,38 +261,63 @@ impl Engine {
         Ok(deleted)
     }
 
-    /// Puts a tombstone in the place of `record`, where the store holds such.
-    pub(crate) async fn bury(&self, key: &StoreKey, record: &Record) -> Result<Updated> {
-        if self.provider.capabilities().tombstones {
-            let forgotten = self.now().after(self.config.longest_request);
-            let tombstone = record.tombstone(&Mark::Ended, forgotten);
-            return self.provider.update(key, &tombstone, record.version()).await;
+    /// Deletes the record under `key` though `error` came before; the error stands where there was nothing to delete.
+    async fn delete_or(&self, key: &StoreKey, error: Error) -> Result<bool> {
+        match self.provider.delete(key).await {
+            Ok(true) => {
+                self.events.report(EventKind::Destroyed, key);
+                Ok(true)
+            }
+            // Put aside since it was found unreadable: nothing is there any more.
+            Ok(false) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) => Ok(false),
+            Ok(false) | Err(_) => Err(error),
         }
-        Ok(if self.provider.delete(key).await? { Updated::Done } else { Updated::Gone })
     }
 
-    /// The tombstone of an id that is replaced by that of `successor`: routine rotation `in_passing` leaves it a grace. None
+    /// Puts a tombstone in the place of `record`, where the store holds such and takes one; else deletes it.
+    pub(crate) async fn bury(&self, key: &StoreKey, record: &Record) -> Result<Updated> {
+        let mut refused = None;
+        if self.provider.capabilities().tombstones {
+            let now = self.now();
+            let tombstone = record.tombstone(&Mark::Ended, now, now.after(self.config.longest_request));
+            match self.provider.update(key, &tombstone, record.version()).await {
+                Err(error) => refused = Some(error),
+                answer => return answer,
+            }
+        }
+        match (self.provider.delete(key).await, refused) {
+            (Ok(true), Some(error)) => {
+                tracing::warn!(%error, "the store took no mark of a session's end; its record was deleted");
+                Ok(Updated::Done)
+            }
+            (Ok(true), None) => Ok(Updated::Done),
+            (Ok(false), _) => Ok(Updated::Gone),
+            (Err(error), refused) => Err(refused.unwrap_or(error)),
+        }
+    }
+
+    /// The tombstone of the id `old`, which is replaced by that of `successor`: routine rotation `in_passing` leaves it a grace. None
     /// where the store holds none.
     pub(crate) fn forwarding(
         &self,
+        old: &Named,
         record: &Record,
-        successor: &StoreKey,
+        successor: &Named,
         in_passing: bool,
     ) -> Option<Record> {
         if !self.provider.capabilities().tombstones {
             return None;
         }
-        let (now, successor) = (self.now(), successor.clone());
+        let (now, key) = (self.now(), successor.key().clone());
         let Config { longest_request, rotation_grace, idle_timeout, .. } = self.config;
-        let (mark, forgotten) = match in_passing {
-            true => {
-                let until = now.after(rotation_grace);
-                // A thief who comes within the idle timeout is noticed.
-                (Mark::Rotated { successor, until }, until.after(longest_request.max(idle_timeout)))
-            }
-            false => (Mark::Replaced { successor }, now.after(longest_request)),
-        };
-        Some(record.tombstone(&mark, forgotten))
+        if in_passing {
+            let until = now.after(rotation_grace);
+            // A thief who comes within the idle timeout is noticed.
+            let forgotten = until.after(longest_request.max(idle_timeout));
+            return Some(record.tombstone(&Mark::Rotated { successor: key, until }, now, forgotten));
+        }
+        let tombstone = record.tombstone(&Mark::Replaced { successor: key }, now, now.after(longest_request));
+        Some(self.telling(tombstone, old, successor))
     }
 }
 

@@ -9,6 +9,7 @@ mod fresh;
 mod life;
 mod plain;
 mod plain_http;
+mod succession;
 mod ticket;
 mod users;
 
@@ -31,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider, SealedTokens};
-use crate::record::Record;
+use crate::record::{Lifetime, Record, Times};
 use crate::sync::{AtomicBool, Ordering, RandomState, RwLock, Timer, timer};
 
 pub use admission::Visit;
@@ -40,6 +41,7 @@ pub(crate) use forms::{FormSecret, SECRET_LEN};
 pub(crate) use fresh::{COLLISIONS, repeats_itself};
 pub(crate) use life::Reached;
 pub(crate) use plain_http::is_plain;
+pub(crate) use succession::{Former, Login};
 pub(crate) use ticket::Ticket;
 
 /// Commits of one session that lost a race wait here for one another, so that within a process they stop losing.
@@ -54,8 +56,6 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) events: Events,
     admission: Admission,
-    /// In milliseconds.
-    touch_interval: u64,
     keying: Keying,
     /// Where a session's token is its sealed record.
     tokens: Option<SealedTokens>,
@@ -76,8 +76,22 @@ pub(crate) struct Engine {
 pub(crate) struct Stored {
     pub(crate) name: Named,
     pub(crate) record: Record,
-    /// Reached through an id that routine rotation has replaced: the client is never told the new one.
-    pub(crate) in_grace: bool,
+    pub(crate) by: By,
+}
+
+/// By which id a session was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Its own.
+    Own,
+    /// One that routine rotation has replaced: the client is never told the new one.
+    Grace,
+    /// The one that it had in the store that it was moved from: the client is told the new one until it comes with that.
+    #[cfg(feature = "beego")]
+    Moved,
+    /// Its own in the store from which it could not be moved yet: this request reads it there.
+    #[cfg(feature = "beego")]
+    Unmoved,
 }
 
 /// The ids of a request that may be alive.
@@ -93,11 +107,8 @@ pub(crate) struct Candidates {
 pub(crate) enum Found {
     Nobody,
     /// Nobody any more: see [`Reached::Ended`].
-    Ended,
+    Ended(Former),
     One(Stored),
-    /// One that was moved here just now, to an id that its client is still to be told.
-    #[cfg(feature = "beego")]
-    Moved(Stored),
     /// Several, so that none counts, except that a logout ends them all.
     Contested(Vec<StoreKey>),
 }
@@ -144,7 +155,6 @@ impl Engine {
         };
         let id_header = config.id_header.clone().map(|name| (name.clone(), HeaderValue::from(name)));
         Engine {
-            touch_interval: Millis::of(config.touch_interval()),
             keying,
             tokens: capabilities.sealed_tokens().cloned(),
             ids: RwLock::new(ids),
@@ -189,9 +199,19 @@ impl Engine {
         self.secure.store(secure, Ordering::Relaxed);
     }
 
-    /// Whether a use at `now` is due to be noted, the last one having been noted at `last_active`.
-    pub(crate) fn touch_due(&self, last_active: Millis, now: Millis) -> bool {
-        now.0.saturating_sub(last_active.0) >= self.touch_interval
+    /// Whether a use of `record` at `now` is due to be noted.
+    pub(crate) fn touch_due(&self, record: &Record, times: &Times, now: Millis) -> bool {
+        let unnoted = now.0.saturating_sub(times.last_active.0);
+        // No time that a session may be given is so short that its twentieth is less.
+        if unnoted < Millis::of(Config::touch_interval(Lifetime::SHORTEST)) {
+            return false;
+        }
+        let own = record.lifetime();
+        let idle = self.idle_timeout(own, times.authenticated);
+        let cookie = own.map_or(self.cookie.lifetime(), |_| None);
+        let token = self.tokens.as_ref().and_then(SealedTokens::max_age);
+        let shortest = [cookie, token].into_iter().flatten().fold(idle, Duration::min);
+        unnoted >= Millis::of(Config::touch_interval(shortest))
     }
 
     /// The id of a request whose one cookie is ours, as most are: a quicker way to what [`candidates`](Self::candidates) finds.
@@ -220,7 +240,7 @@ impl Engine {
     #[inline]
     pub(crate) fn stored(&self, name: Named, record: Record) -> Stored {
         match &self.tokens {
-            None => Stored { name, record, in_grace: false },
+            None => Stored { name, record, by: By::Own },
             Some(_) => self.stored_whole(name, record),
         }
     }
@@ -229,7 +249,7 @@ impl Engine {
     #[cold]
     fn stored_whole(&self, name: Named, record: Record) -> Stored {
         let name = record.own_id().map_or(name, |id| self.keying.named(id.expose().as_bytes()));
-        Stored { name, record, in_grace: false }
+        Stored { name, record, by: By::Own }
     }
 
     /// What leads to the newest state of a session: its name, or the token that it would be sent in.

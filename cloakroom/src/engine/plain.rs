@@ -1,6 +1,6 @@
 //! Sessions that are still stored under their plain ids, from before they were hashed: found for a time, and moved.
 
-use super::{Engine, Reached, Stored};
+use super::{By, Engine, Reached, Stored};
 use crate::error::Result;
 use crate::event::EventKind;
 use crate::id::Named;
@@ -31,16 +31,20 @@ impl Engine {
         for _ in 0..TRIES {
             let found = self.load(&plain).await?.filter(|record| !record.is_tombstone());
             let Some(record) = found else { break };
-            let moved = self.provider.rename(&plain, name.key(), &record, record.version(), None).await?;
+            let moved = self.provider.rename(&plain, name.key(), &record, record.version(), None).await;
             match moved {
-                Renamed::Done => return Ok(Reached::Session(Stored { name, record, in_grace: false })),
-                Renamed::Stale => {}
-                Renamed::Gone | Renamed::Taken => break,
+                // A store that takes no writes now can still be read; the next request tries the move again.
+                Err(error) => {
+                    tracing::warn!(%error, "a session could not be moved from its plain id to the hash");
+                    return Ok(Reached::Session(Stored { name: name.to(plain), record, by: By::Own }));
+                }
+                Ok(Renamed::Done) => return Ok(Reached::Session(Stored { name, record, by: By::Own })),
+                Ok(Renamed::Stale) => {}
+                Ok(Renamed::Gone | Renamed::Taken) => break,
             }
         }
         // Another request may have moved it since this one looked.
         let record = self.load(name.key()).await?.filter(|record| !record.is_tombstone());
-        Ok(record
-            .map_or(Reached::Nobody, |record| Reached::Session(Stored { name, record, in_grace: false })))
+        Ok(record.map_or(Reached::Nobody, |record| Reached::Session(Stored { name, record, by: By::Own })))
     }
 }

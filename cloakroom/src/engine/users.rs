@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use tokio::sync::MutexGuard;
 
-use super::Engine;
+use super::{Engine, within};
 use crate::config::OverLimit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
-use crate::provider::{Listed, Provider};
+use crate::provider::{Cursor, Listed, Page, Provider};
 
 /// Sessions of a user that are asked for at once: more than nearly every user has, and a short step for every store.
 const PAGE: usize = 500;
@@ -28,19 +28,27 @@ impl Engine {
 
     /// Ends those sessions of `principal` that are there now and that `which` names; says how many those were.
     ///
-    /// One that takes another id meanwhile is followed there. One that is begun meanwhile is not looked for: it is later.
+    /// One that takes another id meanwhile is followed there. One that is begun meanwhile is not looked for: it is later. Each step
+    /// has the deadline for itself, so that a user with very many sessions can be logged out. One session that cannot be ended does not
+    /// keep the others alive; the error comes after them.
     pub(crate) async fn end_sessions(
         &self,
         principal: &Principal,
         which: impl Fn(&StoreKey) -> bool,
     ) -> Result<u64> {
-        let mut ended = 0;
-        for listed in self.sessions_of(principal).await? {
-            if which(&listed.key) {
-                ended += u64::from(self.end(&listed.key).await?);
+        let (mut ended, mut failed) = (0, None);
+        for listed in self.all_of(principal).await? {
+            if !which(&listed.key) {
+                continue;
+            }
+            match within(self.config.deadline, self.end(&listed.key)).await.0 {
+                Ok(done) => ended += u64::from(done),
+                // A store that hangs would hang at each of them.
+                Err(error) if error.kind() == ErrorKind::Timeout => return Err(error),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(ended)
+        failed.map_or(Ok(ended), Err)
     }
 
     /// The manager's limit on the sessions of a user and what to do at it, for one who is logging in.
@@ -85,7 +93,7 @@ impl Engine {
     async fn has_others(&self, user: &Principal, than: Option<&StoreKey>, limit: usize) -> Result<bool> {
         let (mut found, mut cursor) = (0, None);
         loop {
-            let page = self.provider.of_principal(user, cursor, PAGE).await?;
+            let page = self.page_of(user, cursor).await?;
             found += page.entries.iter().filter(|listed| Some(&listed.key) != than).count();
             cursor = page.next;
             if found >= limit || cursor.is_none() {
@@ -112,11 +120,15 @@ impl Engine {
         Ok(all.into_values().collect())
     }
 
+    async fn page_of(&self, user: &Principal, cursor: Option<Cursor>) -> Result<Page> {
+        within(self.config.deadline, self.provider.of_principal(user, cursor, PAGE)).await.0
+    }
+
     /// The sessions of `user` by their keys, and how many pages they took.
     async fn walk(&self, user: &Principal) -> Result<(BTreeMap<StoreKey, Listed>, usize)> {
         let (mut found, mut pages, mut cursor) = (BTreeMap::new(), 0, None);
         loop {
-            let page = self.provider.of_principal(user, cursor, PAGE).await?;
+            let page = self.page_of(user, cursor).await?;
             found.extend(page.entries.into_iter().map(|listed| (listed.key.clone(), listed)));
             (pages, cursor) = (pages + 1, page.next);
             if cursor.is_none() {
@@ -127,9 +139,7 @@ impl Engine {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "expected fewer than {limit} sessions of this user, found as many; have the user end one of them first"
-)]
+#[error("session limit reached: this user has {limit} sessions; have the user end one of them first")]
 struct LimitError {
     limit: usize,
 }

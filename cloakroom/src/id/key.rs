@@ -55,6 +55,21 @@ impl Keying {
         }
     }
 
+    /// Whether a key holds the id that leads to it.
+    pub(crate) fn tells_ids(&self) -> bool {
+        !matches!(self, Keying::Hashed { .. })
+    }
+
+    /// The id that `key` holds; `None` where keys are hashes.
+    pub(crate) fn named_by(&self, key: &StoreKey) -> Option<Named> {
+        let id = match self {
+            Keying::Clear => key.as_bytes(),
+            Keying::Tagged { tag } => key.as_bytes().strip_prefix(tag.as_bytes())?,
+            Keying::Hashed { .. } => return None,
+        };
+        Some(self.named(id))
+    }
+
     /// Apart from [`named`](Self::named), which is small without it.
     fn hash(namespace: &str, id: &[u8]) -> Named {
         // Neither a namespace nor an id holds a NUL, so no two pairs give the same input.

@@ -76,9 +76,12 @@ impl Manager {
     /// Its changes are stored by [`Session::save`] and [`Session::update`].
     ///
     /// # Errors
-    /// Those of the provider.
+    /// Those of the provider; [`ErrorKind::Unsupported`] where the cookie holds the session, since there is nothing to look an id up in.
     #[doc(alias = "GetSessionStore")]
     pub async fn session(&self, id: &SessionId) -> Result<Option<Session>> {
+        if self.0.provider.capabilities().token_is_record() {
+            return Err(Error::new(ErrorKind::Unsupported, NoStore));
+        }
         let found = within(self.0.config.deadline, self.0.find_id(id)).await.0?;
         Ok(found.map(|stored| Session::new(Shared::detached(Arc::clone(&self.0), stored))))
     }
@@ -134,7 +137,7 @@ impl Manager {
     /// # Errors
     /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
     pub async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        within(self.0.config.deadline, self.0.sessions_of(principal)).await.0
+        self.0.sessions_of(principal).await
     }
 
     /// Ends the session of `principal` that has this [handle](crate::StoreKey::handle); false if there is none.
@@ -142,20 +145,48 @@ impl Manager {
     /// # Errors
     /// Those of [`sessions_of`](Self::sessions_of).
     pub async fn end_session(&self, principal: &Principal, handle: &str) -> Result<bool> {
-        Ok(self.end_where(principal, |found| found == handle).await? > 0)
+        Ok(self.0.end_sessions(principal, |key| key.handle() == handle).await? > 0)
     }
 
-    /// Ends every session of `principal` but the one with the handle `keep`, if one is given; says how many those were.
+    /// Ends every session of `principal`: log out everywhere. Says how many those were.
+    ///
+    /// Each step has the deadline for itself, so that a user with very many sessions can be logged out too. A session that cannot be ended
+    /// does not keep the others alive: the error comes after them, and a second call tries the rest.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert_eq!(sessions.end_sessions(&Principal::new("alice")?).await?, 0);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Those of [`sessions_of`](Self::sessions_of).
-    pub async fn end_sessions(&self, principal: &Principal, keep: Option<&str>) -> Result<u64> {
-        self.end_where(principal, |found| Some(found) != keep).await
+    #[doc(alias = "logout_everywhere")]
+    pub async fn end_sessions(&self, principal: &Principal) -> Result<u64> {
+        self.0.end_sessions(principal, |_| true).await
     }
 
-    async fn end_where(&self, principal: &Principal, which: impl Fn(&str) -> bool) -> Result<u64> {
-        let ending = self.0.end_sessions(principal, |key| which(&key.handle()));
-        within(self.0.config.deadline, ending).await.0
+    /// Ends every other session of the user that `session` belongs to: log out all other devices. Says how many those were.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.save().await?;
+    /// assert_eq!(sessions.end_other_sessions(&session).await?, 0);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] if nobody has logged in to `session`, and those of [`sessions_of`](Self::sessions_of).
+    pub async fn end_other_sessions(&self, session: &Session) -> Result<u64> {
+        let user = session.user()?;
+        let own = session.0.key();
+        self.0.end_sessions(&user, |key| Some(key) != own.as_ref()).await
     }
 
     /// Has ids from now on made by `func`, with the HMAC key `key`; an empty one means a random one. Acts on every clone of a
@@ -260,6 +291,12 @@ impl fmt::Debug for Manager {
             .finish_non_exhaustive()
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the cookie provider stores nothing that an id could be looked up in; go by the request's cookie, with start"
+)]
+struct NoStore;
 
 #[derive(Debug, thiserror::Error)]
 #[error(

@@ -229,7 +229,7 @@ impl<F, B, E, D> fmt::Debug for ResponseFuture<F, B, E, D> {
 
 /// Whether a handler's response need not wait: nobody asked for the session, or all that was to be done to it is done.
 fn may_leave<B>(shared: &Shared, response: &mut Response<B>) -> bool {
-    if !shared.was_asked_for() {
+    if shared.close_untouched() {
         return true;
     }
     let status = response.status();

@@ -26,6 +26,8 @@ struct Shared {
     ring: KeyRing,
     /// What sets this provider's tokens apart besides; empty for most.
     label: Box<str>,
+    /// How long a token that was not renewed is taken, where that is less than what its record says.
+    max_age: Option<Duration>,
     random: RandomSource,
     bound: OnceLock<Bound>,
 }
@@ -61,6 +63,11 @@ impl SealedTokens {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::Config, TokenError::Bound)),
         }
+    }
+
+    /// How long a token that was not renewed is taken; `None`: as long as its record says.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.0.max_age
     }
 
     pub(crate) fn ring(&self) -> &KeyRing {
@@ -108,8 +115,9 @@ impl SealedTokens {
     /// What an id takes in a record at the most: its tag, its length, and itself.
     const ID_ROOM: usize = 3 + MAX_ID_LEN;
 
-    pub(crate) fn new(ring: KeyRing, label: &str, random: RandomSource) -> Self {
-        SealedTokens(Arc::new(Shared { ring, label: label.into(), random, bound: OnceLock::new() }))
+    pub(crate) fn new(ring: KeyRing, label: &str, max_age: Option<Duration>, random: RandomSource) -> Self {
+        let (label, bound) = (label.into(), OnceLock::new());
+        SealedTokens(Arc::new(Shared { ring, label, max_age, random, bound }))
     }
 
     /// The namespace that the tokens are bound to.

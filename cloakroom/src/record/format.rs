@@ -47,6 +47,7 @@ const TAG_LIFETIME: u8 = 5;
 const TAG_ENDS_BY: u8 = 6;
 const TAG_LEVEL: u8 = 7;
 pub(super) const TAG_ID: u8 = 128;
+pub(super) const TAG_SUCCESSOR_ID: u8 = 131;
 const TAG_USER_AGENT: u8 = 129;
 const TAG_NETWORK: u8 = 130;
 
@@ -576,7 +577,7 @@ mod tests {
             Mark::Replaced { successor },
             Mark::Ended,
         ] {
-            let tombstone = live.tombstone(&mark, Millis(10));
+            let tombstone = live.tombstone(&mark, Millis(5), Millis(10));
             assert_eq!(Record::from_bytes(tombstone.as_bytes()).unwrap(), tombstone);
             assert!(tombstone.is_tombstone() && !live.is_tombstone());
             assert_eq!((tombstone.mark(), tombstone.principal()), (Some(mark), None));
@@ -705,7 +706,7 @@ mod tests {
 
     #[test]
     fn a_newer_session_is_ended_by_a_tombstone_of_this_release() {
-        let ended = sample().of_newer_release().tombstone(&Mark::Ended, Millis(10));
+        let ended = sample().of_newer_release().tombstone(&Mark::Ended, Millis(5), Millis(10));
         assert_eq!((ended.mark(), ended.version()), (Some(Mark::Ended), 8));
         assert!(ended.check_readable().is_ok());
     }

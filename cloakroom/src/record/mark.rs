@@ -27,13 +27,17 @@ impl Mark {
 }
 
 impl Record {
-    /// The tombstone that takes the place of `self`, and is remembered until `forgotten`.
-    pub(crate) fn tombstone(&self, mark: &Mark, forgotten: Millis) -> Record {
+    /// The tombstone that takes the place of `self` at `ended`, and is remembered until `forgotten`.
+    ///
+    /// `ended` is stored where a session has the time of its last use.
+    pub(crate) fn tombstone(&self, mark: &Mark, ended: Millis, forgotten: Millis) -> Record {
         let mut meta = self.meta();
         meta.principal = None;
         meta.lifetime = None;
         meta.level = None;
         meta.device = None;
+        meta.ends_by = None;
+        meta.times.last_active = ended;
         meta.times.idle_deadline = forgotten;
         meta.times.absolute_deadline = Millis::NEVER;
         // Whoever compares versions must see that this is another record.

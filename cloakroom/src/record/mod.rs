@@ -5,6 +5,7 @@ mod format;
 mod lifetime;
 mod mark;
 mod sealed;
+mod successor;
 mod token;
 
 use std::fmt;

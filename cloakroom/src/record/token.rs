@@ -12,11 +12,16 @@ impl Record {
 
     /// This record with the id in it, in the place of one that it had.
     pub(crate) fn with_id(&self, id: &SessionId) -> Record {
+        self.with_field(TAG_ID, id.expose().as_bytes())
+    }
+
+    /// This record with one field more, in the place of one of the same tag.
+    pub(super) fn with_field(&self, tag: u8, value: &[u8]) -> Record {
         let mut fields = Vec::new();
-        for (tag, value) in Fields(self.fields()).flatten().filter(|(tag, _)| *tag != TAG_ID) {
-            push_field(&mut fields, tag, value);
+        for (other, value) in Fields(self.fields()).flatten().filter(|(other, _)| *other != tag) {
+            push_field(&mut fields, other, value);
         }
-        push_field(&mut fields, TAG_ID, id.expose().as_bytes());
+        push_field(&mut fields, tag, value);
         let mut bytes = self.0[..HEADER].to_vec();
         bytes[AT_FIELDS_LEN..AT_DATA_LEN].copy_from_slice(&(fields.len() as u32).to_be_bytes());
         Record(Arc::from([&bytes, &fields, self.data()].concat()))

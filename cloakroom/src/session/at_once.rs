@@ -20,8 +20,10 @@ impl Shared {
         if state.is_loaded() {
             return Some(Ok(()));
         }
-        self.note_asked(&mut state);
-        if state.busy || !self.engine.provider.is_at_once() {
+        if let Err(error) = self.note_asked(&mut state) {
+            return Some(Err(error));
+        }
+        if state.turns.are_taken() || !self.engine.provider.is_at_once() {
             return None;
         }
         let name = match self.engine.only_candidate(&self.ticket) {
@@ -58,10 +60,14 @@ impl Shared {
     pub(crate) fn release_at_once(&self, headers: &mut HeaderMap) -> Option<Released> {
         let mut state = self.state();
         let outcome = match state.phase {
-            Phase::Untouched => return Some(Released::Unchanged),
+            Phase::Untouched | Phase::Closed => return Some(Released::Unchanged),
             Phase::Released(outcome) => return Some(outcome),
             Phase::Releasing => return None,
-            Phase::Asked => Released::Unchanged,
+            Phase::Asked => {
+                self.engine.note_access(headers);
+                state.phase = Phase::Closed;
+                return Some(Released::Unchanged);
+            }
             Phase::Loaded if state.in_flight.is_some() => return None,
             Phase::Loaded => match state.changes.take_if(|changes| !changes.is_empty()) {
                 Some(changes) => match self.commit_at_once(&mut state, &changes) {
@@ -93,19 +99,22 @@ impl Shared {
 
     /// Whether a request that changed nothing is to be noted, or its id to be rotated.
     fn use_is_due(&self, state: &State) -> bool {
-        state.ended
+        state.ended.is_some()
             || state.stored.as_ref().is_some_and(|stored| {
-                let (now, times) = (self.engine.clock.recent(), stored.record.times());
-                self.engine.touch_due(times.last_active, now) || self.rotation_due(stored, &times, now)
+                let now = self.engine.clock.recent();
+                let times = stored.record.times();
+                self.engine.touch_due(&stored.record, &times, now) || self.rotation_due(stored, &times, now)
             })
     }
 
     fn commit_at_once(&self, state: &mut State, changes: &Changes) -> Option<Released> {
         let provider = &self.engine.provider;
-        if state.busy || !provider.is_at_once() {
+        if state.turns.are_taken() || !provider.is_at_once() || state.ended.is_some() {
             return None;
         }
-        if changes.principal.is_some() && self.engine.config.user_limit.is_some() {
+        // A new id or an end is planned by the way that waits.
+        let moves = changes.prove_the_user() || changes.renew || changes.end;
+        if moves && (state.stored.is_some() || self.engine.config.user_limit.is_some()) {
             return None;
         }
         match self.plan(state, changes).ok()? {
@@ -124,8 +133,7 @@ impl Shared {
                     Updated::Stale | Updated::Gone => None,
                 }
             }
-            Step::Touch { .. } | Step::Rename { .. } | Step::Destroy { .. } | Step::DestroyAll { .. } => None,
-            Step::Gone => None,
+            _ => None,
         }
     }
 }

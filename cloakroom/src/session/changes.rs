@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::reserved::CSRF;
 use crate::clock::Millis;
 use crate::codec::Change;
+use crate::engine::Login;
 use crate::principal::{Level, Principal};
 use crate::record::{Device, Lifetime, Meta};
 
@@ -105,10 +106,45 @@ impl Changes {
         }
     }
 
-    /// A login. What was proved to be of the former visitor's forms proves nothing any more.
-    pub(super) fn bind(&mut self, principal: Principal) {
+    /// A login at `level`, whatever an earlier one in this request has said. What was proved to be of the former visitor's forms proves
+    /// nothing any more.
+    pub(super) fn bind(&mut self, principal: Principal, level: Level) {
+        if self.principal.as_ref().is_some_and(|former| *former != principal) {
+            // What this request did for another user is not this one's.
+            *self = Changes { end: self.end, flush: true, ..Changes::default() };
+        }
         self.principal = Some(principal);
+        // What no field says is the default level.
+        let level = (level != Level::default()).then_some(level);
+        if level.is_some() || self.beside.is_some() {
+            self.beside().level = level;
+        }
         self.set(Change::deletion(CSRF));
+    }
+
+    /// The login among the changes, as a join compares it.
+    pub(super) fn login(&self) -> Option<Login<'_>> {
+        let beside = self.beside.as_deref();
+        Some(Login {
+            principal: self.principal.as_ref()?,
+            level: beside.and_then(|beside| beside.level).unwrap_or_default(),
+            ends_by: beside.and_then(|beside| beside.ends_by),
+        })
+    }
+
+    /// Leaves the changes that came with a login, which has joined another's session.
+    pub(super) fn drop_login(&mut self) {
+        self.principal = None;
+        self.renew = false;
+        if let Some(beside) = &mut self.beside {
+            beside.level = None;
+        }
+        self.forget(CSRF);
+    }
+
+    /// Whether an answer of success would acknowledge a change that is lost where nothing is stored.
+    pub(super) fn would_be_lost(&self) -> bool {
+        self.touch_data() || self.touch_fields() || self.renew
     }
 
     /// `newer` on top of these.
@@ -141,6 +177,13 @@ impl Changes {
         }
         if newer.flush {
             self.flush();
+        }
+        if let (Some(user), Some(former)) = (&newer.principal, &self.principal) {
+            if user != former {
+                self = Changes { end: self.end, flush: true, ..Changes::default() };
+            } else if let Some(beside) = &mut self.beside {
+                beside.level = None;
+            }
         }
         newer.keys.into_iter().for_each(|change| self.set(change));
         self.renew |= newer.renew;

@@ -7,18 +7,23 @@ use http::HeaderMap;
 
 use super::Released;
 use super::changes::Changes;
+use super::load::Again;
 use super::plan::Step;
 use super::state::{Due, Phase, Shared, State, released};
 use crate::clock::Millis;
 use crate::codec::{Change, Codec};
-use crate::engine::{COLLISIONS, Stored, repeats_itself, within};
+#[cfg(feature = "beego")]
+use crate::engine::Found;
+use crate::engine::{By, COLLISIONS, Stored, repeats_itself, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind};
+#[cfg(feature = "beego")]
+use crate::id::Named;
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::{Record, Times};
-use crate::sync::{Ordering, sleep};
+use crate::sync::sleep;
 
 /// Lost races before a commit gives up. Within a process a loser queues, so only other processes can take its turn.
 const TRIES: u32 = 64;
@@ -39,17 +44,23 @@ enum Took {
     Crowded,
     /// The session is not there any more.
     Gone,
+    /// Nothing was stored, but the record in the state is another: plan anew.
+    Again,
 }
 
 impl Shared {
-    pub(super) async fn save(&self) -> Result<Released> {
-        let _turn = self.turn().await;
-        if matches!(self.state().phase, Phase::Releasing | Phase::Released(_)) {
+    pub(super) async fn save(&self) -> Result<()> {
+        let deadline = self.engine.config.deadline;
+        let (_turn, waited) = self.turn(deadline).await?;
+        if !self.state().is_open() {
             return Err(released("save"));
         }
-        let saved = self.commit(self.engine.config.deadline).await?;
+        let saved = self.commit(deadline.saturating_sub(waited)).await?;
         self.state().delivered();
-        Ok(saved)
+        match saved {
+            Released::Gone { lost_write: true } => Err(Error::new(ErrorKind::Gone, CommitError::Gone)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
@@ -61,15 +72,17 @@ impl Shared {
 
     /// What [`release_at_once`](Self::release_at_once) leaves.
     pub(crate) async fn release_waiting(&self, headers: &mut HeaderMap) -> Result<Released> {
-        let _turn = self.turn().await;
-        let budget = {
+        let deadline = self.engine.config.deadline.saturating_sub(self.state().waited);
+        let (_turn, waited) = self.turn(deadline).await?;
+        {
             let mut state = self.state();
-            if let Phase::Released(outcome) = state.phase {
-                return Ok(outcome);
+            match state.phase {
+                Phase::Released(outcome) => return Ok(outcome),
+                Phase::Closed => return Ok(Released::Unchanged),
+                _ => state.phase = Phase::Releasing,
             }
-            state.phase = Phase::Releasing;
-            self.engine.config.deadline.saturating_sub(state.waited)
-        };
+        }
+        let budget = deadline.saturating_sub(waited);
         let _releasing = Releasing(self);
         match self.commit(budget).await {
             Ok(outcome) => self.finish(&mut self.state(), outcome, headers).map(|()| outcome),
@@ -125,10 +138,21 @@ impl Shared {
         let outcome = within(budget, self.replay(|| Ok(()))).await.0;
         match &outcome {
             Ok(_) => in_flight.landed(),
+            // A store that notes no use, or gives no new id in passing, has still served this request.
+            Err(error) if self.only_read() => {
+                tracing::warn!(%error, "the use of a session could not be noted");
+                in_flight.landed();
+                return Ok(Released::Unchanged);
+            }
             // What came with a login that was refused must not reach the session as it was before.
             Err(error) => in_flight.keep = error.kind() != ErrorKind::Refused,
         }
         outcome
+    }
+
+    /// Whether nothing that the request asked for is in flight.
+    fn only_read(&self) -> bool {
+        self.state().in_flight.as_ref().is_none_or(|changes| changes.is_empty())
     }
 
     /// Does step after step until what is in flight is stored, or never can be. `prepare` comes before each, on the newest
@@ -136,13 +160,21 @@ impl Shared {
     async fn replay(&self, mut prepare: impl FnMut() -> Result<()> + Send) -> Result<Released> {
         let (mut tries, mut collisions, mut crowded, mut followed) = (0, 0, 0, false);
         let mut queue = None;
-        let mut ended = false;
+        let (mut ended, mut joined) = (false, false);
         loop {
             prepare()?;
+            let former = self.state().ended.clone();
+            if let Some(former) = former.filter(|_| !joined) {
+                joined = self.join(&former).await?;
+            }
             let step = self.plan_in_flight()?;
-            match self.take(step).await? {
+            let took = self.take(step).await;
+            match self.unless_refused(took, &mut joined).await? {
                 Took::Done(Released::Unchanged) if ended => return Ok(Released::Destroyed),
+                // The client is told the id of the session that it joined, whatever else was stored.
+                Took::Done(_) if joined => return Ok(Released::Regenerated),
                 Took::Done(outcome) => return Ok(outcome),
+                Took::Again => {}
                 Took::Ended => ended = true,
                 Took::Collided if collisions < COLLISIONS => collisions += 1,
                 Took::Collided => return Err(repeats_itself()),
@@ -164,14 +196,31 @@ impl Shared {
                         None => queue = Some(self.engine.queue(&key).await),
                         Some(_) => sleep(pause(tries)).await,
                     }
-                    if !self.refresh().await? {
-                        return Ok(self.gone());
+                    match self.look_again().await? {
+                        Again::Alive => {}
+                        Again::Dead(Some(former)) if !joined && self.join(&former).await? => joined = true,
+                        Again::Dead(_) => return Ok(self.gone()),
                     }
                 }
-                // It may only have been rotated away, in which case the old id still leads to it for a while.
-                Took::Gone if !followed && self.refresh().await? => followed = true,
-                Took::Gone => return Ok(self.gone()),
+                Took::Gone => match self.look_again().await? {
+                    // It may only have been rotated away, in which case the old id still leads to it for a while.
+                    Again::Alive if !followed => followed = true,
+                    Again::Dead(Some(former)) if !joined && self.join(&former).await? => joined = true,
+                    _ => return Ok(self.gone()),
+                },
             }
+        }
+    }
+
+    /// What was taken. A login that was refused may join a session instead: the place may be taken by the very one that its double
+    /// click has begun.
+    async fn unless_refused(&self, took: Result<Took>, joined: &mut bool) -> Result<Took> {
+        match took {
+            Err(error) if error.kind() == ErrorKind::Refused && !*joined => {
+                *joined = self.join_if_replaced().await?;
+                if *joined { Ok(Took::Again) } else { Err(error) }
+            }
+            took => took,
         }
     }
 
@@ -184,10 +233,7 @@ impl Shared {
 
     fn gone(&self) -> Released {
         let state = self.state();
-        let lost_write = state
-            .in_flight
-            .as_ref()
-            .is_some_and(|changes| changes.touch_data() || changes.touch_fields() || changes.renew);
+        let lost_write = state.in_flight.as_ref().is_some_and(|changes| changes.would_be_lost());
         Released::Gone { lost_write }
     }
 
@@ -241,18 +287,40 @@ impl Shared {
                 }
             }
             Step::Destroy { key, record } => self.destroy(&key, &record).await?,
-            Step::DestroyAll { keys } => {
-                let mut ended = false;
-                for key in &keys {
-                    ended |= self.engine.end(key).await?;
-                }
-                match ended {
-                    true => self.ended(),
-                    false => Took::Gone,
-                }
-            }
+            Step::DestroyAll { keys } => self.destroy_all(&keys).await?,
+            #[cfg(feature = "beego")]
+            Step::Move { name } => self.take_from_former(&name, false).await?,
+            #[cfg(feature = "beego")]
+            Step::DestroyUnmoved { name } => self.take_from_former(&name, true).await?,
             Step::Gone => Took::Gone,
         })
+    }
+
+    /// Moves a session from the former store, or ends it there.
+    #[cfg(feature = "beego")]
+    async fn take_from_former(&self, name: &Named, end: bool) -> Result<Took> {
+        if !end {
+            return Ok(match self.engine.move_now(name).await? {
+                Found::One(moved) => {
+                    self.state().reached(moved);
+                    Took::Again
+                }
+                Found::Nobody | Found::Ended(_) | Found::Contested(_) => Took::Gone,
+            });
+        }
+        if !self.engine.end_unmoved(name).await? {
+            return Ok(Took::Gone);
+        }
+        self.report_stored(EventKind::Destroyed);
+        Ok(self.ended())
+    }
+
+    async fn destroy_all(&self, keys: &[StoreKey]) -> Result<Took> {
+        let mut ended = false;
+        for key in keys {
+            ended |= self.engine.end(key).await?;
+        }
+        Ok(if ended { self.ended() } else { Took::Gone })
     }
 
     async fn destroy(&self, key: &StoreKey, record: &Record) -> Result<Took> {
@@ -275,6 +343,13 @@ impl Shared {
 
     pub(super) fn updated(&self, state: &mut State, record: Record) -> Released {
         if let Some(stored) = &mut state.stored {
+            // A cookie that was to outlive the browser is replaced where the session no longer is.
+            if stored.by != By::Grace
+                && state.cookie == Due::Nothing
+                && self.engine.renews_cookie(&stored.record)
+            {
+                state.cookie = Due::HandOut;
+            }
             stored.record = record;
         }
         self.renew_cookie(state);
@@ -311,11 +386,11 @@ impl Shared {
             Ok(())
         })?;
         let name = self.engine.new_name()?;
-        let tombstone = self.engine.forwarding(&new.record, name.key(), false);
+        let tombstone = self.engine.forwarding(&new.name, &new.record, &name, false);
         let provider = &self.engine.provider;
         let back = provider.rename(key, name.key(), &record, version, tombstone.as_ref()).await?;
         if back == Renamed::Done {
-            let back = Stored { name, record, in_grace: false };
+            let back = Stored { name, record, by: By::Own };
             self.state().stands(back.clone());
             let about = About { former: Some(left.key()), ..About::from(&back) };
             self.engine.events.report(EventKind::Rotated, about);
@@ -354,7 +429,7 @@ impl Shared {
 
     /// A cookie with a lifetime moves on with the use that was just noted.
     fn renew_cookie(&self, state: &mut State) {
-        let told = |stored: &Stored| !stored.in_grace && self.engine.renews_cookie(&stored.record);
+        let told = |stored: &Stored| stored.by != By::Grace && self.engine.renews_cookie(&stored.record);
         if state.cookie == Due::Nothing && state.stored.as_ref().is_some_and(told) {
             state.cookie = Due::HandOut;
         }
@@ -377,16 +452,17 @@ impl Shared {
     /// Commits at once what `make` makes of the newest record; it may be called again. Other changes stay pending, but for those of
     /// more than single keys, which are committed first.
     pub(super) async fn change_newest(&self, mut make: impl FnMut() -> Result<Changes> + Send) -> Result<()> {
-        let _turn = self.turn().await;
+        let deadline = self.engine.config.deadline;
+        let (_turn, waited) = self.turn(deadline).await?;
+        let deadline = deadline.saturating_sub(waited);
         let structural = {
             let state = self.state();
-            if matches!(state.phase, Phase::Releasing | Phase::Released(_)) {
+            if !state.is_open() {
                 return Err(released("update"));
             }
             state.changes.as_deref().is_some_and(Changes::are_structural)
         };
         let gone = || Error::new(ErrorKind::Gone, CommitError::Gone);
-        let deadline = self.engine.config.deadline;
         if structural && matches!(self.commit(deadline).await?, Released::Gone { .. }) {
             return Err(gone());
         }
@@ -414,15 +490,13 @@ impl Shared {
 
 #[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
 impl Shared {
-    /// Whether anybody has asked for this session; if not, there is nothing to commit and nothing to tell the client.
-    pub(crate) fn was_asked_for(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
-    }
-
     /// Ends the request without committing what is pending; what was saved before is still told to the client.
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();
-        if !matches!(state.phase, Phase::Untouched | Phase::Released(_)) {
+        if state.phase == Phase::Asked {
+            self.engine.note_access(headers);
+            state.phase = Phase::Closed;
+        } else if state.is_open() {
             state.undo = None;
             if let Err(error) = self.finish(&mut state, Released::Unchanged, headers) {
                 tracing::error!(%error, "a session's cookie could not be made");

@@ -54,7 +54,7 @@ impl Session {
     /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
     /// # let session = sessions.start(&HeaderMap::new()).await?;
     /// session.flash("success", "The address is changed.")?;
-    /// # let _ = session.save().await?;
+    /// # session.save().await?;
     ///
     /// // On the page that the redirect leads to:
     /// for flash in session.take_flashes::<String>().await? {

@@ -93,7 +93,7 @@ impl Session {
             let found = within(engine.config.deadline.min(WATCH), engine.look_again(&former)).await.0;
             match found {
                 Ok(Reached::Session(found)) => self.0.follow(found),
-                Ok(Reached::Nobody | Reached::Ended) => return,
+                Ok(Reached::Nobody | Reached::Ended(_)) => return,
                 Err(error) => {
                     tracing::debug!(%error, "a watched session could not be looked up; trying again")
                 }

@@ -4,11 +4,15 @@ mod at_once;
 mod changes;
 mod commit;
 mod flash;
+mod join;
 mod life;
+mod load;
 mod plan;
 mod reserved;
 mod secret;
 mod state;
+mod turn;
+mod turns;
 mod typed;
 mod undo;
 mod user;
@@ -184,21 +188,37 @@ impl Session {
         Ok(self.len()? == 0)
     }
 
-    /// Empties the data. The session keeps its id and its principal.
+    /// Empties the data. The session goes on: it keeps its id, and **its user stays logged in**. To log out, call
+    /// [`destroy`](Self::destroy).
+    ///
+    /// Beego calls this `Flush`. In tower-sessions `flush` ends the session, which is `destroy` here.
     ///
     /// # Errors
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
     #[doc(alias = "Flush")]
-    #[doc(alias = "clear")]
+    pub fn clear(&self) -> Result<()> {
+        self.0.change(|changes| changes.flush())
+    }
+
+    /// [`clear`](Self::clear) under Beego's name. It does not log the user out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    #[deprecated(
+        note = "flush empties the data and leaves the user logged in: call clear for that, or destroy to log out"
+    )]
     pub fn flush(&self) -> Result<()> {
         self.0.change(|changes| changes.flush())
     }
 
-    /// Ends the session: a logout. What is set afterwards in the same request begins a new one under a new id.
+    /// Ends the session: the logout. What is set afterwards in the same request begins a new one under a new id.
     ///
     /// # Errors
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
     #[doc(alias = "SessionDestroy")]
+    #[doc(alias = "logout")]
+    #[doc(alias = "invalidate")]
+    #[doc(alias = "purge")]
     pub fn destroy(&self) -> Result<()> {
         self.0.change(|changes| changes.end())
     }
@@ -281,8 +301,9 @@ impl Session {
     /// goes with the [`release`](Self::release).
     ///
     /// # Errors
-    /// As [`release`](Self::release).
-    pub async fn save(&self) -> Result<Released> {
+    /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) if the session has ended and changes are lost by it; otherwise as
+    /// [`release`](Self::release).
+    pub async fn save(&self) -> Result<()> {
         self.0.save().await
     }
 

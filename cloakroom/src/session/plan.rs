@@ -4,8 +4,10 @@ use super::changes::Changes;
 use super::state::{Shared, State};
 use crate::clock::Millis;
 use crate::codec::{Buffer, Codec};
-use crate::engine::Stored;
+use crate::engine::{By, Former, Stored};
 use crate::error::Result;
+#[cfg(feature = "beego")]
+use crate::id::Named;
 use crate::id::StoreKey;
 use crate::record::{Meta, Record, Times};
 
@@ -36,6 +38,16 @@ pub(super) enum Step {
         key: StoreKey,
         record: Record,
     },
+    /// Moves the session from the former store, where it was read, before anything else is done to it.
+    #[cfg(feature = "beego")]
+    Move {
+        name: Named,
+    },
+    /// Ends the session in the former store, from which it could not be moved.
+    #[cfg(feature = "beego")]
+    DestroyUnmoved {
+        name: Named,
+    },
     /// Every session that the request named: nobody can tell which of them the visitor meant.
     DestroyAll {
         keys: Vec<StoreKey>,
@@ -48,17 +60,26 @@ impl Shared {
     pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Step> {
         let now = self.engine.now();
         let Some(stored) = &state.stored else {
-            return match &state.contested {
-                _ if state.ended => Ok(Step::Gone),
-                keys if changes.end && !keys.is_empty() => Ok(Step::DestroyAll { keys: keys.clone() }),
+            return match (&state.ended, &state.contested) {
+                (Some(former), _) if !self.may_begin(former, changes) => Ok(Step::Gone),
+                (_, keys) if changes.end && !keys.is_empty() => Ok(Step::DestroyAll { keys: keys.clone() }),
                 _ => self.plan_create(state, changes, now),
             };
         };
+        #[cfg(feature = "beego")]
+        if stored.by == By::Unmoved {
+            let name = stored.name.clone();
+            return Ok(match changes {
+                _ if changes.end => Step::DestroyUnmoved { name },
+                _ if changes.would_be_lost() => Step::Move { name },
+                _ => Step::Nothing,
+            });
+        }
         if changes.end {
             return Ok(Step::Destroy { key: stored.name.key().clone(), record: stored.record.clone() });
         }
         let times = stored.record.times();
-        let wanted = changes.prove_the_user() || (changes.renew && !stored.in_grace);
+        let wanted = changes.prove_the_user() || changes.renew;
         if wanted || self.rotation_due(stored, &times, now) {
             return self.plan_rename(stored, changes, now, wanted);
         }
@@ -67,13 +88,19 @@ impl Shared {
             let record = self.changed(&stored.record, changes, now, times.issued)?;
             return Ok(Step::Update { key, record, expected: times.version });
         }
-        Ok(match self.engine.touch_due(times.last_active, now) {
+        Ok(match self.engine.touch_due(&stored.record, &times, now) {
             true => {
                 let deadline = self.engine.idle_deadline(stored.record.lifetime(), times.authenticated, now);
                 Step::Touch { key, at: now, deadline, expected: times.version }
             }
             false => Step::Nothing,
         })
+    }
+
+    /// Whether a request whose id had ended before it came begins a session with `changes`: as any visitor without one, except that
+    /// other changes than a login are refused while the browser may just be receiving the id that took the place of its own.
+    fn may_begin(&self, former: &Former, changes: &Changes) -> bool {
+        changes.principal.is_some() || (changes.would_be_lost() && !self.engine.is_arriving(former))
     }
 
     fn plan_create(&self, state: &State, changes: &Changes, now: Millis) -> Result<Step> {
@@ -95,15 +122,15 @@ impl Shared {
         let codec = self.engine.config.codec;
         let record =
             Record::written(&meta, codec, changes.room(), |data| self.write_data(codec, b"", changes, data))?;
-        Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, in_grace: false } })
+        Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, by: By::Own } })
     }
 
     fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
         let name = self.engine.new_name()?;
         let record = self.changed(&stored.record, changes, now, now)?;
         // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
-        let tombstone = self.engine.forwarding(&stored.record, name.key(), !wanted);
-        let new = Stored { name, record, in_grace: false };
+        let tombstone = self.engine.forwarding(&stored.name, &stored.record, &name, !wanted);
+        let new = Stored { name, record, by: By::Own };
         Ok(Step::Rename { old: stored.name.key().clone(), expected: stored.record.version(), new, tombstone })
     }
 
@@ -170,6 +197,6 @@ impl Shared {
 
     pub(super) fn rotation_due(&self, stored: &Stored, times: &Times, now: Millis) -> bool {
         let due = |every| now.since(times.issued) >= every;
-        !stored.in_grace && self.engine.config.rotate_every.is_some_and(due)
+        stored.by != By::Grace && self.engine.config.rotate_every.is_some_and(due)
     }
 }

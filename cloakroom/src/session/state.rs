@@ -5,26 +5,25 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap};
 use serde::Serialize;
-use smallvec::SmallVec;
 
 use super::Released;
 use super::changes::Changes;
 use super::reserved::is_reserved;
+use super::turns::Turns;
 use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
-use crate::engine::{Candidates, Engine, FormSecret, Found, Reached, Stored, Ticket, within};
+use crate::engine::{By, Engine, FormSecret, Former, Stored, Ticket};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::EventKind;
 use crate::id::StoreKey;
 use crate::principal::{Level, Principal};
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Notify, Ordering};
+use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) ticket: Ticket,
-    /// Whether the phase was ever another than [`Phase::Untouched`]: most requests end with a look at this, without a lock.
-    pub(super) asked: AtomicBool,
+    /// [`UNTOUCHED`], [`ASKED`] or [`OVER`]: most requests end with a look at this, without a lock.
+    pub(super) touched: AtomicU8,
     /// Apart from any request: nothing follows that could fail.
     pub(super) detached: bool,
     state: Mutex<State>,
@@ -38,17 +37,15 @@ pub(crate) struct Shared {
 #[repr(C)]
 pub(super) struct State {
     pub(super) phase: Phase,
-    /// Somebody asks the provider right now; a request loads once, and commits one thing at a time.
-    pub(super) busy: bool,
-    /// What the request's id named had ended: nothing is stored, and the client is told nothing.
-    pub(super) ended: bool,
+    /// A request loads once, and commits one thing at a time.
+    pub(super) turns: Turns,
+    /// The request's id named a session no more: nothing is loaded.
+    pub(super) ended: Option<Box<Former>>,
     pub(super) cookie: Due,
     /// A Secure cookie would not be kept by the browser.
     pub(super) plain_http: bool,
     /// The sessions of a request that named several; otherwise empty.
     pub(super) contested: Vec<StoreKey>,
-    /// Rings when a turn has ended; there once somebody waits for that.
-    turn_ended: Option<Arc<Notify>>,
     /// What is not committed yet.
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
@@ -80,7 +77,16 @@ pub(super) enum Phase {
     /// A release is under way: a change would come too late.
     Releasing,
     Released(Released),
+    /// The response has left, and the session was never loaded: now it is too late.
+    Closed,
 }
+
+/// Nobody has asked for the session.
+const UNTOUCHED: u8 = 0;
+/// The phase says how far the request is.
+const ASKED: u8 = 1;
+/// The response has left, and nobody had asked.
+const OVER: u8 = 2;
 
 /// What the client is to be told.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -98,7 +104,7 @@ impl Shared {
         Arc::new_cyclic(|_| Shared {
             ticket: engine.ticket(headers, extensions),
             engine,
-            asked: AtomicBool::new(false),
+            touched: AtomicU8::new(UNTOUCHED),
             detached: false,
             state: Mutex::default(),
         })
@@ -109,113 +115,24 @@ impl Shared {
         Arc::new(Shared {
             ticket: Ticket::default(),
             engine,
-            asked: AtomicBool::new(true),
+            touched: AtomicU8::new(ASKED),
             detached: true,
             state: Mutex::new(State { phase: Phase::Loaded, stored: Some(stored), ..State::default() }),
         })
+    }
+
+    /// Ends a request that nobody has asked for its session: nothing is to be stored and nothing to be told. False if somebody has.
+    #[allow(dead_code, reason = "the middleware calls this, and it is a feature")]
+    pub(crate) fn close_untouched(&self) -> bool {
+        self.touched.compare_exchange(UNTOUCHED, OVER, Ordering::AcqRel, Ordering::Acquire) != Err(ASKED)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
-    /// Waits until nobody else asks the provider for this session.
-    pub(super) async fn turn(&self) -> Turn<'_> {
-        loop {
-            let ended = {
-                let mut state = self.state();
-                if !state.busy {
-                    state.busy = true;
-                    return Turn(self);
-                }
-                Arc::clone(state.turn_ended.get_or_insert_default())
-            };
-            // A ring that comes before anyone listens is kept for the next who does.
-            ended.notified().await;
-        }
-    }
-
     pub(super) fn limits(&self) -> &Limits {
         &self.engine.config.limits
-    }
-
-    /// What [`load_at_once`](Self::load_at_once) leaves.
-    pub(super) async fn load_waiting(&self) -> Result<()> {
-        let (turn, former) = loop {
-            match self.begin_to_load() {
-                Begun::Loaded => return Ok(()),
-                Begun::MyTurn(turn, waited) => break (turn, waited),
-                Begun::OthersTurn => drop(self.turn().await),
-            }
-        };
-        // A request that asks again after a failure does not get another deadline for it.
-        let deadline = self.engine.config.deadline.saturating_sub(former);
-        let (found, waited) = self.find(deadline).await;
-        let mut state = self.state();
-        state.waited = former + waited;
-        match found? {
-            Found::Nobody => {}
-            Found::Ended => state.ended = true,
-            Found::One(stored) => state.stored = Some(stored),
-            #[cfg(feature = "beego")]
-            Found::Moved(stored) => state.stands(stored),
-            Found::Contested(keys) => state.contested = keys,
-        }
-        state.phase = Phase::Loaded;
-        turn.end(&mut state);
-        Ok(())
-    }
-
-    /// Loads the session for a caller that only ends it: a newer release's session, which cannot be read, is ended by its key.
-    pub(crate) async fn load_to_end(&self) -> Result<()> {
-        let loaded = match self.load_at_once() {
-            Some(loaded) => loaded,
-            None => Box::pin(self.load_waiting()).await,
-        };
-        match loaded {
-            Err(error) if error.kind() == ErrorKind::Incompatible => {}
-            loaded => return loaded,
-        }
-        let _turn = self.turn().await;
-        let Candidates { first, others, .. } = self.engine.candidates(&self.ticket);
-        let keys = self.engine.keys_to_end(first.into_iter().chain(others));
-        let (keys, waited) = within(self.engine.config.deadline, Box::pin(keys)).await;
-        let mut state = self.state();
-        state.waited += waited;
-        state.contested = keys?;
-        state.phase = Phase::Loaded;
-        Ok(())
-    }
-
-    async fn find(&self, deadline: Duration) -> (Result<Found>, Duration) {
-        let engine = &self.engine;
-        let Candidates { first, others, malformed } = engine.candidates(&self.ticket);
-        for token in malformed {
-            engine.events.report(EventKind::MalformedId, token);
-        }
-        let Some(first) = first else {
-            if others.is_empty() {
-                return (Ok(Found::Nobody), Duration::ZERO);
-            }
-            engine.events.report(EventKind::Duplicate, others.len() as u64);
-            let keys = others.iter().map(|name| name.key().clone()).collect();
-            return (Ok(Found::Contested(keys)), Duration::ZERO);
-        };
-        let names = std::iter::once(first).chain(others).collect::<SmallVec<[_; 1]>>();
-        within(deadline, Box::pin(engine.find(names))).await
-    }
-
-    fn begin_to_load(&self) -> Begun<'_> {
-        let mut state = self.state();
-        if state.is_loaded() {
-            return Begun::Loaded;
-        }
-        self.note_asked(&mut state);
-        if state.busy {
-            return Begun::OthersTurn;
-        }
-        state.busy = true;
-        Begun::MyTurn(Turn(self), state.waited)
     }
 
     #[cold]
@@ -223,29 +140,14 @@ impl Shared {
         self.state().plain_http = true;
     }
 
-    pub(super) fn note_asked(&self, state: &mut State) {
+    /// Notes that somebody asks for the session; an error if the response has left before.
+    pub(super) fn note_asked(&self, state: &mut State) -> Result<()> {
+        let former = self.touched.compare_exchange(UNTOUCHED, ASKED, Ordering::AcqRel, Ordering::Acquire);
+        if state.phase == Phase::Closed || former == Err(OVER) {
+            return Err(released("load"));
+        }
         state.phase = Phase::Asked;
-        self.asked.store(true, Ordering::Release);
-    }
-
-    /// Reads the newest record in the place of the one that was loaded; false if there is none any more.
-    pub(super) async fn reload(&self) -> Result<bool> {
-        let _turn = self.turn().await;
-        self.refresh().await
-    }
-
-    /// [`reload`](Self::reload) for those whose turn it is.
-    pub(super) async fn refresh(&self) -> Result<bool> {
-        let Some(former) = self.stored(Stored::clone) else { return Ok(false) };
-        let looked = within(self.engine.config.deadline, self.engine.look_again(&former)).await.0?;
-        let Reached::Session(newest) = looked else {
-            if former.record.expired_at(self.engine.now()) {
-                self.engine.events.report(EventKind::Expired, &former);
-            }
-            return Ok(false);
-        };
-        self.state().stored = Some(newest);
-        Ok(true)
+        Ok(())
     }
 
     /// Hands `read` the encoded value under `key`, as this request sees it.
@@ -273,9 +175,14 @@ impl Shared {
         }
     }
 
+    /// The key of the session as it is stored.
+    pub(crate) fn key(&self) -> Option<StoreKey> {
+        self.stored(|stored| stored.name.key().clone())
+    }
+
     #[cold]
     fn report_unreadable(&self, error: Error) -> Error {
-        match self.stored(|stored| stored.name.key().clone()) {
+        match self.key() {
             Some(key) => self.engine.report_corrupt(error, &key),
             None => error,
         }
@@ -341,9 +248,9 @@ impl Shared {
     /// Takes note that the session has another id now, for one that watches it.
     pub(super) fn follow(&self, found: Stored) {
         let mut state = self.state();
-        if let Some(stored) = state.stored.as_mut().filter(|_| found.in_grace) {
+        if let Some(stored) = state.stored.as_mut().filter(|_| found.by == By::Grace) {
             stored.name = found.name;
-            stored.in_grace = true;
+            stored.by = By::Grace;
         }
     }
 
@@ -378,51 +285,32 @@ impl Shared {
     /// The state, where changes to it can still be committed.
     fn open(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
         let state = self.state();
-        match state.phase {
-            Phase::Releasing | Phase::Released(_) => Err(released(operation)),
-            _ => Ok(state),
-        }
-    }
-}
-
-enum Begun<'a> {
-    Loaded,
-    /// And how long this request has waited already.
-    MyTurn(Turn<'a>, Duration),
-    OthersTurn,
-}
-
-/// Somebody's turn to ask the provider; it ends when this is dropped.
-pub(super) struct Turn<'a>(&'a Shared);
-
-impl Turn<'_> {
-    /// Ends the turn for one who has the state at hand.
-    fn end(self, state: &mut State) {
-        state.end_turn();
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.state().end_turn();
+        if state.is_open() { Ok(state) } else { Err(released(operation)) }
     }
 }
 
 impl State {
     pub(super) fn is_loaded(&self) -> bool {
-        !matches!(self.phase, Phase::Untouched | Phase::Asked)
+        !matches!(self.phase, Phase::Untouched | Phase::Asked | Phase::Closed)
     }
 
-    fn end_turn(&mut self) {
-        self.busy = false;
-        if let Some(ended) = &self.turn_ended {
-            ended.notify_one();
+    /// Whether changes can still be committed.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::Releasing | Phase::Released(_) | Phase::Closed)
+    }
+
+    /// A live session was found.
+    pub(super) fn reached(&mut self, found: Stored) {
+        #[cfg(feature = "beego")]
+        if found.by == By::Moved {
+            self.cookie = Due::HandOut;
         }
+        self.stored = Some(found);
     }
 
     /// A new session stands in the store, and its client is to be told.
     pub(super) fn stands(&mut self, new: Stored) {
+        self.ended = None;
         self.stored = Some(new);
         self.cookie = Due::HandOut;
     }

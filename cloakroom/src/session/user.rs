@@ -36,13 +36,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Released`] after the release.
     pub fn authenticate_at(&self, principal: Principal, level: Level) -> Result<()> {
-        self.0.change(|changes| {
-            changes.bind(principal);
-            // What no field says is the default level.
-            if level != Level::default() {
-                changes.beside().level = Some(level);
-            }
-        })
+        self.0.change(|changes| changes.bind(principal, level))
     }
 
     /// Notes that the user has now given more, or less, proof than at the login: gives the session a new id, and leaves the
@@ -71,6 +65,11 @@ impl Session {
     /// The user the session belongs to, as this request sees it.
     pub fn principal(&self) -> Option<Principal> {
         self.0.principal()
+    }
+
+    /// The user the session belongs to; an error where nobody has logged in.
+    pub(crate) fn user(&self) -> Result<Principal> {
+        self.principal().ok_or_else(|| Error::new(ErrorKind::Denied, Denied::Anonymous))
     }
 
     /// How surely the user has proved who they are, as this request sees it; `None` for an anonymous session.

@@ -9,7 +9,7 @@ use shuttle::rand::RngCore;
 use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use shuttle::sync::MutexGuard;
-pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 /// The same on every run, so that a schedule can be run again.
 pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
@@ -69,16 +69,26 @@ impl<T> RwLock<T> {
 }
 
 /// Tokio's needs no runtime; but what it does is no place where another may run, so there is one before it.
-#[derive(Debug, Default)]
-pub(crate) struct Notify(tokio::sync::Notify);
+#[derive(Debug)]
+pub(crate) struct Semaphore(tokio::sync::Semaphore);
 
-impl Notify {
-    pub(crate) async fn notified(&self) {
-        AtomicBool::new(false).load(Ordering::SeqCst);
-        self.0.notified().await;
+impl Semaphore {
+    pub(crate) fn new(permits: usize) -> Self {
+        Semaphore(tokio::sync::Semaphore::new(permits))
     }
 
-    pub(crate) fn notify_one(&self) {
-        self.0.notify_one();
+    pub(crate) async fn acquire(
+        &self,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, tokio::sync::AcquireError> {
+        AtomicBool::new(false).load(Ordering::SeqCst);
+        self.0.acquire().await
+    }
+
+    pub(crate) fn add_permits(&self, permits: usize) {
+        self.0.add_permits(permits);
+    }
+
+    pub(crate) fn forget_permits(&self, permits: usize) -> usize {
+        self.0.forget_permits(permits)
     }
 }

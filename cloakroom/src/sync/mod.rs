@@ -9,7 +9,7 @@ mod explored;
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     hash::RandomState,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };
 
 #[cfg(not(shuttle))]
@@ -17,12 +17,12 @@ pub(crate) use getrandom::fill as fill_random;
 #[cfg(not(shuttle))]
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 #[cfg(not(shuttle))]
-pub(crate) use tokio::sync::Notify;
+pub(crate) use tokio::sync::Semaphore;
 #[cfg(not(shuttle))]
 pub(crate) use tokio::time::{Sleep as Timer, sleep, sleep as timer};
 
 #[cfg(shuttle)]
 pub(crate) use explored::{
-    AtomicBool, AtomicUsize, Mutex, MutexGuard, Notify, Ordering, RandomState, RwLock, Timer, fill_random,
-    sleep, timer,
+    AtomicBool, AtomicU8, AtomicUsize, Mutex, MutexGuard, Ordering, RandomState, RwLock, Semaphore, Timer,
+    fill_random, sleep, timer,
 };

@@ -187,8 +187,8 @@ impl RecordBuilder {
     /// ```
     pub fn tombstone(self, successor: &StoreKey, grace: Duration) -> Record {
         let mark = Mark::Rotated { successor: successor.clone(), until: self.now.after(grace) };
-        let forgotten = self.meta.times.deadline();
-        self.build().tombstone(&mark, forgotten)
+        let (now, forgotten) = (self.now, self.meta.times.deadline());
+        self.build().tombstone(&mark, now, forgotten)
     }
 
     /// The tombstone that the record would leave behind when it is ended: remembered until the earlier of its deadlines.
@@ -198,8 +198,8 @@ impl RecordBuilder {
     /// assert!(testkit::record(&Clock::system()).ended().is_tombstone());
     /// ```
     pub fn ended(self) -> Record {
-        let forgotten = self.meta.times.deadline();
-        self.build().tombstone(&Mark::Ended, forgotten)
+        let (now, forgotten) = (self.now, self.meta.times.deadline());
+        self.build().tombstone(&Mark::Ended, now, forgotten)
     }
 }
 

@@ -158,3 +158,124 @@ async fn a_session_of_old_that_has_expired_or_was_ended_is_not_moved() {
     assert_eq!(manager.collect_garbage().await.unwrap(), 1);
     assert!(!path.exists(), "what was not moved in its time is collected");
 }
+
+/// Fails the calls that it is told to.
+#[derive(Clone, Default)]
+struct Failing(Arc<Mutex<Vec<Call>>>);
+
+impl Failing {
+    fn set(&self, calls: &[Call]) {
+        *self.0.lock().unwrap() = calls.to_vec();
+    }
+}
+
+impl Hook for Failing {
+    async fn before(&self, call: Call) -> cloakroom::Result<Verdict> {
+        if self.0.lock().unwrap().contains(&call) {
+            return Err(cloakroom::Error::new(
+                cloakroom::ErrorKind::Unavailable,
+                "refused, as it was asked to",
+            ));
+        }
+        Ok(Verdict::Forward)
+    }
+}
+
+/// A manager that moves sessions from the files in `folder` to a store, with a hook around each, on a clock that a test sets.
+struct Site {
+    manager: Manager,
+    store: Failing,
+    former: Failing,
+    time: cloakroom::ManualClock,
+}
+
+impl Site {
+    fn open(folder: &Path) -> Self {
+        let (store, former, time) =
+            (Failing::default(), Failing::default(), cloakroom::ManualClock::default());
+        time.set(SystemTime::now());
+        let memory = MemoryProvider::builder().clock(time.clock()).build();
+        let files = FileProvider::builder(folder).clock(time.clock()).open_beego(HOUR).unwrap();
+        let builder = Manager::builder(Hooked::new(memory, store.clone())).cookie_name(COOKIE_NAME);
+        let builder = builder.migrate_from(Hooked::new(files, former.clone())).clock(time.clock());
+        Site { manager: builder.build().unwrap(), store, former, time }
+    }
+}
+
+#[tokio::test]
+async fn a_moved_session_stays_dead_though_no_delete_succeeded() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let site = Site::open(folder.path());
+    site.former.set(&[Call::Delete]);
+    let session = request(&site.manager, &old).await;
+    let id = release(&session).await.1.expect("the client is told the new id");
+    // The client has not seen that answer, and comes with the old id: it is told again.
+    site.time.advance(Duration::from_secs(120));
+    let session = request(&site.manager, &old).await;
+    assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+    assert_eq!(release(&session).await.1, Some(id.clone()));
+    let logout = request(&site.manager, &id).await;
+    logout.destroy().unwrap();
+    assert_eq!(release(&logout).await.0, Released::Destroyed);
+    for minutes in [0, 2, 33, 56, 59, 63] {
+        site.time.set(SystemTime::now() + Duration::from_secs(60 * minutes));
+        for id in [&old, &id] {
+            let session = request(&site.manager, id).await;
+            assert!(session.id().is_none() && session.is_empty().unwrap(), "after {minutes} min");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_request_that_meets_the_claim_deletes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let path = folder.path().join(&old[..1]).join(&old[1..2]).join(&old);
+    let site = Site::open(folder.path());
+    site.former.set(&[Call::Delete]);
+    let _ = release(&request(&site.manager, &old).await).await;
+    assert!(path.exists());
+    site.former.set(&[]);
+    let _ = request(&site.manager, &old).await;
+    assert!(!path.exists(), "deleted at last");
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_moved_is_read_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let site = Site::open(folder.path());
+    site.store.set(&[Call::Create, Call::Update, Call::Rename, Call::Touch]);
+    site.time.advance(Duration::from_secs(300));
+    let session = request(&site.manager, &old).await;
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(u64::MAX));
+    assert_eq!(release(&session).await, (Released::Unchanged, None), "and no cookie is set");
+
+    let session = request(&site.manager, &old).await;
+    session.set("n", 1).unwrap();
+    let error = session.release(&mut http::HeaderMap::new()).await.unwrap_err();
+    assert_eq!(error.kind(), cloakroom::ErrorKind::Unavailable, "a change needs the move");
+    site.store.set(&[]);
+    let mut headers = http::HeaderMap::new();
+    assert_eq!(
+        session.release(&mut headers).await.unwrap(),
+        Released::Saved,
+        "and makes it, once the store does"
+    );
+    assert!(headers.contains_key("set-cookie"), "the new id");
+    assert_eq!(site.manager.active_sessions().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_logout_of_a_session_that_cannot_be_moved_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let site = Site::open(folder.path());
+    site.store.set(&[Call::Create, Call::Update, Call::Rename, Call::Touch]);
+    let logout = request(&site.manager, &old).await;
+    logout.destroy().unwrap();
+    assert_eq!(release(&logout).await.0, Released::Destroyed);
+    site.store.set(&[]);
+    assert!(request(&site.manager, &old).await.is_empty().unwrap());
+}

@@ -294,7 +294,7 @@ async fn a_form_of_an_ended_session_is_for_the_handler_to_judge() {
     let login = jar.post(&site, "/login", &token).await;
     let token = text(login).await;
     let alice = Principal::new("alice").unwrap();
-    manager.end_sessions(&alice, None).await.unwrap();
+    manager.end_sessions(&alice).await.unwrap();
     let status = jar.status(&site, "/read", &token).await;
     assert_eq!(status, 200, "as a visitor without a session");
 }

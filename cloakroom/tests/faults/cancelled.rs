@@ -39,7 +39,7 @@ async fn dropped_at_every_point(path: &str, check: impl AsyncFn(&Rig, &str) -> b
         let happened = check(&rig, &alive).await;
         seen.insert(happened);
         // Nobody holds a lock any more: the next request of the same visitor is answered.
-        let next = if happened && path != "/set" { 409 } else { 200 };
+        let next = if happened && path == "/login" { 409 } else { 200 };
         assert_eq!(ask(&site, "/set", &alive).await.status(), next, "{path} after {polls} polls");
         if let Some(response) = response {
             assert_eq!(response.unwrap().status(), 200, "{path}");
@@ -128,7 +128,7 @@ async fn an_update_that_is_cancelled_anywhere_counts_once_or_not_at_all_and_hold
         // Another request is first, so that the cancelled one goes through the queue of those who have lost.
         let other = rig.store.start(&cookies(&alive)).await.unwrap();
         other.set("m", 1).unwrap();
-        let _ = other.save().await.unwrap();
+        other.save().await.unwrap();
         let one_more = |n: Option<u64>| n.unwrap_or(0) + 1;
         let done = for_a_while(session.update("n", one_more), polls).await;
         let n = rig.stored(&alive).await.unwrap();
@@ -159,10 +159,10 @@ async fn a_provider_that_panics_takes_its_request_along_and_no_other() {
     session.set("n", 2).unwrap();
     rig.faults.set(Call::Update, Fault::Panic);
     let saving = session.clone();
-    let task = tokio::spawn(async move { saving.save().await.map(|_| ()) });
+    let task = tokio::spawn(async move { saving.save().await });
     assert!(task.await.unwrap_err().is_panic());
     rig.faults.heal();
-    assert_eq!(session.save().await.unwrap(), Released::Saved, "the handle is no ruin");
+    session.save().await.unwrap();
     assert_eq!(rig.stored(&alive).await, Some(2));
 }
 

@@ -67,7 +67,7 @@ impl Hook for Rival {
         // A login, and how it is taken back: by the end of a session that there was not before, or by one more id.
         if matches!(call, Call::Create | Call::Rename | Call::End) {
             if self.is_in.fetch_not(Ordering::Relaxed) {
-                self.elsewhere.end_sessions(&alice(), None).await?;
+                self.elsewhere.end_sessions(&alice()).await?;
             } else {
                 self.ours.fetch_add(1, Ordering::Relaxed);
                 let _ = log_in(&self.elsewhere).await.0?;

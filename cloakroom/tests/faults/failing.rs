@@ -34,7 +34,7 @@ async fn a_commit_that_fails_is_503_without_a_cookie_and_changes_nothing() {
     for (path, cookie) in
         [("/set", &*alive), ("/login", &alive), ("/regenerate", &alive), ("/logout", &alive), ("/set", "")]
     {
-        for call in [Call::Create, Call::Update, Call::Rename, Call::End] {
+        for call in [Call::Create, Call::Update, Call::Rename, Call::End, Call::Delete] {
             rig.faults.set(call, Fault::Fail);
         }
         let response = ask(&site(&rig.manager), path, cookie).await;

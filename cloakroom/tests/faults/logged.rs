@@ -19,7 +19,7 @@ fn changes() -> [fn(&Session); 6] {
         |session| session.set(KEY, VALUE).unwrap(),
         |session| session.authenticate(Principal::new(USER).unwrap()).unwrap(),
         |session| session.regenerate().unwrap(),
-        |session| session.flush().unwrap(),
+        |session| session.clear().unwrap(),
         |session| session.destroy().unwrap(),
     ]
 }

@@ -13,7 +13,8 @@ struct Said {
     touch: Duration,
     absolute: Option<Duration>,
     rotation: Option<(Duration, Duration)>,
-    remembered: Duration,
+    /// How long a change under a replaced id is refused.
+    arrival: Duration,
     cookie: Option<Duration>,
     limit: Option<usize>,
 }
@@ -38,14 +39,14 @@ fn time(line: &str, before: &str, after: &str) -> Duration {
 
 fn read(words: &str) -> Said {
     let line = |part: &str| words.lines().find(|line| line.contains(part));
-    let (idle, ended) = (line("(idle timeout)").unwrap(), line("answered as ended").unwrap());
+    let (idle, arriving) = (line("(idle timeout)").unwrap(), line("arrives under a replaced id").unwrap());
     Said {
         idle: time(idle, "ends ", " after its last use"),
         touch: time(idle, "last one was noted ", " ago or more"),
         absolute: line("(absolute timeout)").map(|line| time(line, "ends ", " after the login")),
         rotation: line("replaced in passing once")
             .map(|line| (time(line, "once it is ", " old"), time(line, "the session for ", " more"))),
-        remembered: time(ended, "as ended for ", ": a request"),
+        arrival: time(arriving, "nothing else within ", " of the replacement"),
         cookie: line("The cookie is kept for").map(|line| time(line, "kept for ", " from its last")),
         limit: line("A user has at most").map(|line| line.split(' ').nth(6).unwrap().parse().unwrap()),
     }
@@ -120,7 +121,7 @@ async fn rotation_is_as_said(rig: &Rig, said: &Said) {
         }
     }
     for (advance, ended) in
-        [(said.remembered - Duration::from_millis(1), true), (Duration::from_millis(1), false)]
+        [(said.arrival - Duration::from_millis(1), true), (Duration::from_millis(1), false)]
     {
         rig.time.advance(advance);
         let session = rig.start(&old).await;
@@ -145,7 +146,7 @@ async fn the_words_of_many_policies_are_what_happens() {
         builder.rotate_every(seconds(900)).rotation_grace(seconds(45)).longest_request(seconds(75))
     })
     .await;
-    assert_eq!((said.rotation, said.remembered), (Some((seconds(900), seconds(45))), seconds(75)));
+    assert_eq!((said.rotation, said.arrival), (Some((seconds(900), seconds(45))), seconds(5)));
 }
 
 #[tokio::test]

@@ -228,3 +228,89 @@ async fn a_lifetime_that_is_no_time_is_refused() {
         assert!(error.to_string().contains("expected a lifetime of 1s to"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_session_in_use_lives_whatever_its_own_lifetime() {
+    for idle in [1, 10, 30, 59, 120, 3_600] {
+        let rig = Rig::new();
+        let mut browser = Browser::default();
+        let begin = |session: &Session| {
+            session.set("n", 1).unwrap();
+            session.set_lifetime(Lifetime::idle(seconds(idle))).unwrap();
+        };
+        assert_eq!(rig.request(&mut browser, begin).await, Released::Created);
+        for _ in 0..20 {
+            rig.time.advance(seconds(idle) / 2);
+            assert!(alive(&rig, &browser).await, "used every {} s of {idle}", idle as f64 / 2.0);
+            let _ = rig.request(&mut browser, |_| ()).await;
+        }
+        rig.time.advance(seconds(idle));
+        assert!(!alive(&rig, &browser).await, "unused for {idle} s");
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_in_use_is_renewed_before_it_ends() {
+    let rig = Rig::with(|builder| builder.cookie_lifetime(Some(seconds(40))));
+    let mut browser = Browser::default();
+    assert_eq!(max_age(&rig, &mut browser, |session| session.set("n", 1).unwrap()).await, Some(40));
+    for _ in 0..10 {
+        rig.time.advance(seconds(20));
+        assert_eq!(max_age(&rig, &mut browser, |_| ()).await, Some(40));
+    }
+}
+
+/// The `Set-Cookie` of a request.
+async fn cookie_of(rig: &Rig, browser: &mut Browser, change: impl FnOnce(&Session)) -> Option<String> {
+    let session = rig.start(browser).await;
+    change(&session);
+    let mut headers = HeaderMap::new();
+    let _ = session.release(&mut headers).await.unwrap();
+    browser.take(&headers);
+    Some(headers.get(SET_COOKIE)?.to_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_session_no_longer_remembered_gets_a_browser_cookie() {
+    for by_config in [false, true] {
+        let rig = Rig::with(
+            |builder| if by_config { builder.cookie_lifetime(Some(seconds(DAY))) } else { builder },
+        );
+        let mut browser = Browser::default();
+        let remember = |session: &Session| {
+            session.set("n", 1).unwrap();
+            if !by_config {
+                session.set_lifetime(Lifetime::remembered(seconds(30 * DAY))).unwrap();
+            }
+        };
+        let cookie = cookie_of(&rig, &mut browser, remember).await.unwrap();
+        assert!(cookie.contains("Max-Age"), "{cookie}");
+        let before = browser.0.clone();
+        let forget = |session: &Session| session.set_lifetime(Lifetime::idle(seconds(600))).unwrap();
+        let cookie = cookie_of(&rig, &mut browser, forget).await.expect("the lasting cookie is replaced");
+        assert!(!cookie.contains("Max-Age"), "{cookie}");
+        assert_eq!(browser.0, before, "the id stays");
+        assert_eq!(cookie_of(&rig, &mut browser, |session| session.set("n", 2).unwrap()).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_touch_undoes_no_change_of_lifetime() {
+    let lifetimes = [Lifetime::remembered(seconds(30 * DAY)), Lifetime::idle(seconds(120))];
+    for (before, after) in [(lifetimes[1], lifetimes[0]), (lifetimes[0], lifetimes[1])] {
+        let rig = Rig::new();
+        let mut browser = Browser::default();
+        let begin = |session: &Session| {
+            session.authenticate(alice()).unwrap();
+            session.set_lifetime(before).unwrap();
+        };
+        let _ = rig.request(&mut browser, begin).await;
+        rig.time.advance(seconds(100));
+        let slow = rig.start(&browser).await;
+        let _ = rig.request(&mut browser, |session| session.set_lifetime(after).unwrap()).await;
+        let expected = rig.start(&browser).await.expires();
+        rig.time.advance(seconds(1));
+        let _ = slow.release(&mut HeaderMap::new()).await.unwrap();
+        assert_eq!(rig.start(&browser).await.expires(), expected, "{before:?} to {after:?}");
+    }
+}

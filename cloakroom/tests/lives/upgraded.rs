@@ -85,7 +85,7 @@ async fn a_logout_ends_a_newer_releases_session() {
 async fn logging_out_everywhere_ends_a_newer_releases_session() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     upgraded(&rig, &mut browser).await;
-    assert_eq!(rig.manager.end_sessions(&alice(), None).await.unwrap(), 1);
+    assert_eq!(rig.manager.end_sessions(&alice()).await.unwrap(), 1);
     assert_eq!(rig.manager.active_sessions().await.unwrap(), 0);
 }
 
@@ -128,7 +128,7 @@ async fn a_sealed_session_of_a_newer_release_can_be_ended() {
     replace(&rig.provider, &key, &newer).await;
     assert_eq!(rig.manager.start(&browser.headers()).await.unwrap_err().kind(), ErrorKind::Incompatible);
     assert_eq!(stored(&rig).await, Some(newer));
-    assert_eq!(rig.manager.end_sessions(&alice(), None).await.unwrap(), 1);
+    assert_eq!(rig.manager.end_sessions(&alice()).await.unwrap(), 1);
     assert!(rig.start(&browser).await.principal().is_none());
 }
 

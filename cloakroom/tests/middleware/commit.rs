@@ -144,11 +144,11 @@ async fn a_change_from_the_body_after_the_head_has_left_is_an_error_to_its_calle
     let told = Arc::clone(&late);
     let handler = async |session: Session| {
         let late = async move {
-            let saved = session.save().await.map(|_| ());
+            let saved = session.save().await;
             let results = [
                 session.set("n", 9),
                 session.delete("n"),
-                session.flush(),
+                session.clear(),
                 session.destroy(),
                 session.regenerate(),
                 session.authenticate(alice()),
@@ -193,7 +193,7 @@ async fn a_write_to_a_session_that_ended_meanwhile_is_409_without_a_cookie() {
         |session| session.set("n", 2).unwrap(),
         |session| session.regenerate().unwrap(),
         |session| session.authenticate(alice()).unwrap(),
-        |session| session.flush().unwrap(),
+        |session| session.clear().unwrap(),
     ];
     for change in changes {
         let alive = rig.session_with(1).await;
@@ -254,10 +254,10 @@ async fn a_session_that_was_saved_and_then_ended_leaves_no_cookie() {
         let store = rig.store.clone();
         let handler = async move |session: Session| {
             session.set("n", 1).unwrap();
-            assert_eq!(session.save().await.unwrap(), Released::Created);
+            session.save().await.unwrap();
             let elsewhere = store.session(&session.id().unwrap()).await.unwrap().unwrap();
             elsewhere.destroy().unwrap();
-            assert_eq!(elsewhere.save().await.unwrap(), Released::Destroyed);
+            elsewhere.save().await.unwrap();
             match lost_write {
                 true => session.set("n", 2).unwrap(),
                 // Finds out that the session has ended, and changes nothing.
@@ -298,7 +298,7 @@ async fn an_id_that_was_stored_before_the_commit_failed_still_reaches_the_client
     let alive = rig.session_with(1).await;
     let handler = async |session: Session| {
         session.authenticate(alice()).unwrap();
-        assert_eq!(session.save().await.unwrap(), Released::Regenerated);
+        session.save().await.unwrap();
         session.set("n", 2).unwrap();
     };
     let site = Router::new().route("/", get(handler)).layer(SessionLayer::new(rig.manager.clone()));

@@ -29,9 +29,9 @@ fn site(rig: &Rig) -> Router {
 
 async fn login(session: Session) -> AppendHeaders<[(http::HeaderName, &'static str); 3]> {
     session.set("n", 2).unwrap();
-    let _ = session.save().await.unwrap();
+    session.save().await.unwrap();
     session.regenerate().unwrap();
-    let _ = session.save().await.unwrap();
+    session.save().await.unwrap();
     session.authenticate(alice()).unwrap();
     session.set("m", 3).unwrap();
     let before = (SET_COOKIE, "theme=dark");

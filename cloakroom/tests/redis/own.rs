@@ -82,7 +82,7 @@ async fn every_name_and_string_of_the_documentation_opens_a_manager() {
         let before = manager.active_sessions().await.unwrap();
         let session = manager.start(&http::HeaderMap::new()).await.unwrap();
         session.set("k", 1).unwrap();
-        let _ = session.save().await.unwrap();
+        session.save().await.unwrap();
         assert_eq!(manager.active_sessions().await.unwrap(), before + 1, "{name} {config}");
         assert_eq!(manager.collect_garbage().await.unwrap(), 0);
     }

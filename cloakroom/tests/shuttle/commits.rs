@@ -269,7 +269,7 @@ fn no_new_id_gets_a_session_away_from_the_end_of_all() {
         let site = Site::new();
         let browser = site.visited(login).await;
         let ending = site.manager(1);
-        let ending = spawn(async move { ending.end_sessions(&alice(), None).await.unwrap() });
+        let ending = spawn(async move { ending.end_sessions(&alice()).await.unwrap() });
         let renewed = request(site.manager(0), browser, regenerate).await;
         assert_eq!(ending.await.unwrap(), 1);
         assert!([Ok(Released::Regenerated), GONE].contains(&renewed.released), "{:?}", renewed.released);
@@ -284,7 +284,7 @@ fn the_end_of_all_leaves_a_login_that_is_later_and_nothing_that_was_there() {
         let site = Site::new();
         let browser = site.visited(login).await;
         let ending = site.manager(1);
-        let ending = spawn(async move { ending.end_sessions(&alice(), None).await.unwrap() });
+        let ending = spawn(async move { ending.end_sessions(&alice()).await.unwrap() });
         let entered = request(site.manager(0), Browser::default(), login).await;
         assert_eq!(entered.released, Ok(Released::Created));
         let ended = ending.await.unwrap();

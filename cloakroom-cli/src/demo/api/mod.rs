@@ -125,7 +125,7 @@ fn no_such_key() -> ApiError {
 }
 
 async fn flush(Visit(session): Visit) -> Result<StatusCode, ApiError> {
-    session.flush()?;
+    session.clear()?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -223,8 +223,8 @@ async fn end_one(
 }
 
 async fn end_others(State(sessions): State<Manager>, Visit(session): Visit) -> Result<Json<Value>, ApiError> {
-    let principal = session.principal().ok_or_else(ApiError::anonymous)?;
-    let ended = sessions.end_sessions(&principal, session.handle().as_deref()).await?;
+    session.principal().ok_or_else(ApiError::anonymous)?;
+    let ended = sessions.end_other_sessions(&session).await?;
     Ok(Json(json!({ "ended": ended })))
 }
 

@@ -53,8 +53,6 @@ const SKEW: Duration = Duration::from_secs(60);
 pub struct CookieProvider {
     tokens: SealedTokens,
     clock: Clock,
-    /// How long a cookie that was not renewed is taken, where that is less than what it says itself.
-    max_age: Option<Duration>,
     revocations: Option<Revocations>,
 }
 
@@ -106,7 +104,7 @@ impl CookieProvider {
     fn open(&self, token: &StoreKey) -> Option<Record> {
         let record = self.tokens.open(token.as_bytes())?;
         let (now, times) = (self.clock.millis(), record.times());
-        let aged = self.max_age.is_some_and(|most| now >= times.last_active.after(most));
+        let aged = self.tokens.max_age().is_some_and(|most| now >= times.last_active.after(most));
         let ahead = times.last_active > now.after(SKEW);
         (!record.expired_at(now) && !aged && !ahead).then_some(record)
     }
@@ -172,9 +170,8 @@ impl CookieProviderBuilder {
     /// The provider, for one manager: its cookies are bound to that one's cookie name and namespace.
     pub fn build(self) -> CookieProvider {
         CookieProvider {
-            tokens: SealedTokens::new(self.ring, &self.label, self.random),
+            tokens: SealedTokens::new(self.ring, &self.label, self.max_age, self.random),
             clock: self.clock,
-            max_age: self.max_age,
             revocations: self.revocations,
         }
     }
@@ -184,7 +181,7 @@ impl fmt::Debug for CookieProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CookieProvider")
             .field("tokens", &self.tokens)
-            .field("max_age", &self.max_age)
+            .field("max_age", &self.tokens.max_age())
             .field("revocations", &self.revocations)
             .finish_non_exhaustive()
     }
@@ -220,7 +217,7 @@ impl Provider for CookieProvider {
         };
         // As a store would have it: remembered while requests may be under way that began before.
         let forgotten = ended.after(self.tokens.longest_request());
-        Ok((self.clock.millis() < forgotten).then(|| record.tombstone(&Mark::Ended, forgotten)))
+        Ok((self.clock.millis() < forgotten).then(|| record.tombstone(&Mark::Ended, ended, forgotten)))
     }
 
     async fn update(&self, key: &StoreKey, record: &Record, _expected: u64) -> Result<Updated> {

@@ -654,7 +654,7 @@ mod tests {
         for n in 0..5_000 {
             assert_eq!(store.create(&key(n), &visit).unwrap(), Created::Done, "{n}");
             assert_eq!(
-                store.update(&key(n), &visit.tombstone(&Mark::Ended, Millis::NEVER), 1),
+                store.update(&key(n), &visit.tombstone(&Mark::Ended, Millis(1), Millis::NEVER), 1),
                 Updated::Done
             );
         }
@@ -672,7 +672,7 @@ mod tests {
         let store = MemoryProvider::builder().clock(time.clock()).max_sessions(1).build().0;
         assert_eq!(store.create(&key(0), &record(Some("alice"), Millis::NEVER)).unwrap(), Created::Done);
         let forgotten = time.clock().millis().after(second);
-        let mark = record(None, Millis::NEVER).tombstone(&Mark::Ended, forgotten);
+        let mark = record(None, Millis::NEVER).tombstone(&Mark::Ended, Millis(1), forgotten);
         assert_eq!(store.create(&key(1), &mark).unwrap(), Created::Done);
         time.advance(second);
         let full = store.create(&key(2), &record(Some("bob"), Millis::NEVER)).unwrap_err();

@@ -302,7 +302,7 @@ pub(super) async fn of_parallel_readers_one_takes_each_flash_message(f: Fixture)
     for name in ["one", "two", "three"] {
         session.flash(name, 0u8).expect("a small message");
     }
-    let _ = session.save().await.expect("a create");
+    session.save().await.expect("a create");
     let id = session.id().expect("it was stored");
     let readers = at_once(&f, 8, |n, _| {
         let (manager, id) = (managers[n % 2].clone(), id.clone());

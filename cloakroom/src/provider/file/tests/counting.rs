@@ -203,7 +203,7 @@ async fn a_count_is_exact_after_every_change() {
     is(1).await;
     tokio::time::sleep(Duration::from_millis(150)).await;
     is(1).await;
-    stone = stone.tombstone(&Mark::Ended, Millis::NEVER);
+    stone = stone.tombstone(&Mark::Ended, Millis(1), Millis::NEVER);
     assert_eq!(other.update(&key("ab12"), &stone, 1).await.unwrap(), Updated::Done);
     is(0).await;
 }

@@ -223,7 +223,7 @@ async fn a_file_is_replaced_whole_and_never_written_to() {
             }
             _ => {
                 let mark = Mark::Rotated { successor: new.clone(), until: Millis::NEVER };
-                let stone = record.tombstone(&mark, Millis::NEVER);
+                let stone = record.tombstone(&mark, Millis(1), Millis::NEVER);
                 let done = provider.rename(&old, &new, &record, 2, Some(&stone)).await.unwrap();
                 assert_eq!(done, Renamed::Done);
                 assert_eq!(provider.load(&new).await.unwrap(), Some(record.clone()));
@@ -580,7 +580,7 @@ async fn child_that_cannot_write_much() {
 
     // The new one is written, its predecessor cannot be ended: as if nothing had happened.
     let mark = Mark::Rotated { successor: new.clone(), until: Millis::NEVER };
-    let stone = large.tombstone(&mark, Millis::NEVER);
+    let stone = large.tombstone(&mark, Millis(1), Millis::NEVER);
     let large = stone.rewritten(stone.times(), data.len(), |out| {
         out.extend_from_slice(&data);
         Ok(())
@@ -807,7 +807,7 @@ async fn a_users_list_follows_every_step() {
     assert_eq!(keys_of(&provider, "bob").await, ["ab12"]);
 
     let mark = Mark::Rotated { successor: key("cd34"), until: Millis::NEVER };
-    let mut stone = record.tombstone(&mark, Millis::NEVER);
+    let mut stone = record.tombstone(&mark, Millis(1), Millis::NEVER);
     stone.edit(|meta| meta.principal = Some(principal("bob")));
     let renamed = provider.rename(&key("ab12"), &key("cd34"), &record, 2, Some(&stone)).await.unwrap();
     assert_eq!(renamed, Renamed::Done);

@@ -334,7 +334,7 @@ async fn child_on_a_full_disk() {
     let rig = Rig::new();
     let provider = FileProvider::builder(root).clock(rig.time.clock()).open().unwrap();
     let now = rig.time.clock().now();
-    let stone = rig.of("alice").tombstone(&Mark::Ended, Millis::NEVER);
+    let stone = rig.of("alice").tombstone(&Mark::Ended, Millis(1), Millis::NEVER);
     for refused in [
         provider.update(&key("ab12"), &stone, 1).await.map(drop),
         provider.touch(&key("ab12"), now, now, 1).await.map(drop),

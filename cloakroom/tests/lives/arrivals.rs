@@ -1,0 +1,340 @@
+//! A request that arrives with an id which was replaced or ended: it may log in, and a second click joins the first one's login.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+
+use cloakroom::{
+    Capabilities, ErrorKind, Level, Manager, ManagerBuilder, ManualClock, MemoryProvider, OverLimit,
+    Released, Session,
+};
+
+use crate::hooked::{Hook, Hooked};
+use crate::visitor::{Browser, Rig, alice, principal, release_without_cookie, seconds};
+
+/// A store whose keys are hashes, as those of every persistent one.
+struct Persistent;
+
+impl Hook for Persistent {
+    fn capabilities(&self, inner: Capabilities) -> Capabilities {
+        let mut capabilities = inner;
+        capabilities.persistent = true;
+        capabilities
+    }
+}
+
+/// The same site on a store that holds ids, and on one that holds hashes.
+fn rigs(settings: impl Fn(ManagerBuilder) -> ManagerBuilder) -> [Rig; 2] {
+    let time = ManualClock::default();
+    let provider = MemoryProvider::builder().clock(time.clock()).build();
+    let hashed = Hooked::new(provider.clone(), Persistent);
+    let manager = settings(Manager::builder(hashed)).clock(time.clock()).build().unwrap();
+    [Rig::with(&settings), Rig { manager, provider, time }]
+}
+
+fn sign_in(session: &Session) {
+    session.authenticate(alice()).unwrap();
+}
+
+/// An anonymous visitor with a cart.
+async fn shopping(rig: &Rig) -> Browser {
+    let mut browser = Browser::default();
+    let filled = |session: &Session| session.set("cart", 3).unwrap();
+    assert_eq!(rig.request(&mut browser, filled).await, Released::Created);
+    browser
+}
+
+/// What the two answers of a double click have led to: one session, one cookie, and the cart in it.
+async fn is_one_login(rig: &Rig, first: &Browser, second: &Browser) {
+    assert_eq!(first.0, second.0, "both answers carry the same cookie");
+    let session = rig.start(first).await;
+    assert_eq!((session.principal(), session.get::<u32>("cart").unwrap()), (Some(alice()), Some(3)));
+    assert_eq!(rig.manager.sessions_of(&alice()).await.unwrap().len(), 1);
+}
+
+fn limits() -> [fn(ManagerBuilder) -> ManagerBuilder; 3] {
+    [
+        |builder| builder,
+        |builder| builder.sessions_per_user(NonZeroUsize::MIN, OverLimit::Refuse),
+        |builder| builder.sessions_per_user(NonZeroUsize::MIN, OverLimit::EndOldest),
+    ]
+}
+
+#[tokio::test]
+async fn a_second_click_that_loads_later_joins_the_login() {
+    for settings in limits() {
+        for rig in rigs(settings) {
+            let mut first = shopping(&rig).await;
+            let mut second = first.clone();
+            assert_eq!(rig.request(&mut first, sign_in).await, Released::Regenerated);
+            rig.time.advance(Duration::from_millis(4_999));
+            let also = |session: &Session| {
+                sign_in(session);
+                session.set("seen", true).unwrap();
+            };
+            assert_eq!(rig.request(&mut second, also).await, Released::Regenerated);
+            is_one_login(&rig, &first, &second).await;
+            assert_eq!(rig.start(&first).await.get::<bool>("seen").unwrap(), Some(true), "its other change");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_click_that_loaded_before_joins_the_login() {
+    for settings in limits() {
+        for rig in rigs(settings) {
+            let mut first = shopping(&rig).await;
+            let mut second = first.clone();
+            let under_way = rig.start(&second).await;
+            under_way.regenerate().unwrap();
+            sign_in(&under_way);
+            assert_eq!(rig.request(&mut first, sign_in).await, Released::Regenerated);
+            assert_eq!(second.release(&under_way).await, Released::Regenerated);
+            is_one_login(&rig, &first, &second).await;
+        }
+    }
+}
+
+/// Whether a login of alice at the default level joins, after `first` has replaced the id and `since` has been done to its session.
+async fn joins(
+    rig: &Rig,
+    first: impl FnOnce(&Session),
+    since: impl FnOnce(&Session),
+    second: impl FnOnce(&Session),
+) -> bool {
+    let mut browser = shopping(rig).await;
+    let mut late = browser.clone();
+    let _ = rig.request(&mut browser, first).await;
+    let _ = rig.request(&mut browser, since).await;
+    let released = rig.request(&mut late, second).await;
+    let cart = rig.start(&late).await.get::<u32>("cart").unwrap();
+    match released {
+        Released::Regenerated => {
+            assert_eq!((cart, &late.0), (Some(3), &browser.0));
+            true
+        }
+        Released::Created => {
+            assert_eq!(cart, None, "nothing of the former session is carried over");
+            assert_ne!(late.0, browser.0);
+            false
+        }
+        other => panic!("a login under a replaced id was {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn only_the_same_login_is_joined() {
+    let nothing = |_: &Session| ();
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+    for rig in rigs(|builder| builder) {
+        assert!(joins(&rig, sign_in, nothing, sign_in).await);
+        assert!(joins(&rig, sign_in, |session| session.set("more", 1).unwrap(), sign_in).await);
+        let bob = |session: &Session| session.authenticate(principal("bob")).unwrap();
+        assert!(!joins(&rig, bob, nothing, sign_in).await, "another user");
+        let surer = |session: &Session| session.authenticate_at(alice(), Level::new(2)).unwrap();
+        assert!(!joins(&rig, surer, nothing, sign_in).await, "another level");
+        assert!(!joins(&rig, sign_in, nothing, surer).await, "another level");
+        assert!(joins(&rig, surer, nothing, surer).await);
+        let renew = |session: &Session| session.regenerate().unwrap();
+        assert!(!joins(&rig, sign_in, renew, sign_in).await, "another id since");
+        assert!(!joins(&rig, renew, nothing, sign_in).await, "no login");
+        let raise = |session: &Session| session.set_level(Level::new(3)).unwrap();
+        assert!(!joins(&rig, sign_in, raise, sign_in).await, "another level since");
+        let bounded = move |session: &Session| session.end_by(end).unwrap();
+        assert!(!joins(&rig, sign_in, bounded, sign_in).await, "another end since");
+        let federated = move |session: &Session| {
+            sign_in(session);
+            session.end_by(end).unwrap();
+        };
+        assert!(joins(&rig, federated, nothing, federated).await, "both with the same end");
+        assert!(!joins(&rig, sign_in, |session| session.destroy().unwrap(), sign_in).await, "logged out");
+        let anew = |session: &Session| {
+            session.destroy().unwrap();
+            sign_in(session);
+        };
+        assert!(!joins(&rig, sign_in, nothing, anew).await, "a session of its own");
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_joined_for_five_seconds() {
+    for longest in [2, 60] {
+        for rig in rigs(|builder| builder.longest_request(seconds(longest))) {
+            let mut first = shopping(&rig).await;
+            let mut second = first.clone();
+            let _ = rig.request(&mut first, sign_in).await;
+            rig.time.advance(seconds(longest.min(5)));
+            assert_eq!(rig.request(&mut second, sign_in).await, Released::Created, "{longest}");
+            assert_ne!(first.0, second.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chain_of_former_ids_leads_to_no_join() {
+    for rig in rigs(|builder| builder.rotate_every(seconds(60))) {
+        let mut browser = shopping(&rig).await;
+        let mut first = browser.clone();
+        rig.time.advance(seconds(60));
+        let in_grace = rig.start(&browser).await;
+        assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated, "rotated");
+        let _ = rig.request(&mut browser, sign_in).await;
+        assert_eq!(rig.request(&mut first, sign_in).await, Released::Created, "it arrived");
+        sign_in(&in_grace);
+        assert_eq!(release_without_cookie(&in_grace).await, Released::Gone { lost_write: true }, "under way");
+    }
+}
+
+#[tokio::test]
+async fn a_change_under_a_replaced_id_is_refused_for_a_time() {
+    for rig in rigs(|builder| builder) {
+        let mut browser = shopping(&rig).await;
+        let former = browser.clone();
+        let _ = rig.request(&mut browser, sign_in).await;
+        rig.time.advance(Duration::from_millis(4_999));
+        let changes: [fn(&Session) -> cloakroom::Result<()>; 4] = [
+            |session| session.set("n", 1),
+            |session| session.delete("cart"),
+            |session| session.clear(),
+            |session| session.regenerate(),
+        ];
+        for change in changes {
+            let late = rig.start(&former).await;
+            assert!(late.principal().is_none() && late.is_empty().unwrap());
+            change(&late).unwrap();
+            assert_eq!(release_without_cookie(&late).await, Released::Gone { lost_write: true });
+        }
+        let saved = rig.start(&former).await;
+        saved.set("n", 1).unwrap();
+        assert_eq!(saved.save().await.unwrap_err().kind(), ErrorKind::Gone, "a save says so too");
+        rig.time.advance(Duration::from_millis(1));
+        let late = rig.start(&former).await;
+        late.regenerate().unwrap();
+        assert_eq!(
+            release_without_cookie(&late).await,
+            Released::Unchanged,
+            "as any visitor without a session"
+        );
+        let mut anew = former.clone();
+        assert_eq!(rig.request(&mut anew, |session| session.set("n", 1).unwrap()).await, Released::Created);
+        assert_ne!(anew.0, former.0, "an id that the client brings is never adopted");
+        assert_eq!(rig.start(&browser).await.principal(), Some(alice()), "the login goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_request_under_an_ended_id_begins_anew_at_once() {
+    for rig in rigs(|builder| builder) {
+        let mut browser = shopping(&rig).await;
+        let _ = rig.request(&mut browser, sign_in).await;
+        let ended = browser.clone();
+        assert_eq!(rig.manager.end_sessions(&alice()).await.unwrap(), 1, "log out everywhere");
+        let reader = rig.start(&ended).await;
+        assert_eq!(release_without_cookie(&reader).await, Released::Gone { lost_write: false });
+        let mut anew = ended.clone();
+        assert_eq!(rig.request(&mut anew, |session| session.set("n", 1).unwrap()).await, Released::Created);
+        let mut back = ended.clone();
+        assert_eq!(rig.request(&mut back, sign_in).await, Released::Created);
+        assert_eq!(rig.start(&back).await.principal(), Some(alice()));
+        assert_eq!(rig.start(&back).await.get::<u32>("cart").unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_change_under_way_when_its_session_ended_is_refused() {
+    for rig in rigs(|builder| builder) {
+        let mut browser = shopping(&rig).await;
+        let changes: [fn(&Session); 2] = [sign_in, |session| session.set("n", 1).unwrap()];
+        let under_way = [rig.start(&browser).await, rig.start(&browser).await];
+        let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
+        for (slow, change) in under_way.iter().zip(changes) {
+            change(slow);
+            assert_eq!(release_without_cookie(slow).await, Released::Gone { lost_write: true });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_joined_session_that_ends_meanwhile_refuses_the_change() {
+    let [rig, _] = rigs(|builder| builder);
+    let mut browser = shopping(&rig).await;
+    let slow = rig.start(&browser).await;
+    sign_in(&slow);
+    slow.set("late", 1).unwrap();
+    let _ = rig.request(&mut browser, sign_in).await;
+    let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
+    assert_eq!(release_without_cookie(&slow).await, Released::Gone { lost_write: true });
+}
+
+#[tokio::test]
+async fn a_planted_id_cannot_log_its_user_out_by_reuse() {
+    for rig in rigs(|builder| builder.rotate_every(seconds(60)).end_user_on_reuse(true)) {
+        let mut victim = shopping(&rig).await;
+        let planted = victim.clone();
+        rig.time.advance(seconds(60));
+        assert_eq!(rig.request(&mut victim, |_| ()).await, Released::Regenerated, "rotated");
+        let _ = rig.request(&mut victim, sign_in).await;
+        rig.time.advance(seconds(31));
+        assert!(rig.start(&planted).await.id().is_none(), "past its grace: reported as reuse");
+        assert_eq!(rig.start(&victim).await.principal(), Some(alice()));
+    }
+}
+
+#[tokio::test]
+async fn regenerate_within_the_grace_of_a_rotation_gives_an_id() {
+    for rig in rigs(|builder| builder.rotate_every(seconds(60))) {
+        let mut browser = shopping(&rig).await;
+        let mut former = browser.clone();
+        rig.time.advance(seconds(60));
+        assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated, "rotated");
+        assert_eq!(
+            rig.request(&mut former, |session| session.regenerate().unwrap()).await,
+            Released::Regenerated
+        );
+        assert_eq!(rig.start(&former).await.get::<u32>("cart").unwrap(), Some(3));
+        assert!(rig.start(&browser).await.id().is_none(), "the id of before is dead at once");
+    }
+}
+
+#[tokio::test]
+async fn a_login_has_the_level_it_names_and_no_other() {
+    let rig = Rig::new();
+    let level = async |change: fn(&Session)| {
+        let mut browser = Browser::default();
+        let _ = rig.request(&mut browser, change).await;
+        rig.start(&browser).await.level()
+    };
+    let default = Some(Level::default());
+    let another = level(|session| {
+        session.authenticate_at(alice(), Level::new(3)).unwrap();
+        session.authenticate(principal("bob")).unwrap();
+    });
+    assert_eq!(another.await, default, "another user in the same request");
+    let again = level(|session| {
+        session.authenticate_at(alice(), Level::new(3)).unwrap();
+        session.authenticate(alice()).unwrap();
+    });
+    assert_eq!(again.await, default, "the same user, proved less surely");
+    let raised = level(|session| {
+        sign_in(session);
+        session.set_level(Level::new(2)).unwrap();
+    });
+    assert_eq!(raised.await, Some(Level::new(2)));
+}
+
+#[tokio::test]
+async fn a_second_user_in_one_request_gets_nothing_of_the_first() {
+    let rig = Rig::new();
+    let mut browser = Browser::default();
+    let both = |session: &Session| {
+        sign_in(session);
+        session.set("secret", "of alice").unwrap();
+        session.authenticate(principal("bob")).unwrap();
+        session.set("own", 1).unwrap();
+    };
+    let _ = rig.request(&mut browser, both).await;
+    let session = rig.start(&browser).await;
+    assert_eq!(
+        (session.principal(), session.keys().unwrap()),
+        (Some(principal("bob")), vec!["own".to_owned()])
+    );
+}
