@@ -130,6 +130,8 @@ impl MariaDb {
             "--innodb-buffer-pool-size=64M".to_owned(),
             "--innodb-log-file-size=16M".to_owned(),
             "--innodb-flush-log-at-trx-commit=1".to_owned(),
+            // A write that io_uring has taken may reach the file after its process was killed, and so after the next one has started.
+            "--innodb-use-native-aio=OFF".to_owned(),
             "--innodb-buffer-pool-dump-at-shutdown=OFF".to_owned(),
             "--performance-schema=OFF".to_owned(),
             "--max-connections=300".to_owned(),
