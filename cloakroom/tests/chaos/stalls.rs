@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use cloakroom::{Manager, RedisProvider};
 use http::HeaderMap;
-use servers::{Redis, RedisOptions};
+use servers::{Proxy, Redis, RedisOptions};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::history::Allowed;
@@ -65,4 +66,27 @@ async fn a_cancelled_crowd_leaves_the_next_visitor_served() {
     session.set("n", 1).unwrap();
     let saved = tokio::time::timeout(PATIENCE, session.release(&mut HeaderMap::new())).await;
     assert!(saved.expect("an answer").is_ok(), "the healthy connection was taken for dead");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_connection_lost_on_its_way_is_not_waited_for() {
+    let redis = block_in_place(Redis::start);
+    let proxy = Proxy::before(redis.address());
+    let builder = RedisProvider::builder(redis.url_at(proxy.port()));
+    let provider = builder.connect_timeout(PATIENCE).call_timeout(PATIENCE * 2).connect().await.unwrap();
+    let here = Manager::builder(provider).deadline(PATIENCE * 2).build().unwrap();
+    proxy.cut();
+    proxy.blackhole();
+    let begin = async |node: Manager| {
+        let session = node.start(&HeaderMap::new()).await?;
+        session.set("n", 1)?;
+        session.release(&mut HeaderMap::new()).await.map(drop)
+    };
+    let waiting = tokio::spawn(begin(here.clone()));
+    pass(300).await;
+    assert!(!waiting.is_finished(), "it waits for its connection");
+    proxy.heal();
+    let begun = tokio::time::timeout(PATIENCE / 2, waiting).await;
+    assert!(begun.expect("another connection is tried").unwrap().is_ok());
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
 use rustls::pki_types::pem::PemObject;
@@ -20,6 +22,10 @@ use super::error::{StoreError, io_cause};
 use super::gather::Gather;
 use super::link::{Commands, Health, Link};
 use super::settings::{Address, Certificates, Credentials, Settings};
+
+/// Connections that are tried at a time, each a while after the last: one that was begun while the network lost everything stays lost,
+/// and whoever waits for it alone goes on waiting when the network is well again.
+const ATTEMPTS: u32 = 4;
 
 /// Opens connections; the same for every server of an installation.
 pub(super) struct Connector {
@@ -82,18 +88,48 @@ impl Connector {
     ) -> Result<(Link, Description), StoreError> {
         let encrypting = Encrypting::default();
         let opening = async {
-            let link = self.open_unbounded(address, purpose, &encrypting).await?;
-            // Without password and database nothing has been asked so far: only the kernel has answered.
-            let info = Commands::One(redis::cmd("INFO"));
-            let answers = link.ask_all(&info, self.limit).await.map_err(|error| match error {
-                StoreError::Lost(cause) => StoreError::Dropped { address: address.to_string(), cause },
-                error => error,
-            });
-            let description = description::describe(answers?)?;
-            self.policy.note(&description);
-            Ok((link, description))
+            let attempt = || self.attempt(address, purpose.clone(), &encrypting);
+            let mut attempts = FuturesUnordered::from_iter([attempt()]);
+            // Pushes of several would go to one receiver.
+            let mut more = if matches!(purpose, Purpose::Data) { ATTEMPTS - 1 } else { 0 };
+            while more > 0 {
+                match tokio::time::timeout(self.limit / ATTEMPTS, attempts.next()).await {
+                    Ok(Some(opened)) if opened.is_ok() || attempts.is_empty() => return opened,
+                    Ok(_) => {}
+                    Err(_) => {
+                        attempts.push(attempt());
+                        more -= 1;
+                    }
+                }
+            }
+            let mut last = Err(StoreError::NoNode);
+            while let Some(opened) = attempts.next().await {
+                last = opened;
+                if last.is_ok() {
+                    break;
+                }
+            }
+            last
         };
-        self.in_time(address, &encrypting, opening).await
+        let (link, description) = self.in_time(address, &encrypting, opening).await?;
+        self.policy.note(&description);
+        Ok((link, description))
+    }
+
+    async fn attempt(
+        &self,
+        address: &Address,
+        purpose: Purpose,
+        encrypting: &Encrypting,
+    ) -> Result<(Link, Description), StoreError> {
+        let link = self.open_unbounded(address, purpose, encrypting).await?;
+        // Without password and database nothing has been asked so far: only the kernel has answered.
+        let info = Commands::One(redis::cmd("INFO"));
+        let answers = link.ask_all(&info, self.limit).await.map_err(|error| match error {
+            StoreError::Lost(cause) => StoreError::Dropped { address: address.to_string(), cause },
+            error => error,
+        });
+        Ok((link, description::describe(answers?)?))
     }
 
     async fn in_time<T>(
