@@ -6,6 +6,8 @@
 
 #[path = "chaos/cluster.rs"]
 mod cluster;
+#[path = "chaos/full.rs"]
+mod full;
 #[path = "chaos/history.rs"]
 mod history;
 #[path = "chaos/resharding.rs"]

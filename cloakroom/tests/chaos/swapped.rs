@@ -102,6 +102,12 @@ async fn a_former_primary_of_redis_7_0_that_follows_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs Redis 6.2: cargo xtask test"]
+async fn a_former_primary_of_redis_6_2_that_follows_is_left() {
+    a_former_primary_that_follows_is_left(Flavor::Redis62).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs Valkey 9: cargo xtask test"]
 async fn a_former_primary_of_valkey_9_that_follows_is_left() {
     a_former_primary_that_follows_is_left(Flavor::Valkey9).await;
