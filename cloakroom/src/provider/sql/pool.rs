@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// An idle connection older than this is closed, so that a burst leaves nothing behind for long.
@@ -33,7 +34,10 @@ pub(super) trait Connector: Send + Sync + 'static {
     fn close(&self, connection: Self::Connection);
 }
 
-/// At most so many connections at a time, used last in first out.
+/// At most so many connections at a time, used last in first out, each by the runtime alone that made it.
+///
+/// A socket is driven by the runtime it was made on. Another one would wait for ever if that runtime has nothing to run, and fail if it
+/// has ended.
 pub(super) struct Pool<C: Connector> {
     connector: C,
     places: Semaphore,
@@ -45,6 +49,12 @@ pub(super) struct Pool<C: Connector> {
 struct Idle<T> {
     connection: T,
     since: Instant,
+    runtime: Option<Id>,
+}
+
+/// The runtime that runs this call.
+fn this_runtime() -> Option<Id> {
+    Handle::try_current().ok().map(|handle| handle.id())
 }
 
 impl<C: Connector> Pool<C> {
@@ -60,17 +70,19 @@ impl<C: Connector> Pool<C> {
     pub(super) async fn lease(&self) -> Result<Lease<'_, C>, C::Error> {
         // The semaphore is never closed; were it, a call without its place would do no harm.
         let place = self.places.acquire().await.ok();
-        while let Some(mut idle) = self.pop() {
+        let runtime = this_runtime();
+        while let Some(mut idle) = self.pop(runtime) {
             let age = idle.since.elapsed();
             if age < CHECKED_FROM || !self.checks || self.connector.stands(&mut idle.connection).await {
                 let connection = Some(idle.connection);
-                return Ok(Lease { pool: self, connection, settled: true, _place: place });
+                return Ok(Lease { pool: self, connection, settled: true, runtime, _place: place });
             }
             // Most likely the server was restarted, and the others do not stand either.
             self.forget();
         }
+        self.make_room(runtime);
         let connection = Some(self.connector.connect().await?);
-        Ok(Lease { pool: self, connection, settled: true, _place: place })
+        Ok(Lease { pool: self, connection, settled: true, runtime, _place: place })
     }
 
     /// Drops all idle connections: the server has gone, or is another one.
@@ -83,18 +95,33 @@ impl<C: Connector> Pool<C> {
         &self.connector
     }
 
-    /// The connection used last; those too old for use are closed on the way.
-    fn pop(&self) -> Option<Idle<C::Connection>> {
+    /// The connection that `runtime` used last; those too old for use are closed on the way.
+    fn pop(&self, runtime: Option<Id>) -> Option<Idle<C::Connection>> {
         let (last, old) = {
             let mut idle = self.idle.lock();
             let old = idle.iter().take_while(|idle| idle.since.elapsed() > LONGEST_IDLE).count();
             let old: Vec<_> = idle.drain(..old).collect();
-            (idle.pop(), old)
+            let last = idle.iter().rposition(|idle| idle.runtime == runtime);
+            (last.map(|place| idle.remove(place)), old)
         };
         for idle in old {
             self.connector.close(idle.connection);
         }
         last
+    }
+
+    /// Closes the connection that another runtime has not used for longest, if there would be one too many with a new one of `runtime`'s.
+    fn make_room(&self, runtime: Option<Id>) {
+        let former = {
+            let mut idle = self.idle.lock();
+            // The place of the new one is no longer among those that are free.
+            let is_full = idle.len() > self.places.available_permits();
+            let other = idle.iter().position(|idle| idle.runtime != runtime);
+            other.filter(|_| is_full).map(|place| idle.remove(place))
+        };
+        if let Some(former) = former {
+            self.connector.close(former.connection);
+        }
     }
 }
 
@@ -114,6 +141,7 @@ pub(super) struct Lease<'a, C: Connector> {
     /// Taken when dropped.
     connection: Option<C::Connection>,
     settled: bool,
+    runtime: Option<Id>,
     // Given back after the connection, so that whoever waits for the place finds it.
     _place: Option<SemaphorePermit<'a>>,
 }
@@ -141,7 +169,7 @@ impl<C: Connector> Drop for Lease<'_, C> {
         if let Some(connection) = self.connection.take()
             && self.settled
         {
-            self.pool.idle.lock().push(Idle { connection, since: Instant::now() });
+            self.pool.idle.lock().push(Idle { connection, since: Instant::now(), runtime: self.runtime });
         }
     }
 }
@@ -212,5 +240,24 @@ mod tests {
         pool.idle.lock().iter_mut().for_each(|idle| idle.since = before);
         assert_eq!(pool.lease().await.unwrap().begin(), Some(&mut 3));
         assert!(pool.idle.lock().is_empty());
+    }
+
+    fn on_a_runtime<T>(run: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run)
+    }
+
+    #[test]
+    fn a_connection_serves_the_runtime_that_made_it() {
+        let pool = Pool::new(Numbers::default(), 2, true);
+        let one = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let used = async || pool.lease().await.unwrap().connection().copied();
+        assert_eq!(one.block_on(used()), Some(0));
+        assert_eq!(on_a_runtime(used()), Some(1));
+        assert_eq!(one.block_on(used()), Some(0));
+        assert_eq!(pool.idle.lock().len(), 2);
+        // There is room for two, so the one unused for longest makes way.
+        assert_eq!(on_a_runtime(used()), Some(2));
+        assert_eq!(pool.idle.lock().iter().map(|idle| idle.connection).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(one.block_on(used()), Some(0));
     }
 }
