@@ -16,7 +16,7 @@ const AT_FORMAT: usize = 4;
 /// Bytes before the fields.
 pub(super) const HEADER: usize = 72;
 /// More than any record's fields take; a length past it is corruption, seen before anything is allocated.
-const MAX_FIELDS: usize = 4096;
+pub(super) const MAX_FIELDS: usize = 4096;
 
 /// Where the codec's number stands, and what is added to it where the data is sealed.
 pub(super) const AT_CODEC: usize = 5;

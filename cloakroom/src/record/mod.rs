@@ -2,6 +2,8 @@
 
 mod device;
 mod format;
+#[cfg(feature = "mysql")]
+mod head;
 mod lifetime;
 mod mark;
 mod sealed;
@@ -20,6 +22,8 @@ use crate::error::Result;
 use crate::principal::{Level, Principal};
 
 pub use device::Device;
+#[cfg(feature = "mysql")]
+pub(crate) use head::Head;
 pub use lifetime::Lifetime;
 pub(crate) use mark::Mark;
 pub(crate) use sealed::forged;

@@ -46,11 +46,15 @@ async fn what_is_wrong_with_the_settings_is_found_at_the_start_and_shows_no_cred
     for (dsn, kind, expected) in [
         (format!("us3r:hunter2@{place}/app"), ErrorKind::Config, "refuses the login"),
         (format!("{}:hunter2@{place}/app", MariaDb::USER), ErrorKind::Config, "refuses the login"),
-        (plain().replace("/app?", "/hunter2?"), ErrorKind::Config, "refuses the login or the database"),
+        (
+            plain().replace("/app?", "/hunter2?"),
+            ErrorKind::Config,
+            "does not know the database, or this user may not use it",
+        ),
         (plain().replace("/app?", "/?"), ErrorKind::Config, "expected a database"),
         (plain() + "no_such_variable=hunter2", ErrorKind::Config, "does not take a setting"),
         (plain() + "charset=hunter2", ErrorKind::Config, "does not take a setting"),
-        (plain() + "sql_mode=%27ANSI%27", ErrorKind::Config, "strict mode"),
+        (plain() + "sql_mode=%27NO_SUCH_MODE%27", ErrorKind::Config, "does not take a setting"),
         (plain() + "table=no-name", ErrorKind::Config, "letters, digits"),
         (plain() + "pool=10001", ErrorKind::Config, "1 to 10,000"),
         (tls, ErrorKind::Unavailable, "could not be encrypted"),
@@ -89,6 +93,7 @@ async fn variables_charsets_and_urls_of_every_form_connect() {
     for dsn in [
         plain() + "max_statement_time=30&lock_wait_timeout=5",
         plain() + "tx_isolation=%27REPEATABLE-READ%27",
+        plain() + "sql_mode=%27ANSI%27&autocommit=true&wait_timeout=28800",
         plain() + "charset=no_such_one,utf8mb4&collation=utf8mb4_bin",
         plain() + "collation=latin1_swedish_ci",
         plain() + "charset=gbk",

@@ -9,7 +9,10 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr};
 
 use super::error::MySqlError;
+use super::form::{Faults, Form};
 use super::link::{Arguments, Link};
+use super::schema;
+use super::start;
 use super::store::Store;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
@@ -37,7 +40,6 @@ struct Inner {
 /// The statements; `?` stand for what is bound. The key is compared twice: as the column does, which finds it by its index but takes
 /// `A` for `a` and passes over blanks at the end, and byte by byte.
 struct Statements {
-    look: SqlStr,
     load: SqlStr,
     insert: SqlStr,
     replace: SqlStr,
@@ -65,7 +67,6 @@ impl Statements {
         const OURS: &str = "session_key REGEXP '^[A-Za-z0-9_-][A-Za-z0-9_-]+$'";
         let sql = |text: String| AssertSqlSafe(Arc::<str>::from(text)).into_sql_str();
         Statements {
-            look: sql(format!("SELECT {ROW} FROM `{table}` LIMIT 0")),
             load: sql(format!("SELECT {ROW} FROM `{table}` WHERE {KEY} AND {ALIVE}")),
             insert: sql(format!(
                 "INSERT INTO `{table}` (session_data, session_expiry, session_key) VALUES (?, ?, ?)"
@@ -100,31 +101,36 @@ impl Rows {
     ) -> Result<Rows, MySqlError> {
         let sql = Statements::of(table);
         let rows = Inner { store, sql, clock, lifetime };
-        let seen = rows.store.in_long_time(async {
-            rows.store.link().await?.fetch(&rows.sql.look, Arguments::default()).await.map(drop)
-        });
-        match seen.await {
-            Err(MySqlError::Schema { .. }) => {
-                let expected = "Beego's table of session_key, session_data and session_expiry";
-                return Err(MySqlError::Foreign {
-                    table: table.to_string(),
-                    expected,
-                    found: "none of these, or is missing".to_owned(),
-                });
-            }
-            answer => answer?,
-        }
+        rows.store.in_long_time(rows.prepare(table)).await?;
         Ok(Rows(Arc::new(rows)))
     }
 }
 
 impl Inner {
+    /// Checks that the table has Beego's form and that the user may change it.
+    async fn prepare(&self, table: &TableName) -> Result<(), MySqlError> {
+        let mut link = self.store.link().await?;
+        match link.prepare(&self.sql.load).await {
+            // What is there has other columns, or nothing is: its form tells which.
+            Err(error) if error.is_of_schema() => {}
+            answer => schema::may(answer, table, "SELECT")?,
+        }
+        let form = Form::of(&mut link, table).await?.ok_or_else(|| schema::missing(table, TABLE_FORM))?;
+        check(table, &form)?;
+        let changes =
+            [("INSERT", &self.sql.insert), ("UPDATE", &self.sql.swap), ("DELETE", &self.sql.remove)];
+        for (right, statement) in changes {
+            schema::may(link.prepare(statement).await, table, right)?;
+        }
+        start::advise(&mut link).await
+    }
+
     /// What a save must be later than, for the row to be alive.
     fn alive(&self) -> u64 {
         self.clock.millis().before(self.lifetime).0
     }
 
-    fn key(&self, bound: &mut Arguments, key: &StoreKey) {
+    fn key<'a>(&self, bound: &mut Arguments<'a>, key: &'a StoreKey) {
         bound.text(key.as_str());
         bound.bytes(key.as_bytes());
     }
@@ -151,7 +157,7 @@ impl Inner {
         bound.text(key.as_str());
         match link.execute(&self.sql.insert, bound).await {
             Ok(_) => Ok(Created::Done),
-            Err(MySqlError::Duplicate { .. }) => {
+            Err(error) if error.is_duplicate() => {
                 let mut bound = saved(value, life);
                 self.key(&mut bound, key);
                 bound.number(self.alive());
@@ -188,10 +194,12 @@ impl Inner {
         bound.number(life.used.0 / 1000);
         self.key(&mut bound, key);
         bound.number(self.alive());
-        match self.store.link().await?.execute(&self.sql.touch, bound).await? {
-            0 => Ok(Touched::Gone),
-            _ => Ok(Touched::Done),
+        let mut link = self.store.link().await?;
+        if link.execute(&self.sql.touch, bound).await? > 0 {
+            return Ok(Touched::Done);
         }
+        // A proxy may count only the rows that it changes, and this one was touched in the same second.
+        Ok(if self.load(&mut link, key).await?.is_some() { Touched::Done } else { Touched::Gone })
     }
 
     async fn rename(
@@ -211,7 +219,7 @@ impl Inner {
         match link.execute(&self.sql.rename, bound).await {
             Ok(0) => {}
             Ok(_) => return Ok(Renamed::Done),
-            Err(MySqlError::Duplicate { .. }) => return Ok(Renamed::Taken),
+            Err(error) if error.is_duplicate() => return Ok(Renamed::Taken),
             Err(error) => return Err(error),
         }
         Ok(if self.load(&mut link, old).await?.is_some() { Renamed::Stale } else { Renamed::Gone })
@@ -266,8 +274,39 @@ impl Inner {
     }
 }
 
+const TABLE_FORM: &str = "Beego's table of session_key, session_data and session_expiry";
+
+/// Of any engine, as Beego's often is of MyISAM. Its key is compared byte by byte, so that any collation will do.
+fn check(table: &TableName, form: &Form) -> Result<(), MySqlError> {
+    const COLUMNS: [(&str, &[&str], &str); 3] = [
+        ("session_key", &["char", "varchar", "binary", "varbinary"], "char(64) NOT NULL"),
+        ("session_data", &["blob", "mediumblob", "longblob"], "blob"),
+        ("session_expiry", &["int", "bigint"], "int(11) unsigned NOT NULL"),
+    ];
+    let mut faults = Faults::default();
+    if form.kind != "base table" {
+        faults.fatal(format!("a {}", form.kind));
+    }
+    for (name, kinds, usual) in COLUMNS {
+        let kind = form.column(name).map(|column| column.kind.split(['(', ' ']).next().unwrap_or_default());
+        match kind {
+            None => faults.fatal(format!("no column {name}")),
+            Some(kind) if !kinds.contains(&kind) => {
+                faults
+                    .mendable(format!("the column {name} of type {kind}"), format!("MODIFY {name} {usual}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let ours = COLUMNS.map(|(name, _, _)| name);
+    faults.demanded(form, &ours);
+    faults.not_unique(form, "session_key");
+    faults.too_unique(form, "session_key", &ours);
+    faults.answer(table, TABLE_FORM)
+}
+
 /// Binds what is written of a value.
-fn saved(value: &[u8], life: Life) -> Arguments {
+fn saved(value: &[u8], life: Life) -> Arguments<'_> {
     let mut bound = Arguments::default();
     bound.bytes(value);
     bound.number(life.used.0 / 1000);

@@ -60,7 +60,7 @@ impl Store {
         let mut bound = Arguments::default();
         bound.text(&self.sql.lock_name);
         // Held from before it is asked for: if the answer is never read, the lock may be ours.
-        link.hold();
+        link.hold_lock();
         let rows = link.fetch(&self.sql.lock, bound).await?;
         let locked = rows.first().and_then(|row| row.try_get::<Option<i64>, _>(0).ok().flatten()) == Some(1);
         if !locked {

@@ -1,15 +1,16 @@
 //! A connection of the pool, and the only two ways to use it: each reads its reply to the end or gives the connection up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sqlx::mysql::{
-    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlQueryResult, MySqlRow, MySqlSslMode,
-};
-use sqlx::{Arguments as _, ConnectOptions, Connection as _, Executor, SqlStr};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlQueryResult, MySqlRow, MySqlSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, SqlSafeStr, SqlStr};
+
+pub(super) use super::bound::Arguments;
 
 use super::dsn::{Address, Dsn, Tls};
 use super::error::MySqlError;
 use super::session::{self, Session};
+use super::variables;
 use crate::provider::sql::pool::{Connector, Lease};
 
 /// What makes connections: whither, with what settings, and how long it may take.
@@ -23,17 +24,55 @@ pub(super) struct Server {
 pub(super) struct Connection {
     raw: MySqlConnection,
     pub(super) session: Session,
+    /// Since when the server prepares no statement.
+    unprepared: Option<Instant>,
+}
+
+impl Connection {
+    /// How long statements go unprepared before one is prepared again.
+    const UNPREPARED: Duration = Duration::from_secs(60);
+
+    fn prepares(&mut self) -> bool {
+        self.unprepared = self.unprepared.filter(|since| since.elapsed() < Self::UNPREPARED);
+        self.unprepared.is_none()
+    }
+
+    /// Goes without prepared statements from now on.
+    fn unprepare(&mut self, error: &MySqlError) {
+        self.unprepared = Some(Instant::now());
+        tracing::warn!(
+            %error,
+            "statements go unprepared on this connection for a minute; raise max_prepared_stmt_count, or lower `pool`"
+        );
+    }
+
+    /// `sql` with its values in it, for a server that prepares no statement.
+    fn inlined(&self, sql: &SqlStr, bound: &Arguments<'_>) -> Result<SqlStr, MySqlError> {
+        let text = bound.inlined(sql.as_str());
+        let limit = self.session.max_packet;
+        if text.len() >= limit {
+            let reason = "max_allowed_packet, for a statement that the server does not prepare: see max_prepared_stmt_count";
+            return Err(MySqlError::TooLarge { limit: limit / 2, found: text.len() / 2, reason });
+        }
+        Ok(AssertSqlSafe(text).into_sql_str())
+    }
 }
 
 impl Server {
     pub(super) fn new(dsn: Dsn, connect_timeout: Duration) -> Self {
+        for variable in dsn.params.variables.iter().filter_map(|set| variables::required(&set.name)) {
+            tracing::warn!(
+                variable,
+                "the data source name sets a variable that the provider sets to its own value"
+            );
+        }
         Server { options: options(&dsn), dsn, connect_timeout }
     }
 
     async fn connected(&self) -> Result<Connection, MySqlError> {
         let mut raw = self.options.connect().await?;
         let session = session::set_up(&mut raw, &self.dsn.params).await?;
-        Ok(Connection { raw, session })
+        Ok(Connection { raw, session, unprepared: None })
     }
 }
 
@@ -94,63 +133,45 @@ impl Connector for Server {
     }
 }
 
-/// What a statement's `?` stand for, in their order.
-#[derive(Default)]
-pub(super) struct Arguments(MySqlArguments);
-
-impl Arguments {
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        self.add(bytes);
-    }
-
-    pub(super) fn optional(&mut self, bytes: Option<&[u8]>) {
-        self.add(bytes);
-    }
-
-    pub(super) fn number(&mut self, number: u64) {
-        self.add(number);
-    }
-
-    pub(super) fn text(&mut self, text: &str) {
-        self.add(text);
-    }
-
-    /// The time that deadlines are compared with; `None` for the server's own.
-    pub(super) fn now(&mut self, now: Option<i64>) {
-        self.add(now);
-    }
-
-    fn add<'q, T: sqlx::Encode<'q, sqlx::MySql> + sqlx::Type<sqlx::MySql>>(&mut self, value: T) {
-        // Numbers, texts and bytes encode without fail; were one left out, the driver would refuse the statement for its count.
-        let _ = self.0.add(value);
-    }
-}
-
 /// A leased connection.
 pub(super) struct Link<'a> {
     lease: Lease<'a, Server>,
-    held: bool,
+    held: Held,
+}
+
+/// What the server keeps for a connection until it is given back or the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Held {
+    Nothing,
+    Lock,
+    /// What was done in it is undone unless it is committed.
+    Transaction,
 }
 
 impl<'a> Link<'a> {
     pub(super) fn new(lease: Lease<'a, Server>) -> Self {
-        Link { lease, held: false }
+        Link { lease, held: Held::Nothing }
     }
 
-    /// From now on the connection has something of ours, an open transaction or a lock: it goes back to the pool only if
-    /// the statement after [`let_go`](Self::let_go) succeeds, and otherwise is closed, which ends both.
-    pub(super) fn hold(&mut self) {
-        self.held = true;
+    /// From now on the connection may hold a lock: it goes back to the pool only if the statement after [`let_go`](Self::let_go) succeeds.
+    /// Otherwise it is closed, which frees the lock.
+    pub(super) fn hold_lock(&mut self) {
+        self.held = Held::Lock;
+    }
+
+    /// The same for a transaction, which a closed connection rolls back.
+    pub(super) fn hold_transaction(&mut self) {
+        self.held = Held::Transaction;
     }
 
     /// The next statement gives back what is held.
     pub(super) fn let_go(&mut self) {
-        self.held = false;
+        self.held = Held::Nothing;
     }
 
     /// There is nothing to give back after all.
     pub(super) fn settle(&mut self) {
-        self.held = false;
+        self.held = Held::Nothing;
         self.lease.settle();
     }
 
@@ -159,37 +180,69 @@ impl<'a> Link<'a> {
         self.lease.connection().map(|connection| connection.session)
     }
 
-    /// The rows that the prepared `sql` answers.
+    /// The rows that `sql` answers.
     pub(super) async fn fetch(
         &mut self,
         sql: &SqlStr,
-        bound: Arguments,
+        bound: Arguments<'_>,
     ) -> Result<Vec<MySqlRow>, MySqlError> {
         let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
-        // All of them: a reply that is left half-read would be the next statement's.
-        let answer = connection.raw.fetch_all(sqlx::query_with(sql.clone(), bound.0)).await;
+        if connection.prepares() {
+            // All of them: a reply that is left half-read would be the next statement's.
+            let answer = connection.raw.fetch_all(sqlx::query_with(sql.clone(), bound.encoded())).await;
+            match answer.map_err(MySqlError::from) {
+                Err(error) if error.is_unprepared() => connection.unprepare(&error),
+                answer => return self.settled(answer),
+            }
+        }
+        let answer = match connection.inlined(sql, &bound) {
+            Ok(text) => connection.raw.fetch_all(sqlx::raw_sql(text)).await.map_err(MySqlError::from),
+            Err(error) => Err(error),
+        };
         self.settled(answer)
     }
 
-    /// How many rows the prepared `sql` has matched.
-    pub(super) async fn execute(&mut self, sql: &SqlStr, bound: Arguments) -> Result<u64, MySqlError> {
+    /// How many rows `sql` has matched.
+    pub(super) async fn execute(&mut self, sql: &SqlStr, bound: Arguments<'_>) -> Result<u64, MySqlError> {
         let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
-        let answer = connection.raw.execute(sqlx::query_with(sql.clone(), bound.0)).await;
-        self.settled(answer).map(|done: MySqlQueryResult| done.rows_affected())
+        if connection.prepares() {
+            let answer = connection.raw.execute(sqlx::query_with(sql.clone(), bound.encoded())).await;
+            match answer.map_err(MySqlError::from) {
+                Err(error) if error.is_unprepared() => connection.unprepare(&error),
+                answer => return self.settled(answer.map(|done: MySqlQueryResult| done.rows_affected())),
+            }
+        }
+        let answer = match connection.inlined(sql, &bound) {
+            Ok(text) => connection.raw.execute(sqlx::raw_sql(text)).await.map_err(MySqlError::from),
+            Err(error) => Err(error),
+        };
+        self.settled(answer.map(|done| done.rows_affected()))
     }
 
     /// A statement that is not prepared: those around a transaction, and the one that makes the table.
     pub(super) async fn command(&mut self, sql: SqlStr) -> Result<(), MySqlError> {
         let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
-        let answer = connection.raw.execute(sqlx::raw_sql(sql)).await;
+        let answer = connection.raw.execute(sqlx::raw_sql(sql)).await.map_err(MySqlError::from);
         self.settled(answer).map(drop)
     }
 
-    fn settled<T>(&mut self, answer: Result<T, sqlx::Error>) -> Result<T, MySqlError> {
-        let answer = answer.map_err(MySqlError::from);
-        if !self.held && answer.as_ref().err().is_none_or(MySqlError::leaves_connection) {
+    /// Prepares `sql` without running it, by which the server tells whether it could.
+    pub(super) async fn prepare(&mut self, sql: &SqlStr) -> Result<(), MySqlError> {
+        let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
+        let answer = connection.raw.prepare(sql.clone()).await.map(drop).map_err(MySqlError::from);
+        self.settled(answer)
+    }
+
+    fn settled<T>(&mut self, answer: Result<T, MySqlError>) -> Result<T, MySqlError> {
+        let goes_on = answer.as_ref().err().is_none_or(MySqlError::leaves_connection);
+        if self.held == Held::Nothing && goes_on {
             self.lease.settle();
         }
-        answer
+        match answer {
+            Err(error) if self.held == Held::Transaction && error.is_lost_connection() => {
+                Err(MySqlError::Undone(Box::new(error)))
+            }
+            answer => answer,
+        }
     }
 }

@@ -3,14 +3,19 @@
 mod batch;
 #[cfg(feature = "beego")]
 mod beego;
+mod bound;
 mod collect;
 mod dsn;
 mod error;
+mod form;
 mod link;
+mod list;
 mod schema;
 mod session;
+mod start;
 mod statements;
 mod store;
+mod variables;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +26,7 @@ use super::row::millis;
 use super::table::TableName;
 use crate::clock::Clock;
 use crate::config::{Config, Format};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
 #[cfg(feature = "beego")]
@@ -35,7 +40,7 @@ use dsn::Dsn;
 use error::MySqlError;
 use link::Server;
 use statements::Statements;
-use store::{Store, Stored, entry};
+use store::{Store, Stored};
 
 /// Sessions in a table of MariaDB (10.6 and later) or MySQL (8.0 and later), which any number of machines may share.
 ///
@@ -45,8 +50,9 @@ use store::{Store, Stored, entry};
 ///   inserted and updated at once.
 /// - **The server's clock counts,** so that machines whose clocks differ agree on what has expired.
 /// - **A connection whose call was cancelled, timed out or failed is closed,** and no other call ever sees its reply.
-/// - **Nothing is cut:** strict mode is asserted on every connection, and a record that the server would not take is an error
-///   before it is sent.
+/// - **The server's settings count for nothing** where a promise depends on them: each connection sets them and reads them back.
+/// - **Nothing is cut:** strict mode is among those settings, and a record that the server would not take is an error before it is sent.
+/// - **Several runtimes may share it:** a connection serves the one that made it.
 /// - **Credentials** are in no error, no log and no `Debug`.
 ///
 /// It needs a [tokio](https://docs.rs/tokio) runtime with I/O and time enabled. A clone is a handle on the same connections.
@@ -76,7 +82,7 @@ impl MySqlProvider {
     /// # Errors
     ///
     /// Of kind [`Config`](crate::ErrorKind::Config) for a `dsn` that cannot be read, a login that the server refuses, a server that is
-    /// too old, and a table of that name but another form; of kind [`Unavailable`](crate::ErrorKind::Unavailable) or
+    /// too old, a right that the user lacks, and a table of that name but another form, with the statement that mends it; of kind [`Unavailable`](crate::ErrorKind::Unavailable) or
     /// [`Timeout`](crate::ErrorKind::Timeout) where there is no server.
     pub async fn connect(dsn: &str) -> Result<MySqlProvider> {
         MySqlProvider::builder(dsn)?.connect().await
@@ -152,8 +158,16 @@ impl Provider for MySqlProvider {
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
         let store = &self.0.store;
-        let stored = store.in_time(store.idempotent(|| store.load(key))).await?;
-        stored.map(|stored| stored.record()).transpose()
+        let Some(stored) = store.in_time(store.idempotent(|| store.load(key))).await? else {
+            return Ok(None);
+        };
+        match stored.record() {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                Box::pin(self.put_aside(key, &stored)).await;
+                Err(error)
+            }
+            record => record.map(Some),
+        }
     }
 
     async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
@@ -203,9 +217,7 @@ impl Provider for MySqlProvider {
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
         let store = &self.0.store;
-        let (after, limit) = (after(&cursor), limit.min(LONGEST_PAGE));
-        let rows = store.in_long_time(store.idempotent(|| store.scan(after, limit as u64))).await?;
-        Ok(page(&rows, after, limit))
+        Ok(store.in_long_time(store.idempotent(|| store.scan(cursor.as_ref(), limit))).await?)
     }
 
     async fn of_principal(
@@ -216,25 +228,26 @@ impl Provider for MySqlProvider {
     ) -> Result<Page> {
         let store = &self.0.store;
         let user = principal.as_str();
-        let (after, limit) = (after(&cursor), limit.min(LONGEST_PAGE));
-        let rows = store.idempotent(|| store.of_principal(user, after, limit as u64));
-        Ok(page(&store.in_long_time(rows).await?, after, limit))
+        let page = store.idempotent(|| store.of_principal(user, cursor.as_ref(), limit));
+        Ok(store.in_long_time(page).await?)
     }
 }
 
-/// The most rows of a page, which is in memory as a whole, records and all.
-const LONGEST_PAGE: usize = 1_000;
-
-/// The key after which the next page begins.
-fn after(cursor: &Option<Cursor>) -> &str {
-    cursor.as_ref().map_or("", Cursor::as_str)
-}
-
-/// The page of the `rows` behind `after`, of which at most `limit` were asked for.
-fn page(rows: &[(Vec<u8>, Stored)], after: &str, limit: usize) -> Page {
-    let last = rows.last().map_or(after.as_bytes(), |(id, _)| id);
-    let next = (rows.len() == limit).then(|| Cursor::new(String::from_utf8_lossy(last)));
-    Page { entries: rows.iter().filter_map(|(id, stored)| entry(id, stored)).collect(), next }
+impl MySqlProvider {
+    /// Puts a record aside that cannot be read, so that the visitor starts afresh after one error.
+    async fn put_aside(&self, key: &StoreKey, stored: &Stored) {
+        let store = &self.0.store;
+        let aside = store.idempotent(|| store.put_aside(key, stored.bytes()));
+        match store.in_time(aside).await {
+            Ok(true) => tracing::warn!(
+                table = %self.0.table,
+                "a session that cannot be read was put aside for a week, under an id that begins with !"
+            ),
+            // Somebody has changed it meanwhile, or has put it aside.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "a session that cannot be read could not be put aside"),
+        }
+    }
 }
 
 /// The provider that a configuration text names "mysql"; `providerConfig` is its data source name.
@@ -270,8 +283,6 @@ impl MySqlProviderBuilder {
     const POOL: usize = 10;
     const TIME: Duration = Duration::from_secs(2);
     const RETRIES: usize = 3;
-    /// A clock further off than this is worth a warning: deadlines are set by ours and compared with the server's.
-    const SKEW: u64 = 2_000;
 
     fn new(text: &str) -> Result<Self> {
         let dsn = Dsn::parse(text).map_err(MySqlError::from)?;
@@ -336,7 +347,8 @@ impl MySqlProviderBuilder {
     }
 
     /// How often a call is tried again within its deadline; 3 if not set. What the server undid (a deadlock, a lock that was not to be had) is;
-    /// where the connection was lost, only what may be done twice is: `load`, `touch` and the lists.
+    /// where the connection was lost, only what was surely not done (a login before its commit) or may be done twice is: `load`, `touch` and the
+    /// lists.
     pub fn retries(self, most: usize) -> Self {
         MySqlProviderBuilder { retries: most, ..self }
     }
@@ -365,7 +377,7 @@ impl MySqlProviderBuilder {
             retries: self.retries,
             batch: batch::Batch::default(),
         };
-        let prepared = store.in_long_time(Self::prepare(&store, &self.table, self.create_table)).await;
+        let prepared = store.in_long_time(start::prepare(&store, &self.table, self.create_table)).await;
         let max_packet = prepared.map_err(MySqlError::at_start)?;
         let max_record = store::most_of(max_packet).min(store.most());
         Ok(MySqlProvider(Arc::new(Inner { store, table: self.table, max_record })))
@@ -400,19 +412,5 @@ impl MySqlProviderBuilder {
         };
         let rows = beego::Rows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
         Ok(AnyProvider::new(Foreign::beego(rows)))
-    }
-
-    /// Answers with the server's `max_allowed_packet`.
-    async fn prepare(store: &Store, table: &TableName, make: bool) -> Result<usize, MySqlError> {
-        let mut link = store.link().await?;
-        schema::prepare(&mut link, table, make).await?;
-        let Some(session) = link.session() else { return Err(MySqlError::Protocol) };
-        if store.clock.is_none() && session.ahead.unsigned_abs() > Self::SKEW {
-            tracing::warn!(
-                milliseconds = session.ahead,
-                "the database server's clock is ahead of this machine's: sessions end so much earlier; synchronise them"
-            );
-        }
-        Ok(session.max_packet)
     }
 }

@@ -1,14 +1,12 @@
 //! What every connection is set to before its first use, and what is asked of it then.
 
-use std::time::Duration;
-
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Executor, Row};
 
 use super::dsn::Params;
 use super::error::MySqlError;
+use super::variables;
 use crate::clock::{Clock, Millis};
-use crate::provider::sql::pool::LONGEST_IDLE;
 
 /// What a connection says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -19,42 +17,58 @@ pub(super) struct Session {
     pub(super) ahead: i64,
 }
 
-/// The server ends a connection that has said nothing for so long, and with it a transaction whose client was cut off in the middle.
-/// We close ours earlier.
-const WAIT: Duration = LONGEST_IDLE.saturating_mul(2);
+/// How long the server goes on with a statement whose caller has left, in seconds. The longest deadline of a caller, ten times that of a
+/// request, is as long by default.
+const STATEMENT_TIME: u32 = 20;
+
+/// More seconds between two times in one statement than a busy server needs.
+const STOPPED: u64 = 30;
 
 /// Sets the connection up and looks at what it became.
 pub(super) async fn set_up(raw: &mut MySqlConnection, params: &Params) -> Result<Session, MySqlError> {
     names(raw, params).await?;
-    // Without gaps being locked, nobody waits for a garbage collection or for a neighbour in an index.
-    command(raw, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned()).await?;
-    let mut variables = format!(
-        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', wait_timeout = {}, \
-         innodb_lock_wait_timeout = 1",
-        WAIT.as_secs()
+    command(raw, settings(params)).await?;
+    command(raw, variables::TRANSACTION.to_owned()).await?;
+    let asked = format!(
+        "SELECT VERSION(), CAST(@@max_allowed_packet AS UNSIGNED), \
+         CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS UNSIGNED), \
+         TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), SYSDATE()), {}",
+        variables::read()
+    );
+    let before = Clock::system().millis();
+    let rows = raw.fetch_all(sqlx::raw_sql(AssertSqlSafe(asked))).await?;
+    let row = rows.first().ok_or(MySqlError::Protocol)?;
+    session(row, before)
+}
+
+/// The settings that a data source name may change, then its own, then those on which promises depend. The last of several counts.
+fn settings(params: &Params) -> String {
+    // Each server reads its own of the two comments.
+    let mut all = format!(
+        "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1\
+         /*M! , max_statement_time = {STATEMENT_TIME} */ /*!80000 , max_execution_time = {STATEMENT_TIME}000 */"
     );
     for variable in &params.variables {
         // Names and literals were checked to be no more than that.
-        variables += &format!(", {} = {}", variable.name, variable.literal);
+        all += &format!(", {} = {}", variable.name, variable.literal);
     }
-    command(raw, variables).await?;
-    const ASKED: &str = "SELECT VERSION(), @@sql_mode, CAST(@@max_allowed_packet AS UNSIGNED), \
-         CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS UNSIGNED)";
-    let before = Clock::system().millis();
-    let rows = raw.fetch_all(sqlx::raw_sql(ASKED)).await?;
-    let row = rows.first().ok_or(MySqlError::Protocol)?;
-    session(row, before)
+    all + ", " + &variables::assignments()
 }
 
 fn session(row: &MySqlRow, before: Millis) -> Result<Session, MySqlError> {
     let text = |place: usize| row.try_get::<String, _>(place).map_err(|_| MySqlError::Protocol);
     let number = |place: usize| row.try_get::<u64, _>(place).map_err(|_| MySqlError::Protocol);
     check_version(&text(0)?)?;
-    if !text(1)?.split(',').any(|mode| mode == "STRICT_ALL_TABLES" || mode == "STRICT_TRANS_TABLES") {
-        return Err(MySqlError::NotStrict);
+    let found: Vec<_> = (4..4 + variables::COUNT).map(|place| text(place).unwrap_or_default()).collect();
+    variables::check(&found)?;
+    // SET timestamp stops the clock of a connection, and SYSDATE goes on.
+    let stopped = row.try_get::<i64, _>(3).map_err(|_| MySqlError::Protocol)?;
+    if stopped.unsigned_abs() > STOPPED {
+        let found = format!("{stopped} s of difference");
+        return Err(MySqlError::Variable { name: "timestamp", expected: "the server's clock", found });
     }
-    let max_packet = usize::try_from(number(2)?).unwrap_or(usize::MAX);
-    Ok(Session { max_packet, ahead: number(3)?.cast_signed().saturating_sub(before.0.cast_signed()) })
+    let max_packet = usize::try_from(number(1)?).unwrap_or(usize::MAX);
+    Ok(Session { max_packet, ahead: number(2)?.cast_signed().saturating_sub(before.0.cast_signed()) })
 }
 
 /// Tells the server how texts come and are wanted: in the first of the charsets that it knows. All of ours are ASCII or bytes, so that
@@ -67,10 +81,10 @@ async fn names(raw: &mut MySqlConnection, params: &Params) -> Result<(), MySqlEr
     if charsets.is_empty() {
         charsets.push(of_collation);
     }
-    let mut answer = Ok(());
+    let mut answer: Result<(), MySqlError> = Ok(());
     for charset in charsets {
         answer = command(raw, format!("SET NAMES {charset}{collate}")).await;
-        if !matches!(answer, Err(MySqlError::Variable { .. })) {
+        if !answer.as_ref().is_err_and(MySqlError::is_of_setup) {
             break;
         }
     }

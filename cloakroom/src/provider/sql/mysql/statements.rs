@@ -5,10 +5,14 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::provider::sql::table::TableName;
+use crate::record::Head;
 
 /// The time that deadlines are compared with, in milliseconds since 1970: the bound one, or where that is NULL the server's own.
 /// Not by UNIX_TIMESTAMP, which ends in 2038 on servers of today.
 const NOW: &str = "COALESCE(?, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)";
+
+/// How long a record that cannot be read is kept: a week, in milliseconds.
+const ASIDE: u32 = 7 * 24 * 3_600 * 1_000;
 
 /// The columns that a change writes, in the order in which they are bound.
 const CHANGED: &str =
@@ -32,6 +36,8 @@ pub(super) struct Statements {
     pub(super) taken: SqlStr,
     /// Removes one expired record by its key.
     pub(super) bury: SqlStr,
+    /// Moves an unreadable record to a key that is none, as the mark that nothing is there, for [`ASIDE`].
+    pub(super) put_aside: SqlStr,
     pub(super) count: SqlStr,
     pub(super) scan: SqlStr,
     pub(super) of_principal: SqlStr,
@@ -48,7 +54,7 @@ impl Statements {
     pub(super) fn of(table: &TableName, database: &str) -> Self {
         let live = format!("tombstone = 0 AND expires > {NOW}");
         let sql = |text: String| AssertSqlSafe(Arc::<str>::from(text)).into_sql_str();
-        let listed = "SELECT id, record, touched, expires FROM";
+        let listed = format!("SELECT id, LEFT(record, {}), touched, expires FROM", Head::MOST);
         Statements {
             load: sql(format!(
                 "SELECT record, touched, expires FROM `{table}` WHERE id = ? AND expires > {NOW}"
@@ -69,6 +75,11 @@ impl Statements {
             version: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND {live}")),
             taken: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND expires > {NOW}")),
             bury: sql(format!("DELETE FROM `{table}` WHERE id = ? AND expires <= {NOW}")),
+            // The old id and the time make one that no other record has.
+            put_aside: sql(format!(
+                "UPDATE `{table}` SET id = CONCAT('!', LEFT(id, 170), '.', {NOW}), tombstone = 1, expires = {NOW} + {ASIDE} \
+                 WHERE id = ? AND record = ?"
+            )),
             count: sql(format!("SELECT COUNT(*) FROM `{table}` WHERE {live}")),
             scan: sql(format!("{listed} `{table}` WHERE id > ? AND {live} ORDER BY id LIMIT ?")),
             of_principal: sql(format!(

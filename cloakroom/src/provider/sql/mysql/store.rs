@@ -12,11 +12,11 @@ use super::link::{Arguments, Link, Server};
 use super::schema;
 use super::statements::Statements;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::id::StoreKey;
 use crate::provider::sql::pool::Pool;
 use crate::provider::sql::row::{Columns, restored};
-use crate::provider::{Created, Listed, Renamed, Touched, Updated};
+use crate::provider::{Created, Renamed, Touched, Updated};
 use crate::record::Record;
 
 /// How often a step is begun anew because a key came and went under it.
@@ -105,7 +105,8 @@ impl Store {
                 self.pool.forget();
             }
             let elsewhere = error.is_read_only() && self.pool.connector().dsn.params.reject_read_only;
-            let again = error.is_passing() || elsewhere || (idempotent && error.is_lost_connection());
+            let undone = error.is_passing() || error.is_undone() || elsewhere;
+            let again = undone || (idempotent && error.is_lost_connection());
             if !again || tried == self.retries {
                 return Err(error);
             }
@@ -151,7 +152,7 @@ impl Store {
         bound.bytes(key.as_bytes());
         match link.execute(&self.sql.insert, bound).await {
             Ok(_) => Ok(true),
-            Err(MySqlError::Duplicate { .. }) => {
+            Err(error) if error.is_duplicate() => {
                 let mut bound = bind(columns);
                 bound.bytes(key.as_bytes());
                 bound.now(self.now());
@@ -166,7 +167,7 @@ impl Store {
         bound.bytes(key.as_bytes());
         bound.now(self.now());
         let rows = self.link().await?.fetch(&self.sql.load, bound).await?;
-        rows.first().map(|row| Stored::of(row, 0)).transpose()
+        rows.first().map(Stored::of).transpose()
     }
 
     pub(super) async fn update(
@@ -208,9 +209,15 @@ impl Store {
         if link.execute(&self.sql.touch, bound).await? == 1 {
             return Ok(Touched::Done);
         }
-        match self.has(&mut link, &self.sql.version, key).await? {
-            true => Ok(Touched::Stale),
-            false => Ok(Touched::Gone),
+        let mut bound = Arguments::default();
+        bound.bytes(key.as_bytes());
+        bound.now(self.now());
+        let rows = link.fetch(&self.sql.version, bound).await?;
+        match rows.first().map(|row| row.try_get::<u64, _>(0)) {
+            None => Ok(Touched::Gone),
+            // A proxy may count only the rows that it changes, and this one had the same times before.
+            Some(Ok(found)) if found == expected => Ok(Touched::Done),
+            Some(_) => Ok(Touched::Stale),
         }
     }
 
@@ -279,7 +286,7 @@ impl Store {
         match link.execute(&self.sql.rekey, bound).await {
             Ok(0) => Ok(Moved::NotThere),
             Ok(_) => Ok(Moved::Done),
-            Err(MySqlError::Duplicate { .. }) => {
+            Err(error) if error.is_duplicate() => {
                 let mut bound = Arguments::default();
                 bound.bytes(new.as_bytes());
                 bound.now(self.now());
@@ -299,8 +306,9 @@ impl Store {
         expected: u64,
         tombstone: &Columns<'_>,
     ) -> Result<Moved, MySqlError> {
+        // From here on nothing is done before the COMMIT, wherever the connection is lost.
+        link.hold_transaction();
         link.command(SqlStr::from_static("START TRANSACTION")).await?;
-        link.hold();
         let mut bound = bind(tombstone);
         bound.bytes(old.as_bytes());
         bound.number(expected);
@@ -310,7 +318,11 @@ impl Store {
             _ if self.inserted(link, new, columns).await? => Moved::Done,
             _ => Moved::InTheWay,
         };
-        let end = if matches!(moved, Moved::Done) { "COMMIT" } else { "ROLLBACK" };
+        // In full, so that no completion_type begins another transaction or ends the connection.
+        let end = match moved {
+            Moved::Done => "COMMIT AND NO CHAIN NO RELEASE",
+            Moved::NotThere | Moved::InTheWay => "ROLLBACK AND NO CHAIN NO RELEASE",
+        };
         link.let_go();
         link.command(SqlStr::from_static(end)).await?;
         Ok(moved)
@@ -324,38 +336,14 @@ impl Store {
         Ok(!link.fetch(sql, bound).await?.is_empty())
     }
 
-    pub(super) async fn count(&self) -> Result<u64, MySqlError> {
+    /// Takes a record that cannot be read out of the way and keeps it for a week, if it is still the one that was loaded; false if not.
+    pub(super) async fn put_aside(&self, key: &StoreKey, bytes: &[u8]) -> Result<bool, MySqlError> {
         let mut bound = Arguments::default();
         bound.now(self.now());
-        let rows = self.link().await?.fetch(&self.sql.count, bound).await?;
-        let count = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
-        count.map(i64::cast_unsigned).ok_or(MySqlError::Protocol)
-    }
-
-    /// The rows behind `after`, in the order of their keys.
-    pub(super) async fn scan(&self, after: &str, limit: u64) -> Result<Vec<(Vec<u8>, Stored)>, MySqlError> {
-        let mut bound = Arguments::default();
-        bound.bytes(after.as_bytes());
         bound.now(self.now());
-        bound.number(limit);
-        let rows = self.link().await?.fetch(&self.sql.scan, bound).await?;
-        rows.iter().map(listed).collect()
-    }
-
-    /// The rows of a user behind `after`, in the order of their keys.
-    pub(super) async fn of_principal(
-        &self,
-        user: &str,
-        after: &str,
-        limit: u64,
-    ) -> Result<Vec<(Vec<u8>, Stored)>, MySqlError> {
-        let mut bound = Arguments::default();
-        bound.bytes(user.as_bytes());
-        bound.bytes(after.as_bytes());
-        bound.now(self.now());
-        bound.number(limit);
-        let rows = self.link().await?.fetch(&self.sql.of_principal, bound).await?;
-        rows.iter().map(listed).collect()
+        bound.bytes(key.as_bytes());
+        bound.bytes(bytes);
+        Ok(self.link().await?.execute(&self.sql.put_aside, bound).await? == 1)
     }
 
     /// The largest record that the settings allow.
@@ -397,7 +385,7 @@ fn fits(link: &Link<'_>, all: &[&Columns<'_>], chosen: usize) -> Result<(), MySq
 }
 
 /// Binds what every statement that writes a record begins with.
-fn bind(columns: &Columns<'_>) -> Arguments {
+fn bind<'a>(columns: &Columns<'a>) -> Arguments<'a> {
     let mut bound = Arguments::default();
     bound.number(columns.version);
     bound.number(columns.expires);
@@ -409,38 +397,21 @@ fn bind(columns: &Columns<'_>) -> Arguments {
 }
 
 impl Stored {
-    /// The columns `record`, `touched` and `expires` from `place` on.
-    fn of(row: &MySqlRow, place: usize) -> Result<Self, MySqlError> {
-        let bytes = row.try_get(place).map_err(|_| MySqlError::Row { column: "record" })?;
-        let touched = row.try_get(place + 1).map_err(|_| MySqlError::Row { column: "touched" })?;
-        let expires = row.try_get(place + 2).map_err(|_| MySqlError::Row { column: "expires" })?;
+    /// The columns `record`, `touched` and `expires`.
+    fn of(row: &MySqlRow) -> Result<Self, MySqlError> {
+        let bytes = row.try_get(0).map_err(|_| MySqlError::Row { column: "record" })?;
+        let touched = row.try_get(1).map_err(|_| MySqlError::Row { column: "touched" })?;
+        let expires = row.try_get(2).map_err(|_| MySqlError::Row { column: "expires" })?;
         Ok(Stored { bytes, touched, expires })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(super) fn record(&self) -> Result<Record> {
         restored(&self.bytes, self.touched, self.expires)
     }
-}
-
-fn listed(row: &MySqlRow) -> Result<(Vec<u8>, Stored), MySqlError> {
-    let id = row.try_get(0).map_err(|_| MySqlError::Row { column: "id" })?;
-    Ok((id, Stored::of(row, 1)?))
-}
-
-/// The entry of a row; `None`, with a warning, for one that cannot be read: a list must not fail for it.
-pub(super) fn entry(id: &[u8], stored: &Stored) -> Option<Listed> {
-    let key = std::str::from_utf8(id).ok().and_then(|text| text.parse::<StoreKey>().ok());
-    let record = stored.record();
-    match (key, record) {
-        (Some(key), Ok(record)) => Some(Listed { key, meta: record.meta() }),
-        (_, Err(error)) => passed_over(&error),
-        (None, Ok(_)) => passed_over(&Error::new(ErrorKind::Corrupt, MySqlError::Row { column: "id" })),
-    }
-}
-
-fn passed_over(error: &Error) -> Option<Listed> {
-    tracing::warn!(%error, "a row that cannot be read was passed over");
-    None
 }
 
 /// Some milliseconds, by chance, so that those who met do not meet again.

@@ -202,7 +202,9 @@ fn passed_over(name: &'static str, value: &str) -> Result<(), DsnError> {
         }
         "serverPubKey" => refused("it names a key that a Go program has registered; take tls=true"),
         "strict" => refused("the driver has removed it; strict mode is always on"),
-        "autocommit" => refused("every statement must commit by itself; drop it"),
+        "autocommit" if !matches!(&*value.to_ascii_lowercase(), "1" | "on" | "true") => {
+            refused("every statement must commit by itself; drop it")
+        }
         _ => Ok(()),
     }
 }

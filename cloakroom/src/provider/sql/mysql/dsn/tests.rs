@@ -147,7 +147,7 @@ fn what_makes_no_difference_is_accepted() {
     let params = parsed(
         "/app?parseTime=true&loc=Europe%2FBerlin&interpolateParams=true&multiStatements=true&clientFoundRows=true\
          &columnsWithAlias=true&compress=true&connectionAttributes=a:b&allowNativePasswords=true&timeTruncate=1h\
-         &tinyInt1IsBool=false&allowAllFiles=false&allowOldPasswords=false&allowFallbackToPlaintext=true",
+         &autocommit=true&tinyInt1IsBool=false&allowAllFiles=false&allowOldPasswords=false&allowFallbackToPlaintext=true",
     )
     .params;
     assert_eq!(format!("{params:?}"), format!("{:?}", Params::default()));
@@ -163,6 +163,7 @@ fn what_would_matter_and_cannot_be_honoured_is_named() {
         ("serverPubKey=name", "serverPubKey"),
         ("strict=true", "strict"),
         ("autocommit=0", "autocommit"),
+        ("autocommit=off", "autocommit"),
         ("allowCleartextPasswords=true", "allowCleartextPasswords"),
         ("tls=true&allowFallbackToPlaintext=true", "allowFallbackToPlaintext"),
         ("ssl-ca=%2Fca.pem", "ssl-ca, ssl-cert or ssl-key"),

@@ -1,0 +1,99 @@
+//! Counting, and pages of sessions: of each row the head alone, so that a page is bounded in bytes.
+
+use sqlx::mysql::MySqlRow;
+use sqlx::{Row, SqlStr};
+
+use super::error::MySqlError;
+use super::link::Arguments;
+use super::store::Store;
+use crate::clock::Millis;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::StoreKey;
+use crate::provider::{Cursor, Listed, Page};
+use crate::record::Head;
+
+/// The most rows of a page, which is in memory as a whole.
+const LONGEST_PAGE: usize = 1_000;
+
+/// A row of a list.
+#[derive(Debug)]
+struct Entry {
+    id: Vec<u8>,
+    head: Vec<u8>,
+    touched: Option<u64>,
+    expires: u64,
+}
+
+impl Store {
+    pub(super) async fn count(&self) -> Result<u64, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.now(self.now());
+        let rows = self.link().await?.fetch(&self.sql.count, bound).await?;
+        let count = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
+        count.map(i64::cast_unsigned).ok_or(MySqlError::Protocol)
+    }
+
+    /// The sessions behind the cursor, in the order of their keys.
+    pub(super) async fn scan(&self, cursor: Option<&Cursor>, limit: usize) -> Result<Page, MySqlError> {
+        self.page(&self.sql.scan, None, cursor, limit).await
+    }
+
+    /// The sessions of a user behind the cursor, in the order of their keys.
+    pub(super) async fn of_principal(
+        &self,
+        user: &str,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page, MySqlError> {
+        self.page(&self.sql.of_principal, Some(user), cursor, limit).await
+    }
+
+    async fn page(
+        &self,
+        sql: &SqlStr,
+        user: Option<&str>,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page, MySqlError> {
+        let (after, limit) = (cursor.map_or("", Cursor::as_str), limit.min(LONGEST_PAGE));
+        let mut bound = Arguments::default();
+        if let Some(user) = user {
+            bound.bytes(user.as_bytes());
+        }
+        bound.bytes(after.as_bytes());
+        bound.now(self.now());
+        bound.number(limit as u64);
+        let rows = self.link().await?.fetch(sql, bound).await?;
+        let rows = rows.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
+        let last = rows.last().map_or(after.as_bytes(), |row| &row.id);
+        let next = (rows.len() == limit).then(|| Cursor::new(String::from_utf8_lossy(last)));
+        Ok(Page { entries: rows.iter().filter_map(Entry::listed).collect(), next })
+    }
+}
+
+impl Entry {
+    fn of(row: &MySqlRow) -> Result<Self, MySqlError> {
+        Ok(Entry {
+            id: row.try_get(0).map_err(|_| MySqlError::Row { column: "id" })?,
+            head: row.try_get(1).map_err(|_| MySqlError::Row { column: "record" })?,
+            touched: row.try_get(2).map_err(|_| MySqlError::Row { column: "touched" })?,
+            expires: row.try_get(3).map_err(|_| MySqlError::Row { column: "expires" })?,
+        })
+    }
+
+    /// `None`, with a warning, for a row that cannot be read: a list must not fail for it.
+    fn listed(&self) -> Option<Listed> {
+        let listed = self.read();
+        listed.inspect_err(|error| tracing::warn!(%error, "a row that cannot be read was passed over")).ok()
+    }
+
+    fn read(&self) -> Result<Listed> {
+        let key = std::str::from_utf8(&self.id).ok().and_then(|text| text.parse::<StoreKey>().ok());
+        let key = key.ok_or_else(|| Error::new(ErrorKind::Corrupt, MySqlError::Row { column: "id" }))?;
+        let mut head = Head::read(&self.head)?;
+        if let Some(touched) = self.touched {
+            head.touch(Millis(touched), Millis(self.expires));
+        }
+        Ok(Listed { key, meta: head.meta() })
+    }
+}

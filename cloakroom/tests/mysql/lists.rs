@@ -1,0 +1,79 @@
+//! Lists of many sessions: by an index, and bounded in bytes.
+
+use std::collections::HashSet;
+
+use cloakroom::testkit::record;
+use cloakroom::{Clock, Created, MySqlProvider, Principal, Provider};
+use servers::MariaDb;
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_page_of_a_users_sessions_reads_the_rows_of_the_page() {
+    const SESSIONS: u64 = 100_000;
+    let server = MariaDb::start();
+    let provider = MySqlProvider::connect(&server.dsn("table=t&pool=1")).await.unwrap();
+    let alice = Principal::new("alice").unwrap();
+    let stored = record(&Clock::system()).principal("alice").build();
+    assert_eq!(provider.create(&"sample".parse().unwrap(), &stored).await.unwrap(), Created::Done);
+    server.sql(&format!(
+        "INSERT INTO t (id, version, expires, absolute, tombstone, principal, record) \
+         SELECT CONCAT('id-', seq), s.version, s.expires, s.absolute, 0, s.principal, s.record \
+         FROM seq_2_to_{SESSIONS} JOIN (SELECT * FROM t) s; \
+         INSERT INTO t (id, version, expires, absolute, tombstone, principal, record) \
+         SELECT CONCAT('other-', seq), s.version, s.expires, s.absolute, 0, CONCAT('user-', seq), s.record \
+         FROM seq_1_to_10000 JOIN (SELECT * FROM t WHERE id = 'sample') s; ANALYZE TABLE t",
+    ));
+    let mut log = server.log_statements();
+    log.take();
+    let mut seen = HashSet::new();
+    let mut cursor = None;
+    loop {
+        let page = provider.of_principal(&alice, cursor, 1_000).await.unwrap();
+        seen.extend(page.entries.into_iter().map(|listed| listed.key));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len() as u64, SESSIONS);
+    let asked = log.take();
+    let pages: Vec<_> = asked.iter().filter_map(|line| line.strip_prefix("Execute ")).collect();
+    assert_eq!(pages.len() as u64, SESSIONS / 1_000 + 1);
+    // The first page, one in the middle, one near the end.
+    for statement in [pages[0], pages[50], pages[98]] {
+        let plan = server.sql(&format!("EXPLAIN {statement}"));
+        assert!(plan.contains("\tprincipal\t") && !plan.contains("filesort"), "{statement}\n{plan}");
+        let read =
+            server.sql(&format!("FLUSH STATUS; {statement}; SHOW SESSION STATUS LIKE 'Handler_read_next'"));
+        let rows: u64 = read.lines().last().unwrap().split('\t').nth(1).unwrap().parse().unwrap();
+        assert!(rows <= 1_000, "{rows} rows were read: {statement}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_page_holds_the_heads_of_records_and_no_data() {
+    let server = MariaDb::start();
+    let provider = MySqlProvider::connect(&server.dsn("table=t&pool=1")).await.unwrap();
+    let alice = Principal::new("alice").unwrap();
+    let large = record(&Clock::system()).principal("alice").filled(1 << 20).build();
+    for number in 0..10 {
+        let key = format!("key-{number}").parse().unwrap();
+        assert_eq!(provider.create(&key, &large).await.unwrap(), Created::Done);
+    }
+    let sent = || -> u64 {
+        let status = server.sql("SHOW GLOBAL STATUS LIKE 'Bytes_sent'");
+        status.trim().split('\t').nth(1).unwrap().parse().unwrap()
+    };
+    for by_user in [true, false] {
+        let before = sent();
+        let page = if by_user {
+            provider.of_principal(&alice, None, 100).await.unwrap()
+        } else {
+            provider.scan(None, 100).await.unwrap()
+        };
+        assert_eq!(page.entries.len(), 10);
+        assert!(page.entries.iter().all(|listed| listed.meta == large.meta()));
+        assert!(sent() - before < 10 * 5_000, "{} bytes for ten heads", sent() - before);
+    }
+}

@@ -1,0 +1,126 @@
+//! Tables that are there before: which will do, and what is said of the others.
+
+use cloakroom::testkit::record;
+use cloakroom::{Clock, Created, ErrorKind, MySqlProvider, Provider};
+
+use crate::server::{a_table, plain, shared};
+
+/// A table of the provider's own form, then changed.
+fn changed(by: &str) -> String {
+    let table = a_table();
+    shared().sql(&MySqlProvider::schema(&table).unwrap());
+    shared().sql(&by.replace("{t}", &table));
+    table
+}
+
+async fn opened(table: &str) -> Result<MySqlProvider, String> {
+    match MySqlProvider::connect(&(plain() + "table=" + table)).await {
+        Ok(provider) => Ok(provider),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+            Err(error.to_string())
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_table_of_another_form_is_refused_until_it_is_mended() {
+    for (by, found) in [
+        ("ALTER TABLE {t} DROP PRIMARY KEY", "no primary key on id"),
+        (
+            "ALTER TABLE {t} DROP PRIMARY KEY, ADD PRIMARY KEY (id(10))",
+            "the unique key PRIMARY on id in part",
+        ),
+        (
+            "ALTER TABLE {t} DROP PRIMARY KEY, ADD n INT AUTO_INCREMENT PRIMARY KEY, DROP KEY principal",
+            "no primary key on id",
+        ),
+        ("ALTER TABLE {t} DROP KEY expiry", "no key on expires"),
+        ("ALTER TABLE {t} DROP KEY principal", "no key on principal and id"),
+        ("ALTER TABLE {t} DROP KEY principal, ADD KEY (principal, expires)", "no key on principal and id"),
+        ("ALTER TABLE {t} ADD UNIQUE KEY once (principal)", "the unique key once on principal"),
+        ("ALTER TABLE {t} ADD tenant INT NOT NULL", "the column tenant that is NOT NULL and has no default"),
+        ("ALTER TABLE {t} MODIFY principal VARBINARY(256) NOT NULL", "principal that takes no NULL"),
+        ("ALTER TABLE {t} MODIFY touched BIGINT UNSIGNED NOT NULL", "touched that takes no NULL"),
+        (
+            "ALTER TABLE {t} MODIFY principal VARCHAR(256) COLLATE utf8mb4_general_ci",
+            "principal of type varchar(256)",
+        ),
+        ("ALTER TABLE {t} MODIFY id VARBINARY(64)", "id of type varbinary(64)"),
+        ("ALTER TABLE {t} MODIFY expires INT UNSIGNED", "expires of type int unsigned"),
+        ("ALTER TABLE {t} MODIFY record BLOB", "record of type blob"),
+        ("ALTER TABLE {t} ENGINE = MyISAM", "the engine myisam"),
+        ("ALTER TABLE {t} ENGINE = Aria", "the engine aria"),
+        ("ALTER TABLE {t} ADD SYSTEM VERSIONING", "a table that keeps every former row"),
+    ] {
+        let table = changed(by);
+        let text = opened(&table).await.expect_err(by);
+        assert!(text.contains(found), "{by}: {text}");
+        let (_, mend) = text.split_once("; run: ").unwrap_or_else(|| panic!("{by}: {text}"));
+        shared().sql(mend);
+        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}, mended by {mend}: {text}"));
+        let stored = record(&Clock::system()).build();
+        let key = "one".parse().unwrap();
+        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done, "{by}");
+        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Taken, "{by}");
+        assert_eq!(provider.load(&key).await.unwrap(), Some(stored), "{by}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_copy_without_its_keys_is_refused() {
+    let whole = changed("SELECT 1");
+    let copy = a_table();
+    shared().sql(&format!("CREATE TABLE {copy} AS SELECT * FROM {whole}"));
+    let text = opened(&copy).await.unwrap_err();
+    for lacks in ["no primary key on id", "no key on expires", "no key on principal and id"] {
+        assert!(text.contains(lacks), "{text}");
+    }
+    assert!(text.contains(&format!("run: ALTER TABLE `{copy}` ADD PRIMARY KEY (id), ADD KEY")), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_view_is_no_table() {
+    let (whole, view) = (changed("SELECT 1"), a_table());
+    shared().sql(&format!("CREATE VIEW {view} AS SELECT * FROM {whole}"));
+    let text = opened(&view).await.unwrap_err();
+    assert!(text.contains("a view") && !text.contains("run:"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn what_an_application_adds_without_harm_is_taken() {
+    for by in [
+        "SELECT 1",
+        "ALTER TABLE {t} ADD note VARCHAR(20) NULL, ADD made TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
+         ADD n INT NOT NULL AUTO_INCREMENT UNIQUE, ADD size INT AS (LENGTH(record)) VIRTUAL, ADD KEY (touched)",
+        "ALTER TABLE {t} DROP KEY principal, ADD KEY mine (principal)",
+        "ALTER TABLE {t} DROP KEY expiry, ADD KEY other (expires)",
+        "ALTER TABLE {t} DROP PRIMARY KEY, ADD UNIQUE KEY (id)",
+        "ALTER TABLE {t} PARTITION BY KEY (id) PARTITIONS 4",
+        "ALTER TABLE {t} ROW_FORMAT = COMPRESSED",
+    ] {
+        let table = changed(by);
+        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}: {text}"));
+        let stored = record(&Clock::system()).principal("alice").build();
+        assert_eq!(provider.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done, "{by}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_server_that_lowers_the_case_of_names_finds_its_table() {
+    let options = servers::MariaDbOptions {
+        settings: vec!["--lower-case-table-names=1".to_owned()],
+        ..Default::default()
+    };
+    let server = servers::MariaDb::with(options);
+    for _ in 0..2 {
+        let provider = MySqlProvider::connect(&server.dsn("table=Visits")).await.unwrap();
+        assert_eq!(provider.count().await.unwrap(), 0);
+    }
+    assert_eq!(server.sql("SHOW TABLES"), "visits\n");
+}

@@ -1,0 +1,247 @@
+//! What the server refuses: each is named with its cause, and what can still be done is done.
+
+use std::time::Duration;
+
+use cloakroom::testkit::record;
+use cloakroom::{
+    Clock, Created, Error, ErrorKind, MySqlProvider, Principal, Provider, Renamed, StoreKey, Touched, Updated,
+};
+use servers::{MariaDb, MariaDbOptions};
+
+fn key(text: &str) -> StoreKey {
+    text.parse().unwrap()
+}
+
+fn at(version: u64) -> cloakroom::Record {
+    record(&Clock::system()).version(version).principal("alice").value("n", version).build()
+}
+
+async fn version(provider: &MySqlProvider, key: &StoreKey) -> Option<u64> {
+    provider.load(key).await.unwrap().map(|record| record.version())
+}
+
+fn with(settings: &[&str]) -> MariaDb {
+    let settings = settings.iter().map(|text| (*text).to_owned()).collect();
+    MariaDb::with(MariaDbOptions { settings, ..Default::default() })
+}
+
+/// A user of its own, with `rights` on the table `t` alone.
+fn user(server: &MariaDb, name: &str, rights: &[&str]) -> String {
+    server.sql(&format!("CREATE USER '{name}'@'%' IDENTIFIED BY 'pw'"));
+    for right in rights {
+        server.sql(&format!("GRANT {right} TO '{name}'@'%'"));
+    }
+    format!("{name}:pw@tcp({})/app?table=t", server.address())
+}
+
+async fn refused(dsn: &str) -> Error {
+    MySqlProvider::connect(dsn).await.expect_err("it is refused")
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_right_that_the_user_lacks_is_named_at_the_start() {
+    let server = MariaDb::start();
+    // The table is missing, and these may not make it.
+    let dsn = user(&server, "maker", &["SELECT, INSERT, UPDATE, DELETE ON app.*"]);
+    let error = refused(&dsn).await;
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("missing and this user may not make it; GRANT CREATE"), "{error}");
+    server.sql(&MySqlProvider::schema("t").unwrap());
+    assert!(MySqlProvider::connect(&dsn).await.is_ok());
+
+    let all = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+    for lacking in all {
+        let rights = all.iter().filter(|right| **right != lacking).copied().collect::<Vec<_>>().join(", ");
+        let dsn = user(&server, &format!("no_{lacking}"), &[&format!("{rights} ON app.t")]);
+        let error = refused(&dsn).await;
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let text = error.to_string();
+        assert!(text.contains(&format!("may not {lacking} in the table \"t\"; GRANT")), "{lacking}: {text}");
+    }
+    let dsn = user(&server, "nobody", &["USAGE ON *.*"]);
+    let text = refused(&dsn).await.to_string();
+    assert!(text.contains("does not know the database, or this user may not use it (1044)"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_right_that_is_taken_away_later_is_named() {
+    let server = MariaDb::start();
+    server.sql(&MySqlProvider::schema("t").unwrap());
+    let dsn = user(&server, "passing", &["SELECT, INSERT, UPDATE, DELETE ON app.t"]);
+    let provider = MySqlProvider::connect(&dsn).await.unwrap();
+    assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
+    server.sql("REVOKE UPDATE ON app.t FROM 'passing'@'%'");
+    let error = provider.update(&key("one"), &at(2), 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("lacks a right (1142)"), "{error}");
+    assert!(provider.delete(&key("one")).await.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_read_only_server_is_read_and_each_write_says_why_not() {
+    let server = MariaDb::start();
+    let provider = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
+    assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
+    server.sql("SET GLOBAL read_only = 1");
+    // A process that starts then finds its table and reads.
+    let second = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
+    for provider in [&provider, &second] {
+        assert_eq!(version(provider, &key("one")).await, Some(1));
+        assert_eq!(provider.count().await.unwrap(), 1);
+        let now = Clock::system().now();
+        for error in [
+            provider.touch(&key("one"), now, at(1).expires(), 1).await.unwrap_err(),
+            provider.update(&key("one"), &at(2), 1).await.unwrap_err(),
+            provider.create(&key("two"), &at(1)).await.unwrap_err(),
+            provider.rename(&key("one"), &key("two"), &at(2), 1, Some(&at(2))).await.unwrap_err(),
+            provider.delete(&key("one")).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains("the server is read-only (1290)"), "{error}");
+        }
+        assert_eq!(version(provider, &key("one")).await, Some(1));
+    }
+    let error = refused(&server.dsn("table=missing")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("read-only"), "{error}");
+    server.sql("SET GLOBAL read_only = 0");
+    assert_eq!(provider.update(&key("one"), &at(2), 1).await.unwrap(), Updated::Done);
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn without_prepared_statements_everything_works_unprepared() {
+    let server = with(&["--max-prepared-stmt-count=0"]);
+    let provider = MySqlProvider::connect(&server.dsn("table=t&pool=2")).await.unwrap();
+    let (one, two) = (key("one"), key("two"));
+    assert_eq!(provider.create(&one, &at(1)).await.unwrap(), Created::Done);
+    assert_eq!(provider.create(&one, &at(1)).await.unwrap(), Created::Taken);
+    assert_eq!(version(&provider, &one).await, Some(1));
+    assert_eq!(provider.update(&one, &at(2), 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&one, &at(2), 1).await.unwrap(), Updated::Stale);
+    let now = Clock::system().now();
+    assert_eq!(provider.touch(&one, now, at(2).expires(), 2).await.unwrap(), Touched::Done);
+    assert_eq!(provider.rename(&one, &two, &at(3), 2, None).await.unwrap(), Renamed::Done);
+    assert_eq!(provider.rename(&two, &one, &at(4), 3, Some(&at(9))).await.unwrap(), Renamed::Done);
+    assert_eq!(provider.count().await.unwrap(), 2);
+    let alice = Principal::new("alice").unwrap();
+    assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 2);
+    assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), 2);
+    assert_eq!(provider.delete_expired(10).await.unwrap().removed, 0);
+    assert!(provider.delete(&one).await.unwrap());
+    // They are used up while the site runs.
+    server.sql("SET GLOBAL max_prepared_stmt_count = 100");
+    let provider = MySqlProvider::connect(&server.dsn("table=t&pool=2")).await.unwrap();
+    assert_eq!(version(&provider, &two).await, Some(9));
+    server.sql("SET GLOBAL max_prepared_stmt_count = 1");
+    assert_eq!(provider.update(&two, &at(10), 9).await.unwrap(), Updated::Done);
+    assert_eq!(provider.count().await.unwrap(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_server_without_a_connection_left_says_so() {
+    let server = MariaDb::start();
+    let provider = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
+    server.sql("SET GLOBAL max_connections = 10");
+    let taken: Vec<_> = (0..12).map(|_| server.client()).collect();
+    let mut held = Vec::new();
+    for mut client in taken {
+        // The last of them are refused.
+        client.run("SELECT 1");
+        held.push(client);
+    }
+    let error = servers_full(&server).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("no connection left (1040); raise max_connections"), "{error}");
+    assert_eq!(provider.count().await.unwrap(), 0, "a connection that is there goes on");
+
+    drop(held);
+    server.sql("ALTER USER 'cloakroom'@'%' WITH MAX_USER_CONNECTIONS 1");
+    let _one = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
+    let error = refused(&server.dsn("table=t")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("used up what the server grants it (1226)"), "{error}");
+}
+
+/// Asks until the clients that were started have their connections.
+async fn servers_full(server: &MariaDb) -> Error {
+    for _ in 0..1_000 {
+        if let Err(error) = MySqlProvider::connect(&server.dsn("table=t")).await {
+            return error;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the server takes connections without end");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_full_tablespace_is_named_and_sessions_are_read() {
+    // One file that does not grow, in the place of one for each table.
+    let server = with(&["--innodb-data-file-path=ibdata1:12M"]);
+    server.sql("SET GLOBAL innodb_file_per_table = 0");
+    let builder = MySqlProvider::builder(&server.dsn("table=t")).unwrap();
+    let provider = builder.deadline(Duration::from_secs(30)).connect().await.unwrap();
+    assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
+    let large = record(&Clock::system()).filled(1 << 20).build();
+    let mut refusal = None;
+    for number in 0..100 {
+        match provider.create(&key(&format!("large-{number}")), &large).await {
+            Ok(created) => assert_eq!(created, Created::Done),
+            Err(error) => {
+                refusal = Some(error);
+                break;
+            }
+        }
+    }
+    let error = refusal.expect("12 MiB hold no 100");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("is full (1114); make room"), "{error}");
+    assert_eq!(version(&provider, &key("one")).await, Some(1));
+    // This server has its undo log in the same file, so it may refuse this too, and says why.
+    match provider.delete(&key("one")).await {
+        Ok(there) => assert!(there),
+        Err(error) => assert!(error.to_string().contains("is full (1114)"), "{error}"),
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_statement_that_the_server_was_told_to_end_is_a_timeout() {
+    let server = MariaDb::start();
+    let dsn = server.dsn("table=t&pool=1&innodb_lock_wait_timeout=50&max_statement_time=1");
+    let builder = MySqlProvider::builder(&dsn).unwrap();
+    let provider = builder.deadline(Duration::from_secs(30)).retries(0).connect().await.unwrap();
+    assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
+    let mut other = server.client();
+    other.run("START TRANSACTION");
+    assert_eq!(other.ask("SELECT id FROM t FOR UPDATE"), "one");
+    let error = provider.update(&key("one"), &at(2), 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("took too long (1969)"), "{error}");
+    drop(other);
+    assert_eq!(version(&provider, &key("one")).await, Some(1));
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_connection_that_was_killed_is_replaced() {
+    let server = MariaDb::start();
+    let provider = MySqlProvider::connect(&server.dsn("table=t&pool=1")).await.unwrap();
+    assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
+    let kill = || {
+        let id = server.sql("SELECT id FROM information_schema.processlist WHERE user = 'cloakroom'");
+        server.sql(&format!("KILL {}", id.trim()));
+    };
+    kill();
+    assert_eq!(version(&provider, &key("one")).await, Some(1));
+    kill();
+    // Its first statement begins a transaction, so nothing was done.
+    let renamed = provider.rename(&key("one"), &key("two"), &at(2), 1, Some(&at(2))).await.unwrap();
+    assert_eq!(renamed, Renamed::Done);
+    assert_eq!(version(&provider, &key("two")).await, Some(2));
+}

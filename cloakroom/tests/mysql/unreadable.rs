@@ -1,0 +1,89 @@
+//! Records that cannot be read: an error once, then the visitor starts afresh, and an operator finds the bytes.
+
+use cloakroom::testkit::record;
+use cloakroom::{Clock, Created, ErrorKind, MySqlProvider, Principal, Provider, StoreKey};
+
+use crate::server::{a_table, plain, shared};
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn an_unreadable_record_is_an_error_once_and_put_aside() {
+    let table = a_table();
+    let provider = MySqlProvider::connect(&(plain() + "table=" + &table)).await.unwrap();
+    let stored = record(&Clock::system()).principal("alice").value("n", 1).build();
+    let cut = stored.as_bytes().len() - 1;
+    let longest = "k".repeat(192);
+    for (number, (name, spoil)) in [
+        ("short", format!("LEFT(record, {cut})")),
+        ("foreign", "'an application''s own'".to_owned()),
+        ("empty", "''".to_owned()),
+        (longest.as_str(), "CONCAT(record, 'x')".to_owned()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key: StoreKey = name.parse().unwrap();
+        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done);
+        shared().sql(&format!("UPDATE {table} SET record = {spoil} WHERE id = '{name}'"));
+        let error = provider.load(&key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error}");
+        assert_eq!(provider.load(&key).await.unwrap(), None, "{name}: once");
+        // It is in no count and no list, and there for whoever looks into it.
+        assert_eq!(provider.count().await.unwrap(), 0, "{name}");
+        assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), 0, "{name}");
+        let alice = Principal::new("alice").unwrap();
+        assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 0, "{name}");
+        assert_eq!(provider.delete_expired(10).await.unwrap().removed, 0, "{name}");
+        let aside = shared().sql(&format!("SELECT COUNT(*) FROM {table} WHERE id LIKE '!%'"));
+        assert_eq!(aside.trim(), (number + 1).to_string(), "{name}");
+        // The key is free again.
+        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done);
+        assert_eq!(provider.load(&key).await.unwrap(), Some(stored.clone()));
+        assert!(provider.delete(&key).await.unwrap());
+    }
+    let kept = shared().sql(&format!("SELECT record FROM {table} WHERE id LIKE '!foreign.%'"));
+    assert_eq!(kept.trim(), "an application's own");
+    let week = shared().sql(&format!(
+        "SELECT MIN(expires / 1000 - UNIX_TIMESTAMP()) BETWEEN 604700 AND 604800 FROM {table} WHERE id LIKE '!%'"
+    ));
+    assert_eq!(week.trim(), "1");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_list_passes_over_what_has_no_head() {
+    let table = a_table();
+    let provider = MySqlProvider::connect(&(plain() + "table=" + &table)).await.unwrap();
+    let stored = record(&Clock::system()).principal("alice").filled(20_000).build();
+    for name in ["aa", "bb", "cc"] {
+        assert_eq!(provider.create(&name.parse().unwrap(), &stored).await.unwrap(), Created::Done);
+    }
+    shared().sql(&format!("UPDATE {table} SET record = 'x' WHERE id = 'bb'"));
+    let page = provider.scan(None, 3).await.unwrap();
+    assert_eq!(page.entries.len(), 2);
+    assert_eq!(page.entries[0].meta, stored.meta());
+    assert!(page.next.is_some(), "a full page is not the last");
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_newer_releases_record_stays_where_it_is() {
+    let table = a_table();
+    let provider = MySqlProvider::connect(&(plain() + "table=" + &table)).await.unwrap();
+    let stored = record(&Clock::system()).principal("alice").build();
+    // The format's number, then the codec's.
+    for (name, offset) in [("format", 5), ("codec", 6)] {
+        let key: StoreKey = name.parse().unwrap();
+        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done);
+        shared().sql(&format!(
+            "UPDATE {table} SET record = INSERT(record, {offset}, 1, x'7f') WHERE id = '{name}'"
+        ));
+        for _ in 0..2 {
+            let found = provider.load(&key).await.unwrap().unwrap_or_else(|| panic!("{name} is there"));
+            assert_eq!(found.principal(), stored.principal(), "{name}");
+        }
+    }
+    let alice = Principal::new("alice").unwrap();
+    assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 2);
+    assert!(provider.delete(&"format".parse().unwrap()).await.unwrap(), "it can be ended");
+}
