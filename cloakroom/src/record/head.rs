@@ -1,43 +1,54 @@
 //! The head of a record: header and fields, without the data.
 
 use super::format::{AT_CODEC, AT_DATA_LEN, AT_FIELDS_LEN, HEADER, MAX_FIELDS, SEALED};
-use super::{Meta, Record};
+use super::{Meta, Record, Sealing};
 use crate::clock::Millis;
 use crate::error::Result;
 
+/// How much of sealed data names its key.
+const KEY_ID: usize = 8;
+
 /// What stands beside a session's data, read without the data: for lists in stores that can hand out the beginning of a value.
-pub(crate) struct Head(Record);
+pub(crate) struct Head {
+    /// Sealed in any case, so that nobody looks for a map in the data that it lacks.
+    record: Record,
+    sealed: bool,
+}
 
 impl Head {
-    /// The longest head.
-    pub(crate) const MOST: usize = HEADER + MAX_FIELDS;
+    /// The longest head, with the name of the key that sealed the data.
+    pub(crate) const MOST: usize = HEADER + MAX_FIELDS + KEY_ID;
 
     /// Reads the head of the record that begins with `beginning`: the whole record, or its first [`MOST`](Self::MOST) bytes at least.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if that is no head of a record.
     pub(crate) fn read(beginning: &[u8]) -> Result<Head> {
+        let sealed = beginning.get(AT_CODEC).is_some_and(|codec| codec & SEALED != 0);
         let fields = beginning.get(AT_FIELDS_LEN..AT_DATA_LEN).and_then(<[u8]>::first_chunk);
         let fields = fields.map_or(0, |chunk| u32::from_be_bytes(*chunk) as usize);
-        let end = HEADER.saturating_add(fields).min(beginning.len());
-        let mut head = beginning[..end].to_vec();
-        if let Some(data) = head.get_mut(AT_DATA_LEN..HEADER) {
-            data.fill(0);
+        let data = HEADER.saturating_add(fields);
+        let end = if sealed { data.saturating_add(KEY_ID) } else { data };
+        let mut head = beginning[..end.min(beginning.len())].to_vec();
+        let kept = u32::try_from(head.len().saturating_sub(data)).unwrap_or(0);
+        if let Some(length) = head.get_mut(AT_DATA_LEN..HEADER) {
+            length.copy_from_slice(&kept.to_be_bytes());
         }
-        // Sealed data is not looked at, and this has none.
         if let Some(codec) = head.get_mut(AT_CODEC) {
             *codec |= SEALED;
         }
-        Record::from_bytes(&head).map(Head)
+        Ok(Head { record: Record::from_bytes(&head)?, sealed })
     }
 
     /// Notes a use that is stored beside the record.
     pub(crate) fn touch(&mut self, at: Millis, deadline: Millis) {
-        self.0.touch_at(at, deadline);
+        self.record.touch_at(at, deadline);
     }
 
     pub(crate) fn meta(&self) -> Meta {
-        self.0.meta()
+        let meta = self.record.meta();
+        let sealing = if self.sealed { meta.sealing } else { Sealing::Open };
+        Meta { sealing, ..meta }
     }
 }
 
@@ -71,11 +82,25 @@ mod tests {
             let bytes = record.as_bytes();
             let mut head = Head::read(&bytes[..bytes.len().min(Head::MOST)]).unwrap();
             assert_eq!(head.meta(), record.meta());
+            assert!(matches!(head.meta().sealing, Sealing::Open));
             head.touch(Millis(2_000), Millis(9_000));
             assert_eq!(
                 (head.meta().times.last_active, head.meta().times.deadline()),
                 (Millis(2_000), Millis(5_000))
             );
+        }
+    }
+
+    #[test]
+    fn a_sealed_head_names_its_key() {
+        for data in [KEY_ID, 10_000] {
+            let mut bytes = sample(data).as_bytes().to_vec();
+            bytes[AT_CODEC] |= SEALED;
+            let whole = Record::from_bytes(&bytes).unwrap().meta();
+            let head = Head::read(&bytes[..bytes.len().min(Head::MOST)]).unwrap().meta();
+            assert_eq!(head, whole);
+            assert!(matches!(head.sealing, Sealing::By(key) if key == [0xff; KEY_ID]));
+            assert!(matches!(whole.sealing, Sealing::By(key) if key == [0xff; KEY_ID]));
         }
     }
 

@@ -111,7 +111,7 @@ async fn each_kind_of_request_costs_the_statements_that_the_documentation_tells_
     assert_eq!(rig.sessions.active_sessions().await.unwrap(), 1);
     rig.sessions.sessions_of(&Principal::new("alice").unwrap()).await.unwrap();
     let lists: Vec<_> = rig.log.take().iter().map(|line| shape(line)).collect();
-    let listed = "SELECT id, LEFT(record, 4168), touched, expires FROM `t`";
+    let listed = "SELECT id, LEFT(record, 4176), touched, expires FROM `t`";
     let twice = |statement: &str| [format!("Prepare {statement}"), format!("Execute {statement}")];
     assert_eq!(lists, [twice("SELECT COUNT(*) FROM `t`"), twice(listed)].concat());
 }

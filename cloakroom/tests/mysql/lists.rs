@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, MySqlProvider, Principal, Provider};
+use cloakroom::{Clock, Created, KeyRing, MySqlProvider, Principal, Provider, SealKey, SealedProvider};
 use servers::MariaDb;
+
+use crate::server::{a_table, plain};
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
@@ -75,5 +77,22 @@ async fn a_page_holds_the_heads_of_records_and_no_data() {
         assert_eq!(page.entries.len(), 10);
         assert!(page.entries.iter().all(|listed| listed.meta == large.meta()));
         assert!(sent() - before < 10 * 5_000, "{} bytes for ten heads", sent() - before);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd: cargo xtask test"]
+async fn a_sealed_session_is_listed_for_the_ring_that_opens_it() {
+    let provider = MySqlProvider::connect(&(plain() + "table=" + &a_table())).await.unwrap();
+    let alice = Principal::new("alice").unwrap();
+    let ring = || KeyRing::new(SealKey::generate().unwrap());
+    let sealed = SealedProvider::new(provider.clone(), ring(), "");
+    let stored = record(&Clock::system()).principal("alice").filled(10_000).build();
+    assert_eq!(sealed.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done);
+    let other = SealedProvider::new(provider, ring(), "");
+    for (provider, expected) in [(sealed, 1), (other, 0)] {
+        assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), expected);
+        assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), expected);
+        assert_eq!(provider.count().await.unwrap(), expected as u64);
     }
 }
