@@ -146,7 +146,7 @@ async fn no_error_no_debug_text_and_no_log_shows_a_credential() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_policy_that_drops_live_sessions_is_warned_of_and_another_is_not() {
+async fn every_policy_but_noeviction_is_warned_of() {
     for (policy, warned) in
         [("allkeys-lru", true), ("allkeys-random", true), ("noeviction", false), ("volatile-ttl", true)]
     {
@@ -174,7 +174,7 @@ async fn what_the_server_is_and_what_it_was_called_must_agree() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn tls_needs_an_authority_that_we_trust_and_a_certificate_that_it_trusts() {
+async fn tls_needs_an_authority_and_a_certificate_that_are_trusted() {
     stores(&tls_builder().prefix(prefix()).connect().await.unwrap()).await;
     let url = super::fixtures::tls_url();
     let strangers = tempfile::tempdir().unwrap();

@@ -67,7 +67,7 @@ fn key() -> StoreKey {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn of_many_changes_one_in_each_eighth_of_the_idle_time_moves_the_session_in_the_sets() {
+async fn one_change_in_each_eighth_of_the_idle_time_moves_the_sets() {
     let place = Place::open().await;
     place.create().await;
     let mut scores = Vec::new();
@@ -86,7 +86,7 @@ async fn of_many_changes_one_in_each_eighth_of_the_idle_time_moves_the_session_i
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_session_whose_place_is_over_is_alive_for_everyone_until_it_ends() {
+async fn a_session_whose_place_is_over_lives_until_it_ends() {
     for by_touch in [false, true] {
         let place = Place::open().await;
         place.create().await;
@@ -138,7 +138,7 @@ async fn a_full_server_counts_and_collects_what_was_prolonged() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_session_that_is_shortened_moves_at_once_but_for_its_users_set() {
+async fn a_shortened_session_moves_at_once_but_in_its_users_set() {
     let place = Place::open().await;
     place.create().await;
     let mut theirs = place.score("user:alice").unwrap();
@@ -155,7 +155,7 @@ async fn a_session_that_is_shortened_moves_at_once_but_for_its_users_set() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_process_whose_clock_is_behind_leaves_no_place_after_the_deadline() {
+async fn a_clock_that_is_behind_leaves_no_place_after_the_deadline() {
     let mut place = Place::open().await;
     place.pass(5000);
     place.create().await;

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn clusters_and_sentinels_have_their_addresses_between_semicolons() {
+    fn clusters_and_sentinels_have_semicolons_between_addresses() {
         let settings = parse("127.0.0.1:7000;127.0.0.1:7001,100,pw,0,180,30,5", Kind::Cluster).unwrap();
         assert_eq!(
             settings.topology,

@@ -86,7 +86,7 @@ async fn patiently<T, E: std::fmt::Debug>(mut call: impl AsyncFnMut() -> Result<
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_move_that_dies_on_its_way_neither_loses_a_session_nor_makes_two() {
+async fn a_move_that_dies_neither_loses_a_session_nor_makes_two() {
     let cluster = RedisCluster::start();
     for when in [Dies::Noted, Dies::Copied] {
         for change in ["update", "delete", "rename"] {
@@ -132,7 +132,7 @@ async fn a_move_that_was_taken_back_can_no_longer_end_the_session() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_move_that_dies_when_it_is_decided_leaves_the_new_session_alone() {
+async fn a_move_that_dies_when_decided_leaves_the_new_session() {
     let cluster = RedisCluster::start();
     let provider = on(&cluster, "decided").await;
     assert_eq!(provider.create(&key("old"), &sample(1)).await.unwrap(), Created::Done);
