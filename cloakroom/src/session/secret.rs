@@ -4,7 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::changes::Changes;
 use super::reserved::CSRF;
-use super::state::{CookieSecret, Phase, Shared, State, released};
+use super::state::{CookieSecret, Shared, State, released};
 use crate::codec::Codec;
 use crate::engine::{FormSecret, SECRET_LEN};
 use crate::error::{Error, ErrorKind, Result};
@@ -104,7 +104,7 @@ impl Shared {
             None => random()?,
         };
         let due = brought != Some(secret);
-        if due && matches!(state.phase, Phase::Releasing | Phase::Released(_)) {
+        if due && !state.is_open() {
             return Err(released("csrf_token"));
         }
         state.form_secret = Some(Box::new(CookieSecret { secret, due }));

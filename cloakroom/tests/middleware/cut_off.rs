@@ -62,7 +62,7 @@ async fn what_was_saved_before_a_408_still_reaches_the_client() {
     let rig = Rig::new();
     let handler = async |session: Session| {
         session.set("n", 2).unwrap();
-        let _ = session.save().await.unwrap();
+        session.save().await.unwrap();
         session.set("n", 3).unwrap();
         std::future::pending::<()>().await;
     };
