@@ -1,5 +1,9 @@
 //! The page in a real Chromium, driven through WebDriver.
 
+#[path = "browser/shop.rs"]
+mod shop;
+#[path = "browser/sign_in.rs"]
+mod sign_in;
 mod support;
 #[path = "support/browser.rs"]
 mod window;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fantoccini::actions::{InputSource, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
@@ -86,6 +87,12 @@ impl Browser {
         Self::open(&["--window-size=1100,1000", "--force-dark-mode"], json!({})).await
     }
 
+    /// A desktop to whom every host below `.test` is this machine.
+    pub(crate) async fn with_test_hosts() -> Self {
+        Self::open(&["--window-size=1100,1000", "--host-resolver-rules=MAP *.test 127.0.0.1"], json!({}))
+            .await
+    }
+
     async fn open(further: &[&str], mut options: Value) -> Self {
         const ARGUMENTS: [&str; 9] = [
             "--headless=new",
@@ -126,6 +133,31 @@ impl Browser {
         let button = self.client.find(Locator::Id(id)).await.expect(id);
         self.value("window.before = true").await;
         button.click().await.expect("a button to press");
+        self.arrived().await;
+    }
+
+    /// Clicks the button twice, as quickly as a hand does, and waits for the page that it leads to.
+    pub(crate) async fn double_click(&self, id: &str) {
+        let element = self.client.find(Locator::Id(id)).await.expect(id);
+        self.value("window.before = true").await;
+        let pause = PointerAction::Pause { duration: Duration::from_millis(60) };
+        let (down, up) = (
+            PointerAction::Down { button: MOUSE_BUTTON_LEFT },
+            PointerAction::Up { button: MOUSE_BUTTON_LEFT },
+        );
+        let mouse = MouseActions::new("mouse".to_owned())
+            .then(PointerAction::MoveToElement { element, duration: None, x: 0.0, y: 0.0 })
+            .then(down.clone())
+            .then(up.clone())
+            .then(pause)
+            .then(down)
+            .then(up);
+        self.client.perform_actions(mouse).await.expect("two clicks");
+        self.arrived().await;
+    }
+
+    /// Waits until the page after the one on which `window.before` was set is there whole.
+    async fn arrived(&self) {
         eventually("the next page", async || {
             let arrived = "return !window.before && document.readyState === 'complete'";
             // Between two pages there is nothing to run a script on.
