@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use cloakroom::{
-    CookieProvider, CookieProviderBuilder, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock,
-    MemoryProvider, Principal, Provider, Released, SealKey, Session,
+    CookieProvider, CookieProviderBuilder, ErrorKind, KeyRing, Lifetime, Manager, ManagerBuilder,
+    ManualClock, MemoryProvider, Principal, Provider, Released, SealKey, Session,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
@@ -650,4 +650,118 @@ async fn a_login_whose_session_fits_no_cookie_ends_nothing() {
     assert_eq!(session.release(&mut headers).await.unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(token_of(&headers), None);
     assert_eq!(rig.n(&token).await, Some(1), "the session of before goes on");
+}
+
+#[tokio::test]
+async fn a_session_remembered_for_a_month_stays_dead_for_it() {
+    for everywhere in [false, true] {
+        let rig = Rig::revocable();
+        let (_, token) = request(&rig.manager, "", |session| {
+            login(session);
+            session.set_lifetime(Lifetime::remembered(30 * 24 * HOUR)).unwrap();
+        })
+        .await;
+        if everywhere {
+            rig.provider.end_sessions_of(&Principal::new("alice").unwrap()).await.unwrap();
+        } else {
+            let _ = request(&rig.manager, &token, |session| session.destroy().unwrap()).await;
+        }
+        for _ in 0..31 * 24 {
+            rig.time.advance(HOUR);
+            let _ = rig.manager.collect_garbage().await.unwrap();
+            assert_eq!(rig.start(&token).await.principal(), None, "everywhere: {everywhere}");
+        }
+    }
+}
+
+/// The next number of a sequence that looks random, below `bound`.
+fn next(seed: &mut u64, bound: u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) % bound
+}
+
+#[tokio::test]
+async fn an_ended_session_is_dead_to_every_copy_at_every_time() {
+    for first in 0..60 {
+        let mut seed = first;
+        let time = ManualClock::default();
+        let marks = MemoryProvider::builder().clock(time.clock()).build();
+        let idle = HOUR * (1 + next(&mut seed, 5) as u32);
+        let rig = Rig::on(
+            time,
+            |provider| provider.revocations(marks, MINUTE),
+            |manager| manager.idle_timeout(idle).absolute_timeout(Some(4 * idle)),
+        );
+        let (_, token) = request(&rig.manager, "", login).await;
+        let (mut copies, mut unused) = (vec![token], idle);
+        for _ in 0..next(&mut seed, 5) {
+            rig.time.advance(unused / 2);
+            let newest = copies.last().unwrap().clone();
+            if rig.start(&newest).await.principal().is_none() {
+                // Past its absolute end: begin anew, with the old copies still in the hands of a thief.
+                copies.push(request(&rig.manager, "", login).await.1);
+                unused = idle;
+                continue;
+            }
+            let own = HOUR * (1 + next(&mut seed, 24 * 40) as u32);
+            let lifetime = match next(&mut seed, 3) {
+                0 => Some(Lifetime::remembered(own)),
+                1 => Some(Lifetime::idle(own)),
+                _ => None,
+            };
+            let (_, copy) = request(&rig.manager, &newest, |session| {
+                session.set("n", 1).unwrap();
+                lifetime.into_iter().for_each(|own| session.set_lifetime(own).unwrap());
+            })
+            .await;
+            if lifetime.is_some() {
+                unused = own;
+            }
+            copies.push(copy);
+        }
+        if next(&mut seed, 2) == 0 {
+            rig.provider.end_sessions_of(&Principal::new("alice").unwrap()).await.unwrap();
+        } else {
+            // By whichever copy: each names the session that it is of.
+            let by = copies[next(&mut seed, copies.len() as u64) as usize].clone();
+            let session = rig.start(&by).await;
+            let Some(id) = session.id() else { continue };
+            session.destroy().unwrap();
+            let _ = session.release(&mut HeaderMap::new()).await.unwrap();
+            let mut same = Vec::new();
+            for copy in copies {
+                let opened = rig.other(|manager| manager).start(&with_token(&copy)).await.unwrap();
+                if opened.id().is_some_and(|other| other.expose() == id.expose()) {
+                    same.push(copy);
+                }
+            }
+            copies = same;
+        }
+        for _ in 0..100 {
+            let _ = rig.manager.collect_garbage().await.unwrap();
+            for copy in &copies {
+                assert_eq!(rig.start(copy).await.principal(), None, "seed {first}");
+            }
+            rig.time.advance(HOUR * (1 + next(&mut seed, 30) as u32));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_used_within_a_max_age_of_a_minute_lives() {
+    for lifetime in [None, Some(Lifetime::idle(HOUR))] {
+        let rig = Rig::with(|provider| provider.max_age(MINUTE), |manager| manager);
+        let (_, mut token) = request(&rig.manager, "", |session| {
+            set(1)(session);
+            lifetime.into_iter().for_each(|own| session.set_lifetime(own).unwrap());
+        })
+        .await;
+        for _ in 0..20 {
+            rig.time.advance(MINUTE / 2);
+            assert_eq!(rig.n(&token).await, Some(1), "{lifetime:?}");
+            let mut headers = HeaderMap::new();
+            let _ = rig.start(&token).await.release(&mut headers).await.unwrap();
+            token = token_of(&headers).unwrap_or(token);
+        }
+    }
 }

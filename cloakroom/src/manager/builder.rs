@@ -407,6 +407,10 @@ impl ManagerBuilder {
         }
         let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {
             (Some(tokens), _) => {
+                // A use is noted within a part of the idle timeout, and so within that part of the token's age.
+                if let Some(most) = tokens.max_age() {
+                    config.idle_timeout = config.idle_timeout.min(most);
+                }
                 tokens.bind(&config)?;
                 config.limits.bytes = config.limits.bytes.min(tokens.room());
                 provider

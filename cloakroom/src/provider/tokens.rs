@@ -40,6 +40,8 @@ struct Bound {
     most: usize,
     #[allow(dead_code, reason = "the cookie provider asks for it, and it is a feature")]
     longest_request: Duration,
+    #[allow(dead_code, reason = "the cookie provider asks for it, and it is a feature")]
+    idle_timeout: Duration,
 }
 
 impl SealedTokens {
@@ -58,6 +60,7 @@ impl SealedTokens {
                 .with(shared.label.as_bytes()),
             most: Self::MAX_COOKIE - name.len(),
             longest_request: config.longest_request,
+            idle_timeout: config.idle_timeout,
         });
         match &*bound.name == name && &*bound.namespace == namespace {
             true => Ok(()),

@@ -102,11 +102,24 @@ impl CookieProvider {
 
     /// What `token` holds, if it is one of ours and has not ended by its own times.
     fn open(&self, token: &StoreKey) -> Option<Record> {
-        let record = self.tokens.open(token.as_bytes())?;
+        let mut record = self.tokens.open(token.as_bytes())?;
         let (now, times) = (self.clock.millis(), record.times());
-        let aged = self.tokens.max_age().is_some_and(|most| now >= times.last_active.after(most));
+        // The record says so itself, so that its use is noted in time.
+        if let Some(aged) = self.tokens.max_age().map(|most| times.last_active.after(most))
+            && aged < times.idle_deadline
+        {
+            record.touch_at(times.last_active, aged);
+        }
         let ahead = times.last_active > now.after(SKEW);
-        (!record.expired_at(now) && !aged && !ahead).then_some(record)
+        (!record.expired_at(now) && !ahead).then_some(record)
+    }
+
+    /// Has a mark that ends the session `id` outlive a copy that lives until `deadline`.
+    async fn reach(&self, id: &[u8], deadline: Millis) -> Result<()> {
+        match &self.revocations {
+            Some(revocations) => revocations.reach(&self.tokens, id, self.clock.millis(), deadline).await,
+            None => Ok(()),
+        }
     }
 
     /// When the session `id` was ended from this side; its `record` names the user whose sessions may all have been.
@@ -120,9 +133,7 @@ impl CookieProvider {
     /// Ends the session whose id is `key`; false if it had ended already.
     async fn end(&self, key: &StoreKey) -> Result<bool> {
         match &self.revocations {
-            Some(revocations) => {
-                revocations.end(self.tokens.namespace(), key.as_bytes(), self.clock.millis()).await
-            }
+            Some(revocations) => revocations.end(&self.tokens, key.as_bytes(), self.clock.millis()).await,
             None => Ok(true),
         }
     }
@@ -130,8 +141,12 @@ impl CookieProvider {
 
 impl CookieProviderBuilder {
     /// Keeps in `provider` which sessions have ended, so that a copy of a cookie is worth nothing after the logout, and
-    /// [`end_sessions_of`](CookieProvider::end_sessions_of) works: a small mark for each session that was ended and for each user, for `longest`, the
-    /// longest that a cookie may live: the absolute timeout, or where there is none the idle timeout.
+    /// [`end_sessions_of`](CookieProvider::end_sessions_of) works: a small mark for each session that has ended, and one for each user whose
+    /// sessions were all ended.
+    ///
+    /// `longest` is the longest idle timeout that the manager has or had while cookies live; the present one counts in any case. The mark of a
+    /// session outlives every copy of its cookie: by `longest`, or where the session has a longer [`Lifetime`](crate::Lifetime) of its own, by
+    /// that, which takes one more small record for such a session. The mark of a user stays.
     ///
     /// Every request with a session then asks `provider`, once for the session and once for its user, and fails if that does. It may
     /// be the store of other sessions too. The clocks of all processes must agree: a login counts as later than the end of all sessions by
@@ -141,8 +156,8 @@ impl CookieProviderBuilder {
         self
     }
 
-    /// The longest that a cookie is taken that was not renewed; by default what the manager's timeouts say. At least a minute, since a
-    /// session in use is renewed every minute.
+    /// The longest that a cookie is taken that was not renewed; by default what the manager's timeouts say. At least a minute. The manager's
+    /// idle timeout is no longer than this, so that a session in use is renewed in time.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age.max(Duration::from_secs(60)));
         self
@@ -206,7 +221,9 @@ impl Provider for CookieProvider {
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
-        self.tokens.fits(key, record).map(|()| Created::Done)
+        self.tokens.fits(key, record)?;
+        self.reach(key.as_bytes(), record.deadline()).await?;
+        Ok(Created::Done)
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
@@ -222,9 +239,11 @@ impl Provider for CookieProvider {
 
     async fn update(&self, key: &StoreKey, record: &Record, _expected: u64) -> Result<Updated> {
         self.tokens.fits(key, record)?;
-        let gone = match record.is_tombstone() {
-            true => !self.end(key).await?,
-            false => self.ended(key.as_bytes(), Some(record)).await?.is_some(),
+        let gone = if record.is_tombstone() {
+            !self.end(key).await?
+        } else {
+            self.reach(key.as_bytes(), record.deadline()).await?;
+            self.ended(key.as_bytes(), Some(record)).await?.is_some()
         };
         Ok(if gone { Updated::Gone } else { Updated::Done })
     }
@@ -233,9 +252,10 @@ impl Provider for CookieProvider {
         &self,
         key: &StoreKey,
         _at: SystemTime,
-        _deadline: SystemTime,
+        deadline: SystemTime,
         _expected: u64,
     ) -> Result<Touched> {
+        self.reach(key.as_bytes(), deadline.into()).await?;
         let ended = self.ended(key.as_bytes(), None).await?;
         Ok(if ended.is_some() { Touched::Gone } else { Touched::Done })
     }
@@ -249,6 +269,7 @@ impl Provider for CookieProvider {
         _tombstone: Option<&Record>,
     ) -> Result<Renamed> {
         self.tokens.fits(new, record)?;
+        self.reach(new.as_bytes(), record.deadline()).await?;
         Ok(if self.end(old).await? { Renamed::Done } else { Renamed::Gone })
     }
 

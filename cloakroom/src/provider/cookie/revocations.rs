@@ -11,13 +11,18 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
+use crate::provider::tokens::SealedTokens;
 use crate::provider::{AnyProvider, Collected, Created, Provider, Updated};
 use crate::record::{Meta, Record, Times};
 
-/// Lost races before the end of a user's sessions gives up.
+/// Lost races before a change of a mark gives up.
 const TRIES: u32 = 64;
 
-/// Marks in a store, each an empty record that is remembered as long as a cookie may live.
+/// Marks in a store, each an empty record.
+///
+/// A mark that a session has ended outlives every copy of its cookie. A copy by the manager's policy ends within `longest` of its last
+/// use. Where a session has a lifetime of its own that is longer, its *reach* is stored before such a copy is handed out: until when the
+/// last of them may live.
 #[derive(Clone, Debug)]
 pub(super) struct Revocations {
     store: AnyProvider,
@@ -27,6 +32,44 @@ pub(super) struct Revocations {
 impl Revocations {
     pub(super) fn new(store: impl Provider, longest: Duration) -> Self {
         Revocations { store: AnyProvider::new(store), longest }
+    }
+
+    /// Until when a copy lives at most that the policy of the manager of `tokens` has given out by `now`.
+    fn covered(&self, tokens: &SealedTokens, now: Millis) -> Millis {
+        now.after(self.longest.max(tokens.idle_timeout())).after(SKEW)
+    }
+
+    /// Notes that a copy of the session `id` may live until `deadline`. To be called before it is asked whether the session has ended, and
+    /// before the copy is handed out.
+    pub(super) async fn reach(
+        &self,
+        tokens: &SealedTokens,
+        id: &[u8],
+        now: Millis,
+        deadline: Millis,
+    ) -> Result<()> {
+        if deadline <= self.covered(tokens, now) {
+            return Ok(());
+        }
+        self.raise(&key("reach", tokens.namespace(), id)?, now, deadline.after(SKEW)).await
+    }
+
+    /// Has a mark be there until `until` at least.
+    async fn raise(&self, key: &StoreKey, now: Millis, until: Millis) -> Result<()> {
+        for _ in 0..TRIES {
+            let done = match self.store.load(key).await? {
+                None => self.store.create(key, &mark(1, now, until)).await? == Created::Done,
+                Some(present) if present.deadline() >= until => true,
+                Some(present) => {
+                    let next = mark(present.version().wrapping_add(1), present.times().created, until);
+                    self.store.update(key, &next, present.version()).await? == Updated::Done
+                }
+            };
+            if done {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, Contended))
     }
 
     /// When the session `id` was ended, or all of its user's were since it logged in.
@@ -50,21 +93,31 @@ impl Revocations {
     }
 
     /// Marks the session `id` as ended; false if it was already, so that of two who end it by taking it over one does.
-    pub(super) async fn end(&self, namespace: &str, id: &[u8], now: Millis) -> Result<bool> {
-        let created = self.store.create(&key("ended", namespace, id)?, &self.mark(1, now)).await?;
-        Ok(created == Created::Done)
+    pub(super) async fn end(&self, tokens: &SealedTokens, id: &[u8], now: Millis) -> Result<bool> {
+        let namespace = tokens.namespace();
+        let (ended, reach) = (key("ended", namespace, id)?, key("reach", namespace, id)?);
+        let last_copy = async || Ok::<_, Error>(self.store.load(&reach).await?.map(|noted| noted.deadline()));
+        let covered = self.covered(tokens, now);
+        let until = last_copy().await?.map_or(covered, |last| last.max(covered));
+        let created = self.store.create(&ended, &mark(1, now, until)).await? == Created::Done;
+        // A request that noted a longer copy meanwhile has not seen the mark.
+        if let Some(later) = last_copy().await?.filter(|last| *last > until) {
+            self.raise(&ended, now, later).await?;
+        }
+        Ok(created)
     }
 
-    /// Marks all sessions of `user` as ended whose login was not after `now`.
+    /// Marks all sessions of `user` as ended whose login was not after `now`. There is one such mark a user and it stays, since nothing says
+    /// how long the copies of all their sessions may live.
     pub(super) async fn end_all_of(&self, namespace: &str, user: &Principal, now: Millis) -> Result<()> {
         let key = key("user", namespace, user.as_str().as_bytes())?;
         for _ in 0..TRIES {
             let done = match self.store.load(&key).await? {
-                None => self.store.create(&key, &self.mark(1, now)).await? == Created::Done,
-                Some(mark) if mark.times().created >= now => true,
-                Some(mark) => {
-                    let next = self.mark(mark.version().wrapping_add(1), now);
-                    self.store.update(&key, &next, mark.version()).await? == Updated::Done
+                None => self.store.create(&key, &mark(1, now, Millis::NEVER)).await? == Created::Done,
+                Some(present) if present.times().created >= now => true,
+                Some(present) => {
+                    let next = mark(present.version().wrapping_add(1), now, Millis::NEVER);
+                    self.store.update(&key, &next, present.version()).await? == Updated::Done
                 }
             };
             if done {
@@ -77,20 +130,19 @@ impl Revocations {
     pub(super) async fn delete_expired(&self, limit: usize) -> Result<Collected> {
         self.store.delete_expired(limit).await
     }
+}
 
-    fn mark(&self, version: u64, now: Millis) -> Record {
-        let forgotten = now.after(self.longest).after(SKEW);
-        let times = Times {
-            version,
-            created: now,
-            issued: now,
-            last_active: now,
-            idle_deadline: forgotten,
-            absolute_deadline: forgotten,
-            authenticated: None,
-        };
-        Record::new(&Meta::new(times, None), Codec::MESSAGE_PACK, b"")
-    }
+fn mark(version: u64, created: Millis, until: Millis) -> Record {
+    let times = Times {
+        version,
+        created,
+        issued: created,
+        last_active: created,
+        idle_deadline: until,
+        absolute_deadline: until,
+        authenticated: None,
+    };
+    Record::new(&Meta::new(times, None), Codec::MESSAGE_PACK, b"")
 }
 
 /// Where a mark lies: neither an id nor a user's name can be read from it, and no session's key is the same.
@@ -107,5 +159,5 @@ fn key(what: &str, namespace: &str, of: &[u8]) -> Result<StoreKey> {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{TRIES} times in a row another process was first to end this user's sessions; try again")]
+#[error("{TRIES} times in a row another process was first to change a mark of these sessions; try again")]
 struct Contended;
