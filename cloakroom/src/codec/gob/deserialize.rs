@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::GoTime;
+use super::decode::MAX_DEPTH;
 use super::serialize::Refused;
 use super::types::{Field, Shape, TypeId, Types};
 use super::value::Value;
@@ -38,6 +39,8 @@ pub(super) struct Node<'a> {
     context: &'a Context<'a>,
     id: TypeId,
     seen: Seen<'a>,
+    /// How many levels of zeros this one is in. They are walked on the stack, like the values that were sent.
+    zeros: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -59,7 +62,7 @@ enum Kind<'a> {
 impl<'a> Node<'a> {
     /// What an interface holds.
     pub(super) fn of_interface(context: &'a Context<'a>, value: &'a Value) -> Node<'a> {
-        Node { context, id: TypeId::INTERFACE, seen: Seen::There(value) }
+        Node { context, id: TypeId::INTERFACE, seen: Seen::There(value), zeros: 0 }
     }
 
     fn at(self, id: TypeId, value: &'a Value) -> Node<'a> {
@@ -108,6 +111,9 @@ impl<'a> Node<'a> {
 
     fn zero<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Refused> {
         self.context.spell_zero()?;
+        if self.zeros > MAX_DEPTH {
+            return Err(Refused);
+        }
         match (self.kind(), self.id) {
             (Kind::Basic, TypeId::BOOL) => visitor.visit_bool(false),
             (Kind::Basic, TypeId::INT) => visitor.visit_i64(0),
@@ -118,7 +124,8 @@ impl<'a> Node<'a> {
             (Kind::Basic, TypeId::STRING) => visitor.visit_str(""),
             (Kind::Basic, _) => visitor.visit_unit(),
             (Kind::List(elem, len), _) => {
-                visitor.visit_seq(Repeat { node: Node { id: elem, seen: Seen::Zero, ..self }, left: len })
+                let node = Node { id: elem, seen: Seen::Zero, zeros: self.zeros + 1, ..self };
+                visitor.visit_seq(Repeat { node, left: len })
             }
             (Kind::Map, _) => visitor.visit_map(Pairs { node: self, left: [].iter(), value: None }),
             // What leads to itself is a pointer somewhere, and here it is nil.
@@ -338,6 +345,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
             _ => None,
         };
         let seen = sent.map_or(Seen::Zero, Seen::There);
-        seed.deserialize(Node { id: field.id, seen, ..self.node })
+        let zeros = if sent.is_some() { 0 } else { self.node.zeros + 1 };
+        seed.deserialize(Node { id: field.id, seen, zeros, ..self.node })
     }
 }

@@ -10,14 +10,14 @@ use super::types::{TypeId, Types};
 use super::value::{Dynamic, Value};
 
 /// What the text of a key begins with that is no plain text in Go.
-const MARK: char = '\0';
+pub(super) const MARK: char = '\0';
 
 /// The name under which a session has a key that is no string in Go, for [`get`](crate::Session::get) and the other calls: the
 /// number 5 as an `int`, say, is `go_key("int", 5)`.
 ///
 /// `go_type` is `bool`, an integer type or a float type. Such a key keeps its type; one that is not there yet is made with it. All
 /// other keys, such as structs, have names too, which [`keys`](crate::Session::keys) gives and every call takes for a key that is
-/// there.
+/// there. Two pointers to the same value look alike and are two keys in Go, and so does not-a-number: the name of the second ends in `#2`.
 ///
 /// ```
 /// use cloakroom::go_key;

@@ -21,6 +21,8 @@ mod types;
 mod value;
 mod wire;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -75,7 +77,7 @@ pub(super) fn find(data: &[u8], key: &str, envelope: Envelope) -> Result<Option<
 /// Every key as text, in the order of storage.
 pub(super) fn keys(data: &[u8], envelope: Envelope) -> Result<Vec<String>, GobError> {
     let session = Session::parse(data, envelope)?;
-    Ok(session.entries.iter().map(|(key, _)| key::to_text(key).into_owned()).collect())
+    Ok(session.names().map(Cow::into_owned).collect())
 }
 
 /// The time in the struct around a session, if it has one.

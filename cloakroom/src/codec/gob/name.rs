@@ -198,6 +198,8 @@ fn parse(text: &str, depth: usize) -> Option<(GoType<'_>, &str)> {
     }
     let basic = Basic::ALL.iter().find(|(known, _)| *known == name);
     let found = match (name, basic) {
+        // Within a composite Go spells the last part of a package's path alone: an application's own package may be called `time`, too.
+        _ if depth > 0 && name.contains('.') => GoType::Named(name),
         ("time.Time", _) => GoType::Time,
         (_, Some((_, basic))) => GoType::Basic(*basic),
         _ => GoType::Named(name),
@@ -229,6 +231,20 @@ mod tests {
             GoType::parse("github.com/acme/shop/models.User"),
             GoType::Named("github.com/acme/shop/models.User")
         );
+    }
+
+    #[test]
+    fn a_package_called_time_in_a_composite_may_be_the_applications() {
+        assert_eq!(GoType::parse("time.Time"), GoType::Time);
+        assert_eq!(GoType::parse("time.Duration"), GoType::Basic(Basic::Int(64)));
+        for name in ["time.Time", "time.Duration"] {
+            assert_eq!(GoType::parse(&format!("[]{name}")), GoType::Slice(Box::new(GoType::Named(name))));
+            assert_eq!(GoType::parse(&format!("*{name}")), GoType::Pointer(Box::new(GoType::Named(name))));
+        }
+        let text = Value::List(vec![Value::Text(b"noon".to_vec())]);
+        let mut types = Types::default();
+        let id = types.id_of("", Shape::Slice { elem: TypeId::STRING });
+        assert!(GoType::parse("[]time.Time").check(&types, id, &text).is_ok());
     }
 
     #[test]

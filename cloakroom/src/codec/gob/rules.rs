@@ -486,6 +486,51 @@ fn a_few_bytes_that_stand_for_thousands_of_zeros_are_no_value() {
 }
 
 #[test]
+fn a_long_chain_of_structs_that_were_not_sent_is_no_value() {
+    let mut types = Types::default();
+    let mut id = TypeId::INT;
+    for level in 0..4_000 {
+        let field = Field { name: b"A".as_slice().into(), id };
+        // A name of its own for each, or the search for a known type takes long.
+        id = types.id_of(&format!("T{level}"), Shape::Struct { fields: [field].into() });
+    }
+    let key = Value::dynamic("string", TypeId::STRING, Value::Text(b"k".to_vec()));
+    let data = Session::of_one(types, key, Value::dynamic("main.Chain", id, Value::Struct(Vec::new())));
+    let data = data.to_gob().unwrap();
+    assert_eq!(try_get::<serde_json::Value>(&data, "k").unwrap_err().kind(), ErrorKind::Value);
+}
+
+#[test]
+fn pointers_and_not_a_number_as_keys_lose_no_entry() {
+    let mut types = Types::default();
+    let field = Field { name: b"F".as_slice().into(), id: TypeId::FLOAT };
+    let point = types.id_of("Point", Shape::Struct { fields: [field].into() });
+    let nan = || Value::Float(f64::NAN.to_bits());
+    let text = |value: &str| Value::dynamic("string", TypeId::STRING, Value::Text(value.as_bytes().to_vec()));
+    for key in [
+        Value::dynamic("*int", TypeId::INT, Value::Int(7)),
+        Value::dynamic("float64", TypeId::FLOAT, nan()),
+        Value::dynamic("main.Point", point, Value::Struct(vec![(0, nan())])),
+    ] {
+        let mut session = Session::of_one(types.clone(), key.clone(), text("one"));
+        session.push(key, text("two")).unwrap();
+        let data = session.to_gob().unwrap();
+        let keys = Codec::GOB.keys(&data).unwrap();
+        assert_eq!((keys.len(), keys[1].ends_with("#2")), (2, true), "{keys:?}");
+        assert_eq!(
+            (get::<String>(&data, &keys[0]), get::<String>(&data, &keys[1])),
+            ("one".into(), "two".into())
+        );
+        let changed = set(&set(&data, "n", &1), &keys[1], "three");
+        assert_eq!(get::<String>(&changed, &keys[0]), "one");
+        assert_eq!(get::<String>(&changed, &keys[1]), "three");
+        let mut moved = crate::codec::Buffer::new();
+        Codec::GOB.convert(&changed, Codec::JSON, &mut moved).unwrap();
+        assert_eq!(Codec::JSON.keys(&moved).unwrap().len(), 3, "a move loses none either");
+    }
+}
+
+#[test]
 fn of_a_key_that_stands_twice_the_last_value_counts_as_in_go() {
     // As Go decodes it: {"username": "secaron"}.
     let once = "06737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";

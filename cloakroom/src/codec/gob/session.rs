@@ -1,5 +1,6 @@
 //! A session of Go's: its types and its entries, and what stands around them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::decode::decode;
@@ -125,12 +126,13 @@ impl Session {
         Ok(Session { types, entries, top, around: Around::Fields { before, map, behind } })
     }
 
-    /// Of a key that stands twice, Go takes the last value. Not-a-number is never the same key.
+    /// Of a key that stands twice, Go takes the last value. Pointers, and what holds not-a-number, are never the same key, and a struct may hold
+    /// either: of all but plain keys every entry stays.
     fn drop_repeated(&mut self) {
         let mut places: HashMap<&Value, usize> = HashMap::with_capacity(self.entries.len());
         let mut last = Vec::with_capacity(self.entries.len());
         for (place, (key, _)) in self.entries.iter().enumerate() {
-            let former = if is_nan(key) { None } else { places.insert(key, place) };
+            let former = if is_plain(key) { places.insert(key, place) } else { None };
             last.push(true);
             if let Some(former) = former {
                 last[former] = false;
@@ -144,7 +146,24 @@ impl Session {
 
     /// Where the entry is whose key has this text.
     pub(super) fn position(&self, text: &str) -> Option<usize> {
-        self.entries.iter().position(|(found, _)| key::to_text(found) == text)
+        if !text.starts_with(key::MARK) {
+            return self.entries.iter().position(|(found, _)| key::to_text(found) == text);
+        }
+        self.names().position(|name| name == text)
+    }
+
+    /// The text of each key, in the order of storage. The second of two keys that look alike, and are not the same in Go, ends in `#2`.
+    pub(super) fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let mut met: HashMap<Cow<'_, str>, usize> = HashMap::new();
+        self.entries.iter().map(move |(found, _)| {
+            let name = key::to_text(found);
+            if !name.starts_with(key::MARK) {
+                return name;
+            }
+            let alike = met.entry(name.clone()).or_default();
+            *alike += 1;
+            if *alike == 1 { name } else { format!("{name}#{alike}").into() }
+        })
     }
 
     /// Adds an entry, whose key is in an interface.
@@ -222,11 +241,15 @@ impl Session {
     }
 }
 
-fn is_nan(key: &Value) -> bool {
-    let nan = |bits: &u64| f64::from_bits(*bits).is_nan();
-    match key.held().map(|held| &held.value) {
-        Some(Value::Float(bits)) => nan(bits),
-        Some(Value::Complex(real, imaginary)) => nan(real) || nan(imaginary),
+/// Whether two keys that look like this one are the same to Go.
+fn is_plain(key: &Value) -> bool {
+    let is_nan = |bits: &u64| f64::from_bits(*bits).is_nan();
+    let (name, value) = key.held().map_or(("", key), |held| (&*held.name, &held.value));
+    let plain = match value {
+        Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Text(_) => true,
+        Value::Float(bits) => !is_nan(bits),
+        Value::Complex(real, imaginary) => !is_nan(real) && !is_nan(imaginary),
         _ => false,
-    }
+    };
+    plain && !name.starts_with('*')
 }
