@@ -1,7 +1,6 @@
 //! The program `cloakroom`: a demonstration of the library, and the operator's commands.
 
 mod demo;
-#[cfg(feature = "mysql")]
 mod schema;
 
 use std::error::Error;
@@ -24,7 +23,6 @@ enum Command {
     /// Serve a small site with sessions: a page for people, an API for programs
     Demo(demo::Options),
     /// Print the statement that makes the table of a SQL provider
-    #[cfg(feature = "mysql")]
     Schema(schema::Options),
 }
 
@@ -34,7 +32,6 @@ async fn main() -> ExitCode {
     log_to_stderr();
     let done: Result<(), Box<dyn Error>> = match arguments.command {
         Command::Demo(options) => demo::run(options).await.map_err(Into::into),
-        #[cfg(feature = "mysql")]
         Command::Schema(options) => schema::run(&options).map_err(Into::into),
     };
     match done {

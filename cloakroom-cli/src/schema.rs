@@ -24,8 +24,14 @@ enum SqlProvider {
 /// Why the statement could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SchemaError {
+    #[cfg(feature = "mysql")]
     #[error(transparent)]
     Name(#[from] cloakroom::Error),
+    #[cfg(not(feature = "mysql"))]
+    #[error(
+        "this program was built without the feature mysql; build it with `cargo build -p cloakroom-cli --features mysql`"
+    )]
+    NotBuilt,
     #[error("the statement could not be written")]
     Write(#[from] std::io::Error),
 }
@@ -33,7 +39,17 @@ pub(crate) enum SchemaError {
 /// Prints the statement, with its semicolon, to stdout.
 pub(crate) fn run(options: &Options) -> Result<(), SchemaError> {
     let statement = match options.provider {
-        SqlProvider::MySql => cloakroom::MySqlProvider::schema(&options.table)?,
+        SqlProvider::MySql => of_mysql(&options.table)?,
     };
     Ok(writeln!(std::io::stdout(), "{statement};")?)
+}
+
+#[cfg(feature = "mysql")]
+fn of_mysql(table: &str) -> Result<String, SchemaError> {
+    Ok(cloakroom::MySqlProvider::schema(table)?)
+}
+
+#[cfg(not(feature = "mysql"))]
+fn of_mysql(_: &str) -> Result<String, SchemaError> {
+    Err(SchemaError::NotBuilt)
 }

@@ -31,8 +31,9 @@ fn text<'a>(html: &'a str, id: &str) -> Option<&'a str> {
 fn what_cannot_start_says_why_in_one_line_and_exits_with_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 6] = [
         (&["--provider", "file"], "error: provider \"file\" needs --config, "),
+        (&["--provider", "redis"], "\"providerConfig\":\"redis://127.0.0.1:6379/\""),
         (&["--provider", "nope"], "error: provider \"nope\" needs --config, "),
         (
             &["--provider", "nope", "--config", "{\"cookieName\":\"id\"}"],
@@ -49,6 +50,15 @@ fn what_cannot_start_says_why_in_one_line_and_exits_with_1() {
         assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+#[cfg(not(feature = "mysql"))]
+fn a_command_without_its_feature_names_the_feature() {
+    let output = program().args(["schema", "mysql"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("built without the feature mysql"), "{stderr}");
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn host_and_port(text: &str) -> Result<String, String> {
 pub(crate) enum DemoError {
     #[error(
         "provider {provider:?} needs --config, which says where it keeps its sessions, such as \
-         --config '{{\"cookieName\":\"id\",\"providerConfig\":\"./tmp\"}}'; only memory does without"
+         --config '{{\"cookieName\":\"id\",{}}}'; only memory does without",
+        example(provider)
     )]
     NeedsConfig { provider: String },
     #[error(transparent)]
@@ -52,6 +53,18 @@ pub(crate) enum DemoError {
     Listen { address: String, source: io::Error },
     #[error("the server stopped")]
     Serve(#[from] io::Error),
+}
+
+/// What a configuration of `provider` says of its place.
+fn example(provider: &str) -> &'static str {
+    match provider {
+        "redis" => r#""providerConfig":"redis://127.0.0.1:6379/""#,
+        "redis_cluster" => r#""providerConfig":"127.0.0.1:7000;127.0.0.1:7001""#,
+        "redis_sentinel" => r#""providerConfig":"redis+sentinel://127.0.0.1/mymaster/0""#,
+        "mysql" => r#""providerConfig":"user:password@tcp(127.0.0.1:3306)/app""#,
+        "cookie" => r#""sealKeys":["<openssl rand -base64 32>"]"#,
+        _ => r#""providerConfig":"./tmp""#,
+    }
 }
 
 /// Serves the demonstration until it is told to stop.

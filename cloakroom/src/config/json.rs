@@ -66,6 +66,43 @@ const KEYS: [&str; 38] = [
     "acceptPlainIdsUntil",
 ];
 
+/// The values of `cookieSameSite`.
+const SAME_SITE: &str = "1 (unspecified), 2 (Lax), 3 (Strict) or 4 (None)";
+
+/// What other libraries call a setting, in lower case, and the key that it has here.
+const SYNONYMS: [(&str, &str); 30] = [
+    ("idletimeout", "maxLifetime"),
+    ("timeout", "maxLifetime"),
+    ("sessiontimeout", "maxLifetime"),
+    ("sessionlifetime", "maxLifetime"),
+    ("maxinactiveinterval", "maxLifetime"),
+    ("ttl", "maxLifetime"),
+    ("expiry", "maxLifetime"),
+    ("expires", "maxLifetime"),
+    ("lifetime", "absoluteTimeout"),
+    ("absolutelifetime", "absoluteTimeout"),
+    ("maxsessionage", "absoluteTimeout"),
+    ("maxage", "cookieLifeTime"),
+    ("cookiemaxage", "cookieLifeTime"),
+    ("cookieexpires", "cookieLifeTime"),
+    ("cookiedomain", "domain"),
+    ("cookiesecure", "secure"),
+    ("samesite", "cookieSameSite"),
+    ("httponly", "disableHTTPOnly"),
+    ("cookiehttponly", "disableHTTPOnly"),
+    ("name", "cookieName"),
+    ("sessionname", "cookieName"),
+    ("gcinterval", "gclifetime"),
+    ("secret", "sealKeys"),
+    ("secretkey", "sealKeys"),
+    ("encryptionkey", "sealKeys"),
+    ("codec", "format"),
+    ("savepath", "providerConfig"),
+    ("url", "providerConfig"),
+    ("maxsessions", "sessionQuota"),
+    ("rotation", "rotateEvery"),
+];
+
 pub(super) fn parse(text: &str) -> Result<Config> {
     read(text).map_err(|error| Error::new(ErrorKind::Config, error))
 }
@@ -116,7 +153,8 @@ impl Settings {
         let domain = self.text("domain")?.map(|domain| domain.strip_prefix('.').unwrap_or(domain));
         config.cookie.domain = domain.filter(|domain| !domain.is_empty()).map(Box::from);
         // The numbers of Go's http.SameSite; 0 is an absent key.
-        config.cookie.same_site = match self.number("cookieSameSite")?.unwrap_or(0) {
+        let same_site = self.value("cookieSameSite", SAME_SITE, Value::as_u64)?;
+        config.cookie.same_site = match same_site.unwrap_or(0) {
             0 | 2 => SameSite::Lax,
             1 => SameSite::Unspecified,
             3 => SameSite::Strict,
@@ -263,6 +301,9 @@ fn canonical(key: &str) -> Result<&'static str, JsonError> {
             let distance = |known: &&&str| strsim::damerau_levenshtein(&known.to_lowercase(), &lower);
             // Counting the distance is quadratic; a key of more than a line is no typing error.
             let nearest = if key.len() > 100 { None } else { KEYS.iter().min_by_key(distance) };
+            let plain = lower.replace(['_', '-'], "");
+            let meant = SYNONYMS.iter().find(|(synonym, _)| *synonym == plain).map(|(_, known)| known);
+            let nearest = meant.or(nearest);
             Err(JsonError::Unknown { key: quote(key), nearest: nearest.unwrap_or(&"cookieName") })
         }
     }
@@ -324,7 +365,7 @@ enum JsonError {
     Twice { key: &'static str },
     #[error("{key}: expected {expected}, found {found}")]
     Type { key: &'static str, expected: &'static str, found: &'static str },
-    #[error("cookieSameSite: expected 1 (unspecified), 2 (Lax), 3 (Strict) or 4 (None), found {found}")]
+    #[error("cookieSameSite: expected {SAME_SITE}, found {found}")]
     SameSite { found: u64 },
     #[error(
         "enableSidInURLQuery is refused: an id in a URL leaks through histories, logs and Referer headers; use the cookie"
@@ -438,6 +479,15 @@ mod tests {
             (r#"{"cookieNme":"id"}"#, r#"unknown key "cookieNme"; did you mean "cookieName"?"#),
             (r#"{"cookieName":"id","gcLifeTme":1}"#, r#"did you mean "gclifetime"?"#),
             (r#"{"cookieName":5}"#, "cookieName: expected a text, found a number"),
+            (r#"{"cookieName":"id","idleTimeout":60}"#, r#"did you mean "maxLifetime"?"#),
+            (r#"{"cookieName":"id","idle_timeout":60}"#, r#"did you mean "maxLifetime"?"#),
+            (r#"{"cookieName":"id","ttl":60}"#, r#"did you mean "maxLifetime"?"#),
+            (r#"{"cookieName":"id","cookieDomain":"a.b"}"#, r#"did you mean "domain"?"#),
+            (r#"{"cookieName":"id","absoluteTimout":60}"#, r#"did you mean "absoluteTimeout"?"#),
+            (
+                r#"{"cookieName":"id","cookieSameSite":"none"}"#,
+                "cookieSameSite: expected 1 (unspecified), 2 (Lax), 3 (Strict) or 4 (None), found a text",
+            ),
             (
                 r#"{"cookieName":"id","gclifetime":1.5}"#,
                 "gclifetime: expected a whole number of seconds from 0 on, found a fraction",
@@ -483,6 +533,23 @@ mod tests {
             let found = error(text);
             assert!(found.contains(expected), "{text}: {found}");
         }
+    }
+
+    #[test]
+    fn a_synonym_leads_to_a_key_that_there_is() {
+        for (synonym, key) in SYNONYMS {
+            assert!(
+                KEYS.contains(&key) && KEYS.iter().all(|known| !known.eq_ignore_ascii_case(synonym)),
+                "{synonym}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_nested_without_end_are_no_settings() {
+        let deep = "[".repeat(100_000);
+        let found = error(&format!(r#"{{"cookieName":"id","sealKeys":{deep}}}"#));
+        assert!(found.contains("expected a JSON object of settings"), "{found}");
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Settings {
             "sentinel_username" => self.sentinel_credentials.username = Some(value.into()),
             "sentinel_password" => self.sentinel_credentials.password = Some(Secret(value.into())),
             _ => {
-                return Err(StoreError::setting("providerConfig", KNOWN, "another name"));
+                return Err(unknown(key));
             }
         }
         Ok(())
@@ -200,6 +200,15 @@ impl Settings {
 const KNOWN: &str = "save_path, poolsize, username, password, db_num, idle_timeout, idle_check_frequency, max_retries, master_name, \
                      connect_timeout, timeout, prefix, wait, wait_timeout, tls, ca_file, cert_file, key_file, sentinel_username, \
                      sentinel_password";
+
+/// An unknown setting. One that is nearly a known one is told; any other may be the rest of a password that is not escaped.
+fn unknown(key: &str) -> StoreError {
+    let near = |known: &&str| key.len() <= 40 && strsim::osa_distance(known, key) <= 2;
+    match KNOWN.split(", ").find(near) {
+        Some(known) => StoreError::setting("providerConfig", known, format!("{key:?}")),
+        None => StoreError::setting("providerConfig", KNOWN, "another name"),
+    }
+}
 
 /// What was found is not told: where a field was left out or a character not escaped, a password stands in another one's place.
 const OTHER: &str = "something else";
@@ -341,6 +350,11 @@ mod tests {
         let error = settings.clone().set("master", "x").unwrap_err().to_string();
         assert!(error.contains("master_name: expected sentinels"), "{error}");
         let error = settings.clone().set("pool_size", "1").unwrap_err().to_string();
-        assert!(error.contains("poolsize") && error.contains("another name"), "{error}");
+        assert!(error.contains(r#"expected poolsize, found "pool_size""#), "{error}");
+        let error = settings.clone().set("hunter2", "1").unwrap_err().to_string();
+        assert!(
+            error.contains("another name") && !error.contains("hunter2"),
+            "a rest of a password: {error}"
+        );
     }
 }
