@@ -123,6 +123,11 @@ impl SealedTokens {
         SealedTokens(Arc::new(Shared { ring, label, max_age, random, bound }))
     }
 
+    /// How long the manager's policy lets a session live unused.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.0.bound.get().map_or(Duration::ZERO, |bound| bound.idle_timeout)
+    }
+
     /// The namespace that the tokens are bound to.
     pub(crate) fn namespace(&self) -> &str {
         self.0.bound.get().map_or("", |bound| &bound.namespace)
