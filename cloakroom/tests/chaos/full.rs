@@ -1,10 +1,10 @@
-//! One server that is full.
+//! One server that is full, or takes no writes.
 
 use std::time::Duration;
 
 use cloakroom::{ErrorKind, Manager, ManualClock, Principal, RedisProvider};
 use http::HeaderMap;
-use servers::{Flavor, Redis, RedisOptions};
+use servers::{Flavor, Redis, RedisOptions, free_port};
 use tokio::task::block_in_place;
 
 use crate::visitors::cookie_of;
@@ -92,4 +92,36 @@ async fn a_full_redis_6_2_serves_and_ends_sessions() {
 #[ignore = "needs Valkey 9: cargo xtask test"]
 async fn a_full_valkey_9_serves_and_ends_sessions() {
     a_full_server_serves_and_ends_those_it_has(Flavor::Valkey9).await;
+}
+
+/// A server that has become a replica of one that does not answer: it has all, and takes nothing.
+async fn a_replica_still_serves_readers(flavor: Flavor) {
+    let redis = block_in_place(|| Redis::with(RedisOptions::of(flavor)));
+    let site = Site::on(&redis).await;
+    let cookie = site.log_in().await.unwrap();
+    block_in_place(|| redis.ask::<()>(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]));
+    assert_eq!(site.read(&cookie).await, Some(1));
+    assert_eq!(site.log_in().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(site.read(&cookie).await, Some(1));
+    block_in_place(|| redis.ask::<()>(&["REPLICAOF", "NO", "ONE"]));
+    assert!(site.log_in().await.is_ok());
+    site.log_out(&cookie).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: cargo xtask test"]
+async fn a_replica_of_redis_7_0_still_serves_readers() {
+    a_replica_still_serves_readers(Flavor::Redis70).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis 6.2: cargo xtask test"]
+async fn a_replica_of_redis_6_2_still_serves_readers() {
+    a_replica_still_serves_readers(Flavor::Redis62).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Valkey 9: cargo xtask test"]
+async fn a_replica_of_valkey_9_still_serves_readers() {
+    a_replica_still_serves_readers(Flavor::Valkey9).await;
 }
