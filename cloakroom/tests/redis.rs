@@ -19,6 +19,8 @@ mod own;
 mod places;
 #[path = "redis/refusals.rs"]
 mod refusals;
+#[path = "redis/refusing.rs"]
+mod refusing;
 #[path = "redis/runtimes.rs"]
 mod runtimes;
 #[path = "redis/users.rs"]
@@ -40,7 +42,7 @@ cloakroom::conformance!(
 cloakroom::conformance!(
     #[ignore = "needs redis-server: cargo xtask test"]
     behind_a_near_cache,
-    near::watching
+    |clock| async { fixtures::as_elsewhere(near::watching(clock).await) }
 );
 
 cloakroom::conformance!(

@@ -126,7 +126,8 @@ pub trait Provider: Send + Sync + 'static {
     #[doc(alias = "SessionDestroy")]
     fn delete(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;
 
-    /// How many live records there are, exactly.
+    /// How many live records there are, exactly. A session that is being renamed at that moment may count under both keys or under
+    /// neither, where the store looks at one key after the other.
     #[doc(alias = "SessionAll")]
     fn count(&self) -> impl Future<Output = Result<u64>> + Send;
 
@@ -137,7 +138,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// A page of at most `limit` live records, from the start or from where an earlier page ended.
     ///
-    /// Walking all pages meets every record that is there throughout exactly once; one that comes or goes meanwhile may be met or not.
+    /// Walking all pages meets every record that is there throughout at least once, also when its deadline moves back meanwhile. It may
+    /// be met more than once; a record that comes or goes meanwhile may be met or not. So nobody counts by a walk: that is what
+    /// [`count`](Self::count) is for. A cursor may be used again.
     fn scan(&self, cursor: Option<Cursor>, limit: usize) -> impl Future<Output = Result<Page>> + Send;
 
     /// A page of at most `limit` live sessions of one user, in no particular order, from the start or from where an earlier page ended.

@@ -1,7 +1,11 @@
 //! What every case works on: the store, its time, and calls that fail the test where the store fails.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
 
 use crate::clock::{Clock, ManualClock};
 use crate::error::{ErrorKind, Result};
@@ -11,8 +15,8 @@ use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Listed, Provider, Renamed, Touched, Updated,
 };
 use crate::record::Record;
-use crate::testkit::store::Advance;
-use crate::testkit::{RecordBuilder, Store, record};
+use crate::testkit::store::{Advance, Parts, Switch};
+use crate::testkit::{Part, RecordBuilder, Store, record};
 
 /// More pages than any case fills; a walk that goes on past it would never end.
 const MOST_PAGES: usize = 10_000;
@@ -25,19 +29,36 @@ pub(crate) struct Fixture {
     pub(crate) time: ManualClock,
     pub(crate) clock: Clock,
     pub(crate) slack: Duration,
+    parts: Parts,
     on_advance: Advance,
+    home: Home,
 }
+
+/// The runtime that the factory ran in, where a case may end it.
+pub(crate) type Home = Arc<Mutex<Option<Runtime>>>;
 
 impl Fixture {
     pub(crate) fn new(store: &Store, time: ManualClock) -> Self {
         Fixture {
             provider: store.provider.clone(),
-            second: store.second.clone(),
+            second: store.parts.second.as_ref().unwrap_or(&store.provider).clone(),
+            parts: store.parts.clone(),
+            home: Home::default(),
             clock: time.clock(),
             time,
             slack: store.slack,
             on_advance: Arc::clone(&store.on_advance),
         }
+    }
+
+    /// The same, where the factory ran in `home` and not in the runtime of the case.
+    pub(crate) fn opened_in(self, home: Option<Runtime>) -> Self {
+        Fixture { home: Arc::new(Mutex::new(home)), ..self }
+    }
+
+    /// The runtime that the store was opened in, for a case that ends it.
+    pub(crate) fn take_home(&self) -> Runtime {
+        self.home.lock().take().expect("a case of this module is run apart from the runtime of its store")
     }
 
     /// One of the two handles on the store, in turn, so that parallel calls come from both sides.
@@ -62,6 +83,47 @@ impl Fixture {
     pub(crate) async fn advance(&self, step: Duration) {
         self.time.advance(step);
         (self.on_advance)(step).await;
+    }
+
+    /// The parts of the suite that the capabilities ask for and the store neither gives nor leaves out.
+    pub(crate) fn missing_parts(&self) -> Vec<Part> {
+        let Capabilities { shared, persistent, .. } = self.capabilities();
+        let parts = &self.parts;
+        let asked = [
+            (Part::Second, shared, parts.second.is_some()),
+            (Part::Planting, persistent, parts.plant.is_some()),
+            (Part::Full, persistent, parts.full.is_some()),
+            (Part::ReadOnly, persistent, parts.read_only.is_some()),
+        ];
+        let left_out = |part: Part| parts.left_out.iter().any(|(left, _)| *left == part);
+        let missing = asked.into_iter().filter(|(part, asked, given)| *asked && !given && !left_out(*part));
+        missing.map(|(part, ..)| part).collect()
+    }
+
+    /// The parts that the store leaves out, and why.
+    pub(crate) fn left_out(&self) -> &[(Part, String)] {
+        &self.parts.left_out
+    }
+
+    /// Whether the store lets a case plant bytes.
+    pub(crate) fn plants(&self) -> bool {
+        self.parts.plant.is_some()
+    }
+
+    /// Overwrites the stored record under `key` with `bytes`.
+    pub(crate) async fn plant(&self, key: &StoreKey, bytes: &[u8]) {
+        let plant = self.parts.plant.as_ref().expect("the case has asked whether the store plants");
+        plant(key.clone(), bytes.to_vec()).await;
+    }
+
+    /// What fills the store, if it gives that.
+    pub(crate) fn full(&self) -> Option<Switch> {
+        self.parts.full.clone()
+    }
+
+    /// What has the store refuse every change, if it gives that.
+    pub(crate) fn read_only(&self) -> Option<Switch> {
+        self.parts.read_only.clone()
     }
 
     /// A record that begins now.
@@ -160,22 +222,18 @@ impl Fixture {
         panic!("delete_expired({limit}) still says that more remain after {MOST_PAGES} rounds");
     }
 
-    /// Everything that a walk in pages of `limit` meets, in the order it does, each key at most once.
+    /// Everything that a walk in pages of `limit` meets, each key once and as it was last met.
     pub(crate) async fn scan(&self, limit: usize) -> Vec<Listed> {
-        let mut met: Vec<Listed> = Vec::new();
+        let mut met = BTreeMap::new();
         let mut cursor = None;
         for _ in 0..MOST_PAGES {
             let page = answer("scan", self.provider.scan(cursor, limit).await);
             let found = page.entries.len();
             assert!(found <= limit, "scan was asked for a page of {limit} and answered with {found}");
-            for entry in page.entries {
-                let twice = met.iter().any(|other| other.key == entry.key);
-                assert!(!twice, "a walk in pages of {limit} met {:?} twice", entry.key);
-                met.push(entry);
-            }
+            met.extend(page.entries.into_iter().map(|entry| (entry.key.clone(), entry)));
             cursor = page.next;
             if cursor.is_none() {
-                return met;
+                return met.into_values().collect();
             }
         }
         panic!("scan in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");

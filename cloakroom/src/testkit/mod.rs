@@ -28,4 +28,4 @@ mod store;
 
 pub use record::{RecordBuilder, record};
 pub use session::TestSession;
-pub use store::Store;
+pub use store::{Part, Store};

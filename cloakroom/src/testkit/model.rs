@@ -18,16 +18,20 @@
 //! # the_provider_does_as_the_model();
 //! ```
 
+mod plain;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::fixture::Fixture;
 use super::{RecordBuilder, Store, record};
 use crate::clock::ManualClock;
 use crate::id::StoreKey;
-use crate::provider::{Created, Listed, Renamed, Touched, Updated};
+use crate::provider::{Listed, Renamed};
 use crate::record::{Meta, Record};
+
+pub(crate) use plain::Model;
 
 /// Few, so that steps meet; each is the other's neighbour in some way that a store might get wrong.
 const KEYS: [&str; 6] = ["session", "Session", "session-", "se", "s_ssion", "10"];
@@ -46,8 +50,8 @@ pub enum Op {
     Update { key: u8, record: Shape, off: u8 },
     /// [`Provider::update`](crate::Provider::update) to the tombstone of an ended session, remembered for so many minutes.
     End { key: u8, idle: u8, off: u8 },
-    /// [`Provider::touch`](crate::Provider::touch), for so many minutes from now.
-    Touch { key: u8, idle: u8 },
+    /// [`Provider::touch`](crate::Provider::touch), for so many minutes from now, at the present version or one that is `off`.
+    Touch { key: u8, idle: u8, off: u8 },
     /// [`Provider::rename`](crate::Provider::rename), with a tombstone of so many minutes.
     Rename { old: u8, new: u8, record: Shape, off: u8, tombstone: Option<u8> },
     /// [`Provider::delete`](crate::Provider::delete).
@@ -56,8 +60,8 @@ pub enum Op {
     Count,
     /// [`Provider::scan`](crate::Provider::scan), all pages of so many and one more.
     Scan { limit: u8 },
-    /// [`Provider::of_principal`](crate::Provider::of_principal).
-    OfPrincipal { principal: u8 },
+    /// [`Provider::of_principal`](crate::Provider::of_principal), all pages of so many and one more.
+    OfPrincipal { principal: u8, limit: u8 },
     /// [`Provider::delete_expired`](crate::Provider::delete_expired).
     DeleteExpired { limit: u8 },
     /// The clock moves on.
@@ -107,7 +111,7 @@ impl From<[u8; Op::BYTES]> for Op {
             3..10 => Op::Create { key, record },
             10..13 => Op::Update { key, record, off },
             13 => Op::End { key, idle: idle % 16, off },
-            14..17 => Op::Touch { key, idle: idle % 16 },
+            14..17 => Op::Touch { key, idle: idle % 16, off },
             17..22 => {
                 let tombstone = (absolute % 2 == 1).then_some(absolute % 16);
                 Op::Rename { old: key, new: other % KEYS.len() as u8, record, off, tombstone }
@@ -115,7 +119,10 @@ impl From<[u8; Op::BYTES]> for Op {
             22..24 => Op::Delete { key },
             24 => Op::Count,
             25 => Op::Scan { limit: size % 8 },
-            26 => Op::OfPrincipal { principal: principal % PRINCIPALS.len() as u8 },
+            26 => {
+                let principal = principal % PRINCIPALS.len() as u8;
+                Op::OfPrincipal { principal, limit: size % 8 }
+            }
             27..29 => Op::DeleteExpired { limit: size % 5 },
             _ => Op::Advance { minutes: idle % 8 },
         }
@@ -142,7 +149,7 @@ pub fn run(store: impl Into<Store>, time: &ManualClock, ops: &[Op]) {
 pub async fn check(store: impl Into<Store>, time: &ManualClock, ops: &[Op]) {
     let store = store.into();
     let f = Fixture::new(&store, time.clone());
-    let model = Model { time: time.clone(), records: BTreeMap::new() };
+    let model = Model::new(f.now());
     let mut walk = Walk { f, model, step: String::new(), changes: 0 };
     for (n, op) in ops.iter().enumerate() {
         walk.step = format!("step {} of {}, {op:?}", n + 1, ops.len());
@@ -176,19 +183,17 @@ impl Walk {
             }
             Op::Update { key, record, off } => self.update(&key_of(key), record, off).await,
             Op::End { key, idle, off } => self.end(&key_of(key), idle, off).await,
-            Op::Touch { key, idle } => {
-                let (key, at, deadline) = (key_of(key), self.f.now(), self.f.now() + minutes(idle));
-                let found = self.f.touch(&key, at, deadline).await;
-                let expected = self.model.touch(&key, at, deadline);
-                self.same(&found, &expected);
-            }
+            Op::Touch { key, idle, off } => self.touch(&key_of(key), idle, off).await,
             Op::Rename { old, new, record, off, tombstone } => {
                 self.rename(&key_of(old), &key_of(new), record, off, tombstone).await;
             }
             Op::Delete { key } => self.delete(&key_of(key)).await,
             Op::Count | Op::Scan { .. } | Op::OfPrincipal { .. } => self.list(op).await,
             Op::DeleteExpired { limit } => self.delete_expired(usize::from(limit)).await,
-            Op::Advance { minutes: count } => self.f.advance(minutes(count)).await,
+            Op::Advance { minutes: count } => {
+                self.f.advance(minutes(count)).await;
+                self.model.set_time(self.f.now());
+            }
         }
     }
 
@@ -199,8 +204,16 @@ impl Walk {
         self.same(&found, &expected);
     }
 
+    async fn touch(&mut self, key: &StoreKey, idle: u8, off: u8) {
+        let (at, deadline) = (self.f.now(), self.f.now() + minutes(idle));
+        let version = self.model.version(key).unwrap_or(1) + u64::from(off);
+        let found = self.f.touch_version(key, at, deadline, version).await;
+        let expected = self.model.touch(key, at, deadline, version);
+        self.same(&found, &expected);
+    }
+
     async fn end(&mut self, key: &StoreKey, idle: u8, off: u8) {
-        let present = self.model.records.get(key).map_or(1, |record| record.meta().version());
+        let present = self.model.version(key).unwrap_or(1);
         let mark = record(&self.f.clock).idle(minutes(idle)).version(present).ended();
         let expected = present + u64::from(off);
         let found = self.f.update(key, &mark, expected).await;
@@ -236,9 +249,9 @@ impl Walk {
                 let found = self.f.scan(usize::from(limit) + 1).await;
                 self.same(&by_key(&found), &self.model.live(|_| true));
             }
-            Op::OfPrincipal { principal } => {
+            Op::OfPrincipal { principal, limit } => {
                 let name = PRINCIPALS[usize::from(principal) % PRINCIPALS.len()];
-                let found = self.f.of_principal(name).await;
+                let found = self.f.of_principal_in_pages(name, usize::from(limit) + 1).await;
                 let theirs = |meta: &Meta| meta.principal().is_some_and(|user| user.as_str() == name);
                 self.same(&by_key(&found), &self.model.live(theirs));
             }
@@ -290,7 +303,7 @@ impl Walk {
 
     /// The version to ask for and the next record under `key`.
     fn change(&mut self, key: &StoreKey, shape: Shape, off: u8) -> (u64, Record) {
-        let present = self.model.records.get(key).map_or(1, |record| record.meta().version());
+        let present = self.model.version(key).unwrap_or(1);
         (present + u64::from(off), self.record(shape).version(present + 1).build())
     }
 
@@ -308,96 +321,6 @@ impl Walk {
             Some(user) => record.principal(PRINCIPALS[usize::from(user) % PRINCIPALS.len()]),
             None => record,
         }
-    }
-}
-
-/// The contract in its plainest form. Expired records stay in the map until they are collected, and are not seen.
-struct Model {
-    time: ManualClock,
-    records: BTreeMap<StoreKey, Record>,
-}
-
-impl Model {
-    fn load(&self, key: &StoreKey) -> Option<&Record> {
-        self.records.get(key).filter(|record| !record.is_expired(self.now()))
-    }
-
-    fn session(&self, key: &StoreKey) -> Option<&Record> {
-        self.load(key).filter(|record| !record.is_tombstone())
-    }
-
-    fn create(&mut self, key: &StoreKey, record: &Record) -> Created {
-        if self.load(key).is_some() {
-            return Created::Taken;
-        }
-        self.records.insert(key.clone(), record.clone());
-        Created::Done
-    }
-
-    fn update(&mut self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
-        match self.session(key) {
-            None => Updated::Gone,
-            Some(present) if present.version() != expected => Updated::Stale,
-            Some(_) => {
-                self.records.insert(key.clone(), record.clone());
-                Updated::Done
-            }
-        }
-    }
-
-    fn touch(&mut self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
-        let Some(mut record) = self.session(key).cloned() else { return Touched::Gone };
-        record.touch(at, deadline);
-        self.records.insert(key.clone(), record);
-        Touched::Done
-    }
-
-    /// The answers that are right: where several things stand in the way, any of them may be named.
-    fn rename(&self, old: &StoreKey, new: &StoreKey, expected: u64) -> Vec<Renamed> {
-        let mut fits = match self.session(old) {
-            None => vec![Renamed::Gone],
-            Some(present) if present.version() != expected => vec![Renamed::Stale],
-            Some(_) => vec![],
-        };
-        if self.load(new).is_some() {
-            fits.push(Renamed::Taken);
-        }
-        if fits.is_empty() {
-            fits.push(Renamed::Done);
-        }
-        fits
-    }
-
-    fn moved(&mut self, old: &StoreKey, new: &StoreKey, record: &Record, mark: Option<Record>) {
-        self.records.remove(old);
-        self.records.extend(mark.map(|mark| (old.clone(), mark)));
-        self.records.insert(new.clone(), record.clone());
-    }
-
-    fn delete(&mut self, key: &StoreKey) -> bool {
-        let was_there = self.session(key).is_some();
-        if was_there {
-            self.records.remove(key);
-        }
-        was_there
-    }
-
-    fn live(&self, wanted: impl Fn(&Meta) -> bool) -> BTreeMap<StoreKey, Meta> {
-        let sessions = self.records.iter().filter(|(key, _)| self.session(key).is_some());
-        sessions.map(|(key, record)| (key.clone(), record.meta())).filter(|(_, meta)| wanted(meta)).collect()
-    }
-
-    fn expired(&self) -> usize {
-        self.records.keys().filter(|key| self.load(key).is_none()).count()
-    }
-
-    fn collected(&mut self) {
-        let now = self.now();
-        self.records.retain(|_, record| !record.is_expired(now));
-    }
-
-    fn now(&self) -> SystemTime {
-        self.time.clock().now()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a test is given to work on: a provider, and what has to live and move along with it.
+//! The store that a test works on: a provider, and everything that lives and moves along with it.
 
 use std::any::Any;
 use std::fmt;
@@ -7,41 +7,88 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::id::StoreKey;
 use crate::provider::{AnyProvider, Provider};
 
 /// An empty store under test: its provider and what belongs to it.
 ///
-/// A bare provider becomes one by itself, and so does a pair of a provider and a guard that must outlive it, such as a
-/// temporary folder. The rest is for stores that need more:
+/// A bare provider becomes one by itself. So does a pair of a provider and a guard that must outlive it, such as a
+/// temporary folder. Stores that need more are built here:
 ///
 /// ```
 /// use cloakroom::MemoryProvider;
-/// use cloakroom::testkit::Store;
+/// use cloakroom::testkit::{Part, Store};
 ///
 /// let plain: Store = MemoryProvider::new().into();
 /// let guarded: Store = (MemoryProvider::new(), "a temporary folder").into();
 /// let remote = Store::new(MemoryProvider::new())
-///     .on_advance(|step| async move { println!("the server's time moves by {step:?}") });
+///     .on_advance(|step| async move { println!("the server's time moves by {step:?}") })
+///     .without(Part::Full, "this server has no limit that a test can set");
 /// ```
 pub struct Store {
     pub(super) provider: AnyProvider,
-    pub(super) second: AnyProvider,
+    pub(super) parts: Parts,
     pub(super) on_advance: Advance,
     pub(super) slack: Duration,
     // Last, so that a server or folder goes after the providers that use it.
     _guard: Box<dyn Any + Send>,
 }
 
+/// What a store gives besides its provider.
+#[derive(Clone, Default)]
+pub(super) struct Parts {
+    pub(super) second: Option<AnyProvider>,
+    pub(super) plant: Option<Plant>,
+    pub(super) full: Option<Switch>,
+    pub(super) read_only: Option<Switch>,
+    pub(super) left_out: Vec<(Part, String)>,
+}
+
+/// A part of the conformance suite that needs more of a [`Store`] than its provider.
+///
+/// The suite fails if a store neither gives a part that its [`Capabilities`](crate::Capabilities) ask for, nor says with
+/// [`Store::without`] why it cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// A second handle on the store: [`Store::with_second`]. Providers whose [`shared`](crate::Capabilities::shared) is true need it.
+    Second,
+    /// Unreadable records: [`Store::with_planting`]. Providers whose [`persistent`](crate::Capabilities::persistent) is true need it.
+    Planting,
+    /// A full store: [`Store::with_full`]. Providers whose [`persistent`](crate::Capabilities::persistent) is true need it.
+    Full,
+    /// A store that can only be read: [`Store::with_read_only`]. Providers whose [`persistent`](crate::Capabilities::persistent) is
+    /// true need it.
+    ReadOnly,
+}
+
+impl Part {
+    /// The method that gives it.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Part::Second => "with_second",
+            Part::Planting => "with_planting",
+            Part::Full => "with_full",
+            Part::ReadOnly => "with_read_only",
+        }
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What moves the store's own time on.
-pub(super) type Advance = Arc<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub(super) type Advance = Arc<dyn Fn(Duration) -> Answer + Send + Sync>;
+/// What puts bytes in the place of a stored record.
+pub(super) type Plant = Arc<dyn Fn(StoreKey, Vec<u8>) -> Answer + Send + Sync>;
+/// What has the store refuse changes, and take them again.
+pub(super) type Switch = Arc<dyn Fn(bool) -> Answer + Send + Sync>;
 
 impl Store {
     /// An empty store that `provider` reaches.
     pub fn new(provider: impl Provider) -> Self {
-        let provider = AnyProvider::new(provider);
         Store {
-            second: provider.clone(),
-            provider,
+            provider: AnyProvider::new(provider),
+            parts: Parts::default(),
             on_advance: Arc::new(|_| Box::pin(async {})),
             slack: Duration::from_millis(1),
             _guard: Box::new(()),
@@ -59,7 +106,67 @@ impl Store {
     /// then go through both. For providers whose [`shared`](crate::Capabilities::shared) is true.
     #[must_use]
     pub fn with_second(mut self, provider: impl Provider) -> Self {
-        self.second = AnyProvider::new(provider);
+        self.parts.second = Some(AnyProvider::new(provider));
+        self
+    }
+
+    /// Has the suite test unreadable records. `plant` overwrites the stored record under a key with the given bytes, past the
+    /// provider, as a bad disk or a foreign program does. A record is under that key when it is called.
+    ///
+    /// ```no_run
+    /// # use cloakroom::{FileProvider, StoreKey};
+    /// # use cloakroom::testkit::Store;
+    /// # fn file_of(key: &StoreKey) -> std::path::PathBuf { std::path::PathBuf::from(key.as_str()) }
+    /// # fn show(provider: FileProvider) {
+    /// let store = Store::new(provider).with_planting(|key, bytes| async move {
+    ///     std::fs::write(file_of(&key), bytes).expect("the file of a record");
+    /// });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_planting<F, R>(mut self, plant: F) -> Self
+    where
+        F: Fn(StoreKey, Vec<u8>) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.parts.plant = Some(Arc::new(move |key, bytes| Box::pin(plant(key, bytes))));
+        self
+    }
+
+    /// Has the suite test a full store. `fill(true)` has the store refuse whatever would make it grow, as a full disk does;
+    /// it still reads and deletes. `fill(false)` ends that.
+    #[must_use]
+    pub fn with_full<F, R>(mut self, fill: F) -> Self
+    where
+        F: Fn(bool) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.parts.full = Some(Arc::new(move |on| Box::pin(fill(on))));
+        self
+    }
+
+    /// Has the suite test a store that can only be read. `lock(true)` has the store refuse every change, deletes too, as a replica
+    /// or a read-only file system does. `lock(false)` ends that.
+    #[must_use]
+    pub fn with_read_only<F, R>(mut self, lock: F) -> Self
+    where
+        F: Fn(bool) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.parts.read_only = Some(Arc::new(move |on| Box::pin(lock(on))));
+        self
+    }
+
+    /// Leaves `part` of the suite out, for the reason `why`, which the suite prints.
+    ///
+    /// # Panics
+    ///
+    /// If `why` is empty.
+    #[must_use]
+    pub fn without(mut self, part: Part, why: impl Into<String>) -> Self {
+        let why = why.into();
+        assert!(!why.trim().is_empty(), "expected the reason why {part:?} is left out, found an empty text");
+        self.parts.left_out.push((part, why));
         self
     }
 

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cloakroom::testkit::Store;
-use cloakroom::{Clock, RedisProvider, RedisProviderBuilder};
+use cloakroom::testkit::{Part, Store};
+use cloakroom::{Clock, RedisProvider, RedisProviderBuilder, StoreKey};
 use servers::{Redis, RedisCluster, RedisOptions, RedisSentinels};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);
@@ -43,34 +43,55 @@ async fn open(builder: RedisProviderBuilder, clock: &Clock, prefix: &str) -> Red
 }
 
 pub(crate) async fn server(clock: Clock) -> Store {
-    open(RedisProvider::builder(server_url()), &clock, &prefix()).await.into()
+    let prefix = prefix();
+    let store = Store::new(open(RedisProvider::builder(server_url()), &clock, &prefix).await);
+    let store = store.with_planting(move |key: StoreKey, bytes| {
+        let name = format!("{prefix}:{{0}}:session:{}", key.as_str());
+        let client = redis::Client::open(server_url()).expect("a URL");
+        let mut connection = client.get_connection().expect("a connection");
+        let set = redis::cmd("SET").arg(name).arg(bytes).arg("KEEPTTL").query::<()>(&mut connection);
+        async move { set.expect("the server takes it") }
+    });
+    let store = store.without(Part::Second, "on_a_server_from_two_sides has it");
+    without_refusals(store)
+}
+
+fn without_refusals(store: Store) -> Store {
+    let why = "the tests share this server; refusing.rs starts one of its own";
+    store.without(Part::Full, why).without(Part::ReadOnly, why)
+}
+
+/// Leaves out what other stores of this program give.
+pub(crate) fn as_elsewhere(store: impl Into<Store>) -> Store {
+    let store = store.into().without(Part::Planting, "on_a_server has it");
+    without_refusals(store.without(Part::Second, "on_a_server_from_two_sides has it"))
 }
 
 /// Two handles with connections of their own, as two processes have them.
 pub(crate) async fn two_sides(clock: Clock) -> Store {
     let prefix = prefix();
     let one = open(RedisProvider::builder(server_url()), &clock, &prefix).await;
-    Store::new(one).with_second(open(RedisProvider::builder(server_url()), &clock, &prefix).await)
+    as_elsewhere(one).with_second(open(RedisProvider::builder(server_url()), &clock, &prefix).await)
 }
 
 pub(crate) async fn tls(clock: Clock) -> Store {
-    open(tls_builder(), &clock, &prefix()).await.into()
+    as_elsewhere(open(tls_builder(), &clock, &prefix()).await)
 }
 
 pub(crate) async fn socket(clock: Clock) -> Store {
     let url = format!("unix://{}", SOCKET.socket().display());
-    open(RedisProvider::builder(url), &clock, &prefix()).await.into()
+    as_elsewhere(open(RedisProvider::builder(url), &clock, &prefix()).await)
 }
 
 pub(crate) async fn cluster(clock: Clock) -> Store {
     let prefix = prefix();
     let one = open(RedisProvider::builder(cluster_url()), &clock, &prefix).await;
-    Store::new(one).with_second(open(RedisProvider::builder(cluster_url()), &clock, &prefix).await)
+    as_elsewhere(one).with_second(open(RedisProvider::builder(cluster_url()), &clock, &prefix).await)
 }
 
 pub(crate) async fn sentinels(clock: Clock) -> Store {
     let url = format!("redis+sentinel://{}/{}", SENTINELS.addresses().join(","), RedisSentinels::NAME);
-    open(RedisProvider::builder(url), &clock, &prefix()).await.into()
+    as_elsewhere(open(RedisProvider::builder(url), &clock, &prefix()).await)
 }
 
 pub(crate) fn tls_url() -> String {

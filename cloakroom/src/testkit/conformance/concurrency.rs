@@ -255,6 +255,31 @@ pub(super) async fn a_touch_beside_an_update_loses_no_data(f: Fixture) {
     }
 }
 
+pub(super) async fn a_touch_beside_a_change_of_lifetime_never_undoes_it(f: Fixture) {
+    for round in 0..40 {
+        let name = key(&format!("round-{round}"));
+        f.put(&name, &f.record().idle(minutes(30)).build()).await;
+        let own = if round % 2 == 0 { minutes(30 * 24 * 60) } else { minutes(2) };
+        let changed = f.record().idle(own).no_absolute().version(2).build();
+        let (now, policy) = (f.now(), f.now() + minutes(30));
+        at_once(&f, 4, |n, provider| {
+            let (name, changed) = (name.clone(), changed.clone());
+            async move {
+                if n == round % 4 {
+                    let updated = provider.update(&name, &changed, 1).await?;
+                    assert_eq!(updated, Updated::Done, "no touch makes it stale");
+                } else {
+                    let touched = provider.touch(&name, now, policy, 1).await?;
+                    assert_ne!(touched, Touched::Gone, "it is alive");
+                }
+                Ok(())
+            }
+        })
+        .await;
+        f.holds(&name, &changed, "its lifetime is the one that was set, whoever was first").await;
+    }
+}
+
 pub(super) async fn parallel_work_on_many_keys_leaves_the_lists_exact(f: Fixture) {
     if !f.lists().await || !f.revokes().await {
         return;
@@ -362,7 +387,7 @@ pub(super) async fn a_collection_beside_a_create_never_takes_the_new_record(f: F
     }
 }
 
-pub(super) async fn a_users_list_shows_a_session_once_while_it_is_given_other_keys(f: Fixture) {
+pub(super) async fn a_users_list_shows_a_session_once_while_it_moves(f: Fixture) {
     if !f.lists().await {
         return;
     }

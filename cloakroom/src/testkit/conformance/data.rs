@@ -91,7 +91,7 @@ pub(super) async fn a_session_without_any_deadline_never_expires(f: Fixture) {
     f.holds(&key("endless"), &record, "a hundred years are not enough").await;
 }
 
-pub(super) async fn a_record_past_the_declared_maximum_is_refused_and_changes_nothing(f: Fixture) {
+pub(super) async fn a_record_past_the_declared_maximum_is_refused(f: Fixture) {
     // Without a maximum of the provider's own there is nothing to refuse.
     let Some(most) = f.capabilities().max_record else { return };
     let small = f.record().value("n", 1).build();

@@ -5,6 +5,7 @@
 macro_rules! __conformance_cases {
     ([$($then:tt)*] $($context:tt)*) => {
         $($then)*! { $($context)*;
+            parts::the_store_gives_every_part_or_says_why_not
             create::a_created_record_is_loaded_as_it_was
             create::create_on_a_taken_key_changes_nothing
             create::creates_under_different_keys_do_not_meet
@@ -18,6 +19,7 @@ macro_rules! __conformance_cases {
             load::the_capabilities_are_the_same_every_time
             newer::a_newer_releases_session_is_kept_and_listed
             newer::a_newer_releases_session_is_touched_and_ended
+            newer::a_newer_releases_session_is_renamed_and_deleted
             newer::a_newer_releases_session_is_collected
             data::every_field_of_a_record_comes_back
             data::a_record_without_a_user_and_an_absolute_deadline_comes_back
@@ -28,7 +30,7 @@ macro_rules! __conformance_cases {
             data::data_in_json_comes_back_as_json
             data::an_update_to_less_data_leaves_nothing_of_the_former
             data::a_session_without_any_deadline_never_expires
-            data::a_record_past_the_declared_maximum_is_refused_and_changes_nothing
+            data::a_record_past_the_declared_maximum_is_refused
             keys::keys_that_differ_in_case_never_collide
             keys::keys_that_differ_in_one_byte_never_collide
             keys::keys_of_which_one_is_a_prefix_of_the_other_never_collide
@@ -78,13 +80,13 @@ macro_rules! __conformance_cases {
             tombstones::a_tombstone_is_gone_as_the_old_side_of_a_rename
             tombstones::a_tombstone_holds_its_key
             tombstones::an_expired_tombstone_frees_its_key
-            tombstones::a_delete_leaves_a_tombstone_and_says_that_no_session_was_there
+            tombstones::a_delete_leaves_a_tombstone_and_says_no
             tombstones::tombstones_stand_in_no_list
             tombstones::expired_tombstones_are_collected
             tombstones::a_rename_can_leave_an_expired_tombstone
             tombstones::an_update_may_end_a_session_by_a_tombstone_in_its_place
             tombstones::a_session_that_was_ended_stands_in_no_list
-            tombstones::the_key_of_a_session_that_was_ended_is_free_once_its_tombstone_has_expired
+            tombstones::the_key_of_an_ended_session_is_free_in_the_end
             delete::a_destroyed_session_stays_dead
             delete::delete_says_whether_a_session_was_there
             delete::a_delete_of_an_expired_session_says_that_none_was_there
@@ -110,14 +112,15 @@ macro_rules! __conformance_cases {
             count::count_leaves_out_the_expired_and_tombstones
             count::a_key_that_is_used_again_counts_once
             scan::a_walk_over_an_empty_store_meets_nothing
-            scan::scan_meets_every_record_exactly_once
+            scan::scan_meets_every_record
             scan::a_page_tells_what_stands_beside_the_data
             scan::a_page_tells_of_the_last_change
             scan::a_walk_leaves_out_the_expired
-            scan::a_walk_meets_what_stays_while_others_come_and_go
+            scan::a_walk_meets_every_session_that_stays
+            scan::a_walk_meets_a_session_whose_deadline_moves_back
             scan::two_walks_do_not_meet
             scan::a_cursor_may_be_used_again
-            scan::a_foreign_cursor_is_answered_or_refused_but_never_a_panic
+            scan::a_foreign_cursor_is_answered_or_refused
             principal::of_principal_finds_only_that_users_sessions
             principal::of_principal_tells_what_stands_beside_the_data
             principal::a_session_belongs_to_a_user_from_the_update_that_says_so
@@ -135,6 +138,9 @@ macro_rules! __conformance_cases {
             principal::users_of_the_greatest_length_never_mix
             principal::a_user_may_have_many_sessions
             principal::a_users_sessions_come_in_pages
+            principal::a_foreign_cursor_of_a_list_is_answered_or_refused
+            principal::a_cursor_of_a_users_list_may_be_used_again
+            principal::a_page_of_a_users_list_may_have_no_room
             handles::what_one_handle_stores_the_other_finds
             handles::what_one_handle_ends_is_dead_to_the_other
             handles::both_handles_list_the_same
@@ -147,11 +153,32 @@ macro_rules! __conformance_cases {
             concurrency::a_delete_wins_against_every_change_beside_it
             concurrency::a_rename_beside_an_update_loses_neither
             concurrency::a_touch_beside_an_update_loses_no_data
+            concurrency::a_touch_beside_a_change_of_lifetime_never_undoes_it
             concurrency::parallel_work_on_many_keys_leaves_the_lists_exact
             concurrency::of_parallel_readers_one_takes_each_flash_message
             concurrency::parallel_collections_remove_each_record_once
             concurrency::a_collection_beside_a_create_never_takes_the_new_record
-            concurrency::a_users_list_shows_a_session_once_while_it_is_given_other_keys
+            concurrency::a_users_list_shows_a_session_once_while_it_moves
+            races::every_pair_of_calls_on_a_free_key_has_an_order
+            races::every_pair_of_calls_on_a_session_has_an_order
+            races::every_pair_of_calls_on_an_expired_key_has_an_order
+            races::every_pair_of_calls_on_a_tombstone_has_an_order
+            beside::creates_and_loads_work_beside_every_method
+            beside::updates_and_touches_work_beside_every_method
+            beside::renames_and_deletes_work_beside_every_method
+            beside::collections_work_beside_every_method
+            beside::counts_are_exact_beside_every_method
+            beside::walks_meet_everything_beside_every_method
+            beside::a_users_list_is_whole_beside_every_method
+            many::a_users_many_sessions_end_in_bounded_steps
+            unreadable::an_unreadable_record_is_an_error_once
+            unreadable::a_change_of_an_unreadable_record_is_no_dead_end
+            unreadable::an_unreadable_record_hides_no_other_in_a_list
+            refusing::a_full_store_reads_and_deletes
+            refusing::a_read_only_store_reads_and_changes_nothing
+            runtimes::a_store_outlives_the_runtime_it_was_opened_in
+            runtimes::a_runtime_that_ends_disturbs_no_other
+            runtimes::runtimes_that_come_and_go_share_one_store
             cancellation::a_dropped_create_stores_all_or_nothing
             cancellation::a_dropped_update_changes_all_or_nothing
             cancellation::a_dropped_touch_moves_all_or_nothing

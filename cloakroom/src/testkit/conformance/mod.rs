@@ -5,7 +5,12 @@
 //!
 //! What a provider says in its [`Capabilities`] that it cannot do is
 //! expected to answer [`Unsupported`](crate::ErrorKind::Unsupported), and nothing else, in the place of what the case asks for.
+//!
+//! Some cases need more than a provider: a second handle, unreadable bytes in the store, a store that refuses changes. A
+//! [`Store`] gives these [`Part`](crate::testkit::Part)s or says why it cannot. The case
+//! `the_store_gives_every_part_or_says_why_not` fails otherwise, so no part is left out in silence.
 
+mod beside;
 mod cancellation;
 mod collection;
 mod concurrency;
@@ -18,12 +23,18 @@ mod handles;
 mod keys;
 mod list;
 mod load;
+mod many;
 mod newer;
+mod parts;
 mod principal;
+mod races;
+mod refusing;
 mod rename;
+mod runtimes;
 mod scan;
 mod tombstones;
 mod touch;
+mod unreadable;
 mod update;
 
 use std::fmt;
@@ -31,6 +42,8 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::time::Duration;
+
+use tokio::runtime::Runtime;
 
 use super::Store;
 use super::fixture::Fixture;
@@ -50,6 +63,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy)]
 pub struct Case {
     name: &'static str,
+    module: &'static str,
     run: fn(Fixture) -> Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -93,13 +107,20 @@ where
 {
     let case = CASES.iter().find(|case| case.name == name);
     let case = case.unwrap_or_else(|| panic!("there is no conformance case called {name}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("the operating system gives two threads");
+    let runtime = runtime();
+    let time = ManualClock::default();
+    // A store under a time limit of its own, too: one that never opens is a failure.
+    let open = async |clock| tokio::time::timeout(TIME_LIMIT, factory(clock)).await.expect("the store opens");
+    let (store, home): (Store, _) = if case.module == APART {
+        let home = self::runtime();
+        (home.block_on(open(time.clock())).into(), Some(home))
+    } else {
+        (runtime.block_on(open(time.clock())).into(), None)
+    };
+    let fixture = Fixture::new(&store, time).opened_in(home);
     let outcome = runtime.block_on(async {
-        let time = ManualClock::default();
-        let store: Store = factory(time.clock()).await.into();
         // A task of its own, so that a provider that blocks its thread is noticed too.
-        let task = tokio::spawn((case.run)(Fixture::new(&store, time)));
+        let task = tokio::spawn((case.run)(fixture));
         tokio::time::timeout(TIME_LIMIT, task).await
     });
     // A thread that hangs must not keep the test from failing.
@@ -111,10 +132,18 @@ where
     }
 }
 
+/// The module whose cases end the runtime that their store was opened in.
+const APART: &str = "runtimes";
+
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("the operating system gives two threads")
+}
+
 macro_rules! name_the_cases {
     (; $($module:ident :: $case:ident)*) => {
         const CASES: &[Case] = &[$(
-            Case { name: stringify!($case), run: |fixture| Box::pin($module::$case(fixture)) }
+            Case { name: stringify!($case), module: stringify!($module), run: |fixture| Box::pin($module::$case(fixture)) }
         ),*];
     };
 }
@@ -152,7 +181,12 @@ macro_rules! conformance {
             #[allow(unused_imports, reason = "the factory may need none of the names around it")]
             use super::*;
 
-            $crate::__conformance_cases!([$crate::__conformance_tests] [$(#[$attribute])*] $factory);
+            // One function for all cases: each would compile the factory and all around it anew.
+            fn __run(case: &str) {
+                $crate::testkit::conformance::run(case, $factory);
+            }
+
+            $crate::__conformance_cases!([$crate::__conformance_tests] [$(#[$attribute])*]);
         }
     };
 }
@@ -160,19 +194,19 @@ macro_rules! conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {
-    ($attributes:tt $factory:expr; $($module:ident :: $case:ident)*) => {
-        $($crate::__conformance_test!($attributes $case, $factory);)*
+    ($attributes:tt; $($module:ident :: $case:ident)*) => {
+        $($crate::__conformance_test!($attributes $case);)*
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_test {
-    ([$($attributes:tt)*] $case:ident, $factory:expr) => {
+    ([$($attributes:tt)*] $case:ident) => {
         #[test]
         $($attributes)*
         fn $case() {
-            $crate::testkit::conformance::run(stringify!($case), $factory);
+            __run(stringify!($case));
         }
     };
 }

@@ -1,6 +1,6 @@
 //! Records of a newer release, as a rolling upgrade leaves them: this release cannot read their data, and nothing else sets them apart.
 
-use crate::provider::{Provider, Touched, Updated};
+use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, minutes};
 
@@ -52,6 +52,20 @@ pub(super) async fn a_newer_releases_session_is_touched_and_ended(f: Fixture) {
         if f.capabilities().users {
             f.belong_to("alice", &[], "the session has ended").await;
         }
+    }
+}
+
+pub(super) async fn a_newer_releases_session_is_renamed_and_deleted(f: Fixture) {
+    let Some(record) = stored(&f).await else { return };
+    assert_eq!(f.create(&key("aa"), &record).await, Created::Taken, "it holds its key");
+    let moved = f.record().version(8).principal("alice").newer();
+    assert_eq!(f.rename(&key("aa"), &key("bb"), &moved, 7, None).await, Renamed::Done, "its version is 7");
+    f.lacks(&key("aa"), "it has moved").await;
+    let found = f.load(&key("bb")).await.expect("it has moved here");
+    assert_eq!(found.meta(), moved.meta(), "all that every format has came along");
+    if f.revokes().await {
+        assert!(f.delete(&key("bb")).await, "a live record was there");
+        f.lacks(&key("bb"), "it was deleted").await;
     }
 }
 

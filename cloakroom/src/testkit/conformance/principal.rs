@@ -1,8 +1,8 @@
 //! `of_principal`: the sessions of one user, and of no other.
 
 use crate::principal::Principal;
-use crate::provider::{Renamed, Touched, Updated};
-use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes};
+use crate::provider::{Cursor, Provider, Renamed, Touched, Updated};
+use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes, principal};
 
 /// Each of `names` has sessions of its own, and sees no others.
 async fn never_mix(f: &Fixture, names: &[&str]) {
@@ -231,4 +231,64 @@ pub(super) async fn a_users_sessions_come_in_pages(f: Fixture) {
         assert_eq!(met, names, "all of hers and no others, in pages of {limit}");
     }
     assert_eq!(f.of_principal_in_pages("nobody", 1).await, [], "a user without a session");
+}
+
+pub(super) async fn a_foreign_cursor_of_a_list_is_answered_or_refused(f: Fixture) {
+    if !f.lists().await || !f.capabilities().users {
+        return;
+    }
+    for key in keys(3) {
+        f.put(&key, &f.record().principal("alice").build()).await;
+    }
+    let alice = principal("alice");
+    for text in [
+        "",
+        "0",
+        "-1",
+        "18446744073709551616",
+        "zz",
+        "../..",
+        "'; --",
+        "\u{0}",
+        "ü\n",
+        "a:b:c",
+        &"x".repeat(5_000),
+    ] {
+        let page = f.provider.of_principal(&alice, Some(Cursor::new(text)), 2).await;
+        assert!(page.map_or(0, |page| page.entries.len()) <= 2, "the limit holds from {text:?} on too");
+    }
+    f.belong_to("alice", &keys(3).iter().collect::<Vec<_>>(), "the store is as usable as before").await;
+}
+
+pub(super) async fn a_cursor_of_a_users_list_may_be_used_again(f: Fixture) {
+    if !f.lists().await || !f.capabilities().users || !f.revokes().await {
+        return;
+    }
+    let all = keys(10);
+    for key in &all {
+        f.put(key, &f.record().principal("alice").build()).await;
+    }
+    let alice = principal("alice");
+    let first = f.provider.of_principal(&alice, None, 4).await.expect("a page");
+    let Some(from) = first.next else { return };
+    let again = async || {
+        keys_of(&f.provider.of_principal(&alice, Some(from.clone()), 100).await.expect("a page").entries)
+    };
+    let once = again().await;
+    assert_eq!(again().await, once, "a cursor is a place, not a state");
+    // Whoever ends a page's sessions goes on from where that page ended.
+    for entry in &first.entries {
+        assert!(f.delete(&entry.key).await, "nobody else ends it");
+    }
+    assert_eq!(again().await, once, "the end of those before it moves nobody past it");
+}
+
+pub(super) async fn a_page_of_a_users_list_may_have_no_room(f: Fixture) {
+    if !f.lists().await || !f.capabilities().users {
+        return;
+    }
+    f.put(&key("aa"), &f.record().principal("alice").build()).await;
+    let page = f.provider.of_principal(&principal("alice"), None, 0).await.expect("a page without room");
+    assert_eq!(page.entries, [], "none were asked for");
+    f.belong_to("alice", &[&key("aa")], "she has one").await;
 }

@@ -74,7 +74,7 @@ pub(super) async fn an_expired_tombstone_frees_its_key(f: Fixture) {
     f.holds(&key("old"), &other, "the tombstone has expired").await;
 }
 
-pub(super) async fn a_delete_leaves_a_tombstone_and_says_that_no_session_was_there(f: Fixture) {
+pub(super) async fn a_delete_leaves_a_tombstone_and_says_no(f: Fixture) {
     if !f.revokes().await {
         return;
     }
@@ -164,7 +164,7 @@ pub(super) async fn a_session_that_was_ended_stands_in_no_list(f: Fixture) {
     f.lacks(&key("one"), "forgotten from its deadline on").await;
 }
 
-pub(super) async fn the_key_of_a_session_that_was_ended_is_free_once_its_tombstone_has_expired(f: Fixture) {
+pub(super) async fn the_key_of_an_ended_session_is_free_in_the_end(f: Fixture) {
     ended(&f).await;
     f.advance(minutes(5)).await;
     let other = f.record().principal("bob").build();

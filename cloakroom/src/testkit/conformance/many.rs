@@ -1,0 +1,114 @@
+//! One user with a great many sessions: they are listed and ended in bounded steps.
+//!
+//! `CLOAKROOM_SESSIONS` says how many; 100,000 is the long run.
+
+use std::collections::BTreeSet;
+
+use crate::provider::{Provider, Renamed};
+use crate::testkit::fixture::{Fixture, key, minutes, principal};
+
+/// Enough for several pages, and few enough for every run of the suite.
+const SESSIONS: usize = 1_000;
+const LIMIT: usize = 100;
+
+fn sessions() -> usize {
+    let asked = std::env::var("CLOAKROOM_SESSIONS").ok();
+    asked.map_or(SESSIONS, |text| text.parse().expect("CLOAKROOM_SESSIONS is a number"))
+}
+
+/// So many sessions of alice, stored by 16 tasks.
+async fn stored(f: &Fixture, sessions: usize) {
+    let tasks: Vec<_> = (0..16usize)
+        .map(|lane| {
+            let f = f.clone();
+            tokio::spawn(async move {
+                let record = f.record().principal("alice").build();
+                for n in (lane..sessions).step_by(16) {
+                    f.put(&key(&format!("many-{n:05}")), &record).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        finished(task).await;
+    }
+}
+
+async fn finished(task: tokio::task::JoinHandle<()>) {
+    task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+}
+
+/// Moves and ends every twentieth session.
+async fn moves_and_ends(f: Fixture, sessions: usize) {
+    let next = f.record().principal("alice").version(2).build();
+    for n in (0..sessions).step_by(20) {
+        let name = key(&format!("many-{n:05}"));
+        if n % 40 == 0 {
+            let renamed = f.rename(&name, &key(&format!("moved-{n:05}")), &next, 1, None).await;
+            assert_eq!(renamed, Renamed::Done, "nobody else moves it");
+        } else {
+            assert!(f.delete(&name).await, "nobody else ends it");
+        }
+    }
+}
+
+pub(super) async fn a_users_many_sessions_end_in_bounded_steps(f: Fixture) {
+    if !f.lists().await || !f.revokes().await || !f.capabilities().users {
+        return;
+    }
+    f.put(&key("bobs"), &f.record().principal("bob").build()).await;
+    let sessions = sessions();
+    stored(&f, sessions).await;
+    let beside = tokio::spawn(moves_and_ends(f.swapped(), sessions));
+    let mut met = BTreeSet::new();
+    loop {
+        let over = beside.is_finished();
+        met.extend(f.of_principal_in_pages("alice", LIMIT).await.into_iter().map(|entry| entry.key));
+        // A provider that never waits would keep the other from its thread.
+        tokio::task::yield_now().await;
+        if over {
+            break;
+        }
+    }
+    finished(beside).await;
+    for n in (0..sessions).filter(|n| n % 20 != 0) {
+        let name = key(&format!("many-{n:05}"));
+        assert!(met.contains(&name), "{name:?} was there throughout, and has to be met");
+    }
+    // Every fortieth was moved, and as many were ended.
+    let left = sessions - (0..sessions).filter(|n| n % 40 == 20).count();
+    let found: BTreeSet<_> =
+        f.of_principal_in_pages("alice", LIMIT).await.into_iter().map(|e| e.key).collect();
+    assert_eq!(found.len(), left, "all but the ended ones");
+    ends_all(&f, left).await;
+    assert_eq!(f.count().await, 1, "bob's alone");
+    f.belong_to("bob", &[&key("bobs")], "he has not logged out").await;
+    // What expires in a heap goes in bounded steps, too.
+    f.advance(minutes(60 * 9)).await;
+    f.collect_all(LIMIT).await;
+}
+
+/// Ends every session of alice, a page after the other.
+async fn ends_all(f: &Fixture, left: usize) {
+    let (alice, mut ended) = (principal("alice"), 0);
+    for walk in 0.. {
+        assert!(walk < 4, "{ended} of {left} sessions have ended after {walk} walks");
+        let (before, mut cursor) = (ended, None);
+        loop {
+            let page = f.provider.of_principal(&alice, cursor, LIMIT).await.expect("a page");
+            assert!(page.entries.len() <= LIMIT, "a page of at most {LIMIT}");
+            for entry in page.entries {
+                ended += usize::from(f.delete(&entry.key).await);
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if ended == before {
+            break;
+        }
+    }
+    assert_eq!(ended, left, "each ends once");
+    f.belong_to("alice", &[], "all have ended").await;
+}

@@ -1,0 +1,405 @@
+//! Every pair of methods at the same time on one key: the answers and the store are as if one had been first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Barrier;
+
+use crate::error::Result;
+use crate::id::StoreKey;
+use crate::provider::{AnyProvider, Created, Listed, Provider, Renamed, Touched, Updated};
+use crate::record::{Meta, Record};
+use crate::testkit::fixture::{Fixture, key, minutes, principal};
+use crate::testkit::model::Model;
+
+/// How often each pair meets in each state.
+const ROUNDS: usize = 2;
+
+/// What is under the key when the two begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Absent,
+    Live,
+    Expired,
+    Tombstone,
+}
+
+/// The methods, some of them twice where they come in two kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Create,
+    Load,
+    Update,
+    /// An update to a tombstone.
+    End,
+    Touch,
+    /// A rename from the key.
+    Leave,
+    /// A rename of another session to the key.
+    Enter,
+    Delete,
+    DeleteExpired,
+    Count,
+    Scan,
+    OfPrincipal,
+}
+
+const CALLS: [Call; 12] = [
+    Call::Create,
+    Call::Load,
+    Call::Update,
+    Call::End,
+    Call::Touch,
+    Call::Leave,
+    Call::Enter,
+    Call::Delete,
+    Call::DeleteExpired,
+    Call::Count,
+    Call::Scan,
+    Call::OfPrincipal,
+];
+
+type Sessions = BTreeMap<StoreKey, Meta>;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Answer {
+    Created(Created),
+    Loaded(Option<Record>),
+    Updated(Updated),
+    Touched(Touched),
+    Renamed(Renamed),
+    Deleted(bool),
+    /// How many were removed is the store's affair.
+    Collected,
+    Counted(usize),
+    /// A walk is no single step: it is compared with both ends of the race.
+    Walked(Sessions),
+    Listed(Sessions),
+}
+
+/// The keys and records of one race.
+#[derive(Clone)]
+struct Race {
+    at: StoreKey,
+    away: StoreKey,
+    from: StoreKey,
+    user: String,
+    now: SystemTime,
+    first: Record,
+    created: Record,
+    next: Record,
+    entered: Record,
+    tombstone: Record,
+    ended: Record,
+}
+
+impl Race {
+    fn new(f: &Fixture, number: usize) -> Self {
+        let name = |part: &str| key(&format!("race-{number}-{part}"));
+        let user = format!("user-{number}");
+        let record = |n: u8| f.record().principal(&user).value("n", n);
+        let away = name("away");
+        Race {
+            at: name("at"),
+            from: name("from"),
+            now: f.now(),
+            first: record(1).build(),
+            created: record(2).build(),
+            next: record(3).version(2).build(),
+            entered: record(4).version(2).build(),
+            tombstone: f.record().version(1).tombstone(&away, minutes(1)),
+            ended: f.record().version(1).ended(),
+            away,
+            user,
+        }
+    }
+
+    /// Brings the key into `state`, and another session beside it, in the store and in the model.
+    async fn prepare(&self, f: &Fixture, state: State, model: &mut Model) {
+        f.put(&self.from, &self.first).await;
+        assert_eq!(model.create(&self.from, &self.first), Created::Done, "the key is new");
+        if state == State::Absent {
+            return;
+        }
+        f.put(&self.at, &self.first).await;
+        assert_eq!(model.create(&self.at, &self.first), Created::Done, "the key is new");
+        match state {
+            State::Expired => {
+                assert_eq!(
+                    f.touch_version(&self.at, self.now, self.now, 1).await,
+                    Touched::Done,
+                    "it is alive"
+                );
+                let _ = model.touch(&self.at, self.now, self.now, 1);
+            }
+            State::Tombstone => {
+                assert_eq!(f.update(&self.at, &self.ended, 1).await, Updated::Done, "it is alive");
+                let _ = model.update(&self.at, &self.ended, 1);
+            }
+            State::Live | State::Absent => {}
+        }
+    }
+
+    async fn ask(&self, call: Call, provider: &AnyProvider) -> Result<Answer> {
+        let later = self.now + minutes(50);
+        Ok(match call {
+            Call::Create => Answer::Created(provider.create(&self.at, &self.created).await?),
+            Call::Load => Answer::Loaded(provider.load(&self.at).await?),
+            Call::Update => Answer::Updated(provider.update(&self.at, &self.next, 1).await?),
+            Call::End => Answer::Updated(provider.update(&self.at, &self.ended, 1).await?),
+            Call::Touch => Answer::Touched(provider.touch(&self.at, self.now, later, 1).await?),
+            Call::Leave => {
+                let mark = Some(&self.tombstone);
+                Answer::Renamed(provider.rename(&self.at, &self.away, &self.next, 1, mark).await?)
+            }
+            Call::Enter => {
+                Answer::Renamed(provider.rename(&self.from, &self.at, &self.entered, 1, None).await?)
+            }
+            Call::Delete => Answer::Deleted(provider.delete(&self.at).await?),
+            Call::DeleteExpired => {
+                let _ = provider.delete_expired(100).await?;
+                Answer::Collected
+            }
+            Call::Count => Answer::Counted(provider.count().await? as usize),
+            Call::Scan => Answer::Walked(walk(provider).await?),
+            Call::OfPrincipal => {
+                let page = provider.of_principal(&principal(&self.user), None, 1000).await?;
+                Answer::Listed(by_key(page.entries))
+            }
+        })
+    }
+
+    /// Every answer of the model that is right, and the model after it.
+    fn model(&self, call: Call, model: &Model) -> Vec<(Answer, Model)> {
+        let mut after = model.clone();
+        let later = self.now + minutes(50);
+        let theirs = |meta: &Meta| meta.principal().is_some_and(|user| user.as_str() == self.user);
+        let answer = match call {
+            Call::Create => Answer::Created(after.create(&self.at, &self.created)),
+            Call::Load => Answer::Loaded(after.load(&self.at).cloned()),
+            Call::Update => Answer::Updated(after.update(&self.at, &self.next, 1)),
+            Call::End => Answer::Updated(after.update(&self.at, &self.ended, 1)),
+            Call::Touch => Answer::Touched(after.touch(&self.at, self.now, later, 1)),
+            Call::Leave => {
+                let mark = Some(&self.tombstone);
+                return renames(model, (&self.at, &self.away, &self.next), mark);
+            }
+            Call::Enter => return renames(model, (&self.from, &self.at, &self.entered), None),
+            Call::Delete => Answer::Deleted(after.delete(&self.at)),
+            Call::DeleteExpired => Answer::Collected,
+            Call::Count => Answer::Counted(after.live(|_| true).len()),
+            Call::Scan => Answer::Walked(after.live(|_| true)),
+            Call::OfPrincipal => Answer::Listed(after.live(theirs)),
+        };
+        vec![(answer, after)]
+    }
+
+    /// All that the race may have changed, seen through the store.
+    async fn found(&self, f: &Fixture) -> Vec<Option<Record>> {
+        let mut found = Vec::new();
+        for name in [&self.at, &self.away, &self.from] {
+            found.push(f.load(name).await);
+        }
+        found
+    }
+
+    fn expected(&self, model: &Model) -> Vec<Option<Record>> {
+        [&self.at, &self.away, &self.from].map(|name| model.load(name).cloned()).into()
+    }
+
+    /// Leaves nothing that later races would count.
+    async fn clear(&self, f: &Fixture) {
+        for name in [&self.at, &self.away, &self.from] {
+            let _ = f.delete(name).await;
+        }
+    }
+}
+
+fn renames(
+    model: &Model,
+    (old, new, record): (&StoreKey, &StoreKey, &Record),
+    mark: Option<&Record>,
+) -> Vec<(Answer, Model)> {
+    let outcome = |answer| {
+        let mut after = model.clone();
+        if answer == Renamed::Done {
+            after.moved(old, new, record, mark.cloned());
+        }
+        (Answer::Renamed(answer), after)
+    };
+    model.rename(old, new, 1).into_iter().map(outcome).collect()
+}
+
+/// All pages.
+async fn walk(provider: &AnyProvider) -> Result<Sessions> {
+    let (mut met, mut cursor) = (Sessions::new(), None);
+    loop {
+        let page = provider.scan(cursor, 1000).await?;
+        met.extend(by_key(page.entries));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(met);
+        }
+    }
+}
+
+fn by_key(entries: Vec<Listed>) -> Sessions {
+    entries.into_iter().map(|entry| (entry.key, entry.meta)).collect()
+}
+
+/// One of the two orders, and what is right in it.
+struct Order {
+    answers: [Answer; 2],
+    /// Before, between and after.
+    states: [Model; 3],
+}
+
+fn orders(race: &Race, [one, other]: [Call; 2], start: &Model) -> Vec<Order> {
+    let mut orders = Vec::new();
+    for (first, second, turned) in [(one, other, false), (other, one, true)] {
+        for (early, between) in race.model(first, start) {
+            for (late, end) in race.model(second, &between) {
+                let answers =
+                    if turned { [late.clone(), early.clone()] } else { [early.clone(), late.clone()] };
+                orders.push(Order { answers, states: [start.clone(), between.clone(), end] });
+            }
+        }
+    }
+    orders
+}
+
+impl Order {
+    fn explains(&self, race: &Race, answers: &[Answer; 2], found: &[Option<Record>]) -> bool {
+        let told = self.answers.iter().zip(answers).all(|pair| match pair {
+            (Answer::Walked(_), Answer::Walked(met)) => self.walks(met),
+            // A store that looks twice may have met the newcomer at its second look: to look again is right for both.
+            (Answer::Updated(Updated::Gone), Answer::Updated(Updated::Stale))
+            | (Answer::Touched(Touched::Gone), Answer::Touched(Touched::Stale))
+            | (Answer::Renamed(Renamed::Gone), Answer::Renamed(Renamed::Stale)) => begins(answers),
+            // A session that moves may be counted under both keys, or under neither.
+            (Answer::Counted(expected), Answer::Counted(found)) => {
+                let moves = answers.contains(&Answer::Renamed(Renamed::Done));
+                expected.abs_diff(*found) <= usize::from(moves)
+            }
+            (expected, answer) => expected == answer,
+        });
+        told && race.expected(&self.states[2]) == found
+    }
+
+    /// A walk meets what is there throughout, and nothing that is never there.
+    fn walks(&self, met: &Sessions) -> bool {
+        let [start, between, end] = &self.states;
+        let all: Vec<Sessions> = [start, between, end].map(|model| model.live(|_| true)).into();
+        let throughout = all[0].keys().filter(|name| all.iter().all(|state| state.contains_key(*name)));
+        let known = |(name, meta): (&StoreKey, &Meta)| all.iter().any(|state| state.get(name) == Some(meta));
+        throughout.into_iter().all(|name| met.contains_key(name)) && met.iter().all(known)
+    }
+}
+
+/// Whether one of the two brought a session to life.
+fn begins(answers: &[Answer; 2]) -> bool {
+    answers.contains(&Answer::Created(Created::Done)) || answers.contains(&Answer::Renamed(Renamed::Done))
+}
+
+/// What both were answered.
+async fn at_once(f: &Fixture, race: &Race, calls: [Call; 2], turn: usize) -> [Answer; 2] {
+    let start = Arc::new(Barrier::new(2));
+    // On one handle, and on both in every other round.
+    let tasks = [0, 1].map(|n| {
+        let (race, start, provider) = (race.clone(), Arc::clone(&start), f.handle(n * turn));
+        tokio::spawn(async move {
+            let _ = start.wait().await;
+            race.ask(calls[n], &provider).await
+        })
+    });
+    let mut answers = Vec::new();
+    for (task, call) in tasks.into_iter().zip(calls) {
+        let answer = task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+        answers
+            .push(answer.unwrap_or_else(|error| panic!("{call:?} of {calls:?} fails: {error} ({error:?})")));
+    }
+    answers.try_into().unwrap_or_else(|_| unreachable!("two calls have two answers"))
+}
+
+fn is_possible(f: &Fixture, call: Call) -> bool {
+    let capabilities = f.capabilities();
+    match call {
+        Call::Delete => capabilities.revocable,
+        Call::Count | Call::Scan => capabilities.lists,
+        Call::OfPrincipal => capabilities.lists && capabilities.users,
+        _ => true,
+    }
+}
+
+async fn races(f: &Fixture, state: State) {
+    let clears = f.revokes().await;
+    let calls: Vec<_> = CALLS.into_iter().filter(|call| is_possible(f, *call)).collect();
+    let mut number = 0;
+    let mut kept = Model::new(f.now());
+    for turn in 0..ROUNDS {
+        for (n, one) in calls.iter().enumerate() {
+            for other in &calls[n..] {
+                number += 1;
+                let (race, pair) = (Race::new(f, number), [*one, *other]);
+                let mut model = if clears { Model::new(f.now()) } else { kept.clone() };
+                race.prepare(f, state, &mut model).await;
+                let answers = at_once(f, &race, pair, turn).await;
+                let found = race.found(f).await;
+                let orders = orders(&race, pair, &model);
+                let order = orders.iter().find(|order| order.explains(&race, &answers, &found));
+                let Some(order) = order else {
+                    panic!("{}", Unexplained { state, pair, answers, found, orders })
+                };
+                kept = order.states[2].clone();
+                if clears {
+                    race.clear(f).await;
+                }
+            }
+        }
+    }
+}
+
+/// What no order explains.
+struct Unexplained {
+    state: State,
+    pair: [Call; 2],
+    answers: [Answer; 2],
+    found: Vec<Option<Record>>,
+    orders: Vec<Order>,
+}
+
+impl fmt::Display for Unexplained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unexplained { state, pair, answers, found, orders } = self;
+        writeln!(
+            f,
+            "{pair:?} at the same time on a key that is {state:?}: neither order explains what came of it"
+        )?;
+        writeln!(
+            f,
+            "  answered {answers:?}\n  found at the key, where it leaves to, and where another came from {found:?}"
+        )?;
+        for order in orders {
+            writeln!(f, "  one order answers {:?}", order.answers)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn every_pair_of_calls_on_a_free_key_has_an_order(f: Fixture) {
+    races(&f, State::Absent).await;
+}
+
+pub(super) async fn every_pair_of_calls_on_a_session_has_an_order(f: Fixture) {
+    races(&f, State::Live).await;
+}
+
+pub(super) async fn every_pair_of_calls_on_an_expired_key_has_an_order(f: Fixture) {
+    races(&f, State::Expired).await;
+}
+
+pub(super) async fn every_pair_of_calls_on_a_tombstone_has_an_order(f: Fixture) {
+    races(&f, State::Tombstone).await;
+}
