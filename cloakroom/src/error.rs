@@ -20,6 +20,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     /// Whether the log has this error already.
+    #[cfg(feature = "tower")]
     logged: bool,
     reason: Box<dyn StdError + Send + Sync>,
 }
@@ -103,7 +104,12 @@ impl Error {
     /// assert_eq!(error.to_string(), "the session store is unavailable: disk on fire");
     /// ```
     pub fn new(kind: ErrorKind, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Error(Box::new(Inner { kind, logged: false, reason: reason.into() }))
+        Error(Box::new(Inner {
+            kind,
+            #[cfg(feature = "tower")]
+            logged: false,
+            reason: reason.into(),
+        }))
     }
 
     /// What kind of thing went wrong.

@@ -250,11 +250,9 @@ impl TestSession {
             session.id().is_some(),
             "a session with neither user nor values is never stored: call `principal` or `set`"
         );
-        let mut headers = brought(&self.manager, &response);
+        let headers = brought(&self.manager, &response);
         #[cfg(feature = "csrf")]
-        if let Some(token) = &token {
-            headers.insert(TOKEN, sensitive(token.as_str().as_bytes()));
-        }
+        let headers = with_token(headers, token.as_ref());
         Stored {
             headers,
             #[cfg(feature = "csrf")]
@@ -267,6 +265,14 @@ struct Stored {
     headers: HeaderMap,
     #[cfg(feature = "csrf")]
     token: Option<CsrfToken>,
+}
+
+#[cfg(feature = "csrf")]
+fn with_token(mut headers: HeaderMap, token: Option<&CsrfToken>) -> HeaderMap {
+    if let Some(token) = token {
+        headers.insert(TOKEN, sensitive(token.as_str().as_bytes()));
+    }
+    headers
 }
 
 #[cfg(feature = "csrf")]
