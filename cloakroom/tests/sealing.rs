@@ -497,19 +497,3 @@ async fn a_retired_keys_session_does_not_lock_its_user_out() {
     assert!(sessions.provider().delete(&lost).await.unwrap());
     assert!(rig.store.load(&lost).await.unwrap().is_none());
 }
-
-#[tokio::test]
-async fn a_namespace_that_nothing_keeps_apart_is_refused() {
-    let rig = Rig::new();
-    let build = |settings: fn(ManagerBuilder) -> ManagerBuilder| {
-        settings(Manager::builder(rig.store.clone()).namespace("admin")).build()
-    };
-    let error = build(|builder| builder.danger_store_ids_in_clear()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("hashIds"), "{error}");
-    build(|builder| builder).unwrap();
-    let ring = KeyRing::new(SealKey::generate().unwrap());
-    let sealed =
-        Manager::builder(rig.store.clone()).namespace("admin").danger_store_ids_in_clear().seal(ring);
-    sealed.build().unwrap();
-}

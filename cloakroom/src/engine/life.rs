@@ -120,9 +120,22 @@ impl Engine {
             Ok(Some(record)) if record.is_sealed() && !record.is_sealed_anew() => {
                 Err(Error::new(ErrorKind::Corrupt, Sealed))
             }
+            Ok(Some(record)) if self.is_foreign(&record) => Ok(None),
             found => found,
         };
         loaded.map_err(|error| self.report_corrupt(error, key))
+    }
+
+    /// `record`, which is new, with the mark of this manager's namespace where its key does not tell it.
+    pub(crate) fn marked(&self, record: Record) -> Record {
+        match &self.namespace {
+            Some(mark) => record.with_namespace(mark),
+            None => record,
+        }
+    }
+
+    fn is_foreign(&self, record: &Record) -> bool {
+        self.namespace.as_ref().is_some_and(|mark| record.is_of_another_namespace(mark))
     }
 
     /// The keys by which a logout ends the sessions of `names`, whose data this build need not be able to read.

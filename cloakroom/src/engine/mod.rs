@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     pub(crate) events: Events,
     admission: Admission,
     keying: Keying,
+    /// What keeps this manager's records apart from another namespace's, where keys are plain ids and do not.
+    namespace: Option<[u8; 8]>,
     /// Where a session's token is its sealed record.
     tokens: Option<SealedTokens>,
     ids: RwLock<IdMaker>,
@@ -153,9 +155,13 @@ impl Engine {
             (true, false) => Keying::Clear,
             (false, _) => Keying::tagged(config.namespace()),
         };
+        let in_clear = capabilities.persistent && !config.hash_ids && !capabilities.token_is_record();
+        // Another library's layout has no place for a mark.
+        let marks = in_clear && capabilities.codec.is_none();
         let id_header = config.id_header.clone().map(|name| (name.clone(), HeaderValue::from(name)));
         Engine {
             keying,
+            namespace: marks.then(|| Keying::mark(config.namespace())),
             tokens: capabilities.sealed_tokens().cloned(),
             ids: RwLock::new(ids),
             cookie: CookieWriter::new(&config.cookie),

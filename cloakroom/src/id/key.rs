@@ -31,6 +31,12 @@ impl Keying {
         Keying::Tagged { tag: BASE64URL_NOPAD.encode(&digest[..8])[..10].into() }
     }
 
+    /// The mark that a record of `namespace` bears where its key is the plain id.
+    pub(crate) fn mark(namespace: &str) -> [u8; 8] {
+        let digest = Sha256::new().chain_update(b"cloakroom/namespace\0").chain_update(namespace).finalize();
+        digest.first_chunk().copied().unwrap_or_default()
+    }
+
     /// The key of `id`, which is an id's text.
     #[inline]
     pub(crate) fn named(&self, id: &[u8]) -> Named {

@@ -250,7 +250,8 @@ impl ManagerBuilder {
 
     /// What separates this manager's sessions from another's in the same store; the cookie's name by default.
     ///
-    /// Where ids are stored in clear and records are not sealed, nothing separates them: [`build`](Self::build) refuses a namespace there.
+    /// It separates ids: another manager's id is no session here. It goes into hashed keys and, where ids are stored in clear, into the
+    /// records. Users are not separated: [`Manager::sessions_of`] and [`Manager::end_sessions`] reach the user's sessions in the whole store.
     pub fn namespace(mut self, namespace: impl Into<Box<str>>) -> Self {
         self.config.namespace = Some(namespace.into());
         self

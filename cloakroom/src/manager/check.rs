@@ -13,7 +13,6 @@ pub(super) fn problem(
     format_mismatch(config, provider)
         .or_else(|| former.and_then(|former| cannot_move(config, former, provider)))
         .or_else(|| token_mismatch(config, provider))
-        .or_else(|| idle_namespace(config, provider))
         .or_else(|| {
             let needs = [
                 (
@@ -59,13 +58,6 @@ fn cannot_move(config: &Config, former: &Capabilities, capabilities: &Capabiliti
     }
 }
 
-/// Whether a namespace was asked for that nothing would keep apart: it goes into hashed keys, into the keys of a store in memory, and into
-/// what records and tokens are sealed for.
-fn idle_namespace(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
-    let in_clear = capabilities.persistent && !config.hash_ids && !capabilities.token_is_record();
-    (config.namespace.is_some() && in_clear && config.seal.is_none()).then_some(BuildError::Namespace)
-}
-
 /// Whether a token that is the sealed record cannot be what the settings say.
 fn token_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
     let tokens = capabilities.sealed_tokens()?;
@@ -105,11 +97,6 @@ pub(super) enum BuildError {
         "{setting} needs a provider that lists them, and {provider} does not; take another provider, or drop it"
     )]
     NoLists { setting: &'static str, provider: &'static str },
-    #[error(
-        "namespace: nothing keeps it apart where ids are stored in clear, so that another manager's id would be a session of this one; \
-         hash ids (\"hashIds\": true; no danger_store_ids_in_clear), or drop it and use a store of its own"
-    )]
-    Namespace,
     #[error(
         "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
     )]

@@ -48,6 +48,7 @@ const TAG_ENDS_BY: u8 = 6;
 const TAG_LEVEL: u8 = 7;
 pub(super) const TAG_ID: u8 = 128;
 pub(super) const TAG_SUCCESSOR_ID: u8 = 131;
+pub(super) const TAG_NAMESPACE: u8 = 132;
 const TAG_USER_AGENT: u8 = 129;
 const TAG_NETWORK: u8 = 130;
 

@@ -6,6 +6,7 @@ mod format;
 mod head;
 mod lifetime;
 mod mark;
+mod namespace;
 mod sealed;
 mod successor;
 mod token;

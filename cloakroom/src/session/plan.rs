@@ -122,6 +122,7 @@ impl Shared {
         let codec = self.engine.config.codec;
         let record =
             Record::written(&meta, codec, changes.room(), |data| self.write_data(codec, b"", changes, data))?;
+        let record = self.engine.marked(record);
         Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, by: By::Own } })
     }
 

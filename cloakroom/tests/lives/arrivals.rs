@@ -8,6 +8,8 @@ use cloakroom::{
     Released, Session,
 };
 
+use http::HeaderMap;
+
 use crate::hooked::{Hook, Hooked};
 use crate::visitor::{Browser, Rig, alice, principal, release_without_cookie, seconds};
 
@@ -337,4 +339,30 @@ async fn a_second_user_in_one_request_gets_nothing_of_the_first() {
         (session.principal(), session.keys().unwrap()),
         (Some(principal("bob")), vec!["own".to_owned()])
     );
+}
+
+#[tokio::test]
+async fn another_managers_id_is_no_session_though_ids_are_in_clear() {
+    let [_, rig] = rigs(|builder| builder);
+    let manager = |cookie: &str, namespace: Option<&str>| {
+        let builder = Manager::builder(Hooked::new(rig.provider.clone(), Persistent)).clock(rig.time.clock());
+        let builder = builder.cookie_name(cookie).danger_store_ids_in_clear();
+        match namespace {
+            Some(namespace) => builder.namespace(namespace).build().unwrap(),
+            None => builder.build().unwrap(),
+        }
+    };
+    let managers = [manager("user", None), manager("admin", None), manager("user", Some("shop"))];
+    for (made, by) in managers.iter().enumerate() {
+        let session = by.start(&HeaderMap::new()).await.unwrap();
+        session.authenticate(alice()).unwrap();
+        session.save().await.unwrap();
+        session.set_level(Level::new(2)).unwrap();
+        session.save().await.unwrap();
+        let id = session.id().unwrap();
+        for (asked, manager) in managers.iter().enumerate() {
+            let found = manager.session(&id).await.unwrap();
+            assert_eq!(found.is_some(), made == asked, "made by {made}, asked by {asked}");
+        }
+    }
 }
