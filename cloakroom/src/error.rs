@@ -19,7 +19,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    /// Whether the log has this error already.
+    /// Set when the log has this error already.
     #[cfg(feature = "tower")]
     logged: bool,
     reason: Box<dyn StdError + Send + Sync>,
@@ -39,7 +39,8 @@ pub enum ErrorKind {
     Conflict,
     /// The session was destroyed, rotated away or has expired since this request loaded it.
     Gone,
-    /// A value or a whole record is over a limit, or the provider is full. Nothing was changed.
+    /// A value or a whole record is over a limit, or a memory provider holds its `max_sessions`. Nothing was changed. A full disk or
+    /// server is [`Unavailable`](ErrorKind::Unavailable).
     TooLarge,
     /// A stored record cannot be read. It was left, or put aside, for inspection.
     Corrupt,
@@ -117,8 +118,17 @@ impl Error {
         self.0.kind
     }
 
-    /// The status that tells a client what it may know: 503 where the store failed or holds a newer release's session, 409 where the session has ended or
-    /// others kept changing it, 413 over a limit, 401 where a (further) login is needed, 403 where a login was refused, 500 for the rest.
+    /// The status that tells a client what it may know:
+    ///
+    /// | status | kinds |
+    /// |---|---|
+    /// | 401 | `Denied` |
+    /// | 403 | `Refused`, `Forged` |
+    /// | 409 | `Conflict`, `Gone` |
+    /// | 413 | `TooLarge` |
+    /// | 429 | `Throttled` |
+    /// | 503 | `Unavailable`, `Timeout`, `Random`, `Full`, `Incompatible` |
+    /// | 500 | every other kind |
     ///
     /// ```
     /// use cloakroom::{Error, ErrorKind};

@@ -5,8 +5,7 @@
 //! use cloakroom::{Manager, MemoryProvider, Session, SessionLayer};
 //!
 //! async fn visits(session: Session) -> cloakroom::Result<String> {
-//!     let n = session.get::<u64>("visits")?.unwrap_or(0) + 1;
-//!     session.set("visits", n)?;
+//!     let n = session.update("visits", |n: Option<u64>| n.unwrap_or(0) + 1).await?;
 //!     Ok(format!("visit {n}"))
 //! }
 //!
@@ -17,8 +16,8 @@
 //! ```
 //!
 //! A request that does not ask for its session costs no I/O. What a handler changes is committed before the response
-//! leaves; if another request changed the same session meanwhile, both changes stand. A session that has ended stays
-//! ended. A store that fails is an error, never an empty session.
+//! leaves. Two requests that set different keys at the same time both keep their changes; under one key the later `set` stands,
+//! and [`update`](Session::update) is atomic. A session that has ended stays ended. A store that fails is an error, never an empty session.
 //!
 //! # The types that matter
 //!

@@ -297,7 +297,7 @@ impl Round {
         self.same("the new session", Model::stored(&self.store, cookie).await, Some(model));
     }
 
-    /// Whether request `who` was told the id of a session that another one's login has begun.
+    /// True if request `who` was told the id of a session that another one's login has begun.
     fn joined(&self, who: usize) -> bool {
         let own =
             self.log.iter().any(|entry| matches!(entry, (by, Call::Rename | Call::Create) if *by == who));
@@ -308,14 +308,14 @@ impl Round {
         !own && cookie && logs_in(&who) && renamed.any(|other| logs_in(other) && same(other))
     }
 
-    /// Whether no session begins for what request `who` does.
+    /// True if no session begins for what request `who` does.
     fn leaves_nothing(&self, who: usize) -> bool {
         let mut model = Model::default();
         model.apply(who, &self.plans[who]);
         model == Model::default()
     }
 
-    /// Whether the first id was ended, and not replaced.
+    /// True if the first id was ended, and not replaced.
     fn ended_first(&self) -> bool {
         let mut changes = self.log.iter().map(|(_, call)| *call);
         changes.find(|call| matches!(call, Call::End | Call::Rename)) == Some(Call::End)

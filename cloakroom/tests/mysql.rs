@@ -64,7 +64,7 @@ async fn a_store(dsn: &str, clock: &Clock, handles: usize) -> Store {
     let table = a_table();
     let open = async || {
         let builder = MySqlProvider::builder(dsn).unwrap().table(&table).unwrap();
-        // What is promised is counted, not how fast a busy machine is.
+        // The suite counts what is promised, not how fast a busy machine is.
         let builder = builder.clock(clock.clone()).deadline(Duration::from_secs(20));
         builder.connect().await.expect("the server takes the connection")
     };

@@ -58,7 +58,7 @@ fn as_documented(record: &Record) {
     assert_eq!(record.expires(), SystemTime::UNIX_EPOCH + ends);
 }
 
-/// Whether this release has to read the data: docs/format.md again.
+/// True if this release has to read the data: docs/format.md again.
 fn is_of_this_release(record: &Record) -> bool {
     let bytes = record.as_bytes();
     let mut fields = &bytes[72..bytes.len() - record.data().len()];

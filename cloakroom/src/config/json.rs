@@ -69,7 +69,7 @@ const KEYS: [&str; 38] = [
 /// The values of `cookieSameSite`.
 const SAME_SITE: &str = "1 (unspecified), 2 (Lax), 3 (Strict) or 4 (None)";
 
-/// What other libraries call a setting, in lower case, and the key that it has here.
+/// Other libraries' names for a setting, in lower case, each with the key that it has here.
 const SYNONYMS: [(&str, &str); 30] = [
     ("idletimeout", "maxLifetime"),
     ("timeout", "maxLifetime"),

@@ -260,8 +260,8 @@ impl Config {
         self.durability.as_deref()
     }
 
-    /// How often a use is noted at most where `shortest` is the shortest time that it renews: after a twentieth of that, and after a minute
-    /// at the latest.
+    /// The least time between two notes of a use. It is a twentieth of `shortest`, the shortest time that a use renews, and a minute
+    /// at most.
     pub(crate) fn touch_interval(shortest: Duration) -> Duration {
         (shortest / 20).min(Duration::from_secs(60))
     }

@@ -54,7 +54,7 @@ pub(crate) struct Admission {
     counts: Arc<Counts>,
 }
 
-/// What is known of the store's size. A count outlives the request that began it, so that a store which counts slowly is counted once and
+/// The store's size as far as it is known. A count outlives the request that began it, so that a store which counts slowly is counted once and
 /// not once for every visitor.
 #[derive(Default)]
 struct Counts {

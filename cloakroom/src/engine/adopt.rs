@@ -58,7 +58,7 @@ impl Engine {
         }
     }
 
-    /// What has become of a session that a request read in the former store.
+    /// Finds out what has become of a session that a request read in the former store.
     pub(super) async fn look_for_unmoved(&self, name: &Named) -> Result<Reached> {
         Ok(match self.adopt(std::slice::from_ref(name)).await? {
             Found::One(stored) => Reached::Session(stored),

@@ -1,4 +1,4 @@
-//! Whether anybody collects garbage for this manager.
+//! Notices when nobody collects garbage for this manager.
 
 use super::Engine;
 use crate::clock::Millis;
@@ -13,7 +13,7 @@ const LATE: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Collection {
     since: Millis,
-    /// Whether there is nothing to tell: somebody collects, the store needs nobody to, or it was told before.
+    /// Set when there is nothing to tell: somebody collects, the store needs nobody to, or it was told before.
     settled: AtomicBool,
     running: AtomicUsize,
     begun: AtomicUsize,

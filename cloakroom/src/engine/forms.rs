@@ -41,7 +41,7 @@ impl FormCookie {
 
 #[allow(dead_code, reason = "the protection against forged requests calls these, and it is a feature")]
 impl Engine {
-    /// Whether a visitor without a session can be told a secret in a cookie.
+    /// True if a visitor without a session can be told a secret in a cookie.
     pub(crate) fn keeps_form_secrets(&self) -> bool {
         self.sends_cookie()
     }
@@ -67,7 +67,7 @@ impl Engine {
         no_store(headers);
     }
 
-    /// Whether a request brings anything under the session's name, alive or not.
+    /// True if a request brings anything under the session's name, alive or not.
     pub(crate) fn names_a_session(&self, ticket: &Ticket) -> bool {
         let mut named = ticket.id().is_some();
         each_token(ticket.cookies(), self.config.cookie.name.as_bytes(), |_| named = true);

@@ -195,7 +195,7 @@ impl Engine {
         Ok(Reached::Ended(self.former(name, tombstone, Mark::Rotated { successor, until })))
     }
 
-    /// Whether nothing but routine rotation lies between `key` and a live session. Where a login does, whoever holds an id of before it
+    /// True if nothing but routine rotation lies between `key` and a live session. Where a login does, a holder of an earlier id
     /// may have planted that id, and must not end the user's sessions by it.
     async fn is_only_rotated(&self, key: &StoreKey) -> Result<bool> {
         let mut key = key.clone();

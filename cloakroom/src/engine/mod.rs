@@ -205,7 +205,7 @@ impl Engine {
         self.secure.store(secure, Ordering::Relaxed);
     }
 
-    /// Whether a use of `record` at `now` is due to be noted.
+    /// True if a use of `record` at `now` is due to be noted.
     pub(crate) fn touch_due(&self, record: &Record, times: &Times, now: Millis) -> bool {
         let unnoted = now.0.saturating_sub(times.last_active.0);
         // No time that a session may be given is so short that its twentieth is less.

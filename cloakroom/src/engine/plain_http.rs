@@ -1,4 +1,4 @@
-//! Whether a Secure cookie is handed out where browsers drop it: over plain HTTP, on a host that is not localhost.
+//! Warns of a Secure cookie that is set where browsers drop it: over plain HTTP, on a host that is not localhost.
 
 use http::header::{FORWARDED, HOST, ORIGIN, REFERER, VIA};
 use http::{HeaderMap, HeaderValue};
@@ -7,7 +7,7 @@ use super::Engine;
 use crate::sync::Ordering;
 
 impl Engine {
-    /// Whether requests are still to be looked at: the cookie is Secure, and nobody was warned yet.
+    /// True if requests are still to be looked at: the cookie is Secure, and nobody was warned yet.
     #[inline]
     pub(crate) fn watches_for_plain_http(&self) -> bool {
         !self.warned_of_plain_http.load(Ordering::Relaxed) && self.secure() && self.sends_cookie()
@@ -27,7 +27,7 @@ impl Engine {
     }
 }
 
-/// Whether a request with these headers seems to have left its browser unencrypted, for a host other than localhost. `authority` is
+/// True if a request with these headers seems to have left its browser unencrypted, for a host other than localhost. `authority` is
 /// that of the request's target, as HTTP/2 has it.
 pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let Some(host) = text(headers.get(HOST)).or(authority) else { return false };
@@ -69,7 +69,7 @@ fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value?.to_str().ok()
 }
 
-/// Whether browsers take a Secure cookie from this host over plain HTTP: localhost and what lies below it, and loopback addresses.
+/// True if browsers take a Secure cookie from this host over plain HTTP: localhost and what lies below it, and loopback addresses.
 fn is_local(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),

@@ -10,7 +10,7 @@ use crate::id::{Named, StoreKey};
 use crate::principal::{Level, Principal};
 use crate::record::{Mark, Record};
 
-/// What became of an id that a request came with and that no longer names a session.
+/// The fate of an id that a request came with and that no longer names a session.
 #[derive(Clone)]
 pub(crate) enum Former {
     /// Its session was ended, or is gone from the store.
@@ -80,7 +80,7 @@ impl Engine {
         Ok(fits.then(|| self.stored(successor.clone(), record)))
     }
 
-    /// Whether a change under a replaced id is refused, since its client may just be receiving the new id.
+    /// True if a change under a replaced id is refused, since its client may just be receiving the new id.
     pub(crate) fn is_arriving(&self, former: &Former) -> bool {
         match former {
             Former::Ended => false,

@@ -15,7 +15,7 @@ use crate::provider::{Cursor, Listed, Page, Provider};
 /// Sessions of a user that are asked for at once: more than nearly every user has, and a short step for every store.
 const PAGE: usize = 500;
 
-/// How often a user's sessions are walked while renames go on beside it.
+/// The most walks over a user's sessions while renames go on beside them.
 const WALKS: u32 = 8;
 
 impl Engine {

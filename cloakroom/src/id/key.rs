@@ -61,7 +61,7 @@ impl Keying {
         }
     }
 
-    /// Whether a key holds the id that leads to it.
+    /// True if a key holds the id that leads to it.
     pub(crate) fn tells_ids(&self) -> bool {
         !matches!(self, Keying::Hashed { .. })
     }

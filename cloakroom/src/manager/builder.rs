@@ -216,8 +216,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// How long the longest request takes; 60 s by default. For this time an id that was replaced, or whose session was ended, is
-    /// answered as ended: what was begun under it stores nothing and sets no cookie over that of a later login.
+    /// How long the longest request takes; 60 s by default. For this time the manager remembers that an id was replaced, or that
+    /// its session was ended. A request that was under way then stores nothing and sets no cookie over that of a later login.
     pub fn longest_request(mut self, time: Duration) -> Self {
         self.config.longest_request = time;
         self

@@ -9,10 +9,10 @@ use http_body_util::Full;
 
 use crate::error::{Error, ErrorKind};
 
-/// What a visitor reads where the session had ended under their change.
+/// The text for a visitor whose change was refused because the session had ended.
 pub(super) const ENDED: &str = "Your session has ended or was replaced in the meantime, so nothing was changed. Please load the page again.";
 
-/// What a visitor may read about `error`: never its own text, which is for logs.
+/// The text about `error` for visitors: never its own text, which is for logs.
 pub(super) fn text_for_visitors(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Gone => ENDED,

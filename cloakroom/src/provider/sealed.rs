@@ -101,7 +101,7 @@ impl SealedProvider {
         self.unsealed_until.as_ref().is_some_and(|(until, clock)| clock.millis() < *until)
     }
 
-    /// Whether a session may be opened, by what stands beside its data. One definition serves the loads, the lists and the count.
+    /// True if a session may be opened, by what stands beside its data. One definition serves the loads, the lists and the count.
     fn is_ours(&self, meta: &Meta) -> bool {
         match meta.sealing {
             Sealing::Open => self.accepts_unsealed(),

@@ -28,7 +28,7 @@ pub trait Watcher: Send + Sync + 'static {
     /// From here on every change is told.
     fn listening(&self);
 
-    /// Whatever was changed so far has been told. From the first call on, the watcher relies on what it hears until `until` and no longer:
+    /// Every change so far has been told. From the first call on, the watcher relies on what it hears until `until` and no longer:
     /// a store that calls this has to call it again and again. So a watcher notices that the task which tells it has stopped.
     fn heard_until(&self, until: Instant);
 

@@ -106,12 +106,12 @@ impl Record {
         }
     }
 
-    /// Whether a newer format encloses the data, so that its seal cannot be checked either.
+    /// True if a newer format encloses the data, so that its seal cannot be checked either.
     pub(super) fn is_newer(&self) -> bool {
         self.header()[AT_FORMAT] != VERSION
     }
 
-    /// Whether the record is a session that this build can read as it is: readable, not sealed, no tombstone.
+    /// True if the record is a session that this build can read as it is: readable, not sealed, no tombstone.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         let (header, fields) = (self.header(), self.fields());
@@ -373,7 +373,7 @@ fn is_unknown(tag: u8) -> bool {
     optional || (!is_of_session(tag) && !is_of_tombstone(tag))
 }
 
-/// Whether a session that this build reads may have this field.
+/// True if a session that this build reads may have this field.
 fn is_of_session(tag: u8) -> bool {
     matches!(tag, TAG_PRINCIPAL | TAG_LIFETIME | TAG_ENDS_BY | TAG_LEVEL | OPTIONAL_TAGS..)
 }

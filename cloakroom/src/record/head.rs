@@ -8,7 +8,7 @@ use crate::error::Result;
 /// How much of sealed data names its key.
 const KEY_ID: usize = 8;
 
-/// What stands beside a session's data, read without the data: for lists in stores that can hand out the beginning of a value.
+/// A record's header and fields, read without the data: for lists in stores that can hand out the beginning of a value.
 pub(crate) struct Head {
     /// Sealed in any case, so that nobody looks for a map in the data that it lacks.
     record: Record,

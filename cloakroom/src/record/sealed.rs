@@ -55,7 +55,7 @@ impl Record {
         Sealing::By(self.data().first_chunk().copied().unwrap_or_default())
     }
 
-    /// Whether the record is sealed in a format that only a newer release can open.
+    /// True if the record is sealed in a format that only a newer release can open.
     pub(crate) fn is_sealed_anew(&self) -> bool {
         self.is_sealed() && self.is_newer()
     }

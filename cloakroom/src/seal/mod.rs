@@ -123,7 +123,7 @@ impl KeyRing {
         Ok([key.id().as_bytes(), &nonce[..], &sealed].concat())
     }
 
-    /// Whether the ring holds the key that sealed bytes name by `id`.
+    /// True if the ring holds the key that sealed bytes name by `id`.
     pub(crate) fn holds(&self, id: &[u8; KeyId::LEN]) -> bool {
         self.0.read().iter().any(|key| key.id().as_bytes() == id)
     }

@@ -110,11 +110,11 @@ impl Changes {
     /// nothing any more.
     pub(super) fn bind(&mut self, principal: Principal, level: Level) {
         if self.principal.as_ref().is_some_and(|former| *former != principal) {
-            // What this request did for another user is not this one's.
+            // Changes that this request made for another user are not this one's.
             *self = Changes { end: self.end, flush: true, ..Changes::default() };
         }
         self.principal = Some(principal);
-        // What no field says is the default level.
+        // The default level has no field.
         let level = (level != Level::default()).then_some(level);
         if level.is_some() || self.beside.is_some() {
             self.beside().level = level;
@@ -142,7 +142,7 @@ impl Changes {
         self.forget(CSRF);
     }
 
-    /// Whether an answer of success would acknowledge a change that is lost where nothing is stored.
+    /// True if an answer of success would acknowledge a change that is lost where nothing is stored.
     pub(super) fn would_be_lost(&self) -> bool {
         self.touch_data() || self.touch_fields() || self.renew
     }

@@ -150,7 +150,7 @@ impl Shared {
         outcome
     }
 
-    /// Whether nothing that the request asked for is in flight.
+    /// True if nothing that the request asked for is in flight.
     fn only_read(&self) -> bool {
         self.state().in_flight.as_ref().is_none_or(|changes| changes.is_empty())
     }
@@ -212,8 +212,8 @@ impl Shared {
         }
     }
 
-    /// What was taken. A login that was refused may join a session instead: the place may be taken by the very one that its double
-    /// click has begun.
+    /// Returns the outcome of a take. A login that was refused may join a session instead: the place may be taken by the very one
+    /// that its double click has begun.
     async fn unless_refused(&self, took: Result<Took>, joined: &mut bool) -> Result<Took> {
         match took {
             Err(error) if error.kind() == ErrorKind::Refused && !*joined => {

@@ -10,7 +10,7 @@ use crate::engine::{By, Candidates, Former, Found, Reached, Stored, within};
 use crate::error::{ErrorKind, Result};
 use crate::event::EventKind;
 
-/// What a session that was loaded has come to.
+/// The outcome of loading a session again.
 pub(super) enum Again {
     /// It lives, and its newest record is in the state.
     Alive,

@@ -160,6 +160,7 @@ impl Session {
     /// Removes what is under `key`; not an error if nothing is.
     ///
     /// # Errors
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `key` begins with U+0001, which the library keeps for itself,
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
     #[doc(alias = "Delete")]
     #[doc(alias = "remove")]
@@ -240,7 +241,7 @@ impl Session {
     ///
     /// `change` gets the newest value and may be called several times, whenever another request was first: a hundred
     /// concurrent increments make one hundred, on every provider and across processes. Other changes of this request stay pending, except
-    /// that a flush, a new id, a login or an end which are pending are committed first.
+    /// that a clear, a new id, a login or an end which are pending are committed first.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};

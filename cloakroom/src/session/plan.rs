@@ -97,7 +97,7 @@ impl Shared {
         })
     }
 
-    /// Whether a request whose id had ended before it came begins a session with `changes`: as any visitor without one, except that
+    /// True if a request whose id had ended before it came begins a session with `changes`: as any visitor without one, except that
     /// other changes than a login are refused while the browser may just be receiving the id that took the place of its own.
     fn may_begin(&self, former: &Former, changes: &Changes) -> bool {
         changes.principal.is_some() || (changes.would_be_lost() && !self.engine.is_arriving(former))

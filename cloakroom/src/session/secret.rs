@@ -55,7 +55,7 @@ impl Shared {
         }
     }
 
-    /// Whether a visitor without a session has to bring a token: they were given a secret, and they have not just lost a session
+    /// True if a visitor without a session has to bring a token: they were given a secret, and they have not just lost a session
     /// whose page may have been another.
     pub(crate) fn expects_token(&self) -> bool {
         let engine = &self.engine;
@@ -133,12 +133,12 @@ impl Shared {
 }
 
 impl State {
-    /// Whether this request has asked for the end of its session.
+    /// True if this request has asked for the end of its session.
     fn ends(&self) -> bool {
         self.layers().any(|changes| changes.end)
     }
 
-    /// Whether this request has emptied or ended whatever there was.
+    /// True if this request has emptied or ended whatever there was.
     fn hides_all(&self) -> bool {
         self.layers().any(Changes::hide_stored)
     }

@@ -59,10 +59,10 @@ pub(super) struct State {
     pub(super) stored: Option<Stored>,
 }
 
-/// What a request knows of the secret of the visitor's forms that is kept in a cookie.
+/// A request's knowledge of the secret of the visitor's forms that is kept in a cookie.
 pub(super) struct CookieSecret {
     pub(super) secret: FormSecret,
-    /// Whether the client is still to be told.
+    /// Set while the client is still to be told.
     pub(super) due: bool,
 }
 
@@ -294,7 +294,7 @@ impl State {
         !matches!(self.phase, Phase::Untouched | Phase::Asked | Phase::Closed)
     }
 
-    /// Whether changes can still be committed.
+    /// True if changes can still be committed.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.phase, Phase::Releasing | Phase::Released(_) | Phase::Closed)
     }

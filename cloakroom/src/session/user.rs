@@ -82,8 +82,8 @@ impl Session {
         self.0.authenticated().map(SystemTime::from)
     }
 
-    /// Lets through whose user has proved who they are within the last `age`; for what a stolen session must not do, such as
-    /// changing a password. Have the others log in again.
+    /// Succeeds if the user has proved who they are within the last `age`. Call it before steps that a stolen session must not
+    /// take, such as a change of password, and have the user log in again if it fails.
     ///
     /// ```
     /// # use cloakroom::{ErrorKind, Manager, MemoryProvider, Principal};
@@ -110,7 +110,7 @@ impl Session {
         }
     }
 
-    /// Lets through whose user has proved who they are as surely as `level`, or more.
+    /// Succeeds if the user has proved who they are as surely as `level`, or more.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], which is answered with 401.

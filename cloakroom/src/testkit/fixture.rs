@@ -105,7 +105,7 @@ impl Fixture {
         &self.parts.left_out
     }
 
-    /// Whether the store lets a case plant bytes.
+    /// True if the store lets a case plant bytes.
     pub(crate) fn plants(&self) -> bool {
         self.parts.plant.is_some()
     }
@@ -116,12 +116,12 @@ impl Fixture {
         plant(key.clone(), bytes.to_vec()).await;
     }
 
-    /// What fills the store, if it gives that.
+    /// The switch that fills the store, if it gives one.
     pub(crate) fn full(&self) -> Option<Switch> {
         self.parts.full.clone()
     }
 
-    /// What has the store refuse every change, if it gives that.
+    /// The switch that makes the store refuse every change, if it gives one.
     pub(crate) fn read_only(&self) -> Option<Switch> {
         self.parts.read_only.clone()
     }

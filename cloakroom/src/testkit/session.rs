@@ -278,7 +278,7 @@ fn with_token(mut headers: HeaderMap, token: Option<&CsrfToken>) -> HeaderMap {
 #[cfg(feature = "csrf")]
 const TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
-/// What the client of `response` brings with its next request: its cookies, or its id in the header where there are none.
+/// The headers that the client of `response` sends next: its cookies, or its id in the header where there are none.
 fn brought(manager: &Manager, response: &HeaderMap) -> HeaderMap {
     let pair = |cookie: &'_ HeaderValue| {
         let bytes = cookie.as_bytes();

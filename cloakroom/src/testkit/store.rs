@@ -34,7 +34,7 @@ pub struct Store {
     _guard: Box<dyn Any + Send>,
 }
 
-/// What a store gives besides its provider.
+/// The parts that a store gives besides its provider.
 #[derive(Clone, Default)]
 pub(super) struct Parts {
     pub(super) second: Option<AnyProvider>,
@@ -78,9 +78,9 @@ type Answer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What moves the store's own time on.
 pub(super) type Advance = Arc<dyn Fn(Duration) -> Answer + Send + Sync>;
-/// What puts bytes in the place of a stored record.
+/// Puts bytes in the place of a stored record.
 pub(super) type Plant = Arc<dyn Fn(StoreKey, Vec<u8>) -> Answer + Send + Sync>;
-/// What has the store refuse changes, and take them again.
+/// Makes the store refuse changes, and take them again.
 pub(super) type Switch = Arc<dyn Fn(bool) -> Answer + Send + Sync>;
 
 impl Store {

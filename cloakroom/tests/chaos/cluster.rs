@@ -9,7 +9,7 @@ use crate::history::Allowed;
 use crate::visitors::Load;
 use crate::{node, pass};
 
-/// What the stopped primary may have acknowledged and not yet passed on.
+/// The time for which the stopped primary may have acknowledged changes and not yet passed them on.
 const IN_FLIGHT: Duration = Duration::from_millis(150);
 /// Until the others have told a primary that goes on what it is now, it serves as before.
 const UNTOLD: Duration = Duration::from_millis(500);

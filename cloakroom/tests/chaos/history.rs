@@ -1,5 +1,5 @@
-//! What visitors saw of their sessions, and whether any order of events explains it: each acknowledged change is there, an ended
-//! session is dead to every process, and no session goes back to an earlier state.
+//! A record of what visitors saw of their sessions. It checks that some order of events explains it: each acknowledged change is
+//! there, an ended session is dead to every process, and no session goes back to an earlier state.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub(crate) struct Event {
     pub(crate) what: What,
 }
 
-/// What a call asked for, and what it was told.
+/// A call's request, and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// The session began, and its counter is this.
@@ -36,10 +36,10 @@ pub(crate) enum What {
     MaybeEnded,
 }
 
-/// What may be missing from the history without a fault.
+/// Losses that the history may show without a fault.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Allowed {
-    /// What was acknowledged in one of these stretches may be lost.
+    /// Changes acknowledged in one of these stretches may be lost.
     pub(crate) lost: Vec<(Instant, Instant)>,
     /// A change may go unseen by other processes for so long.
     pub(crate) unseen: Duration,
@@ -131,7 +131,7 @@ impl Look<'_> {
                 }
             }
             What::Read(None) | What::Ended => {
-                // Whoever ends what is gone is told the same as whoever ends it.
+                // A caller that ends what is gone is told the same as one that ends it.
                 if self.event.what == What::Read(None) && !self.may_be_dead() {
                     verdict.note("the session is lost", self.event);
                 }
@@ -152,14 +152,14 @@ impl Look<'_> {
         self.events.iter().filter(move |event| event.ended + slack(event) < self.event.began)
     }
 
-    /// Whether it was known before that the session had ended.
+    /// True if it was known before that the session had ended.
     fn dead_before(&self) -> bool {
         self.before().any(|event| {
             matches!(event.what, What::Ended | What::Read(None)) && !self.allowed.may_lose(event.ended)
         })
     }
 
-    /// Whether the session may have ended, or never have been there after a loss.
+    /// True if the session may have ended, or never have been there after a loss.
     fn may_be_dead(&self) -> bool {
         self.events.iter().any(|event| match event.what {
             What::Ended | What::MaybeEnded => event.began <= self.event.ended,
@@ -188,7 +188,7 @@ impl Look<'_> {
     }
 }
 
-/// What came of it.
+/// The result of the check.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) sessions: usize,

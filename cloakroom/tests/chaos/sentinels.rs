@@ -11,7 +11,7 @@ use crate::history::Allowed;
 use crate::visitors::{Load, PATIENCE};
 use crate::{near, node, pass};
 
-/// What a primary that is stopped may have acknowledged and not yet passed on.
+/// The time for which a primary that is stopped may have acknowledged changes and not yet passed them on.
 const IN_FLIGHT: Duration = Duration::from_millis(150);
 /// A near cache whose news have ended notices within this.
 const HEARTBEATS: Duration = Duration::from_millis(2500);

@@ -271,7 +271,7 @@ impl Visitor {
     }
 }
 
-/// Whether the session is there.
+/// Returns true if the session is there.
 async fn look(history: &History, node: &Manager, number: usize, known: &Known) -> Result<bool> {
     let began = Instant::now();
     let session = node.start(&known.cookie).await?;

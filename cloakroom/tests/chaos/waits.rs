@@ -23,7 +23,7 @@ async fn begun(node: &Manager) -> HeaderMap {
     cookie_of(&response).unwrap()
 }
 
-/// What a request comes to.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug)]
 enum Page {
     Read,

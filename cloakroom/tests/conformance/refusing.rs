@@ -8,7 +8,7 @@ use cloakroom::{Clock, Error, ErrorKind, FileProvider, MemoryProvider, Provider,
 
 use crate::hooked::{Call, Hook, Hooked, Verdict};
 
-/// What is refused at present.
+/// The calls that are refused at present.
 #[derive(Clone, Default)]
 struct Refuses {
     growth: Arc<AtomicBool>,

@@ -65,6 +65,6 @@ async fn a_handshake_from_the_own_page_needs_no_token() {
     let own = [(ORIGIN.as_str(), "https://shop.example")];
     assert_eq!(handshake(Method::CONNECT, &own).await, StatusCode::OK);
     assert_eq!(handshake(Method::CONNECT, &[("sec-fetch-site", "same-origin")]).await, StatusCode::OK);
-    // What is no browser has nobody's cookie but its own.
+    // A client that is no browser has nobody's cookie but its own.
     assert_eq!(by_get(&[(HOST.as_str(), "shop.example")]).await, StatusCode::OK);
 }

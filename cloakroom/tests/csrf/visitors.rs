@@ -159,7 +159,7 @@ async fn a_token_is_worth_nothing_without_its_own_cookie() {
     let lenient = site(&manager(), CsrfLayer::new());
     for site in [&strict, &lenient] {
         let ((alices, _), (_, bobs_token)) = (visitor(site).await, visitor(site).await);
-        // What an attacker can fetch for a form of his own.
+        // An attacker can fetch this for a form of his own.
         assert_eq!(Post::form(&alices, format!("csrf_token={bobs_token}")).status(site).await, 403);
         assert_eq!(Post::form(&alices, "a=1").status(site).await, 403, "no token");
         let malformed = "__Host-id-csrf=AAAA; __Host-id-csrf=; __Host-id-csrf=!";

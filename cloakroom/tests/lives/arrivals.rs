@@ -45,7 +45,7 @@ async fn shopping(rig: &Rig) -> Browser {
     browser
 }
 
-/// What the two answers of a double click have led to: one session, one cookie, and the cart in it.
+/// Checks that the two answers of a double click have led to one session, one cookie, and the cart in it.
 async fn is_one_login(rig: &Rig, first: &Browser, second: &Browser) {
     assert_eq!(first.0, second.0, "both answers carry the same cookie");
     let session = rig.start(first).await;
@@ -96,7 +96,7 @@ async fn a_second_click_that_loaded_before_joins_the_login() {
     }
 }
 
-/// Whether a login of alice at the default level joins, after `first` has replaced the id and `since` has been done to its session.
+/// True if a login of alice at the default level joins, after `first` has replaced the id and `since` has been done to its session.
 async fn joins(
     rig: &Rig,
     first: impl FnOnce(&Session),

@@ -105,7 +105,7 @@ async fn one_method_makes_plain_http_work_in_development() {
 
 const UNCOLLECTED: &str = "nobody collects the sessions that expire";
 
-/// How often the log has warned of `what` while `sessions` sessions began.
+/// Counts the warnings of `what` in the log while `sessions` sessions began.
 async fn told(manager: &Manager, what: &str, sessions: usize) -> usize {
     let log = Log::start();
     for _ in 0..sessions {

@@ -21,7 +21,7 @@ async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     let provider = provider.unwrap_or_else(|error| panic!("{setting}: {error}"));
     let clock = Clock::system();
     let at = |version| record(&clock).version(version).principal("alice").value("n", version).build();
-    // What another connection sees, which has the server's settings too.
+    // Another connection, which has the server's settings too, sees this.
     let stored = |what: &str, id: &str| {
         let usual = "SET autocommit = 1, sql_mode = '', sql_select_limit = 100, max_statement_time = 0, sql_big_selects = 1";
         let answer = server.sql(&format!("{usual}; SELECT {what} FROM {table} WHERE id = '{id}'"));
@@ -64,7 +64,7 @@ async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     assert_eq!(stored("version", "two"), "", "{setting}: an end is committed");
 }
 
-/// What is set for all connections that follow, and what takes it back.
+/// Statements that set something for all connections that follow, each with the one that takes it back.
 const HOSTILE: [(&str, &str); 21] = [
     ("autocommit = 0", "autocommit = 1"),
     ("completion_type = 'CHAIN'", "completion_type = DEFAULT"),

@@ -1,4 +1,4 @@
-//! What the server refuses: each is named with its cause, and what can still be done is done.
+//! The server's refusals: each is named with its cause, and what can still be done is done.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What each release answers when it refuses something, and what comes of it.
+//! Each release's answers when it refuses something, and what comes of them.
 
 use std::time::Duration;
 

@@ -122,7 +122,7 @@ fn a_runtime_that_stands_still_holds_up_no_other() {
     still.block_on(visits(&provider, "last"));
 }
 
-/// Whether a copy is used: the server sees no read.
+/// True if a copy is used: the server sees no read.
 fn uses_copies(redis: &Redis, runtime: &Runtime, near: &Cached<RedisProvider>) -> bool {
     let before = super::near::gets(redis);
     for _ in 0..3 {

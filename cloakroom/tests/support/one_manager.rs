@@ -10,7 +10,7 @@ use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 /// Makes eight tests on a runtime of one thread, and eight on one of four, that share the manager which the expression gives: it
 /// is awaited once, by whichever test comes first.
 ///
-/// What follows the expression stands before each test, such as `#[ignore = "needs redis-server"]`.
+/// The text after the expression stands before each test, such as `#[ignore = "needs redis-server"]`.
 #[macro_export]
 macro_rules! one_manager {
     ($module:ident, $manager:expr $(, #[$attribute:meta])*) => {

@@ -241,7 +241,7 @@ impl Session {
     }
 }
 
-/// Whether two keys that look like this one are the same to Go.
+/// True if Go takes two keys that look like this one for the same key.
 fn is_plain(key: &Value) -> bool {
     let is_nan = |bits: &u64| f64::from_bits(*bits).is_nan();
     let (name, value) = key.held().map_or(("", key), |held| (&*held.name, &held.value));

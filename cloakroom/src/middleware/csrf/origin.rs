@@ -33,7 +33,7 @@ pub(super) fn provenance(request: &Parts, trusted: &[Origin]) -> Provenance {
     }
 }
 
-/// Whether the request asks for a WebSocket, or for something else by an extended CONNECT (RFC 8441, RFC 9220). Its script has no way to
+/// True if the request asks for a WebSocket, or for something else by an extended CONNECT (RFC 8441, RFC 9220). Its script has no way to
 /// send a token. No page can make any other request look like one: `Upgrade` and CONNECT are forbidden to scripts.
 pub(super) fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
     let websocket = |value: &HeaderValue| {
@@ -68,7 +68,7 @@ impl Origin {
         Some(Origin { secure, host: host.to_ascii_lowercase().into(), port })
     }
 
-    /// Whether the request is for this origin's host and port. Its scheme is not looked at, since a proxy may have taken the
+    /// True if the request is for this origin's host and port. Its scheme is not looked at, since a proxy may have taken the
     /// encryption off; a host without a port is the default of whichever scheme the page has.
     fn is_of(&self, request: &Parts) -> bool {
         let host = request.headers.get(HOST).map(HeaderValue::as_bytes);

@@ -97,7 +97,7 @@ impl Copies {
         }
     }
 
-    /// Whether what was heard may be relied on. By the time that passes, not by the application's clock.
+    /// True if copies may be relied on, by the watcher's news. Real time counts here, not the application's clock.
     fn is_heard(&self) -> bool {
         match self.heard_until.load(Ordering::Acquire) {
             0 => true,

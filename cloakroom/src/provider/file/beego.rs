@@ -73,14 +73,14 @@ impl Turns {
     }
 }
 
-/// What came of a step that needs the lock of a value.
+/// The outcome of a step that needs the lock of a value.
 enum Tried<T> {
     Done(T),
     /// Another process or task holds a lock; nothing was changed.
     Busy,
 }
 
-/// What is under a key.
+/// The content of a key.
 enum Grip {
     Held(Held),
     Nothing,

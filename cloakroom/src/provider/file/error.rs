@@ -89,7 +89,7 @@ impl FileError {
         move |cause| FileError::Io { doing, cause: cause.into() }
     }
 
-    /// Whether the file system takes nothing new: it is full, or this process may only read it.
+    /// True if the file system takes nothing new: it is full, or this process may only read it.
     pub(super) fn refuses_writes(&self) -> bool {
         use io::ErrorKind as K;
         let refusals = [K::StorageFull, K::QuotaExceeded, K::ReadOnlyFilesystem, K::PermissionDenied];

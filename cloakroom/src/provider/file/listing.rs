@@ -12,7 +12,7 @@ use crate::principal::Principal;
 use crate::provider::{Cursor, Listed, Page};
 use crate::record::Record;
 
-/// How often a page is read again because the user's list changed meanwhile.
+/// The most times that a page is read again because the user's list changed meanwhile.
 const RELISTS: usize = 64;
 
 /// A page that is being read, in some steps.
@@ -43,7 +43,7 @@ impl Listing {
         Listing { principal: principal.clone(), after, limit, marked, looked: 0, found, relists: 0 }
     }
 
-    /// Whether no more records are read for this page. Marks of sessions that have ended count, too, or a page could be long.
+    /// True if no more records are read for this page. Marks of sessions that have ended count, too, or a page could be long.
     fn is_full(&self) -> bool {
         self.found.len() >= self.limit || self.looked >= self.limit.saturating_add(STEP)
     }
@@ -114,7 +114,7 @@ impl Store {
     fn page(&self, tree: &Tree, listing: &mut Listing) -> Result<Option<Page>> {
         let now = marked_behind(tree, listing)?;
         let looked_at = &listing.marked.as_deref().unwrap_or_default()[..listing.looked];
-        // What lies behind a full page belongs to the next one.
+        // Sessions behind a full page belong to the next one.
         let end = listing.end().filter(|_| listing.is_full());
         let (here, rest) = match end {
             Some(end) => now.split_at(now.partition_point(|key| key <= end)),
@@ -134,7 +134,7 @@ impl Store {
         Ok(Some(Page { entries: std::mem::take(&mut listing.found), next }))
     }
 
-    /// What is under `key`, if that is a session of `principal`; its mark goes if not. Under the lock nobody is between the mark and
+    /// Reads the record of `key`, if that is a session of `principal`; its mark goes if not. Under the lock nobody is between the mark and
     /// the record, nor half-way to another key.
     fn theirs(
         &self,

@@ -44,7 +44,7 @@ pub(super) struct Turn {
 #[must_use]
 pub(super) struct Held(Turn);
 
-/// What a try of a lock found.
+/// The outcome of one try of a lock.
 pub(super) enum Attempt {
     Held(Held),
     /// Another process holds it; the turn is handed back.

@@ -118,7 +118,7 @@ fn check(path: &Path, root: &OwnedFd, stat: &Stat) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Whether there is nothing in the folder but what this program makes, or a new file system has.
+/// True if the folder holds nothing but what this program makes, or a new file system has.
 fn holds_sessions_alone(root: &OwnedFd) -> Result<bool, FileError> {
     let names = folder::list(root).map_err(FileError::io("listing a folder"))?;
     let known = |name: &String| {

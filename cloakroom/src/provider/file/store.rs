@@ -35,7 +35,7 @@ pub(super) struct Store {
     pub(super) lap: Arc<tokio::sync::Mutex<Lap>>,
 }
 
-/// What came of a step that needs one lock or two.
+/// The outcome of a step that needs one lock or two.
 pub(super) enum Tried<T, S> {
     Done(T),
     /// Another process holds this turn's lock, and the step was not begun.

@@ -118,7 +118,7 @@ impl Tally {
             if let Ok(count) = found {
                 running.0.state().last = Some((Instant::now(), count));
             }
-            // Whoever hears of the end and asks again begins another walk.
+            // A caller that hears of the end and asks again begins another walk.
             drop(running);
             sender.send_replace(Some(found));
         });
@@ -164,7 +164,7 @@ where
     }
 }
 
-/// What was learnt of files that have not changed since, so that a count reads only those that have.
+/// Facts learnt of files that have not changed since, so that a count reads only those that have.
 #[derive(Default)]
 pub(super) struct Known(HashMap<String, Vec<Glance>>);
 
@@ -178,7 +178,7 @@ pub(super) struct Glance {
 }
 
 impl Known {
-    /// What is known of the files of one folder, in the order of their numbers. It is handed back by [`keep`](Self::keep).
+    /// Takes out the facts known of the files of one folder, in the order of their numbers. [`keep`](Self::keep) hands them back.
     pub(super) fn of(&mut self, folder: &str) -> Vec<Glance> {
         self.0.remove(folder).unwrap_or_default()
     }
@@ -196,13 +196,13 @@ impl Glance {
         Glance { file: stat.st_ino, changed: changed(stat), deadline }
     }
 
-    /// What is known of the file with these numbers.
+    /// Finds the facts known of the file with these numbers.
     pub(super) fn find(known: &[Glance], stat: &Stat) -> Option<Glance> {
         let at = known.binary_search_by_key(&stat.st_ino, |glance| glance.file).ok()?;
         Some(known[at]).filter(|glance| glance.changed == changed(stat))
     }
 
-    /// Whether the time of the change is long enough past that another change would show by another one: file systems tell the
+    /// True if the time of the change is long enough past that another change would show by another one: file systems tell the
     /// time in steps of up to some ten milliseconds.
     pub(super) fn is_firm(&self) -> bool {
         const STEP: Duration = Duration::from_millis(100);

@@ -58,7 +58,7 @@ impl Tree {
         read(self.root.as_fd(), &Place::of(key).path())
     }
 
-    /// Whether the files are on a disk of this machine.
+    /// True if the files are on a disk of this machine.
     pub(super) fn is_local(&self) -> bool {
         self.is_local
     }

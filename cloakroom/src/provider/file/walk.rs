@@ -184,7 +184,7 @@ impl Store {
                 if self.beside_others && !tree.is_ours(key)? {
                     return Ok(None);
                 }
-                // Whoever holds the lock now puts it aside, or the next walk does.
+                // The holder of the lock puts it aside, or the next walk does.
                 let Some(_held) = self.try_hold(tree, key)? else { return Ok(None) };
                 forgive_corrupt(tree.read_held(key, self.now()))
             }
@@ -206,7 +206,7 @@ pub(super) struct Step {
     removed: usize,
     /// Records that may still be looked at.
     budget: usize,
-    /// How often a lock that somebody else holds is still tried again.
+    /// The number of further tries of a lock that somebody else holds.
     patience: u32,
     /// Stripes whose keys are left to a later lap, since their locks are held for too long.
     stuck: [bool; locks::STRIPES],
@@ -218,7 +218,7 @@ impl Step {
         Step { limit, removed: 0, budget: STEP, patience: 20, stuck: [false; locks::STRIPES] }
     }
 
-    /// Whether to try the lock of `stripe` again after a pause; its keys are passed over from now on if not.
+    /// True if the lock of `stripe` is tried again after a pause; its keys are passed over from now on if not.
     pub(super) fn waits_for(&mut self, stripe: usize) -> bool {
         match self.patience.checked_sub(1) {
             Some(left) => self.patience = left,

@@ -29,7 +29,7 @@ const SHARDS: usize = if cfg!(shuttle) { 2 } else { 256 };
 /// How often the list of a user's sessions is looked at again because it changed meanwhile.
 const RELISTS: usize = 64;
 
-/// What is collected at a time where room is needed.
+/// The number of records collected at a time where room is needed.
 const STEP: usize = 64;
 
 /// The fewest tombstones that a store with a limit keeps: as many logouts as a small site has within the longest request.
@@ -165,7 +165,7 @@ impl Store {
     fn make_room(&self, record: &Record) -> Result<()> {
         // Another thread may have collected what makes room for this one, too.
         let fits = || self.sessions.load(Ordering::Relaxed) <= self.max_sessions;
-        // What was collected may be tombstones, which make no room.
+        // The collected records may be tombstones, which make no room.
         while !fits() && self.collect(STEP).removed > 0 {}
         if fits() || (record.user().is_some() && self.evict(Spare::Anonymous)) {
             return Ok(());

@@ -107,7 +107,7 @@ impl Strings {
         Millis::of(life.deadline.since(self.clock.millis())).max(1).to_string()
     }
 
-    /// What is no string cannot be read at all, and would be an error for ever.
+    /// Puts aside a value that is no string: it cannot be read at all, and would be an error for ever.
     async fn put_stranger_aside(&self, key: &StoreKey) {
         let keys = [own(key), self.aside(key)];
         match self.ask(&PUT_STRANGER_ASIDE, &keys, &[ASIDE.as_bytes()], Repeat::IfNotDone).await {

@@ -82,7 +82,7 @@ impl Caller {
         }
     }
 
-    /// What the server of a partition says of itself.
+    /// Asks the server of a partition to describe itself.
     pub(super) async fn describe(&self, partition: u16) -> Result<Description, StoreError> {
         match self.read(partition, redis::cmd("INFO")).await {
             Ok(info) => description::describe(vec![info]),
@@ -91,7 +91,7 @@ impl Caller {
         }
     }
 
-    /// Whether a server may evict what is not over, as far as the servers have told.
+    /// True if a server may evict what is not over, as far as the servers have told.
     pub(super) fn evicts(&self) -> bool {
         self.connector.policy().evicts()
     }
@@ -213,7 +213,7 @@ impl Caller {
     }
 }
 
-/// Whether a call is tried again.
+/// The answer to "is this call tried again?"
 enum Again {
     /// Surely not done, and only for a moment: until the deadline.
     Soon,

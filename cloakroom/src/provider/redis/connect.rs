@@ -47,7 +47,7 @@ pub(super) enum Purpose {
     SentinelNews(UnboundedSender<PushInfo>),
 }
 
-/// Whether the opening of a connection waits for the server's part in TLS.
+/// Records that the opening of a connection waits for the server's part in TLS.
 #[derive(Default)]
 struct Encrypting(AtomicBool);
 
@@ -65,7 +65,7 @@ impl Connector {
         self.limit
     }
 
-    /// What the servers have said of how they evict keys.
+    /// The servers' eviction policies, as far as they have told.
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
     }

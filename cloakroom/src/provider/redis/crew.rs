@@ -65,7 +65,7 @@ impl Crew {
         if best.load() < BUSY { Best::Ready(best) } else { Best::Busy(best) }
     }
 
-    /// Whether nobody needs it: all connections are closed, and none is being opened.
+    /// True if nobody needs it: all connections are closed, and none is being opened.
     pub(super) fn is_over(&self) -> bool {
         self.links.iter().all(|link| link.is_closed())
             && Arc::strong_count(&self.places) == 1

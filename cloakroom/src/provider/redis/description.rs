@@ -1,4 +1,4 @@
-//! What a server says of itself: whether it is new enough, and whether it may throw sessions away.
+//! A server's description of itself: is it new enough, and may it throw sessions away?
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,13 +12,13 @@ use super::settings::Topology;
 /// than 6.2.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// What a server says of itself: `INFO`, or nothing where it does not tell.
+/// A server's description of itself: `INFO`, or nothing where it does not tell.
 #[derive(Debug, Default)]
 pub(super) struct Description {
     info: Option<String>,
 }
 
-/// Whether a server may evict what is not over, as far as the servers have told.
+/// Remembers if a server may evict what is not over, as far as the servers have told.
 #[derive(Debug, Default)]
 pub(super) struct Policy {
     warned: AtomicBool,
@@ -91,7 +91,7 @@ impl Policy {
         }
     }
 
-    /// Whether what was stored may be gone before its time.
+    /// True if what was stored may be gone before its time.
     pub(super) fn evicts(&self) -> bool {
         self.evicts.load(Ordering::Relaxed)
     }

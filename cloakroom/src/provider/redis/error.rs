@@ -182,7 +182,7 @@ impl fmt::Display for InScript {
     }
 }
 
-/// What a user may not do, by the server's words for it.
+/// Names the right that a user lacks, by the server's words for it.
 fn denied(detail: &str) -> String {
     const COMMANDS: [&str; 15] = [
         "evalsha",
@@ -220,7 +220,7 @@ fn denied(detail: &str) -> String {
     }
 }
 
-/// What is behind an error without a code of its own.
+/// Names the cause of an error without a code of its own.
 fn general(detail: &str) -> &'static str {
     let detail = detail.to_ascii_lowercase();
     let causes = [

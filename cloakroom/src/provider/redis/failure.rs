@@ -72,7 +72,7 @@ pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
     }
 }
 
-/// What the first part says where a script hands on an error, as in `scripts/record.lua`.
+/// The first part of a reply by which a script hands on an error, as in `scripts/record.lua`.
 const REFUSED: &[u8] = b"cloakroom:refused";
 
 /// The error that a script hands on, and whether it had written something before. As the reply itself it would have another form

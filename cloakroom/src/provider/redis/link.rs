@@ -170,7 +170,7 @@ impl Link {
         self.health.waiting.load(Ordering::SeqCst)
     }
 
-    /// Whether it is open, and has not lain idle for `idle`.
+    /// True if it is open, and has not lain idle for `idle`.
     pub(super) fn is_usable(&self, now: Instant, idle: Option<Duration>) -> bool {
         let stale = idle.is_some_and(|idle| self.load() == 0 && self.health.last_use.is_past(now, idle));
         !self.is_closed() && !stale
@@ -180,7 +180,7 @@ impl Link {
         self.health.closed.load(Ordering::SeqCst)
     }
 
-    /// Whether something has been asked for so long by `now`, and nothing was read since.
+    /// True if something has been asked for so long by `now`, and nothing was read since.
     pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
         self.health.unanswered_since.is_past(now, time)
     }

@@ -35,13 +35,13 @@ impl Moment {
         }
     }
 
-    /// Whether there is one, and it is at least `time` ago.
+    /// True if there is one, and it is at least `time` ago.
     pub(super) fn is_past(&self, now: Instant, time: Duration) -> bool {
         let since = self.since.load(Ordering::Relaxed);
         since > 0 && self.number(now).saturating_sub(since) >= time.as_nanos() as u64
     }
 
-    /// Whether there is one, and it is less than `time` ago.
+    /// True if there is one, and it is less than `time` ago.
     pub(super) fn is_within(&self, now: Instant, time: Duration) -> bool {
         let since = self.since.load(Ordering::Relaxed);
         since > 0 && self.number(now).saturating_sub(since) < time.as_nanos() as u64

@@ -34,7 +34,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// call of another runtime starts a new one.
 pub(super) struct Followers {
     source: Arc<Source>,
-    /// Whether there are any, for calls to look at.
+    /// Set while there are any, for calls to look at.
     any: AtomicBool,
     all: Mutex<Vec<Arc<Follower>>>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Followers {
 /// Where the news come from.
 struct Source {
     caller: Arc<Caller>,
-    /// What a session's key begins with.
+    /// The beginning of every session's key.
     prefix: String,
 }
 

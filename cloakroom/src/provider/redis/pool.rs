@@ -64,7 +64,7 @@ struct State {
     epoch: u64,
     /// The primary, and in which failover it was chosen.
     primary: Option<(Address, u64)>,
-    /// What the server calls itself, and the number of the connection on which it did.
+    /// The server's own name for itself, and the number of the connection on which it gave that.
     run_id: Option<(Box<str>, u64)>,
     crews: Vec<Crew>,
     /// Connections for news, which are no runtime's to share.
@@ -89,7 +89,7 @@ impl State {
         for link in self.news.drain(..).filter_map(|link| link.upgrade()) {
             link.close();
         }
-        // What was read from the former server is told of by nobody.
+        // Nobody tells of changes to what was read from the former server.
         self.watchers.retain(|watcher| watcher.strong_count() > 0);
         for watcher in self.watchers.iter().filter_map(Weak::upgrade) {
             watcher.deaf();
@@ -185,7 +185,7 @@ impl Pool {
         }
     }
 
-    /// What belongs to the current runtime. Those of runtimes that have ended go.
+    /// Works on the state of the current runtime. The states of runtimes that have ended go.
     fn of_crew<T>(&self, what: impl FnOnce(&mut Crew) -> T) -> T {
         let runtime = Handle::current().id();
         let mut state = self.state.lock();
@@ -347,7 +347,7 @@ impl Pool {
         Ok(link)
     }
 
-    /// What a call that failed on `link` says of the server.
+    /// Draws conclusions about the server from a call that failed on `link`.
     pub(super) fn react(&self, link: &Arc<Link>, failure: &Failure) {
         let code = match failure {
             Failure::NotSent(_) => return,
@@ -376,7 +376,7 @@ impl Pool {
 
 /// Whom the sentinels call the primary.
 impl Pool {
-    /// Whether the server is the one to ask, as far as can be known at `now`.
+    /// True if the server is the one to ask, as far as can be known at `now`.
     fn is_confirmed(&self, now: Instant) -> bool {
         self.group().is_none() || self.confirmed.is_within(now, LEASE)
     }
@@ -402,7 +402,7 @@ impl Pool {
             Ok(word) => self.learn(word, began)?,
             Err(error) => self.stay(error, began).await?,
         }
-        // Whoever has watched until now has not kept up, or its runtime has ended.
+        // The watch so far has not kept up, or its runtime has ended.
         let number = self.watch.fetch_add(1, Ordering::SeqCst) + 1;
         let (connector, group) = (Arc::clone(&self.connector), Arc::clone(group));
         tokio::spawn(sentinel::watch(Arc::downgrade(self), connector, group, number));

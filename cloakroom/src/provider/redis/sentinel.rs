@@ -33,18 +33,18 @@ pub(super) struct Group {
     pub(super) master: Box<str>,
 }
 
-/// What a sentinel says, or what several of them say together.
+/// The word of a sentinel, or of several of them together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) primary: Address,
     /// The number of the failover that made it the primary, where the sentinel tells. The highest is right: a sentinel that was cut
     /// off tells of old times.
     pub(super) epoch: Option<u64>,
-    /// Whether more than half of all sentinels say so.
+    /// Set if more than half of all sentinels say so.
     pub(super) by_most: bool,
 }
 
-/// What the sentinels have answered so far.
+/// The sentinels' answers so far.
 struct Answers {
     of: usize,
     words: Vec<Word>,
@@ -146,7 +146,7 @@ pub(super) async fn check_primary(link: &Link, limit: Duration) -> Result<(), St
 
 /// One who goes by the sentinels' word.
 pub(super) trait Informed: Send + Sync + 'static {
-    /// Whether the watch of this number is still the one that is wanted.
+    /// True if the watch of this number is still the one that is wanted.
     fn is_watched_by(&self, number: u64) -> bool;
 
     /// Goes by the sentinels' word, which was asked for at `began`.

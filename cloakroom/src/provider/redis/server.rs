@@ -1,4 +1,4 @@
-//! What is asked of every server before it is used.
+//! The questions to every server before it is used.
 
 use super::call::Caller;
 use super::error::StoreError;

@@ -14,7 +14,7 @@ use crate::testkit::fixture::{Fixture, key, keys_of, minutes};
 
 /// Sessions of alice that are there throughout.
 const BASE: usize = 12;
-/// What each of the two does in one meeting.
+/// The number of steps that each of the two takes in one meeting.
 const STEPS: usize = 10;
 /// Less than the base, so that a list takes several pages.
 const LIMIT: usize = 5;
@@ -46,7 +46,7 @@ const METHODS: [Method; 10] = [
     Method::OfPrincipal,
 ];
 
-/// What both have begun and done, so that a count beside them has exact bounds.
+/// All that both have begun and done, so that a count beside them has exact bounds.
 #[derive(Default)]
 struct Census {
     creating: AtomicUsize,
@@ -100,7 +100,7 @@ struct Worker {
     name: String,
     base: Arc<BTreeMap<StoreKey, Record>>,
     census: Arc<Census>,
-    /// What is under its keys.
+    /// The records under its keys.
     own: BTreeMap<StoreKey, Record>,
 }
 
@@ -121,7 +121,7 @@ impl Worker {
         self.own.insert(name, record);
     }
 
-    /// What the method needs to be there first.
+    /// Makes the records that the method needs.
     async fn prepare(&mut self) {
         match self.method {
             Method::Update | Method::Touch | Method::Rename => self.create(self.key("own", 0)).await,

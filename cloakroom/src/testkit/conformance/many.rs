@@ -83,7 +83,7 @@ pub(super) async fn a_users_many_sessions_end_in_bounded_steps(f: Fixture) {
     ends_all(&f, left).await;
     assert_eq!(f.count().await, 1, "bob's alone");
     f.belong_to("bob", &[&key("bobs")], "he has not logged out").await;
-    // What expires in a heap goes in bounded steps, too.
+    // Sessions that expire in a heap go in bounded steps, too.
     f.advance(minutes(60 * 9)).await;
     f.collect_all(LIMIT).await;
 }

@@ -14,7 +14,7 @@ async fn stored(f: &Fixture) -> Option<Record> {
     Some(record)
 }
 
-/// What stands beside the data of `record` is under the key, however often it is loaded.
+/// Checks that the metadata of `record` is under the key, however often it is loaded.
 async fn is_kept(f: &Fixture, record: &Record, why: &str) {
     for handle in [&f.provider, &f.second, &f.provider] {
         let found = handle.load(&key("aa")).await.expect("a newer release's record is not corrupt");

@@ -1,4 +1,4 @@
-//! Whether the whole suite can be run on the store.
+//! Checks that the whole suite can be run on the store.
 
 use std::fmt::Write;
 

@@ -276,7 +276,7 @@ pub(super) async fn a_cursor_of_a_users_list_may_be_used_again(f: Fixture) {
     };
     let once = again().await;
     assert_eq!(again().await, once, "a cursor is a place, not a state");
-    // Whoever ends a page's sessions goes on from where that page ended.
+    // A caller that ends a page's sessions goes on from where that page ended.
     for entry in &first.entries {
         assert!(f.delete(&entry.key).await, "nobody else ends it");
     }

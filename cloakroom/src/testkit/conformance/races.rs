@@ -14,10 +14,10 @@ use crate::record::{Meta, Record};
 use crate::testkit::fixture::{Fixture, key, minutes, principal};
 use crate::testkit::model::Model;
 
-/// How often each pair meets in each state.
+/// The number of times that each pair meets in each state.
 const ROUNDS: usize = 2;
 
-/// What is under the key when the two begin.
+/// The state of the key when the two begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Absent,
@@ -298,12 +298,12 @@ impl Order {
     }
 }
 
-/// Whether one of the two brought a session to life.
+/// True if one of the two brought a session to life.
 fn begins(answers: &[Answer; 2]) -> bool {
     answers.contains(&Answer::Created(Created::Done)) || answers.contains(&Answer::Renamed(Renamed::Done))
 }
 
-/// What both were answered.
+/// Makes both calls at once and returns their answers.
 async fn at_once(f: &Fixture, race: &Race, calls: [Call; 2], turn: usize) -> [Answer; 2] {
     let start = Arc::new(Barrier::new(2));
     // On one handle, and on both in every other round.
@@ -361,7 +361,7 @@ async fn races(f: &Fixture, state: State) {
     }
 }
 
-/// What no order explains.
+/// A result that no order explains.
 struct Unexplained {
     state: State,
     pair: [Call; 2],

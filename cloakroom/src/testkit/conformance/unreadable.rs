@@ -93,7 +93,7 @@ pub(super) async fn a_change_of_an_unreadable_record_is_no_dead_end(f: Fixture) 
             planted(&f, &name, &bytes).await;
             let next = f.record().principal("bob").version(2).build();
             let told = meets(&f, method, &name, &next).await;
-            // Whoever puts it aside, a load does at the latest.
+            // Any call may put it aside; a load does at the latest.
             match f.provider.load(&name).await {
                 Ok(None) => {}
                 Ok(Some(found)) => {

@@ -60,7 +60,7 @@ async fn a_hundred_askers_share_a_walk() {
     open.send(()).unwrap();
     open.send(()).unwrap();
     assert_eq!(first.await.unwrap(), 14);
-    // What was created before the others asked may be behind the first walk: they share one of their own.
+    // Records created before the others asked may be behind the first walk: they share one of their own.
     slow.begun(2).await;
     drop(open);
     for other in others {

@@ -14,7 +14,7 @@ const MANY: usize = 600;
 /// How long whoever is not concerned may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a process does that was stopped between two steps: it holds the file's lock.
+/// Does as a process that was stopped between two steps: it holds the file's lock.
 fn seize(path: &Path) -> OwnedFd {
     let file: OwnedFd = fs::File::open(path).unwrap().into();
     flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();

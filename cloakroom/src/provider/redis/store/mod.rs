@@ -32,7 +32,7 @@ pub(super) struct Store {
     pub(super) clock: Clock,
     /// On a cluster sessions move from slot to slot, and a change has to ask whether one does.
     pub(super) is_cluster: bool,
-    /// Those who are told of changes.
+    /// The watchers that are told of changes.
     pub(super) followers: Followers,
 }
 
@@ -174,7 +174,7 @@ impl Store {
         }
     }
 
-    /// What stands in the sets once those whose place is over were looked at, and the dead among them taken out. Where the server evicts,
+    /// Counts the entries of the sets. It first looks at those whose place is over and takes the dead out. Where the server evicts,
     /// what stands there and is gone is taken out, too.
     pub(super) async fn count(&self) -> Result<u64> {
         let counts = self.layout.partitions().map(|place| async move { self.count_in(&place).await });

@@ -121,7 +121,7 @@ impl Store {
         Ok(Some(Page { entries: found, next: None }))
     }
 
-    /// What all partitions have of a user, and whether some of it is on its way; nothing where it is more than `limit`.
+    /// All partitions' entries of a user, and whether some session is on its way; nothing where there are more than `limit`.
     async fn look_at_all(&self, principal: &Principal, limit: usize) -> Result<Option<(Vec<Listed>, bool)>> {
         let lists = self.layout.partitions().map(|place| async move {
             let set = place.user(principal);

@@ -111,7 +111,7 @@ impl Inner {
     async fn prepare(&self, table: &TableName) -> Result<(), MySqlError> {
         let mut link = self.store.link().await?;
         match link.prepare(&self.sql.load).await {
-            // What is there has other columns, or nothing is: its form tells which.
+            // The table there has other columns, or there is none: its form tells which.
             Err(error) if error.is_of_schema() => {}
             answer => schema::may(answer, table, "SELECT")?,
         }

@@ -1,4 +1,4 @@
-//! What a statement's `?` stand for: bound to a prepared statement, or written into its text.
+//! The values behind a statement's `?`: bound to a prepared statement, or written into its text.
 
 use std::fmt::Write;
 

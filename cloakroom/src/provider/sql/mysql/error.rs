@@ -92,7 +92,7 @@ pub(super) struct Code {
     state: String,
 }
 
-/// What an error of the server's means here: the cause, and the cure.
+/// The meaning of a server's error here: the cause, and the cure.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub(super) enum Trouble {
     #[error("the server refuses the login ({0}); see user, password and the hosts the user may come from")]
@@ -209,7 +209,7 @@ impl Trouble {
         )
     }
 
-    /// Whether it is the settings that are wrong, provided that they never worked.
+    /// True if it is the settings that are wrong, provided that they never worked.
     fn is_of_settings(self) -> bool {
         use Trouble as T;
         matches!(self, T::Login(_) | T::Database(_) | T::Right(_) | T::Setup(_) | T::Schema(_) | T::Binlog(_))
@@ -232,7 +232,7 @@ impl MySqlError {
         matches!(self.trouble(), Some(Trouble::Duplicate(_)))
     }
 
-    /// Whether the server does not prepare the statement, and may well run it as it is.
+    /// True if the server does not prepare the statement, and may well run it as it is.
     pub(super) fn is_unprepared(&self) -> bool {
         matches!(self.trouble(), Some(Trouble::Prepared(_)))
     }
@@ -249,17 +249,17 @@ impl MySqlError {
         matches!(self.trouble(), Some(Trouble::Schema(_)))
     }
 
-    /// Whether the server undid the statement for the sake of another, and it may well succeed a little later.
+    /// True if the server undid the statement for the sake of another, and it may well succeed a little later.
     pub(super) fn is_passing(&self) -> bool {
         matches!(self.trouble(), Some(Trouble::Locked(_)))
     }
 
-    /// Whether nothing was done and another connection may well do it at once.
+    /// True if nothing was done and another connection may well do it at once.
     pub(super) fn is_undone(&self) -> bool {
         matches!(self, MySqlError::Undone(_)) || matches!(self.trouble(), Some(Trouble::Forgotten(_)))
     }
 
-    /// Whether the connection failed: what became of the statement is unknown, unless it [is undone](Self::is_undone).
+    /// True if the connection failed. The statement's fate is then unknown, unless it [is undone](Self::is_undone).
     pub(super) fn is_lost_connection(&self) -> bool {
         match self {
             MySqlError::Undone(cause) => cause.is_lost_connection(),

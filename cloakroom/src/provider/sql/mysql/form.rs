@@ -7,7 +7,7 @@ use super::error::{Mend, MySqlError};
 use super::link::{Arguments, Link};
 use crate::provider::sql::table::TableName;
 
-/// What a table has.
+/// A table's columns and keys, as the server tells them.
 #[derive(Debug, Default)]
 pub(super) struct Form {
     /// `base table`; a view, or a table that keeps every former row, is something else.
@@ -21,10 +21,10 @@ pub(super) struct Form {
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// What the server calls it, in lower case, without the width at which it would print a number.
+    /// The server's name of it, in lower case, without the width at which it would print a number.
     pub(super) kind: String,
     pub(super) nullable: bool,
-    /// Whether every INSERT has to give it a value.
+    /// Set if every INSERT has to give it a value.
     pub(super) demanded: bool,
 }
 
@@ -86,12 +86,12 @@ impl Form {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Whether the server refuses a second row with the same `column`.
+    /// True if the server refuses a second row with the same `column`.
     pub(super) fn is_unique(&self, column: &str) -> bool {
         self.keys.iter().any(|key| key.unique && key.columns == [column])
     }
 
-    /// Whether a key begins with `columns`.
+    /// True if a key begins with `columns`.
     pub(super) fn has_key(&self, columns: &[&str]) -> bool {
         self.keys.iter().any(|key| columns.iter().eq(key.columns.iter().take(columns.len())))
     }
@@ -113,7 +113,7 @@ fn plain(column_type: &str) -> String {
     }
 }
 
-/// What is wrong with a table: each with the piece of an `ALTER TABLE` that mends it.
+/// The faults of a table: each with the piece of an `ALTER TABLE` that mends it.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<(String, Option<String>)>);
 

@@ -139,12 +139,12 @@ pub(super) struct Link<'a> {
     held: Held,
 }
 
-/// What the server keeps for a connection until it is given back or the connection ends.
+/// State that the server keeps for a connection until it is given back or the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Held {
     Nothing,
     Lock,
-    /// What was done in it is undone unless it is committed.
+    /// Its changes are undone unless they are committed.
     Transaction,
 }
 

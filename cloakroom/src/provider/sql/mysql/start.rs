@@ -1,4 +1,4 @@
-//! What is done once, when a provider connects: the table, and what an operator should know of the server.
+//! The steps taken once, when a provider connects: the table, and what an operator should know of the server.
 
 use sqlx::{Row, SqlStr};
 
