@@ -17,7 +17,8 @@
 //!
 //! A request that does not ask for its session costs no I/O. What a handler changes is committed before the response
 //! leaves. Two requests that set different keys at the same time both keep their changes; under one key the later `set` stands,
-//! and [`update`](Session::update) is atomic. A session that has ended stays ended. A store that fails is an error, never an empty session.
+//! and [`update`](Session::update) is atomic. A session that has ended stays ended. A store that fails is an error, never an
+//! empty session.
 //!
 //! # The types that matter
 //!

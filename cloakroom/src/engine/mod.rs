@@ -57,7 +57,7 @@ pub(crate) struct Engine {
     pub(crate) events: Events,
     admission: Admission,
     keying: Keying,
-    /// What keeps this manager's records apart from another namespace's, where keys are plain ids and do not.
+    /// The mark that keeps this manager's records apart from another namespace's, where keys are plain ids and do not.
     namespace: Option<[u8; 8]>,
     /// Where a session's token is its sealed record.
     tokens: Option<SealedTokens>,

@@ -263,8 +263,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Has a persistent provider store the ids themselves, so that whoever reads the store can be any visitor. Two managers then need
-    /// a store each: an id of one is an id of the other.
+    /// Has a persistent provider store the ids themselves, so that whoever reads the store can be any visitor. Each record then bears
+    /// a mark of its [namespace](Self::namespace), but for those in another library's layout.
     pub fn danger_store_ids_in_clear(mut self) -> Self {
         self.config.hash_ids = false;
         self

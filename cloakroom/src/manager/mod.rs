@@ -113,7 +113,8 @@ impl Manager {
         session.release(response).await
     }
 
-    /// How many sessions are alive, exactly, on every provider that can tell.
+    /// How many sessions are alive. The number is exact, but for a file store whose count takes more than a second: that may answer
+    /// with a number up to a minute old.
     ///
     /// # Errors
     /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.

@@ -9,7 +9,7 @@ impl Record {
         self.with_field(TAG_NAMESPACE, mark)
     }
 
-    /// Whether another namespace's manager has made this record. One without a mark may be anybody's.
+    /// True if another namespace's manager has made this record. One without a mark may be anybody's.
     pub(crate) fn is_of_another_namespace(&self, mark: &[u8]) -> bool {
         self.field(TAG_NAMESPACE).is_some_and(|found| found != mark)
     }

@@ -52,7 +52,8 @@ use url::Kind;
 /// - **Connections are shared** by many calls at a time, opened when they are needed and replaced when the server is silent or gone. A
 ///   reply that nobody waits for any more is dropped, never taken for another's.
 /// - **Sessions end by their own deadline,** by the provider's clock. The server drops what has ended by itself a minute later.
-/// - **Count, lists and a user's sessions** are exact, from sorted sets that change in the same step as the session.
+/// - **Count, lists and a user's sessions** come from sorted sets that change in the same step as the session. They are exact as long as
+///   the server evicts nothing: set `maxmemory-policy` to `noeviction`.
 ///
 /// `docs/redis.md` has every setting, what each operation costs, and what a failover can lose. `docs/format.md` says under which keys
 /// sessions lie.
