@@ -64,3 +64,13 @@ fn a_full_store_reads_and_deletes() {
 fn a_read_only_store_reads_and_changes_nothing() {
     on_each("a_read_only_store_reads_and_changes_nothing");
 }
+
+#[test]
+fn a_store_that_refuses_changes_answers_pages_that_read() {
+    on_each("a_store_that_refuses_changes_answers_pages_that_read");
+}
+
+#[test]
+fn a_full_store_logs_out() {
+    on_each("a_full_store_logs_out");
+}

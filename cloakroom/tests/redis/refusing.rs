@@ -33,3 +33,15 @@ fn a_full_server_reads_and_deletes() {
 fn a_read_only_server_reads_and_changes_nothing() {
     conformance::run("a_read_only_store_reads_and_changes_nothing", refusing);
 }
+
+#[test]
+#[ignore = "needs redis-server: cargo xtask test"]
+fn a_server_that_refuses_changes_answers_pages_that_read() {
+    conformance::run("a_store_that_refuses_changes_answers_pages_that_read", refusing);
+}
+
+#[test]
+#[ignore = "needs redis-server: cargo xtask test"]
+fn a_full_server_logs_out() {
+    conformance::run("a_full_store_logs_out", refusing);
+}

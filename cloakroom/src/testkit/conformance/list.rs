@@ -176,6 +176,8 @@ macro_rules! __conformance_cases {
             unreadable::an_unreadable_record_hides_no_other_in_a_list
             refusing::a_full_store_reads_and_deletes
             refusing::a_read_only_store_reads_and_changes_nothing
+            pages::a_store_that_refuses_changes_answers_pages_that_read
+            pages::a_full_store_logs_out
             runtimes::a_store_outlives_the_runtime_it_was_opened_in
             runtimes::a_runtime_that_ends_disturbs_no_other
             runtimes::runtimes_that_come_and_go_share_one_store

@@ -25,6 +25,7 @@ mod list;
 mod load;
 mod many;
 mod newer;
+mod pages;
 mod parts;
 mod principal;
 mod races;
