@@ -53,6 +53,10 @@ impl Listing {
         self.marked.as_ref()?.get(self.looked.checked_sub(1)?)
     }
 
+    fn has_found(&self, key: &StoreKey) -> bool {
+        self.found.binary_search_by(|listed| listed.key.cmp(key)).is_ok()
+    }
+
     fn restart(&mut self, marked: Vec<StoreKey>) {
         self.marked = Some(marked);
         self.looked = 0;
@@ -121,9 +125,12 @@ impl Store {
             None if listing.is_full() => now.split_at(0),
             None => (&now[..], &[][..]),
         };
-        // A session that is given another key meanwhile may be under neither of those that were looked at. A mark too many
-        // was taken away by the look itself.
-        let grown = here.iter().any(|key| looked_at.binary_search(key).is_err());
+        // A session that is given another key meanwhile may be under neither of those that were looked at; or it has come to one where an
+        // expired one was.
+        let grown = here.iter().any(|key| match looked_at.binary_search(key) {
+            Ok(_) => !listing.has_found(key) && self.has_come(tree, &listing.principal, key),
+            Err(_) => true,
+        });
         let lost = listing.found.iter().any(|listed| here.binary_search(&listed.key).is_err());
         if (grown || lost) && listing.relists < RELISTS {
             listing.relists += 1;
@@ -132,6 +139,13 @@ impl Store {
         }
         let next = (!rest.is_empty()).then(|| Cursor::new(end.map_or(&*listing.after, StoreKey::as_str)));
         Ok(Some(Page { entries: std::mem::take(&mut listing.found), next }))
+    }
+
+    /// Whether a session of `principal` is under `key` now.
+    fn has_come(&self, tree: &Tree, principal: &Principal, key: &StoreKey) -> bool {
+        let theirs =
+            |record: &Record| self.is_session(record) && tree::indexed(record).as_ref() == Some(principal);
+        tree.read(key).ok().flatten().is_some_and(|record| theirs(&record))
     }
 
     /// Reads the record of `key`, if that is a session of `principal`; its mark goes if not. Under the lock nobody is between the mark and

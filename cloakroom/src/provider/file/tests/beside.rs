@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::listing::{Listing, Stop};
 use super::*;
 use crate::provider::AnyProvider;
 
@@ -110,6 +111,41 @@ async fn a_walk_beside_changes_meets_every_session_that_stays() {
     }
     over.store(true, Ordering::Relaxed);
     changing.await.unwrap();
+}
+
+/// What is listed when a session is renamed to a key that was looked at already.
+async fn listed_beside_a_rename(rig: &Rig, provider: &FileProvider) -> Vec<String> {
+    let (at, from) = (key("ab12"), key("cd34"));
+    assert_ne!(locks::stripe(&at), locks::stripe(&from));
+    let record = rig.of("alice");
+    assert_eq!(provider.create(&from, &record).await.unwrap(), Created::Done);
+    let mut listing = Listing::new(&principal("alice"), None, 9);
+    let held = hold(provider, &from).await;
+    assert!(matches!(provider.0.of_principal(&mut listing, None).unwrap(), Err(Stop::Locked(_))));
+    drop(held);
+    assert_eq!(provider.rename(&from, &at, &record, 1, None).await.unwrap(), Renamed::Done);
+    let Ok(page) = provider.0.of_principal(&mut listing, None).unwrap() else {
+        panic!("nothing is in its way")
+    };
+    page.entries.into_iter().map(|listed| listed.key.as_str().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_session_renamed_to_an_expired_key_is_listed() {
+    let rig = Rig::new();
+    let provider = rig.provider();
+    assert_eq!(provider.create(&key("ab12"), &rig.of("alice")).await.unwrap(), Created::Done);
+    rig.time.advance(Duration::from_secs(61));
+    assert_eq!(listed_beside_a_rename(&rig, &provider).await, ["ab12"]);
+}
+
+#[tokio::test]
+async fn a_session_renamed_to_a_key_with_a_stale_mark_is_listed() {
+    let rig = Rig::new();
+    let provider = rig.provider();
+    assert_eq!(provider.create(&key("ab12"), &rig.of("alice")).await.unwrap(), Created::Done);
+    fs::remove_file(rig.file(&key("ab12"))).unwrap();
+    assert_eq!(listed_beside_a_rename(&rig, &provider).await, ["ab12"]);
 }
 
 #[tokio::test]
