@@ -179,17 +179,22 @@ impl Store {
         let columns = Columns::of(record);
         let mut link = self.link().await?;
         fits(&link, &[&columns], self.most())?;
-        let mut bound = bind(&columns);
-        bound.bytes(key.as_bytes());
-        bound.number(expected);
-        bound.now(self.now());
-        if link.execute(&self.sql.update, bound).await? == 1 {
-            return Ok(Updated::Done);
+        for _ in 0..TRIES {
+            let mut bound = bind(&columns);
+            bound.bytes(key.as_bytes());
+            bound.number(expected);
+            bound.now(self.now());
+            if link.execute(&self.sql.update, bound).await? == 1 {
+                return Ok(Updated::Done);
+            }
+            match self.version(&mut link, key).await? {
+                None => return Ok(Updated::Gone),
+                Some(found) if found != expected => return Ok(Updated::Stale),
+                // It began between the two statements.
+                Some(_) => {}
+            }
         }
-        match self.has(&mut link, &self.sql.version, key).await? {
-            true => Ok(Updated::Stale),
-            false => Ok(Updated::Gone),
-        }
+        Err(MySqlError::Contended)
     }
 
     pub(super) async fn touch(
@@ -199,26 +204,26 @@ impl Store {
         deadline: u64,
         expected: u64,
     ) -> Result<Touched, MySqlError> {
-        let mut bound = Arguments::default();
-        bound.number(at);
-        bound.number(deadline);
-        bound.bytes(key.as_bytes());
-        bound.number(expected);
-        bound.now(self.now());
         let mut link = self.link().await?;
-        if link.execute(&self.sql.touch, bound).await? == 1 {
-            return Ok(Touched::Done);
+        for _ in 0..TRIES {
+            let mut bound = Arguments::default();
+            bound.number(at);
+            bound.number(deadline);
+            bound.bytes(key.as_bytes());
+            bound.number(expected);
+            bound.now(self.now());
+            if link.execute(&self.sql.touch, bound).await? == 1 {
+                return Ok(Touched::Done);
+            }
+            match self.version(&mut link, key).await? {
+                None => return Ok(Touched::Gone),
+                Some(found) if found != expected => return Ok(Touched::Stale),
+                // It began between the two statements; or see below.
+                Some(_) => {}
+            }
         }
-        let mut bound = Arguments::default();
-        bound.bytes(key.as_bytes());
-        bound.now(self.now());
-        let rows = link.fetch(&self.sql.version, bound).await?;
-        match rows.first().map(|row| row.try_get::<u64, _>(0)) {
-            None => Ok(Touched::Gone),
-            // A proxy may count only the rows that it changes, and this one had the same times before.
-            Some(Ok(found)) if found == expected => Ok(Touched::Done),
-            Some(_) => Ok(Touched::Stale),
-        }
+        // A proxy may count only the rows that it changes, and this one had the same times before.
+        Ok(Touched::Done)
     }
 
     pub(super) async fn delete(&self, key: &StoreKey) -> Result<bool, MySqlError> {
@@ -254,12 +259,12 @@ impl Store {
             };
             match moved {
                 Moved::Done => return Ok(Renamed::Done),
-                Moved::NotThere => {
-                    return match self.has(&mut link, &self.sql.version, old).await? {
-                        true => Ok(Renamed::Stale),
-                        false => Ok(Renamed::Gone),
-                    };
-                }
+                Moved::NotThere => match self.version(&mut link, old).await? {
+                    None => return Ok(Renamed::Gone),
+                    Some(found) if found != expected => return Ok(Renamed::Stale),
+                    // It began between the two statements.
+                    Some(_) => {}
+                },
                 Moved::InTheWay if self.has(&mut link, &self.sql.taken, new).await? => {
                     return Ok(Renamed::Taken);
                 }
@@ -326,6 +331,16 @@ impl Store {
         link.let_go();
         link.command(SqlStr::from_static(end)).await?;
         Ok(moved)
+    }
+
+    /// The version of the live session under `key`.
+    async fn version(&self, link: &mut Link<'_>, key: &StoreKey) -> Result<Option<u64>, MySqlError> {
+        let mut bound = Arguments::default();
+        bound.bytes(key.as_bytes());
+        bound.now(self.now());
+        let rows = link.fetch(&self.sql.version, bound).await?;
+        let version = rows.first().map(|row| row.try_get(0)).transpose();
+        version.map_err(|_| MySqlError::Row { column: "version" })
     }
 
     /// Whether `sql` finds a row of `key`.
