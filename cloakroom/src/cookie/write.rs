@@ -65,7 +65,10 @@ impl CookieWriter {
         secure: bool,
         lifetime: Option<Duration>,
     ) {
-        let seconds = lifetime.map(|lifetime| lifetime.min(CookieWriter::LONGEST).as_secs());
+        // In whole seconds, and 0 would remove the cookie of a session that lives for half a second more.
+        let whole =
+            |time: Duration| time.min(CookieWriter::LONGEST).as_secs().max(u64::from(!time.is_zero()));
+        let seconds = lifetime.map(whole);
         let age = seconds.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
         self.write(headers, token, age.as_bytes(), secure);
     }
@@ -165,6 +168,9 @@ mod tests {
     fn a_lifetime_is_cut_to_what_browsers_take() {
         let set = |lifetime| set(&CookieConfig::default(), Some(lifetime));
         assert!(set(Duration::from_secs(3600)).contains("; Max-Age=3600;"));
+        assert!(set(Duration::from_millis(1999)).contains("; Max-Age=1;"));
+        assert!(set(Duration::from_millis(1)).contains("; Max-Age=1;"), "it has not ended yet");
+        assert!(set(Duration::ZERO).contains("; Max-Age=0;"), "it has ended");
         assert!(set(Duration::MAX).contains("; Max-Age=34560000;"));
     }
 
