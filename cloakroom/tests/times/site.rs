@@ -85,7 +85,9 @@ impl Site {
     /// The session of a request that arrives now.
     pub(crate) async fn start(&self, client: &mut Client) -> Session {
         if client.kept_until.is_some_and(|until| self.now() >= until) {
+            // That session goes on without this browser.
             (client.token, client.kept_until) = (None, None);
+            client.past.clear();
         }
         let mut headers = HeaderMap::new();
         if let Some(token) = &client.token {
@@ -93,6 +95,7 @@ impl Site {
         }
         let session = self.manager.start(&headers).await.unwrap();
         client.latest_end = client.latest_end.max(session.expires());
+        client.is_in = session.id().is_some();
         session
     }
 
@@ -123,13 +126,16 @@ impl Site {
     }
 }
 
-/// A browser with the one cookie that it holds, and all that it ever held.
+/// A browser with the one cookie that it holds, and all that it held of that session.
 #[derive(Default)]
 pub(crate) struct Client {
     token: Option<String>,
     /// When the browser forgets the cookie; `None`: when it is closed.
     pub(crate) kept_until: Option<SystemTime>,
+    /// Each cookie of the session that it has now, or had last.
     pub(crate) past: Vec<String>,
+    /// Whether its last request found a session.
+    is_in: bool,
     /// The latest that any session of this client was ever to end.
     pub(crate) latest_end: Option<SystemTime>,
 }
@@ -137,6 +143,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn with(token: &str) -> Self {
         Client { token: Some(token.to_owned()), ..Client::default() }
+    }
+
+    /// Whether it has no cookie any more.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.token.is_none()
     }
 
     fn takes(&mut self, headers: &HeaderMap, now: SystemTime) {
@@ -147,6 +158,10 @@ impl Client {
             cookie.split("Max-Age=").nth(1).map(|rest| rest.split(';').next().unwrap().parse().unwrap());
         self.token = Some(value.to_owned()).filter(|value| !value.is_empty() && age != Some(0));
         self.kept_until = age.filter(|_| self.token.is_some()).map(|age| now + Duration::from_secs(age));
+        // Nobody ended what the former cookies name: what their last one said has expired, which older copies need not know.
+        if !self.is_in {
+            self.past.clear();
+        }
         self.past.extend(self.token.clone());
     }
 }
