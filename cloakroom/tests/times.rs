@@ -59,7 +59,7 @@ fn lifetime() -> impl Strategy<Value = Lifetime> {
     ]
 }
 
-/// What a request does with its session, by number.
+/// Does to the session what `number` stands for.
 fn act(session: &Session, number: u8) {
     match number % 6 {
         0 | 1 => {}
@@ -279,7 +279,7 @@ async fn stays_dead(
     for step in &life {
         takes(&site, &mut client, step).await;
     }
-    // Whoever is out already has nothing that the ending could end.
+    // A visitor who is out already has nothing that the ending could end.
     if site.start(&mut client).await.principal().is_none() {
         let end = client.latest_end.expect("it has lived");
         site.time.set(end.max(site.now()));

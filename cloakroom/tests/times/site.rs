@@ -77,7 +77,7 @@ impl Site {
         self.time.clock().now()
     }
 
-    /// Whether a user may have one session only.
+    /// True if a user may have one session only.
     pub(crate) fn limits(&self) -> bool {
         self.sealed.is_none()
     }
@@ -104,7 +104,7 @@ impl Site {
         let mut headers = HeaderMap::new();
         let _ = session.release(&mut headers).await.unwrap();
         client.takes(&headers, self.now());
-        // What it was given is known from now on.
+        // The client knows its new id from now on.
         let _ = self.start(client).await;
     }
 
@@ -134,7 +134,7 @@ pub(crate) struct Client {
     pub(crate) kept_until: Option<SystemTime>,
     /// Each cookie of the session that it has now, or had last.
     pub(crate) past: Vec<String>,
-    /// Whether its last request found a session.
+    /// Set if its last request found a session.
     is_in: bool,
     /// The latest that any session of this client was ever to end.
     pub(crate) latest_end: Option<SystemTime>,
@@ -145,7 +145,7 @@ impl Client {
         Client { token: Some(token.to_owned()), ..Client::default() }
     }
 
-    /// Whether it has no cookie any more.
+    /// True if it has no cookie any more.
     pub(crate) fn has_forgotten(&self) -> bool {
         self.token.is_none()
     }

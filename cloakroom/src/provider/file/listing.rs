@@ -141,7 +141,7 @@ impl Store {
         Ok(Some(Page { entries: std::mem::take(&mut listing.found), next }))
     }
 
-    /// Whether a session of `principal` is under `key` now.
+    /// True if a session of `principal` is under `key` now.
     fn has_come(&self, tree: &Tree, principal: &Principal, key: &StoreKey) -> bool {
         let theirs =
             |record: &Record| self.is_session(record) && tree::indexed(record).as_ref() == Some(principal);

@@ -113,7 +113,7 @@ async fn a_walk_beside_changes_meets_every_session_that_stays() {
     changing.await.unwrap();
 }
 
-/// What is listed when a session is renamed to a key that was looked at already.
+/// The list while a session is renamed to a key that was looked at already.
 async fn listed_beside_a_rename(rig: &Rig, provider: &FileProvider) -> Vec<String> {
     let (at, from) = (key("ab12"), key("cd34"));
     assert_ne!(locks::stripe(&at), locks::stripe(&from));
