@@ -4,19 +4,20 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use cloakroom::{
-    Config, ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Session, SessionLayer, Visit,
+    Config, ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Provider, Session, SessionLayer,
+    Visit,
 };
 use http::{HeaderMap, StatusCode};
 
-use support::faulty::Faulty;
-use support::hooked::{Call, Hooked};
+use support::faulty::{Fault, Faulty};
+use support::hooked::{Call, Hook, Hooked};
 use support::{alice, ask, cookies, pair, send, set_cookies};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -146,6 +147,46 @@ async fn a_flood_has_the_store_counted_once_a_second_and_not_for_every_visit() {
         assert_eq!(counts, 1, "in second {second}");
         time.advance(Duration::from_secs(1));
     }
+}
+
+/// A store that answers a count late: meanwhile two more visitors have come.
+#[derive(Clone, Default)]
+struct CountedLate(Arc<OnceLock<Manager>>);
+
+impl Hook for CountedLate {
+    async fn after(&self, call: Call, _: bool) -> cloakroom::Result<()> {
+        if let (Call::Count, Some(manager)) = (call, self.0.get()) {
+            for _ in 0..2 {
+                visit(manager).await.unwrap();
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_comes_during_a_count_is_counted_too() {
+    let (time, late) = (ManualClock::default(), CountedLate::default());
+    let memory = MemoryProvider::builder().clock(time.clock()).build();
+    let builder = Manager::builder(Hooked::new(memory.clone(), late.clone())).clock(time.clock());
+    let manager = builder.session_quota(3).build().unwrap();
+    visit(&manager).await.unwrap();
+    late.0.set(manager.clone()).unwrap();
+    time.advance(Duration::from_secs(1));
+    assert_eq!(visit(&manager).await.unwrap_err().kind(), ErrorKind::Full);
+    assert_eq!(memory.count().await.unwrap(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_hangs_is_given_up_and_another_begins() {
+    let faults = Faulty::default();
+    let manager = Manager::builder(Hooked::new(MemoryProvider::new(), faults.clone()));
+    let manager = manager.session_quota(3).build().unwrap();
+    faults.set(Call::Count, Fault::Hang);
+    assert_eq!(visit(&manager).await.unwrap_err().kind(), ErrorKind::Timeout);
+    faults.heal();
+    tokio::time::sleep(MINUTE).await;
+    visit(&manager).await.unwrap();
 }
 
 #[tokio::test]

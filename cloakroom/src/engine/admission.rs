@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Extensions, HeaderMap};
 use tokio::runtime::Handle;
@@ -18,6 +19,9 @@ const COUNT_HOLDS: u64 = 1_000;
 
 /// The share of the deadline for which a visitor waits for a new count while there is an older one.
 const SHARE_FOR_COUNT: u32 = 4;
+
+/// The longest that a count may take. Nobody waits for it that long, but no other begins before it ends.
+const LONGEST_COUNT: Duration = Duration::from_secs(60);
 
 /// The request that would begin a session: what [`ManagerBuilder::admit`](crate::ManagerBuilder::admit) goes by.
 pub struct Visit {
@@ -58,19 +62,30 @@ pub(crate) struct Admission {
 /// not once for every visitor.
 #[derive(Default)]
 struct Counts {
-    /// When the store was counted last, and how many sessions it has by now.
-    last: Mutex<Option<(Millis, u64)>>,
+    known: Mutex<Known>,
     /// Held by whoever counts.
     counting: Arc<tokio::sync::Mutex<()>>,
 }
 
+#[derive(Default)]
+struct Known {
+    /// When the store was counted last, and how many sessions it has by now.
+    last: Option<(Millis, u64)>,
+    /// How many anonymous sessions this process has let begin so far.
+    admitted: u64,
+}
+
 impl Counts {
-    /// The last count and one session more, if it is good enough at `now`.
-    fn with_one_more(&self, is_good: impl Fn(Millis) -> bool) -> Option<u64> {
-        let mut last = self.last.lock();
-        let (_, count) = last.as_mut().filter(|(at, _)| is_good(*at))?;
-        *count = count.saturating_add(1);
-        Some(*count)
+    /// Whether the store has room for one session more, which then counts; `None` if there is no count that is good enough.
+    fn admit(&self, quota: u64, is_good: impl Fn(Millis) -> bool) -> Option<bool> {
+        let mut known = self.known.lock();
+        let (_, count) = known.last.as_mut().filter(|(at, _)| is_good(*at))?;
+        let has_room = *count < quota;
+        if has_room {
+            *count += 1;
+            known.admitted = known.admitted.wrapping_add(1);
+        }
+        Some(has_room)
     }
 }
 
@@ -112,35 +127,35 @@ impl Engine {
             return Err(Error::new(ErrorKind::Throttled, AdmissionError::Throttled));
         }
         let Some(quota) = self.config.session_quota else { return Ok(()) };
-        match self.count_with_one_more().await? <= quota {
+        match self.has_room(quota).await? {
             true => Ok(()),
             false => Err(Error::new(ErrorKind::Full, AdmissionError::Full { quota })),
         }
     }
 
-    /// How many sessions the store has with one more: by a count of the last second or, while a newer one takes long, by the one before.
-    async fn count_with_one_more(&self) -> Result<u64> {
+    /// Whether the store has room for one session more: by a count of the last second or, while a newer one takes long, by the one before.
+    async fn has_room(&self, quota: u64) -> Result<bool> {
         let now = self.now();
         let counts = &self.admission.counts;
         let is_fresh = |at: Millis| now.0.abs_diff(at.0) < COUNT_HOLDS;
-        if let Some(count) = counts.with_one_more(is_fresh) {
-            return Ok(count);
+        if let Some(has_room) = counts.admit(quota, is_fresh) {
+            return Ok(has_room);
         }
         let counting = Arc::clone(&counts.counting);
         let turn = match Arc::clone(&counting).try_lock_owned() {
             Ok(turn) => turn,
             Err(_) => {
-                if let Some(count) = counts.with_one_more(|_| true) {
-                    return Ok(count);
+                if let Some(has_room) = counts.admit(quota, |_| true) {
+                    return Ok(has_room);
                 }
                 counting.lock_owned().await
             }
         };
-        if let Some(count) = counts.with_one_more(is_fresh) {
-            return Ok(count);
+        if let Some(has_room) = counts.admit(quota, is_fresh) {
+            return Ok(has_room);
         }
         let patience = self.config.deadline / SHARE_FOR_COUNT;
-        let has_older = counts.last.lock().is_some();
+        let has_older = counts.known.lock().last.is_some();
         let counting = self.count(now, turn);
         let counted = if has_older { within(patience, counting).await.0 } else { counting.await };
         match counted {
@@ -148,16 +163,21 @@ impl Engine {
             counted => counted?,
         }
         // Others may have added to it since.
-        let last = counts.with_one_more(|_| true);
-        last.ok_or_else(|| Error::new(ErrorKind::Unavailable, AdmissionError::Uncounted))
+        counts
+            .admit(quota, |_| true)
+            .ok_or_else(|| Error::new(ErrorKind::Unavailable, AdmissionError::Uncounted))
     }
 
     /// Counts the store, whether or not anybody waits for it: what was counted is kept, and `turn` ends then.
     async fn count(&self, now: Millis, turn: OwnedMutexGuard<()>) -> Result<()> {
         let (provider, counts) = (self.provider.clone(), Arc::clone(&self.admission.counts));
+        let before = counts.known.lock().admitted;
         let counting = async move {
-            let count = provider.count().await?;
-            *counts.last.lock() = Some((now, count));
+            let count = within(LONGEST_COUNT, provider.count()).await.0?;
+            let mut known = counts.known.lock();
+            // Which of those that have begun meanwhile were counted, nobody knows.
+            known.last = Some((now, count.saturating_add(known.admitted.wrapping_sub(before))));
+            drop(known);
             drop(turn);
             Ok(())
         };
