@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "each test file uses its part")]
 mod hooked;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloakroom::{
@@ -16,7 +18,7 @@ use cloakroom::{
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
-use hooked::{Hook, Hooked};
+use hooked::{Call, Hook, Hooked, Verdict};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -337,6 +339,46 @@ async fn a_session_under_its_plain_id_is_moved_to_the_hashed_key_until_the_date_
     assert_eq!(note(&migrating, &late).await.unwrap(), None);
     assert!(rig.store.load(&late.parse().unwrap()).await.unwrap().is_some(), "it was not even looked for");
     assert_eq!(note(&migrating, &token).await.unwrap().as_deref(), Some("early"), "what was moved stays");
+}
+
+/// Renames nothing for as long as it is told not to.
+#[derive(Clone, Default)]
+struct Unmoving(Arc<AtomicBool>);
+
+impl Hook for Unmoving {
+    async fn before(&self, call: Call) -> cloakroom::Result<Verdict> {
+        match call == Call::Rename && self.0.load(Ordering::SeqCst) {
+            true => Err(cloakroom::Error::new(ErrorKind::Unavailable, "no rename now")),
+            false => Ok(Verdict::Forward),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_could_not_move_a_plain_id_follows_it() {
+    let mut rig = Rig::new();
+    let clear = rig.manager(ManagerBuilder::danger_store_ids_in_clear);
+    let tokens = [visit(&clear, "one", None).await, visit(&clear, "two", None).await];
+    let (until, unmoving) = (rig.time.clock().now() + HOUR, Unmoving::default());
+    rig.store = AnyProvider::new(Hooked::new(rig.store.clone(), unmoving.clone()));
+    let manager = rig.manager(|builder| builder.danger_accept_plain_ids_until(until));
+    let [changed, ended] = tokens.each_ref().map(|token| with_token(token));
+    unmoving.0.store(true, Ordering::SeqCst);
+    let [changing, ending] = [manager.start(&changed).await.unwrap(), manager.start(&ended).await.unwrap()];
+    unmoving.0.store(false, Ordering::SeqCst);
+    for (token, expected) in tokens.iter().zip(["one", "two"]) {
+        assert_eq!(
+            note(&manager, token).await.unwrap().as_deref(),
+            Some(expected),
+            "moved by another request"
+        );
+    }
+    changing.set("note", "changed").unwrap();
+    assert_eq!(changing.release(&mut HeaderMap::new()).await.unwrap(), Released::Saved);
+    assert_eq!(note(&manager, &tokens[0]).await.unwrap().as_deref(), Some("changed"));
+    ending.destroy().unwrap();
+    assert_eq!(ending.release(&mut HeaderMap::new()).await.unwrap(), Released::Destroyed);
+    assert_eq!(note(&manager, &tokens[1]).await.unwrap(), None, "the logout is not undone by the move");
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ impl Engine {
         let Some(plain) = accepted.then(|| self.keying.plain_key(&name)).flatten() else {
             return Ok(Reached::Nobody);
         };
+        // A request that could not move it has served it from its plain key.
+        let name = self.keying.named(name.id_bytes());
         for _ in 0..TRIES {
             let found = self.load(&plain).await?.filter(|record| !record.is_tombstone());
             let Some(record) = found else { break };
