@@ -5,6 +5,7 @@
 #[path = "support/visitor.rs"]
 mod visitor;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -582,4 +583,30 @@ async fn a_users_other_sessions_are_ended_by_handles_that_are_no_ids() {
     assert_eq!(rig.manager.end_other_sessions(&session).await.unwrap(), 1);
     assert!(rig.start(&browsers[0]).await.id().is_some());
     assert!(rig.start(&browsers[1]).await.id().is_none() && rig.start(&browsers[2]).await.id().is_none());
+}
+
+#[tokio::test]
+async fn a_release_waits_for_an_update_of_another_task() {
+    let rig = Rig::new();
+    let session = rig.start(&Browser::default()).await;
+    let ((began, begins), (go_on, goes_on)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    let updating = session.clone();
+    let task = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(updating.update("n", move |_: Option<u32>| {
+            began.send(()).unwrap();
+            goes_on.recv().unwrap();
+            1
+        }))
+    });
+    begins.recv().unwrap();
+    let mut headers = HeaderMap::new();
+    let mut release = Box::pin(session.release(&mut headers));
+    let at_once =
+        std::future::poll_fn(|context| std::task::Poll::Ready(release.as_mut().poll(context))).await;
+    go_on.send(()).unwrap();
+    assert_eq!(task.join().unwrap().unwrap(), 1);
+    assert!(at_once.is_pending(), "whoever changes the session has not finished");
+    let _ = release.await.unwrap();
+    assert!(headers.contains_key(SET_COOKIE), "what was stored is told to the client");
 }

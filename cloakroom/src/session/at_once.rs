@@ -68,7 +68,8 @@ impl Shared {
                 state.phase = Phase::Closed;
                 return Some(Released::Unchanged);
             }
-            Phase::Loaded if state.in_flight.is_some() => return None,
+            // Somebody may be about to store a change, whose client is to be told.
+            Phase::Loaded if state.in_flight.is_some() || state.turns.are_taken() => return None,
             Phase::Loaded => match state.changes.take_if(|changes| !changes.is_empty()) {
                 Some(changes) => match self.commit_at_once(&mut state, &changes) {
                     Some(outcome) => outcome,
