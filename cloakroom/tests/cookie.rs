@@ -208,6 +208,17 @@ async fn a_request_with_a_cookie_just_ended_begins_anew() {
 }
 
 #[tokio::test]
+async fn a_logout_beside_planted_cookies_ends_the_session() {
+    let rig = Rig::revocable();
+    let (_, token) = request(&rig.manager, "", set(1)).await;
+    let others = ["A", "B", "C", "D"].map(|letter| format!("; __Host-id={}", letter.repeat(token.len())));
+    let all = [token.clone(), others.concat()].concat();
+    let (released, _) = request(&rig.manager, &all, |session| session.destroy().unwrap()).await;
+    assert_eq!(released, Released::Destroyed);
+    assert_eq!(rig.n(&token).await, None, "a copy of the cookie is worth nothing");
+}
+
+#[tokio::test]
 async fn of_two_who_end_a_session_by_a_login_one_does() {
     let rig = Rig::revocable();
     let (_, anonymous) = request(&rig.manager, "", set(1)).await;

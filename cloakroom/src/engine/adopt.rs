@@ -50,12 +50,32 @@ impl Engine {
         self.move_here(name, &record, &self.copy_of(&record)?).await
     }
 
-    /// Ends the session of `name` in the former store; false if it is not there.
-    pub(crate) async fn end_unmoved(&self, name: &Named) -> Result<bool> {
-        match &self.former {
-            Some(former) => former.delete(&old_key(name)).await,
-            None => Ok(false),
+    /// Ends the session of `name`, which `record` is a copy of, in the former store, and here where a move was stored though it seemed
+    /// to fail; false if it is in neither.
+    pub(crate) async fn end_unmoved(&self, name: &Named, record: &Record) -> Result<bool> {
+        let Some(former) = &self.former else { return Ok(false) };
+        let deleted = former.delete(&old_key(name)).await?;
+        match within(self.patience(), self.end_moves(name, record)).await.0 {
+            Ok(ended) => Ok(deleted || ended),
+            // A store that takes no claim either, most likely.
+            Err(error) if deleted => {
+                tracing::warn!(%error, "the end of a session that could not be moved could not be marked");
+                Ok(true)
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// Puts a mark of its end where another request would claim the session of `name` that it is moving, and ends what was moved.
+    async fn end_moves(&self, name: &Named, record: &Record) -> Result<bool> {
+        if self.provider.capabilities().tombstones {
+            let now = self.now();
+            let mark = record.tombstone(&Mark::Ended, now, now.after(self.config.longest_request));
+            if self.provider.create(name.key(), &mark).await? == Created::Done {
+                return Ok(false);
+            }
+        }
+        self.end(name.key()).await
     }
 
     /// Finds out what has become of a session that a request read in the former store.
@@ -110,11 +130,14 @@ impl Engine {
     /// Deletes what the former store has under `name`, and tries again with each request that still presents it.
     async fn clear_former(&self, name: &Named) {
         let Some(former) = &self.former else { return };
-        // A part of the request's own time: the session is served whether or not the former store answers.
-        let patience = (self.config.deadline / 4).min(Duration::from_secs(1));
-        if let Err(error) = within(patience, former.delete(&old_key(name))).await.0 {
+        if let Err(error) = within(self.patience(), former.delete(&old_key(name))).await.0 {
             tracing::warn!(%error, "a moved session could not be deleted from the former store; its next request tries again");
         }
+    }
+
+    /// How long a request waits for the store that it can do without: a part of its own time.
+    fn patience(&self) -> Duration {
+        (self.config.deadline / 4).min(Duration::from_secs(1))
     }
 
     /// A copy of `record` as this manager would have made it.

@@ -92,7 +92,13 @@ impl Engine {
             return self.look_for_unmoved(&former.name).await;
         }
         let name = self.name_again(former)?;
-        self.look(name, false).await
+        Ok(match self.look(name, false).await? {
+            // The key is the session's own by now, and the id still the one that was rotated away.
+            Reached::Session(found) if former.by == By::Grace => {
+                Reached::Session(Stored { by: By::Grace, ..found })
+            }
+            reached => reached,
+        })
     }
 
     async fn look(&self, name: Named, arriving: bool) -> Result<Reached> {
@@ -153,10 +159,10 @@ impl Engine {
 
     /// Follows the `tombstone` under the key of `name` to the session, as long as rotations alone lie between the two.
     async fn follow(&self, name: Named, tombstone: Record, mark: Mark, arriving: bool) -> Result<Reached> {
-        let mut next = mark;
+        let (mut next, mut at) = (mark, tombstone.times().last_active);
         for hop in 0..HOPS {
             let Mark::Rotated { successor, until } = next else {
-                let former = self.former(&name, &tombstone, next);
+                let former = self.former(&name, &tombstone, next, at);
                 return Ok(Reached::Ended(if hop == 0 { former } else { former.without_successor() }));
             };
             if arriving && self.now() >= until {
@@ -174,7 +180,7 @@ impl Engine {
                     let name = name.to(successor);
                     return Ok(Reached::Session(Stored { name, record, by: By::Grace }));
                 }
-                Some(mark) => next = mark,
+                Some(mark) => (next, at) = (mark, record.times().last_active),
             }
         }
         Ok(Reached::Ended(Former::Ended))
@@ -192,7 +198,7 @@ impl Engine {
         if self.config.end_user_on_reuse && self.is_only_rotated(&successor).await? {
             self.end_all_of(&successor).await?;
         }
-        Ok(Reached::Ended(self.former(name, tombstone, Mark::Rotated { successor, until })))
+        Ok(Reached::Ended(self.former(name, tombstone, Mark::Rotated { successor, until }, until)))
     }
 
     /// True if nothing but routine rotation lies between `key` and a live session. Where a login does, a holder of an earlier id
@@ -225,7 +231,7 @@ impl Engine {
     }
 
     /// The live session under `key`, or the one that has gone on from it to another id.
-    async fn present(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
+    pub(super) async fn present(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
         let mut key = key.clone();
         for _ in 0..PURSUIT {
             let Some(record) = self.load_any(&key).await? else { return Ok(None) };
@@ -272,6 +278,25 @@ impl Engine {
             self.events.report(EventKind::Destroyed, &latest);
         }
         Ok(deleted)
+    }
+
+    /// Ends the session that a request names by `key`: itself, or the one that leads there while the grace of its rotation lasts. A later
+    /// login stays, since whoever holds an id of before it may have planted that id.
+    pub(crate) async fn end_named(&self, key: &StoreKey) -> Result<bool> {
+        let mut key = key.clone();
+        for _ in 0..HOPS {
+            let Ok(Some(record)) = self.load_any(&key).await else { return self.end(&key).await };
+            match record.mark() {
+                None => {
+                    // Where the token is the record, the session's own key is in it.
+                    let own = self.tokens.as_ref().and_then(|_| record.own_id());
+                    return self.end(&own.map_or(key, |id| self.name_of(&id).key().clone())).await;
+                }
+                Some(Mark::Rotated { successor, until }) if self.now() < until => key = successor,
+                Some(_) => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// Deletes the record under `key` though `error` came before; the error stands where there was nothing to delete.

@@ -51,14 +51,14 @@ pub(crate) struct Login<'a> {
 }
 
 impl Engine {
-    /// What `tombstone`, found under the key of `name`, says of that id.
-    pub(super) fn former(&self, name: &Named, tombstone: &Record, mark: Mark) -> Former {
+    /// What has become of the id of `name`, under whose key `tombstone` was found: `mark`, put there `at` that time or at the end of a chain
+    /// that begins there.
+    pub(super) fn former(&self, name: &Named, tombstone: &Record, mark: Mark, at: Millis) -> Former {
         match mark {
             Mark::Ended => Former::Ended,
-            Mark::Replaced { successor } => Former::Replaced {
-                at: tombstone.times().last_active,
-                successor: self.successor(name, tombstone, &successor),
-            },
+            Mark::Replaced { successor } => {
+                Former::Replaced { at, successor: self.successor(name, tombstone, &successor) }
+            }
             // A rotated id counts as replaced from the end of its grace on.
             Mark::Rotated { until, .. } => Former::Replaced { at: until, successor: None },
         }

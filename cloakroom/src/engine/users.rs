@@ -36,12 +36,29 @@ impl Engine {
         principal: &Principal,
         which: impl Fn(&StoreKey) -> bool,
     ) -> Result<u64> {
+        let all = self.all_of(principal).await?;
+        self.end_each(all.into_iter().map(|listed| listed.key).filter(which)).await
+    }
+
+    /// Ends those sessions of `principal` that are there now, but for the one under `own`, which may have taken another id since.
+    pub(crate) async fn end_other_sessions(
+        &self,
+        principal: &Principal,
+        own: Option<&StoreKey>,
+    ) -> Result<u64> {
+        let all = self.all_of(principal).await?;
+        let present = match own {
+            Some(own) => within(self.config.deadline, self.present(own)).await.0?.map(|(key, _)| key),
+            None => None,
+        };
+        let is_other = |key: &StoreKey| Some(key) != own && Some(key) != present.as_ref();
+        self.end_each(all.into_iter().map(|listed| listed.key).filter(is_other)).await
+    }
+
+    async fn end_each(&self, keys: impl Iterator<Item = StoreKey>) -> Result<u64> {
         let (mut ended, mut failed) = (0, None);
-        for listed in self.all_of(principal).await? {
-            if !which(&listed.key) {
-                continue;
-            }
-            match within(self.config.deadline, self.end(&listed.key)).await.0 {
+        for key in keys {
+            match within(self.config.deadline, self.end(&key)).await.0 {
                 Ok(done) => ended += u64::from(done),
                 // A store that hangs would hang at each of them.
                 Err(error) if error.kind() == ErrorKind::Timeout => return Err(error),

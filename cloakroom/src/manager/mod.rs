@@ -187,7 +187,7 @@ impl Manager {
     pub async fn end_other_sessions(&self, session: &Session) -> Result<u64> {
         let user = session.user()?;
         let own = session.0.key();
-        self.0.end_sessions(&user, |key| Some(key) != own.as_ref()).await
+        self.0.end_other_sessions(&user, own.as_ref()).await
     }
 
     /// Has ids from now on made by `func`, with the HMAC key `key`; an empty one means a random one. Acts on every clone of a

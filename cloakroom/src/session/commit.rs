@@ -199,14 +199,14 @@ impl Shared {
                     match self.look_again().await? {
                         Again::Alive => {}
                         Again::Dead(Some(former)) if !joined && self.join(&former).await? => joined = true,
-                        Again::Dead(_) => return Ok(self.gone()),
+                        Again::Dead(_) => return Ok(self.gone(joined)),
                     }
                 }
                 Took::Gone => match self.look_again().await? {
                     // It may only have been rotated away, in which case the old id still leads to it for a while.
                     Again::Alive if !followed => followed = true,
                     Again::Dead(Some(former)) if !joined && self.join(&former).await? => joined = true,
-                    _ => return Ok(self.gone()),
+                    _ => return Ok(self.gone(joined)),
                 },
             }
         }
@@ -231,10 +231,11 @@ impl Shared {
         }
     }
 
-    fn gone(&self) -> Released {
+    /// The session is gone; with it a login that had `joined` it.
+    fn gone(&self, joined: bool) -> Released {
         let state = self.state();
-        let lost_write = state.in_flight.as_ref().is_some_and(|changes| changes.would_be_lost());
-        Released::Gone { lost_write }
+        let lost = state.in_flight.as_ref().is_some_and(|changes| changes.would_be_lost());
+        Released::Gone { lost_write: lost || joined }
     }
 
     /// What is to be done for the changes in flight, on the record as it was last seen.
@@ -289,26 +290,29 @@ impl Shared {
             Step::Destroy { key, record } => self.destroy(&key, &record).await?,
             Step::DestroyAll { keys } => self.destroy_all(&keys).await?,
             #[cfg(feature = "beego")]
-            Step::Move { name } => self.take_from_former(&name, false).await?,
+            Step::Move { name } => self.take_from_former(&name).await?,
             #[cfg(feature = "beego")]
-            Step::DestroyUnmoved { name } => self.take_from_former(&name, true).await?,
+            Step::DestroyUnmoved { name, record } => self.destroy_unmoved(&name, &record).await?,
             Step::Gone => Took::Gone,
         })
     }
 
-    /// Moves a session from the former store, or ends it there.
+    /// Moves a session from the former store.
     #[cfg(feature = "beego")]
-    async fn take_from_former(&self, name: &Named, end: bool) -> Result<Took> {
-        if !end {
-            return Ok(match self.engine.move_now(name).await? {
-                Found::One(moved) => {
-                    self.state().reached(moved);
-                    Took::Again
-                }
-                Found::Nobody | Found::Ended(_) | Found::Contested(_) => Took::Gone,
-            });
-        }
-        if !self.engine.end_unmoved(name).await? {
+    async fn take_from_former(&self, name: &Named) -> Result<Took> {
+        Ok(match self.engine.move_now(name).await? {
+            Found::One(moved) => {
+                self.state().reached(moved);
+                Took::Again
+            }
+            Found::Nobody | Found::Ended(_) | Found::Contested(_) => Took::Gone,
+        })
+    }
+
+    /// Ends a session that is still in the former store.
+    #[cfg(feature = "beego")]
+    async fn destroy_unmoved(&self, name: &Named, record: &Record) -> Result<Took> {
+        if !self.engine.end_unmoved(name, record).await? {
             return Ok(Took::Gone);
         }
         self.report_stored(EventKind::Destroyed);
@@ -318,7 +322,7 @@ impl Shared {
     async fn destroy_all(&self, keys: &[StoreKey]) -> Result<Took> {
         let mut ended = false;
         for key in keys {
-            ended |= self.engine.end(key).await?;
+            ended |= self.engine.end_named(key).await?;
         }
         Ok(if ended { self.ended() } else { Took::Gone })
     }

@@ -47,6 +47,7 @@ pub(super) enum Step {
     #[cfg(feature = "beego")]
     DestroyUnmoved {
         name: Named,
+        record: Record,
     },
     /// Every session that the request named: nobody can tell which of them the visitor meant.
     DestroyAll {
@@ -70,7 +71,7 @@ impl Shared {
         if stored.by == By::Unmoved {
             let name = stored.name.clone();
             return Ok(match changes {
-                _ if changes.end => Step::DestroyUnmoved { name },
+                _ if changes.end => Step::DestroyUnmoved { name, record: stored.record.clone() },
                 _ if changes.would_be_lost() => Step::Move { name },
                 _ => Step::Nothing,
             });

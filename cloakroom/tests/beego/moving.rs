@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{FileProvider, GoTime, Manager, MemoryProvider, Released, go_key};
+use cloakroom::{FileProvider, GoTime, Manager, ManagerBuilder, MemoryProvider, Released, go_key};
 
 use super::hooked::{Call, Hook, Hooked, Verdict};
 use super::{COOKIE_NAME, HOUR, release, request};
@@ -278,4 +279,69 @@ async fn a_logout_of_a_session_that_cannot_be_moved_ends_it() {
     assert_eq!(release(&logout).await.0, Released::Destroyed);
     site.store.set(&[]);
     assert!(request(&site.manager, &old).await.is_empty().unwrap());
+}
+
+/// A store whose second answer to a `create` is lost: that of the claim on a session that is moved.
+#[derive(Default)]
+struct LostClaim(AtomicUsize);
+
+impl Hook for LostClaim {
+    async fn after(&self, call: Call, _: bool) -> cloakroom::Result<()> {
+        match call == Call::Create && self.0.fetch_add(1, Ordering::SeqCst) == 1 {
+            true => Err(cloakroom::Error::new(cloakroom::ErrorKind::Unavailable, "the answer was lost")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_logout_ends_a_move_whose_answer_was_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let files = FileProvider::builder(folder.path()).open_beego(HOUR).unwrap();
+    let store = Hooked::new(MemoryProvider::new(), LostClaim::default());
+    let manager = Manager::builder(store).cookie_name(COOKIE_NAME).migrate_from(files).build().unwrap();
+    let logout = request(&manager, &old).await;
+    logout.destroy().unwrap();
+    assert_eq!(release(&logout).await.0, Released::Destroyed);
+    assert!(request(&manager, &old).await.is_empty().unwrap(), "the old id leads nowhere");
+    assert_eq!(manager.active_sessions().await.unwrap(), 0);
+}
+
+/// A store before whose second `create`, that of the claim, the session is logged out by another request.
+struct LoggedOutBefore {
+    by: Manager,
+    refusing: Failing,
+    old: String,
+    creates: AtomicUsize,
+}
+
+impl Hook for LoggedOutBefore {
+    async fn before(&self, call: Call) -> cloakroom::Result<Verdict> {
+        if call == Call::Create && self.creates.fetch_add(1, Ordering::SeqCst) == 1 {
+            self.refusing.set(&[Call::Create]);
+            let logout = request(&self.by, &self.old).await;
+            self.refusing.set(&[]);
+            logout.destroy().unwrap();
+            assert_eq!(release(&logout).await.0, Released::Destroyed);
+        }
+        Ok(Verdict::Forward)
+    }
+}
+
+#[tokio::test]
+async fn a_move_under_way_does_not_undo_a_logout() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = session_of_old(&beego(folder.path()).await).await;
+    let (memory, refusing) = (MemoryProvider::new(), Failing::default());
+    let site = |store| {
+        let files = FileProvider::builder(folder.path()).open_beego(HOUR).unwrap();
+        ManagerBuilder::migrate_from(store, files).build().unwrap()
+    };
+    let by = Manager::builder(Hooked::new(memory.clone(), refusing.clone())).cookie_name(COOKIE_NAME);
+    let hook = LoggedOutBefore { by: site(by), refusing, old: old.clone(), creates: AtomicUsize::new(0) };
+    let manager = site(Manager::builder(Hooked::new(memory, hook)).cookie_name(COOKIE_NAME));
+    assert!(request(&manager, &old).await.is_empty().unwrap(), "the session has ended meanwhile");
+    assert!(request(&manager, &old).await.is_empty().unwrap(), "and stays so");
+    assert_eq!(manager.active_sessions().await.unwrap(), 0);
 }

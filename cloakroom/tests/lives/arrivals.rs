@@ -10,7 +10,7 @@ use cloakroom::{
 
 use http::HeaderMap;
 
-use crate::hooked::{Hook, Hooked};
+use crate::hooked::{Call, Hook, Hooked, Verdict};
 use crate::visitor::{Browser, Rig, alice, principal, release_without_cookie, seconds};
 
 /// A store whose keys are hashes, as those of every persistent one.
@@ -365,4 +365,30 @@ async fn another_managers_id_is_no_session_though_ids_are_in_clear() {
             assert_eq!(found.is_some(), made == asked, "made by {made}, asked by {asked}");
         }
     }
+}
+
+/// Logs alice out everywhere before the first use is noted.
+struct EndedBefore(Manager);
+
+impl Hook for EndedBefore {
+    async fn before(&self, call: Call) -> cloakroom::Result<Verdict> {
+        if call == Call::Touch {
+            assert_eq!(self.0.end_sessions(&alice()).await?, 1);
+        }
+        Ok(Verdict::Forward)
+    }
+}
+
+#[tokio::test]
+async fn a_join_of_a_session_that_ends_meanwhile_is_refused() {
+    let rig = Rig::with(|builder| builder.idle_timeout(seconds(20)));
+    let hooked = Hooked::new(rig.provider.clone(), EndedBefore(rig.manager.clone()));
+    let slow = Manager::builder(hooked).idle_timeout(seconds(20)).clock(rig.time.clock()).build().unwrap();
+    let mut browser = shopping(&rig).await;
+    let late = browser.clone();
+    assert_eq!(rig.request(&mut browser, sign_in).await, Released::Regenerated);
+    rig.time.advance(seconds(2));
+    let second = slow.start(&late.headers()).await.unwrap();
+    sign_in(&second);
+    assert_eq!(release_without_cookie(&second).await, Released::Gone { lost_write: true });
 }

@@ -119,6 +119,65 @@ async fn an_id_in_its_grace_reaches_the_session_over_several_rotations() {
     assert_eq!(rig.start(&first).await.get::<u32>("n").unwrap(), None, "30 s after its own rotation");
 }
 
+#[tokio::test]
+async fn an_id_in_its_grace_stays_one_after_a_lost_race() {
+    let settings = |builder: cloakroom::ManagerBuilder| {
+        builder.rotate_every(seconds(900)).cookie_lifetime(Some(seconds(86_400)))
+    };
+    let rig = Rig::with(settings);
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let rotated = browser.clone();
+    rig.time.advance(seconds(900));
+    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated);
+    let [late, reloaded] = [rig.start(&rotated).await, rig.start(&rotated).await];
+    let _ = rig.request(&mut browser, |session| session.set("n", 2).unwrap()).await;
+    late.set("late", true).unwrap();
+    assert_eq!(release_without_cookie(&late).await, Released::Saved);
+    assert!(reloaded.reload().await.unwrap());
+    reloaded.set("reloaded", true).unwrap();
+    assert_eq!(release_without_cookie(&reloaded).await, Released::Saved);
+    let keys = rig.start(&browser).await.keys().unwrap();
+    assert!(["n", "late", "reloaded"].iter().all(|key| keys.iter().any(|found| found == key)), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_rotated_id_counts_as_replaced_from_a_later_login_on() {
+    let rig = Rig::with(|builder| builder.rotate_every(seconds(900)));
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    let mut rotated = browser.clone();
+    rig.time.advance(seconds(900));
+    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated);
+    rig.time.advance(seconds(10));
+    let login = |session: &Session| session.authenticate(alice()).unwrap();
+    assert_eq!(rig.request(&mut browser, login).await, Released::Regenerated);
+    rig.time.advance(seconds(4));
+    let late = rig.start(&rotated).await;
+    late.set("late", 1).unwrap();
+    assert_eq!(release_without_cookie(&late).await, Released::Gone { lost_write: true });
+    rig.time.advance(seconds(1));
+    let anew = |session: &Session| session.set("late", 1).unwrap();
+    assert_eq!(rig.request(&mut rotated, anew).await, Released::Created);
+}
+
+#[tokio::test]
+async fn a_logout_under_too_many_ids_ends_no_later_login() {
+    let (rig, before, browser) = logged_in().await;
+    let with_others = |id: &Option<String>| {
+        let others = ["A", "B", "C", "D"].map(|letter| format!("; __Host-id={}", letter.repeat(43))).concat();
+        Browser(id.as_ref().map(|id| format!("{id}{others}")))
+    };
+    let logout = rig.start(&with_others(&before.0)).await;
+    logout.destroy().unwrap();
+    assert_eq!(release_without_cookie(&logout).await, Released::Gone { lost_write: false });
+    assert_eq!(rig.start(&browser).await.principal(), Some(alice()), "who planted the id cannot log her out");
+    let logout = rig.start(&with_others(&browser.0)).await;
+    logout.destroy().unwrap();
+    assert_eq!(with_others(&None).release(&logout).await, Released::Destroyed);
+    assert_eq!(rig.start(&browser).await.principal(), None, "but she herself can");
+}
+
 /// One session of alice whose first id is used after its grace, another of hers, and one of bob.
 async fn reused(end_user: bool) -> (Rig, Browser, Browser, Browser) {
     let rig = Rig::with(|builder| {

@@ -228,3 +228,18 @@ async fn the_principal_of_another_user_takes_neither_device_nor_level_along() {
     let listed = rig.manager.sessions_of(&principal("bob")).await.unwrap();
     assert_eq!((listed[0].meta.device(), listed[0].meta.level()), (None, Some(Level::new(1))));
 }
+
+#[tokio::test]
+async fn a_session_that_was_rotated_meanwhile_is_no_other_session() {
+    let rig = Rig::with(|builder| builder.rotate_every(seconds(900)));
+    let (mut browser, mut other) = (Browser::default(), Browser::default());
+    let login = |session: &Session| session.authenticate(alice()).unwrap();
+    let _ = rig.request(&mut browser, login).await;
+    rig.time.advance(seconds(900));
+    let _ = rig.request(&mut other, login).await;
+    let session = rig.start(&browser).await;
+    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated);
+    assert_eq!(rig.manager.end_other_sessions(&session).await.unwrap(), 1);
+    assert_eq!(rig.start(&browser).await.principal(), Some(alice()));
+    assert_eq!(rig.start(&other).await.principal(), None);
+}
