@@ -93,6 +93,10 @@ impl Admission {
     pub(crate) fn new(guard: Option<Guard>) -> Self {
         Admission { guard, ..Admission::default() }
     }
+
+    pub(super) fn has_guard(&self) -> bool {
+        self.guard.is_some()
+    }
 }
 
 impl fmt::Debug for Admission {

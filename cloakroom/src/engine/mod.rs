@@ -32,8 +32,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::{AnyProvider, Provider, SealedTokens};
-use crate::record::{Lifetime, Record, Times};
-use crate::sync::{AtomicBool, Ordering, RandomState, RwLock, Timer, timer};
+use crate::record::{Record, Times};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, RandomState, RwLock, Timer, timer};
 
 pub use admission::Visit;
 pub(crate) use admission::{Admission, Guard};
@@ -56,6 +56,11 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) events: Events,
     admission: Admission,
+    /// Whether more than the cookies of a request is kept until somebody asks for its session.
+    keeps_more: bool,
+    /// How often a use is noted, in milliseconds, where a session has no lifetime of its own.
+    touch_anonymous: u64,
+    touch_users: u64,
     keying: Keying,
     /// The mark that keeps this manager's records apart from another namespace's, where keys are plain ids and do not.
     namespace: Option<[u8; 8]>,
@@ -65,7 +70,8 @@ pub(crate) struct Engine {
     cookie: CookieWriter,
     form_cookie: forms::FormCookie,
     collection: collection::Collection,
-    warned_of_plain_http: AtomicBool,
+    /// Visitors who have come over HTTPS: see `plain_http.rs`.
+    encrypted: AtomicUsize,
     secure: AtomicBool,
     id_header: Option<(HeaderName, HeaderValue)>,
     queues: Box<[Mutex<()>]>,
@@ -158,16 +164,21 @@ impl Engine {
         let in_clear = capabilities.persistent && !config.hash_ids && !capabilities.token_is_record();
         // Another library's layout has no place for a mark.
         let marks = in_clear && capabilities.codec.is_none();
+        let tokens = capabilities.sealed_tokens().cloned();
+        let touch = |idle| Engine::touch_interval(idle, config.cookie.lifetime, tokens.as_ref());
         let id_header = config.id_header.clone().map(|name| (name.clone(), HeaderValue::from(name)));
         Engine {
             keying,
             namespace: marks.then(|| Keying::mark(config.namespace())),
-            tokens: capabilities.sealed_tokens().cloned(),
+            keeps_more: id_header.is_some() || admission.has_guard(),
+            touch_anonymous: touch(config.anonymous_timeout()),
+            touch_users: touch(config.idle_timeout),
+            tokens,
             ids: RwLock::new(ids),
             cookie: CookieWriter::new(&config.cookie),
             form_cookie: forms::FormCookie::beside(&config.cookie),
             collection: collection::Collection::new(clock.millis(), capabilities.native_expiry),
-            warned_of_plain_http: AtomicBool::new(false),
+            encrypted: AtomicUsize::new(0),
             secure: AtomicBool::new(config.cookie.secure),
             id_header,
             queues: std::iter::repeat_with(Mutex::default).take(QUEUES).collect(),
@@ -208,16 +219,19 @@ impl Engine {
     /// True if a use of `record` at `now` is due to be noted.
     pub(crate) fn touch_due(&self, record: &Record, times: &Times, now: Millis) -> bool {
         let unnoted = now.0.saturating_sub(times.last_active.0);
-        // No time that a session may be given is so short that its twentieth is less.
-        if unnoted < Millis::of(Config::touch_interval(Lifetime::SHORTEST)) {
-            return false;
-        }
-        let own = record.lifetime();
-        let idle = self.idle_timeout(own, times.authenticated);
-        let cookie = own.map_or(self.cookie.lifetime(), |_| None);
-        let token = self.tokens.as_ref().and_then(SealedTokens::max_age);
+        unnoted
+            >= match record.lifetime() {
+                None if times.authenticated.is_none() => self.touch_anonymous,
+                None => self.touch_users,
+                Some(own) => Engine::touch_interval(own.idle, None, self.tokens.as_ref()),
+            }
+    }
+
+    /// How often a use is noted of a session that lives unused for `idle`, in a cookie that lives for `cookie`; in milliseconds.
+    fn touch_interval(idle: Duration, cookie: Option<Duration>, tokens: Option<&SealedTokens>) -> u64 {
+        let token = tokens.and_then(SealedTokens::max_age);
         let shortest = [cookie, token].into_iter().flatten().fold(idle, Duration::min);
-        unnoted >= Millis::of(Config::touch_interval(shortest))
+        Millis::of(Config::touch_interval(shortest))
     }
 
     /// The id of a request whose one cookie is ours, as most are: a quicker way to what [`candidates`](Self::candidates) finds.

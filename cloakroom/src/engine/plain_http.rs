@@ -1,22 +1,30 @@
 //! Warns of a Secure cookie that is set where browsers drop it: over plain HTTP, on a host that is not localhost.
 
-use http::header::{FORWARDED, HOST, ORIGIN, REFERER, VIA};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use super::Engine;
 use crate::sync::Ordering;
 
+/// Visitors without a session who have come over HTTPS before no further one is looked at: a site that lacks it shows that with its first
+/// visitors.
+const ENOUGH: usize = 100;
+
 impl Engine {
-    /// True if requests are still to be looked at: the cookie is Secure, and nobody was warned yet.
+    /// True if requests are still to be looked at: the cookie is Secure, nobody was warned yet, and not many have come over HTTPS.
     #[inline]
     pub(crate) fn watches_for_plain_http(&self) -> bool {
-        !self.warned_of_plain_http.load(Ordering::Relaxed) && self.secure() && self.sends_cookie()
+        self.encrypted.load(Ordering::Relaxed) < ENOUGH && self.secure() && self.sends_cookie()
+    }
+
+    /// Notes that a visitor without a session has come over HTTPS, or from this machine.
+    pub(crate) fn note_encrypted(&self) {
+        self.encrypted.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says once what follows from a Secure cookie over plain HTTP.
     #[cold]
     pub(crate) fn warn_of_plain_http(&self) {
-        if self.watches_for_plain_http() && !self.warned_of_plain_http.swap(true, Ordering::Relaxed) {
+        if self.watches_for_plain_http() && self.encrypted.swap(ENOUGH, Ordering::Relaxed) < ENOUGH {
             tracing::warn!(
                 "a Secure cookie was set for a request that seems to have come over plain HTTP, to a host that is not localhost: \
                  browsers drop it, so nobody stays signed in; serve HTTPS, or for development call \
@@ -30,7 +38,7 @@ impl Engine {
 /// True if a request with these headers seems to have left its browser unencrypted, for a host other than localhost. `authority` is
 /// that of the request's target, as HTTP/2 has it.
 pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
-    let Some(host) = text(headers.get(HOST)).or(authority) else { return false };
+    let Some(host) = text(headers, "host").or(authority) else { return false };
     if is_local(host) {
         return false;
     }
@@ -38,11 +46,11 @@ pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
     if headers.contains_key("sec-fetch-site") {
         return false;
     }
-    let from = [ORIGIN, REFERER].into_iter().find_map(|name| text(headers.get(name)));
+    let from = ["origin", "referer"].into_iter().find_map(|name| text(headers, name));
     let proxy_says = ["x-forwarded-proto", "x-forwarded-scheme", "x-scheme", "x-forwarded-protocol"];
-    let scheme = proxy_says.into_iter().find_map(|name| text(headers.get(name)));
-    let forwarded = text(headers.get(FORWARDED)).unwrap_or_default().to_ascii_lowercase();
-    let on = |name: &str| text(headers.get(name)).is_some_and(|value| value.eq_ignore_ascii_case("on"));
+    let scheme = proxy_says.into_iter().find_map(|name| text(headers, name));
+    let forwarded = text(headers, "forwarded").unwrap_or_default().to_ascii_lowercase();
+    let on = |name: &str| text(headers, name).is_some_and(|value| value.eq_ignore_ascii_case("on"));
     if from.is_some_and(|from| from.starts_with("https://"))
         || scheme.is_some_and(|scheme| {
             scheme.trim().get(..5).is_some_and(|https| https.eq_ignore_ascii_case("https"))
@@ -58,15 +66,15 @@ pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
         || forwarded.contains("proto=http")
         || from.is_some_and(|from| from.starts_with("http://"));
     // A proxy that does not say how the request came may have taken the encryption off.
-    let proxied = [VIA, FORWARDED].iter().any(|name| headers.contains_key(name))
-        || ["x-forwarded-for", "x-real-ip", "x-forwarded-host"]
-            .iter()
-            .any(|name| headers.contains_key(*name));
+    let proxied = ["via", "forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-host"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
     plain || !proxied
 }
 
-fn text(value: Option<&HeaderValue>) -> Option<&str> {
-    value?.to_str().ok()
+// By text, not by `HeaderName`: a look-up by that is in the path of every request, and stays in its place only while it is rare.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// True if browsers take a Secure cookie from this host over plain HTTP: localhost and what lies below it, and loopback addresses.
@@ -82,6 +90,9 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use http::header::HOST;
+
     use super::*;
 
     fn plain(host: &str, headers: &[(&'static str, &'static str)]) -> bool {

@@ -56,8 +56,7 @@ impl Engine {
     #[inline]
     pub(crate) fn ticket(&self, headers: &HeaderMap, extensions: &Extensions) -> Ticket {
         // Where no header is there twice, the first cookie header is the only one: every request pays for this.
-        let may_have_rest =
-            headers.len() != headers.keys_len() || self.id_header.is_some() || self.has_guard();
+        let may_have_rest = headers.len() != headers.keys_len() || self.keeps_more;
         Ticket {
             rest: if may_have_rest { self.rest(headers, extensions) } else { None },
             cookie: headers.get(COOKIE).cloned(),

@@ -57,7 +57,7 @@ impl Manager {
     #[doc(alias = "SessionStart")]
     pub async fn start(&self, headers: &HeaderMap) -> Result<Session> {
         let session = self.handle(headers).load().await?;
-        session.look_for_plain_http(headers, None);
+        session.look_for_plain_http(headers, || None);
         Ok(session)
     }
 

@@ -24,7 +24,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
             None => handle.load_waiting().await,
         };
         let session = loaded.map_err(|error| error.logged(FAILED))?;
-        session.look_for_plain_http(&parts.headers, parts.uri.authority().map(Authority::as_str));
+        session.look_for_plain_http(&parts.headers, || parts.uri.authority().map(Authority::as_str));
         Ok(session)
     }
 }

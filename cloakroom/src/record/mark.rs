@@ -1,6 +1,6 @@
 //! What a tombstone says of the session that was under its key.
 
-use super::Record;
+use super::{Meta, Record, Times};
 use crate::clock::Millis;
 use crate::id::StoreKey;
 
@@ -31,17 +31,16 @@ impl Record {
     ///
     /// `ended` is stored where a session has the time of its last use.
     pub(crate) fn tombstone(&self, mark: &Mark, ended: Millis, forgotten: Millis) -> Record {
-        let mut meta = self.meta();
-        meta.principal = None;
-        meta.lifetime = None;
-        meta.level = None;
-        meta.device = None;
-        meta.ends_by = None;
-        meta.times.last_active = ended;
-        meta.times.idle_deadline = forgotten;
-        meta.times.absolute_deadline = Millis::NEVER;
-        // Whoever compares versions must see that this is another record.
-        meta.times.version = meta.times.version.wrapping_add(1);
+        let former = self.times();
+        let times = Times {
+            // Whoever compares versions must see that this is another record.
+            version: former.version.wrapping_add(1),
+            last_active: ended,
+            idle_deadline: forgotten,
+            absolute_deadline: Millis::NEVER,
+            ..former
+        };
+        let meta = Meta::new(times, None);
         Record::assemble(&meta, Some(mark), self.codec(), b"")
     }
 }

@@ -23,7 +23,7 @@ impl Shared {
         if let Err(error) = self.note_asked(&mut state) {
             return Some(Err(error));
         }
-        if state.turns.are_taken() || !self.engine.provider.is_at_once() {
+        if state.turn_taken || !self.engine.provider.is_at_once() {
             return None;
         }
         let name = match self.engine.only_candidate(&self.ticket) {
@@ -69,7 +69,7 @@ impl Shared {
                 return Some(Released::Unchanged);
             }
             // Somebody may be about to store a change, whose client is to be told.
-            Phase::Loaded if state.in_flight.is_some() || state.turns.are_taken() => return None,
+            Phase::Loaded if state.in_flight.is_some() || state.turn_taken => return None,
             Phase::Loaded => match state.changes.take_if(|changes| !changes.is_empty()) {
                 Some(changes) => match self.commit_at_once(&mut state, &changes) {
                     Some(outcome) => outcome,
@@ -100,7 +100,7 @@ impl Shared {
 
     /// Whether a request that changed nothing is to be noted, or its id to be rotated.
     fn use_is_due(&self, state: &State) -> bool {
-        state.ended.is_some()
+        state.ended().is_some()
             || state.stored.as_ref().is_some_and(|stored| {
                 let now = self.engine.clock.recent();
                 let times = stored.record.times();
@@ -110,7 +110,7 @@ impl Shared {
 
     fn commit_at_once(&self, state: &mut State, changes: &Changes) -> Option<Released> {
         let provider = &self.engine.provider;
-        if state.turns.are_taken() || !provider.is_at_once() || state.ended.is_some() {
+        if state.turn_taken || !provider.is_at_once() || state.ended().is_some() {
             return None;
         }
         // A new id or an end is planned by the way that waits.

@@ -104,7 +104,7 @@ impl Shared {
             Released::Gone { .. } => self.engine.note_access(headers),
             _ => self.tell(state, headers)?,
         }
-        if let Some(kept) = &state.form_secret {
+        if let Some(kept) = state.form_secret() {
             self.tell_form_secret(kept, headers);
         }
         state.phase = Phase::Released(outcome);
@@ -160,16 +160,19 @@ impl Shared {
     async fn replay(&self, mut prepare: impl FnMut() -> Result<()> + Send) -> Result<Released> {
         let (mut tries, mut collisions, mut crowded, mut followed) = (0, 0, 0, false);
         let mut queue = None;
-        let (mut ended, mut joined) = (false, false);
+        let (mut ended, mut joined, mut tried) = (false, false, false);
         loop {
             prepare()?;
-            let former = self.state().ended.clone();
-            if let Some(former) = former.filter(|_| !joined) {
-                joined = self.join(&former).await?;
+            let step = self.plan_in_flight(!tried)?;
+            if let Step::Join { former } = step {
+                (tried, joined) = (true, self.join(&former).await?);
+                continue;
             }
-            let step = self.plan_in_flight()?;
-            let took = self.take(step).await;
-            match self.unless_refused(took, &mut joined).await? {
+            let took = match self.take(step).await {
+                Ok(took) => took,
+                Err(error) => self.join_instead(error, &mut joined).await?,
+            };
+            match took {
                 Took::Done(Released::Unchanged) if ended => return Ok(Released::Destroyed),
                 // The client is told the id of the session that it joined, whatever else was stored.
                 Took::Done(_) if joined => return Ok(Released::Regenerated),
@@ -212,16 +215,14 @@ impl Shared {
         }
     }
 
-    /// Returns the outcome of a take. A login that was refused may join a session instead: the place may be taken by the very one
-    /// that its double click has begun.
-    async fn unless_refused(&self, took: Result<Took>, joined: &mut bool) -> Result<Took> {
-        match took {
-            Err(error) if error.kind() == ErrorKind::Refused && !*joined => {
-                *joined = self.join_if_replaced().await?;
-                if *joined { Ok(Took::Again) } else { Err(error) }
-            }
-            took => took,
+    /// A login that was refused may join a session instead: the place may be taken by the very one that its double click has begun.
+    #[cold]
+    async fn join_instead(&self, error: Error, joined: &mut bool) -> Result<Took> {
+        if error.kind() == ErrorKind::Refused && !*joined && self.join_if_replaced().await? {
+            *joined = true;
+            return Ok(Took::Again);
         }
+        Err(error)
     }
 
     #[cold]
@@ -238,12 +239,15 @@ impl Shared {
         Released::Gone { lost_write: lost || joined }
     }
 
-    /// What is to be done for the changes in flight, on the record as it was last seen.
-    fn plan_in_flight(&self) -> Result<Step> {
+    /// The step for the changes in flight, on the record as it was last seen. A login under a replaced id `may_join` another first.
+    fn plan_in_flight(&self, may_join: bool) -> Result<Step> {
         let state = self.state();
-        match state.in_flight.as_deref() {
-            Some(changes) => self.plan(&state, changes),
-            None => self.plan(&state, &Changes::default()),
+        let Some(changes) = state.in_flight.as_deref() else { return self.plan(&state, &Changes::default()) };
+        match state.ended() {
+            Some(former) if may_join && changes.principal.is_some() => {
+                Ok(Step::Join { former: former.clone() })
+            }
+            _ => self.plan(&state, changes),
         }
     }
 
@@ -293,7 +297,7 @@ impl Shared {
             Step::Move { name } => self.take_from_former(&name).await?,
             #[cfg(feature = "beego")]
             Step::DestroyUnmoved { name, record } => self.destroy_unmoved(&name, &record).await?,
-            Step::Gone => Took::Gone,
+            Step::Join { .. } | Step::Gone => Took::Gone,
         })
     }
 
@@ -372,8 +376,8 @@ impl Shared {
             self.withdraw(new).await?;
             return Ok(Took::Crowded);
         }
-        self.state().stands(new.clone());
         self.report_standing(&new, former);
+        self.state().stands(new);
         Ok(Took::Done(if former.is_some() { Released::Regenerated } else { Released::Created }))
     }
 
@@ -423,7 +427,9 @@ impl Shared {
     fn ended(&self) -> Took {
         let mut state = self.state();
         state.stored = None;
-        state.contested = Vec::new();
+        if let Some(rare) = &mut state.rare {
+            rare.contested = Vec::new();
+        }
         state.cookie = Due::TakeBack;
         if let Some(changes) = &mut state.in_flight {
             changes.end = false;
@@ -501,7 +507,9 @@ impl Shared {
             self.engine.note_access(headers);
             state.phase = Phase::Closed;
         } else if state.is_open() {
-            state.undo = None;
+            if let Some(rare) = &mut state.rare {
+                rare.undo = None;
+            }
             if let Err(error) = self.finish(&mut state, Released::Unchanged, headers) {
                 tracing::error!(%error, "a session's cookie could not be made");
             }
@@ -512,7 +520,10 @@ impl Shared {
     #[cold]
     pub(super) fn roll_back(&self) {
         let mut state = self.state();
-        (state.changes, state.undo) = (None, None);
+        state.changes = None;
+        if let Some(rare) = &mut state.rare {
+            rare.undo = None;
+        }
     }
 
     /// Whether `other` is a session of the same manager's.

@@ -137,7 +137,7 @@ impl Shared {
         let mut state = self.state();
         if let (false, Some(stored)) = (back.is_empty() || self.detached, state.stored.clone()) {
             let engine = Arc::clone(&self.engine);
-            state.undo.get_or_insert_default().add(move || give_back(engine, stored, back));
+            state.rare().undo.get_or_insert_default().add(move || give_back(engine, stored, back));
         }
         drop(state);
         Ok(taken)

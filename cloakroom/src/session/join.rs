@@ -18,7 +18,7 @@ impl Shared {
         let Some(found) = self.engine.joinable(former, &login).await? else { return Ok(false) };
         let mut state = self.state();
         state.cookie = Due::HandOut;
-        state.ended = None;
+        state.rare().ended = None;
         state.stored = Some(found);
         if let Some(changes) = &mut state.in_flight {
             changes.drop_login();

@@ -43,9 +43,9 @@ impl Shared {
         }
         match found {
             Found::Nobody => {}
-            Found::Ended(former) => state.ended = Some(Box::new(former)),
+            Found::Ended(former) => state.rare().ended = Some(former),
             Found::One(stored) => state.reached(stored),
-            Found::Contested(keys) => state.contested = keys,
+            Found::Contested(keys) => state.rare().contested = keys,
         }
         state.phase = Phase::Loaded;
         turn.end(&mut state);
@@ -69,7 +69,7 @@ impl Shared {
         let (keys, waited) = within(deadline.saturating_sub(queued), Box::pin(keys)).await;
         let mut state = self.state();
         state.waited += waited;
-        state.contested = keys?;
+        state.rare().contested = keys?;
         state.phase = Phase::Loaded;
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Shared {
             return Ok(Begun::Loaded);
         }
         self.note_asked(&mut state)?;
-        if !state.turns.take() {
+        if !state.take_turn() {
             return Ok(Begun::OthersTurn);
         }
         Ok(Begun::MyTurn(Turn::taken(self), state.waited))

@@ -12,7 +12,6 @@ mod reserved;
 mod secret;
 mod state;
 mod turn;
-mod turns;
 mod typed;
 mod undo;
 mod user;
@@ -76,12 +75,17 @@ impl Session {
 
     /// Notes, for a warning, whether a cookie that is set for a request with these headers would be dropped by its browser.
     #[inline]
-    pub(crate) fn look_for_plain_http(&self, headers: &HeaderMap, authority: Option<&str>) {
-        if self.0.engine.watches_for_plain_http()
-            && self.0.stored(|_| ()).is_none()
-            && is_plain(headers, authority)
-        {
-            self.0.note_plain_http();
+    pub(crate) fn look_for_plain_http<'a>(
+        &self,
+        headers: &HeaderMap,
+        authority: impl FnOnce() -> Option<&'a str>,
+    ) {
+        if self.0.engine.watches_for_plain_http() && self.0.stored(|_| ()).is_none() {
+            if is_plain(headers, authority()) {
+                self.0.note_plain_http();
+            } else {
+                self.0.engine.note_encrypted();
+            }
         }
     }
 

@@ -53,7 +53,11 @@ pub(super) enum Step {
     DestroyAll {
         keys: Vec<StoreKey>,
     },
-    /// Nothing: what the request's id named had ended before it came.
+    /// Takes the session that a login has begun in the place of the request's id, if this login may.
+    Join {
+        former: Former,
+    },
+    /// Nothing: the session of the request's id had ended before the request came.
     Gone,
 }
 
@@ -61,9 +65,12 @@ impl Shared {
     pub(super) fn plan(&self, state: &State, changes: &Changes) -> Result<Step> {
         let now = self.engine.now();
         let Some(stored) = &state.stored else {
-            return match (&state.ended, &state.contested) {
+            let contested = state.rare.as_ref().map(|rare| &rare.contested);
+            return match (state.ended(), contested) {
                 (Some(former), _) if !self.may_begin(former, changes) => Ok(Step::Gone),
-                (_, keys) if changes.end && !keys.is_empty() => Ok(Step::DestroyAll { keys: keys.clone() }),
+                (_, Some(keys)) if changes.end && !keys.is_empty() => {
+                    Ok(Step::DestroyAll { keys: keys.clone() })
+                }
                 _ => self.plan_create(state, changes, now),
             };
         };
@@ -109,11 +116,15 @@ impl Shared {
         if !sets && changes.principal.is_none() {
             return Ok(Step::Nothing);
         }
-        let with_secret = match &state.form_secret {
-            Some(kept) => self.with_form_secret(kept, changes)?,
-            None => None,
-        };
-        let changes = with_secret.as_ref().unwrap_or(changes);
+        if let Some(kept) = state.form_secret()
+            && let Some(with_secret) = self.with_form_secret(kept, changes)?
+        {
+            return self.plan_new(&with_secret, now);
+        }
+        self.plan_new(changes, now)
+    }
+
+    fn plan_new(&self, changes: &Changes, now: Millis) -> Result<Step> {
         let times = self.engine.times_of_new(now, changes.principal.as_ref().map(|_| now));
         let mut meta = Meta::new(times, changes.principal.clone());
         if let Some(beside) = &changes.beside {

@@ -32,12 +32,12 @@ impl Shared {
         if state.hides_all() {
             return Ok(false);
         }
-        if let Some(handed_out) = &state.form_secret {
+        if let Some(handed_out) = state.form_secret() {
             return Ok(matches(&handed_out.secret));
         }
         let brought = self.engine.form_secrets(&self.ticket);
         let Some(secret) = brought.into_iter().find(|secret| matches(secret)) else { return Ok(false) };
-        state.form_secret = Some(Box::new(CookieSecret { secret, due: false }));
+        state.rare().form_secret = Some(CookieSecret { secret, due: false });
         Ok(true)
     }
 
@@ -93,7 +93,7 @@ impl Shared {
     /// Has the cookie hold `wanted`, or whatever it holds already.
     fn secret_in_cookie(&self, wanted: Option<FormSecret>) -> Result<FormSecret> {
         let mut state = self.state();
-        if let Some(handed_out) = &state.form_secret
+        if let Some(handed_out) = state.form_secret()
             && wanted.is_none_or(|wanted| wanted == handed_out.secret)
         {
             return Ok(handed_out.secret);
@@ -107,7 +107,7 @@ impl Shared {
         if due && !state.is_open() {
             return Err(released("csrf_token"));
         }
-        state.form_secret = Some(Box::new(CookieSecret { secret, due }));
+        state.rare().form_secret = Some(CookieSecret { secret, due });
         Ok(secret)
     }
 

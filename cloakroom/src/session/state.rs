@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::Released;
 use super::changes::Changes;
 use super::reserved::is_reserved;
-use super::turns::Turns;
 use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
@@ -17,7 +16,7 @@ use crate::engine::{By, Engine, FormSecret, Former, Stored, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::{Level, Principal};
-use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering, Semaphore};
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
@@ -37,29 +36,47 @@ pub(crate) struct Shared {
 #[repr(C)]
 pub(super) struct State {
     pub(super) phase: Phase,
-    /// A request loads once, and commits one thing at a time.
-    pub(super) turns: Turns,
-    /// The request's id named a session no more: nothing is loaded.
-    pub(super) ended: Option<Box<Former>>,
+    /// Somebody has the turn to ask the provider, or it waits in the queue for the next: a request loads once, and commits one thing at
+    /// a time.
+    pub(super) turn_taken: bool,
     pub(super) cookie: Due,
     /// A Secure cookie would not be kept by the browser.
     pub(super) plain_http: bool,
-    /// The sessions of a request that named several; otherwise empty.
-    pub(super) contested: Vec<StoreKey>,
     /// What is not committed yet.
     pub(super) changes: Option<Box<Changes>>,
     /// What a commit that is under way is about; older than `changes`.
     pub(super) in_flight: Option<Box<Changes>>,
-    /// Puts back the flash messages that this request took and has not delivered yet.
-    pub(super) undo: Option<Box<Undo>>,
-    /// The secret of the visitor's forms that is kept in a cookie, once this request has used it.
-    pub(super) form_secret: Option<Box<CookieSecret>>,
+    /// Boxed as one, since few requests have any of it.
+    pub(super) rare: Option<Box<Rare>>,
     /// How long this request has waited for the provider so far.
     pub(super) waited: Duration,
     pub(super) stored: Option<Stored>,
 }
 
-/// A request's knowledge of the secret of the visitor's forms that is kept in a cookie.
+/// The parts of a request's state that few requests have.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// The request's id named a session no more: nothing is loaded.
+    pub(super) ended: Option<Former>,
+    /// The sessions of a request that named several.
+    pub(super) contested: Vec<StoreKey>,
+    /// Puts back the flash messages that this request took and has not delivered yet.
+    pub(super) undo: Option<Undo>,
+    /// The secret of the visitor's forms that is kept in a cookie, once this request has used it.
+    pub(super) form_secret: Option<CookieSecret>,
+    /// The calls that wait for their turn.
+    pub(super) queue: Queue,
+}
+
+/// The calls that wait for their turn.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) waiting: usize,
+    /// Holds a permit while the turn is handed on; there once somebody has waited.
+    pub(super) turns: Option<Arc<Semaphore>>,
+}
+
+/// A secret of the visitor's forms that is kept in a cookie.
 pub(super) struct CookieSecret {
     pub(super) secret: FormSecret,
     /// Set while the client is still to be told.
@@ -142,8 +159,15 @@ impl Shared {
 
     /// Notes that somebody asks for the session; an error if the response has left before.
     pub(super) fn note_asked(&self, state: &mut State) -> Result<()> {
-        let former = self.touched.compare_exchange(UNTOUCHED, ASKED, Ordering::AcqRel, Ordering::Acquire);
-        if state.phase == Phase::Closed || former == Err(OVER) {
+        let is_late = match state.phase {
+            Phase::Untouched => {
+                let former =
+                    self.touched.compare_exchange(UNTOUCHED, ASKED, Ordering::AcqRel, Ordering::Acquire);
+                former == Err(OVER)
+            }
+            phase => phase == Phase::Closed,
+        };
+        if is_late {
             return Err(released("load"));
         }
         state.phase = Phase::Asked;
@@ -294,6 +318,20 @@ impl State {
         !matches!(self.phase, Phase::Untouched | Phase::Asked | Phase::Closed)
     }
 
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// What became of the request's id, where it named a session no more.
+    pub(super) fn ended(&self) -> Option<&Former> {
+        self.rare.as_ref()?.ended.as_ref()
+    }
+
+    /// The secret of the visitor's forms that is kept in a cookie, once this request has used it.
+    pub(super) fn form_secret(&self) -> Option<&CookieSecret> {
+        self.rare.as_ref()?.form_secret.as_ref()
+    }
+
     /// True if changes can still be committed.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.phase, Phase::Releasing | Phase::Released(_) | Phase::Closed)
@@ -310,7 +348,9 @@ impl State {
 
     /// A new session stands in the store, and its client is to be told.
     pub(super) fn stands(&mut self, new: Stored) {
-        self.ended = None;
+        if let Some(rare) = &mut self.rare {
+            rare.ended = None;
+        }
         self.stored = Some(new);
         self.cookie = Due::HandOut;
     }
@@ -318,7 +358,7 @@ impl State {
     /// What the request took from its session is taken for good.
     #[inline]
     pub(super) fn delivered(&mut self) {
-        if let Some(undo) = self.undo.take() {
+        if let Some(undo) = self.rare.as_mut().and_then(|rare| rare.undo.take()) {
             undo.dismiss();
         }
     }

@@ -239,7 +239,9 @@ impl Store {
             return Ok(Created::Taken);
         }
         let tombstone = record.is_tombstone();
-        if self.counter(record).fetch_add(1, Ordering::Relaxed) >= self.max_sessions && !tombstone {
+        if tombstone {
+            self.tombstones.fetch_add(1, Ordering::Relaxed);
+        } else if self.sessions.fetch_add(1, Ordering::Relaxed) >= self.max_sessions {
             // Others have to go first, and they may be in any shard.
             drop(shard);
             self.make_room(record)?;
