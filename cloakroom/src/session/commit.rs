@@ -585,12 +585,6 @@ fn pause(tries: u32) -> Duration {
     Duration::from_micros(random % (longest * 1000))
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shared")
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum CommitError {
     #[error("{TRIES} times in a row another request changed the session first; try again")]

@@ -313,6 +313,12 @@ impl Shared {
     }
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
 impl State {
     pub(super) fn is_loaded(&self) -> bool {
         !matches!(self.phase, Phase::Untouched | Phase::Asked | Phase::Closed)

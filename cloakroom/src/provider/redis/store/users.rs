@@ -51,7 +51,10 @@ impl Store {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page> {
-        let limit = limit.clamp(1, MOST_AT_ONCE);
+        if limit == 0 {
+            return Ok(Page { entries: Vec::new(), next: cursor });
+        }
+        let limit = limit.min(MOST_AT_ONCE);
         let mut place = match cursor {
             None if self.is_cluster => {
                 if let Some(page) = self.all_of(principal, limit).await? {

@@ -226,6 +226,9 @@ impl Provider for MySqlProvider {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<Page> {
+        if limit == 0 {
+            return Ok(Page { entries: Vec::new(), next: cursor });
+        }
         let store = &self.0.store;
         let user = principal.as_str();
         let page = store.idempotent(|| store.of_principal(user, cursor.as_ref(), limit));
