@@ -7,6 +7,7 @@ use http::HeaderMap;
 
 use super::Released;
 use super::changes::Changes;
+use super::guards::{InFlight, Releasing};
 use super::load::Again;
 use super::plan::Step;
 use super::state::{Due, Phase, Shared, State, released};
@@ -376,8 +377,14 @@ impl Shared {
             self.withdraw(new).await?;
             return Ok(Took::Crowded);
         }
-        self.report_standing(&new, former);
+        let events = &self.engine.events;
+        let wanted = [EventKind::Created, EventKind::Rotated, EventKind::Authenticated];
+        // A listener may use the session, which has its new id by then.
+        let told = wanted.iter().any(|kind| events.wanted(*kind)).then(|| new.clone());
         self.state().stands(new);
+        if let Some(told) = told {
+            self.report_standing(&told, former);
+        }
         Ok(Took::Done(if former.is_some() { Released::Regenerated } else { Released::Created }))
     }
 
@@ -539,42 +546,6 @@ impl Shared {
     pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
         self.engine.note_access(headers);
         crate::cookie::no_store(headers);
-    }
-}
-
-/// A release under way. If it fails or is cancelled, the session is open again: its changes are kept and nothing was told.
-struct Releasing<'a>(&'a Shared);
-
-impl Drop for Releasing<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        if state.phase == Phase::Releasing {
-            state.phase = Phase::Loaded;
-        }
-    }
-}
-
-/// What a commit is about while it is under way. If it fails or is cancelled, the changes are pending again, or dropped where
-/// they were made for one record only.
-struct InFlight<'a> {
-    shared: &'a Shared,
-    keep: bool,
-}
-
-impl InFlight<'_> {
-    fn landed(self) {
-        self.shared.state().in_flight = None;
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        let Some(older) = state.in_flight.take().filter(|_| self.keep) else { return };
-        state.changes = Some(match state.changes.take() {
-            None => older,
-            Some(newer) => Box::new(older.then(*newer)),
-        });
     }
 }
 

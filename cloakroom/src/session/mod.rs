@@ -4,6 +4,7 @@ mod at_once;
 mod changes;
 mod commit;
 mod flash;
+mod guards;
 mod join;
 mod life;
 mod load;
