@@ -70,12 +70,12 @@ fn example(provider: &str) -> &'static str {
 /// Serves the demonstration until it is told to stop.
 pub(crate) async fn run(options: Options) -> Result<(), DemoError> {
     let sessions = sessions(&options).await?;
-    let _collecting = sessions.spawn_gc();
     let bound = TcpListener::bind(&options.addr).await;
     let listener = bound.map_err(|source| DemoError::Listen { address: options.addr.clone(), source })?;
     let address = listener.local_addr()?;
     let stopped = Stop::watch()?;
     announce(address)?;
+    let _collecting = sessions.spawn_gc();
 
     // A response is a few small writes; waiting to join them would cost each request 40 ms.
     let listener = listener.tap_io(|stream| {

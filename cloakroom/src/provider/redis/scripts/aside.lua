@@ -2,7 +2,7 @@
 -- 5 how long it is kept in ms.
 if ARGV[4] ~= '' then
   if call('GET', KEYS[1]) ~= ARGV[4] then return GONE end
-elseif call('EXISTS', KEYS[1]) == 0 or read(KEYS[1]) ~= false then
+elseif call('EXISTS', KEYS[1]) == 0 or read(KEYS[1]) then
   return GONE
 end
 call('RENAME', KEYS[1], KEYS[4])
