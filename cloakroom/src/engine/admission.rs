@@ -76,7 +76,7 @@ struct Known {
 }
 
 impl Counts {
-    /// Whether the store has room for one session more, which then counts; `None` if there is no count that is good enough.
+    /// True if the store has room for one session more, which then counts; `None` if there is no count that is good enough.
     fn admit(&self, quota: u64, is_good: impl Fn(Millis) -> bool) -> Option<bool> {
         let mut known = self.known.lock();
         let (_, count) = known.last.as_mut().filter(|(at, _)| is_good(*at))?;
@@ -137,7 +137,7 @@ impl Engine {
         }
     }
 
-    /// Whether the store has room for one session more: by a count of the last second or, while a newer one takes long, by the one before.
+    /// True if the store has room for one session more: by a count of the last second or, while a newer one takes long, by the one before.
     async fn has_room(&self, quota: u64) -> Result<bool> {
         let now = self.now();
         let counts = &self.admission.counts;

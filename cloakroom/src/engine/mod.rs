@@ -56,9 +56,9 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) events: Events,
     admission: Admission,
-    /// Whether more than the cookies of a request is kept until somebody asks for its session.
+    /// True if more than the cookies of a request is kept until somebody asks for its session.
     keeps_more: bool,
-    /// How often a use is noted, in milliseconds, where a session has no lifetime of its own.
+    /// The interval at which a use is noted, in milliseconds, where a session has no lifetime of its own.
     touch_anonymous: u64,
     touch_users: u64,
     keying: Keying,
@@ -227,7 +227,7 @@ impl Engine {
             }
     }
 
-    /// How often a use is noted of a session that lives unused for `idle`, in a cookie that lives for `cookie`; in milliseconds.
+    /// The interval at which a use is noted of a session that lives unused for `idle`, in a cookie that lives for `cookie`; in milliseconds.
     fn touch_interval(idle: Duration, cookie: Option<Duration>, tokens: Option<&SealedTokens>) -> u64 {
         let token = tokens.and_then(SealedTokens::max_age);
         let shortest = [cookie, token].into_iter().flatten().fold(idle, Duration::min);

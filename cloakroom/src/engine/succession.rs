@@ -51,7 +51,7 @@ pub(crate) struct Login<'a> {
 }
 
 impl Engine {
-    /// What has become of the id of `name`, under whose key `tombstone` was found: `mark`, put there `at` that time or at the end of a chain
+    /// The fate of the id of `name`, under whose key `tombstone` was found: `mark`, put there `at` that time or at the end of a chain
     /// that begins there.
     pub(super) fn former(&self, name: &Named, tombstone: &Record, mark: Mark, at: Millis) -> Former {
         match mark {

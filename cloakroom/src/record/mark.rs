@@ -33,7 +33,7 @@ impl Record {
     pub(crate) fn tombstone(&self, mark: &Mark, ended: Millis, forgotten: Millis) -> Record {
         let former = self.times();
         let times = Times {
-            // Whoever compares versions must see that this is another record.
+            // A caller that compares versions must see that this is another record.
             version: former.version.wrapping_add(1),
             last_active: ended,
             idle_deadline: forgotten,

@@ -14,7 +14,7 @@ impl Drop for Releasing<'_> {
     }
 }
 
-/// What a commit is about while it is under way. If it fails or is cancelled, the changes are pending again, or dropped where
+/// The changes of a commit that is under way. If it fails or is cancelled, the changes are pending again, or dropped where
 /// they were made for one record only.
 pub(super) struct InFlight<'a> {
     pub(super) shared: &'a Shared,
