@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Principal, Provider, RedisProvider, StoreKey};
+use cloakroom::{Clock, Principal, Provider, RedisProvider, providers::StoreKey};
 use servers::{Redis, RedisCluster};
 
 /// Creates under way at a time.

@@ -49,7 +49,7 @@ pub enum ErrorKind {
     Incompatible,
     /// A value does not turn into what was asked for, or cannot be stored at all.
     Value,
-    /// The provider cannot do this; its [`Capabilities`](crate::Capabilities) say so.
+    /// The provider cannot do this; its [`Capabilities`](crate::providers::Capabilities) say so.
     Unsupported,
     /// The operating system's random generator failed: no id was made.
     Random,

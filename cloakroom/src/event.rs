@@ -103,7 +103,7 @@ impl EventKind {
     /// The kind as one word, as logs show it.
     ///
     /// ```
-    /// assert_eq!(cloakroom::EventKind::UnknownId.as_str(), "unknown_id");
+    /// assert_eq!(cloakroom::event::EventKind::UnknownId.as_str(), "unknown_id");
     /// ```
     pub fn as_str(self) -> &'static str {
         match self {

@@ -45,7 +45,7 @@ impl fmt::Debug for GcGuard {
 }
 
 impl Manager {
-    /// Collects garbage every [`Config::gc_interval`](crate::Config::gc_interval), give or take a fifth of it so that
+    /// Collects garbage every [`Config::gc_interval`](crate::config::Config::gc_interval), give or take a fifth of it so that
     /// several processes on one store do not meet, until the guard is dropped. A round that fails is logged, and the next one runs
     /// all the same.
     ///

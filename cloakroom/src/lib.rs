@@ -59,64 +59,87 @@
 
 mod clock;
 mod codec;
-mod config;
+pub mod config;
 mod cookie;
 mod engine;
 mod error;
-mod event;
+pub mod event;
 mod gc;
 mod id;
 mod manager;
 #[cfg(feature = "tower")]
-mod middleware;
+pub mod middleware;
 mod principal;
 mod provider;
 mod record;
 mod registry;
-mod seal;
-mod session;
+pub mod seal;
+pub mod session;
 mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
 pub use clock::{Clock, ManualClock};
-pub use codec::Codec;
-#[cfg(feature = "beego")]
-pub use codec::go::{BeegoCookies, GoSession};
-#[cfg(feature = "beego")]
-pub use codec::gob::{GoTime, go_key};
-pub use config::{Advice, Config, Format, OverLimit, Policy};
-pub use cookie::{CookieConfig, SameSite};
 pub use engine::Visit;
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Event, EventKind, EventListener, IdHash};
 pub use gc::GcGuard;
-pub use id::{HashFunc, SessionId, StoreKey};
+pub use id::SessionId;
 pub use manager::{Manager, ManagerBuilder};
-#[cfg(feature = "csrf")]
-pub use middleware::csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService, CsrfToken};
 #[cfg(feature = "tower")]
-pub use middleware::tower::{
-    OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService,
-};
+#[doc(inline)]
+pub use middleware::SessionLayer;
+#[cfg(feature = "csrf")]
+#[doc(inline)]
+pub use middleware::{CsrfLayer, CsrfToken};
 pub use principal::{Level, Principal};
+pub use provider::Provider;
 #[cfg(feature = "cached")]
-pub use provider::cached::{Cached, CachedBuilder};
+pub use provider::cached::Cached;
 #[cfg(feature = "cookie")]
-pub use provider::cookie::{CookieProvider, CookieProviderBuilder};
+pub use provider::cookie::CookieProvider;
 #[cfg(all(feature = "file", unix))]
-pub use provider::file::{Durability, FileProvider, FileProviderBuilder};
+pub use provider::file::FileProvider;
 #[cfg(feature = "memory")]
-pub use provider::memory::{MemoryProvider, MemoryProviderBuilder};
+pub use provider::memory::MemoryProvider;
 #[cfg(all(feature = "redis", unix))]
-pub use provider::redis::{RedisProvider, RedisProviderBuilder};
+pub use provider::redis::RedisProvider;
 #[cfg(feature = "mysql")]
-pub use provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
-pub use provider::{
-    AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, SealedProvider,
-    Touched, Updated, Watched, Watcher,
-};
-pub use record::{Device, Lifetime, Meta, Record};
+pub use provider::sql::mysql::MySqlProvider;
+pub use record::{Device, Lifetime};
 pub use registry::register;
-pub use seal::{KeyId, KeyRing, SealKey};
-pub use session::{Fields, Flash, Released, Session, SessionData, SessionHandle, Typed};
+#[doc(inline)]
+pub use seal::KeyRing;
+#[doc(inline)]
+pub use session::{Released, Session, SessionData, Typed};
+
+/// The stores, their builders, and the contract that a store of your own implements.
+///
+/// Applications need [`MemoryProvider`], [`FileProvider`](crate::FileProvider) and the others, which are also at the crate's root.
+/// The rest is for those who [write a provider](Provider) or walk through a store.
+pub mod providers {
+    pub use crate::id::StoreKey;
+    #[cfg(feature = "cached")]
+    pub use crate::provider::cached::{Cached, CachedBuilder};
+    #[cfg(feature = "cookie")]
+    pub use crate::provider::cookie::{CookieProvider, CookieProviderBuilder};
+    #[cfg(all(feature = "file", unix))]
+    pub use crate::provider::file::{Durability, FileProvider, FileProviderBuilder};
+    #[cfg(feature = "memory")]
+    pub use crate::provider::memory::{MemoryProvider, MemoryProviderBuilder};
+    #[cfg(all(feature = "redis", unix))]
+    pub use crate::provider::redis::{RedisProvider, RedisProviderBuilder};
+    #[cfg(feature = "mysql")]
+    pub use crate::provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
+    pub use crate::provider::{
+        AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed,
+        SealedProvider, Touched, Updated, Watched, Watcher,
+    };
+    pub use crate::record::{Meta, Record};
+}
+
+/// Sessions shared with Go services: values, keys and cookies as Beego, scs and gorilla write them.
+#[cfg(feature = "beego")]
+pub mod go {
+    pub use crate::codec::go::{BeegoCookies, GoSession};
+    pub use crate::codec::gob::{GoTime, go_key};
+}

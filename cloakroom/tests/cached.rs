@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use cloakroom::testkit::{Store, model, record};
 use cloakroom::{
-    Cached, Clock, Created, Manager, ManualClock, MemoryProvider, Provider, Record, StoreKey, Updated,
+    Cached, Clock, Manager, ManualClock, MemoryProvider, Provider,
+    providers::{Created, Record, StoreKey, Updated},
 };
 use http::HeaderMap;
 use http::header::{COOKIE, SET_COOKIE};

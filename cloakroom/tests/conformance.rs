@@ -15,7 +15,11 @@ use std::fs;
 use std::path::Path;
 
 use cloakroom::testkit::{Part, Store, conformance};
-use cloakroom::{Clock, FileProvider, KeyRing, MemoryProvider, Provider, SealKey, SealedProvider, StoreKey};
+use cloakroom::{
+    Clock, FileProvider, KeyRing, MemoryProvider, Provider,
+    providers::{SealedProvider, StoreKey},
+    seal::SealKey,
+};
 use less::Less;
 
 cloakroom::conformance!(memory, |clock| async move { MemoryProvider::builder().clock(clock).build() });
@@ -82,7 +86,9 @@ fn every_case_has_a_name_of_its_own() {
 #[test]
 #[should_panic(expected = "no conformance case called a_case_that_nobody_wrote")]
 fn a_misspelt_case_is_no_passed_case() {
-    conformance::run("a_case_that_nobody_wrote", |_| async { unreachable!() as cloakroom::AnyProvider });
+    conformance::run("a_case_that_nobody_wrote", |_| async {
+        unreachable!() as cloakroom::providers::AnyProvider
+    });
 }
 
 /// A provider that says of itself what asks for every part.

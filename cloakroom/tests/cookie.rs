@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use cloakroom::{
-    CookieProvider, CookieProviderBuilder, ErrorKind, KeyRing, Lifetime, Manager, ManagerBuilder,
-    ManualClock, MemoryProvider, Principal, Provider, Released, SealKey, Session,
+    CookieProvider, ErrorKind, KeyRing, Lifetime, Manager, ManagerBuilder, ManualClock, MemoryProvider,
+    Principal, Provider, Released, Session, providers::CookieProviderBuilder, seal::SealKey,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};

@@ -16,7 +16,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use cloakroom::{
-    Event, EventKind, HashFunc, Manager, ManagerBuilder, ManualClock, MemoryProvider, Session, SessionLayer,
+    Manager, ManagerBuilder, ManualClock, MemoryProvider, Session, SessionLayer,
+    config::HashFunc,
+    event::{Event, EventKind},
 };
 use http::HeaderMap;
 
@@ -141,7 +143,8 @@ async fn a_life_is_heard_from_its_beginning_to_its_end_under_hashes_that_follow_
 
 #[tokio::test]
 async fn a_session_that_gives_way_to_a_newer_one_of_its_user_is_heard() {
-    let watched = Watched::with(|builder| builder.sessions_per_user(ONE, cloakroom::OverLimit::EndOldest));
+    let watched =
+        Watched::with(|builder| builder.sessions_per_user(ONE, cloakroom::config::OverLimit::EndOldest));
     watched.request("", |session| session.authenticate(alice()).unwrap()).await;
     let first = watched.heard.events();
     watched.time.advance(Duration::from_secs(1));

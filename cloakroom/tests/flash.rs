@@ -10,7 +10,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use cloakroom::{Codec, ErrorKind, Flash, Manager, MemoryProvider, Session, SessionHandle, SessionLayer};
+use cloakroom::{
+    ErrorKind, Manager, MemoryProvider, Session, SessionLayer,
+    config::Codec,
+    session::{Flash, SessionHandle},
+};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 

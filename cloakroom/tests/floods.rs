@@ -11,8 +11,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use cloakroom::{
-    Config, ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Provider, Session, SessionLayer,
-    Visit,
+    ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Provider, Session, SessionLayer, Visit,
+    config::Config,
 };
 use http::{HeaderMap, StatusCode};
 

@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{Codec, ErrorKind, GoSession, GoTime, go_key};
+use cloakroom::{
+    ErrorKind,
+    config::Codec,
+    go::{GoSession, GoTime, go_key},
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};

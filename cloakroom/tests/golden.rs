@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{Level, Principal, Record};
+use cloakroom::{Level, Principal, providers::Record};
 
 const LIVE: &[u8] = include_bytes!("golden/live.bin");
 const WITH_OPTIONAL_FIELD: &[u8] = include_bytes!("golden/live_with_optional_field.bin");
@@ -124,7 +124,10 @@ fn ring() -> cloakroom::KeyRing {
 #[cfg(feature = "memory")]
 #[tokio::test]
 async fn a_sealed_record_opens_to_the_one_that_was_sealed() {
-    use cloakroom::{Created, ManualClock, MemoryProvider, Provider, SealedProvider, StoreKey};
+    use cloakroom::{
+        ManualClock, MemoryProvider, Provider,
+        providers::{Created, SealedProvider, StoreKey},
+    };
 
     let clock = ManualClock::starting_at(began() + 6 * MINUTE).clock();
     let store = MemoryProvider::builder().clock(clock).build();

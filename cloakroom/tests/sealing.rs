@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloakroom::{
-    AnyProvider, Capabilities, Clock, Created, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock,
-    MemoryProvider, Principal, Provider, Record, Released, Renamed, SealKey, SealedProvider, SessionId,
-    StoreKey, Updated, testkit,
+    Clock, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock, MemoryProvider, Principal, Provider,
+    Released, SessionId,
+    providers::{AnyProvider, Capabilities, Created, Record, Renamed, SealedProvider, StoreKey, Updated},
+    seal::SealKey,
+    testkit,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
@@ -386,7 +388,7 @@ async fn a_stored_key_sent_as_a_cookie_reaches_nothing_even_while_plain_ids_are_
     let rig = Rig::new();
     let until = rig.time.clock().now() + HOUR;
     // Ids that have the very form of a hashed key are the worst case.
-    let func = cloakroom::HashFunc::Sha256;
+    let func = cloakroom::config::HashFunc::Sha256;
     let migrating = rig.manager(|builder| builder.danger_accept_plain_ids_until(until).hash_func(func));
     let token = visit(&migrating, "word", None).await;
     assert_eq!(token.len(), 64);
@@ -472,7 +474,7 @@ async fn the_string_door_seals_too() {
 #[tokio::test]
 async fn outcomes_of_the_store_pass_through_the_seal() {
     let rig = Rig::new();
-    let provider = cloakroom::SealedProvider::new(rig.store.clone(), rig.ring.clone(), "shop");
+    let provider = cloakroom::providers::SealedProvider::new(rig.store.clone(), rig.ring.clone(), "shop");
     let key = |text: &str| text.parse::<StoreKey>().unwrap();
     let record = cloakroom::testkit::record(&rig.time.clock()).value("n", 1).build();
     assert_eq!(provider.create(&key("aa"), &record).await.unwrap(), Created::Done);
@@ -513,7 +515,7 @@ async fn a_retired_keys_session_does_not_lock_its_user_out() {
     let rig = Rig::new();
     let one = std::num::NonZeroUsize::MIN;
     let sessions = rig.manager(|builder| {
-        builder.seal(rig.ring.clone()).sessions_per_user(one, cloakroom::OverLimit::Refuse)
+        builder.seal(rig.ring.clone()).sessions_per_user(one, cloakroom::config::OverLimit::Refuse)
     });
     let alice = Principal::new("alice").unwrap();
     let login = async || {

@@ -12,7 +12,11 @@ use std::time::Duration;
 
 use visitor::{Browser, Rig, alice, release_without_cookie, visited};
 
-use cloakroom::{Codec, ErrorKind, Manager, Principal, Provider, Record, Released, Session, Updated};
+use cloakroom::{
+    ErrorKind, Manager, Principal, Provider, Released, Session,
+    config::Codec,
+    providers::{Record, Updated},
+};
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 

@@ -6,7 +6,9 @@ mod support;
 
 use axum::Router;
 use axum::routing::get;
-use cloakroom::{Codec, Error, ErrorKind, Fields, Manager, Session, SessionData, SessionLayer, Typed};
+use cloakroom::{
+    Error, ErrorKind, Manager, Session, SessionData, SessionLayer, Typed, config::Codec, session::Fields,
+};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 

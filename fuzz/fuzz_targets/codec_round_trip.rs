@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use cloakroom::{Codec, Manager, ManualClock, MemoryProvider, Session};
+use cloakroom::{Manager, ManualClock, MemoryProvider, Session, config::Codec};
 use cloakroom_fuzz::at_once;
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;

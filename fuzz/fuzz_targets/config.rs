@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 
-use cloakroom::{Config, Manager, MemoryProvider};
+use cloakroom::{Manager, MemoryProvider, config::Config};
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, Value};

@@ -1,7 +1,7 @@
 //! Any bytes as a session of Go's: refused, or one whose every key answers, within memory in proportion to the bytes.
 #![no_main]
 
-use cloakroom::{Codec, ErrorKind, GoSession};
+use cloakroom::{ErrorKind, config::Codec, go::GoSession};
 use cloakroom_fuzz::within;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Any session of Go's, decoded, encoded and decoded again, and with a key set beside the others: the same each time.
 #![no_main]
 
-use cloakroom::{Codec, GoSession};
+use cloakroom::{config::Codec, go::GoSession};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

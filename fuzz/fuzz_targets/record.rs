@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{
-    Capabilities, Collected, Created, Cursor, ErrorKind, Manager, ManualClock, Page, Principal, Provider,
-    Record, Renamed, Result, Session, SessionId, StoreKey, Touched, Updated,
-};
+use cloakroom::{ErrorKind, Manager, ManualClock, Principal, Provider, Result, Session, SessionId, providers::{Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched, Updated}};
 use cloakroom_fuzz::at_once;
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;

@@ -5,10 +5,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{
-    Clock, CookieProvider, Created, ErrorKind, KeyRing, Manager, ManualClock, MemoryProvider, Provider,
-    Record, Released, SealKey, SealedProvider, StoreKey,
-};
+use cloakroom::{Clock, CookieProvider, ErrorKind, KeyRing, Manager, ManualClock, MemoryProvider, Provider, Released, providers::{Created, Record, SealedProvider, StoreKey}, seal::SealKey};
 use cloakroom_fuzz::at_once;
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;

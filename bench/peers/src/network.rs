@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cloakroom::{Cached, Clock, MySqlProvider, Provider, Record, RedisProvider, StoreKey, testkit};
+use cloakroom::{Cached, Clock, MySqlProvider, Provider, RedisProvider, providers::{Record, StoreKey}, testkit};
 use redis::AsyncCommands;
 use servers::{MariaDb, Redis};
 use sqlx::Row;
@@ -305,7 +305,7 @@ async fn fill(provider: &(impl Provider + Clone), keys: &Keys, from: usize) {
         async move {
             let (provider, keys) = &*held.0;
             let created = provider.create(&keys.0[session], &record(1)).await.expect("the server answers");
-            assert_eq!(created, cloakroom::Created::Done);
+            assert_eq!(created, cloakroom::providers::Created::Done);
         }
     })
     .await;

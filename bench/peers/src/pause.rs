@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cloakroom::{Manager, ManualClock, MemoryProvider, Provider, StoreKey};
+use cloakroom::{Manager, ManualClock, MemoryProvider, Provider, providers::StoreKey};
 
 use crate::measure::{Dice, Samples, number};
 use crate::report::{Report, Table};

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::{Manager, MemoryProvider, Provider, StoreKey};
+use cloakroom::{Manager, MemoryProvider, Provider, providers::StoreKey};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use tokio::runtime::Runtime;

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cloakroom::{MemoryProvider, Provider, StoreKey};
+use cloakroom::{MemoryProvider, Provider, providers::StoreKey};
 use http::HeaderValue;
 
 use crate::measure::{Dice, Samples, Took};

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, MySqlProvider, Provider, Result, StoreKey, Touched};
+use cloakroom::{
+    Clock, MySqlProvider, Provider, Result,
+    providers::{Created, StoreKey, Touched},
+};
 use servers::{MariaDb, MariaDbOptions};
 
 #[derive(Parser)]

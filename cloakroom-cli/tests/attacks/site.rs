@@ -4,7 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloakroom::{AnyProvider, Event, EventKind, Manager, ManagerBuilder, ManualClock, StoreKey};
+use cloakroom::{
+    Manager, ManagerBuilder, ManualClock,
+    event::{Event, EventKind},
+    providers::{AnyProvider, StoreKey},
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 

@@ -9,7 +9,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use cloakroom::{
-    AnyProvider, Capabilities, Clock, FileProvider, KeyRing, MemoryProvider, Provider, SealKey, StoreKey,
+    Clock, FileProvider, KeyRing, MemoryProvider, Provider,
+    providers::{AnyProvider, Capabilities, StoreKey},
+    seal::SealKey,
 };
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use servers::Proxy;

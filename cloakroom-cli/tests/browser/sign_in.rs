@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use cloakroom::{Manager, ManagerBuilder, MemoryProvider, OverLimit, Principal};
+use cloakroom::{Manager, ManagerBuilder, MemoryProvider, Principal, config::OverLimit};
 
 use crate::shop::{self, Order, Running};
 use crate::window::Browser;

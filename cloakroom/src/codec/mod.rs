@@ -26,7 +26,7 @@ pub(crate) type Buffer = SmallVec<[u8; 512]>;
 /// keep theirs until they end.
 ///
 /// ```
-/// use cloakroom::{Codec, Manager, MemoryProvider};
+/// use cloakroom::{Manager, MemoryProvider, config::Codec};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new()).codec(Codec::JSON).build()?;
 /// # Ok::<(), cloakroom::Error>(())
@@ -52,7 +52,7 @@ impl Codec {
 
     /// Go's gob of a `map[interface{}]interface{}`, as Beego and gorilla/sessions store a session, and with the Go types that these expect.
     ///
-    /// - Reading: integers of any width, structs by field name, `time.Time` as RFC 3339 text or a [`GoTime`](crate::GoTime), `[]byte` as bytes.
+    /// - Reading: integers of any width, structs by field name, `time.Time` as RFC 3339 text or a [`GoTime`](crate::go::GoTime), `[]byte` as bytes.
     ///   A struct's field that is zero in Go is the type's zero here, or `None`.
     /// - **A key that is there keeps its Go type** where the new value fits it: an `int64` stays that, a registered struct too, of which
     ///   the fields that the new value does not have stay as they are. What the width of a named type is, gob does not tell: a number is
@@ -61,7 +61,7 @@ impl Codec {
     ///   `[]interface{}`, `map[string]interface{}` (of structs too), `map[int]interface{}`, or `time.Time` from a `GoTime`. To set a key to
     ///   `None` is to remove it.
     /// - What is not set goes back as it came, whatever its type. Keys that are no strings have the names that
-    ///   [`go_key`](crate::go_key) gives.
+    ///   [`go_key`](crate::go::go_key) gives.
     #[cfg(feature = "beego")]
     pub const GOB: Codec = Codec(Kind::Gob(gob::Envelope::Map));
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::codec::Codec;
 
 /// In whose layout a store keeps sessions: `"format"` at the string door. A constructor of a provider finds it in
-/// [`Config::format`](crate::Config::format).
+/// [`Config::format`](crate::config::Config::format).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {

@@ -12,14 +12,16 @@ use std::time::Duration;
 use http::header::HeaderName;
 
 use crate::clock::Millis;
-use crate::codec::{Codec, Limits, MAX_DEPTH};
-use crate::cookie::CookieConfig;
+use crate::codec::{Limits, MAX_DEPTH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventKey;
-use crate::id::{HashFunc, MAX_ID_LEN, are_base64url};
+use crate::id::{MAX_ID_LEN, are_base64url};
 use crate::record::Lifetime;
 use crate::seal::KeyRing;
 
+pub use crate::codec::Codec;
+pub use crate::cookie::{CookieConfig, SameSite};
+pub use crate::id::HashFunc;
 pub use advice::Advice;
 pub use format::Format;
 pub use policy::{OverLimit, Policy};
@@ -29,7 +31,7 @@ pub use policy::{OverLimit, Policy};
 /// Filled by [`Manager::builder`](crate::Manager::builder) or read from a configuration text, checked as a whole, then fixed.
 ///
 /// ```
-/// use cloakroom::Config;
+/// use cloakroom::config::Config;
 /// use std::time::Duration;
 ///
 /// let config = Config::from_json(r#"{"cookieName":"gosessionid","gclifetime":3600,"secure":false}"#)?;

@@ -20,7 +20,7 @@ pub enum OverLimit {
 /// Both timeouts of a session, as an authority recommends them.
 ///
 /// ```
-/// use cloakroom::{Manager, MemoryProvider, Policy};
+/// use cloakroom::{Manager, MemoryProvider, config::Policy};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new()).policy(Policy::NIST_AAL2).build()?;
 /// println!("{}", sessions.explain());

@@ -27,7 +27,7 @@ pub struct CookieConfig {
 /// What a cookie's `SameSite` says about requests that other sites cause.
 ///
 /// ```
-/// use cloakroom::{Manager, MemoryProvider, SameSite};
+/// use cloakroom::{Manager, MemoryProvider, config::SameSite};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new()).same_site(SameSite::Strict).build()?;
 /// assert_eq!(sessions.config().cookie().same_site(), SameSite::Strict);

@@ -22,7 +22,7 @@ const ENTROPY: usize = 32;
 /// The function that shapes an id. Each is fed at least 32 bytes of the operating system's generator.
 ///
 /// ```
-/// use cloakroom::HashFunc;
+/// use cloakroom::config::HashFunc;
 ///
 /// assert_eq!("sha256".parse::<HashFunc>()?, HashFunc::Sha256);
 /// assert!("crc32".parse::<HashFunc>().is_err());

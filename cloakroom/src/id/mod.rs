@@ -77,7 +77,7 @@ impl fmt::Debug for SessionId {
 /// be used; where a configuration asks for clear ids it is the id itself, which is why `Debug` hides it.
 ///
 /// ```
-/// use cloakroom::StoreKey;
+/// use cloakroom::providers::StoreKey;
 ///
 /// let key: StoreKey = "0f3b".parse()?;
 /// assert_eq!(key.as_str(), "0f3b");

@@ -22,7 +22,7 @@ use crate::seal::KeyRing;
 /// Settings for a [`Manager`], checked as a whole by [`build`](Self::build).
 ///
 /// ```
-/// use cloakroom::{Manager, MemoryProvider, SameSite};
+/// use cloakroom::{Manager, MemoryProvider, config::SameSite};
 /// use std::time::{Duration, SystemTime};
 ///
 /// let sessions = Manager::builder(MemoryProvider::new())
@@ -275,7 +275,7 @@ impl ManagerBuilder {
     /// [`danger_accept_unsealed_until`](Self::danger_accept_unsealed_until) says so.
     ///
     /// ```
-    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, SealKey};
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, seal::SealKey};
     /// # let secrets = [SealKey::generate()?, SealKey::generate()?];
     /// # let [new, former] = secrets;
     /// let ring = KeyRing::new(new).with_older(former);
@@ -345,7 +345,7 @@ impl ManagerBuilder {
     /// `cloakroom::event`, with or without a listener.
     ///
     /// ```
-    /// use cloakroom::{Event, EventKind, Manager, MemoryProvider};
+    /// use cloakroom::{Manager, MemoryProvider, event::{Event, EventKind}};
     ///
     /// let sessions = Manager::builder(MemoryProvider::new())
     ///     .on_event(|event: &Event| {
@@ -361,7 +361,7 @@ impl ManagerBuilder {
         self
     }
 
-    /// The key of the [hashes](crate::IdHash) by which events name sessions, 16 bytes at least; a random one of the process by
+    /// The key of the [hashes](crate::event::IdHash) by which events name sessions, 16 bytes at least; a random one of the process by
     /// default. With the same key, several processes give a session the same hash.
     pub fn event_key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.config.event_key = EventKey::new(key.as_ref());

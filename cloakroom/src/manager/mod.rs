@@ -141,7 +141,7 @@ impl Manager {
         self.0.sessions_of(principal).await
     }
 
-    /// Ends the session of `principal` that has this [handle](crate::StoreKey::handle); false if there is none.
+    /// Ends the session of `principal` that has this [handle](crate::providers::StoreKey::handle); false if there is none.
     ///
     /// # Errors
     /// Those of [`sessions_of`](Self::sessions_of).
@@ -213,7 +213,7 @@ impl Manager {
         Ok(())
     }
 
-    /// The hash by which [events](crate::Event) name the session of `id`, for logs of the application's own.
+    /// The hash by which [events](crate::event::Event) name the session of `id`, for logs of the application's own.
     pub fn id_hash(&self, id: &SessionId) -> IdHash {
         self.0.events.hash(self.0.name_of(id).key())
     }

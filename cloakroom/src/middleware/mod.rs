@@ -7,3 +7,7 @@ mod body;
 pub(crate) mod csrf;
 mod log;
 pub(crate) mod tower;
+
+#[cfg(feature = "csrf")]
+pub use csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService, CsrfToken};
+pub use tower::{OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService};

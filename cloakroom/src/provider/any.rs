@@ -17,7 +17,7 @@ use crate::record::Record;
 /// Any provider, its type forgotten. A cheap clone of a handle on the same store.
 ///
 /// ```
-/// use cloakroom::{AnyProvider, MemoryProvider, Provider};
+/// use cloakroom::{MemoryProvider, Provider, providers::AnyProvider};
 ///
 /// let provider = AnyProvider::new(MemoryProvider::new());
 /// assert_eq!(provider.capabilities().name, "memory");

@@ -199,7 +199,7 @@ impl Capabilities {
     /// Set the other fields from there.
     ///
     /// ```
-    /// let mut capabilities = cloakroom::Capabilities::new("own");
+    /// let mut capabilities = cloakroom::providers::Capabilities::new("own");
     /// capabilities.persistent = true;
     /// assert!(capabilities.revocable && capabilities.lists && !capabilities.shared);
     /// ```

@@ -35,7 +35,7 @@ const PAGE: usize = 1000;
 /// they expire, since it would have to look at each. A record that was tampered with is [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
 ///
 /// ```
-/// use cloakroom::{Capabilities, KeyRing, MemoryProvider, Provider, SealKey, SealedProvider};
+/// use cloakroom::{KeyRing, MemoryProvider, Provider, providers::{Capabilities, SealedProvider}, seal::SealKey};
 ///
 /// let ring = KeyRing::new(SealKey::generate()?);
 /// let provider = SealedProvider::new(MemoryProvider::new(), ring, "shop");

@@ -60,7 +60,7 @@ impl Record {
     /// The record in the native format, version 1.
     ///
     /// ```
-    /// # use cloakroom::{Clock, Record};
+    /// # use cloakroom::{Clock, providers::Record};
     /// # fn show(record: &Record) -> cloakroom::Result<()> {
     /// assert_eq!(&Record::from_bytes(record.as_bytes())?, record);
     /// # Ok(()) }

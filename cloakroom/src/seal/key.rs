@@ -20,7 +20,7 @@ use crate::id::system_random;
 /// it lay in is wiped.
 ///
 /// ```
-/// use cloakroom::SealKey;
+/// use cloakroom::seal::SealKey;
 ///
 /// # let secret = "2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8c93";
 /// let key: SealKey = secret.parse()?;
@@ -118,7 +118,7 @@ impl fmt::Debug for SealKey {
 /// The name of a key: 64 bits that tell nothing of it. `Display` gives 16 hex characters.
 ///
 /// ```
-/// use cloakroom::{KeyId, SealKey};
+/// use cloakroom::seal::{KeyId, SealKey};
 ///
 /// let id = SealKey::generate()?.id();
 /// assert_eq!(id.to_string().parse::<KeyId>()?, id);

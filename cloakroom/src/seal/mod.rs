@@ -25,7 +25,7 @@ pub use key::{KeyId, SealKey};
 /// by which one key can seal without end. `Debug` shows the ids of the keys and nothing else.
 ///
 /// ```
-/// use cloakroom::{FileProvider, KeyRing, Manager, SealKey};
+/// use cloakroom::{FileProvider, KeyRing, Manager, seal::SealKey};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let (folder, secret) = (tempfile::tempdir()?, SealKey::generate()?);

@@ -339,7 +339,7 @@ impl Session {
         self.0.stored(|stored| stored.name.id())
     }
 
-    /// The hash by which [events](crate::Event) name this session, for logs of the application's own; `None` while nothing
+    /// The hash by which [events](crate::event::Event) name this session, for logs of the application's own; `None` while nothing
     /// is stored.
     pub fn id_hash(&self) -> Option<IdHash> {
         self.0.stored(|stored| self.0.engine.events.hash(stored.name.key()))

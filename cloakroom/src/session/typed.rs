@@ -21,7 +21,7 @@ const AROUND: usize = 2;
 /// version.
 ///
 /// ```
-/// use cloakroom::{Fields, Manager, MemoryProvider, SessionData};
+/// use cloakroom::{Manager, MemoryProvider, SessionData, session::Fields};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Default, Serialize, Deserialize)]

@@ -410,7 +410,7 @@ mod tests {
     #[cfg(feature = "cookie")]
     #[tokio::test]
     async fn a_session_in_a_cookie_is_brought_too() {
-        let ring = crate::KeyRing::new(crate::SealKey::generate().unwrap());
+        let ring = crate::KeyRing::new(crate::seal::SealKey::generate().unwrap());
         let sessions = Manager::builder(crate::CookieProvider::new(ring)).build().unwrap();
         let headers = TestSession::new(&sessions).principal("alice").set("cart", 3).headers().await;
         let session = sessions.start(&headers).await.unwrap();

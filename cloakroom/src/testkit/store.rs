@@ -46,18 +46,18 @@ pub(super) struct Parts {
 
 /// A part of the conformance suite that needs more of a [`Store`] than its provider.
 ///
-/// The suite fails if a store neither gives a part that its [`Capabilities`](crate::Capabilities) ask for, nor says with
+/// The suite fails if a store neither gives a part that its [`Capabilities`](crate::providers::Capabilities) ask for, nor says with
 /// [`Store::without`] why it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
-    /// A second handle on the store: [`Store::with_second`]. Providers whose [`shared`](crate::Capabilities::shared) is true need it.
+    /// A second handle on the store: [`Store::with_second`]. Providers whose [`shared`](crate::providers::Capabilities::shared) is true need it.
     Second,
-    /// Unreadable records: [`Store::with_planting`]. Providers whose [`persistent`](crate::Capabilities::persistent) is true need it.
+    /// Unreadable records: [`Store::with_planting`]. Providers whose [`persistent`](crate::providers::Capabilities::persistent) is true need it.
     Planting,
-    /// A full store: [`Store::with_full`]. Providers whose [`persistent`](crate::Capabilities::persistent) is true need it.
+    /// A full store: [`Store::with_full`]. Providers whose [`persistent`](crate::providers::Capabilities::persistent) is true need it.
     Full,
-    /// A store that can only be read: [`Store::with_read_only`]. Providers whose [`persistent`](crate::Capabilities::persistent) is
+    /// A store that can only be read: [`Store::with_read_only`]. Providers whose [`persistent`](crate::providers::Capabilities::persistent) is
     /// true need it.
     ReadOnly,
 }
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// A second way to the same store, as another process would open it: the tests of concurrency and of visibility
-    /// then go through both. For providers whose [`shared`](crate::Capabilities::shared) is true.
+    /// then go through both. For providers whose [`shared`](crate::providers::Capabilities::shared) is true.
     #[must_use]
     pub fn with_second(mut self, provider: impl Provider) -> Self {
         self.parts.second = Some(AnyProvider::new(provider));
@@ -114,7 +114,7 @@ impl Store {
     /// provider, as a bad disk or a foreign program does. A record is under that key when it is called.
     ///
     /// ```no_run
-    /// # use cloakroom::{FileProvider, StoreKey};
+    /// # use cloakroom::{FileProvider, providers::StoreKey};
     /// # use cloakroom::testkit::Store;
     /// # fn file_of(key: &StoreKey) -> std::path::PathBuf { std::path::PathBuf::from(key.as_str()) }
     /// # fn show(provider: FileProvider) {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use cloakroom::{AnyProvider, ErrorKind, FileProvider, Manager, ManualClock, Released};
+use cloakroom::{ErrorKind, FileProvider, Manager, ManualClock, Released, providers::AnyProvider};
 use tempfile::TempDir;
 
 use super::layout::{self, Layout};

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cloakroom::{
-    AnyProvider, Codec, Created, Device, ErrorKind, GoTime, Lifetime, Manager, ManualClock, Principal,
-    Provider, Released, Renamed, Session, SessionData, StoreKey, Touched, Updated,
+    Device, ErrorKind, Lifetime, Manager, ManualClock, Principal, Provider, Released, Session, SessionData,
+    config::Codec,
+    go::GoTime,
+    providers::{AnyProvider, Created, Renamed, StoreKey, Touched, Updated},
 };
 
 use super::{COOKIE_NAME, EMPTY, HOUR, PATIENCE, hex, noon, release, request, unhex};
@@ -44,7 +46,7 @@ pub(crate) async fn manager(layout: &impl Layout, time: &ManualClock) -> Manager
     Manager::builder(layout.provider(time).await)
         .cookie_name(COOKIE_NAME)
         .codec(Codec::GOB)
-        .hash_func(cloakroom::HashFunc::Sha1)
+        .hash_func(cloakroom::config::HashFunc::Sha1)
         .idle_timeout(HOUR)
         .deadline(PATIENCE)
         .absolute_timeout(None)

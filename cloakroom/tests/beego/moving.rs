@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{FileProvider, GoTime, Manager, ManagerBuilder, MemoryProvider, Released, go_key};
+use cloakroom::{
+    FileProvider, Manager, ManagerBuilder, MemoryProvider, Released,
+    go::{GoTime, go_key},
+};
 
 use super::hooked::{Call, Hook, Hooked, Verdict};
 use super::{COOKIE_NAME, HOUR, release, request};

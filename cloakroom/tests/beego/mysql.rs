@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cloakroom::{AnyProvider, ErrorKind, Manager, ManualClock, MySqlProvider, Released};
+use cloakroom::{ErrorKind, Manager, ManualClock, MySqlProvider, Released, providers::AnyProvider};
 use servers::MariaDb;
 
 use super::layout::{self, Layout};
@@ -100,7 +100,7 @@ async fn what_a_blob_does_not_hold_is_refused_before_it_is_sent() {
     let time = ManualClock::starting_at(super::noon());
     let manager = Manager::builder(table.provider(&time).await)
         .cookie_name(super::COOKIE_NAME)
-        .codec(cloakroom::Codec::GOB)
+        .codec(cloakroom::config::Codec::GOB)
         .idle_timeout(HOUR)
         .absolute_timeout(None)
         .danger_store_ids_in_clear()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{AnyProvider, ErrorKind, Manager, ManualClock, RedisProvider, Released};
+use cloakroom::{ErrorKind, Manager, ManualClock, RedisProvider, Released, providers::AnyProvider};
 use servers::Redis;
 
 use super::layout::{self, Layout};

@@ -1,6 +1,9 @@
 //! What Beego's layout cannot carry is refused when the manager is built.
 
-use cloakroom::{Codec, Config, ErrorKind, FileProvider, Format, Manager, MemoryProvider};
+use cloakroom::{
+    ErrorKind, FileProvider, Manager, MemoryProvider,
+    config::{Codec, Config, Format},
+};
 
 use super::HOUR;
 

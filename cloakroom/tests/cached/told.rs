@@ -5,8 +5,11 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use cloakroom::{
-    Capabilities, Clock, Collected, Created, Cursor, MemoryProvider, Page, Principal, Provider, Record,
-    Renamed, Result, StoreKey, Touched, Updated, Watched, Watcher,
+    Clock, MemoryProvider, Principal, Provider, Result,
+    providers::{
+        Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched, Updated, Watched,
+        Watcher,
+    },
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};

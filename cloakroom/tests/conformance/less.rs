@@ -3,8 +3,11 @@
 use std::time::SystemTime;
 
 use cloakroom::{
-    AnyProvider, Capabilities, Clock, Collected, Created, Cursor, Error, ErrorKind, MemoryProvider, Page,
-    Principal, Provider, Record, Renamed, Result, StoreKey, Touched, Updated,
+    Clock, Error, ErrorKind, MemoryProvider, Principal, Provider, Result,
+    providers::{
+        AnyProvider, Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched,
+        Updated,
+    },
 };
 
 /// Sessions in memory that can be neither listed nor ended, of a few kilobytes each.
@@ -100,7 +103,7 @@ impl Provider for Less {
 fn a_limit_on_a_users_sessions_needs_a_provider_that_lists() {
     let one = std::num::NonZeroUsize::new(1).unwrap();
     let builder = cloakroom::Manager::builder(Less::new(Clock::system()));
-    let error = builder.sessions_per_user(one, cloakroom::OverLimit::Refuse).build().unwrap_err();
+    let error = builder.sessions_per_user(one, cloakroom::config::OverLimit::Refuse).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("sessionsPerUser"), "{error}");
 }

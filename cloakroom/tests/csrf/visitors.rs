@@ -6,8 +6,9 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::{get, post};
 use cloakroom::{
-    CsrfLayer, CsrfToken, ErrorKind, Manager, ManagerBuilder, MemoryProvider, OverLimit, Principal, SameSite,
-    Session, SessionLayer,
+    CsrfLayer, CsrfToken, ErrorKind, Manager, ManagerBuilder, MemoryProvider, Principal, Session,
+    SessionLayer,
+    config::{OverLimit, SameSite},
 };
 use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use cloakroom::{CsrfLayer, CsrfToken, EventKind, Manager, Principal, Session, SessionLayer};
+use cloakroom::{CsrfLayer, CsrfToken, Manager, Principal, Session, SessionLayer, event::EventKind};
 
 use crate::Watched;
 use crate::support::faulty::Fault;

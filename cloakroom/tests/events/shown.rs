@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::num::NonZeroUsize;
 
 use cloakroom::{
-    AnyProvider, Config, CsrfLayer, Device, Event, Fields, Level, Manager, ManagerBuilder, MemoryProvider,
-    Principal, Provider, SessionData, SessionLayer, Visit,
+    CsrfLayer, Device, Level, Manager, ManagerBuilder, MemoryProvider, Principal, Provider, SessionData,
+    SessionLayer, Visit, config::Config, event::Event, providers::AnyProvider, session::Fields,
 };
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ fn builder(config: &Config, shown: &Arc<Mutex<Shown>>) -> ManagerBuilder {
             visits.lock().unwrap().add(visit);
             true
         })
-        .sessions_per_user(NonZeroUsize::MIN, cloakroom::OverLimit::EndOldest)
+        .sessions_per_user(NonZeroUsize::MIN, cloakroom::config::OverLimit::EndOldest)
 }
 
 #[tokio::test]

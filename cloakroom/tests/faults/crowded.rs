@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cloakroom::{
-    ErrorKind, Event, EventKind, Manager, ManagerBuilder, MemoryProvider, OverLimit, Released, Result,
+    ErrorKind, Manager, ManagerBuilder, MemoryProvider, Released, Result,
+    config::OverLimit,
+    event::{Event, EventKind},
 };
 use http::HeaderMap;
 use http::header::SET_COOKIE;

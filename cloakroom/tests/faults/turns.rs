@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Extension, Router};
-use cloakroom::{ErrorKind, Released, Session, SessionHandle, SessionLayer};
+use cloakroom::{ErrorKind, Released, Session, SessionLayer, session::SessionHandle};
 use http::HeaderMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;

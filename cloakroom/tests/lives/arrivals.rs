@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use cloakroom::{
-    Capabilities, ErrorKind, Level, Manager, ManagerBuilder, ManualClock, MemoryProvider, OverLimit,
-    Released, Session,
+    ErrorKind, Level, Manager, ManagerBuilder, ManualClock, MemoryProvider, Released, Session,
+    config::OverLimit, providers::Capabilities,
 };
 
 use http::HeaderMap;

@@ -3,7 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use cloakroom::{ManagerBuilder, OverLimit, Policy, Released, Session};
+use cloakroom::{
+    ManagerBuilder, Released, Session,
+    config::{OverLimit, Policy},
+};
 
 use crate::visitor::{Browser, Rig, alice, release_without_cookie, seconds};
 

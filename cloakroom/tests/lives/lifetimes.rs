@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{Device, Level, Lifetime, Manager, Policy, Released, Session};
+use cloakroom::{Device, Level, Lifetime, Manager, Released, Session, config::Policy};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 

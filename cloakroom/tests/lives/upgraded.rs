@@ -1,7 +1,10 @@
 //! Sessions of a newer release, met by this one while an upgrade is under way.
 
 use cloakroom::{
-    Created, ErrorKind, KeyRing, MemoryProvider, Provider, Record, Released, SealKey, StoreKey, testkit,
+    ErrorKind, KeyRing, MemoryProvider, Provider, Released,
+    providers::{Created, Record, StoreKey},
+    seal::SealKey,
+    testkit,
 };
 use http::HeaderMap;
 

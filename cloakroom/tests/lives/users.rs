@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use cloakroom::{Device, ErrorKind, Level, Manager, OverLimit, Released, Session};
+use cloakroom::{Device, ErrorKind, Level, Manager, Released, Session, config::OverLimit};
 use http::HeaderMap;
 
 use crate::visitor::{Browser, Rig, alice, principal, seconds};

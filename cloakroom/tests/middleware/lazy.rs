@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::body::Body;
 use axum::routing::get;
 use axum::{Extension, Router};
-use cloakroom::{Session, SessionHandle, SessionLayer};
+use cloakroom::{Session, SessionLayer, session::SessionHandle};
 use http::header::{COOKIE, HeaderName, HeaderValue};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};

@@ -5,7 +5,8 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use cloakroom::{
-    CsrfLayer, CsrfToken, Error, Level, Manager, MemoryProvider, OverLimit, Session, SessionLayer, Visit,
+    CsrfLayer, CsrfToken, Error, Level, Manager, MemoryProvider, Session, SessionLayer, Visit,
+    config::OverLimit,
 };
 use http::{Request, StatusCode};
 

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
-use cloakroom::{CsrfLayer, Manager, MemoryProvider, Session, SessionHandle, SessionLayer};
+use cloakroom::{CsrfLayer, Manager, MemoryProvider, Session, SessionLayer, session::SessionHandle};
 use http::StatusCode;
 
 use crate::support::faulty::Fault;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use cloakroom::{Manager, ManagerBuilder, ManualClock, MemoryProvider, SameSite, Session, SessionLayer};
+use cloakroom::{
+    Manager, ManagerBuilder, ManualClock, MemoryProvider, Session, SessionLayer, config::SameSite,
+};
 use http::Request;
 
 use crate::support::log::Log;

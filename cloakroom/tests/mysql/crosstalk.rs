@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, ErrorKind, MySqlProvider, Provider, Record, StoreKey, Updated};
+use cloakroom::{
+    Clock, ErrorKind, MySqlProvider, Provider,
+    providers::{Created, Record, StoreKey, Updated},
+};
 use servers::{MariaDb, Proxy};
 use tokio::task::JoinSet;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cloakroom::testkit::record;
 use cloakroom::{
-    Clock, Collected, Created, ErrorKind, MySqlProvider, Principal, Provider, Renamed, StoreKey, Touched,
-    Updated,
+    Clock, ErrorKind, MySqlProvider, Principal, Provider,
+    providers::{Collected, Created, Renamed, StoreKey, Touched, Updated},
 };
 use servers::MariaDb;
 

@@ -3,7 +3,11 @@
 use std::collections::HashSet;
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, KeyRing, MySqlProvider, Principal, Provider, SealKey, SealedProvider};
+use cloakroom::{
+    Clock, KeyRing, MySqlProvider, Principal, Provider,
+    providers::{Created, SealedProvider},
+    seal::SealKey,
+};
 use servers::MariaDb;
 
 use crate::server::{a_table, plain};

@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, MySqlProvider, Provider, StoreKey, Updated};
+use cloakroom::{
+    Clock, MySqlProvider, Provider,
+    providers::{Created, StoreKey, Updated},
+};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::server::{a_table, plain};
@@ -32,7 +35,7 @@ async fn a_life(provider: &MySqlProvider, name: &str) {
     assert_eq!(provider.create(&key, &at(1)).await.unwrap(), Created::Done);
     assert_eq!(provider.update(&key, &at(2), 1).await.unwrap(), Updated::Done);
     let renamed = provider.rename(&key, &other, &at(3), 2, None).await.unwrap();
-    assert_eq!(renamed, cloakroom::Renamed::Done);
+    assert_eq!(renamed, cloakroom::providers::Renamed::Done);
     assert!(provider.delete(&other).await.unwrap());
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cloakroom::testkit::record;
 use cloakroom::{
-    Clock, Created, Error, ErrorKind, Manager, ManualClock, MySqlProvider, Provider, Renamed, StoreKey,
-    Touched, Updated,
+    Clock, Error, ErrorKind, Manager, ManualClock, MySqlProvider, Provider,
+    providers::{Created, Renamed, StoreKey, Touched, Updated},
 };
 use servers::{MariaDb, MariaDbOptions};
 

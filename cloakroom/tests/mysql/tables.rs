@@ -1,7 +1,7 @@
 //! Tables that are there before: which will do, and what is said of the others.
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, ErrorKind, MySqlProvider, Provider};
+use cloakroom::{Clock, ErrorKind, MySqlProvider, Provider, providers::Created};
 
 use crate::server::{a_table, plain, shared};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cloakroom::testkit::record;
 use cloakroom::{
-    Clock, Created, Error, ErrorKind, MySqlProvider, Principal, Provider, Renamed, StoreKey, Touched, Updated,
+    Clock, Error, ErrorKind, MySqlProvider, Principal, Provider,
+    providers::{Created, Renamed, StoreKey, Touched, Updated},
 };
 use servers::{MariaDb, MariaDbOptions};
 
@@ -12,7 +13,7 @@ fn key(text: &str) -> StoreKey {
     text.parse().unwrap()
 }
 
-fn at(version: u64) -> cloakroom::Record {
+fn at(version: u64) -> cloakroom::providers::Record {
     record(&Clock::system()).version(version).principal("alice").value("n", version).build()
 }
 

@@ -1,7 +1,10 @@
 //! Records that cannot be read: an error once, then the visitor starts afresh, and an operator finds the bytes.
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Created, ErrorKind, MySqlProvider, Principal, Provider, StoreKey};
+use cloakroom::{
+    Clock, ErrorKind, MySqlProvider, Principal, Provider,
+    providers::{Created, StoreKey},
+};
 
 use crate::server::{a_table, plain, shared};
 

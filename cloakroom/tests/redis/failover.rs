@@ -8,7 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use cloakroom::testkit::record;
-use cloakroom::{Cached, Clock, Created, Provider, RedisProvider, StoreKey};
+use cloakroom::{
+    Cached, Clock, Provider, RedisProvider,
+    providers::{Created, StoreKey},
+};
 use servers::{Redis, RedisOptions, RedisSentinels};
 
 fn key(text: &str) -> StoreKey {

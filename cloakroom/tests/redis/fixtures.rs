@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloakroom::testkit::{Part, Store};
-use cloakroom::{Clock, RedisProvider, RedisProviderBuilder, StoreKey};
+use cloakroom::{
+    Clock, RedisProvider,
+    providers::{RedisProviderBuilder, StoreKey},
+};
 use servers::{Redis, RedisCluster, RedisOptions, RedisSentinels};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);

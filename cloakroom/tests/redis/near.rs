@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use cloakroom::testkit::record;
-use cloakroom::{Cached, Clock, Created, ErrorKind, Provider, Record, RedisProvider, StoreKey, Updated};
+use cloakroom::{
+    Cached, Clock, ErrorKind, Provider, RedisProvider,
+    providers::{Created, Record, StoreKey, Updated},
+};
 use servers::{Proxy, Redis};
 
 use super::fixtures::{cluster_url, prefix, server_url};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cloakroom::testkit::record;
 use cloakroom::{
-    Clock, Created, ErrorKind, Manager, ManualClock, Principal, Provider, RedisProvider, StoreKey, Updated,
+    Clock, ErrorKind, Manager, ManualClock, Principal, Provider, RedisProvider,
+    providers::{Created, StoreKey, Updated},
 };
 use servers::{Proxy, Redis, RedisCluster, RedisOptions, RedisSentinels};
 

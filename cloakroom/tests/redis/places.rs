@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use cloakroom::testkit::{RecordBuilder, record};
 use cloakroom::{
-    Collected, Created, ErrorKind, ManualClock, Principal, Provider, RedisProvider, StoreKey, Touched,
-    Updated,
+    ErrorKind, ManualClock, Principal, Provider, RedisProvider,
+    providers::{Collected, Created, StoreKey, Touched, Updated},
 };
 use servers::Redis;
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cloakroom::testkit::record;
 use cloakroom::{
-    Clock, Created, ErrorKind, ManualClock, Principal, Provider, RedisProvider, StoreKey, Touched, Updated,
+    Clock, ErrorKind, ManualClock, Principal, Provider, RedisProvider,
+    providers::{Created, StoreKey, Touched, Updated},
 };
 use servers::{Flavor, Redis, RedisOptions};
 

@@ -5,7 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cloakroom::testkit::record;
-use cloakroom::{Cached, Clock, Created, Provider, RedisProvider, StoreKey, Updated};
+use cloakroom::{
+    Cached, Clock, Provider, RedisProvider,
+    providers::{Created, StoreKey, Updated},
+};
 use servers::Redis;
 use tokio::runtime::{Builder, Runtime};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cloakroom::testkit::record;
 use cloakroom::{
-    Clock, Created, Cursor, ManualClock, Principal, Provider, RedisProvider, StoreKey, Touched, Updated,
+    Clock, ManualClock, Principal, Provider, RedisProvider,
+    providers::{Created, Cursor, StoreKey, Touched, Updated},
 };
 use servers::{Redis, RedisOptions};
 

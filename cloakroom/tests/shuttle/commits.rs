@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
 
-use cloakroom::{ErrorKind, Manager, ManagerBuilder, OverLimit, Released, Session};
+use cloakroom::{ErrorKind, Manager, ManagerBuilder, Released, Session, config::OverLimit};
 use http::HeaderMap;
 use shuttle::future::{block_on, spawn};
 use shuttle::rand::{Rng, thread_rng};

@@ -6,7 +6,10 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{Collected, Created, MemoryProvider, Provider, Record, Renamed, StoreKey, Touched, Updated};
+use cloakroom::{
+    MemoryProvider, Provider,
+    providers::{Collected, Created, Record, Renamed, StoreKey, Touched, Updated},
+};
 
 use crate::visitor::{alice, principal};
 

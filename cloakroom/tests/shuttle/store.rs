@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cloakroom::{Created, ErrorKind, ManualClock, MemoryProvider, Provider, Record, testkit};
+use cloakroom::{
+    ErrorKind, ManualClock, MemoryProvider, Provider,
+    providers::{Created, Record},
+    testkit,
+};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 

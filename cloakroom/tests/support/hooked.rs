@@ -4,8 +4,10 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use cloakroom::{
-    Capabilities, Collected, Created, Cursor, Page, Principal, Provider, Record, Renamed, Result, StoreKey,
-    Touched, Updated,
+    Principal, Provider, Result,
+    providers::{
+        Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched, Updated,
+    },
 };
 
 /// A method of [`Provider`].

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use cloakroom::{
-    CookieProvider, KeyRing, Manager, ManualClock, MemoryProvider, OverLimit, Principal, Provider, SealKey,
-    Session,
+    CookieProvider, KeyRing, Manager, ManualClock, MemoryProvider, Principal, Provider, Session,
+    config::OverLimit, seal::SealKey,
 };
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};

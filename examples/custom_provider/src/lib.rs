@@ -25,8 +25,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use cloakroom::{
-    Capabilities, Clock, Collected, Created, Cursor, Listed, Page, Principal, Provider, Record, Renamed,
-    Result, StoreKey, Touched, Updated,
+    Clock, Principal, Provider, Result,
+    providers::{
+        Capabilities, Collected, Created, Cursor, Listed, Page, Record, Renamed, StoreKey, Touched, Updated,
+    },
 };
 
 /// Sessions in one map behind one lock.

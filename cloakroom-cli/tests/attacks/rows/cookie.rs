@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{ErrorKind, EventKind, Manager, ManagerBuilder, MemoryProvider, SameSite};
+use cloakroom::{ErrorKind, Manager, ManagerBuilder, MemoryProvider, config::SameSite, event::EventKind};
 
 use super::Outcome;
 use super::identifier::MADE_UP;

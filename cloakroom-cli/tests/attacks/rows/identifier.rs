@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cloakroom::{ErrorKind, EventKind};
+use cloakroom::{ErrorKind, event::EventKind};
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{Excuse, Outcome};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::EventKind;
+use cloakroom::event::EventKind;
 use tokio::task::JoinSet;
 
 use super::{Excuse, Outcome};

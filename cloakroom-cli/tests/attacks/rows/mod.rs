@@ -12,7 +12,7 @@ mod web;
 use std::future::Future;
 use std::pin::Pin;
 
-use cloakroom::Capabilities;
+use cloakroom::providers::Capabilities;
 
 use crate::target::Target;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloakroom::AnyProvider;
+use cloakroom::providers::AnyProvider;
 use tokio::task::JoinSet;
 
 use super::Outcome;

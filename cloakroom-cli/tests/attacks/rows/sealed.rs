@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use cloakroom::{Created, ErrorKind, KeyRing, Manager, Provider, SealKey};
+use cloakroom::{ErrorKind, KeyRing, Manager, Provider, providers::Created, seal::SealKey};
 use data_encoding::BASE64URL_NOPAD;
 
 use super::Outcome;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cloakroom::OverLimit;
+use cloakroom::config::OverLimit;
 use tokio::task::JoinSet;
 
 use super::Outcome;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{EventKind, Manager, Policy};
+use cloakroom::{Manager, config::Policy, event::EventKind};
 use tokio::task::JoinSet;
 
 use super::Outcome;
@@ -204,7 +204,7 @@ pub(super) async fn row_49_what_happens_is_told(target: &Target) -> Outcome {
     let before = visitor.id();
     visitor.login("alice").await;
     let events = site.events();
-    let mut kinds: Vec<_> = events.iter().map(cloakroom::Event::kind).collect();
+    let mut kinds: Vec<_> = events.iter().map(cloakroom::event::Event::kind).collect();
     kinds.sort_by_key(|kind| kind.as_str());
     assert_eq!(kinds, [EventKind::Authenticated, EventKind::Rotated]);
     let rotated = events.iter().find(|event| event.kind() == EventKind::Rotated).expect("a rotation");
@@ -218,7 +218,10 @@ pub(super) async fn row_49_what_happens_is_told(target: &Target) -> Outcome {
     for odd in ["a%0d%0aevent=created", "a\u{2028}b", "a\\r\\nb", "x"] {
         visitor.with(odd).get("/api/session").await;
         let events = site.events();
-        assert_eq!(events.iter().map(cloakroom::Event::kind).collect::<Vec<_>>(), [EventKind::MalformedId]);
+        assert_eq!(
+            events.iter().map(cloakroom::event::Event::kind).collect::<Vec<_>>(),
+            [EventKind::MalformedId]
+        );
         assert!(!format!("{events:?}").contains(odd));
     }
     let other = ground.user("bob").await.id();

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use crate::site::DEADLINE;
 use crate::visitor::PATIENCE;
-use cloakroom::{AnyProvider, Clock, ErrorKind, MySqlProvider};
+use cloakroom::{Clock, ErrorKind, MySqlProvider, providers::AnyProvider};
 use data_encoding::HEXLOWER;
 use servers::{Certificates, MariaDb, MariaDbOptions, Proxy};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::visitor::PATIENCE;
-use cloakroom::{AnyProvider, Clock, ErrorKind, RedisProvider};
+use cloakroom::{Clock, ErrorKind, RedisProvider, providers::AnyProvider};
 use servers::{Certificates, Proxy, Redis, RedisOptions};
 
 static SERVER: LazyLock<Redis> = LazyLock::new(Redis::start);

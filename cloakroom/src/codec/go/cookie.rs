@@ -24,7 +24,7 @@ const BLOCK: usize = 16;
 /// server. There is no way back: a cookie that holds a session cannot be revoked.
 ///
 /// ```
-/// use cloakroom::BeegoCookies;
+/// use cloakroom::go::BeegoCookies;
 /// use std::time::{Duration, SystemTime};
 ///
 /// let cookies = BeegoCookies::from_json(

@@ -17,7 +17,7 @@ pub use cookie::BeegoCookies;
 /// It keeps the rules of the codec: a key that is there keeps its Go type, and what is not set goes back as it came.
 ///
 /// ```
-/// use cloakroom::{Codec, GoSession};
+/// use cloakroom::{config::Codec, go::GoSession};
 ///
 /// let session = GoSession::empty(Codec::GOB).set("n", &1)?;
 /// let read = GoSession::read(Codec::GOB, session.as_bytes())?;
@@ -97,7 +97,7 @@ impl GoSession {
     /// The session of scs with this deadline. scs drops one without: set it on what is to be a new session there.
     ///
     /// ```
-    /// use cloakroom::{Codec, GoSession};
+    /// use cloakroom::{config::Codec, go::GoSession};
     /// use std::time::{Duration, SystemTime};
     ///
     /// let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_435_200);

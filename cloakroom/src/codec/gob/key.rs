@@ -20,7 +20,7 @@ pub(super) const MARK: char = '\0';
 /// there. Two pointers to the same value look alike and are two keys in Go, and so does not-a-number: the name of the second ends in `#2`.
 ///
 /// ```
-/// use cloakroom::go_key;
+/// use cloakroom::go::go_key;
 ///
 /// assert_eq!(go_key("int", 5), "\0int:5");
 /// assert_ne!(go_key("int", 5), go_key("int64", 5));

@@ -14,13 +14,13 @@ const TO_UNIX: i64 = 62_135_596_800;
 /// The offset that stands for UTC.
 const UTC: i16 = -1;
 
-/// A point in time that Go reads as a `time.Time`, for sessions that are shared with Go: [`Codec::GOB`](crate::Codec::GOB).
+/// A point in time that Go reads as a `time.Time`, for sessions that are shared with Go: [`Codec::GOB`](crate::config::Codec::GOB).
 ///
 /// It knows nanoseconds and the offset from UTC, and serializes as RFC 3339 text. Under a key that holds a `time.Time` a plain text
 /// in that form does as well; a new key gets that type from this one alone.
 ///
 /// ```
-/// use cloakroom::GoTime;
+/// use cloakroom::go::GoTime;
 /// use std::time::{Duration, SystemTime};
 ///
 /// let time = GoTime::from(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400));

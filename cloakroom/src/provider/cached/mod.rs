@@ -88,7 +88,7 @@ impl<P: Provider> CachedBuilder<P> {
     /// Uses a copy until the store tells that the session has changed, and none while it cannot be heard.
     ///
     /// ```no_run
-    /// # async fn show(provider: impl cloakroom::Watched) -> cloakroom::Result<()> {
+    /// # async fn show(provider: impl cloakroom::providers::Watched) -> cloakroom::Result<()> {
     /// use cloakroom::{Cached, Manager};
     ///
     /// let near = Cached::builder(provider).watching().await?;

@@ -42,7 +42,7 @@ const SKEW: Duration = Duration::from_secs(60);
 ///   cookie.
 ///
 /// ```
-/// use cloakroom::{CookieProvider, KeyRing, Manager, SealKey};
+/// use cloakroom::{CookieProvider, KeyRing, Manager, seal::SealKey};
 ///
 /// # let secret = SealKey::generate()?;
 /// let ring = KeyRing::new(secret);

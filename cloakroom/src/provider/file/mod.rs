@@ -104,7 +104,7 @@ impl FileProvider {
     /// Begins a provider for the folder at `path` with other settings than the defaults.
     ///
     /// ```
-    /// use cloakroom::{Durability, FileProvider};
+    /// use cloakroom::{FileProvider, providers::Durability};
     ///
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("sessions");
@@ -362,10 +362,10 @@ impl FileProviderBuilder {
     /// A session unused for `lifetime` has ended; that must be the manager's idle timeout.
     ///
     /// Beego's process must run as the same user, and the folder may be writable to nobody else. For a manager that is built by hand
-    /// the settings are [`Codec::GOB`](crate::Codec::GOB), ids in clear, and no absolute timeout.
+    /// the settings are [`Codec::GOB`](crate::config::Codec::GOB), ids in clear, and no absolute timeout.
     ///
     /// ```
-    /// use cloakroom::{Codec, FileProvider, Manager};
+    /// use cloakroom::{FileProvider, Manager, config::Codec};
     /// use std::time::Duration;
     ///
     /// # let folder = tempfile::tempdir()?;
@@ -393,7 +393,7 @@ impl FileProviderBuilder {
 /// What the loss of power may cost. A killed process costs nothing in either mode.
 ///
 /// ```
-/// use cloakroom::{Durability, ErrorKind};
+/// use cloakroom::{ErrorKind, providers::Durability};
 ///
 /// assert_eq!("durable".parse::<Durability>()?, Durability::Durable);
 /// assert_eq!("sometimes".parse::<Durability>().unwrap_err().kind(), ErrorKind::Config);

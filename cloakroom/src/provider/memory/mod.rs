@@ -90,7 +90,7 @@ impl MemoryProviderBuilder {
     /// refused.
     ///
     /// Tombstones do not count. The store keeps as many of them as sessions, and at least 1,024; past that the oldest give way. Keep the
-    /// [revocations](crate::CookieProviderBuilder::revocations) of a cookie provider in a store without a limit: their marks are anonymous
+    /// [revocations](crate::providers::CookieProviderBuilder::revocations) of a cookie provider in a store without a limit: their marks are anonymous
     /// records, and one that is evicted lets a logged-out cookie live again.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.max_sessions = sessions;

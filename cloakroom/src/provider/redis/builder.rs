@@ -162,7 +162,7 @@ impl RedisProviderBuilder {
     /// Connects to the server of a Beego service's `redis` provider: sessions in its layout, which it reads and changes at the same
     /// time. A session unused for `lifetime` has ended; that must be the manager's idle timeout.
     ///
-    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::Codec::GOB), ids in clear, and no absolute timeout. To
+    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::config::Codec::GOB), ids in clear, and no absolute timeout. To
     /// count or list sessions goes over all keys of the database. What cannot be read is put aside under the
     /// [`prefix`](Self::prefix), for a week.
     ///

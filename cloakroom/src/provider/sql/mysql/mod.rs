@@ -390,7 +390,7 @@ impl MySqlProviderBuilder {
     /// time. The table is `session`, unless another name is set, and is used as it is. A session unused for `lifetime` has ended; that
     /// must be the manager's idle timeout.
     ///
-    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::Codec::GOB), ids in clear, and no absolute timeout. A
+    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::config::Codec::GOB), ids in clear, and no absolute timeout. A
     /// session of more than 65,535 bytes is refused, since the table's BLOB holds no more.
     ///
     /// # Errors
