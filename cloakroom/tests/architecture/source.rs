@@ -1,8 +1,8 @@
-//! One source file, read as tokens: comments and text literals are gone, test code is set apart.
+//! One source file as tokens, without comments, text literals and test code.
 
 use std::collections::BTreeSet;
 
-/// A word, a `::`, or one other character that is no blank.
+/// A word, a `::`, or one other character that is not a blank.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Token {
     pub(crate) text: String,
@@ -13,9 +13,9 @@ pub(crate) struct Token {
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) tokens: Vec<Token>,
-    /// Lines, comments included, test code not.
+    /// The number of lines, with comments, without test code.
     pub(crate) lines: usize,
-    /// Modules in files of their own that only tests see.
+    /// Modules that have a file of their own and that only tests see.
     pub(crate) test_modules: BTreeSet<String>,
 }
 
@@ -52,11 +52,11 @@ impl Source {
         }
     }
 
-    /// Functions with a body: name, line of the `fn`, and how many lines it takes.
+    /// Returns the functions with a body: name, line of the `fn`, number of lines.
     pub(crate) fn functions(&self) -> Vec<(&str, usize, usize)> {
         let mut functions = Vec::new();
         for (at, pair) in self.tokens.windows(2).enumerate() {
-            // A function pointer's `fn` is followed by no name.
+            // In the type of a function pointer, no name follows `fn`.
             if pair[0].text != "fn" || !is_word(&pair[1].text) {
                 continue;
             }
@@ -76,7 +76,7 @@ pub(crate) fn is_word(text: &str) -> bool {
     text.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// The attribute that `tokens` begin with, from `#` to `]`.
+/// Returns the attribute at the start of `tokens`, from `#` to `]`.
 fn attribute(tokens: &[Token]) -> Option<&[Token]> {
     let open = match tokens {
         [hash, bang, ..] if hash.text == "#" && bang.text == "!" => 2,
@@ -86,7 +86,7 @@ fn attribute(tokens: &[Token]) -> Option<&[Token]> {
     (tokens.get(open)?.text == "[").then(|| &tokens[..open + group(&tokens[open..])])
 }
 
-/// `cfg(test)` and `cfg(all(test, ..))`. What `any` or `not` makes of it is compiled for others as well.
+/// True for `cfg(test)` and `cfg(all(test, ..))`. Code under `any` or `not` is compiled without tests as well.
 fn is_for_tests(attribute: &[Token]) -> bool {
     let words: Vec<_> = attribute.iter().map(|token| token.text.as_str()).collect();
     let words = words.strip_prefix(&["#"]).unwrap_or(&words);
@@ -94,7 +94,7 @@ fn is_for_tests(attribute: &[Token]) -> bool {
     matches!(words, ["[", "cfg", "(", "test", ")", "]"] | ["[", "cfg", "(", "all", "(", "test", ",", ..])
 }
 
-/// How many tokens the item that `tokens` begin with takes, its attributes included.
+/// Returns the number of tokens of the item at the start of `tokens`, with its attributes.
 fn item(tokens: &[Token]) -> usize {
     let mut start = 0;
     while let Some(attribute) = attribute(&tokens[start..]) {
@@ -128,7 +128,7 @@ fn item(tokens: &[Token]) -> usize {
     }
 }
 
-/// How many tokens there are up to the first that is `wanted` outside brackets, that one included.
+/// Returns the number of tokens up to the first `wanted` one outside brackets, with that one.
 fn until(tokens: &[Token], wanted: impl Fn(&str) -> bool) -> usize {
     let mut at = 0;
     while at < tokens.len() {
@@ -141,7 +141,7 @@ fn until(tokens: &[Token], wanted: impl Fn(&str) -> bool) -> usize {
     at
 }
 
-/// How many tokens the bracketed group takes that `tokens` begin with.
+/// Returns the number of tokens of the bracketed group at the start of `tokens`.
 fn group(tokens: &[Token]) -> usize {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate() {
@@ -173,7 +173,7 @@ fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// How many characters the next piece takes, and whether it counts.
+/// Returns the number of characters of the next lexeme, and true if it is a token.
 fn lexeme(rest: &[char]) -> (usize, bool) {
     let word = |from: usize| {
         rest[from..].iter().position(|char| !is_word_char(*char)).map_or(rest.len(), |len| from + len)
@@ -232,7 +232,7 @@ fn text_literal(rest: &[char]) -> usize {
     rest.len()
 }
 
-/// The length of `#"..."#` with any number of hashes.
+/// Returns the length of `#"..."#` with any number of hashes.
 fn raw_text(rest: &[char]) -> Option<usize> {
     let hashes = rest.iter().take_while(|char| **char == '#').count();
     if rest.get(hashes) != Some(&'"') {

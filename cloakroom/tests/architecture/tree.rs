@@ -1,55 +1,56 @@
-//! The library's modules and who uses whom, as the source text tells it.
+//! The library's modules and the uses between them, as the paths in the source show them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::source::{Source, Token, is_word};
 
-/// A module's place: `["provider", "memory"]`; empty for the crate's root.
+/// A module's path: `["provider", "memory"]`. It is empty for the crate's root.
 pub(crate) type Place = Vec<String>;
 
-/// Every file below a crate's `src`, and what its paths say.
+/// Every file below a crate's `src`.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     pub(crate) files: BTreeMap<String, File>,
 }
 
-/// One file: its place in the module tree, and the paths it spells.
+/// One file: its place in the module tree, and the paths in it.
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) place: Place,
+    pub(crate) text: String,
     pub(crate) source: Source,
-    /// Modules this file declares: in files of their own, or in line.
+    /// The modules that this file declares, in files of their own or in line.
     declared: BTreeSet<Place>,
     in_files: BTreeSet<Place>,
-    /// What `use` brings in, by name: a path from the root.
+    /// The names that `use` imports, each with its path from the root.
     imported: BTreeMap<String, Place>,
     macros: BTreeSet<String>,
     paths: Vec<Spelled>,
 }
 
-/// A path as it stands in the source, from the root.
+/// A path in the source, from the root.
 #[derive(Debug)]
 struct Spelled {
     path: Place,
     line: usize,
-    /// The folder's door: `pub use child::Name` in the file that declares `child`. It shows a name and uses nothing.
-    is_door: bool,
+    /// True for `pub use child::Name` in the file that declares `child`. It exports a name and uses nothing.
+    is_reexport: bool,
 }
 
-/// One file that uses what another module holds.
+/// A use of another module by a file.
 #[derive(Debug)]
 pub(crate) struct Edge<'a> {
     pub(crate) file: &'a str,
     pub(crate) line: usize,
     pub(crate) from: &'a Place,
-    /// `None` where the path leads nowhere that this reading can follow.
+    /// `None` if the path cannot be resolved.
     pub(crate) to: Option<Place>,
     pub(crate) path: String,
 }
 
 impl Tree {
-    /// A tree of `(path below src, text)`.
+    /// Builds a tree from pairs of path below `src` and text.
     pub(crate) fn new<P: Into<String>, T: AsRef<str>>(files: impl IntoIterator<Item = (P, T)>) -> Tree {
         let files = files.into_iter().map(|(path, text)| {
             let path = path.into();
@@ -59,7 +60,7 @@ impl Tree {
         Tree { files: files.collect() }
     }
 
-    /// The tree below the folder `src`.
+    /// Reads the tree below the folder `src`.
     pub(crate) fn read(src: &Path) -> std::io::Result<Tree> {
         let (mut folders, mut files) = (vec![src.to_owned()], Vec::new());
         while let Some(folder) = folders.pop() {
@@ -76,7 +77,7 @@ impl Tree {
         Ok(Tree::new(files))
     }
 
-    /// The files that `mod` lines lead to, from `lib.rs` on; `true` for those that only tests see.
+    /// Returns the files that `mod` lines reach from `lib.rs`. The value is true for files that only tests see.
     pub(crate) fn reached(&self) -> BTreeMap<&str, bool> {
         let mut reached = BTreeMap::new();
         let mut open = vec![(Place::new(), false)];
@@ -92,7 +93,7 @@ impl Tree {
         reached
     }
 
-    /// Every use of one module by another. Files that only tests see, and the root's re-exports, make none.
+    /// Returns every use of one module by another. Files that only tests see, and the root's re-exports, are left out.
     pub(crate) fn edges(&self) -> Vec<Edge<'_>> {
         let reached = self.reached();
         let mut edges = Vec::new();
@@ -100,7 +101,7 @@ impl Tree {
             if file.place.is_empty() || reached.get(name.as_str()) == Some(&true) {
                 continue;
             }
-            for spelled in file.paths.iter().filter(|spelled| !spelled.is_door) {
+            for spelled in file.paths.iter().filter(|spelled| !spelled.is_reexport) {
                 edges.push(Edge {
                     file: name,
                     line: spelled.line,
@@ -113,7 +114,7 @@ impl Tree {
         edges
     }
 
-    /// The module that holds what `path` leads to, through re-exports.
+    /// Returns the module of the item at `path`. Follows re-exports.
     fn resolve(&self, path: &[String], hops: usize) -> Option<Place> {
         let mut place = Place::new();
         for (at, name) in path.iter().enumerate() {
@@ -124,7 +125,7 @@ impl Tree {
             }
             let imported = self.at(&place).and_then(|file| file.imported.get(name));
             return match imported {
-                // Renamed around in a circle: no compiler would take it.
+                // The imports form a circle, which no compiler accepts.
                 Some(_) if hops > 32 => None,
                 Some(target) => self.resolve(&[target, &path[at + 1..]].concat(), hops + 1),
                 None if place.is_empty() => self.macro_home(name),
@@ -142,7 +143,7 @@ impl Tree {
         self.files.values().find(|file| file.place == place)
     }
 
-    /// `#[macro_export]` puts a macro at the root, wherever it stands.
+    /// Returns the module that defines an exported macro. `#[macro_export]` puts its name at the root.
     fn macro_home(&self, name: &str) -> Option<Place> {
         self.files.values().find(|file| file.macros.contains(name)).map(|file| file.place.clone())
     }
@@ -150,10 +151,9 @@ impl Tree {
 
 impl File {
     fn parse(path: &str, text: &str) -> File {
-        let mut place: Place = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
-        place.pop_if(|last| last == "mod" || last == "lib");
         let mut file = File {
-            place,
+            place: place(path),
+            text: text.to_owned(),
             source: Source::parse(text),
             declared: BTreeSet::new(),
             in_files: BTreeSet::new(),
@@ -162,14 +162,14 @@ impl File {
             paths: Vec::new(),
         };
         let tokens = std::mem::take(&mut file.source.tokens);
-        // Names first: a path may stand above the `mod` or `use` line that explains it.
+        // Collect names first: a path may come before the `mod` or `use` line that declares its first name.
         file.scan(&tokens, File::name_at);
         file.scan(&tokens, File::path_at);
         file.source.tokens = tokens;
         file
     }
 
-    /// Calls `visit` at every token, with the module that it stands in; it answers how many tokens it has dealt with.
+    /// Calls `visit` at every token, with the module around it. `visit` returns the number of tokens to skip.
     fn scan(&mut self, tokens: &[Token], visit: fn(&mut File, &[Token], usize, &Place) -> usize) {
         let (mut inline, mut depth, mut at) = (Vec::new(), 0_usize, 0);
         while at < tokens.len() {
@@ -199,7 +199,7 @@ impl File {
                 self.in_files.insert(below(base, name));
                 self.declared.insert(below(base, name));
             }
-            // `scan` has stepped into it already: it is the last part of `base`.
+            // `scan` has entered the module already: its name is the last part of `base`.
             ("mod", _, "{") => {
                 self.declared.insert(base.clone());
             }
@@ -226,12 +226,12 @@ impl File {
         let path: Place =
             std::iter::once(token).chain(tail.map(|pair| &pair[1])).map(|t| t.text.clone()).collect();
         if let Some(path) = self.absolute(&path, base) {
-            self.paths.push(Spelled { path, line: token.line, is_door: false });
+            self.paths.push(Spelled { path, line: token.line, is_reexport: false });
         }
         0
     }
 
-    /// The `use` item at `at`; answers its length.
+    /// Records the `use` item at `at`. Returns its length.
     fn import(&mut self, tokens: &[Token], at: usize, base: &Place) -> usize {
         let end =
             tokens[at..].iter().position(|token| token.text == ";").map_or(tokens.len(), |len| at + len);
@@ -242,10 +242,10 @@ impl File {
             let Some(path) = self.absolute(&path, base) else { continue };
             let is_child = path.len() > base.len() && path.starts_with(base);
             let used = |token: &Token| Some(&token.text) == name.as_ref();
-            // A door that is also walked through, further up or down in the file, is a use.
+            // A name that the file exports and also uses is a use.
             let is_used = tokens[..at].iter().chain(&tokens[end..]).any(used);
-            let is_door = is_public && is_child && !is_used;
-            self.paths.push(Spelled { path: path.clone(), line: tokens[at].line, is_door });
+            let is_reexport = is_public && is_child && !is_used;
+            self.paths.push(Spelled { path: path.clone(), line: tokens[at].line, is_reexport });
             if let Some(name) = name {
                 self.imported.insert(name, path);
             }
@@ -253,7 +253,7 @@ impl File {
         end - at
     }
 
-    /// `path` from the root; `None` for one into another crate or a type of this file.
+    /// Returns `path` from the root. `None` for a path into another crate or a type of this file.
     fn absolute(&self, path: &[String], base: &Place) -> Option<Place> {
         let (first, mut rest) = path.split_first()?;
         let mut start = base.clone();
@@ -276,11 +276,18 @@ impl File {
     }
 }
 
+/// Returns the module of the file at `path`.
+pub(crate) fn place(path: &str) -> Place {
+    let mut place: Place = path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+    place.pop_if(|last| last == "mod" || last == "lib");
+    place
+}
+
 fn below(place: &[String], name: &str) -> Place {
     [place, &[name.to_owned()]].concat()
 }
 
-/// The paths of a `use` tree, each with the name it brings in; a `*` brings in none that is told.
+/// Collects the paths of a `use` tree, each with the name that it imports. A `*` has no name.
 fn use_tree(tokens: &[Token], prefix: &Place, names: &mut Vec<(Place, Option<String>)>) {
     let mut path = prefix.clone();
     let mut at = 0;
@@ -304,7 +311,7 @@ fn use_tree(tokens: &[Token], prefix: &Place, names: &mut Vec<(Place, Option<Str
     names.push((path, name));
 }
 
-/// The branches of a `use` tree between its braces.
+/// Returns the branches of a `use` tree between its braces.
 fn branches(tokens: &[Token]) -> Vec<&[Token]> {
     let mut depth = 0_usize;
     let outside = |token: &Token| {

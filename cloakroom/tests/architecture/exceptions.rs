@@ -1,0 +1,101 @@
+//! The exceptions: code that breaks a rule today. Nothing is added here. A list gets shorter until it is empty.
+
+/// Types, and files, whose calls form a cycle.
+pub(crate) const CIRCLES: [&str; 12] = [
+    "Engine",
+    "Record",
+    "session/state.rs: Shared",
+    "engine/adopt -> engine/life -> engine/adopt",
+    "engine/plain -> engine/life -> engine/plain",
+    "engine/succession -> engine/life -> engine/succession",
+    "engine/users -> engine/life -> engine/users",
+    "record/format -> record/mark -> record/format",
+    "record/sealed -> record/format -> record/sealed",
+    "session/at_once -> session/commit -> session/at_once",
+    "session/join -> session/load -> session/at_once -> session/commit -> session/join",
+    "session/plan -> session/secret -> session/commit -> session/plan",
+];
+
+/// Files over 500 lines without their tests.
+pub(crate) const LONG_FILES: [&str; 4] =
+    ["provider/file/beego.rs", "provider/memory/mod.rs", "record/format.rs", "session/commit.rs"];
+
+/// Types whose inherent methods are in more than three files.
+pub(crate) const SPREAD: [&str; 4] =
+    ["Engine", "Record", "session/mod.rs: Session", "session/state.rs: Shared"];
+
+/// Names of several private types.
+pub(crate) const NAMESAKES: [&str; 46] = [
+    "Address",
+    "Again",
+    "Answer",
+    "Call",
+    "Context",
+    "CookieError",
+    "Entries",
+    "Entry",
+    "Expected",
+    "Field",
+    "Fields",
+    "Found",
+    "Held",
+    "Inner",
+    "Keys",
+    "Kind",
+    "Known",
+    "LimitError",
+    "Limits",
+    "Link",
+    "List",
+    "Map",
+    "Order",
+    "Origin",
+    "Place",
+    "Policy",
+    "Pool",
+    "Repeat",
+    "Session",
+    "Settings",
+    "Shape",
+    "Shared",
+    "Source",
+    "State",
+    "Statements",
+    "Step",
+    "Store",
+    "Stored",
+    "Text",
+    "Tree",
+    "Tried",
+    "Turn",
+    "Value",
+    "Waiting",
+    "Walk",
+    "Writer",
+];
+
+/// A rule of style.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rule {
+    Comments,
+    TestNames,
+    Bools,
+    Words,
+}
+
+const ALL: &[Rule] = &[Rule::Comments, Rule::TestNames, Rule::Bools, Rule::Words];
+
+/// Files, and folders with everything below them, that break a rule.
+pub(crate) const UNREAD: [(&str, &[Rule]); 11] = [
+    ("CHANGELOG.md", ALL),
+    ("README.md", ALL),
+    ("bench/", ALL),
+    ("cloakroom-cli/", ALL),
+    ("cloakroom/src/", ALL),
+    ("cloakroom/tests/", ALL),
+    ("docs/", ALL),
+    ("examples/", ALL),
+    ("fuzz/", ALL),
+    ("servers/", ALL),
+    ("xtask/", ALL),
+];
