@@ -1,4 +1,4 @@
-//! The program `cloakroom`: a demonstration of the library, and the operator's commands.
+//! The program `cloakroom`: a demonstration of the library, and commands for operators.
 
 mod demo;
 mod schema;
@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-/// Sessions for web applications: a demonstration, and what operators need.
+/// Sessions for web applications: a demonstration site, and commands for operators
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = "Start with `cloakroom demo` and open http://localhost:3000/ in a browser.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -20,9 +20,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve a small site with sessions: a page for people, an API for programs
+    /// Serve a small site with sessions: pages for people, an API for programs
     Demo(demo::Options),
-    /// Print the statement that makes the table of a SQL provider
+    /// Print the SQL statement that creates a provider's table
     Schema(schema::Options),
 }
 
@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr, so that stdout stays for what programs read. `RUST_LOG` says how much; `info` where it says nothing.
+/// Logs to stderr, so that stdout is free for what programs read. `RUST_LOG` sets the level; the default is `info`.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -53,7 +53,7 @@ fn log_to_stderr() {
         .init();
 }
 
-/// The error and its causes, each once: a text often tells its own cause already.
+/// Joins the error and its causes in one line. A cause that the text already contains is left out.
 fn in_one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

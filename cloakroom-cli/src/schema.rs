@@ -1,15 +1,15 @@
-//! `cloakroom schema`: the statements that make the tables of SQL providers, for those who run migrations themselves.
+//! `cloakroom schema`: prints the statement that creates a SQL provider's table, for your own migrations.
 
 use std::io::Write;
 
 use clap::{Args, ValueEnum};
 
-/// What `cloakroom schema` is told.
+/// The arguments of `cloakroom schema`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The provider whose table it is
+    /// The provider that needs the table
     provider: SqlProvider,
-    /// The table's name: 1 to 60 letters, digits and _
+    /// The name of the table: 1 to 60 letters, digits and _
     #[arg(long, default_value = "cloakroom_sessions")]
     table: String,
 }
@@ -21,7 +21,7 @@ enum SqlProvider {
     MySql,
 }
 
-/// Why the statement could not be printed.
+/// The reason why the statement could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SchemaError {
     #[cfg(feature = "mysql")]
@@ -29,14 +29,14 @@ pub(crate) enum SchemaError {
     Name(#[from] cloakroom::Error),
     #[cfg(not(feature = "mysql"))]
     #[error(
-        "this program was built without the feature mysql; build it with `cargo build -p cloakroom-cli --features mysql`"
+        "this program was built without the feature mysql; rebuild it with `cargo build -p cloakroom-cli --features mysql`"
     )]
     NotBuilt,
-    #[error("the statement could not be written")]
+    #[error("the statement could not be written to stdout")]
     Write(#[from] std::io::Error),
 }
 
-/// Prints the statement, with its semicolon, to stdout.
+/// Prints the statement and a semicolon to stdout.
 pub(crate) fn run(options: &Options) -> Result<(), SchemaError> {
     let statement = match options.provider {
         SqlProvider::MySql => of_mysql(&options.table)?,

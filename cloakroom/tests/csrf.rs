@@ -236,6 +236,29 @@ async fn a_visitor_without_a_session_passes_unless_one_is_required() {
 }
 
 #[tokio::test]
+async fn origin_only_refuses_other_sites_and_asks_no_token() {
+    let manager = manager();
+    let cookie = visitor(&site(&manager, CsrfLayer::new())).await.0;
+    for site in [site(&manager, CsrfLayer::new().origin_only()), routes_without_sessions()] {
+        for (header, value, status) in [
+            ("origin", "https://shop.example", StatusCode::OK),
+            ("origin", "https://shop.example:443", StatusCode::OK),
+            ("origin", "https://shop.example:8443", StatusCode::FORBIDDEN),
+            ("origin", "https://evil.example", StatusCode::FORBIDDEN),
+            ("sec-fetch-site", "cross-site", StatusCode::FORBIDDEN),
+            ("x-program", "curl", StatusCode::OK),
+        ] {
+            let post = Post::form(&cookie, "a=1").with("host", "shop.example").with(header, value);
+            assert_eq!(post.status(&site).await, status, "{header}: {value}");
+        }
+    }
+}
+
+fn routes_without_sessions() -> Router {
+    Router::new().route("/form", post(async || "")).layer(CsrfLayer::new().origin_only())
+}
+
+#[tokio::test]
 async fn pages_that_are_loaded_at_the_same_time_get_tokens_that_all_count() {
     let rig = Rig::new();
     let cookie = rig.session_with(1).await;

@@ -1,7 +1,6 @@
-//! `cloakroom demo`: a site whose visitors have sessions, as a page and as an API over the same sessions.
+//! `cloakroom demo`: a small site with sessions. A page and an API use the same sessions.
 
 mod api;
-mod origin;
 mod page;
 mod times;
 
@@ -18,16 +17,16 @@ use clap::Args;
 use cloakroom::{Manager, MemoryProvider};
 use tokio::net::TcpListener;
 
-/// What `cloakroom demo` is told.
+/// The arguments of `cloakroom demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Where the sessions are kept: memory, file, or another registered provider
+    /// The provider that stores the sessions: memory, file or cookie; redis or mysql if built with that feature
     #[arg(long, default_value = "memory")]
     provider: String,
-    /// The settings as JSON, in the string door's keys; without it, the builder's defaults
+    /// The settings as JSON; the default is the builder's defaults
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
-    /// The address to listen on, such as localhost:3000; port 0 takes a free one
+    /// The address to listen on, such as localhost:3000; port 0 takes any free port
     #[arg(long, default_value = "127.0.0.1:3000", value_parser = host_and_port)]
     addr: String,
 }
@@ -35,15 +34,15 @@ pub(crate) struct Options {
 fn host_and_port(text: &str) -> Result<String, String> {
     let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     port.map(|_| text.to_owned())
-        .ok_or_else(|| "expected a host and a port, such as localhost:3000".to_owned())
+        .ok_or_else(|| "expected a host and a port such as localhost:3000, found no port".to_owned())
 }
 
-/// Why the demonstration could not start, or had to stop.
+/// The reason why the demonstration could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     #[error(
-        "provider {provider:?} needs --config, which says where it keeps its sessions, such as \
-         --config '{{\"cookieName\":\"id\",{}}}'; only memory does without",
+        "provider {provider:?} needs a configuration; pass one, such as \
+        --config '{{\"cookieName\":\"id\",{}}}'; only memory needs none",
         example(provider)
     )]
     NeedsConfig { provider: String },
@@ -51,11 +50,11 @@ pub(crate) enum DemoError {
     Sessions(#[from] cloakroom::Error),
     #[error("cannot listen on {address}; choose another address with --addr")]
     Listen { address: String, source: io::Error },
-    #[error("the server stopped")]
+    #[error("the server stopped unexpectedly")]
     Serve(#[from] io::Error),
 }
 
-/// An example of `provider`'s configuration, for the error that asks for one.
+/// Returns an example of `provider`'s configuration, for the error that asks for one.
 fn example(provider: &str) -> &'static str {
     match provider {
         "redis" => r#""providerConfig":"redis://127.0.0.1:6379/""#,
@@ -67,31 +66,31 @@ fn example(provider: &str) -> &'static str {
     }
 }
 
-/// Serves the demonstration until it is told to stop.
+/// Serves the demonstration until Ctrl-C or SIGTERM.
 pub(crate) async fn run(options: Options) -> Result<(), DemoError> {
     let sessions = sessions(&options).await?;
     let bound = TcpListener::bind(&options.addr).await;
     let listener = bound.map_err(|source| DemoError::Listen { address: options.addr.clone(), source })?;
     let address = listener.local_addr()?;
-    let stopped = Stop::watch()?;
+    let stop = Stop::watch()?;
     announce(address)?;
     let _collecting = sessions.spawn_gc();
 
-    // A response is a few small writes; waiting to join them would cost each request 40 ms.
+    // A response is a few small writes. With Nagle's algorithm they would cost each request up to 40 ms.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps waiting to join its small writes");
+            tracing::debug!(%error, "TCP_NODELAY could not be set; small responses may be slow");
         }
     });
     let site = site(sessions, &options.provider);
-    let serving = axum::serve(listener, site).with_graceful_shutdown(stopped.clone().asked());
+    let serving = axum::serve(listener, site).with_graceful_shutdown(stop.clone().requested());
     tokio::select! {
         served = serving => Ok(served?),
-        () = stopped.overdue() => Ok(()),
+        () = stop.grace_over() => Ok(()),
     }
 }
 
-/// The manager that the options ask for.
+/// Builds the manager from the options.
 async fn sessions(options: &Options) -> Result<Manager, DemoError> {
     match (&*options.provider, &options.config) {
         (provider, Some(config)) => Ok(Manager::new(provider, config).await?),
@@ -100,50 +99,50 @@ async fn sessions(options: &Options) -> Result<Manager, DemoError> {
     }
 }
 
-/// Says on stdout, in a line that programs wait for, where the site is.
+/// Prints the site's address on stdout, in a line that programs wait for.
 fn announce(address: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on http://{address}")?;
     stdout.flush()?;
     if address.ip().is_loopback() {
-        // Every browser takes a Secure cookie over plain HTTP from this name; not all do from a number.
-        tracing::info!("in a browser, open http://localhost:{}/", address.port());
+        // Every browser accepts a Secure cookie over plain HTTP from `localhost`; not every one does from 127.0.0.1.
+        tracing::info!("open http://localhost:{}/", address.port());
     } else {
         tracing::warn!(
-            "over plain HTTP from another machine a browser drops a Secure cookie; put TLS before this"
+            "browsers on other machines drop a Secure cookie over plain HTTP; put a TLS proxy in front"
         );
     }
     Ok(())
 }
 
-/// Everything that the demonstration serves.
+/// Builds the whole site.
 pub(crate) fn site(sessions: Manager, provider: &str) -> Router {
     Router::new()
         .route("/healthz", get(api::health))
         .route("/style.css", get(|| asset("text/css; charset=utf-8", include_str!("style.css"))))
         .route("/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
         .nest("/api", api::routes(sessions.clone()))
-        // Which the nested routes leave out.
-        .route("/api/", any(api::nothing))
+        // `nest` does not match the prefix with a trailing slash.
+        .route("/api/", any(api::no_such_path))
         .merge(page::routes(sessions, provider))
 }
 
-/// A file that is part of the program, and the same for everyone.
+/// Answers a file that is part of the program. It is the same for every visitor.
 async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "public, max-age=300")], text)
 }
 
-/// Ctrl-C or SIGTERM.
+/// A request to stop: Ctrl-C or SIGTERM.
 #[derive(Clone)]
 struct Stop(tokio::sync::watch::Receiver<bool>);
 
 impl Stop {
-    /// What requests under way are given to end: more than the library's deadline for a store, less than what service
-    /// managers wait before they kill.
+    /// The time that requests in progress have to finish. It is longer than the library's deadline for a store, and
+    /// shorter than what service managers wait before they kill.
     const GRACE: Duration = Duration::from_secs(8);
 
     fn watch() -> io::Result<Self> {
-        let (tell, told) = tokio::sync::watch::channel(false);
+        let (sender, receiver) = tokio::sync::watch::channel(false);
         #[cfg(unix)]
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::spawn(async move {
@@ -154,19 +153,19 @@ impl Stop {
             }
             #[cfg(not(unix))]
             let _ = tokio::signal::ctrl_c().await;
-            tracing::info!("stopping; requests under way have {:?}", Stop::GRACE);
-            tell.send_replace(true);
+            tracing::info!("stopping; requests in progress have {:?} to finish", Stop::GRACE);
+            sender.send_replace(true);
         });
-        Ok(Stop(told))
+        Ok(Stop(receiver))
     }
 
-    async fn asked(mut self) {
-        // An error means that nobody can ask any more, which is as good as being asked.
-        let _ = self.0.wait_for(|asked| *asked).await;
+    async fn requested(mut self) {
+        // An error means that the sender is gone: nobody can ask for a stop any more, so stop now.
+        let _ = self.0.wait_for(|requested| *requested).await;
     }
 
-    async fn overdue(self) {
-        self.asked().await;
+    async fn grace_over(self) {
+        self.requested().await;
         tokio::time::sleep(Stop::GRACE).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The page: plain HTML made here, forms that post and are answered by 303, and no script.
+//! The site's pages: HTML made on the server, forms that post and are answered with 303, and no script.
 
 use std::time::SystemTime;
 
@@ -19,15 +19,15 @@ use serde::Deserialize;
 
 use super::times::{Moment, roughly};
 
-/// What the page keeps in the session. The API reaches the same keys, so nothing is taken for granted about their values.
+/// The session keys of the page. The API can write any value under them, so their types are checked.
 const VISITS: &str = "visits";
 const NOTE: &str = "note";
 
-/// The longest note, in characters; the form says the same.
+/// The longest note, in characters. The form has the same limit.
 const NOTE_CHARS: usize = 2000;
-/// The longest name, in characters: of four bytes at the most, and a principal has room for 256.
+/// The longest name, in characters. A character has at most 4 bytes, and a principal at most 256.
 const NAME_CHARS: usize = 64;
-/// How many sessions the page lists: a load generator's user may have any number.
+/// The number of sessions that the page lists. A load generator's user may have thousands.
 const LISTED: usize = 50;
 
 #[derive(Clone)]
@@ -36,7 +36,7 @@ struct Site {
     provider: String,
 }
 
-/// The page, and what its forms post to.
+/// Builds the page's routes and those of its forms.
 pub(super) fn routes(sessions: Manager, provider: &str) -> Router {
     let layer = SessionLayer::new(sessions.clone())
         .on_error(|error: &Error| PageError::of(error).into_response())
@@ -56,7 +56,7 @@ pub(super) fn routes(sessions: Manager, provider: &str) -> Router {
         .with_state(Site { sessions, provider: provider.to_owned() })
 }
 
-/// Tells the browser what these pages may do: hardly anything.
+/// Adds headers that forbid the browser nearly everything.
 async fn with_headers(request: Request, next: Next) -> Response {
     const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
                           frame-ancestors 'none'; base-uri 'none'";
@@ -64,7 +64,7 @@ async fn with_headers(request: Request, next: Next) -> Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "same-origin"),
-        // Nobody who comes after a sign-out finds the page by going back.
+        // A page in the browser's history would show the data after a sign-out.
         (CACHE_CONTROL, "no-store"),
     ];
     let mut response = next.run(request).await;
@@ -77,12 +77,16 @@ async fn with_headers(request: Request, next: Next) -> Response {
 #[derive(Template)]
 #[template(path = "welcome.html")]
 struct Welcome {
-    /// There where the visitor has a session: who only looks gets none for the sake of a form.
+    /// `None` without a session: a form alone is no reason to begin one.
     csrf: Option<CsrfToken>,
     flash: Option<String>,
     name_chars: usize,
-    /// How long a session lives unused.
+    /// The time after which an unused session expires, in words.
     idle: String,
+    /// The longest life of a session, in words; `None` without a limit.
+    longest: Option<String>,
+    /// False with the provider `cookie`, where a copy of the cookie stays valid after a sign-out.
+    final_sign_out: bool,
 }
 
 #[derive(Template)]
@@ -113,29 +117,32 @@ struct Device {
 async fn home(
     method: Method,
     State(site): State<Site>,
-    Visitor(session): Visitor,
+    PageSession(session): PageSession,
 ) -> Result<Response, PageError> {
-    let flash = taken_flash(&session).await?;
+    let flash = take_flash(&session).await?;
     let Some(user) = session.principal() else {
-        let csrf = match flash.is_some() && session.is_empty()? {
-            // The message was all there was to remember of this visitor.
-            true => {
-                session.destroy()?;
-                None
-            }
-            false if session.handle().is_some() => Some(session.csrf_token().await?),
-            false => None,
+        let csrf = if flash.is_some() && session.is_empty()? {
+            // The session existed only for the message, which is now shown.
+            session.destroy()?;
+            None
+        } else if session.handle().is_some() {
+            Some(session.csrf_token().await?)
+        } else {
+            None
         };
         let idle = roughly(site.sessions.config().idle_timeout()).unwrap_or_default();
-        return page(StatusCode::OK, &Welcome { csrf, flash, name_chars: NAME_CHARS, idle });
+        let final_sign_out = site.provider != "cookie";
+        let longest = site.sessions.config().absolute_timeout().and_then(roughly);
+        let welcome = Welcome { csrf, flash, name_chars: NAME_CHARS, idle, longest, final_sign_out };
+        return page(StatusCode::OK, &welcome);
     };
     let now = SystemTime::now();
-    // Read before the visit is counted, which is a use too.
+    // The update below counts as a use, so read the time of the last one first.
     let last_active = session.last_active().map(|time| Moment::new(time, now));
-    // Who asks for the head alone has seen nothing.
-    let seen = u64::from(method != Method::HEAD);
+    // A HEAD request shows nothing, so it is no visit.
+    let increment = u64::from(method != Method::HEAD);
     let one_more = |old: Option<serde_json::Value>| {
-        old.and_then(|old| old.as_u64()).unwrap_or(0).saturating_add(seen).into()
+        old.and_then(|old| old.as_u64()).unwrap_or(0).saturating_add(increment).into()
     };
     let visits = session.update(VISITS, one_more).await?.as_u64().unwrap_or(0);
     let (devices, unlisted) = devices(&site.sessions, &session, &user, now).await?;
@@ -145,7 +152,7 @@ async fn home(
         provider: site.provider,
         flash,
         visits,
-        note: readable(&session, NOTE)?.unwrap_or_default(),
+        note: read_text(&session, NOTE)?.unwrap_or_default(),
         note_chars: NOTE_CHARS,
         created: session.created().map(|time| Moment::new(time, now)),
         last_active,
@@ -156,7 +163,8 @@ async fn home(
     page(StatusCode::OK, &home)
 }
 
-/// The user's sessions, this one first and then the one used last; and how many more there are.
+/// Returns the user's sessions and the number of those left out. The current one is first, then the most recently
+/// used.
 async fn devices(
     sessions: &Manager,
     session: &Session,
@@ -165,7 +173,7 @@ async fn devices(
 ) -> Result<(Vec<Device>, usize), PageError> {
     let current = session.handle();
     let all = match sessions.sessions_of(user).await {
-        // A provider that keeps no list: the page goes without.
+        // The provider cannot list sessions, so the page has no list.
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok((Vec::new(), 0)),
         all => all?,
     };
@@ -187,23 +195,23 @@ async fn devices(
     Ok((devices, unlisted))
 }
 
-/// What actions left for the next page, which is shown once.
-async fn taken_flash(session: &Session) -> Result<Option<String>, PageError> {
+/// Takes the messages that earlier actions left for the next page. Each is shown once.
+async fn take_flash(session: &Session) -> Result<Option<String>, PageError> {
     let flashes = session.take_flashes::<String>().await?;
     let messages: Vec<_> = flashes.into_iter().map(|flash| flash.message).collect();
     Ok((!messages.is_empty()).then(|| messages.join(" ")))
 }
 
-/// The text under `key`; something else that was put there is as good as nothing.
-fn readable(session: &Session, key: &str) -> Result<Option<String>, PageError> {
+/// Returns the text under `key`, or `None` if the value has another type.
+fn read_text(session: &Session, key: &str) -> Result<Option<String>, PageError> {
     match session.get(key) {
         Err(error) if error.kind() == ErrorKind::Value => Ok(None),
         read => Ok(read?),
     }
 }
 
-/// Back to the page, which says `flash` once.
-fn back_saying(session: &Session, flash: &str) -> Result<Redirect, PageError> {
+/// Redirects to the start page, which shows `flash` once.
+fn go_home_with(session: &Session, flash: &str) -> Result<Redirect, PageError> {
     session.flash("info", flash)?;
     Ok(Redirect::to("/"))
 }
@@ -214,7 +222,7 @@ struct SignIn {
 }
 
 async fn sign_in(
-    Visitor(session): Visitor,
+    PageSession(session): PageSession,
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Result<Redirect, PageError> {
     let Form(SignIn { user }) = form?;
@@ -223,16 +231,16 @@ async fn sign_in(
         return Err(PageError::Name);
     }
     session.authenticate(Principal::new(user)?)?;
-    back_saying(&session, "You are signed in. The cookie in your browser is a new one.")
+    go_home_with(&session, "You are signed in. Your browser has a new session cookie.")
 }
 
-/// Ends the session. What is said about it is the first thing in a new one, which the next page ends.
-async fn sign_out(Visitor(session): Visitor) -> Result<Redirect, PageError> {
+/// Ends the session. The message is stored in a new session, which the next page ends.
+async fn sign_out(PageSession(session): PageSession) -> Result<Redirect, PageError> {
     if session.handle().is_none() {
         return Ok(Redirect::to("/"));
     }
     session.destroy()?;
-    back_saying(&session, "You are signed out. The old cookie opens nothing any more.")
+    go_home_with(&session, "You are signed out.")
 }
 
 #[derive(Deserialize)]
@@ -241,74 +249,78 @@ struct Note {
 }
 
 async fn keep_note(
-    Visitor(session): Visitor,
+    PageSession(session): PageSession,
     form: Result<Form<Note>, FormRejection>,
 ) -> Result<Redirect, PageError> {
     let Form(Note { note }) = form?;
     if session.principal().is_none() {
         return Ok(Redirect::to("/"));
     }
-    // Forms send line ends as CR LF, whatever was typed.
+    // Forms send line ends as CR LF, whatever was typed (HTML, form submission).
     let note = note.replace("\r\n", "\n");
     if note.chars().count() > NOTE_CHARS {
         return Err(PageError::Note);
     }
     session.set(NOTE, &note)?;
-    back_saying(&session, "Your note is kept.")
+    go_home_with(&session, "Your note is saved.")
 }
 
 async fn end_one(
     State(site): State<Site>,
-    Visitor(session): Visitor,
+    PageSession(session): PageSession,
     handle: Result<Path<String>, PathRejection>,
 ) -> Result<Redirect, PageError> {
     let Some(user) = session.principal() else { return Ok(Redirect::to("/")) };
-    // What is no text is no handle of anybody's.
+    // A path that is not UTF-8 is no session's handle.
     let Path(handle) = handle.unwrap_or(Path(String::new()));
     if session.handle().as_ref() == Some(&handle) {
-        return sign_out(Visitor(session)).await;
+        return sign_out(PageSession(session)).await;
     }
-    match site.sessions.end_session(&user, &handle).await? {
-        true => back_saying(&session, "That session is signed out."),
-        false => back_saying(&session, "That session had ended already."),
-    }
+    let ended = site.sessions.end_session(&user, &handle).await?;
+    go_home_with(
+        &session,
+        if ended { "That session is signed out." } else { "That session had already ended." },
+    )
 }
 
-async fn end_others(State(site): State<Site>, Visitor(session): Visitor) -> Result<Redirect, PageError> {
+async fn end_others(
+    State(site): State<Site>,
+    PageSession(session): PageSession,
+) -> Result<Redirect, PageError> {
     if session.principal().is_none() {
         return Ok(Redirect::to("/"));
     }
     match site.sessions.end_other_sessions(&session).await? {
-        0 => back_saying(&session, "There was no other session."),
-        1 => back_saying(&session, "The other session is signed out."),
-        ended => back_saying(&session, &format!("{ended} other sessions are signed out.")),
+        0 => go_home_with(&session, "There was no other session."),
+        1 => go_home_with(&session, "The other session is signed out."),
+        ended => go_home_with(&session, &format!("{ended} other sessions are signed out.")),
     }
 }
 
-/// The session, or a page that says why there is none.
-struct Visitor(Session);
+/// The session, or the page for its error.
+struct PageSession(Session);
 
-impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+impl<S: Send + Sync> FromRequestParts<S> for PageSession {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
         let session = Session::from_request_parts(parts, state).await;
-        session.map(Visitor).map_err(|error| PageError::of(&error))
+        session.map(PageSession).map_err(|error| PageError::of(&error))
     }
 }
 
-/// Why a visitor does not get what they asked for.
+/// The reason why a page cannot be shown or an action not be done.
 #[derive(Debug)]
 enum PageError {
     NotFound,
     Method,
-    Foreign,
+    CrossSite,
     Form(StatusCode),
     Name,
     Note,
-    /// The session ended under the request: the start page is where to go on.
+    /// The session ended during the request; the visitor goes on from the start page.
     Ended,
-    /// The session layer's refusal.
+    /// An error of the session, by its status.
     Session(StatusCode),
 }
 
@@ -316,7 +328,7 @@ impl PageError {
     fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::Gone => PageError::Ended,
-            ErrorKind::Forged => PageError::Foreign,
+            ErrorKind::Forged => PageError::CrossSite,
             _ => PageError::Session(error.status()),
         }
     }
@@ -333,7 +345,7 @@ impl From<Error> for PageError {
 
 impl From<FormRejection> for PageError {
     fn from(rejection: FormRejection) -> Self {
-        // That a field is missing is as bad an input as any other.
+        // axum answers 422 for a missing field; a page needs no such difference.
         PageError::Form(match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
@@ -352,41 +364,66 @@ impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, text) = match self {
             PageError::Ended => return Redirect::to("/").into_response(),
-            PageError::NotFound => {
-                (StatusCode::NOT_FOUND, "Nothing hangs here", "There is no such page.".into())
-            }
-            PageError::Method => {
-                (StatusCode::METHOD_NOT_ALLOWED, "Not like this", "This address takes another method.".into())
-            }
-            PageError::Foreign => (
-                StatusCode::FORBIDDEN,
-                "Not from there",
-                "Another site sent this form, or it stood on a page of before you signed in. Nothing was done.".into(),
-            ),
-            PageError::Form(status) => (status, "Not understood", "The form did not arrive whole.".into()),
-            PageError::Name => {
-                let text = format!("A name has 1 to {NAME_CHARS} characters.");
-                (StatusCode::BAD_REQUEST, "A name, please", text)
-            }
-            PageError::Note => {
-                let text = format!("A note has at most {NOTE_CHARS} characters. The old one is still there.");
-                (StatusCode::PAYLOAD_TOO_LARGE, "That does not fit", text)
-            }
-            PageError::Session(StatusCode::PAYLOAD_TOO_LARGE) => {
-                let text = "The session cannot hold that much. Nothing was changed.".into();
-                (StatusCode::PAYLOAD_TOO_LARGE, "That does not fit", text)
-            }
-            PageError::Session(status) => {
-                let text = match status {
-                    StatusCode::SERVICE_UNAVAILABLE => {
-                        "The sessions cannot be reached just now. Please try again."
-                    }
-                    _ => "Your session could not be read. Please sign in again.",
-                };
-                (status, "One moment", text.into())
-            }
+PageError::NotFound => (
+               StatusCode::NOT_FOUND,
+               "Page not found",
+               "There is no page at this address. Check the address, or go to the start page.".into(),
+           ),
+           PageError::Method => (
+               StatusCode::METHOD_NOT_ALLOWED,
+               "Method not allowed",
+               "This address does not accept this kind of request. Use the forms on the start page.".into(),
+           ),
+           PageError::CrossSite => (
+               StatusCode::FORBIDDEN,
+               "Form refused",
+               "The form came from another site, or from a page you opened before you signed in. Nothing was changed. \
+                Go to the start page and try again."
+                   .into(),
+           ),
+           PageError::Form(StatusCode::PAYLOAD_TOO_LARGE) => {
+               let text = "The form is too large. Nothing was changed. Go back and shorten it.".into();
+               (StatusCode::PAYLOAD_TOO_LARGE, "Form too large", text)
+           }
+           PageError::Form(status) => {
+               let text = "The form could not be read. Nothing was changed. Go back and send it again.".into();
+               (status, "Form not understood", text)
+           }
+           PageError::Name => {
+               let text = format!("A name needs 1 to {NAME_CHARS} characters. Go back and enter another one.");
+               (StatusCode::BAD_REQUEST, "Name not accepted", text)
+           }
+           PageError::Note => {
+               let text = format!(
+                   "A note has at most {NOTE_CHARS} characters. Your saved note is unchanged. Go back and shorten it."
+               );
+               (StatusCode::PAYLOAD_TOO_LARGE, "Note too long", text)
+           }
+           PageError::Session(status) => {
+               let (title, text) = session_error(status);
+               (status, title, text.to_owned())
+           }
         };
         page(status, &Message { title, text }).unwrap_or_else(|_| status.into_response())
+    }
+}
+
+/// Returns the title and the text of the page for a session's error.
+fn session_error(status: StatusCode) -> (&'static str, &'static str) {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("Session full", "The session has no room for this. Nothing was saved. Go back and save less.")
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            ("Sessions not available", "The session store does not answer. Wait a moment and try again.")
+        }
+        StatusCode::CONFLICT => {
+            ("Not saved", "Other requests changed the session at the same time. Go back and try again.")
+        }
+        _ => (
+            "Session not readable",
+            "Your session could not be read. Go to the start page and sign in again.",
+        ),
     }
 }
 
@@ -394,7 +431,7 @@ fn page(status: StatusCode, template: &impl Template) -> Result<Response, PageEr
     match template.render() {
         Ok(html) => Ok((status, Html(html)).into_response()),
         Err(error) => {
-            tracing::error!(%error, "a page could not be made");
+            tracing::error!(%error, "a page could not be rendered");
             Err(PageError::Session(StatusCode::INTERNAL_SERVER_ERROR))
         }
     }

@@ -1,26 +1,27 @@
-//! Times as programs read them and as people do.
+//! Times as text: exact for programs, relative for people.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-/// `2026-01-31T14:03:22.5Z`: RFC 3339 in UTC. `None` for a time that is too far off to have a date.
+/// Formats a time in RFC 3339 and UTC, as in `2026-01-31T14:03:22.5Z`. `None` if the time is too far off to have a
+/// date.
 pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
     Timestamp::try_from(time).ok().map(|time| time.to_string())
 }
 
-/// A time on the page.
+/// A time, formatted for the page.
 pub(crate) struct Moment {
-    /// For programs, in the attribute.
+    /// The time in RFC 3339, for the attribute `datetime`.
     pub(crate) exact: String,
-    /// `31 Jan 2026, 14:03:22 UTC`
+    /// The date, as in `31 Jan 2026, 14:03:22 UTC`.
     pub(crate) date: String,
-    /// `3 minutes ago`, `in 29 minutes`
+    /// The distance from now, as in `3 minutes ago` or `in 29 minutes`.
     pub(crate) relative: String,
 }
 
 impl Moment {
-    /// `time` as it is seen at `now`.
+    /// Formats `time` as seen at `now`.
     pub(crate) fn new(time: SystemTime, now: SystemTime) -> Self {
         let stamp = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
         Moment {
@@ -38,7 +39,7 @@ fn relative(time: SystemTime, now: SystemTime) -> String {
     }
 }
 
-/// The span in its largest unit, rounded to the nearest; `None` if it is hardly one.
+/// Rounds the span to its largest unit. `None` if it is under half a second.
 pub(crate) fn roughly(span: Duration) -> Option<String> {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_told_in_rfc_3339_and_in_words() {
+    fn a_time_is_shown_in_rfc_3339_and_in_words() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_769_868_202_500);
         assert_eq!(rfc3339(time).unwrap(), "2026-01-31T14:03:22.5Z");
         let moment = Moment::new(time, time - Duration::from_secs(29 * 60));
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_told_in_their_largest_unit() {
+    fn spans_are_shown_in_their_largest_unit() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000);
         let ago = |seconds| relative(now - Duration::from_secs(seconds), now);
         assert_eq!(relative(now - Duration::from_millis(400), now), "just now");

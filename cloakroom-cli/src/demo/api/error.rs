@@ -1,11 +1,11 @@
-//! What the API answers when it cannot do what it was asked: a status, and `{"error": ".."}` without internals.
+//! Errors of the API: a status and a body of `{"error": ".."}` that reveals nothing internal.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cloakroom::{Error, ErrorKind};
 
-/// An answer that is no success.
+/// An error response of the API.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -26,20 +26,22 @@ impl ApiError {
     }
 
     pub(super) fn anonymous() -> Self {
-        ApiError::new(StatusCode::UNAUTHORIZED, "nobody is logged in")
+        ApiError::new(StatusCode::UNAUTHORIZED, "not logged in; call POST /api/login first")
     }
 
-    /// What a client may know of `error`: its own text is for logs.
+    /// Converts a session error. The client gets a fixed text; the error's own text is for the log.
     pub(super) fn of(error: &Error) -> Self {
         let text = match error.kind() {
-            ErrorKind::Gone => "the session has ended",
-            ErrorKind::Conflict => "other requests kept changing the session first; try again",
-            ErrorKind::TooLarge => "a limit of the session is exceeded",
-            ErrorKind::Unavailable | ErrorKind::Timeout => "the session store does not answer; try again",
-            ErrorKind::Unsupported => {
-                return ApiError::new(StatusCode::NOT_IMPLEMENTED, "this session store keeps no lists");
+            ErrorKind::Gone => "the session has ended; log in again",
+            ErrorKind::Conflict => "other requests changed the session at the same time; try again",
+            ErrorKind::TooLarge => "the session would exceed a size limit; nothing was stored",
+            ErrorKind::Unavailable | ErrorKind::Timeout => {
+                "the session store does not answer; try again later"
             }
-            ErrorKind::Value => return ApiError::bad_input("the value does not fit"),
+            ErrorKind::Unsupported => {
+                return ApiError::new(StatusCode::NOT_IMPLEMENTED, "this session store cannot list sessions");
+            }
+            ErrorKind::Value => return ApiError::bad_input("the stored value has another type"),
             _ => error.status().canonical_reason().unwrap_or("error"),
         };
         ApiError::new(error.status(), text)

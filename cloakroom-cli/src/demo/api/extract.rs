@@ -1,4 +1,4 @@
-//! What the API's handlers take from a request, each with an error in JSON.
+//! Extractors for the API's handlers. Each one answers an error in JSON.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
 
-/// The session, loaded; after that, the pause that the request asked for. What the handler changes comes later than both.
-pub(super) struct Visit(pub(super) Session);
+/// The loaded session. The pause that `?delay=` asks for comes after the load and before the handler.
+pub(super) struct ApiSession(pub(super) Session);
 
-impl<S: Send + Sync> FromRequestParts<S> for Visit {
+impl<S: Send + Sync> FromRequestParts<S> for ApiSession {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -24,11 +24,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
         let session =
             Session::from_request_parts(parts, state).await.map_err(|error| ApiError::of(&error))?;
         delay.pass().await;
-        Ok(Visit(session))
+        Ok(ApiSession(session))
     }
 }
 
-/// The pause that the request asked for, without a session.
+/// The pause that `?delay=` asks for, on a route that loads no session.
 pub(crate) struct Pause;
 
 impl<S: Send + Sync> FromRequestParts<S> for Pause {
@@ -41,7 +41,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Pause {
     }
 }
 
-/// `?delay=` in milliseconds.
+/// The query parameter `?delay=`, in milliseconds.
 #[derive(Deserialize)]
 struct Delay {
     #[serde(default)]
@@ -49,13 +49,13 @@ struct Delay {
 }
 
 impl Delay {
-    /// A longer one would only hold connections.
-    const MOST: u64 = 60_000;
+    /// The longest pause, in milliseconds. A longer one would only hold connections open.
+    const MAX: u64 = 60_000;
 
     async fn from_query<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let found = Query::<Delay>::from_request_parts(parts, state).await.ok().map(|Query(delay)| delay);
-        found.filter(|delay| delay.delay <= Delay::MOST).ok_or_else(|| {
-            ApiError::bad_input(format!("expected ?delay= as 0 to {} milliseconds", Delay::MOST))
+        found.filter(|delay| delay.delay <= Delay::MAX).ok_or_else(|| {
+            ApiError::bad_input(format!("expected ?delay= as 0 to {} milliseconds", Delay::MAX))
         })
     }
 
@@ -67,21 +67,21 @@ impl Delay {
     }
 }
 
-/// The last part of the path: a key, or a session's handle.
-pub(super) struct Name(pub(super) String);
+/// The last segment of the path: a data key or a session handle.
+pub(super) struct LastSegment(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Name {
+impl<S: Send + Sync> FromRequestParts<S> for LastSegment {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(name)) => Ok(Name(name)),
-            Err(_) => Err(ApiError::bad_input("expected a path in percent-encoded UTF-8")),
+            Ok(Path(name)) => Ok(LastSegment(name)),
+            Err(_) => Err(ApiError::bad_input("expected a path in percent-encoded UTF-8, found other bytes")),
         }
     }
 }
 
-/// The body as a `T`, whatever kind of content it is said to be.
+/// The body, parsed as JSON. The content type is not checked.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
@@ -90,12 +90,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes =
             Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(rejection.status(), "the body is over 1 MiB"),
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    ApiError::new(rejection.status(), "the body is larger than 1 MiB")
+                }
                 _ => ApiError::bad_input("the body could not be read"),
             })?;
         let value = serde_json::from_slice(&bytes);
         value
             .map(Body)
-            .map_err(|error| ApiError::bad_input(format!("the body is not what is expected: {error}")))
+            .map_err(|error| ApiError::bad_input(format!("the body is not the expected JSON: {error}")))
     }
 }

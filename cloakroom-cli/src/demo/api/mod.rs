@@ -1,34 +1,36 @@
-//! The demonstration's sessions as an HTTP API, for operators, tests and load generators. Bodies are JSON; every path takes
-//! `?delay=` in milliseconds, a pause between the loading of the session and the handler's change to it.
+//! The demonstration's sessions as an HTTP API, for operators, tests and load generators.
+//!
+//! Bodies are JSON. Every path takes `?delay=` in milliseconds: a pause between the load of the session and the
+//! handler's change to it.
 
 mod error;
 mod extract;
 
 use std::time::SystemTime;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use cloakroom::{Error, ErrorKind, Manager, Principal, SessionLayer};
+use cloakroom::{CsrfLayer, Error, ErrorKind, Manager, Principal, SessionLayer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value, json};
 
 use self::error::ApiError;
-use self::extract::{Body, Name, Pause, Visit};
-use super::origin;
+use self::extract::{ApiSession, Body, LastSegment, Pause};
 use super::times::rfc3339;
 
-/// More than a session takes by default, so that it is the session's own limit that answers; and less than what hurts.
+/// The largest body, in bytes. It is larger than a session may be, so that the session's own limit answers first.
 const MAX_BODY: usize = 1 << 20;
 
-/// Everything below `/api`.
+/// Builds the routes below `/api`.
 pub(super) fn routes(sessions: Manager) -> Router {
     let layer = SessionLayer::new(sessions.clone())
         .on_error(|error: &Error| ApiError::of(error).into_response())
-        .on_ended(|_: Response| ApiError::new(StatusCode::CONFLICT, "the session has ended").into_response());
+        .on_ended(|_: Response| {
+            ApiError::new(StatusCode::CONFLICT, "the session has ended; log in again").into_response()
+        });
     Router::new()
         .route("/untouched", get(untouched))
         .route("/session", get(describe))
@@ -42,39 +44,34 @@ pub(super) fn routes(sessions: Manager) -> Router {
         .route("/sessions/{handle}", delete(end_one))
         .route("/active", get(active))
         .route("/fail", post(fail))
-        .fallback(nothing)
+        .fallback(no_such_path)
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(layer)
-        .layer(from_fn(refuse_foreign))
+        .layer(CsrfLayer::new().origin_only().on_refused(|_: &Error| {
+            ApiError::new(StatusCode::FORBIDDEN, "another site sent this request").into_response()
+        }))
         .with_state(sessions)
 }
 
-/// Any other path.
-pub(super) async fn nothing() -> Response {
-    ApiError::not_found("there is nothing at this path").into_response()
+/// Answers a path that the API does not have.
+pub(super) async fn no_such_path() -> Response {
+    ApiError::not_found("the API has no such path").into_response()
 }
 
-async fn refuse_foreign(request: Request, next: Next) -> Response {
-    match origin::is_foreign(request.method(), request.headers()) {
-        true => ApiError::new(StatusCode::FORBIDDEN, "another site sent this request").into_response(),
-        false => next.run(request).await,
-    }
-}
-
-/// `GET /healthz`: outside the session layer.
+/// `GET /healthz`: answers without the session layer.
 pub(super) async fn health(_: Pause) -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /api/untouched`: inside the layer, and the session is never asked for.
+/// `GET /api/untouched`: passes the session layer and never uses the session.
 async fn untouched(_: Pause) -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// The answer of `GET /api/session`.
+/// The response to `GET /api/session`.
 #[derive(Serialize)]
 struct Description {
     present: bool,
@@ -85,34 +82,40 @@ struct Description {
     keys: Vec<String>,
 }
 
-async fn describe(Visit(session): Visit) -> Result<Json<Description>, ApiError> {
-    let told = |time: Option<SystemTime>| time.and_then(rfc3339);
+async fn describe(ApiSession(session): ApiSession) -> Result<Json<Description>, ApiError> {
+    let formatted = |time: Option<SystemTime>| time.and_then(rfc3339);
     let mut keys = session.keys()?;
     keys.sort_unstable();
     Ok(Json(Description {
         present: session.handle().is_some(),
         principal: session.principal().map(|user| user.as_str().to_owned()),
-        created: told(session.created()),
-        last_active: told(session.last_active()),
-        expires: told(session.expires()),
+        created: formatted(session.created()),
+        last_active: formatted(session.last_active()),
+        expires: formatted(session.expires()),
         keys,
     }))
 }
 
-async fn read(Visit(session): Visit, Name(key): Name) -> Result<Json<Value>, ApiError> {
+async fn read(
+    ApiSession(session): ApiSession,
+    LastSegment(key): LastSegment,
+) -> Result<Json<Value>, ApiError> {
     session.get(&key)?.map(Json).ok_or_else(no_such_key)
 }
 
 async fn write(
-    Visit(session): Visit,
-    Name(key): Name,
+    ApiSession(session): ApiSession,
+    LastSegment(key): LastSegment,
     Body(value): Body<Value>,
 ) -> Result<StatusCode, ApiError> {
     session.set(&key, value)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn remove(Visit(session): Visit, Name(key): Name) -> Result<StatusCode, ApiError> {
+async fn remove(
+    ApiSession(session): ApiSession,
+    LastSegment(key): LastSegment,
+) -> Result<StatusCode, ApiError> {
     if !session.contains(&key)? {
         return Err(no_such_key());
     }
@@ -121,34 +124,37 @@ async fn remove(Visit(session): Visit, Name(key): Name) -> Result<StatusCode, Ap
 }
 
 fn no_such_key() -> ApiError {
-    ApiError::not_found("the session holds nothing under this key")
+    ApiError::not_found("the session has no value under this key")
 }
 
-async fn flush(Visit(session): Visit) -> Result<StatusCode, ApiError> {
+async fn flush(ApiSession(session): ApiSession) -> Result<StatusCode, ApiError> {
     session.clear()?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/session/data/{key}/increment`: atomic, and an absent key counts as 0.
-async fn increment(Visit(session): Visit, Name(key): Name) -> Result<Json<Number>, ApiError> {
-    let mut at_the_end = false;
+/// `POST /api/session/data/{key}/increment`: adds 1 atomically. A missing key counts as 0.
+async fn increment(
+    ApiSession(session): ApiSession,
+    LastSegment(key): LastSegment,
+) -> Result<Json<Number>, ApiError> {
+    let mut overflows = false;
     let one_more = |old: Option<Number>| {
         let old = old.unwrap_or_else(|| 0.into());
         let new = successor(&old);
-        at_the_end = new.is_none();
+        overflows = new.is_none();
         new.unwrap_or(old)
     };
     let number = session.update(&key, one_more).await.map_err(|error| match error.kind() {
-        ErrorKind::Value => ApiError::bad_input("what is under this key is no number"),
+        ErrorKind::Value => ApiError::bad_input("the value under this key is not a number"),
         _ => error.into(),
     })?;
-    match at_the_end {
-        true => Err(ApiError::bad_input("the number is as large as it can be")),
-        false => Ok(Json(number)),
+    if overflows {
+        return Err(ApiError::bad_input("the number is already the largest possible"));
     }
+    Ok(Json(number))
 }
 
-/// The number that is one more; `None` past the largest integer of 64 bits.
+/// Returns the number plus one, or `None` past the largest integer of 64 bits.
 fn successor(number: &Number) -> Option<Number> {
     if let Some(number) = number.as_i64().and_then(|number| number.checked_add(1)) {
         return Some(number.into());
@@ -159,7 +165,7 @@ fn successor(number: &Number) -> Option<Number> {
     }
 }
 
-async fn regenerate(Visit(session): Visit) -> Result<StatusCode, ApiError> {
+async fn regenerate(ApiSession(session): ApiSession) -> Result<StatusCode, ApiError> {
     session.regenerate()?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -170,19 +176,26 @@ struct Login {
     user: String,
 }
 
-async fn login(Visit(session): Visit, Body(Login { user }): Body<Login>) -> Result<StatusCode, ApiError> {
-    let principal = Principal::new(&user)
-        .map_err(|_| ApiError::bad_input(format!("expected a user of 1 to {} bytes", Principal::MAX_LEN)))?;
+async fn login(
+    ApiSession(session): ApiSession,
+    Body(Login { user }): Body<Login>,
+) -> Result<StatusCode, ApiError> {
+    let principal = Principal::new(&user).map_err(|_| {
+        ApiError::bad_input(format!(
+            "expected a user of 1 to {} bytes, found another length",
+            Principal::MAX_LEN
+        ))
+    })?;
     session.authenticate(principal)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn logout(Visit(session): Visit) -> Result<StatusCode, ApiError> {
+async fn logout(ApiSession(session): ApiSession) -> Result<StatusCode, ApiError> {
     session.destroy()?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// One of `GET /api/sessions`.
+/// One entry of `GET /api/sessions`.
 #[derive(Serialize)]
 struct Device {
     handle: String,
@@ -192,7 +205,10 @@ struct Device {
     current: bool,
 }
 
-async fn list(State(sessions): State<Manager>, Visit(session): Visit) -> Result<Json<Vec<Device>>, ApiError> {
+async fn list(
+    State(sessions): State<Manager>,
+    ApiSession(session): ApiSession,
+) -> Result<Json<Vec<Device>>, ApiError> {
     let principal = session.principal().ok_or_else(ApiError::anonymous)?;
     let current = session.handle();
     let devices = sessions.sessions_of(&principal).await?.into_iter().map(|listed| {
@@ -210,19 +226,22 @@ async fn list(State(sessions): State<Manager>, Visit(session): Visit) -> Result<
 
 async fn end_one(
     State(sessions): State<Manager>,
-    Visit(session): Visit,
-    Name(handle): Name,
+    ApiSession(session): ApiSession,
+    LastSegment(handle): LastSegment,
 ) -> Result<StatusCode, ApiError> {
     let principal = session.principal().ok_or_else(ApiError::anonymous)?;
     if session.handle().as_ref() == Some(&handle) {
         session.destroy()?;
     } else if !sessions.end_session(&principal, &handle).await? {
-        return Err(ApiError::not_found("none of the user's sessions has this handle"));
+        return Err(ApiError::not_found("the user has no session with this handle"));
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn end_others(State(sessions): State<Manager>, Visit(session): Visit) -> Result<Json<Value>, ApiError> {
+async fn end_others(
+    State(sessions): State<Manager>,
+    ApiSession(session): ApiSession,
+) -> Result<Json<Value>, ApiError> {
     session.principal().ok_or_else(ApiError::anonymous)?;
     let ended = sessions.end_other_sessions(&session).await?;
     Ok(Json(json!({ "ended": ended })))
@@ -232,10 +251,10 @@ async fn active(_: Pause, State(sessions): State<Manager>) -> Result<Json<Value>
     Ok(Json(json!({ "active": sessions.active_sessions().await? })))
 }
 
-/// `POST /api/fail`: what a handler changes before it answers 500 is not stored.
-async fn fail(Visit(session): Visit) -> Result<StatusCode, ApiError> {
+/// `POST /api/fail`: changes the session and answers 500, so that the change is not stored.
+async fn fail(ApiSession(session): ApiSession) -> Result<StatusCode, ApiError> {
     session.set("failed", true)?;
-    Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed, as it was asked to"))
+    Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed on request"))
 }
 
 #[cfg(test)]
@@ -243,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_more_is_exact_to_the_largest_integer_and_nothing_after_it() {
+    fn increment_is_exact_up_to_the_largest_integer() {
         let next = |text: &str| successor(&text.parse().unwrap()).map(|number| number.to_string());
         assert_eq!(next("-1").unwrap(), "0");
         assert_eq!(next("1.5").unwrap(), "2.5");

@@ -73,6 +73,7 @@ struct Policy {
     header: HeaderName,
     trusted: Vec<Origin>,
     require_session: bool,
+    origin_only: bool,
 }
 
 impl CsrfLayer {
@@ -83,6 +84,7 @@ impl CsrfLayer {
             header: HeaderName::from_static("x-csrf-token"),
             trusted: Vec::new(),
             require_session: false,
+            origin_only: false,
         };
         CsrfLayer { policy: Arc::new(policy), on_refused: PlainErrors }
     }
@@ -125,6 +127,14 @@ impl<E> CsrfLayer<E> {
     #[must_use = "this gives the changed layer back"]
     pub fn require_session(mut self) -> Self {
         self.policy_mut().require_session = true;
+        self
+    }
+
+    /// Checks the first rule only, and no token. This suits an API whose clients cannot get a token. It trusts the browser to send
+    /// `Sec-Fetch-Site` or `Origin`, as all current ones do, and needs no [`SessionLayer`](crate::SessionLayer).
+    #[must_use = "this gives the changed layer back"]
+    pub fn origin_only(mut self) -> Self {
+        self.policy_mut().origin_only = true;
         self
     }
 
@@ -200,7 +210,7 @@ impl Policy {
         if provenance(parts, &self.trusted) == Provenance::Foreign {
             return Err(Error::new(ErrorKind::Forged, CsrfError::Foreign));
         }
-        if is_handshake(&parts.method, &parts.headers) {
+        if self.origin_only || is_handshake(&parts.method, &parts.headers) {
             return Ok(());
         }
         let Some(handle) = parts.extensions.get::<SessionHandle>() else {
