@@ -1,38 +1,40 @@
-//! `cargo xtask bench`: ours and the peers side by side; with `--counts`, what a request costs against the committed baseline.
+//! `cargo xtask bench`: measures this library beside its peers. With `--counts` it compares a request's costs with the
+//! committed baseline.
 
 use crate::install;
 use crate::step::{StepError, cargo, step};
 
-/// The package that counts.
+/// The package that counts instructions and allocations.
 const COUNTS: &str = "cloakroom-bench";
 
-/// The program that measures the peers, too: a workspace of its own, so that their drivers stay out of this one.
+/// The manifest of the program that also measures the peers. It is a workspace of its own, so that their drivers stay
+/// out of this one.
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/peers/Cargo.toml");
 
-/// How `cargo xtask bench` is called.
+/// The arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Counts instructions and allocations, which come out the same on every run. `--accept` after it writes the baseline.
+    /// Count instructions and allocations, which are the same on every run. `--accept` after it writes the baseline
     #[arg(long)]
     pub(crate) counts: bool,
-    /// Goes to the bench program: `--quick`, `--only stores,http`.
+    /// Arguments for the bench program, such as `--quick` or `--only stores,http`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) forwarded: Vec<String>,
 }
 
-/// Holds what a request costs against the committed baseline.
+/// Compares what a request costs with the committed baseline.
 pub(crate) fn counts() -> Result<(), StepError> {
     run(&Args { counts: true, forwarded: Vec::new() })
 }
 
-/// Builds and runs the bench program; `docs/benchmarks.md` is written anew by all but the counts.
+/// Builds and runs the bench program. Without `--counts` it rewrites `docs/benchmarks.md`.
 pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     install::run()?;
     if !args.counts {
         let mut command = cargo(["run", "--release", "--manifest-path", PEERS, "--"]);
         return step("bench", command.args(&args.forwarded));
     }
-    // The program starts others of its package, which `cargo run` would not build.
+    // `cargo run` would not build the other programs of the package, which this one starts.
     step("build", &mut cargo(["build", "--release", "-p", COUNTS, "--bins"]))?;
     let mut command = cargo(["run", "--release", "-p", COUNTS, "--", "counts"]);
     step("counts", command.args(&args.forwarded))

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what has to pass before a change goes in.
+//! `cargo xtask ci`: the checks that a change must pass.
 
 use std::process::Command;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use crate::step::{StepError, cargo, seconds, step};
 use crate::workspace::Workspace;
 use crate::{bench, test};
 
-/// Runs every check, the cheap ones first, and ends at the first that fails.
+/// Runs every check, the cheap ones first, and stops at the first that fails.
 pub(crate) fn run() -> Result<(), StepError> {
     let start = Instant::now();
     let features = Workspace::load()?.features("cloakroom")?;
@@ -31,14 +31,14 @@ pub(crate) fn run() -> Result<(), StepError> {
     Ok(())
 }
 
-/// Every check but the tests: a name, and what to run.
+/// Returns every check but the tests: its name and its command.
 fn checks(features: &[String]) -> Vec<(String, Command)> {
     let mut checks = vec![("format".to_owned(), cargo(["fmt", "--all", "--check"]))];
     checks.push(("clippy, default features".to_owned(), clippy(&["-p", "cloakroom", "--lib", "--tests"])));
     let bare = ["-p", "cloakroom", "--lib", "--tests", "--no-default-features"];
     checks.push(("clippy, no features".to_owned(), clippy(&bare)));
     for feature in features {
-        // The tests that fit: one that needs more says so under `required-features`, and cargo leaves it out.
+        // A test that needs more features lists them under `required-features`, and cargo leaves it out.
         let alone = [&bare[..], &["--features", feature]].concat();
         checks.push((format!("clippy, {feature} alone"), clippy(&alone)));
     }
@@ -62,7 +62,7 @@ mod tests {
     use crate::step::shown;
 
     #[test]
-    fn each_feature_is_linted_alone_and_every_lint_run_denies_warnings() {
+    fn each_feature_is_linted_alone_and_warnings_are_errors() {
         let checks = checks(&["file".to_owned(), "tower".to_owned()]);
         let lines: Vec<_> = checks.iter().map(|(_, command)| shown(command)).collect();
         for feature in ["file", "tower"] {

@@ -1,30 +1,30 @@
-//! `cargo xtask faults`: servers killed, stopped and cut off under load, as often as one likes.
+//! `cargo xtask faults`: kills, stops and cuts off servers under load.
 
 use std::process::Command;
 
 use crate::install;
 use crate::step::{StepError, cargo, step};
 
-/// How `cargo xtask faults` is called.
+/// The arguments of `cargo xtask faults`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which server.
+    /// The server to test
     pub(crate) server: Server,
-    /// The number of faults; Redis 6.2 and Valkey 9 get a quarter of it.
+    /// The number of faults; Redis 6.2 and Valkey 9 get a quarter of it
     #[arg(long, default_value_t = 1000)]
     pub(crate) rounds: u32,
 }
 
-/// The servers that such a test is for, each by the name of its test file.
+/// The servers, each named after its test file.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Server {
-    /// Redis 7.0, Redis 6.2 and Valkey 9; a cluster's and a sentinel group's failovers are with them.
+    /// Redis 7.0, Redis 6.2 and Valkey 9, with failovers of a cluster and of sentinels
     Redis,
-    /// MariaDB.
+    /// MariaDB
     Mysql,
 }
 
-/// Installs, builds and runs. What was counted is among the last lines.
+/// Installs, builds and runs. The counts are among the last lines.
 pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     install::run()?;
     step("faults", &mut faults(args))

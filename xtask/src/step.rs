@@ -1,33 +1,30 @@
-//! One step of a task: a program that runs with its output passed through, and how long it took.
+//! One step of a task: a program whose output is passed through, and its duration.
 
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs `command` as the step called `name`: its output goes out unchanged, a failure ends the task.
+/// Runs `command` as the step `name`. Its output is passed through; a failure ends the task.
 pub(crate) fn step(name: &str, command: &mut Command) -> Result<(), StepError> {
     eprintln!("\n== {name}: {}", shown(command));
     let start = Instant::now();
-    // Nobody answers a prompt in CI, so none is offered anywhere.
+    // A prompt cannot be answered in CI, so a step gets no input anywhere.
     let status = command.stdin(Stdio::null()).status();
     let status = status.map_err(|source| StepError::NotStarted {
         program: command.get_program().to_string_lossy().into_owned(),
         source,
     })?;
     eprintln!("== {name}: {}", seconds(start.elapsed()));
-    match status.success() {
-        true => Ok(()),
-        false => Err(StepError::Failed { name: name.to_owned(), status }),
-    }
+    if status.success() { Ok(()) } else { Err(StepError::Failed { name: name.to_owned(), status }) }
 }
 
-/// A `cargo` command: the very cargo that runs this task.
+/// A command of the same `cargo` that runs this task.
 pub(crate) fn cargo<const N: usize>(args: [&str; N]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args);
     command
 }
 
-/// The command as one could type it: the variables it sets, the program's name, the arguments.
+/// Formats the command as you could type it: its variables, the program's name and the arguments.
 pub(crate) fn shown(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         Some(format!("{}={}", name.to_string_lossy(), quoted(&value?.to_string_lossy())))
@@ -39,13 +36,10 @@ pub(crate) fn shown(command: &Command) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    match text.is_empty() || text.contains(char::is_whitespace) {
-        true => format!("'{text}'"),
-        false => text.to_owned(),
-    }
+    if text.is_empty() || text.contains(char::is_whitespace) { format!("'{text}'") } else { text.to_owned() }
 }
 
-/// A duration as a person reads it: `4.2 s`, `3 min 05 s`.
+/// Formats a duration for people, as in `4.2 s` or `3 min 05 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
     match duration.as_secs() {
         whole @ 60.. => format!("{} min {:02} s", whole / 60, whole % 60),
@@ -53,29 +47,40 @@ pub(crate) fn seconds(duration: Duration) -> String {
     }
 }
 
-/// Why a task ended early.
+/// The reason why a task failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
-    #[error("the step \"{name}\" failed ({status}); its output is above")]
+    #[error(
+        "the step \"{name}\" failed ({status}); read its output above, then run the command after \"== {name}:\" again"
+    )]
     Failed { name: String, status: ExitStatus },
-    #[error("{program} could not be started: {source}; is it installed and on the PATH?")]
+    #[error("cannot start {program}: {source}; install it, or add its folder to the PATH")]
     NotStarted { program: String, source: std::io::Error },
     #[error(
-        "the tests need {packages}, and there is no apt-get here to install them; install what your system \
-         calls these Debian packages, or run `cargo xtask test --quick` for the tests that need none"
+        "expected apt-get to install {packages}, found none; install your system's versions of these Debian packages, \
+        or run `cargo xtask test --quick`, which needs none of them"
     )]
     NoPackageManager { packages: String },
-    #[error("apt-get has installed {packages}; still not on the PATH: {programs}; its output is above")]
+    #[error(
+        "expected root or sudo to install {packages}, found neither; run `apt-get install {packages}` as root, \
+        or run `cargo xtask test --quick`, which needs none of them"
+    )]
+    NotRoot { packages: String },
+    #[error("apt-get installed {packages}, but {programs} is not on the PATH; read its output above")]
     StillMissing { packages: String, programs: String },
-    #[error("fuzzing needs {what}, and it is not here; {remedy}")]
+    #[error("expected {what}, found none; {remedy}")]
     FuzzNeeds { what: &'static str, remedy: &'static str },
-    #[error("{} could not be made: {source}", corpus.display())]
+    #[error("cannot create the folder {}: {source}; check its permissions", corpus.display())]
     Folder { corpus: std::path::PathBuf, source: std::io::Error },
-    #[error("{}: {source}", path.display())]
+    #[error("cannot unpack a server into {}: {source}; delete target/servers and run the task again", path.display())]
     File { path: std::path::PathBuf, source: std::io::Error },
-    #[error("expected a list of packages from `cargo metadata`, found {found}")]
+    #[error(
+        "expected a list of packages from `cargo metadata`, found {found}; run `cargo metadata --no-deps` to see it"
+    )]
     Metadata { found: &'static str },
-    #[error("expected JSON from `cargo metadata`: {0}")]
+    #[error(
+        "expected JSON from `cargo metadata`, found other text: {0}; run `cargo metadata --no-deps` to see it"
+    )]
     MetadataForm(#[from] serde_json::Error),
 }
 
@@ -84,10 +89,10 @@ impl StepError {
         StepError::File { path: path.to_owned(), source }
     }
 
-    /// The failing step's own exit code, so that a caller of the task sees what it would have seen.
+    /// Returns the failed step's own exit code, so that CI sees the same code as without xtask.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let code = match self {
-            // A step killed by a signal has no code.
+            // A step killed by a signal has no exit code.
             StepError::Failed { status, .. } => status.code().and_then(|code| u8::try_from(code).ok()),
             _ => None,
         };
@@ -100,14 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_it_could_be_typed() {
+    fn a_command_is_shown_as_you_could_type_it() {
         let mut command = Command::new("/usr/bin/cargo");
         command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
         assert_eq!(shown(&command), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
     }
 
     #[test]
-    fn durations_read_well_on_both_sides_of_a_minute() {
+    fn durations_are_shown_in_seconds_or_minutes() {
         assert_eq!(seconds(Duration::from_millis(4_210)), "4.2 s");
         assert_eq!(seconds(Duration::from_secs(185)), "3 min 05 s");
     }
@@ -120,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn the_error_names_a_program_that_is_missing() {
         let error = step("none", &mut Command::new("no-such-program-anywhere")).unwrap_err();
         assert!(error.to_string().contains("no-such-program-anywhere"), "{error}");
     }

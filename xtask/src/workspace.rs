@@ -1,4 +1,4 @@
-//! What `cargo metadata` says about this workspace.
+//! The packages and features of this workspace, from `cargo metadata`.
 
 use std::process::Stdio;
 
@@ -13,15 +13,16 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Runs `cargo metadata`.
     pub(crate) fn load() -> Result<Workspace, StepError> {
         let mut command = cargo(["metadata", "--no-deps", "--format-version", "1"]);
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
         let output =
             output.map_err(|source| StepError::NotStarted { program: "cargo".to_owned(), source })?;
-        match output.status.success() {
-            true => Workspace::parse(&output.stdout),
-            false => Err(StepError::Failed { name: "cargo metadata".to_owned(), status: output.status }),
+        if output.status.success() {
+            Workspace::parse(&output.stdout)
+        } else {
+            Err(StepError::Failed { name: "cargo metadata".to_owned(), status: output.status })
         }
     }
 
@@ -33,7 +34,7 @@ impl Workspace {
         }
     }
 
-    /// The features of `package` that stand for something, by name: `default` only stands for others.
+    /// Returns the names of `package`'s features without `default`, which only enables others.
     pub(crate) fn features(&self, package: &str) -> Result<Vec<String>, StepError> {
         let features = self.package(package).and_then(|package| package["features"].as_object());
         let features = features.ok_or(StepError::Metadata { found: "a library package without features" })?;
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_metadata_is_an_error() {
+    fn other_output_than_metadata_is_an_error() {
         assert!(matches!(Workspace::parse(b"{}"), Err(StepError::Metadata { .. })));
         assert!(matches!(Workspace::parse(b"no json"), Err(StepError::MetadataForm(_))));
     }
