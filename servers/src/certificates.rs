@@ -1,10 +1,10 @@
-//! Certificates of an authority of the test's own.
+//! Certificates of an authority made for the test.
 
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-/// An authority, a server's certificate for `localhost` and `127.0.0.1`, and a client's: PEM files in a folder.
+/// PEM files in a folder: an authority, a server's certificate for `localhost` and `127.0.0.1`, and a client's.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     /// The authority's certificate.
@@ -20,7 +20,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes them and writes them into `folder`.
+    /// Makes the certificates and writes them into `folder`.
     ///
     /// # Panics
     /// If the folder cannot be written to.

@@ -1,10 +1,12 @@
-//! Real servers for tests. Each is a process of the test's own, on a free port and in a temporary folder; it is killed when its guard
-//! is dropped, and also when the test's process dies in whatever way.
+//! Real servers for tests.
 //!
-//! A server can be killed ([`Process::kill`]), stopped and let go on ([`Process::pause`], [`Process::resume`]), started again on the same
-//! port and folder, and reached through a [`Proxy`] that cuts, swallows or delays what goes through it.
+//! Each server is a process of its own, on a free port and in a temporary folder. It is killed when its guard is
+//! dropped, and also when the test's process dies for any reason.
 //!
-//! What is here panics, as tests do: a program that is not installed is named, with the package that brings it.
+//! A server can be killed ([`Process::kill`]), stopped and resumed ([`Process::pause`], [`Process::resume`]), and
+//! restarted on the same port and folder. A [`Proxy`] in front of it can cut, drop or delay its traffic.
+//!
+//! These functions panic, as tests do. If a program is not installed, the message names it and its package.
 
 #![cfg(unix)]
 

@@ -1,4 +1,4 @@
-//! `mariadbd`, with InnoDB as durable as it is by default: what was committed is on the disk.
+//! `mariadbd` with the default durability of InnoDB: a committed transaction is on disk.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,47 +13,47 @@ use crate::process::program;
 use crate::{Certificates, Process, free_port, until};
 
 const PACKAGE: &str = "mariadb-server";
-/// More than it takes on a machine that is busy.
+/// The longest wait for a server, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server's own root works as usual, however a test sets the server up.
+/// Settings for the server's own root, which then works the same however a test configures the server.
 const OWN_SETTINGS: &str = "SET autocommit = 1, completion_type = 0";
 
-/// How a `mariadbd` is to run.
+/// The options of a `mariadbd`.
 #[derive(Clone, Debug, Default)]
 pub struct MariaDbOptions {
     /// Offers TLS.
     pub tls: bool,
-    /// Further settings, as on the command line: `["--max-allowed-packet=1M"]`, `["--autocommit=0"]`. What [`MariaDb::sql`] runs is
-    /// committed whatever they say.
+    /// Further settings as on the command line: `["--max-allowed-packet=1M"]`, `["--autocommit=0"]`. [`MariaDb::sql`]
+    /// commits whatever they say.
     pub settings: Vec<String>,
 }
 
-/// A `mariadbd` with a database `app` and a user for it, which is killed when this is dropped.
+/// A `mariadbd` with a database `app` and a user for it. It is killed when this is dropped.
 pub struct MariaDb {
     process: Option<Process>,
     options: MariaDbOptions,
     port: u16,
     certificates: Option<Certificates>,
-    // Last, so that it goes after the process.
+    // Fields are dropped in order, so the folder is removed after the process has ended.
     folder: TempDir,
 }
 
 impl MariaDb {
     /// The user of the database `app`.
     pub const USER: &str = "cloakroom";
-    /// That user's password, which has every delimiter of a DSN in it.
+    /// That user's password. It contains every delimiter of a DSN.
     pub const PASSWORD: &str = "p@ss:w/r(d)?x=1&y";
 
-    /// One with the default options.
+    /// Starts a server with the default options.
     pub fn start() -> MariaDb {
         MariaDb::with(MariaDbOptions::default())
     }
 
-    /// One with these options, ready to answer.
+    /// Starts a server with these options and waits until it answers.
     ///
     /// # Panics
-    /// If it is not installed, or does not answer in time.
+    /// If the server is not installed, or does not answer in time.
     pub fn with(options: MariaDbOptions) -> MariaDb {
         let folder = tempfile::Builder::new().prefix("mariadb-").tempdir().expect("a folder");
         let certificates = options.tls.then(|| Certificates::write(folder.path()));
@@ -74,7 +74,7 @@ impl MariaDb {
             .args(as_root())
             .arg(format!("--datadir={}", self.data().display()))
             .arg("--innodb-log-file-size=16M")
-            // One that starts removes the temporary tables of all others in the same folder.
+            // A server that starts removes the temporary tables of all other servers in the same folder.
             .env("TMPDIR", self.folder.path())
             .output()
             .expect("mariadb-install-db starts");
@@ -82,25 +82,25 @@ impl MariaDb {
         assert!(output.status.success(), "mariadb-install-db failed: {}", String::from_utf8_lossy(&said));
     }
 
-    /// Starts it again, on the same port and with what it has on disk. It is killed before if it runs.
+    /// Restarts the server on the same port with its data on disk. Kills it first if it runs.
     ///
     /// # Panics
-    /// If it does not answer in time.
+    /// If the server does not answer in time.
     pub fn restart(&mut self) {
         self.start_again();
         self.ready();
     }
 
-    /// [`restart`](Self::restart) without waiting for it to answer.
+    /// Restarts the server as [`restart`](Self::restart) does, without waiting until it answers.
     pub fn start_again(&mut self) {
         self.kill();
         self.process = Some(Process::start("mariadbd", PACKAGE, self.args(), self.folder.path()));
     }
 
-    /// Waits until it answers.
+    /// Waits until the server answers.
     ///
     /// # Panics
-    /// If it does not in time; with its log.
+    /// If it does not answer in time. The message contains the server's log.
     pub fn ready(&self) {
         let start = Instant::now();
         while !self.answers() {
@@ -111,7 +111,7 @@ impl MariaDb {
     }
 
     fn answers(&self) -> bool {
-        // Its own socket is there a little before the port is.
+        // The socket accepts connections a little before the port does.
         self.try_sql("SELECT 1").is_ok() && std::net::TcpStream::connect(self.address()).is_ok()
     }
 
@@ -130,7 +130,7 @@ impl MariaDb {
             "--innodb-buffer-pool-size=64M".to_owned(),
             "--innodb-log-file-size=16M".to_owned(),
             "--innodb-flush-log-at-trx-commit=1".to_owned(),
-            // A write that io_uring has taken may reach the file after its process was killed, and so after the next one has started.
+            // A write that io_uring has accepted may reach the file after a kill, when the next process already runs.
             "--innodb-use-native-aio=OFF".to_owned(),
             "--innodb-buffer-pool-dump-at-shutdown=OFF".to_owned(),
             "--performance-schema=OFF".to_owned(),
@@ -147,61 +147,62 @@ impl MariaDb {
         args
     }
 
-    /// Ends it at once (SIGKILL). What it has on disk stays, for [`restart`](Self::restart).
+    /// Kills the server at once (SIGKILL). Its data on disk stays for [`restart`](Self::restart).
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Stops it (SIGSTOP): its port takes connections, and nothing answers.
+    /// Stops the server (SIGSTOP): its port accepts connections, but nothing answers.
     ///
     /// # Panics
-    /// If it was killed.
+    /// If the server was killed.
     pub fn pause(&self) {
-        self.process.as_ref().expect("it runs").pause();
+        self.process.as_ref().expect("the server runs").pause();
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the server (SIGCONT).
     ///
     /// # Panics
-    /// If it was killed.
+    /// If the server was killed.
     pub fn resume(&self) {
-        self.process.as_ref().expect("it runs").resume();
+        self.process.as_ref().expect("the server runs").resume();
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Its Unix socket.
+    /// Returns the path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
-    /// The certificates it goes by.
+    /// Returns the certificates it uses.
     ///
     /// # Panics
-    /// If it offers no TLS.
+    /// If the server offers no TLS.
     pub fn certificates(&self) -> &Certificates {
         self.certificates.as_ref().expect("MariaDbOptions::tls is set")
     }
 
-    /// The data source name of the database `app` on `place`, such as `tcp(127.0.0.1:3306)`, with `params` behind the question mark.
+    /// Returns the data source name of the database `app` at `place`, such as `tcp(127.0.0.1:3306)`, with `params`
+    /// after the question mark.
     pub fn dsn_at(place: &str, params: &str) -> String {
         format!("{}:{}@{place}/app?{params}", Self::USER, Self::PASSWORD)
     }
 
-    /// The same for its own port.
+    /// Returns the data source name at the server's own port.
     pub fn dsn(&self, params: &str) -> String {
         Self::dsn_at(&format!("tcp({})", self.address()), params)
     }
 
-    /// Runs statements in the database `app`, if it is there, as the server's own root, and gives back what they answer, a line a row.
+    /// Runs statements as root, in the database `app` if it exists. Returns the result, one line for each row.
     ///
     /// # Panics
-    /// If the server does not take them.
+    /// If a statement fails.
     pub fn sql(&self, statements: &str) -> String {
         self.try_sql(statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
     }
@@ -216,16 +217,17 @@ impl MariaDb {
             .args(["--execute", statements])
             .output()
             .expect("the mariadb client starts");
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
 
-    /// A connection of root's own, which lasts until it is dropped: for locks and transactions that are in the way.
+    /// Opens a connection of root that stays open until it is dropped, for locks and transactions that block others.
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If the client cannot be started.
     pub fn client(&self) -> MariaDbClient {
         let mut child = Command::new(program("mariadb", PACKAGE))
             .args([
@@ -246,11 +248,11 @@ impl MariaDb {
         MariaDbClient { child, answers }
     }
 
-    /// Notes every statement that comes in from now on.
+    /// Logs every statement from now on.
     pub fn log_statements(&self) -> GeneralLog {
         self.sql("SET GLOBAL general_log = ON");
         let mut log = GeneralLog { path: self.log(), from: 0 };
-        // The last that is noted of the connection which switched it on.
+        // Wait for the last entry of the connection that switched the log on.
         until(PATIENCE, "the end of a client", || log.take().contains(&"Quit".to_owned()).then_some(()));
         log
     }
@@ -273,7 +275,7 @@ impl fmt::Debug for MariaDb {
     }
 }
 
-/// A connection of root's own. It ends, with its locks and its transaction, when this is dropped.
+/// A connection of root. It ends with its locks and its transaction when this is dropped.
 #[derive(Debug)]
 pub struct MariaDbClient {
     child: Child,
@@ -281,23 +283,23 @@ pub struct MariaDbClient {
 }
 
 impl MariaDbClient {
-    /// Runs `statement`, and what is to follow until the next one waits for it.
+    /// Sends `statement` without waiting for its end. Further statements queue behind it.
     ///
     /// # Panics
     /// If the connection has ended.
     pub fn run(&mut self, statement: &str) {
         let pipe = self.child.stdin.as_mut().expect("piped");
-        writeln!(pipe, "{statement};").and_then(|()| pipe.flush()).expect("the connection stands");
+        writeln!(pipe, "{statement};").and_then(|()| pipe.flush()).expect("the connection is open");
     }
 
-    /// Runs `statement`, which answers with one line.
+    /// Runs `statement` and returns its one line of result.
     ///
     /// # Panics
     /// If the connection has ended.
     pub fn ask(&mut self, statement: &str) -> String {
         self.run(statement);
         let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the connection stands");
+        self.answers.read_line(&mut line).expect("the connection is open");
         line.trim_end().to_owned()
     }
 }
@@ -309,7 +311,7 @@ impl Drop for MariaDbClient {
     }
 }
 
-/// What the server has been asked: its general query log, from some moment on.
+/// The server's general query log, from some moment on.
 #[derive(Clone, Debug)]
 pub struct GeneralLog {
     path: PathBuf,
@@ -317,25 +319,26 @@ pub struct GeneralLog {
 }
 
 impl GeneralLog {
-    /// What has been asked since the last call, a line each: the command and its text, such as `Execute UPDATE ..`.
+    /// Returns the commands since the last call, one line each: the command and its text, such as `Execute UPDATE ..`.
     ///
     /// # Panics
     /// If the log cannot be read.
     pub fn take(&mut self) -> Vec<String> {
         let mut text = Vec::new();
-        // It is made with its first line.
+        // The server creates the file with the first entry.
         let Ok(mut file) = std::fs::File::open(&self.path) else { return Vec::new() };
         file.seek(SeekFrom::Start(self.from)).expect("a file");
         file.read_to_end(&mut text).expect("a file");
         self.from += text.len() as u64;
-        // An entry begins with a time or blanks, a connection's number and the command; further lines belong to it.
+        // An entry begins with a time or blanks, the connection's number and the command. Further lines belong to the
+        // same entry.
         let text = String::from_utf8_lossy(&text);
-        text.lines().filter_map(asked).filter(|asked| !asked.ends_with(OWN_SETTINGS)).collect()
+        text.lines().filter_map(command).filter(|command| !command.ends_with(OWN_SETTINGS)).collect()
     }
 }
 
-/// `261123 14:33:17\t     7 Execute\tSELECT 1` or `\t\t     7 Execute\tSELECT 1`
-fn asked(line: &str) -> Option<String> {
+/// Parses the first line of an entry: `261123 14:33:17\t     7 Execute\tSELECT 1` or `\t\t     7 Execute\tSELECT 1`.
+fn command(line: &str) -> Option<String> {
     const COMMANDS: [&str; 8] =
         ["Execute", "Query", "Prepare", "Ping", "Connect", "Quit", "Close stmt", "Reset stmt"];
     let (head, text) = COMMANDS.iter().find_map(|command| {
@@ -346,7 +349,7 @@ fn asked(line: &str) -> Option<String> {
     Some(text.trim_end().to_owned())
 }
 
-/// It refuses to run as root unless it is told to.
+/// Returns the option without which the server refuses to run as root.
 fn as_root() -> Option<&'static str> {
     rustix::process::geteuid().is_root().then_some("--user=root")
 }
@@ -356,17 +359,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_log_is_told_from_the_rest_of_an_entry() {
-        assert_eq!(asked("261123 14:33:17\t     7 Execute\tSELECT 1").unwrap(), "Execute SELECT 1");
-        assert_eq!(asked("\t\t    12 Query\tCOMMIT").unwrap(), "Query COMMIT");
-        assert_eq!(asked("\t\t    12 Ping\t").unwrap(), "Ping");
-        assert_eq!(asked("  expires BIGINT"), None);
-        assert_eq!(asked("Time\t\t    Id Command\tArgument"), None);
+    fn only_the_first_line_of_an_entry_is_a_command() {
+        assert_eq!(command("261123 14:33:17\t     7 Execute\tSELECT 1").unwrap(), "Execute SELECT 1");
+        assert_eq!(command("\t\t    12 Query\tCOMMIT").unwrap(), "Query COMMIT");
+        assert_eq!(command("\t\t    12 Ping\t").unwrap(), "Ping");
+        assert_eq!(command("  expires BIGINT"), None);
+        assert_eq!(command("Time\t\t    Id Command\tArgument"), None);
     }
 
     #[test]
     #[ignore = "needs mariadbd: cargo xtask test"]
-    fn what_was_committed_is_there_after_a_kill_and_what_is_asked_is_noted() {
+    fn a_commit_survives_a_kill_and_statements_are_logged() {
         let mut server = MariaDb::start();
         server.sql("CREATE TABLE t (n INT); INSERT INTO t VALUES (7)");
         server.kill();

@@ -1,4 +1,4 @@
-//! A child process that does not outlive the test.
+//! A child process that ends with the test.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Where Debian puts servers; an ordinary user's PATH leaves these out.
+/// Folders where Debian puts servers. An ordinary user's PATH lacks them.
 const SERVER_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// Starts the program, tells its process id, and kills it when the test closes the pipe or dies. What it is told last
-/// says whether the folder goes too.
+/// Starts the program and prints its process id. Kills it when the test closes the pipe or dies. Removes the folder
+/// unless the last word from the pipe is `keep`.
 const WATCH: &str = r#"
 folder=$1; shift
 "$@" </dev/null >>"$folder/stdout" 2>>"$folder/stderr" &
@@ -28,7 +28,7 @@ wait "$pid" 2>/dev/null
 [ "$word" = keep ] || rm -rf "$folder"
 "#;
 
-/// A program that runs until it is killed or dropped; also if the test's own process is killed.
+/// A program that runs until it is killed or dropped, or until the test's process dies.
 #[derive(Debug)]
 pub struct Process {
     watcher: Child,
@@ -37,7 +37,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program`, which the Debian package `package` brings. Its output goes to the files `stdout` and `stderr` in `folder`.
+    /// Starts `program`, which the Debian package `package` contains. Its output goes to the files `stdout` and
+    /// `stderr` in `folder`.
     ///
     /// # Panics
     /// If the program is not installed.
@@ -50,10 +51,10 @@ impl Process {
         Process::run(&self::program(program, package), args, folder)
     }
 
-    /// [`start`](Self::start) with the program's file.
+    /// Starts the program's file as [`start`](Self::start) does.
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If the program cannot be started.
     pub fn run<S: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = S>, folder: &Path) -> Process {
         let mut watcher = Command::new("sh")
             .args(["-c", WATCH, "sh"])
@@ -70,28 +71,28 @@ impl Process {
         Process { pipe: watcher.stdin.take(), watcher, pid }
     }
 
-    /// Ends it at once (SIGKILL) and waits until it is gone. Its folder stays.
+    /// Kills the process at once (SIGKILL) and waits until it has ended. Its folder stays.
     pub fn kill(mut self) {
         self.end();
     }
 
-    /// Stops it (SIGSTOP): its port takes connections, and nothing answers.
+    /// Stops the process (SIGSTOP): its port accepts connections, but nothing answers.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the process (SIGCONT).
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(self.pid, signal).expect("the process is there until it is waited for");
+        kill_process(self.pid, signal).expect("the process exists until it is waited for");
     }
 
     fn end(&mut self) {
         let Some(mut pipe) = self.pipe.take() else { return };
-        // Killed here and not by the watcher alone: the test goes on at the moment of the kill.
+        // The watcher would kill it too, but later: the test needs the kill to have happened when this returns.
         let _ = kill_process(self.pid, Signal::KILL);
         let _ = pipe.write_all(b"keep\n");
         drop(pipe);
@@ -105,13 +106,13 @@ impl Drop for Process {
     }
 }
 
-/// Where `program` is, which the Debian package `package` brings.
+/// Returns the path of `program`, which the Debian package `package` contains.
 ///
 /// # Panics
-/// If it is not installed.
+/// If the program is not installed.
 pub(crate) fn program(program: &str, package: &str) -> std::path::PathBuf {
     find(program).unwrap_or_else(|| {
-        panic!("{program} is not installed: `apt-get install {package}`, or run `cargo xtask test`")
+        panic!("{program} is not installed; run `apt-get install {package}` or `cargo xtask test`")
     })
 }
 
@@ -121,12 +122,13 @@ fn find(program: &str) -> Option<std::path::PathBuf> {
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// A port that nobody listens on, nor on the one 10,000 above, which a cluster's nodes use among themselves.
+/// Returns a free port. The port 10,000 above is free too, since a cluster's nodes use it among themselves.
 ///
 /// # Panics
-/// If there is none.
+/// If there is no free port.
 pub fn free_port() -> u16 {
-    // Below the ports that the system gives to outgoing connections. Each test process begins somewhere else.
+    // The range is below the ports that the system uses for outgoing connections. Each test process starts at another
+    // port.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() as u16).wrapping_mul(37);
     for _ in 0..5_000 {
@@ -139,17 +141,17 @@ pub fn free_port() -> u16 {
     panic!("no free port between 11000 and 21000");
 }
 
-/// What `look` finds, as soon as it finds something.
+/// Calls `look` until it returns something, and returns that.
 ///
 /// # Panics
-/// If that is not within `patience`.
+/// If `look` returns nothing within `patience`.
 pub fn until<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(start.elapsed() < patience, "{what}: not within {patience:?}");
+        assert!(start.elapsed() < patience, "waited {patience:?} for this: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -158,30 +160,30 @@ pub fn until<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option
 mod tests {
     use super::*;
 
-    fn is_there(pid: Pid) -> bool {
+    fn exists(pid: Pid) -> bool {
         rustix::process::test_kill_process(pid).is_ok()
     }
 
     #[test]
-    fn a_process_is_gone_with_its_guard_also_when_it_stands_still() {
+    fn a_process_ends_with_its_guard_even_if_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start("sleep", "coreutils", ["600"], folder.path());
         let pid = process.pid;
         process.pause();
-        assert!(is_there(pid));
+        assert!(exists(pid));
         drop(process);
-        assert!(!is_there(pid));
+        assert!(!exists(pid));
         assert!(folder.path().is_dir());
     }
 
     #[test]
-    fn a_process_whose_test_died_is_gone_and_its_folder_too() {
+    fn a_process_ends_and_its_folder_goes_if_the_test_dies() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Process::start("sleep", "coreutils", ["600"], folder.path());
-        // What the system does when the test's process dies.
+        // The system closes the pipe when the test's process dies.
         drop(process.pipe.take());
         process.watcher.wait().unwrap();
-        assert!(!is_there(process.pid));
+        assert!(!exists(process.pid));
         assert!(!folder.path().exists());
     }
 

@@ -1,4 +1,4 @@
-//! A TCP proxy that does to a connection what networks do: cut it, swallow what goes through, delay it.
+//! A TCP proxy that cuts, drops or delays connections, as networks do.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,19 +7,20 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What happens to what goes through.
+/// The treatment of the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    Fine,
-    /// Connections end at once, new ones too.
+enum Mode {
+    Forward,
+    /// Every connection is closed at once, new ones too.
     Cut,
-    /// Connections stay and carry nothing; what is sent is lost for ever, and so is the connection.
+    /// Connections stay open and all their bytes are dropped. Such a connection never works again.
     Blackhole,
-    /// Every piece waits.
+    /// Every chunk of bytes waits for this time.
     Delay(Duration),
 }
 
-/// A proxy before one server, on a port of its own. It has threads of its own, and so stands still with no runtime of the test.
+/// A proxy before one server, on a port of its own. It runs on its own threads, so a blocked runtime of the test does
+/// not stop it.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -29,12 +30,12 @@ pub struct Proxy {
 #[derive(Debug)]
 struct State {
     target: Mutex<SocketAddr>,
-    weather: Mutex<Weather>,
+    mode: Mutex<Mode>,
     open: Mutex<Vec<Pair>>,
-    over: AtomicBool,
+    closed: AtomicBool,
 }
 
-/// Both sides of a connection; dead once it has carried something into the void.
+/// Both sides of a connection. It is dead once bytes of it were dropped.
 #[derive(Debug)]
 struct Pair {
     client: TcpStream,
@@ -43,32 +44,32 @@ struct Pair {
 }
 
 impl Proxy {
-    /// A proxy before `target`.
+    /// Starts a proxy before `target`.
     ///
     /// # Panics
-    /// If there is no port for it.
+    /// If no port is free.
     pub fn before(target: SocketAddr) -> Proxy {
         Proxy::under(Ipv4Addr::LOCALHOST, target)
     }
 
-    /// A proxy on another address of this machine: the server behind `target` under a name that its certificate does not have.
+    /// Starts a proxy on another address of this machine. The server's certificate does not contain that address.
     ///
     /// # Panics
-    /// If `name` is no address of this machine; on Linux each of 127.0.0.0/8 is.
+    /// If `name` is not an address of this machine. On Linux every address in 127.0.0.0/8 is.
     pub fn under(name: Ipv4Addr, target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((name, 0)).expect("an address of this machine");
         let address = listener.local_addr().expect("an address");
         let state = State {
             target: Mutex::new(target),
-            weather: Mutex::new(Weather::Fine),
+            mode: Mutex::new(Mode::Forward),
             open: Mutex::default(),
-            over: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         };
         let state = Arc::new(state);
         let accepting = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                if accepting.over.load(Ordering::SeqCst) {
+                if accepting.closed.load(Ordering::SeqCst) {
                     return;
                 }
                 accepting.accept(client);
@@ -77,50 +78,50 @@ impl Proxy {
         Proxy { address, state }
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its port.
+    /// Returns the port it listens on.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Ends every connection and every new one, until it is [healed](Self::heal).
+    /// Closes every connection, and each new one, until it is [healed](Self::heal).
     pub fn cut(&self) {
-        self.state.turn(Weather::Cut);
+        self.state.set(Mode::Cut);
         for pair in self.state.open().drain(..) {
-            pair.end();
+            pair.close();
         }
     }
 
-    /// Swallows what is sent, both ways. New connections are taken and get no answer either. Those that were there meanwhile stay
-    /// dead when it is [healed](Self::heal), as they are behind a firewall that has forgotten them.
+    /// Drops all bytes in both directions. New connections are accepted and get no answer. Connections of this time
+    /// never work again after [`heal`](Self::heal), like those that a firewall has forgotten.
     pub fn blackhole(&self) {
-        self.state.turn(Weather::Blackhole);
+        self.state.set(Mode::Blackhole);
         for pair in self.state.open().iter() {
             pair.dead.store(true, Ordering::SeqCst);
         }
     }
 
-    /// Leads new connections to another server, as an address does that now belongs to another. Those that are open stay where they are
-    /// until they are [cut](Self::cut).
+    /// Sends new connections to another server, as when an address changes its owner. Open connections stay with the
+    /// old server until they are [cut](Self::cut).
     pub fn lead_to(&self, target: SocketAddr) {
-        *self.state.target.lock().expect("nobody has panicked") = target;
+        *self.state.target.lock().expect("no thread has panicked") = target;
     }
 
-    /// Holds every piece back for `delay`, both ways.
+    /// Delays every chunk of bytes by `delay`, in both directions.
     pub fn delay(&self, delay: Duration) {
-        self.state.turn(Weather::Delay(delay));
+        self.state.set(Mode::Delay(delay));
     }
 
-    /// Lets everything through again.
+    /// Forwards everything again.
     pub fn heal(&self) {
-        self.state.turn(Weather::Fine);
+        self.state.set(Mode::Forward);
     }
 
-    /// How many connections there are now, dead ones too.
+    /// Returns the number of open connections, dead ones included.
     pub fn connections(&self) -> usize {
         self.state.open().len()
     }
@@ -128,51 +129,51 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.state.over.store(true, Ordering::SeqCst);
+        self.state.closed.store(true, Ordering::SeqCst);
         self.cut();
-        // Wakes the thread that accepts.
+        // A connection wakes the accepting thread, so that it sees the flag.
         let _ = TcpStream::connect(self.address);
     }
 }
 
 impl State {
-    fn turn(&self, weather: Weather) {
-        *self.weather.lock().expect("nobody has panicked") = weather;
+    fn set(&self, mode: Mode) {
+        *self.mode.lock().expect("no thread has panicked") = mode;
     }
 
-    fn weather(&self) -> Weather {
-        *self.weather.lock().expect("nobody has panicked")
+    fn mode(&self) -> Mode {
+        *self.mode.lock().expect("no thread has panicked")
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Vec<Pair>> {
-        self.open.lock().expect("nobody has panicked")
+        self.open.lock().expect("no thread has panicked")
     }
 
     fn accept(self: &Arc<Self>, client: TcpStream) {
-        if self.weather() == Weather::Cut {
+        if self.mode() == Mode::Cut {
             return;
         }
-        let target = *self.target.lock().expect("nobody has panicked");
+        let target = *self.target.lock().expect("no thread has panicked");
         let Ok(server) = TcpStream::connect(target) else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
-        let dead = Arc::new(AtomicBool::new(self.weather() == Weather::Blackhole));
+        let dead = Arc::new(AtomicBool::new(self.mode() == Mode::Blackhole));
         let twin = |stream: &TcpStream| stream.try_clone().expect("a handle");
         for (from, to) in [(&client, &server), (&server, &client)] {
             let (state, from, to, dead) = (Arc::clone(self), twin(from), twin(to), Arc::clone(&dead));
-            thread::spawn(move || state.carry(from, to, &dead));
+            thread::spawn(move || state.forward(from, to, &dead));
         }
         let mut open = self.open();
         open.push(Pair { client, server, dead });
-        // It may have been cut meanwhile.
-        if self.weather() == Weather::Cut {
-            open.drain(..).for_each(|pair| pair.end());
+        // The proxy may have been cut since the check above.
+        if self.mode() == Mode::Cut {
+            open.drain(..).for_each(|pair| pair.close());
         }
     }
 
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream, dead: &Arc<AtomicBool>) {
+    fn forward(&self, mut from: TcpStream, mut to: TcpStream, dead: &Arc<AtomicBool>) {
         let mut buffer = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            if let Weather::Delay(delay) = self.weather() {
+            if let Mode::Delay(delay) = self.mode() {
                 thread::sleep(delay);
             }
             if !dead.load(Ordering::SeqCst) && to.write_all(&buffer[..read]).is_err() {
@@ -185,7 +186,7 @@ impl State {
 }
 
 impl Pair {
-    fn end(&self) {
+    fn close(&self) {
         let _ = (self.client.shutdown(Shutdown::Both), self.server.shutdown(Shutdown::Both));
     }
 }
@@ -194,7 +195,7 @@ impl Pair {
 mod tests {
     use super::*;
 
-    /// A server that says everything back.
+    /// Starts a server that sends every byte back.
     fn echo() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -212,45 +213,45 @@ mod tests {
         stream
     }
 
-    fn says_back(stream: &mut TcpStream) -> bool {
+    fn echoes(stream: &mut TcpStream) -> bool {
         let mut answer = [0; 2];
         stream.write_all(b"hi").is_ok() && stream.read_exact(&mut answer).is_ok() && &answer == b"hi"
     }
 
     #[test]
-    fn what_is_cut_is_over_and_what_comes_later_is_let_through() {
+    fn cut_connections_end_and_later_ones_work_after_heal() {
         let proxy = Proxy::before(echo());
         let mut before = client(&proxy);
-        assert!(says_back(&mut before));
+        assert!(echoes(&mut before));
         proxy.cut();
-        assert!(!says_back(&mut before) && !says_back(&mut client(&proxy)));
+        assert!(!echoes(&mut before) && !echoes(&mut client(&proxy)));
         proxy.heal();
-        assert!(!says_back(&mut before));
-        assert!(says_back(&mut client(&proxy)));
+        assert!(!echoes(&mut before));
+        assert!(echoes(&mut client(&proxy)));
     }
 
     #[test]
-    fn another_server_behind_the_address_gets_the_new_connections() {
+    fn new_connections_go_to_the_new_target() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Proxy::before(echo());
         let mut before = client(&proxy);
-        assert!(says_back(&mut before));
+        assert!(echoes(&mut before));
         proxy.lead_to(silent.local_addr().unwrap());
-        assert!(says_back(&mut before) && !says_back(&mut client(&proxy)));
+        assert!(echoes(&mut before) && !echoes(&mut client(&proxy)));
         proxy.cut();
-        assert!(!says_back(&mut before));
+        assert!(!echoes(&mut before));
     }
 
     #[test]
-    fn a_connection_that_fell_into_the_black_hole_stays_there() {
+    fn a_blackholed_connection_never_works_again() {
         let proxy = Proxy::before(echo());
         let (mut before, mut idle) = (client(&proxy), client(&proxy));
-        assert!(says_back(&mut before) && says_back(&mut idle));
+        assert!(echoes(&mut before) && echoes(&mut idle));
         proxy.blackhole();
         let mut meanwhile = client(&proxy);
-        assert!(!says_back(&mut before) && !says_back(&mut meanwhile));
+        assert!(!echoes(&mut before) && !echoes(&mut meanwhile));
         proxy.heal();
-        assert!(!says_back(&mut before) && !says_back(&mut meanwhile) && !says_back(&mut idle));
-        assert!(says_back(&mut client(&proxy)));
+        assert!(!echoes(&mut before) && !echoes(&mut meanwhile) && !echoes(&mut idle));
+        assert!(echoes(&mut client(&proxy)));
     }
 }

@@ -1,4 +1,4 @@
-//! A cluster: three primaries with a replica each.
+//! A cluster of three primaries with one replica each.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use super::{Redis, RedisOptions, wait};
 const PRIMARIES: usize = 3;
 const SLOTS: usize = 16_384;
 
-/// Three primaries with a replica each; all are killed when this is dropped.
+/// Three primaries with one replica each. All are killed when this is dropped.
 #[derive(Debug)]
 pub struct RedisCluster {
-    /// The primaries at the start come first, then the replica of each, in the same order.
+    /// The first primaries, then the replica of each in the same order.
     nodes: Vec<Redis>,
 }
 
 impl RedisCluster {
-    /// A cluster that answers.
+    /// Starts a cluster with the default options.
     ///
     /// # Panics
-    /// If it does not come up in time.
+    /// If the cluster does not answer in time.
     pub fn start() -> RedisCluster {
         RedisCluster::with(RedisOptions::default())
     }
 
-    /// One whose nodes run with these options.
+    /// Starts a cluster whose nodes run with these options, and waits until it answers.
     ///
     /// # Panics
-    /// If it does not come up in time.
+    /// If the cluster does not answer in time.
     pub fn with(options: RedisOptions) -> RedisCluster {
         let mut options = options;
-        // A node is taken for dead after a second, so that tests need not wait long for its replica.
+        // A node counts as dead after one second, so that tests need not wait long for a failover.
         for words in [
             ["--cluster-enabled", "yes"],
             ["--cluster-node-timeout", "1000"],
@@ -54,7 +54,7 @@ impl RedisCluster {
             }
             if n < PRIMARIES {
                 let (from, to) = (n * SLOTS / PRIMARIES, (n + 1) * SLOTS / PRIMARIES - 1);
-                // Redis 6.2 knows no ranges.
+                // Redis 6.2 does not support ranges of slots.
                 let slots: Vec<_> = (from..=to).map(|slot| slot.to_string()).collect();
                 let words = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str));
                 node.ask::<()>(&Vec::from_iter(words));
@@ -76,28 +76,28 @@ impl RedisCluster {
         });
     }
 
-    /// The addresses of the nodes, primaries of the start first.
+    /// Returns the nodes' addresses, the first primaries before the replicas.
     pub fn addresses(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.address().to_string()).collect()
     }
 
-    /// A node: below three a primary of the start, from three on a replica.
+    /// Returns a node. The first three are the first primaries, the others their replicas.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there is no such node.
     pub fn node(&self, n: usize) -> &Redis {
         &self.nodes[n]
     }
 
-    /// A node that can be killed.
+    /// Returns a node so that it can be killed.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there is no such node.
     pub fn node_mut(&mut self, n: usize) -> &mut Redis {
         &mut self.nodes[n]
     }
 
-    /// The nodes that are primaries now, of those that answer.
+    /// Returns the nodes that are primaries now, among those that answer.
     pub fn primaries(&self) -> Vec<usize> {
         let role = |node: &Redis| node.try_ask::<Vec<redis::Value>>(&["ROLE"]);
         let is_primary = |node: &Redis| {
@@ -107,18 +107,19 @@ impl RedisCluster {
         (0..self.nodes.len()).filter(|n| is_primary(&self.nodes[*n])).collect()
     }
 
-    /// The slot of a key.
+    /// Returns the slot of a key.
     pub fn slot_of(&self, key: &str) -> u16 {
         self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key])
     }
 
-    /// Moves a slot to the primary `to`, as live resharding does, with half of its keys on either side for `between`.
+    /// Moves a slot to the primary `to`, as live resharding does. For the time `between`, half of its keys are on each
+    /// side.
     ///
     /// # Panics
-    /// If no primary has the slot, or a node does not take a step.
+    /// If no primary owns the slot, or a node refuses a step.
     pub fn move_slot(&self, slot: u16, to: usize, between: Duration) {
         let id = |n: usize| self.nodes[n].ask::<String>(&["CLUSTER", "MYID"]);
-        let Some(from) = self.owner(slot) else { panic!("nobody has slot {slot}") };
+        let Some(from) = self.owner(slot) else { panic!("no primary owns slot {slot}") };
         if from == to {
             return;
         }
@@ -135,13 +136,14 @@ impl RedisCluster {
         for keys in std::iter::repeat_with(here).take_while(|keys| !keys.is_empty()) {
             self.migrate(from, to, &keys);
         }
-        // The new owner first, or the slot is nobody's for a moment.
+        // The new owner goes first, or nobody owns the slot for a moment.
         set(to, &["NODE", &ids[1]]);
         set(from, &["NODE", &ids[1]]);
     }
 
     fn owner(&self, slot: u16) -> Option<usize> {
-        // A line has the node's id, its address, its flags, five more fields, and its slots: `5461-10922`, `17`, `[17->-id]`.
+        // A line contains the node's id, its address, its flags, five more fields and its slots: `5461-10922`, `17`,
+        // `[17->-id]`.
         let nodes = self.nodes[0].ask::<String>(&["CLUSTER", "NODES"]);
         let has = |range: &str| {
             let (from, to) = range.split_once('-').unwrap_or((range, range));
@@ -159,18 +161,18 @@ impl RedisCluster {
         let port = self.nodes[to].address().port().to_string();
         let words = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
         let words: Vec<_> = words.into_iter().chain(keys.iter().map(String::as_str)).collect();
-        // A key that has ended meanwhile is none.
+        // A key that has expired in the meantime is skipped.
         self.nodes[from].ask::<()>(&words);
     }
 
-    /// Waits until the replica of node `n` has taken its place.
+    /// Waits until the replica of node `n` has become a primary.
     ///
     /// # Panics
-    /// If it does not in time.
+    /// If that does not happen in time.
     pub fn await_failover_of(&self, n: usize) {
         let replica = n + PRIMARIES;
-        wait("a replica takes its primary's place", || self.primaries().contains(&replica));
-        wait("the cluster is whole again", || is_ok(&self.nodes[replica]));
+        wait("the replica becomes a primary", || self.primaries().contains(&replica));
+        wait("all slots are served again", || is_ok(&self.nodes[replica]));
     }
 }
 

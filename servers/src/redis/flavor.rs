@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use super::PACKAGE;
 use crate::process::program;
 
-/// The folder into which `cargo xtask test` puts servers that Debian does not have. The same path is in `xtask/src/wheels.rs`.
+/// The folder where `cargo xtask test` puts the servers that Debian does not have. `xtask/src/wheels.rs` has the same
+/// path.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/servers");
 
-/// A release line of Redis or Valkey. Only [`Redis70`](Flavor::Redis70) is built with TLS.
+/// A release of Redis or Valkey. Only [`Redis70`](Flavor::Redis70) supports TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flavor {
-    /// Redis 6.2, the oldest release that is supported.
+    /// Redis 6.2, the oldest supported release.
     Redis62,
-    /// Redis 7.0, which Debian brings.
+    /// Redis 7.0, the release in Debian.
     #[default]
     Redis70,
     /// Valkey 9.
@@ -22,17 +23,17 @@ pub enum Flavor {
 }
 
 impl Flavor {
-    /// The server's file.
+    /// Returns the path of the server's program.
     ///
     /// # Panics
-    /// If it is not installed.
+    /// If the server is not installed.
     pub(crate) fn program(self) -> PathBuf {
         let file = match self {
             Flavor::Redis62 => Path::new(FOLDER).join("redis-6.2/redis-server"),
             Flavor::Redis70 => return program("redis-server", PACKAGE),
             Flavor::Valkey9 => Path::new(FOLDER).join("valkey-9/valkey-server"),
         };
-        assert!(file.is_file(), "{self:?} is not installed: run `cargo xtask test`");
+        assert!(file.is_file(), "{self:?} is not installed; run `cargo xtask test`");
         file
     }
 }
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs Redis 6.2, Redis 7.0 and Valkey 9: cargo xtask test"]
-    fn each_release_is_the_one_that_it_is_called() {
+    fn each_server_has_the_version_of_its_name() {
         assert!(version(Flavor::Redis62).starts_with("6.2."));
         assert!(version(Flavor::Redis70).starts_with("7.0."));
         assert!(version(Flavor::Valkey9).starts_with("9."));
@@ -58,7 +59,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs Redis 6.2 and Valkey 9: cargo xtask test"]
-    fn each_release_forms_a_cluster_and_a_group_with_sentinels() {
+    fn each_release_runs_as_a_cluster_and_with_sentinels() {
         for flavor in [Flavor::Redis62, Flavor::Valkey9] {
             assert_eq!(RedisCluster::with(RedisOptions::of(flavor)).primaries(), [0, 1, 2]);
             assert_eq!(RedisSentinels::with(RedisOptions::of(flavor)).primary(), Some(0));

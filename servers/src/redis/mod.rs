@@ -1,4 +1,4 @@
-//! `redis-server`: one, a cluster, a primary with sentinels.
+//! `redis-server`: a single server, a cluster, and a primary with sentinels.
 
 mod cluster;
 mod flavor;
@@ -20,56 +20,56 @@ pub use monitor::Monitor;
 pub use sentinel::RedisSentinels;
 
 const PACKAGE: &str = "redis-server";
-/// More than any of them takes on a machine that is busy.
+/// The longest wait for a server, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a `redis-server` is to run. The default has no password, listens on TCP alone and keeps nothing on disk.
+/// The options of a `redis-server`. By default it has no password, listens on TCP only and stores nothing on disk.
 #[derive(Clone, Debug, Default)]
 pub struct RedisOptions {
-    /// Which server: Debian's Redis 7.0 if nothing is said.
+    /// The release; Debian's Redis 7.0 by default.
     pub flavor: Flavor,
-    /// Writes are on the disk before they are answered: `appendonly yes`, `appendfsync always`.
+    /// Writes are on disk before they are answered: `appendonly yes`, `appendfsync always`.
     pub durable: bool,
     /// The default user's password.
     pub password: Option<String>,
-    /// Further users: a line of `ACL SETUSER` each, such as `app on >secret ~* &* +@all`.
+    /// Further users, each a line of `ACL SETUSER`, such as `app on >secret ~* &* +@all`.
     pub users: Vec<String>,
-    /// Listens on a Unix socket, too.
+    /// Listens on a Unix socket too.
     pub unix_socket: bool,
-    /// Listens with TLS, too, and asks clients for a certificate.
+    /// Listens with TLS too, and requires a client certificate.
     pub tls: bool,
-    /// Further settings, as on the command line: `["--maxmemory-policy", "allkeys-lru"]`.
+    /// Further settings as on the command line: `["--maxmemory-policy", "allkeys-lru"]`.
     pub settings: Vec<String>,
 }
 
-/// A `redis-server`, which is killed when this is dropped.
+/// A `redis-server`. It is killed when this is dropped.
 pub struct Redis {
     process: Option<Process>,
     options: RedisOptions,
     port: u16,
     tls_port: Option<u16>,
     certificates: Option<Certificates>,
-    // Last, so that it goes after the process.
+    // Fields are dropped in order, so the folder is removed after the process has ended.
     folder: TempDir,
 }
 
 impl RedisOptions {
-    /// The default options, for a server of this release.
+    /// Returns the default options for this release.
     pub fn of(flavor: Flavor) -> RedisOptions {
         RedisOptions { flavor, ..RedisOptions::default() }
     }
 }
 
 impl Redis {
-    /// One with the default options.
+    /// Starts a server with the default options.
     pub fn start() -> Redis {
         Redis::with(RedisOptions::default())
     }
 
-    /// One with these options, ready to answer.
+    /// Starts a server with these options and waits until it answers.
     ///
     /// # Panics
-    /// If it is not installed, or does not answer in time.
+    /// If the server is not installed, or does not answer in time.
     pub fn with(options: RedisOptions) -> Redis {
         let folder = tempfile::Builder::new().prefix("redis-").tempdir().expect("a folder");
         let certificates = options.tls.then(|| Certificates::write(folder.path()));
@@ -79,25 +79,25 @@ impl Redis {
         redis
     }
 
-    /// Starts it again, on the same port and with what it has on disk. It is killed before if it runs.
+    /// Restarts the server on the same port with its data on disk. Kills it first if it runs.
     ///
     /// # Panics
-    /// If it does not answer in time.
+    /// If the server does not answer in time.
     pub fn restart(&mut self) {
         self.start_again();
         self.ready();
     }
 
-    /// [`restart`](Self::restart) without waiting for it to answer.
+    /// Restarts the server as [`restart`](Self::restart) does, without waiting until it answers.
     pub fn start_again(&mut self) {
         self.kill();
         self.process = Some(Process::run(&self.options.flavor.program(), self.args(), self.folder.path()));
     }
 
-    /// Waits until it answers.
+    /// Waits until the server answers.
     ///
     /// # Panics
-    /// If it does not in time; with its log.
+    /// If it does not answer in time. The message contains the server's log.
     pub fn ready(&self) {
         let start = std::time::Instant::now();
         while !self.answers() {
@@ -145,40 +145,40 @@ impl Redis {
         args
     }
 
-    /// Ends it at once (SIGKILL). What it has on disk stays, for [`restart`](Self::restart).
+    /// Kills the server at once (SIGKILL). Its data on disk stays for [`restart`](Self::restart).
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Stops it (SIGSTOP): it takes connections and answers nothing.
+    /// Stops the server (SIGSTOP): it accepts connections, but does not answer.
     ///
     /// # Panics
-    /// If it does not run.
+    /// If the server does not run.
     pub fn pause(&self) {
-        self.process.as_ref().expect("it runs").pause();
+        self.process.as_ref().expect("the server runs").pause();
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the server (SIGCONT).
     ///
     /// # Panics
-    /// If it does not run.
+    /// If the server does not run.
     pub fn resume(&self) {
-        self.process.as_ref().expect("it runs").resume();
+        self.process.as_ref().expect("the server runs").resume();
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    /// The URL of the default user, over plain TCP.
+    /// Returns the URL of the default user, over plain TCP.
     pub fn url(&self) -> String {
         self.url_at(self.port)
     }
 
-    /// The same through a proxy on `port`.
+    /// Returns the URL through a proxy on `port`.
     pub fn url_at(&self, port: u16) -> String {
         match &self.options.password {
             Some(password) => format!("redis://:{password}@127.0.0.1:{port}/"),
@@ -186,28 +186,28 @@ impl Redis {
         }
     }
 
-    /// The URL over TLS.
+    /// Returns the URL over TLS.
     ///
     /// # Panics
-    /// If it was started without.
+    /// If the server was started without TLS.
     pub fn tls_url(&self) -> String {
         format!("rediss://localhost:{}/", self.tls_address().port())
     }
 
-    /// Where it listens for TLS.
+    /// Returns the address it listens on with TLS.
     ///
     /// # Panics
-    /// If it was started without.
+    /// If the server was started without TLS.
     pub fn tls_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.tls_port.expect("started with TLS")))
     }
 
-    /// The Unix socket's path.
+    /// Returns the path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
-    /// Whom it trusts, and who it is.
+    /// Returns its own certificate and the authority that it trusts.
     ///
     /// # Panics
     /// If it was started without TLS.
@@ -215,24 +215,24 @@ impl Redis {
         self.certificates.as_ref().expect("started with TLS")
     }
 
-    /// A connection of the default user, for the test itself.
+    /// Opens a connection of the default user, for the test itself.
     ///
     /// # Panics
-    /// If it does not answer.
+    /// If the server does not answer.
     pub fn connection(&self) -> redis::Connection {
         let client = redis::Client::open(self.url()).expect("a URL");
         client.get_connection_with_timeout(PATIENCE).expect("a connection")
     }
 
-    /// Sends one command and answers what came back.
+    /// Sends one command and returns the answer.
     ///
     /// # Panics
-    /// If it fails.
+    /// If the command fails.
     pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// [`ask`](Self::ask) where it may fail.
+    /// Sends one command as [`ask`](Self::ask) does, and returns an error if it fails.
     pub fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         let client = redis::Client::open(self.url())?;
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
@@ -253,7 +253,7 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// Waits until `look` says yes.
+/// Waits until `look` returns true.
 fn wait(what: &str, mut look: impl FnMut() -> bool) {
     until(PATIENCE, what, || look().then_some(()));
 }
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs redis-server: cargo xtask test"]
-    fn what_a_durable_server_has_answered_survives_a_kill() {
+    fn an_answered_write_of_a_durable_server_survives_a_kill() {
         let mut redis = Redis::with(RedisOptions { durable: true, ..RedisOptions::default() });
         redis.ask::<()>(&["SET", "key", "value"]);
         redis.kill();
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs redis-server: cargo xtask test"]
-    fn a_cluster_and_a_group_with_sentinels_replace_a_killed_primary() {
+    fn cluster_and_sentinels_replace_a_killed_primary() {
         let mut cluster = RedisCluster::start();
         assert_eq!(cluster.primaries(), [0, 1, 2]);
         cluster.node_mut(0).kill();

@@ -1,10 +1,10 @@
-//! What clients ask a server for, by its own `MONITOR`.
+//! The commands that clients send to a server, read with its own command `MONITOR`.
 
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Redis, command};
 
-/// Everything that clients send, from when this was started.
+/// The commands that clients have sent since this was started.
 pub struct Monitor<'a> {
     server: &'a Redis,
     connection: redis::Connection,
@@ -12,7 +12,7 @@ pub struct Monitor<'a> {
 }
 
 impl Redis {
-    /// Listens to what clients send from now on. What scripts do inside the server is left out.
+    /// Records what clients send from now on, without what scripts do inside the server.
     ///
     /// # Panics
     /// If the server does not answer.
@@ -25,19 +25,19 @@ impl Redis {
 }
 
 impl Monitor<'_> {
-    /// The commands since the last call, each in its words.
+    /// Returns the commands since the last call, each split into its words.
     ///
     /// # Panics
     /// If the server does not answer.
     pub fn commands(&mut self) -> Vec<Vec<String>> {
         self.marks += 1;
         let mark = format!("mark {}", self.marks);
-        // After it, nothing that was sent before can come.
+        // The mark comes after everything that was sent before.
         self.server.ask::<String>(&["ECHO", &mark]);
         let start = Instant::now();
         let mut all = Vec::new();
         loop {
-            assert!(start.elapsed() < PATIENCE + Duration::from_secs(5), "the mark does not come");
+            assert!(start.elapsed() < PATIENCE + Duration::from_secs(5), "the mark does not arrive");
             let line = self.connection.recv_response().expect("a line of MONITOR");
             let line: String = redis::from_redis_value(line).expect("a text");
             let Some((who, words)) = line.split_once("] ") else { continue };
@@ -52,7 +52,7 @@ impl Monitor<'_> {
         }
     }
 
-    /// The names of the commands since the last call.
+    /// Returns the names of the commands since the last call, in upper case.
     ///
     /// # Panics
     /// If the server does not answer.
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Monitor<'_> {
     }
 }
 
-/// Words in quotes, with a backslash before what is special.
+/// Splits a line into its quoted words. A backslash escapes the next character.
 fn split(text: &str) -> Vec<String> {
     let (mut words, mut word, mut inside) = (Vec::new(), String::new(), false);
     let mut chars = text.chars();

@@ -1,4 +1,4 @@
-//! A primary, its replicas, and the sentinels that watch over them.
+//! A primary, its replicas, and the sentinels that watch them.
 
 use super::{PATIENCE, Redis, RedisOptions, wait};
 use crate::{Process, free_port};
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 const SENTINELS: usize = 3;
 
-/// A primary and two replicas under three sentinels; all are killed when this is dropped.
+/// A primary and two replicas under three sentinels. All are killed when this is dropped.
 #[derive(Debug)]
 pub struct RedisSentinels {
     nodes: Vec<Redis>,
@@ -21,21 +21,21 @@ struct Sentinel {
 }
 
 impl RedisSentinels {
-    /// What the sentinels call the group.
+    /// The group's name at the sentinels.
     pub const NAME: &'static str = "mymaster";
 
-    /// A group that answers.
+    /// Starts a group with the default options.
     ///
     /// # Panics
-    /// If it does not come up in time.
+    /// If the group does not answer in time.
     pub fn start() -> RedisSentinels {
         RedisSentinels::with(RedisOptions::default())
     }
 
-    /// One whose nodes run with these options.
+    /// Starts a group whose nodes run with these options, and waits until it answers.
     ///
     /// # Panics
-    /// If it does not come up in time.
+    /// If the group does not answer in time.
     pub fn with(options: RedisOptions) -> RedisSentinels {
         let mut options = options;
         options.settings.extend(["--repl-diskless-sync-delay", "0"].map(str::to_owned));
@@ -57,37 +57,37 @@ impl RedisSentinels {
         group
     }
 
-    /// The addresses of the sentinels.
+    /// Returns the sentinels' addresses.
     pub fn addresses(&self) -> Vec<String> {
         self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect()
     }
 
-    /// A node; 0 is the primary of the start.
+    /// Returns a node. Node 0 is the first primary.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there is no such node.
     pub fn node(&self, n: usize) -> &Redis {
         &self.nodes[n]
     }
 
-    /// A node that can be killed.
+    /// Returns a node so that it can be killed.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there is no such node.
     pub fn node_mut(&mut self, n: usize) -> &mut Redis {
         &mut self.nodes[n]
     }
 
-    /// Which node the sentinels take for the primary.
+    /// Returns the node that the sentinels report as the primary.
     pub fn primary(&self) -> Option<usize> {
         let port = self.sentinels[0].primary_port()?;
         self.nodes.iter().position(|node| node.address().port() == port)
     }
 
-    /// Waits until the primary has two replicas that follow it.
+    /// Waits until two replicas follow the primary.
     ///
     /// # Panics
-    /// If that is not in time.
+    /// If that does not happen in time.
     pub fn await_replicas(&self) {
         wait("two replicas follow the primary", || {
             let info =
@@ -96,10 +96,10 @@ impl RedisSentinels {
         });
     }
 
-    /// Waits until another node than `n` is the primary, for every sentinel and by its own word.
+    /// Waits until another node than `n` is the primary, for every sentinel and for that node itself.
     ///
     /// # Panics
-    /// If that is not in time.
+    /// If that does not happen in time.
     pub fn await_failover_of(&self, n: usize) {
         let old = self.nodes[n].address().port();
         wait("the sentinels choose another primary", || {
