@@ -1,4 +1,4 @@
-//! Every row of the API's table and every refusal, over HTTP against the real program.
+//! The API's routes and errors, over HTTP against the real program.
 
 mod support;
 
@@ -8,14 +8,14 @@ use http::Method;
 use serde_json::{Value, json};
 use support::{Answer, Client, Server};
 
-/// A visitor who has logged in.
+/// Returns a visitor who has logged in.
 async fn logged_in(server: &Server, user: &str) -> Client {
     let mut client = server.client();
     client.login(user).await;
     client
 }
 
-/// Seconds from `earlier` to `later`, both RFC 3339 in UTC.
+/// Returns the seconds from `earlier` to `later`, both in RFC 3339 and UTC.
 fn seconds_between(earlier: &Value, later: &Value) -> f64 {
     let time = |text: &Value| {
         let text = text.as_str().expect("a time");
@@ -26,7 +26,7 @@ fn seconds_between(earlier: &Value, later: &Value) -> f64 {
 }
 
 #[tokio::test]
-async fn health_and_untouched_answer_and_know_nothing_of_a_session() {
+async fn health_and_untouched_use_no_session() {
     let server = Server::start(&[]);
     let mut client = logged_in(&server, "alice").await;
     for path in ["/healthz", "/api/untouched"] {
@@ -37,7 +37,7 @@ async fn health_and_untouched_answer_and_know_nothing_of_a_session() {
 }
 
 #[tokio::test]
-async fn a_newcomer_is_described_and_stays_unknown() {
+async fn a_new_visitor_has_no_session_and_gets_no_cookie() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let answer = client.get("/api/session").await;
@@ -59,12 +59,12 @@ async fn a_session_is_described_with_its_times_and_keys() {
     assert_eq!(described["principal"], "alice");
     assert_eq!(described["keys"], json!(["a", "b"]));
     assert!((0.0..60.0).contains(&seconds_between(&described["created"], &described["last_active"])));
-    // 30 min unused, by the builder's defaults.
+    // The builder's default idle timeout is 30 minutes.
     assert_eq!(seconds_between(&described["last_active"], &described["expires"]), 1800.0);
 }
 
 #[tokio::test]
-async fn any_json_is_kept_as_it_came() {
+async fn every_json_value_is_stored_unchanged() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let values = [
@@ -99,7 +99,7 @@ async fn any_json_is_kept_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_first_value_brings_one_cookie_and_the_second_none() {
+async fn only_the_first_value_sets_a_cookie() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let first = client.put("/api/session/data/key", "1").await;
@@ -114,10 +114,10 @@ async fn a_first_value_brings_one_cookie_and_the_second_none() {
 }
 
 #[tokio::test]
-async fn what_is_absent_is_404_to_read_and_to_remove() {
+async fn a_missing_key_is_404_to_read_and_to_remove() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    let nothing = "the session holds nothing under this key";
+    let nothing = "the session has no value under this key";
     client.get("/api/session/data/key").await.refused(404, nothing);
     client.delete("/api/session/data/key").await.refused(404, nothing);
     client.put("/api/session/data/key", "1").await.done();
@@ -139,7 +139,7 @@ async fn a_flush_empties_the_data_and_keeps_id_and_user() {
 }
 
 #[tokio::test]
-async fn an_increment_answers_the_bare_new_number() {
+async fn an_increment_answers_the_new_number_alone() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let path = "/api/session/data/n/increment";
@@ -153,26 +153,26 @@ async fn an_increment_answers_the_bare_new_number() {
 }
 
 #[tokio::test]
-async fn what_is_no_number_or_has_none_after_it_cannot_be_incremented_and_stays() {
+async fn a_value_that_cannot_be_incremented_stays_unchanged() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let path = "/api/session/data/n/increment";
     for value in ["\"5\"", "null", "true", "[1]", "{}"] {
         client.put("/api/session/data/n", value).await.done();
-        client.post(path, "").await.refused(400, "what is under this key is no number");
+        client.post(path, "").await.refused(400, "the value under this key is not a number");
         client.get("/api/session/data/n").await.is(serde_json::from_str(value).unwrap());
     }
     client.put("/api/session/data/n", "18446744073709551615").await.done();
-    client.post(path, "").await.refused(400, "the number is as large as it can be");
+    client.post(path, "").await.refused(400, "the number is already the largest possible");
     assert_eq!(client.get("/api/session/data/n").await.body, "18446744073709551615");
 }
 
 #[tokio::test]
-async fn regenerate_gives_a_new_id_and_kills_the_old() {
+async fn regenerate_gives_a_new_id_and_ends_the_old_one() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.post("/api/session/regenerate", "").await.done();
-    assert_eq!(client.cookie(), None, "there was no session to rename");
+    assert_eq!(client.cookie(), None, "there was no session to regenerate");
 
     client.put("/api/session/data/key", "1").await.done();
     let mut old = client.clone();
@@ -227,7 +227,7 @@ async fn a_users_sessions_are_listed_and_ended_by_handle() {
         assert!(![&own, &others].iter().any(|handle| id.contains(&***handle) || handle.contains(id)));
     }
 
-    let unknown = "none of the user's sessions has this handle";
+    let unknown = "the user has no session with this handle";
     other.delete(&format!("/api/sessions/{own}")).await.refused(404, unknown);
     one.delete(&format!("/api/sessions/{others}")).await.done();
     assert_eq!(two.get("/api/session").await.json()["present"], false);
@@ -251,13 +251,13 @@ async fn all_other_sessions_of_a_user_are_ended_and_counted() {
 }
 
 #[tokio::test]
-async fn nobodys_sessions_are_not_listed_and_not_ended() {
+async fn without_a_login_no_sessions_are_listed_or_ended() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.put("/api/session/data/key", "1").await.done();
-    client.get("/api/sessions").await.refused(401, "nobody is logged in");
-    client.delete("/api/sessions").await.refused(401, "nobody is logged in");
-    client.delete("/api/sessions/abc").await.refused(401, "nobody is logged in");
+    client.get("/api/sessions").await.refused(401, "not logged in; call POST /api/login first");
+    client.delete("/api/sessions").await.refused(401, "not logged in; call POST /api/login first");
+    client.delete("/api/sessions/abc").await.refused(401, "not logged in; call POST /api/login first");
 }
 
 #[tokio::test]
@@ -265,10 +265,10 @@ async fn a_failing_handler_stores_nothing_and_sets_no_cookie() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let answer = client.post("/api/fail", "").await;
-    answer.refused(500, "failed, as it was asked to");
+    answer.refused(500, "failed on request");
     assert_eq!(answer.set_cookie(), None);
     client.login("alice").await;
-    client.post("/api/fail", "").await.refused(500, "failed, as it was asked to");
+    client.post("/api/fail", "").await.refused(500, "failed on request");
     assert_eq!(client.get("/api/session").await.json()["keys"], json!([]));
     client.get("/api/active").await.is(json!({ "active": 1 }));
 }
@@ -281,30 +281,34 @@ async fn bad_input_is_400_and_changes_nothing() {
         let answer = client.put("/api/session/data/key", body).await;
         assert_eq!(answer.status, 400, "{body:?}: {}", answer.body);
         let error = answer.json()["error"].as_str().expect("a text").to_owned();
-        assert!(error.starts_with("the body is not what is expected: "), "{error}");
+        assert!(error.starts_with("the body is not the expected JSON: "), "{error}");
     }
     for body in ["", "{}", "[]", "{\"user\":5}", "{\"user\":null}"] {
         let answer = client.post("/api/login", body).await;
         assert_eq!(answer.status, 400, "{body:?}: {}", answer.body);
     }
-    let length = "expected a user of 1 to 256 bytes";
+    let length = "expected a user of 1 to 256 bytes, found another length";
     client.post("/api/login", "{\"user\":\"\"}").await.refused(400, length);
     client.post("/api/login", &json!({ "user": "x".repeat(257) }).to_string()).await.refused(400, length);
-    client.get("/api/session/data/%FF").await.refused(400, "expected a path in percent-encoded UTF-8");
+    client
+        .get("/api/session/data/%FF")
+        .await
+        .refused(400, "expected a path in percent-encoded UTF-8, found other bytes");
     let described = client.get("/api/session").await.json();
     assert_eq!((&described["principal"], &described["keys"]), (&json!("alice"), &json!([])));
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_413_and_what_was_there_stays() {
+async fn a_value_too_large_is_413_and_the_old_one_stays() {
     let server = Server::start(&[]);
     let mut client = logged_in(&server, "alice").await;
     client.put("/api/session/data/key", "1").await.done();
-    let over = |answer: &Answer| answer.refused(413, "a limit of the session is exceeded");
+    let over =
+        |answer: &Answer| answer.refused(413, "the session would exceed a size limit; nothing was stored");
     over(&client.put("/api/session/data/key", &format!("\"{}\"", "x".repeat(65_536))).await);
     over(&client.put("/api/session/data/key", &format!("{}{}", "[".repeat(33), "]".repeat(33))).await);
     let million = format!("\"{}\"", "x".repeat(1 << 20));
-    client.put("/api/session/data/key", &million).await.refused(413, "the body is over 1 MiB");
+    client.put("/api/session/data/key", &million).await.refused(413, "the body is larger than 1 MiB");
     client.get("/api/session/data/key").await.is(json!(1));
 
     client.put("/api/session/data/key", &format!("{}{}", "[".repeat(32), "]".repeat(32))).await.done();
@@ -319,7 +323,7 @@ async fn other_paths_are_404_and_other_methods_405() {
     let server = Server::start(&[]);
     let mut client = server.client();
     for path in ["/api", "/api/", "/api/nope", "/api/session/data/a/b", "/api/session/data/"] {
-        client.get(path).await.refused(404, "there is nothing at this path");
+        client.get(path).await.refused(404, "the API has no such path");
     }
     let method = "this path does not take this method";
     let answer = client.post("/api/session", "").await;
@@ -331,7 +335,7 @@ async fn other_paths_are_404_and_other_methods_405() {
 }
 
 #[tokio::test]
-async fn every_path_pauses_as_long_as_it_is_told() {
+async fn every_path_pauses_as_long_as_requested() {
     let server = Server::start(&[]);
     let mut client = logged_in(&server, "alice").await;
     client.put("/api/session/data/key", "1").await.done();
@@ -395,7 +399,7 @@ async fn the_pause_lies_between_load_and_change() {
 }
 
 #[tokio::test]
-async fn a_change_to_a_session_that_ended_meanwhile_is_409_and_a_read_goes_through() {
+async fn a_change_to_an_ended_session_is_409_and_a_read_passes() {
     let server = Server::start(&[]);
     let mut client = logged_in(&server, "alice").await;
     let requests = [
@@ -417,7 +421,7 @@ async fn a_change_to_a_session_that_ended_meanwhile_is_409_and_a_read_goes_throu
     for (answer, status) in answers {
         let answer = answer.await.unwrap();
         match status {
-            409 => answer.refused(409, "the session has ended"),
+            409 => answer.refused(409, "the session has ended; log in again"),
             _ => assert_eq!(answer.status, status),
         }
         assert_eq!(answer.set_cookie(), None);
@@ -426,11 +430,19 @@ async fn a_change_to_a_session_that_ended_meanwhile_is_409_and_a_read_goes_throu
 }
 
 #[tokio::test]
-async fn another_sites_page_changes_nothing_here() {
+async fn requests_from_another_sites_page_are_refused() {
     let server = Server::start(&[]);
     let mut client = logged_in(&server, "alice").await;
     let foreign = [("sec-fetch-site", "cross-site")];
     let answer = client.send(Method::POST, "/api/logout", &foreign, "").await;
     answer.refused(403, "another site sent this request");
+    // A default port is the same as none, as in the library's own rule.
+    for (origin, status) in
+        [("https://shop.example:443", 204), ("https://shop.example:8443", 403), ("https://evil.example", 403)]
+    {
+        let headers = [("host", "shop.example"), ("origin", origin)];
+        let answer = client.send(Method::PUT, "/api/session/data/key", &headers, "1").await;
+        assert_eq!(answer.status, status, "{origin}: {}", answer.body);
+    }
     assert_eq!(client.send(Method::GET, "/api/session", &foreign, "").await.json()["present"], true);
 }

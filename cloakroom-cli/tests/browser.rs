@@ -1,4 +1,4 @@
-//! The page in a real Chromium, driven through WebDriver.
+//! The site's pages in a real Chromium, driven through WebDriver.
 
 #[path = "browser/shop.rs"]
 mod shop;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use support::Server;
 use window::Browser;
 
-/// Browsers take a Secure cookie over plain HTTP from this name.
+/// Returns the site's URL. Browsers accept a Secure cookie over plain HTTP only from `localhost`.
 fn url(server: &Server) -> String {
     let port = server.address().rsplit_once(':').expect("a port").1;
     format!("http://localhost:{port}/")
@@ -27,26 +27,39 @@ async fn sign_in(browser: &Browser, server: &Server, user: &str) {
 
 #[tokio::test]
 #[ignore = "needs chromium and chromedriver; cargo xtask test installs and runs it"]
-async fn a_visitor_signs_in_is_remembered_and_signs_out_for_good() {
+async fn a_visitor_signs_in_saves_a_note_and_signs_out() {
     let server = Server::start(&[]);
     let browser = Browser::desktop().await;
     browser.goto(&url(&server)).await;
     assert_eq!(browser.cookies().await.len(), 0);
+    assert_eq!(browser.heading().await, "Sign in to start a session.");
+    assert!(
+        browser
+            .page_text()
+            .await
+            .contains("kept until you sign out or stay away for 30 minutes, and for 8 hours at most.")
+    );
     browser.picture("welcome").await;
 
     sign_in(&browser, &server, "Ada Lovelace").await;
-    assert!(browser.text("flash").await.expect("a message").starts_with("You are signed in."));
+    assert!(
+        browser
+            .text("flash")
+            .await
+            .expect("a message")
+            .starts_with("You are signed in. Your browser has a new session cookie.")
+    );
     assert_eq!(browser.text("visits").await.as_deref(), Some("1"));
     for visits in ["2", "3", "4"] {
         browser.reload().await;
         assert_eq!(browser.text("visits").await.as_deref(), Some(visits));
-        assert_eq!(browser.text("flash").await, None, "it was said once");
+        assert_eq!(browser.text("flash").await, None, "a message is shown once");
     }
 
-    let note = "The blue umbrella is mine.\nSo is the <b>hat</b>.";
+    let note = "b>./b>.";
     browser.type_into("note", note).await;
     browser.press("keep").await;
-    assert_eq!(browser.text("flash").await.as_deref(), Some("Your note is kept."));
+    assert_eq!(browser.text("flash").await.as_deref(), Some("Your note is saved."));
     let mut elsewhere = server.client();
     elsewhere.login("Ada Lovelace").await;
     browser.reload().await;
@@ -72,14 +85,15 @@ async fn a_visitor_signs_in_is_remembered_and_signs_out_for_good() {
     assert_eq!(elsewhere.get("/api/session").await.json()["present"], false);
 
     browser.press("sign-out").await;
-    assert!(browser.text("flash").await.expect("a message").starts_with("You are signed out."));
+    assert_eq!(browser.text("flash").await.as_deref(), Some("You are signed out."));
     assert_eq!(browser.cookies().await.len(), 0);
     let dead = replayed.get("/api/session").await;
     assert_eq!((dead.json()["present"].as_bool(), dead.set_cookie()), (Some(false), None));
-    assert!(browser.text("user").await.is_some(), "the form to sign in is back");
+    assert!(browser.text("user").await.is_some(), "the sign-in form is shown again");
 }
 
-/// What a script of the site's own gets for a request on the session's value `key`: the status, and the length of the text.
+/// Sends a request for the session's value `key` from a script of the site. Returns the status and the length of the
+/// text.
 async fn ask(browser: &Browser, method: &str, body: &str) -> Value {
     let request = format!(
         "(() => {{ const request = new XMLHttpRequest(); \
@@ -91,12 +105,12 @@ async fn ask(browser: &Browser, method: &str, body: &str) -> Value {
     browser.value(&request).await
 }
 
-/// Keeps a text of so many characters; the answer's status.
-async fn keep(browser: &Browser, length: usize) -> Value {
+/// Stores a text of `length` characters and returns the status.
+async fn store_text(browser: &Browser, length: usize) -> Value {
     ask(browser, "PUT", &format!("JSON.stringify('x'.repeat({length}))")).await[0].clone()
 }
 
-/// The one cookie that the browser has, and how many bytes its name and its value are.
+/// Returns the browser's only cookie: its value, and the size of its name and value in bytes.
 async fn the_cookie(browser: &Browser) -> (String, usize) {
     let cookies = browser.cookies().await;
     let [cookie] = &cookies[..] else { panic!("{} cookies", cookies.len()) };
@@ -105,20 +119,20 @@ async fn the_cookie(browser: &Browser) -> (String, usize) {
 
 #[tokio::test]
 #[ignore = "needs chromium and chromedriver; cargo xtask test installs and runs it"]
-async fn a_session_in_a_cookie_of_4096_bytes_is_kept_and_a_larger_one_is_never_sent() {
+async fn a_cookie_of_4096_bytes_is_kept_and_a_larger_one_not_sent() {
     let key = json!({ "securityKey": "Zq81-v0pKt_Lm7RwXe5sBd93HyGuJc62" }).to_string();
     let config = json!({ "cookieName": "__Host-id", "secure": true, "providerConfig": key }).to_string();
     let server = Server::start(&["--provider", "cookie", "--config", &config]);
     let browser = Browser::desktop().await;
     sign_in(&browser, &server, "Augusta Ada King, Countess of Lovelace").await;
-    // The page itself allows no scripts.
+    // The site's pages allow no scripts, so use a path that sends no content security policy.
     browser.goto(&format!("{}healthz", url(&server))).await;
-    assert_eq!(keep(&browser, 2000).await, 204);
+    assert_eq!(store_text(&browser, 2000).await, 204);
     let (_, size) = the_cookie(&browser).await;
-    // Four characters hold three bytes.
+    // Base64 stores three bytes in four characters.
     let mut length = 2000 + (4096 - size) * 3 / 4 - 8;
     let full = loop {
-        assert_eq!(keep(&browser, length).await, 204, "{length}");
+        assert_eq!(store_text(&browser, length).await, 204, "{length}");
         let (cookie, size) = the_cookie(&browser).await;
         assert!(size <= 4096, "{size}");
         if size == 4096 {
@@ -128,13 +142,13 @@ async fn a_session_in_a_cookie_of_4096_bytes_is_kept_and_a_larger_one_is_never_s
     };
     browser.reload().await;
     assert_eq!(ask(&browser, "GET", "").await, json!([200, length + 2]), "sent back whole, in quotes");
-    assert_eq!(keep(&browser, length + 1).await, 413);
-    assert_eq!(the_cookie(&browser).await, (full, 4096), "and the browser has what it had");
+    assert_eq!(store_text(&browser, length + 1).await, 413);
+    assert_eq!(the_cookie(&browser).await, (full, 4096), "the browser keeps the old cookie");
 }
 
 #[tokio::test]
 #[ignore = "needs chromium and chromedriver; cargo xtask test installs and runs it"]
-async fn the_page_fits_a_phone_whatever_is_written_on_it() {
+async fn every_page_fits_the_width_of_a_phone() {
     let server = Server::start(&[]);
     let browser = Browser::phone().await;
     browser.goto(&url(&server)).await;
@@ -156,12 +170,14 @@ async fn the_page_fits_a_phone_whatever_is_written_on_it() {
     browser.press("keep").await;
     browser.fits_its_width().await;
     browser.goto(&format!("{}nope", url(&server))).await;
+    assert_eq!(browser.heading().await, "Page not found");
+    assert!(browser.page_text().await.contains("Check the address, or go to the start page."));
     browser.fits_its_width().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium and chromedriver; cargo xtask test installs and runs it"]
-async fn the_page_is_dark_where_the_visitor_prefers_it() {
+async fn the_page_is_dark_if_the_visitor_prefers_it() {
     let server = Server::start(&[]);
     let browser = Browser::dark().await;
     sign_in(&browser, &server, "Ada").await;

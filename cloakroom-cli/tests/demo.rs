@@ -1,4 +1,4 @@
-//! The program's start and stop, and its page as it is without a browser.
+//! The program's start and stop, and its pages without a browser.
 
 mod support;
 
@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::json;
 use support::{Answer, Client, Server, program};
 
-/// Follows the 303 home that an action answers.
+/// Follows the redirect to the start page and returns that page.
 async fn followed(client: &mut Client, answer: Answer) -> String {
     assert_eq!((answer.status, answer.header("location")), (303, Some("/")), "{}", answer.body);
     let page = client.get("/").await;
@@ -14,13 +14,13 @@ async fn followed(client: &mut Client, answer: Answer) -> String {
     page.body
 }
 
-/// The page after signing in.
+/// Signs in and returns the page.
 async fn signed_in(client: &mut Client, user: &str) -> String {
     let answer = client.form("/sign-in", &format!("user={user}")).await;
     followed(client, answer).await
 }
 
-/// The text of the element with this id, as it stands in the HTML.
+/// Returns the HTML inside the element with this id.
 fn text<'a>(html: &'a str, id: &str) -> Option<&'a str> {
     let (_, rest) = html.split_once(&format!("id=\"{id}\""))?;
     let (_, rest) = rest.split_once('>')?;
@@ -28,13 +28,13 @@ fn text<'a>(html: &'a str, id: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn what_cannot_start_says_why_in_one_line_and_exits_with_1() {
+fn a_failed_start_exits_with_1_and_one_line_that_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let cases: [(&[&str], &str); 6] = [
-        (&["--provider", "file"], "error: provider \"file\" needs --config, "),
+        (&["--provider", "file"], "error: provider \"file\" needs a configuration; "),
         (&["--provider", "redis"], "\"providerConfig\":\"redis://127.0.0.1:6379/\""),
-        (&["--provider", "nope"], "error: provider \"nope\" needs --config, "),
+        (&["--provider", "nope"], "error: provider \"nope\" needs a configuration; "),
         (
             &["--provider", "nope", "--config", "{\"cookieName\":\"id\"}"],
             "no provider is registered as \"nope\"",
@@ -71,7 +71,7 @@ fn a_wrong_usage_exits_with_2() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn it_stops_when_asked_and_finishes_what_is_under_way() {
+async fn a_stop_lets_requests_in_progress_finish() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let slow = tokio::spawn(async move { client.put("/api/session/data/key?delay=300", "1").await });
@@ -81,7 +81,7 @@ async fn it_stops_when_asked_and_finishes_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn the_builders_defaults_bring_no_advice_and_weaker_ones_do() {
+async fn weak_settings_are_warned_about_and_the_defaults_are_not() {
     let server = Server::start(&[]);
     assert!(!server.started().await.contains("WARN"));
     let server = Server::start(&["--config", "{\"cookieName\":\"id\",\"secure\":false}"]);
@@ -90,7 +90,7 @@ async fn the_builders_defaults_bring_no_advice_and_weaker_ones_do() {
 }
 
 #[tokio::test]
-async fn a_newcomer_gets_the_page_and_no_cookie() {
+async fn a_new_visitor_gets_the_page_and_no_cookie() {
     let server = Server::start(&[]);
     let mut client = server.client();
     for _ in 0..2 {
@@ -103,7 +103,7 @@ async fn a_newcomer_gets_the_page_and_no_cookie() {
 }
 
 #[tokio::test]
-async fn the_page_counts_visits_keeps_a_note_and_says_things_once() {
+async fn the_page_counts_visits_and_stores_a_note() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let page = signed_in(&mut client, "Ada").await;
@@ -116,17 +116,17 @@ async fn the_page_counts_visits_keeps_a_note_and_says_things_once() {
     assert_eq!((text(&page, "visits"), text(&page, "flash")), (Some("2"), None));
     assert_eq!(text(&page, "note"), Some(""));
 
-    let answer = client.form("/note", "note=The+blue+umbrella%0D%0Ais+mine.").await;
+    let answer = client.form("/note", "note=Milk%0D%0Aand+bread.").await;
     let page = followed(&mut client, answer).await;
-    assert_eq!(text(&page, "flash"), Some("Your note is kept."));
-    assert_eq!(text(&page, "note"), Some("The blue umbrella\nis mine."));
+    assert_eq!(text(&page, "flash"), Some("Your note is saved."));
+    assert_eq!(text(&page, "note"), Some("Milk\nand bread."));
     let page = client.get("/").await.body;
     assert_eq!((text(&page, "visits"), text(&page, "flash")), (Some("4"), None));
-    assert_eq!(text(&page, "note"), Some("The blue umbrella\nis mine."));
+    assert_eq!(text(&page, "note"), Some("Milk\nand bread."));
 }
 
 #[tokio::test]
-async fn what_visitors_write_is_shown_and_never_run() {
+async fn a_visitors_text_is_escaped_in_the_page() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let page = signed_in(&mut client, "%3Cscript%3Ealert(1)%3C/script%3E").await;
@@ -141,14 +141,14 @@ async fn what_visitors_write_is_shown_and_never_run() {
 }
 
 #[tokio::test]
-async fn signing_out_ends_the_session_says_so_once_and_leaves_nothing() {
+async fn signing_out_ends_the_session_and_leaves_no_cookie() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;
     let mut old = client.clone();
     let answer = client.form("/sign-out", "").await;
     let page = followed(&mut client, answer).await;
-    assert!(text(&page, "flash").unwrap().starts_with("You are signed out."), "{page}");
+    assert_eq!(text(&page, "flash"), Some("You are signed out."));
     assert_eq!(client.cookie(), None);
     assert_eq!(text(&client.get("/").await.body, "flash"), None);
     assert!(old.get("/").await.body.contains("action=\"/sign-in\""));
@@ -163,7 +163,7 @@ async fn other_sessions_are_signed_out_one_by_one_or_all() {
     let mut client = server.client();
     let mut others: Vec<_> = std::iter::repeat_with(|| server.client()).take(3).collect();
     let page = signed_in(&mut client, "Ada").await;
-    assert!(!page.contains("id=\"end-others\""), "there is no other yet");
+    assert!(!page.contains("id=\"end-others\""), "there is no other session yet");
     for other in &mut others {
         signed_in(other, "Ada").await;
     }
@@ -181,7 +181,7 @@ async fn other_sessions_are_signed_out_one_by_one_or_all() {
     let page = followed(&mut client, answer).await;
     assert_eq!(text(&page, "flash"), Some("That session is signed out."));
     let answer = client.form(&one, "").await;
-    assert_eq!(text(&followed(&mut client, answer).await, "flash"), Some("That session had ended already."));
+    assert_eq!(text(&followed(&mut client, answer).await, "flash"), Some("That session had already ended."));
     let answer = client.form("/sessions/end-others", "").await;
     let page = followed(&mut client, answer).await;
     assert_eq!(text(&page, "flash"), Some("2 other sessions are signed out."));
@@ -193,7 +193,7 @@ async fn other_sessions_are_signed_out_one_by_one_or_all() {
 }
 
 #[tokio::test]
-async fn an_action_in_a_session_that_has_ended_leads_home() {
+async fn an_action_in_an_ended_session_redirects_to_the_start() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;
@@ -209,30 +209,31 @@ async fn an_action_in_a_session_that_has_ended_leads_home() {
 }
 
 #[tokio::test]
-async fn what_the_page_cannot_do_is_told_on_a_page() {
+async fn every_error_is_a_page_with_the_next_step() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;
     let long = format!("note={}", "x".repeat(2001));
     let cases = [
-        (Method::GET, "/nope", "", 404, "Nothing hangs here"),
-        (Method::PUT, "/note", "", 405, "Not like this"),
-        (Method::POST, "/sign-in", "user=+", 400, "A name, please"),
-        (Method::POST, "/sign-in", "name=Ada", 400, "Not understood"),
-        (Method::POST, "/note", &long, 413, "That does not fit"),
+        (Method::GET, "/nope", "", 404, "Page not found", "Check the address"),
+        (Method::PUT, "/note", "", 405, "Method not allowed", "Use the forms"),
+        (Method::POST, "/sign-in", "user=+", 400, "Name not accepted", "enter another one"),
+        (Method::POST, "/sign-in", "name=Ada", 400, "Form not understood", "send it again"),
+        (Method::POST, "/note", &long, 413, "Note too long", "shorten it"),
     ];
     let token = client.token();
     let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-csrf-token", &*token)];
-    for (method, path, body, status, title) in cases {
+    for (method, path, body, status, title, next_step) in cases {
         let answer = client.send(method, path, &headers, body).await;
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
         assert!(answer.body.contains(&format!("<h1>{title}</h1>")), "{}", answer.body);
+        assert!(answer.body.contains(next_step), "{}", answer.body);
         assert_eq!(answer.set_cookie(), None);
     }
 }
 
 #[tokio::test]
-async fn another_sites_form_does_nothing() {
+async fn a_form_of_another_site_is_refused() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;
@@ -248,7 +249,7 @@ async fn another_sites_form_does_nothing() {
     ] {
         let answer = client.send(Method::POST, "/sign-out", &headers, "").await;
         assert_eq!((answer.status, answer.set_cookie()), (403, None), "{headers:?}");
-        assert!(answer.body.contains("<h1>Not from there</h1>"), "{}", answer.body);
+        assert!(answer.body.contains("<h1>Form refused</h1>"), "{}", answer.body);
     }
     let origin = [("origin", &*format!("http://{}", server.address())), ("x-csrf-token", &own)];
     assert_eq!(client.get("/api/session").await.json()["present"], true);
@@ -256,7 +257,7 @@ async fn another_sites_form_does_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_api_put_under_the_pages_keys_does_not_break_it() {
+async fn the_page_ignores_values_of_other_types_under_its_keys() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;
@@ -270,7 +271,7 @@ async fn what_the_api_put_under_the_pages_keys_does_not_break_it() {
 }
 
 #[tokio::test]
-async fn style_and_icon_are_the_same_for_everyone() {
+async fn style_and_icon_use_no_session() {
     let server = Server::start(&[]);
     let mut client = server.client();
     signed_in(&mut client, "Ada").await;

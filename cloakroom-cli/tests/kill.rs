@@ -1,7 +1,8 @@
-//! The writer of the file provider, killed with SIGKILL under load, again and again on one folder: nothing that was
-//! acknowledged is lost, nothing is torn, and no logout is undone.
+//! Kills the process that writes the file provider's folder, with SIGKILL under load, many times. Nothing acknowledged
+//! is lost, no record is torn, and no logout is undone.
 //!
-//! `CLOAKROOM_KILLS` is how often, 200 if it is not set: `CLOAKROOM_KILLS=5000 cargo test -p cloakroom-cli --test kill -- --nocapture`
+//! `CLOAKROOM_KILLS` sets the number of kills, 200 by default: `CLOAKROOM_KILLS=5000 cargo test -p cloakroom-cli
+//! --test kill -- --nocapture`
 
 #![cfg(unix)]
 
@@ -18,7 +19,7 @@ use support::{Answer, Client, PATIENCE, Server};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// Visitors who have a session each, and those who share one.
+/// The number of visitors with a session each, and of those who share one.
 const ALONE: usize = 4;
 const TOGETHER: usize = 3;
 
@@ -27,8 +28,8 @@ struct Counts {
     acknowledged: AtomicU64,
     lost: AtomicU64,
     torn: AtomicU64,
-    /// Sessions that may have come to be in this life without anyone knowing: the answer that told their id was lost.
-    untold: AtomicU64,
+    /// Sessions that may exist without a known id, since the response with their id was lost in this run.
+    unconfirmed: AtomicU64,
 }
 
 impl Counts {
@@ -37,25 +38,25 @@ impl Counts {
     }
 }
 
-/// Something was found that must not be.
-fn found(count: &AtomicU64, what: String) {
+/// Reports a violation and counts it.
+fn report(count: &AtomicU64, what: String) {
     eprintln!("{what}");
     count.fetch_add(1, Ordering::Relaxed);
 }
 
-/// One life of the program, as its visitors see it.
-struct Life {
+/// One run of the program, from its start to its kill.
+struct Run {
     counts: Arc<Counts>,
-    /// How many more acknowledgements until it is killed, and who waits for that.
+    /// The number of acknowledgements until the kill.
     left: Mutex<u64>,
     over: Notify,
 }
 
-impl Life {
-    /// Notes that a write was answered.
+impl Run {
+    /// Counts an acknowledged write.
     fn acknowledged(&self) {
         self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
-        let mut left = self.left.lock().expect("nobody has panicked");
+        let mut left = self.left.lock().expect("no thread has panicked");
         *left = left.saturating_sub(1);
         if *left == 0 {
             self.over.notify_one();
@@ -63,7 +64,7 @@ impl Life {
     }
 }
 
-/// What a stored value may be after a crash.
+/// The range in which a stored value must be after a crash.
 #[derive(Clone, Default)]
 struct Value {
     acknowledged: u64,
@@ -75,29 +76,29 @@ impl Value {
         (self.acknowledged..=self.attempted).contains(&found)
     }
 
-    /// What was found counts from now on.
-    fn settle(&mut self, found: u64) {
+    /// Takes the stored value as acknowledged from now on.
+    fn accept(&mut self, found: u64) {
         *self = Value { acknowledged: found, attempted: found };
     }
 }
 
-/// What was on its way when the program died.
+/// The request that was in progress at the kill, if its outcome is unknown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doubt {
     Nothing,
-    /// A new id may have taken the place of the one we hold.
+    /// A new id may have replaced the known one.
     Renewal,
     /// The session may have ended.
     End,
 }
 
-/// A visitor with a session of its own, who logs in and out, and what it knows.
+/// A visitor with a session of its own, who logs in and out and remembers what was acknowledged.
 struct Visitor {
     name: String,
     client: Client,
     values: BTreeMap<&'static str, Value>,
     doubt: Doubt,
-    /// Cookies that are dead for certain.
+    /// Cookies of sessions that have ended for certain.
     dead: Vec<String>,
     turn: u64,
 }
@@ -108,23 +109,23 @@ impl Visitor {
         Visitor { name, client, values: BTreeMap::new(), doubt, dead: Vec::new(), turn: 0 }
     }
 
-    /// Goes on until the program dies.
-    async fn live(mut self, life: Arc<Life>) -> Self {
-        while self.act(&life).await.is_some() {
-            life.acknowledged();
+    /// Makes changes until the program is killed.
+    async fn make_changes(mut self, run: Arc<Run>) -> Self {
+        while self.make_change(&run).await.is_some() {
+            run.acknowledged();
         }
         self
     }
 
-    /// One write; `None` if it was not answered.
-    async fn act(&mut self, life: &Life) -> Option<()> {
+    /// Makes one change. Returns `None` if there was no answer.
+    async fn make_change(&mut self, run: &Run) -> Option<()> {
         self.turn += 1;
         match (self.client.cookie().is_some(), self.turn % 12) {
             (false, _) | (_, 3) => {
                 let user = json!({ "user": self.name }).to_string();
-                self.renew(life, "/api/login", &user).await
+                self.renew(run, "/api/login", &user).await
             }
-            (_, 6) => self.renew(life, "/api/session/regenerate", "").await,
+            (_, 6) => self.renew(run, "/api/session/regenerate", "").await,
             (_, 0) => self.log_out().await,
             (_, odd) if odd % 2 == 1 => {
                 write(&mut self.client, self.values.entry("own").or_default(), "own").await
@@ -133,11 +134,11 @@ impl Visitor {
         }
     }
 
-    async fn renew(&mut self, life: &Life, path: &str, body: &str) -> Option<()> {
+    async fn renew(&mut self, run: &Run, path: &str, body: &str) -> Option<()> {
         let old = self.client.cookie().map(str::to_owned);
         self.doubt = Doubt::Renewal;
         let Some(answer) = answer(&mut self.client, Method::POST, path, body).await else {
-            life.counts.untold.fetch_add(1, Ordering::Relaxed);
+            run.counts.unconfirmed.fetch_add(1, Ordering::Relaxed);
             return None;
         };
         answer.done();
@@ -158,13 +159,13 @@ impl Visitor {
         Some(())
     }
 
-    /// Compares what is there after a crash with what was acknowledged.
+    /// Compares what is stored after a crash with what was acknowledged.
     async fn verify(&mut self, server: &Server, counts: &Counts) {
         self.client = self.client.at(server);
         let present = present(&self.client, counts).await;
         if !present {
             if self.client.cookie().is_some() && self.doubt == Doubt::Nothing {
-                found(&counts.lost, format!("{}: the session is gone", self.name));
+                report(&counts.lost, format!("{}: the session is gone", self.name));
             }
             self.dead.extend(self.client.cookie().map(str::to_owned));
             self.client = self.client.newcomer();
@@ -174,7 +175,7 @@ impl Visitor {
         for (key, value) in &mut self.values {
             verify_value(&mut self.client, key, value, counts).await;
         }
-        // The rest of them is looked at in the end.
+        // The end of the test checks the others.
         for dead in self.dead.iter().rev().take(3) {
             self.verify_dead(dead, counts).await;
         }
@@ -184,12 +185,12 @@ impl Visitor {
         let mut client = self.client.newcomer();
         client.bring(cookie);
         if present(&client, counts).await {
-            found(&counts.lost, format!("{}: an id that had ended is alive", self.name));
+            report(&counts.lost, format!("{}: an ended id is alive", self.name));
         }
     }
 }
 
-/// A session that several use at once, without ending it.
+/// A session that several visitors use at once and none ends.
 struct Shared {
     client: Client,
     n: Value,
@@ -197,9 +198,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn live(&self, tasks: &mut JoinSet<(usize, Value, u64, u64)>, life: &Arc<Life>) {
+    fn make_changes(&self, tasks: &mut JoinSet<(usize, Value, u64, u64)>, run: &Arc<Run>) {
         for (turn, mut own) in self.own.iter().cloned().enumerate() {
-            let (mut client, life) = (self.client.clone(), Arc::clone(life));
+            let (mut client, run) = (self.client.clone(), Arc::clone(run));
             tasks.spawn(async move {
                 let key = OWN[turn];
                 let (mut n, mut attempted) = (Value::default(), 0);
@@ -208,11 +209,11 @@ impl Shared {
                     if increment(&mut client, &mut n).await.is_none() {
                         break;
                     }
-                    life.acknowledged();
+                    run.acknowledged();
                     if write(&mut client, &mut own, key).await.is_none() {
                         break;
                     }
-                    life.acknowledged();
+                    run.acknowledged();
                 }
                 (turn, own, n.acknowledged, attempted)
             });
@@ -222,7 +223,7 @@ impl Shared {
     async fn verify(&mut self, server: &Server, counts: &Counts) {
         self.client = self.client.at(server);
         if !present(&self.client, counts).await {
-            found(&counts.lost, "the shared session is gone".to_owned());
+            report(&counts.lost, "the shared session is gone".to_owned());
         }
         verify_value(&mut self.client, "n", &mut self.n, counts).await;
         for (key, own) in OWN.iter().zip(&mut self.own) {
@@ -233,7 +234,7 @@ impl Shared {
 
 const OWN: [&str; TOGETHER] = ["own-0", "own-1", "own-2"];
 
-/// The answer, if there is one. The program is killed while it answers, never does it fail.
+/// Sends a request. Returns `None` without an answer, since the program may be killed; an answer must be a success.
 async fn answer(client: &mut Client, method: Method, path: &str, body: &str) -> Option<Answer> {
     let answer = client.try_send(method, path, &[], body).await.ok()?;
     assert!(answer.status < 300, "{path}: {} {}", answer.status, answer.body);
@@ -256,11 +257,11 @@ async fn increment(client: &mut Client, value: &mut Value) -> Option<()> {
     Some(())
 }
 
-/// Whether the session is there; what cannot be read is torn.
+/// Returns whether the session exists. A session that cannot be read counts as torn.
 async fn present(client: &Client, counts: &Counts) -> bool {
     let answer = client.clone().get("/api/session").await;
     if answer.status != 200 {
-        found(&counts.torn, format!("a session answers {}: {}", answer.status, answer.body));
+        report(&counts.torn, format!("a session answers {}: {}", answer.status, answer.body));
         return false;
     }
     answer.json()["present"] == true
@@ -271,29 +272,29 @@ async fn verify_value(client: &mut Client, key: &str, value: &mut Value, counts:
     let stored = match answer.status {
         200 => answer.body.parse().expect("a bare number"),
         404 => 0,
-        status => return found(&counts.torn, format!("{key} answers {status}: {}", answer.body)),
+        status => return report(&counts.torn, format!("{key} answers {status}: {}", answer.body)),
     };
     if !value.allows(stored) {
         let Value { acknowledged, attempted } = value;
-        found(&counts.lost, format!("{key} is {stored}, not in {acknowledged}..={attempted}"));
+        report(&counts.lost, format!("{key} is {stored}, not in {acknowledged}..={attempted}"));
     }
-    value.settle(stored);
+    value.accept(stored);
 }
 
-/// A number from 0 to `below`: any will do, and none needs to come twice.
-fn any(below: u64) -> u64 {
+/// Returns a random number below `below`.
+fn random_below(below: u64) -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0) % below
 }
 
-/// The folder, its visitors, and what came of them so far.
+/// The folder, its visitors and the counts of all runs.
 struct Folder {
     path: PathBuf,
     config: String,
     counts: Arc<Counts>,
     visitors: Vec<Visitor>,
     shared: Shared,
-    /// Sessions that are there though nobody was told their ids.
+    /// The number of stored sessions whose ids nobody knows.
     unknown: u64,
 }
 
@@ -313,22 +314,22 @@ impl Folder {
         Server::start(&["--provider", "file", "--config", &self.config])
     }
 
-    /// One life: what the last one left is verified, and then there are writes until it is killed.
-    async fn live_and_die(&mut self) {
+    /// Verifies what the last run left, then makes changes until the program is killed.
+    async fn run_and_kill(&mut self) {
         let server = self.open();
         self.verify(&server).await;
-        // Some 100 ms.
-        let left = Mutex::new(1 + any(150));
-        let life = Arc::new(Life { counts: Arc::clone(&self.counts), left, over: Notify::new() });
+        // 150 acknowledgements take about 100 ms.
+        let left = Mutex::new(1 + random_below(150));
+        let run = Arc::new(Run { counts: Arc::clone(&self.counts), left, over: Notify::new() });
         let mut alone = JoinSet::new();
         for visitor in self.visitors.drain(..) {
-            alone.spawn(visitor.live(Arc::clone(&life)));
+            alone.spawn(visitor.make_changes(Arc::clone(&run)));
         }
         let mut together = JoinSet::new();
-        self.shared.live(&mut together, &life);
-        tokio::time::timeout(PATIENCE, life.over.notified()).await.expect("acknowledgements in time");
-        // Not always at the moment of an answer.
-        tokio::time::sleep(std::time::Duration::from_micros(any(2000))).await;
+        self.shared.make_changes(&mut together, &run);
+        tokio::time::timeout(PATIENCE, run.over.notified()).await.expect("acknowledgements in time");
+        // Wait a little, so that the kill does not always follow an answer.
+        tokio::time::sleep(std::time::Duration::from_micros(random_below(2000))).await;
         server.kill();
         self.visitors = alone.join_all().await;
         for (turn, own, acknowledged, attempted) in together.join_all().await {
@@ -348,20 +349,20 @@ impl Folder {
             1 + self.visitors.iter().filter(|visitor| visitor.client.cookie().is_some()).count() as u64;
         let active = server.client().get("/api/active").await;
         let active = active.json()["active"].as_u64().expect("a number");
-        let (least, most) = (known + self.unknown, known + self.unknown + Counts::of(&counts.untold));
+        let (least, most) = (known + self.unknown, known + self.unknown + Counts::of(&counts.unconfirmed));
         if !(least..=most).contains(&active) {
-            found(&counts.torn, format!("{active} sessions are there, not {least} to {most}"));
+            report(&counts.torn, format!("expected {least} to {most} sessions, found {active}"));
         }
         self.unknown = active - known;
-        counts.untold.store(0, Ordering::Relaxed);
+        counts.unconfirmed.store(0, Ordering::Relaxed);
         if let Ok(mut aside) = std::fs::read_dir(self.path.join(".corrupt"))
             && aside.next().is_some()
         {
-            found(&counts.torn, "a record was put aside as corrupt".to_owned());
+            report(&counts.torn, "a record was put aside as corrupt".to_owned());
         }
     }
 
-    /// Every id that ever ended is still dead.
+    /// Verifies that every ended id is still dead.
     async fn verify_all_dead(&self) {
         for visitor in &self.visitors {
             for dead in &visitor.dead {
@@ -372,7 +373,7 @@ impl Folder {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_killed_under_load_tears_nothing_and_loses_nothing_that_was_acknowledged() {
+async fn a_killed_writer_loses_nothing_acknowledged() {
     let kills = match std::env::var("CLOAKROOM_KILLS") {
         Ok(kills) => kills.parse().expect("CLOAKROOM_KILLS is a number"),
         Err(_) => 200,
@@ -380,7 +381,7 @@ async fn a_writer_killed_under_load_tears_nothing_and_loses_nothing_that_was_ack
     let root = tempfile::tempdir().expect("a folder");
     let mut folder = Folder::new(&root.path().join("sessions")).await;
     for _ in 0..kills {
-        folder.live_and_die().await;
+        folder.run_and_kill().await;
     }
     let server = folder.open();
     folder.verify(&server).await;
@@ -393,6 +394,6 @@ async fn a_writer_killed_under_load_tears_nothing_and_loses_nothing_that_was_ack
     assert_eq!((lost, torn), (0, 0));
     assert!(
         acknowledged >= kills,
-        "the program was hardly under load: {acknowledged} writes in {kills} lives"
+        "expected at least {kills} writes, one for each run, found {acknowledged}"
     );
 }

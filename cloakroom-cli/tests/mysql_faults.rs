@@ -1,6 +1,6 @@
-//! MariaDB killed, stopped and cut off under load, again and again, with two processes over it: what `redis_faults.rs` asserts.
+//! Injects faults into MariaDB under load, with two processes over it. Asserts what `redis_faults.rs` asserts.
 //!
-//! `CLOAKROOM_FAULT_ROUNDS` is how often, 24 if it is not set: `cargo xtask faults mysql --rounds 2000`
+//! `CLOAKROOM_FAULT_ROUNDS` sets the number of faults, 24 by default: `cargo xtask faults mysql --rounds 2000`
 
 #![cfg(all(unix, feature = "mysql"))]
 
@@ -15,14 +15,14 @@ mod visitor;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use load::{Fault, Load, faults, wanted};
+use load::{Fault, Load, faults, rounds_or};
 use servers::{MariaDb, Proxy};
 
-/// Within this all works again.
+/// Returns the time within which all requests must succeed again.
 fn within(fault: Fault) -> Duration {
     match fault {
         Fault::Kill | Fault::Stop | Fault::Cut => Duration::from_secs(1),
-        // A connection that swallows everything looks like one whose server is slow, until the deadline of 2 s.
+        // A blackholed connection looks like a slow server until the deadline of 2 s.
         Fault::Blackhole => Duration::from_secs(3),
     }
 }
@@ -32,7 +32,7 @@ fn within(fault: Fault) -> Duration {
 async fn mariadb_under_faults_loses_nothing_and_comes_back() {
     let mut server = MariaDb::start();
     let proxy = Proxy::before(server.address());
-    let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
-    let load = Load::start("mysql", &MariaDb::dsn_at(&place, "pool=8"));
-    faults("MariaDB", &mut server, &proxy, load, wanted(24), within).await;
+    let address = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
+    let load = Load::start("mysql", &MariaDb::dsn_at(&address, "pool=8"));
+    faults("MariaDB", &mut server, &proxy, load, rounds_or(24), within).await;
 }

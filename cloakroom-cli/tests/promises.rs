@@ -1,5 +1,5 @@
-//! The promises about concurrency and silence, counted over HTTP against the real program: on memory, on a folder, on a database and
-//! on Redis, and on all but memory from two processes.
+//! The promises about concurrency, and about responses without a cookie, over HTTP against the real program. Each runs
+//! on memory, files, MariaDB and Redis, and on all but memory also with two processes.
 
 mod support;
 
@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 struct Site {
     servers: Vec<Server>,
     folder: Option<TempDir>,
-    // After the processes, so that it ends after them.
+    // Fields are dropped in order, so the store ends after the processes.
     _store: Option<Box<dyn Any>>,
 }
 
@@ -30,7 +30,7 @@ impl Site {
         Site { servers: vec![Server::start(&["--config", config])], folder: None, _store: None }
     }
 
-    /// `processes` processes that share a fresh folder; `config` are further settings.
+    /// Starts `processes` processes that share a fresh folder. `config` holds further settings.
     fn on_file(processes: usize, config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("store").join("sessions");
@@ -42,27 +42,28 @@ impl Site {
         Site { folder: Some(folder), ..Site::on("file", processes, &config) }
     }
 
-    /// `processes` processes over a database of their own.
+    /// Starts `processes` processes over a new database.
     #[cfg(all(feature = "mysql", unix))]
     fn on_mysql(processes: usize) -> Self {
         let server = servers::MariaDb::start();
-        // Hundreds come at once, and each commit waits for the disk: how fast that is, is not what is counted here.
+        // Hundreds of requests come at once, and each commit waits for the disk. The time that takes is not tested
+        // here.
         let dsn = server.dsn("pool=40&timeout=60s&readTimeout=60s");
         let config = json!({ "cookieName": "id", "providerConfig": dsn, "gclifetime": 3600, "deadline": 60 });
         Site { _store: Some(Box::new(server)), ..Site::on("mysql", processes, &config.to_string()) }
     }
 
-    /// `processes` processes over a Redis of their own.
+    /// Starts `processes` processes over a new Redis.
     #[cfg(all(feature = "redis", unix))]
     fn on_redis(processes: usize, release: servers::Flavor) -> Self {
         let server = servers::Redis::with(servers::RedisOptions::of(release));
-        // Hundreds come at once to a machine that may be busy: how fast it answers is not what is counted here.
+        // Hundreds of requests come at once, and the machine may be busy. The time that takes is not tested here.
         let url = format!("redis://{}/?timeout=60s&connect_timeout=60s", server.address());
         let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
         Site { _store: Some(Box::new(server)), ..Site::on("redis", processes, &config.to_string()) }
     }
 
-    /// `processes` processes over a cluster of their own.
+    /// Starts `processes` processes over a new cluster.
     #[cfg(all(feature = "redis", unix))]
     fn on_redis_cluster(processes: usize) -> Self {
         let cluster = servers::RedisCluster::start();
@@ -77,7 +78,7 @@ impl Site {
         Site { servers, folder: None, _store: None }
     }
 
-    /// The process whose turn it is at `turn`.
+    /// Returns the process for `turn`, one after the other.
     fn server(&self, turn: usize) -> &Server {
         &self.servers[turn % self.servers.len()]
     }
@@ -115,7 +116,7 @@ async fn a_hundred_parallel_puts_of_different_keys_leave_a_hundred(site: Site) {
     let mut tasks = JoinSet::new();
     for turn in 0..100 {
         let mut client = client.at(site.server(turn));
-        // With the pause, every one of them has loaded the session before the first one commits.
+        // The pause makes every request load the session before the first one commits.
         let path = format!("/api/session/data/key-{turn:02}?delay=300");
         tasks.spawn(async move { client.put(&path, &turn.to_string()).await.done() });
     }
@@ -128,26 +129,26 @@ async fn a_hundred_parallel_puts_of_different_keys_leave_a_hundred(site: Site) {
     }
 }
 
-/// A write that has loaded its session and pauses: the answer to it, and the time before which it did not begin to commit.
+/// A write that has loaded its session and pauses: its answer, and the earliest time of its commit.
 struct SlowWrite(JoinHandle<(Answer, Instant)>);
 
 impl SlowWrite {
-    /// Whether it came after the end of its session, and so to nothing. One that may have begun to commit before the end was answered,
-    /// at `ended`, may have been the first of the two, which proves nothing.
-    async fn came_too_late(self, ended: Instant) -> bool {
+    /// Returns whether the session's end came before the write, which must then be refused. A write that may have
+    /// begun its commit before `ended` proves nothing.
+    async fn was_refused(self, ended: Instant) -> bool {
         let (answer, earliest) = self.0.await.expect("the write");
         assert_eq!(answer.set_cookie(), None);
         if answer.status == 204 && earliest < ended {
             return false;
         }
-        answer.refused(409, "the session has ended");
+        answer.refused(409, "the session has ended; log in again");
         true
     }
 }
 
-/// So many visitors with "before" under a key, each with a write of "after" that has loaded the session and pauses before it commits.
-/// `loaded` counts such loads of each process from its start, which is how the program tells of them.
-async fn writing_slowly(
+/// Starts `count` visitors with "before" under a key. Each has a write of "after" that has loaded the session and
+/// pauses before its commit. `loaded` counts these loads for each process, as its log reports them.
+async fn start_slow_writes(
     site: &Site,
     count: usize,
     pause: Duration,
@@ -171,7 +172,7 @@ async fn writing_slowly(
             let path = format!("/api/session/data/key?delay={}", pause.as_millis());
             (slow.put(&path, "\"after\"").await, earliest)
         });
-        // What ends the session comes through the other process, if there is one.
+        // The session ends through the other process, if there are two.
         writing.push((visitor.at(site.server(n + 1)), SlowWrite(write)));
     }
     for (server, loaded) in site.servers.iter().zip(loaded) {
@@ -180,24 +181,24 @@ async fn writing_slowly(
     writing
 }
 
-/// A write that has loaded the session before a logout and commits after it. The logout waits for the load, which the program
-/// tells; one that may have come after the write is done again.
+/// Ends sessions by a logout between the load and the commit of a write. The log says when the load has happened. A
+/// pair whose logout may have come after the commit is repeated.
 async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
     const TIMES: usize = 1000;
     const PAUSE: Duration = Duration::from_millis(500);
     let (mut counted, mut loaded) = (0, vec![0; site.servers.len()]);
-    // As many at once as the store ends within the pause.
+    // The number of sessions that the store can end within the pause.
     let mut at_once = 250;
     for round in 0.. {
-        assert!(round < 200, "only {counted} of the logouts came in time");
-        let writing = writing_slowly(&site, at_once.min(TIMES - counted), PAUSE, &mut loaded).await;
+        assert!(round < 200, "only {counted} of the logouts came before the write");
+        let writing = start_slow_writes(&site, at_once.min(TIMES - counted), PAUSE, &mut loaded).await;
         let mut pairs = JoinSet::new();
         for (mut visitor, write) in writing {
             pairs.spawn(async move {
                 let mut old = visitor.clone();
                 visitor.post("/api/logout", "").await.done();
-                let in_time = write.came_too_late(Instant::now()).await;
-                assert_eq!(old.get("/api/session").await.json()["present"], false, "it was revived");
+                let in_time = write.was_refused(Instant::now()).await;
+                assert_eq!(old.get("/api/session").await.json()["present"], false, "the session was revived");
                 in_time
             });
         }
@@ -214,17 +215,17 @@ async fn a_slow_write_across_a_logout_revives_nothing(site: Site) {
     }
 }
 
-/// The same across a new id: the write reaches neither the old one nor the new.
+/// Regenerates the id between the load and the commit of a write, which must reach neither id.
 async fn a_slow_write_across_a_regeneration_reaches_neither_id(site: Site) {
     const AT_ONCE: usize = 100;
     const PAUSE: Duration = Duration::from_millis(1500);
     let mut loaded = vec![0; site.servers.len()];
     let mut pairs = JoinSet::new();
-    for (mut visitor, write) in writing_slowly(&site, AT_ONCE, PAUSE, &mut loaded).await {
+    for (mut visitor, write) in start_slow_writes(&site, AT_ONCE, PAUSE, &mut loaded).await {
         pairs.spawn(async move {
             let mut old = visitor.clone();
             visitor.post("/api/session/regenerate", "").await.done();
-            let in_time = write.came_too_late(Instant::now()).await;
+            let in_time = write.was_refused(Instant::now()).await;
             assert_ne!(visitor.cookie(), old.cookie());
             assert_eq!(old.get("/api/session").await.json()["present"], false, "the old id is alive");
             if in_time {
@@ -234,7 +235,7 @@ async fn a_slow_write_across_a_regeneration_reaches_neither_id(site: Site) {
         });
     }
     let in_time = pairs.join_all().await.into_iter().filter(|in_time| *in_time).count();
-    assert!(in_time > 0, "none of the new ids came in time");
+    assert!(in_time > 0, "none of the new ids came before the write");
     assert_eq!(site.active().await, AT_ONCE as u64);
 }
 
@@ -266,24 +267,23 @@ async fn ten_thousand_cookieless_gets_leave_nothing(site: Site) {
     }
 }
 
-/// Every file below `folder`, with what it holds and when it was written.
+/// Returns every file below `folder`, with its content and its time of change.
 fn files(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let entry = entry.expect("an entry");
         let (path, meta) = (entry.path(), entry.metadata().expect("metadata"));
-        match meta.is_dir() {
-            true => files.append(&mut self::files(&path)),
-            false => {
-                let content = std::fs::read(&path).expect("a file");
-                files.insert(path, (content, meta.modified().expect("a time")));
-            }
+        if meta.is_dir() {
+            files.append(&mut self::files(&path));
+        } else {
+            let content = std::fs::read(&path).expect("a file");
+            files.insert(path, (content, meta.modified().expect("a time")));
         }
     }
     files
 }
 
-/// The files that hold something: a record does, a lock does not.
+/// Returns the files that are not empty: records are, locks are not.
 fn records(folder: &Path) -> Vec<PathBuf> {
     files(folder).into_iter().filter(|(_, (content, _))| !content.is_empty()).map(|(path, _)| path).collect()
 }
@@ -291,7 +291,7 @@ fn records(folder: &Path) -> Vec<PathBuf> {
 const READS: [&str; 5] =
     ["/api/session", "/api/session/data/key", "/api/untouched", "/api/sessions", "/api/active"];
 
-/// With the session's times too, which a write would move.
+/// Compares the session's times too, since a write would change them.
 async fn reads_write_nothing_before_a_touch_is_due(site: Site) {
     let mut client = site.client();
     client.login("alice").await;
@@ -309,7 +309,7 @@ async fn reads_write_nothing_before_a_touch_is_due(site: Site) {
     );
 }
 
-/// `maxLifetime` is 20 s, so that a use is noted every second.
+/// With a `maxLifetime` of 20 s a touch is due every second.
 async fn a_due_touch_moves_the_times_and_nothing_else(site: Site) {
     let mut client = site.client();
     client.login("alice").await;
@@ -421,7 +421,7 @@ async fn a_due_touch_moves_the_times_and_nothing_else_on_file() {
 }
 
 #[tokio::test]
-async fn the_documentations_own_example_works_verbatim_on_a_folder() {
+async fn beegos_documented_example_works_on_files() {
     const CONFIG: &str = r#"{"cookieName":"gosessionid", "enableSetCookie,omitempty": true, "gclifetime":3600, "maxLifetime": 3600,
      "secure": false, "sessionIDHashFunc": "sha1", "sessionIDHashKey": "", "cookieLifeTime": 3600,
      "providerConfig": "./tmp"}"#;
@@ -449,29 +449,29 @@ async fn the_documentations_own_example_works_verbatim_on_a_folder() {
 
     let holds =
         |text: &str| std::fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes());
-    assert!(holds("key"), "what was set is in the file");
+    assert!(holds("key"), "the file contains the value");
     client.post("/api/logout", "").await.done();
-    assert!(!holds("key"), "a tombstone holds nothing of what was set");
+    assert!(!holds("key"), "a tombstone contains no data");
 }
 
 #[tokio::test]
-async fn a_folder_that_fails_is_503_in_json_that_tells_nothing_of_it() {
+async fn a_failing_folder_is_503_and_reveals_nothing() {
     let site = Site::on_file(1, "");
     let mut client = site.client();
     client.login("alice").await;
     let store = site.folder.as_ref().unwrap().path().join("store");
     std::fs::remove_dir_all(&store).unwrap();
-    std::fs::write(&store, "no folder any more").unwrap();
+    std::fs::write(&store, "not a folder").unwrap();
     for path in ["/api/session", "/api/session/data/key", "/api/sessions"] {
         let answer = client.get(path).await;
-        answer.refused(503, "the session store does not answer; try again");
+        answer.refused(503, "the session store does not answer; try again later");
         assert_eq!(answer.set_cookie(), None);
     }
     let answer = client.newcomer().put("/api/session/data/key", "1").await;
-    answer.refused(503, "the session store does not answer; try again");
+    answer.refused(503, "the session store does not answer; try again later");
     assert_eq!(answer.set_cookie(), None);
     let page = client.get("/").await;
     assert_eq!(page.status, 503);
-    assert!(page.body.contains("<h1>One moment</h1>"));
+    assert!(page.body.contains("<h1>Sessions not available</h1>"));
     assert_eq!(client.get("/healthz").await.status, 200);
 }

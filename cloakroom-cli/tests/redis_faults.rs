@@ -1,7 +1,8 @@
-//! Redis killed, stopped and cut off under load, again and again: what is answered in the meantime, how soon all works again, and
-//! whether anything that was acknowledged is lost, any logout undone, or anyone served another's session.
+//! Injects faults into Redis under load. Asserts what requests get in the meantime, how soon all succeed again, that
+//! nothing acknowledged is lost, no logout is undone, and nobody gets another visitor's session.
 //!
-//! `CLOAKROOM_FAULT_ROUNDS` is how often on Redis 7.0, 102 if it is not set; Redis 6.2 and Valkey 9 get a quarter of it:
+//! `CLOAKROOM_FAULT_ROUNDS` sets the number of faults on Redis 7.0, 102 by default. Redis 6.2 and Valkey 9 get a
+//! quarter of it:
 //! `cargo xtask faults redis --rounds 2000`
 
 #![cfg(all(unix, feature = "redis"))]
@@ -18,11 +19,11 @@ mod visitor;
 
 use std::time::Duration;
 
-use load::{Load, faults, wanted};
+use load::{Load, faults, rounds_or};
 use servers::{Flavor, Proxy, Redis, RedisOptions};
 
-async fn loses_nothing_and_comes_back_by_itself(flavor: Flavor) {
-    let rounds = if flavor == Flavor::Redis70 { wanted(102) } else { wanted(102).div_ceil(4) };
+async fn run_faults(flavor: Flavor) {
+    let rounds = if flavor == Flavor::Redis70 { rounds_or(102) } else { rounds_or(102).div_ceil(4) };
     let mut redis = Redis::with(RedisOptions { durable: true, ..RedisOptions::of(flavor) });
     let proxy = Proxy::before(redis.address());
     let load = Load::start("redis", &redis.url_at(proxy.port()));
@@ -32,18 +33,18 @@ async fn loses_nothing_and_comes_back_by_itself(flavor: Flavor) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn redis_7_0_under_faults_loses_nothing_and_comes_back() {
-    loses_nothing_and_comes_back_by_itself(Flavor::Redis70).await;
+async fn redis_7_0_under_faults_lose_nothing() {
+    run_faults(Flavor::Redis70).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs Redis 6.2: cargo xtask test"]
-async fn redis_6_2_under_faults_loses_nothing_and_comes_back() {
-    loses_nothing_and_comes_back_by_itself(Flavor::Redis62).await;
+async fn redis_6_2_under_faults_lose_nothing() {
+    run_faults(Flavor::Redis62).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs Valkey 9: cargo xtask test"]
-async fn valkey_9_under_faults_loses_nothing_and_comes_back() {
-    loses_nothing_and_comes_back_by_itself(Flavor::Valkey9).await;
+async fn valkey_9_under_faults_lose_nothing() {
+    run_faults(Flavor::Valkey9).await;
 }

@@ -1,4 +1,4 @@
-//! Everything that is logged at TRACE while the rows run, looked through for what must not stand there.
+//! Searches everything that is logged at TRACE while the rows run, for secrets that must not be logged.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -6,21 +6,21 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use tracing::level_filters::LevelFilter;
 
-/// What every stored value of these tests begins with.
+/// The prefix of every value that these tests store.
 pub(crate) const VALUE: &str = "stored-v4lue-";
-/// What every user's name begins with.
+/// The prefix of every user's name.
 pub(crate) const USER: &str = "us3r-of-the-tests-";
-/// A part of the database's password, as it is and as a URL has it.
+/// A part of the database's password, in plain text and percent-encoded.
 const CREDENTIALS: [&str; 2] = ["p@ss:w/r(d)", "p%40ss%3Aw"];
 
-/// The least length of a run of characters that may be an id, or hold one.
+/// The least length of a run of characters that may contain an id.
 const RUN: usize = 32;
 
 #[derive(Default)]
 struct Log {
     lines: u64,
     bytes: u64,
-    /// Every long run of an id's characters that was logged.
+    /// Every run of at least [`RUN`] id characters that was logged.
     runs: HashSet<Box<str>>,
     leaks: Vec<String>,
     /// Ids, and the keys under which sessions are stored.
@@ -33,17 +33,17 @@ fn log() -> MutexGuard<'static, Log> {
     LOG.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Listens to everything that is logged from now on.
+/// Starts to search everything that is logged.
 pub(crate) fn listen() {
     tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_ansi(false).with_writer(|| Scan).init();
 }
 
-/// From now on `secret` must not have been logged, nor be.
+/// Adds a secret: it must neither have been logged before nor be logged later.
 pub(crate) fn keep_secret(secret: &str) {
     log().secrets.insert(secret.into());
 }
 
-/// How much was logged and how many secrets were looked for, and what was found: nothing, if all is well.
+/// Returns how much was logged and searched for, and every leak that was found.
 pub(crate) fn findings() -> (String, Vec<String>) {
     let log = log();
     let mut leaks = log.leaks.clone();
@@ -57,13 +57,13 @@ pub(crate) fn findings() -> (String, Vec<String>) {
             leaks.push(format!("an id or a store key, in a run of {} characters", run.len()));
         }
     }
-    let told = format!(
+    let summary = format!(
         "{} lines ({} KiB) at TRACE, {} ids and keys looked for",
         log.lines,
         log.bytes / 1024,
         log.secrets.len()
     );
-    (told, leaks)
+    (summary, leaks)
 }
 
 struct Scan;

@@ -1,12 +1,16 @@
-//! The security checklist as attacks: every row over HTTP against the demonstration on every provider, and a table of what came of it.
+//! The security checklist as attacks: every row over HTTP against the demonstration on every provider, with a table of
+//! the results.
 //!
-//! The demonstration's own router listens on a real port; what it cannot have, a clock to turn and a store to look into, is why it runs
-//! in this process. A row passes, or the provider declares by a capability flag that it does not promise this. Plain `cargo test` runs
-//! memory and files, `cargo xtask test` every provider. `cargo test -p cloakroom-cli --test attacks -- row_30` runs one row.
+//! The demonstration's own router listens on a real port. It runs in this process, since the rows set its clock and
+//! look into its store. A row passes, or it is excused: the provider declares by a capability that it does not promise
+//! this.
+//!
+//! Plain `cargo test` runs memory, files and cookies; `cargo xtask test` runs every provider. `cargo test -p
+//! cloakroom-cli --test attacks -- row_30` runs one row.
 #![cfg(unix)]
 
 #[path = "../../src/demo/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the program starts it by its options, and its tests run there")]
+#[allow(dead_code, unused_imports, reason = "the program uses the rest of it, and runs its tests")]
 mod demo;
 #[path = "../../../cloakroom/tests/support/faulty.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the library's tests")]
@@ -32,7 +36,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rows::{Outcome, Row};
 use target::{Kind, Target};
 
-/// What came of each row on each provider; a row that failed has nothing here but was begun.
+/// The outcome of each row on each provider. `None` stands for a row that was started and has not passed.
 type Outcomes = Arc<Mutex<BTreeMap<(&'static str, &'static str), Option<Outcome>>>>;
 
 fn main() -> ExitCode {
@@ -51,22 +55,20 @@ fn main() -> ExitCode {
     if arguments.list {
         return conclusion.exit_code();
     }
-    show(&outcomes.lock().expect("nobody has panicked"));
-    let (told, leaks) = log::findings();
-    println!("log: {told}, {} found", leaks.len());
+    show(&outcomes.lock().expect("no thread has panicked"));
+    let (summary, leaks) = log::findings();
+    println!("log: {summary}, {} found", leaks.len());
     println!(
         "{} rows on {} providers in {:.1} s",
         rows::ALL.len(),
         Kind::ALL.len(),
         start.elapsed().as_secs_f64()
     );
-    match leaks.first() {
-        None => conclusion.exit_code(),
-        Some(leak) => {
-            println!("a secret was logged: {leak}");
-            ExitCode::FAILURE
-        }
+    if let Some(leak) = leaks.first() {
+        println!("a secret was logged: {leak}");
+        return ExitCode::FAILURE;
     }
+    conclusion.exit_code()
 }
 
 fn trial(row: Row, target: Target, outcomes: &Outcomes) -> Trial {
@@ -74,7 +76,7 @@ fn trial(row: Row, target: Target, outcomes: &Outcomes) -> Trial {
     let outcomes = Arc::clone(outcomes);
     let run = move || {
         let note = |outcome| {
-            outcomes.lock().expect("nobody has panicked").insert(place, outcome);
+            outcomes.lock().expect("no thread has panicked").insert(place, outcome);
         };
         note(None);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -90,29 +92,31 @@ fn trial(row: Row, target: Target, outcomes: &Outcomes) -> Trial {
         {
             return Err(Failed::from(format!("{} is not declared", excuse.flag())));
         }
-        // A server that hangs must not hold up the rest.
+        // A server that hangs must not delay the end of the test.
         runtime.shutdown_background();
         note(Some(outcome));
         Ok(())
     };
     Trial::test(format!("{}::{}", target.kind.name(), row.name), run)
-        .with_ignored_flag(target.kind.is_a_server())
+        .with_ignored_flag(target.kind.needs_server())
 }
 
-/// What this build has no provider for is shown as ignored, and fails where it is asked for.
+/// Returns an ignored test for each provider that this build lacks. It fails if it is request for.
 fn missing() -> Vec<Trial> {
     let built: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     let absent = ["redis", "mysql"].into_iter().filter(|name| !built.contains(name));
     let trial = |name: &'static str| {
         let fails = move || {
-            Err(Failed::from(format!("built without {name}: cargo xtask test, or --features {name}")))
+            Err(Failed::from(format!(
+                "built without {name}; run `cargo xtask test`, or add --features {name}"
+            )))
         };
         Trial::test(format!("{name}::every_row"), fails).with_ignored_flag(true)
     };
     absent.map(trial).collect()
 }
 
-/// The table.
+/// Prints the table.
 fn show(outcomes: &BTreeMap<(&'static str, &'static str), Option<Outcome>>) {
     let width = rows::ALL.iter().map(|row| row.name.len()).max().unwrap_or_default();
     let mut sums = BTreeMap::<&str, usize>::new();

@@ -1,4 +1,5 @@
-//! What the checklist's rig has and the demonstration does not: one call of the library each, behind the same layer.
+//! Routes that the checklist needs and the demonstration lacks. Each makes one call of the library, behind the same
+//! layer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use futures_util::stream;
 
 use crate::log;
 
-/// Holds requests back that have loaded their sessions, until all of them may go on.
+/// Blocks requests that have loaded their sessions, until the test lets them continue.
 pub(crate) struct Gate {
     arrived: AtomicUsize,
     open: tokio::sync::watch::Sender<usize>,
@@ -29,7 +30,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Waits until `count` requests in all have come.
+    /// Waits until `count` requests in all have arrived.
     pub(crate) async fn arrived(&self, count: usize) {
         let start = std::time::Instant::now();
         while self.arrived.load(Ordering::SeqCst) < count {
@@ -38,7 +39,7 @@ impl Gate {
         }
     }
 
-    /// Lets go on who is here, and nobody who comes later.
+    /// Lets the requests continue that have arrived, but none that arrives later.
     pub(crate) fn open(&self) {
         self.open.send_replace(self.arrived.load(Ordering::SeqCst));
     }
@@ -62,7 +63,7 @@ pub(crate) fn routes(sessions: Manager, gate: Arc<Gate>) -> Router {
         .with_state(gate)
 }
 
-/// One call that only looks.
+/// Makes one call that only reads.
 async fn look(session: Session, Path(look): Path<String>) -> Result<String> {
     Ok(match &*look {
         "extract" => "extracted".to_owned(),
@@ -80,7 +81,7 @@ async fn look(session: Session, Path(look): Path<String>) -> Result<String> {
     })
 }
 
-/// One change, after the gate: the session was loaded before it.
+/// Makes one change after the gate, so that the session was loaded before.
 async fn held(State(gate): State<Arc<Gate>>, session: Session, Path(change): Path<String>) -> Result<String> {
     gate.pass().await;
     make(&session, &change).await
@@ -98,7 +99,7 @@ async fn make(session: &Session, change: &str) -> Result<String> {
             let sum = session.update(key, |sum: Option<u64>| sum.unwrap_or(0) + 1).await?;
             return Ok(sum.to_string());
         }
-        // Reads and writes apart: what is lost by it must be told.
+        // Reads and writes in separate steps, so a lost update must be reported.
         ("add-in-two-steps", key) => session.set(key, session.get::<u64>(key)?.unwrap_or(0) + 1)?,
         ("flush", _) => session.clear()?,
         ("regenerate", _) => session.regenerate()?,
@@ -109,7 +110,7 @@ async fn make(session: &Session, change: &str) -> Result<String> {
             session.regenerate()?;
         }
         ("level", level) => session.set_level(Level::new(level.parse().unwrap_or(0)))?,
-        // Seconds since 1970.
+        // The time in seconds since 1970.
         ("end-by", time) => {
             session.end_by(SystemTime::UNIX_EPOCH + Duration::from_secs(time.parse().unwrap_or(0)))?;
         }
@@ -121,7 +122,7 @@ async fn make(session: &Session, change: &str) -> Result<String> {
     Ok("done".to_owned())
 }
 
-/// A stream, as a WebSocket is one, that ends with the session.
+/// Answers a stream that ends with the session, as a WebSocket would.
 async fn watch(session: Session) -> Response {
     let ended = async move {
         session.revoked().await;
@@ -130,7 +131,7 @@ async fn watch(session: Session) -> Response {
     Body::from_stream(stream::once(ended)).into_response()
 }
 
-/// Changes the session from the body, when the head has left.
+/// Changes the session from the body, after the head of the response has left.
 async fn late(session: Session) -> Response {
     let late = async move {
         let kind = session.set("late", true).map_err(|error| error.kind());
@@ -139,7 +140,7 @@ async fn late(session: Session) -> Response {
     Body::from_stream(stream::once(late)).into_response()
 }
 
-/// A handler that sets a cookie of our name by itself.
+/// Sets a cookie of the session cookie's name in the handler.
 async fn own_cookie(State(_): State<Arc<Gate>>, session: Session) -> Result<Response> {
     session.set("key", format!("{}own", log::VALUE))?;
     let mut response = "done".into_response();
@@ -148,7 +149,7 @@ async fn own_cookie(State(_): State<Arc<Gate>>, session: Session) -> Result<Resp
     Ok(response)
 }
 
-/// Two handles in one request, one of which waits for the store while the other is there.
+/// Uses two handles in one request. One of them waits for the store while the other exists.
 async fn two_handles(one: Session, other: Session) -> Result<String> {
     one.set("one", format!("{}1", log::VALUE))?;
     let sum = other.update("sum", |sum: Option<u64>| sum.unwrap_or(0) + 1).await?;

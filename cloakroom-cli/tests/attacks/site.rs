@@ -1,4 +1,5 @@
-//! The demonstration over a store, listening: what `cloakroom demo` serves, with a clock to turn and the rig's routes beside its own.
+//! The demonstration on a store, listening on a port: what `cloakroom demo` serves, with a manual clock and the rig's
+//! routes.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,10 +20,10 @@ use crate::rig::{self, Gate};
 use crate::target::{Store, Target};
 use crate::visitor::{PATIENCE, Visitor};
 
-/// The builder's default.
+/// The builder's default deadline.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// A site, which stops when this is dropped.
+/// A running site. It stops when this is dropped.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) manager: Manager,
@@ -31,57 +32,57 @@ pub(crate) struct Site {
     serving: JoinHandle<()>,
 }
 
-/// A site, its store and its time.
-pub(crate) struct Ground {
+/// A site, its store and its clock.
+pub(crate) struct Setup {
     pub(crate) time: ManualClock,
     pub(crate) store: Store,
     pub(crate) site: Site,
 }
 
-impl Ground {
-    /// With the builder's defaults.
-    pub(crate) async fn new(target: &Target) -> Ground {
-        Ground::with(target, |builder| builder).await
+impl Setup {
+    /// Starts a site with the builder's defaults.
+    pub(crate) async fn new(target: &Target) -> Setup {
+        Setup::with(target, |builder| builder).await
     }
 
-    /// With other settings.
+    /// Starts a site with other settings.
     pub(crate) async fn with(
         target: &Target,
         settings: impl FnOnce(ManagerBuilder) -> ManagerBuilder,
-    ) -> Ground {
+    ) -> Setup {
         let time = ManualClock::default();
         let store = target.store(&time.clock()).await;
         let site = Site::on(&store, store.provider.clone(), settings).await;
-        Ground { time, store, site }
+        Setup { time, store, site }
     }
 
-    /// With what counts the calls of the store, and has them fail.
-    pub(crate) async fn faulty(target: &Target) -> (Ground, Faulty) {
+    /// Starts a site whose store counts its calls and can be made to fail.
+    pub(crate) async fn faulty(target: &Target) -> (Setup, Faulty) {
         let time = ManualClock::default();
         let store = target.store(&time.clock()).await;
         let faults = Faulty::default();
         let provider = AnyProvider::new(Hooked::new(store.provider.clone(), faults.clone()));
         let site = Site::on(&store, provider, |builder| builder.deadline(DEADLINE)).await;
-        (Ground { time, store, site }, faults)
+        (Setup { time, store, site }, faults)
     }
 
     pub(crate) fn visitor(&self) -> Visitor {
         self.site.visitor()
     }
 
-    /// Someone who has logged in.
+    /// Returns a visitor who has logged in.
     pub(crate) async fn user(&self, name: &str) -> Visitor {
         let mut visitor = self.visitor();
         visitor.login(name).await;
         visitor
     }
 
-    /// A second site on the same store, as another process has it.
+    /// Starts a second site on the same store, as another process would.
     pub(crate) async fn another(&self) -> Site {
         Site::on(&self.store, self.store.second().await, |builder| builder).await
     }
 
-    /// The key of the one session there is.
+    /// Returns the key of the only stored session.
     pub(crate) async fn only_key(&self) -> StoreKey {
         let keys = self.store.keys().await;
         assert_eq!(keys.len(), 1, "sessions");
@@ -90,19 +91,19 @@ impl Ground {
 }
 
 impl Site {
-    /// A site on `store`, which it reaches by `provider`.
+    /// Starts a site on `store` that uses `provider`.
     pub(crate) async fn on(
         store: &Store,
         provider: AnyProvider,
         settings: impl FnOnce(ManagerBuilder) -> ManagerBuilder,
     ) -> Site {
         let events = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&events);
-        // What a busy machine makes of a hundred writes at once is no failure of a store.
+        let received = Arc::clone(&events);
+        // A hundred writes at once take long on a busy machine, which is not a failure of the store.
         let builder = Manager::builder(provider)
             .deadline(PATIENCE)
             .clock(store.clock.clone())
-            .on_event(move |event: &Event| heard.lock().expect("nobody has panicked").push(event.clone()));
+            .on_event(move |event: &Event| received.lock().expect("nobody has panicked").push(event.clone()));
         let manager = settings(builder).build().expect("settings that work together");
         let gate = Arc::new(Gate::default());
         let app = demo::site(manager.clone(), store.capabilities().name)
@@ -117,13 +118,13 @@ impl Site {
         Visitor::new(self.address, self.manager.config().cookie().name())
     }
 
-    /// What happened since this was last asked.
+    /// Returns the events since the last call.
     pub(crate) fn events(&self) -> Vec<Event> {
-        std::mem::take(&mut self.events.lock().expect("nobody has panicked"))
+        std::mem::take(&mut self.events.lock().expect("no thread has panicked"))
     }
 
-    /// The kinds of that.
-    pub(crate) fn happened(&self) -> Vec<EventKind> {
+    /// Returns the kinds of the events since the last call.
+    pub(crate) fn event_kinds(&self) -> Vec<EventKind> {
         self.events().iter().map(Event::kind).collect()
     }
 }

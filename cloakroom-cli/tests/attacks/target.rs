@@ -1,4 +1,4 @@
-//! The providers under attack: a fresh store of each kind, a way in behind the application's back, and ways to break it.
+//! The providers under attack: a new store of each kind, and access to it that the application does not have.
 
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
@@ -26,14 +26,14 @@ pub(crate) enum Kind {
     Redis,
     #[cfg(feature = "mysql")]
     MySql,
-    /// Nothing is stored.
+    /// The provider stores nothing.
     Cookie,
-    /// Nothing is stored but what has ended.
+    /// Only revocations are stored.
     CookieWithRevocations,
 }
 
 impl Kind {
-    /// Those of this build.
+    /// The kinds of this build.
     pub(crate) const ALL: &[Kind] = &[
         Kind::Memory,
         Kind::File,
@@ -58,8 +58,8 @@ impl Kind {
         }
     }
 
-    /// Whether it is a process of its own, which plain `cargo test` does not start.
-    pub(crate) fn is_a_server(self) -> bool {
+    /// Returns whether the provider needs a server, which plain `cargo test` does not start.
+    pub(crate) fn needs_server(self) -> bool {
         match self {
             #[cfg(feature = "redis")]
             Kind::Redis => true,
@@ -70,29 +70,29 @@ impl Kind {
     }
 }
 
-/// Where the rows are run.
+/// The provider on which a row runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) kind: Kind,
 }
 
 impl Target {
-    /// An empty store of its own, whose time is `clock`'s.
+    /// Opens a new, empty store that uses `clock`.
     pub(crate) async fn store(&self, clock: &Clock) -> Store {
-        let place = Place::new(self.kind, clock);
-        let ring = KeyRing::new(a_key());
+        let place = Backend::new(self.kind, clock);
+        let ring = KeyRing::new(secret_key());
         let provider = place.open(clock, &ring, None).await;
         Store { provider, clock: clock.clone(), place, ring }
     }
 
-    /// As many as this where there is no server to wait for, and a tenth elsewhere.
+    /// Returns `full` in memory, and a tenth of it where each request waits for a disk or a server.
     pub(crate) fn many(&self, full: usize) -> usize {
         if self.kind == Kind::Memory { full } else { full / 10 }
     }
 }
 
-/// A sealing key that no log may show.
-fn a_key() -> SealKey {
+/// Returns a sealing key and adds it to the secrets that no log may contain.
+fn secret_key() -> SealKey {
     let random = || RandomState::new().build_hasher().finish().to_be_bytes();
     let bytes = [random(), random(), random(), random()].concat();
     crate::log::keep_secret(&HEXLOWER.encode(&bytes));
@@ -100,56 +100,56 @@ fn a_key() -> SealKey {
     SealKey::from_bytes(&bytes).expect("randomness")
 }
 
-/// What nobody else uses: a folder, a prefix, a table.
-pub(crate) enum Place {
+/// The backend of one row, which no other row uses: a folder, a prefix or a table.
+pub(crate) enum Backend {
     Memory,
     File(TempDir),
     #[cfg(feature = "redis")]
     Redis(String),
     #[cfg(feature = "mysql")]
     MySql(String),
-    /// Where what has ended is kept, if it is.
+    /// The store of the revocations, if there is one.
     Cookie(Option<AnyProvider>),
 }
 
-/// A store, and the ways into it that the application does not have.
+/// A store, and access to it that the application does not have.
 pub(crate) struct Store {
     pub(crate) provider: AnyProvider,
     pub(crate) clock: Clock,
-    pub(crate) place: Place,
-    /// Of the tokens, where these are sealed, and of the records, where a row has them sealed.
+    pub(crate) place: Backend,
+    /// The keys that seal tokens, and also records in the rows that seal them.
     pub(crate) ring: KeyRing,
 }
 
-impl Place {
-    fn new(kind: Kind, clock: &Clock) -> Place {
+impl Backend {
+    fn new(kind: Kind, clock: &Clock) -> Backend {
         match kind {
-            Kind::Memory => Place::Memory,
-            Kind::File => Place::File(tempfile::tempdir().expect("a folder")),
+            Kind::Memory => Backend::Memory,
+            Kind::File => Backend::File(tempfile::tempdir().expect("a folder")),
             #[cfg(feature = "redis")]
-            Kind::Redis => Place::Redis(a_name()),
+            Kind::Redis => Backend::Redis(unique_name()),
             #[cfg(feature = "mysql")]
-            Kind::MySql => Place::MySql(a_name()),
-            Kind::Cookie => Place::Cookie(None),
-            Kind::CookieWithRevocations => {
-                Place::Cookie(Some(AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build())))
-            }
+            Kind::MySql => Backend::MySql(unique_name()),
+            Kind::Cookie => Backend::Cookie(None),
+            Kind::CookieWithRevocations => Backend::Cookie(Some(AnyProvider::new(
+                MemoryProvider::builder().clock(clock.clone()).build(),
+            ))),
         }
     }
 
-    /// A provider on this place; through a proxy on `port`, where that is given.
+    /// Opens a provider on this backend, through the proxy on `port` if one is given.
     async fn open(&self, clock: &Clock, ring: &KeyRing, port: Option<u16>) -> AnyProvider {
         match self {
-            Place::Memory => AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build()),
-            Place::File(folder) => {
+            Backend::Memory => AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build()),
+            Backend::File(folder) => {
                 let builder = FileProvider::builder(root_of(folder)).clock(clock.clone());
-                AnyProvider::new(builder.open().expect("a folder of ours"))
+                AnyProvider::new(builder.open().expect("a new folder"))
             }
             #[cfg(feature = "redis")]
-            Place::Redis(prefix) => redis::open(prefix, clock, port).await,
+            Backend::Redis(prefix) => redis::open(prefix, clock, port).await,
             #[cfg(feature = "mysql")]
-            Place::MySql(table) => mysql::open(table, clock, port).await,
-            Place::Cookie(marks) => {
+            Backend::MySql(table) => mysql::open(table, clock, port).await,
+            Backend::Cookie(marks) => {
                 let builder = cloakroom::CookieProvider::builder(ring.clone()).clock(clock.clone());
                 let longest = std::time::Duration::from_secs(8 * 60 * 60);
                 AnyProvider::new(match marks {
@@ -161,16 +161,16 @@ impl Place {
     }
 }
 
-/// One that no other prefix or table has.
+/// Returns a prefix or table name that no other row uses.
 #[cfg(any(feature = "redis", feature = "mysql"))]
-fn a_name() -> String {
+fn unique_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("a{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A folder inside the temporary one: the provider makes it, and so with its own modes.
+/// Returns a folder inside the temporary one. The provider creates it, so that it has the provider's permissions.
 pub(crate) fn root_of(folder: &TempDir) -> PathBuf {
     folder.path().join("sessions")
 }
@@ -180,27 +180,27 @@ impl Store {
         self.provider.capabilities()
     }
 
-    /// The same store as another process opens it; in memory, where there is none, a further handle.
+    /// Opens the same store as another process would. In memory, where that is impossible, returns another handle.
     pub(crate) async fn second(&self) -> AnyProvider {
         match &self.place {
-            Place::Memory => self.provider.clone(),
+            Backend::Memory => self.provider.clone(),
             place => place.open(&self.clock, &self.ring, None).await,
         }
     }
 
-    /// The same store through a proxy before its server, and the proxy; none where there is no server.
+    /// Opens the same store through a new proxy. `None` if there is no server.
     pub(crate) async fn through_a_proxy(&self) -> Option<(AnyProvider, Proxy)> {
         let proxy = match &self.place {
             #[cfg(feature = "redis")]
-            Place::Redis(_) => Proxy::before(redis::address()),
+            Backend::Redis(_) => Proxy::before(redis::address()),
             #[cfg(feature = "mysql")]
-            Place::MySql(_) => Proxy::before(mysql::address()),
+            Backend::MySql(_) => Proxy::before(mysql::address()),
             _ => return None,
         };
         Some((self.place.open(&self.clock, &self.ring, Some(proxy.port())).await, proxy))
     }
 
-    /// The keys of all live sessions.
+    /// Returns the keys of all live sessions.
     pub(crate) async fn keys(&self) -> Vec<StoreKey> {
         let (mut keys, mut cursor) = (Vec::new(), None);
         loop {
@@ -216,7 +216,7 @@ impl Store {
         }
     }
 
-    /// Asserts that there are so many sessions, where the provider counts them.
+    /// Asserts the number of sessions, if the provider can count them.
     #[track_caller]
     pub(crate) fn assert_count(&self, expected: u64) -> impl Future<Output = ()> + '_ {
         let caller = std::panic::Location::caller();
@@ -224,18 +224,18 @@ impl Store {
             if self.capabilities().lists {
                 let found = self.provider.count().await.expect("a count");
                 assert_eq!(found, expected, "sessions, at {caller}");
-                // Seen on the way, their keys are among what no log may show.
+                // Listing the keys also adds them to the secrets that no log may contain.
                 assert_eq!(self.keys().await.len() as u64, expected, "keys, at {caller}");
             }
         }
     }
 
-    /// Every byte that a thief of the store would have; nothing for a store in memory.
+    /// Returns every byte that a thief of the store would get; nothing for a store in memory.
     pub(crate) fn dump(&self) -> Vec<u8> {
         match &self.place {
-            Place::Memory => Vec::new(),
-            Place::Cookie(_) => Vec::new(),
-            Place::File(folder) => {
+            Backend::Memory => Vec::new(),
+            Backend::Cookie(_) => Vec::new(),
+            Backend::File(folder) => {
                 let mut all = Vec::new();
                 for path in files(folder.path()) {
                     all.extend_from_slice(path.as_os_str().as_encoded_bytes());
@@ -245,18 +245,18 @@ impl Store {
                 all
             }
             #[cfg(feature = "redis")]
-            Place::Redis(prefix) => redis::dump(prefix),
+            Backend::Redis(prefix) => redis::dump(prefix),
             #[cfg(feature = "mysql")]
-            Place::MySql(table) => mysql::dump(table),
+            Backend::MySql(table) => mysql::dump(table),
         }
     }
 
-    /// Puts `bytes` in the place of every stored record, behind the provider's back. Nothing for a store in memory.
+    /// Replaces every stored record by `bytes`, without the provider; does nothing for a store in memory.
     pub(crate) fn plant(&self, bytes: &[u8]) {
         match &self.place {
-            Place::Memory => {}
-            Place::Cookie(_) => {}
-            Place::File(folder) => {
+            Backend::Memory => {}
+            Backend::Cookie(_) => {}
+            Backend::File(folder) => {
                 for path in files(folder.path()) {
                     if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > 0) {
                         std::fs::write(&path, bytes).expect("a file");
@@ -264,21 +264,22 @@ impl Store {
                 }
             }
             #[cfg(feature = "redis")]
-            Place::Redis(prefix) => redis::plant(prefix, bytes),
+            Backend::Redis(prefix) => redis::plant(prefix, bytes),
             #[cfg(feature = "mysql")]
-            Place::MySql(table) => mysql::plant(table, bytes),
+            Backend::MySql(table) => mysql::plant(table, bytes),
         }
     }
 }
 
-/// Every file below `folder`.
+/// Returns every file below `folder`.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        match path.is_dir() {
-            true => all.append(&mut files(&path)),
-            false => all.push(path),
+        if path.is_dir() {
+            all.append(&mut files(&path));
+        } else {
+            all.push(path);
         }
     }
     all

@@ -1,4 +1,4 @@
-//! A visitor over plain sockets: HTTP/1.1 written by hand, since most attacks are what no client library sends.
+//! A visitor over plain sockets. It writes HTTP/1.1 by hand, since most attacks send what no client library would.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,17 +12,18 @@ use tokio::time::timeout;
 
 use crate::log;
 
-/// How long anything that should happen at once may take on a busy machine.
+/// The longest wait for anything that should happen at once, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The least length of what is looked for as an id in bodies and headers.
+/// The least length of a token that is searched for in bodies and headers.
 const AN_ID: usize = 32;
 
-/// Someone with at most one cookie of ours, kept as a browser keeps it. A clone is another visitor with the same cookie.
+/// A visitor with at most one session cookie, kept as a browser keeps it. A clone is another visitor with the same
+/// cookie.
 pub(crate) struct Visitor {
     address: SocketAddr,
     cookie_name: Arc<str>,
-    /// What the cookie holds.
+    /// The cookie's value.
     token: Option<String>,
     connection: Option<Connection>,
 }
@@ -38,18 +39,18 @@ impl Clone for Visitor {
     }
 }
 
-/// A request but for its cookie.
+/// A request without its cookie.
 #[derive(Clone, Default)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     method: &'static str,
     path: String,
     headers: Vec<u8>,
     body: Vec<u8>,
 }
 
-impl Asked {
+impl Request {
     pub(crate) fn new(method: &'static str, path: impl Into<String>) -> Self {
-        Asked { method, path: path.into(), ..Asked::default() }
+        Request { method, path: path.into(), ..Request::default() }
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -86,59 +87,59 @@ impl Visitor {
         Visitor { address, cookie_name: cookie_name.into(), token: None, connection: None }
     }
 
-    /// The same visitor at another process.
+    /// Returns the same visitor at another process.
     pub(crate) fn at(&self, address: SocketAddr) -> Self {
         Visitor { address, ..self.clone() }
     }
 
-    /// The session's id, for one who must have one.
+    /// Returns the session id, and panics without one.
     #[track_caller]
     pub(crate) fn id(&self) -> String {
         self.token.clone().expect("a cookie")
     }
 
-    /// What the cookie holds, if there is one.
+    /// Returns the cookie's value.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Someone else who brings `token` in our cookie.
+    /// Returns another visitor whose cookie is `token`.
     pub(crate) fn with(&self, token: &str) -> Self {
         Visitor { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// Someone else without a cookie.
+    /// Returns another visitor without a cookie.
     pub(crate) fn newcomer(&self) -> Self {
         Visitor { token: None, ..self.clone() }
     }
 
-    /// Sends a request, checks what every response has to keep to, and keeps the cookie that it sets.
-    pub(crate) async fn send(&mut self, asked: Asked) -> Answer {
-        let (head, mut connection) = self.begin(&asked).await;
+    /// Sends a request, checks what holds for every response, and keeps the cookie that it sets.
+    pub(crate) async fn send(&mut self, request: Request) -> Answer {
+        let (head, mut connection) = self.begin(&request).await;
         let body = connection.body(&head).await.expect("a body");
-        if !head.says("connection", "close") {
+        if !head.has("connection", "close") {
             self.connection = Some(connection);
         }
         let answer = Answer { head, body };
-        self.note(&answer);
+        self.check(&answer);
         answer
     }
 
-    /// Sends a request and reads the head of the answer alone.
-    pub(crate) async fn begin(&mut self, asked: &Asked) -> (Head, Connection) {
+    /// Sends a request and reads only the head of the answer.
+    pub(crate) async fn begin(&mut self, request: &Request) -> (Head, Connection) {
         let mut connection = match self.connection.take() {
             Some(open) => open,
             None => Connection::open(self.address).await,
         };
-        connection.write(&asked.bytes(self.cookie().as_deref())).await.expect("the site reads");
+        connection.write(&request.bytes(self.cookie().as_deref())).await.expect("the site reads");
         let head = connection.head().await.expect("an answer");
         (head, connection)
     }
 
-    /// Sends one request `times` times without waiting for the answers between.
-    pub(crate) async fn flood(&self, asked: &Asked, times: usize) -> Vec<Answer> {
+    /// Sends one request `times` times without waiting for each answer.
+    pub(crate) async fn flood(&self, request: &Request, times: usize) -> Vec<Answer> {
         let mut connection = Connection::open(self.address).await;
-        let one = asked.bytes(self.cookie().as_deref());
+        let one = request.bytes(self.cookie().as_deref());
         let mut answers = Vec::with_capacity(times);
         while answers.len() < times {
             let batch = (times - answers.len()).min(64);
@@ -156,15 +157,15 @@ impl Visitor {
         self.token.as_ref().map(|token| format!("{}={token}", self.cookie_name))
     }
 
-    fn note(&mut self, answer: &Answer) {
+    fn check(&mut self, answer: &Answer) {
         let brought = self.token.clone();
         if let Some(set) = answer.set_cookie(&self.cookie_name) {
             assert!(
-                answer.says("cache-control", "no-store"),
+                answer.has("cache-control", "no-store"),
                 "a cookie that a cache may keep: {:?}",
                 answer.head
             );
-            assert!(answer.says("vary", "cookie"), "a cookie without Vary: {:?}", answer.head);
+            assert!(answer.has("vary", "cookie"), "a cookie without Vary: {:?}", answer.head);
             self.token = (set.max_age != Some(0)).then_some(set.token);
         }
         for id in [&brought, &self.token].into_iter().flatten().filter(|id| id.len() >= AN_ID) {
@@ -174,11 +175,11 @@ impl Visitor {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
-        self.send(Asked::new("GET", path)).await
+        self.send(Request::new("GET", path)).await
     }
 
     pub(crate) async fn post(&mut self, path: &str) -> Answer {
-        self.send(Asked::new("POST", path)).await
+        self.send(Request::new("POST", path)).await
     }
 
     /// Logs in as a user of this name.
@@ -189,7 +190,7 @@ impl Visitor {
 
     pub(crate) async fn try_login(&mut self, user: &str) -> Answer {
         let body = json!({ "user": format!("{}{user}", log::USER) }).to_string();
-        self.send(Asked::new("POST", "/api/login").header("content-type", "application/json").body(body))
+        self.send(Request::new("POST", "/api/login").header("content-type", "application/json").body(body))
             .await
     }
 
@@ -197,7 +198,7 @@ impl Visitor {
         assert_eq!(self.post("/api/logout").await.status(), 204);
     }
 
-    /// Puts a text under `key`; what is stored of it no log may show.
+    /// Sets a text under `key`. The stored value is one that no log may contain.
     pub(crate) async fn set(&mut self, key: &str, text: &str) {
         let answer = self.try_set(key, text).await;
         assert_eq!(answer.status(), 204, "{}", answer.text());
@@ -207,7 +208,7 @@ impl Visitor {
         self.send(put(key, text)).await
     }
 
-    /// The text under `key`.
+    /// Returns the text under `key`.
     pub(crate) async fn value(&mut self, key: &str) -> Option<String> {
         let answer = self.get(&format!("/api/session/data/{key}")).await;
         match answer.status() {
@@ -221,25 +222,25 @@ impl Visitor {
         }
     }
 
-    /// What `GET /api/session` says.
+    /// Returns the JSON of `GET /api/session`.
     pub(crate) async fn session(&mut self) -> Value {
         let answer = self.get("/api/session").await;
         assert_eq!(answer.status(), 200, "{}", answer.text());
         answer.json()
     }
 
-    /// Whether the cookie leads to a session.
+    /// Returns whether the cookie leads to a session.
     pub(crate) async fn is_alive(&mut self) -> bool {
         self.session().await["present"] == true
     }
 
-    /// The user of the session.
+    /// Returns the session's user.
     pub(crate) async fn user(&mut self) -> Option<String> {
         let session = self.session().await;
         session["principal"].as_str().map(|user| user.trim_start_matches(log::USER).to_owned())
     }
 
-    /// Asserts that the cookie leads to nobody's data and that nothing is set in its place.
+    /// Asserts that the cookie leads to no session and that the answer sets none.
     pub(crate) async fn assert_fresh(&mut self) {
         let answer = self.get("/api/session").await;
         let session = answer.json();
@@ -249,15 +250,15 @@ impl Visitor {
     }
 }
 
-/// `PUT` of a text under `key`.
-pub(crate) fn put(key: &str, text: &str) -> Asked {
+/// Returns a `PUT` of a text under `key`.
+pub(crate) fn put(key: &str, text: &str) -> Request {
     let body = json!(format!("{}{text}", log::VALUE)).to_string();
-    Asked::new("PUT", format!("/api/session/data/{key}"))
+    Request::new("PUT", format!("/api/session/data/{key}"))
         .header("content-type", "application/json")
         .body(body)
 }
 
-/// A connection whose bytes are ours to choose.
+/// A connection to which the test writes raw bytes.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -280,10 +281,10 @@ impl Connection {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                match text.is_empty() {
-                    true => break,
-                    false => lines.push(text),
+                if text.is_empty() {
+                    break;
                 }
+                lines.push(text);
             }
             let status = lines[0].split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
             let headers = lines[1..].iter().filter_map(|line| line.split_once(':'));
@@ -301,7 +302,7 @@ impl Connection {
                 return Ok(Vec::new());
             }
             let mut body = Vec::new();
-            if head.says("transfer-encoding", "chunked") {
+            if head.has("transfer-encoding", "chunked") {
                 while self.chunk(&mut body).await? {}
             } else if let Some(length) = head.header("content-length") {
                 body.resize(length.parse().expect("a length"), 0);
@@ -315,7 +316,7 @@ impl Connection {
         .expect("a body in time")
     }
 
-    /// Appends a chunk to `body`; false at the last one.
+    /// Appends a chunk to `body`. Returns false at the last one.
     async fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
         let mut line = String::new();
         self.0.read_line(&mut line).await?;
@@ -328,17 +329,17 @@ impl Connection {
     }
 }
 
-/// Sends `bytes` as they are; nothing if the site hangs up without a word.
+/// Sends raw bytes. Returns `None` if the site closes the connection without an answer.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     let mut connection = Connection::open(address).await;
-    // The site may have seen enough before all is sent.
+    // The site may answer and close before all bytes are sent.
     let _ = connection.write(bytes).await;
     let head = connection.head().await.ok()?;
     let body = connection.body(&head).await.unwrap_or_default();
     Some(Answer { head, body })
 }
 
-/// Status and headers, names in lower case.
+/// The status and the headers, with names in lower case.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     status: u16,
@@ -355,26 +356,26 @@ impl Head {
         self.all(name).next()
     }
 
-    /// Whether `member` is among the comma-separated members of the headers of this name.
-    pub(crate) fn says(&self, name: &str, member: &str) -> bool {
+    /// Returns whether `member` is in the comma-separated lists of the headers `name`.
+    pub(crate) fn has(&self, name: &str, member: &str) -> bool {
         self.all(name)
             .flat_map(|value| value.split(','))
             .any(|found| found.trim().eq_ignore_ascii_case(member))
     }
 }
 
-/// What the site answered.
+/// The site's response.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
 }
 
-/// A `Set-Cookie` of ours.
+/// A `Set-Cookie` header of the session cookie.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SetCookie {
     pub(crate) token: String,
-    /// In lower case, sorted, without Max-Age and Expires.
+    /// The attributes in lower case, sorted, without Max-Age and Expires.
     pub(crate) attributes: Vec<String>,
     pub(crate) max_age: Option<u64>,
     pub(crate) expires: bool,
@@ -390,8 +391,8 @@ impl Answer {
         self.head.header(name)
     }
 
-    pub(crate) fn says(&self, name: &str, member: &str) -> bool {
-        self.head.says(name, member)
+    pub(crate) fn has(&self, name: &str, member: &str) -> bool {
+        self.head.has(name, member)
     }
 
     pub(crate) fn text(&self) -> String {
@@ -402,7 +403,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The one cookie called `name` that is set; two are an error.
+    /// Returns the cookie `name` if the answer sets it, and asserts that it does so only once.
     pub(crate) fn set_cookie(&self, name: &str) -> Option<SetCookie> {
         let prefix = format!("{name}=");
         let ours: Vec<_> = self.head.all("set-cookie").filter(|value| value.starts_with(&prefix)).collect();
@@ -418,13 +419,13 @@ impl Answer {
         Some(SetCookie { token, attributes, max_age, expires, length: whole.len() })
     }
 
-    /// Whether `secret` stands anywhere but in `Set-Cookie`.
+    /// Returns whether `secret` occurs anywhere but in `Set-Cookie`.
     pub(crate) fn leaks(&self, secret: &str) -> bool {
         let others = self.head.headers.iter().filter(|(name, _)| name != "set-cookie");
         others.into_iter().any(|(_, value)| value.contains(secret)) || self.text().contains(secret)
     }
 
-    /// Asserts that the session had ended: a refusal without a cookie.
+    /// Asserts a refusal because the session has ended: status 409 and no cookie.
     #[track_caller]
     pub(crate) fn assert_ended(&self) {
         assert_eq!(self.status(), 409, "{}", self.text());

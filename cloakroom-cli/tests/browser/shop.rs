@@ -1,4 +1,4 @@
-//! A shop with a slow sign-in, on a free port of this process: what the program's own page is too quick for.
+//! A shop with a slow sign-in, served from the test's own process. The program's own page is too fast for these tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use cloakroom::{CsrfLayer, CsrfToken, Manager, Principal, Session, SessionLayer}
 use serde::Deserialize;
 use tokio::sync::watch;
 
-/// How the two sign-ins of a double click meet.
+/// The order in which the two sign-ins of a double click run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Nothing is slow.
+    /// Neither request is delayed.
     OneByOne,
     /// Both have loaded their session before either commits.
     BothLoadFirst,
-    /// The second arrives once the first has committed, and before its answer leaves.
+    /// The second request arrives after the first has committed, and before the first response leaves.
     SecondArrivesLater,
 }
 
-/// How far the sign-ins of a shop have come.
+/// The number of sign-in requests that reached each step.
 #[derive(Clone, Copy, Default)]
 struct Progress {
     arrived: usize,
@@ -38,12 +38,12 @@ struct Shop {
     progress: Arc<watch::Sender<Progress>>,
 }
 
-/// A running shop; it ends with the runtime of the test.
+/// A running shop. It ends with the test's runtime.
 pub(crate) struct Running {
     pub(crate) port: u16,
 }
 
-/// Opens a shop over `sessions`.
+/// Starts a shop whose sessions are in `sessions`.
 pub(crate) async fn open(sessions: Manager, order: Order) -> Running {
     let shop = Shop { sessions: sessions.clone(), order, progress: Arc::default() };
     let site = Router::new()
@@ -64,14 +64,15 @@ pub(crate) async fn open(sessions: Manager, order: Order) -> Running {
 
 impl Shop {
     async fn until(&self, reached: impl FnMut(&Progress) -> bool) {
-        // A browser that never clicks twice must not hang the test.
+        // If the browser never clicks twice, the test must fail instead of hang.
         let mut progress = self.progress.subscribe();
         let reached = progress.wait_for(reached);
         let _ = tokio::time::timeout(Duration::from_secs(10), reached).await;
     }
 }
 
-/// Holds requests to sign in as the order says. Each runs to its end, though its browser may have gone: as behind a proxy.
+/// Delays sign-in requests as the order says. Each request runs to its end even if the browser is gone, as behind a
+/// proxy.
 async fn slow(State(shop): State<Shop>, request: Request, next: Next) -> Response {
     if request.uri().path() != "/sign-in" || shop.order == Order::OneByOne {
         return next.run(request).await;

@@ -1,4 +1,4 @@
-//! Signing in with a real browser's habits: double clicks, dead cookies, a cookie under a former domain.
+//! Sign-ins as a browser sends them: double clicks, cookies of ended sessions, a cookie from a former domain.
 
 use std::num::NonZeroUsize;
 
@@ -20,7 +20,7 @@ async fn shows(browser: &Browser, user: &str, cart: &str) {
     assert_eq!(shown, (Some(user.to_owned()), Some(cart.to_owned())));
 }
 
-/// A visitor with two things in the cart clicks "Sign in" twice, and goes on shopping.
+/// Double-clicks "Sign in" with two items in the cart, and adds a third.
 async fn double_click(order: Order, settings: impl Fn(ManagerBuilder) -> ManagerBuilder) {
     let sessions = settings(Manager::builder(MemoryProvider::new())).build().expect("a manager");
     let shop = shop::open(sessions.clone(), order).await;
@@ -53,7 +53,7 @@ async fn a_second_click_after_the_commit_signs_in_too() {
 
 #[tokio::test]
 #[ignore = "needs chromium and chromedriver; cargo xtask test installs and runs it"]
-async fn a_double_click_needs_only_one_place() {
+async fn a_double_click_needs_room_for_one_session() {
     double_click(Order::BothLoadFirst, one_session).await;
     double_click(Order::SecondArrivesLater, one_session).await;
 }
@@ -72,7 +72,7 @@ async fn a_login_after_a_logout_everywhere_works_at_once() {
         shows(&browser, "", "0").await;
         browser.press("sign-in").await;
         shows(&browser, "ada", "0").await;
-        // From elsewhere, while the page is open.
+        // The user's sessions end elsewhere while the page is open.
         let ada = Principal::new("ada").expect("a name");
         assert_eq!(sessions.end_sessions(&ada).await.expect("an end"), 1);
         browser.reload().await;
@@ -83,7 +83,7 @@ async fn a_login_after_a_logout_everywhere_works_at_once() {
     }
 }
 
-/// Plain HTTP on a host that is not localhost, where Chromium sends no `Sec-Fetch-Site`.
+/// Over plain HTTP on a host that is not localhost, Chromium sends no `Sec-Fetch-Site`.
 #[tokio::test]
 #[ignore = "needs chromium and chromedriver; cargo xtask test installs and runs it"]
 async fn a_login_after_a_change_of_domain_works_at_once() {

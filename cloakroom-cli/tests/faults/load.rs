@@ -1,4 +1,4 @@
-//! Two processes over one store, with visitors who use both, while its server is killed, stopped and cut off.
+//! Two processes over one store, and visitors who use both while faults are injected into its server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::visitor::{Counts, Visitor};
 
 const VISITORS: usize = 8;
 
-/// Two processes over one store, and visitors who use both.
+/// Two processes over one store, and the visitors who use both.
 pub(crate) struct Load {
     programs: Arc<[Server]>,
     counts: Arc<Counts>,
@@ -30,12 +30,12 @@ impl Load {
         let (counts, over) = (Arc::<Counts>::default(), Arc::<AtomicBool>::default());
         let visitors = (0..VISITORS).map(|n| {
             let visitor = Visitor::new(n, Arc::clone(&programs), Arc::clone(&counts));
-            tokio::spawn(visitor.live(Arc::clone(&over)))
+            tokio::spawn(visitor.run(Arc::clone(&over)))
         });
         Load { visitors: visitors.collect(), programs, counts, over }
     }
 
-    /// How long it takes until each process has served somebody who begins a session and then has one.
+    /// Waits until each process has completed a login and read the session back. Returns how long that took.
     pub(crate) async fn recovery(&self) -> Duration {
         let start = Instant::now();
         let recovered = self.programs.iter().map(async |program| {
@@ -46,80 +46,70 @@ impl Load {
                 if answer.status == 204 && client.get("/api/session").await.status == 200 {
                     break start.elapsed();
                 }
-                assert!(start.elapsed() < support::PATIENCE, "it does not recover");
+                assert!(start.elapsed() < support::PATIENCE, "the program does not recover");
             }
         });
         join_all(recovered).await.into_iter().max().unwrap_or_default()
     }
 
-    /// Lets the visitors come to an end, and compares all that they know with what is there.
+    /// Stops the visitors and compares what each knows with what is stored.
     pub(crate) async fn end(self) -> Arc<Counts> {
         self.over.store(true, Ordering::SeqCst);
         for visitor in self.visitors {
             let mut visitor = visitor.await.expect("a visitor");
-            visitor.settle().await;
+            visitor.verify().await;
             visitor.verify_all_dead().await;
         }
         self.counts
     }
 }
 
-/// A server that faults happen to.
+/// A server into which faults are injected.
 pub(crate) trait Victim {
     fn kill(&mut self);
-    /// Starts it again; it answers when this returns.
+    /// Starts the server again and returns once it answers.
     fn restart(&mut self);
     fn pause(&self);
+    /// Resumes the server and returns once it answers.
     fn resume(&self);
 }
 
-impl Victim for servers::Redis {
-    fn kill(&mut self) {
-        self.kill();
-    }
+/// Implements [`Victim`] with the server's own methods of the same names.
+macro_rules! victims {
+    ($($server:ty)*) => { $(
+        impl Victim for $server {
+            fn kill(&mut self) {
+                self.kill();
+            }
 
-    fn restart(&mut self) {
-        self.restart();
-    }
+            fn restart(&mut self) {
+                self.restart();
+            }
 
-    fn pause(&self) {
-        self.pause();
-    }
+            fn pause(&self) {
+                self.pause();
+            }
 
-    fn resume(&self) {
-        self.resume();
-    }
+            fn resume(&self) {
+                self.resume();
+                self.ready();
+            }
+        }
+    )* };
 }
 
-impl Victim for servers::MariaDb {
-    fn kill(&mut self) {
-        self.kill();
-    }
+victims! { servers::Redis servers::MariaDb }
 
-    fn restart(&mut self) {
-        self.restart();
-    }
-
-    fn pause(&self) {
-        self.pause();
-    }
-
-    fn resume(&self) {
-        self.resume();
-        self.ready();
-    }
-}
-
-/// A fault of a server, or of the way there.
+/// A fault of the server, or of the network before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// SIGKILL, and a start from what is on the disk.
+    /// SIGKILL, then a restart from what is on disk.
     Kill,
-    /// SIGSTOP and SIGCONT: connections stand, and nothing answers.
+    /// SIGSTOP, later SIGCONT: connections stay open, but nothing answers.
     Stop,
-    /// Every connection ends, and new ones are ended.
+    /// The proxy closes every connection, and each new one.
     Cut,
-    /// Connections stay and carry nothing, those of that time for ever.
+    /// The proxy keeps connections open and drops all their bytes, for these connections for ever.
     Blackhole,
 }
 
@@ -135,17 +125,17 @@ impl Fault {
         }
     }
 
-    async fn strike(self, victim: &mut impl Victim, proxy: &Proxy, lasts: Duration) {
+    async fn inject(self, victim: &mut impl Victim, proxy: &Proxy, duration: Duration) {
         match self {
             Fault::Kill => {
                 victim.kill();
-                // Long enough for requests to meet a server that is not there.
-                tokio::time::sleep(lasts / 4).await;
+                // Wait long enough for requests to meet a server that is down.
+                tokio::time::sleep(duration / 4).await;
                 tokio::task::block_in_place(|| victim.restart());
             }
             Fault::Stop => {
                 victim.pause();
-                tokio::time::sleep(lasts).await;
+                tokio::time::sleep(duration).await;
                 tokio::task::block_in_place(|| victim.resume());
             }
             Fault::Cut | Fault::Blackhole => {
@@ -154,14 +144,14 @@ impl Fault {
                 } else {
                     proxy.blackhole();
                 }
-                tokio::time::sleep(lasts).await;
+                tokio::time::sleep(duration).await;
                 proxy.heal();
             }
         }
     }
 }
 
-/// A few milliseconds to half a second, and each eighth time more than a request may wait.
+/// Returns the length of a fault: 0 to 500 ms, and every eighth time longer than a request may wait.
 fn length(round: u32) -> Duration {
     match round % 8 {
         7 => Duration::from_millis(2600),
@@ -169,15 +159,15 @@ fn length(round: u32) -> Duration {
     }
 }
 
-/// How many rounds: `CLOAKROOM_FAULT_ROUNDS`, or as many as are given.
-pub(crate) fn wanted(otherwise: u32) -> u32 {
+/// Returns the number of rounds: `CLOAKROOM_FAULT_ROUNDS`, else `default`.
+pub(crate) fn rounds_or(default: u32) -> u32 {
     match std::env::var("CLOAKROOM_FAULT_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("CLOAKROOM_FAULT_ROUNDS is a number"),
-        Err(_) => otherwise,
+        Err(_) => default,
     }
 }
 
-/// Each fault in turn, under load. `within` is how soon after it all is to work again.
+/// Injects each fault in turn under load. `within` is the longest recovery that a fault may need.
 pub(crate) async fn faults(
     name: &str,
     victim: &mut impl Victim,
@@ -192,7 +182,7 @@ pub(crate) async fn faults(
         tokio::time::sleep(Duration::from_millis(60)).await;
         let fault = Fault::of(round);
         of[fault as usize] += 1;
-        fault.strike(victim, proxy, length(round / 3)).await;
+        fault.inject(victim, proxy, length(round / 3)).await;
         let over = Instant::now();
         let took = load.recovery().await;
         slowest = slowest.max(took);
@@ -209,6 +199,9 @@ pub(crate) async fn faults(
     assert_eq!(slow, 0, "recoveries that took too long");
     counts.assert_none_late_or_foreign();
     counts.assert_nothing_lost();
-    assert!(counts.acknowledged() > u64::from(rounds), "the server was hardly under load");
-    assert!(counts.unavailable() > u64::from(rounds) / 3, "the faults were hardly noticed");
+    assert!(counts.acknowledged() > u64::from(rounds), "expected more acknowledged writes than rounds");
+    assert!(
+        counts.unavailable() > u64::from(rounds) / 3,
+        "expected more 503 responses: the faults had too little effect"
+    );
 }

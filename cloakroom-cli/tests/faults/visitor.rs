@@ -1,4 +1,4 @@
-//! A visitor who remembers what was acknowledged, and looks whether it is so.
+//! A visitor who remembers what was acknowledged, and checks that it is stored.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::lateness;
 use crate::support::{Answer, Client, PATIENCE, Server};
 
-/// A request may take the manager's deadline, which is 2 s by default, and a tenth more.
+/// The longest time that a request may take: the manager's default deadline of 2 s, and a tenth more.
 const LONGEST: Duration = Duration::from_millis(2200);
 
-/// What the visitors have seen.
+/// The counts of all visitors together.
 #[derive(Default)]
 pub(crate) struct Counts {
     acknowledged: AtomicU64,
@@ -65,14 +65,14 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What a stored number may be.
+/// The range in which a stored number must be.
 #[derive(Clone, Copy, Default)]
 struct Value {
     acknowledged: u64,
     attempted: u64,
 }
 
-/// A visitor with a session of its own, who goes from process to process.
+/// A visitor with a session of its own, who uses the processes in turn.
 pub(crate) struct Visitor {
     name: String,
     client: Client,
@@ -80,9 +80,9 @@ pub(crate) struct Visitor {
     counts: Arc<Counts>,
     own: Value,
     n: Value,
-    /// The session may have ended, or may end yet: a logout or a new id was asked for and never acknowledged.
+    /// True if a logout or a new id was requested and not acknowledged, so that the session may have ended.
     doubt: bool,
-    /// Cookies that are dead for certain.
+    /// Cookies of sessions that have ended for certain.
     dead: Vec<String>,
     turn: usize,
 }
@@ -102,19 +102,19 @@ impl Visitor {
         }
     }
 
-    /// Goes on until it is `over`.
-    pub(crate) async fn live(mut self, over: Arc<AtomicBool>) -> Self {
+    /// Makes changes until `over` is set.
+    pub(crate) async fn run(mut self, over: Arc<AtomicBool>) -> Self {
         while !over.load(Ordering::SeqCst) {
-            let acted = self.act().await;
+            let acted = self.make_change().await;
             if acted.is_none() || self.turn.is_multiple_of(10) {
-                self.settle().await;
+                self.verify().await;
             }
         }
         self
     }
 
-    /// One change; `None` if it was not acknowledged.
-    async fn act(&mut self) -> Option<()> {
+    /// Makes one change. Returns `None` if it was not acknowledged.
+    async fn make_change(&mut self) -> Option<()> {
         self.turn += 1;
         match (self.client.cookie().is_some(), self.turn % 12) {
             (false, _) | (_, 3) => {
@@ -136,9 +136,9 @@ impl Visitor {
         let answer = self.send(Method::POST, path, body).await;
         done(answer)?;
         if self.client.cookie().map(str::to_owned) == old {
-            // Nobody was there to be given one: a failover has lost the session.
-            self.lose("a session that was acknowledged is not there to be given a new id");
-            self.begin_anew();
+            // The login began a new session: a failover lost the old one.
+            self.report_lost("an acknowledged session is gone, so it got no new id");
+            self.start_over();
             return None;
         }
         self.doubt = false;
@@ -151,7 +151,7 @@ impl Visitor {
         self.doubt = true;
         let answer = self.send(Method::POST, "/api/logout", "").await;
         done(answer)?;
-        self.begin_anew();
+        self.start_over();
         self.dead.extend(old);
         Some(())
     }
@@ -177,35 +177,35 @@ impl Visitor {
         let number: u64 = answer.body.parse().expect("a bare number");
         self.same_session(before)?;
         if number <= self.n.acknowledged || number > self.n.attempted {
-            self.lose(&format!("an increment after {} made {number}", self.n.acknowledged));
+            self.report_lost(&format!("an increment after {} made {number}", self.n.acknowledged));
         }
         self.n.acknowledged = number;
         Some(())
     }
 
-    /// A change that finds no session begins a new one, which says that the old one is gone.
+    /// Checks that a change found its session. If it did not, it began a new one, and the answer sets a new cookie.
     fn same_session(&mut self, before: Option<String>) -> Option<()> {
         let now = self.client.cookie().map(str::to_owned);
         if now == before {
             return Some(());
         }
         if !self.doubt {
-            self.lose("the session is gone");
+            self.report_lost("the session is gone");
         }
         self.dead.extend(before);
-        self.begin_anew();
+        self.start_over();
         None
     }
 
-    /// Asks until there is an answer, and compares it with what was acknowledged.
-    pub(crate) async fn settle(&mut self) {
+    /// Reads the session until the store answers, and compares it with what was acknowledged.
+    pub(crate) async fn verify(&mut self) {
         let session = self.answer("/api/session").await.json();
         if session["present"] != true {
             if self.client.cookie().is_some() && !self.doubt {
-                self.lose("the session is gone");
+                self.report_lost("the session is gone");
             }
             self.dead.extend(self.client.cookie().map(str::to_owned));
-            return self.begin_anew();
+            return self.start_over();
         }
         if session["principal"] != *self.name {
             eprintln!("{} was served a session of {}", self.name, session["principal"]);
@@ -215,15 +215,16 @@ impl Visitor {
             let answer = self.answer(&format!("/api/session/data/{key}")).await;
             let Value { acknowledged, attempted } = value;
             let stored = if answer.status == 200 { answer.body.parse().expect("a bare number") } else { 0 };
-            // An answer from another session, or from none: what was in doubt has happened now.
+            // The logout in doubt has happened, so the values are gone with the session.
             let gone = answer.status == 404 && self.doubt;
             if !gone && !(acknowledged..=attempted).contains(&stored) {
-                self.lose(&format!("{key} is {stored}, not in {acknowledged}..={attempted}"));
+                self.report_lost(&format!("{key} is {stored}, not in {acknowledged}..={attempted}"));
             }
-            let settled = Value { acknowledged: stored, attempted };
-            match key {
-                "own" => self.own = settled,
-                _ => self.n = settled,
+            let stored_value = Value { acknowledged: stored, attempted };
+            if key == "own" {
+                self.own = stored_value;
+            } else {
+                self.n = stored_value;
             }
         }
         for dead in self.dead.iter().rev().take(2).cloned().collect::<Vec<_>>() {
@@ -244,22 +245,22 @@ impl Visitor {
         let answer = self.answer("/api/session").await;
         self.client = own;
         if answer.json()["present"] == true {
-            eprintln!("{}: an id that had ended is alive", self.name);
+            eprintln!("{}: an ended id is alive", self.name);
             self.counts.revived.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn begin_anew(&mut self) {
+    fn start_over(&mut self) {
         self.client = self.client.newcomer();
         (self.own, self.n, self.doubt) = (Value::default(), Value::default(), false);
     }
 
-    fn lose(&self, what: &str) {
+    fn report_lost(&self, what: &str) {
         eprintln!("{}: {what}", self.name);
         self.counts.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What `path` says as soon as the store answers.
+    /// Repeats a GET until the store answers.
     async fn answer(&mut self, path: &str) -> Answer {
         let start = Instant::now();
         loop {
@@ -272,7 +273,7 @@ impl Visitor {
         }
     }
 
-    /// One request, to the process whose turn it is. It has to be answered in time, and a failure without a cookie.
+    /// Sends one request to the next process. The answer must come in time, and a failure must set no cookie.
     async fn send(&mut self, method: Method, path: &str, body: &str) -> Answer {
         let mut client = self.client.at(&self.programs[self.turn % self.programs.len()]);
         let start = Instant::now();
@@ -281,7 +282,7 @@ impl Visitor {
             let sent = client.send(method, path, &[], body);
             tokio::pin!(sent);
             tokio::select! {
-                // First whether there is an answer, so that a machine that was busy with other things is no lateness of ours.
+                // `biased` checks for the answer first, so that a busy test machine does not count as a late answer.
                 biased;
                 answer = &mut sent => answer,
                 () = tokio::time::sleep(LONGEST) => {

@@ -1,6 +1,6 @@
-//! A primary killed under load, on a cluster and with sentinels. Replication is asynchronous: what was acknowledged in the last moments
-//! may be lost with the primary, as Redis's documentation says. The test prints how much; that service resumes, and that nobody is
-//! served another's session, it asserts.
+//! Kills a primary under load, on a cluster and with sentinels. Replication is asynchronous, so the last acknowledged
+//! writes may be lost with the primary, as Redis's documentation says. The test prints how many. It asserts that
+//! service resumes and that nobody gets another visitor's session.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A real Chromium behind its WebDriver, on a profile of its own.
+//! A real Chromium with its WebDriver and a profile of its own.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -29,14 +29,14 @@ impl Driver {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| {
-                panic!("chromedriver does not start ({error}): cargo xtask test installs it")
+                panic!("cannot start chromedriver: {error}; run `cargo xtask test`, which installs it")
             });
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut said = String::new();
         let port = loop {
             let mut line = String::new();
             let read = stdout.read_line(&mut line).expect("chromedriver's stdout");
-            assert!(read > 0, "chromedriver ended before it told its port: {said}");
+            assert!(read > 0, "chromedriver ended before it printed its port: {said}");
             if let Some((_, port)) = line.split_once("started successfully on port ") {
                 break port.trim().trim_end_matches('.').parse().expect("a port");
             }
@@ -48,7 +48,7 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// Killing the driver would leave its browsers behind; asked to shut down, it ends them.
+    /// Asks the driver to shut down, since a kill would leave its browsers running.
     fn drop(&mut self) {
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
@@ -65,29 +65,29 @@ impl Drop for Driver {
 pub(crate) struct Browser {
     client: Client,
     _driver: Driver,
-    // Dropped last: the browser writes to it until it has ended.
+    // Fields are dropped in order: the browser writes to its profile until it ends.
     _profile: TempDir,
 }
 
 impl Browser {
-    /// A window of a desktop.
+    /// Opens a desktop window.
     pub(crate) async fn desktop() -> Self {
         Self::open(&["--window-size=1100,1000"], json!({})).await
     }
 
-    /// A screen 390 px wide, as many phones have it.
+    /// Opens a screen 390 px wide, a common width of phones.
     pub(crate) async fn phone() -> Self {
         let metrics =
             json!({ "width": 390, "height": 844, "pixelRatio": 2.0, "mobile": true, "touch": true });
         Self::open(&[], json!({ "mobileEmulation": { "deviceMetrics": metrics } })).await
     }
 
-    /// A desktop whose user prefers dark.
+    /// Opens a desktop window of a user who prefers a dark theme.
     pub(crate) async fn dark() -> Self {
         Self::open(&["--window-size=1100,1000", "--force-dark-mode"], json!({})).await
     }
 
-    /// A desktop to whom every host below `.test` is this machine.
+    /// Opens a desktop window that resolves every host below `.test` to this machine.
     pub(crate) async fn with_test_hosts() -> Self {
         Self::open(&["--window-size=1100,1000", "--host-resolver-rules=MAP *.test 127.0.0.1"], json!({}))
             .await
@@ -116,7 +116,7 @@ impl Browser {
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{}", driver.port))
             .await
-            .expect("chromium starts; cargo xtask test installs it");
+            .expect("chromium starts; `cargo xtask test` installs it");
         Browser { client, _driver: driver, _profile: profile }
     }
 
@@ -128,7 +128,7 @@ impl Browser {
         self.client.refresh().await.expect("the page loads again");
     }
 
-    /// Presses the button, and waits until the page that it leads to is there whole.
+    /// Presses the button and waits until the next page has loaded.
     pub(crate) async fn press(&self, id: &str) {
         let button = self.client.find(Locator::Id(id)).await.expect(id);
         self.value("window.before = true").await;
@@ -136,7 +136,7 @@ impl Browser {
         self.arrived().await;
     }
 
-    /// Clicks the button twice, as quickly as a hand does, and waits for the page that it leads to.
+    /// Clicks the button twice, 60 ms apart, and waits until the next page has loaded.
     pub(crate) async fn double_click(&self, id: &str) {
         let element = self.client.find(Locator::Id(id)).await.expect(id);
         self.value("window.before = true").await;
@@ -156,11 +156,11 @@ impl Browser {
         self.arrived().await;
     }
 
-    /// Waits until the page after the one on which `window.before` was set is there whole.
+    /// Waits until a page without `window.before` has loaded.
     async fn arrived(&self) {
         eventually("the next page", async || {
             let arrived = "return !window.before && document.readyState === 'complete'";
-            // Between two pages there is nothing to run a script on.
+            // Between two pages a script cannot run.
             matches!(self.client.execute(arrived, Vec::new()).await, Ok(Value::Bool(true)))
         })
         .await;
@@ -171,7 +171,7 @@ impl Browser {
         field.send_keys(text).await.expect("a field to type into");
     }
 
-    /// The text that a visitor sees in the element; `None` if there is no such element.
+    /// Returns the text that a visitor sees in the element, or `None` if there is no such element.
     pub(crate) async fn text(&self, id: &str) -> Option<String> {
         match self.client.find(Locator::Id(id)).await {
             Ok(element) => Some(element.text().await.expect("a text")),
@@ -180,24 +180,36 @@ impl Browser {
         }
     }
 
-    /// What the script's expression is worth on the page.
+    /// Returns the text of the page's heading.
+    pub(crate) async fn heading(&self) -> String {
+        let heading = self.client.find(Locator::Css("h1")).await.expect("a heading");
+        heading.text().await.expect("a text")
+    }
+
+    /// Returns all text that a visitor sees on the page, with single spaces.
+    pub(crate) async fn page_text(&self) -> String {
+        let body = self.client.find(Locator::Css("body")).await.expect("a body");
+        body.text().await.expect("a text").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the value of a script's expression on the page.
     pub(crate) async fn value(&self, expression: &str) -> Value {
         let script = format!("return {expression}");
         self.client.execute(&script, Vec::new()).await.expect("a value")
     }
 
-    /// Asserts that nothing is cut off or has to be scrolled to sideways.
+    /// Asserts that the page is no wider than the window.
     pub(crate) async fn fits_its_width(&self) {
         let [content, window] = ["document.documentElement.scrollWidth", "window.innerWidth"];
         assert_eq!(self.value(content).await, self.value(window).await);
     }
 
-    /// All cookies that the browser has for the page.
+    /// Returns all cookies that the browser has for the page.
     pub(crate) async fn cookies(&self) -> Vec<fantoccini::cookies::Cookie<'static>> {
         self.client.get_all_cookies().await.expect("cookies")
     }
 
-    /// Leaves a picture of the page in the folder that `CLOAKROOM_PICTURES` names, if it is set: to be looked at.
+    /// Saves a picture of the page in the folder `CLOAKROOM_PICTURES`, if that variable is set.
     pub(crate) async fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("CLOAKROOM_PICTURES") else { return };
         let picture = self.client.screenshot().await.expect("a picture");

@@ -1,4 +1,4 @@
-//! What the tests of the program share: the real program on a free port, and a client with one cookie.
+//! Shared by the program's tests: the real program on a free port, and a client with one cookie.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Read};
@@ -13,10 +13,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-/// How long anything that should happen at once may take on a busy machine.
+/// The longest wait for anything that should happen at once, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program `cloakroom`, with stdout and stderr captured.
+/// Returns a command of the program `cloakroom`, with stdout and stderr captured.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
     command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -31,15 +31,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The demonstration with further `arguments`, on a free port.
+    /// Starts the demonstration on a free port, with further `arguments`.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_in(Path::new("."), arguments)
     }
 
-    /// The same, in `folder`.
+    /// Starts the demonstration in `folder`.
     pub(crate) fn start_in(folder: &Path, arguments: &[&str]) -> Self {
         let mut command = program();
-        // Says on stderr when a request begins its pause.
+        // At this level the program logs when a request begins its pause.
         command.env("RUST_LOG", "info,cloakroom::demo=debug").current_dir(folder);
         let mut child =
             command.args(["demo", "--addr", "127.0.0.1:0"]).args(arguments).spawn().expect("the program");
@@ -54,34 +54,35 @@ impl Server {
             }
         });
         let stdout = child.stdout.take().expect("stdout is piped");
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let mut line = String::new();
             let mut stdout = BufReader::new(stdout);
             let _ = stdout.read_line(&mut line);
-            let _ = tell.send(line);
+            let _ = sender.send(line);
             let _ = stdout.read_to_end(&mut Vec::new());
         });
         let mut server = Server { child, address: String::new(), log };
-        let line = told.recv_timeout(PATIENCE).expect("a line on stdout in time");
+        let line = receiver.recv_timeout(PATIENCE).expect("a line on stdout in time");
         let address = line.trim_end().strip_prefix("listening on http://");
         server.address = address.unwrap_or_else(|| panic!("{line:?}, and: {}", server.log())).to_owned();
         server
     }
 
-    /// `127.0.0.1:4711`
+    /// Returns the address, as in `127.0.0.1:4711`.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// What was written to stderr so far.
+    /// Returns what the program has written to stderr so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("no reader has panicked").clone()
     }
 
-    /// What was written to stderr until the site was open.
+    /// Waits until the program has started, and returns what it has written to stderr.
     pub(crate) async fn started(&self) -> String {
-        eventually("the line that ends the start", async || self.log().contains("in a browser")).await;
+        eventually("the line that ends the start", async || self.log().contains("open http://localhost"))
+            .await;
         self.log()
     }
 
@@ -92,7 +93,7 @@ impl Server {
         eventually("the requests to pause", async || all_paused()).await;
     }
 
-    /// A visitor without a cookie.
+    /// Returns a visitor without a cookie.
     pub(crate) fn client(&self) -> Client {
         Client {
             address: self.address.clone(),
@@ -103,7 +104,7 @@ impl Server {
         }
     }
 
-    /// Asks the program to stop, and gives its exit code.
+    /// Stops the program with SIGTERM and returns its exit code.
     #[cfg(unix)]
     pub(crate) async fn terminated(mut self) -> Option<i32> {
         let id = self.child.id().to_string();
@@ -119,11 +120,11 @@ impl Server {
 }
 
 impl Server {
-    /// Kills the program where it stands, with SIGKILL.
+    /// Kills the program with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("a child that runs");
         let status = self.child.wait().expect("a child's status");
-        assert_eq!(status.code(), None, "it had ended by itself: {}", self.log());
+        assert_eq!(status.code(), None, "the program had already ended: {}", self.log());
     }
 }
 
@@ -134,7 +135,7 @@ impl Drop for Server {
     }
 }
 
-/// Waits until `condition` holds, and fails the test if it does not in time.
+/// Waits until `condition` holds. Fails the test after [`PATIENCE`].
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !condition().await {
@@ -151,41 +152,41 @@ fn connector() -> Connector {
     hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector)
 }
 
-/// A visitor who keeps one cookie, as a browser keeps it. A clone is another visitor with the same cookie.
+/// A visitor with one cookie, kept as a browser keeps it. A clone is another visitor with the same cookie.
 #[derive(Clone)]
 pub(crate) struct Client {
     address: String,
     http: Arc<Connector>,
-    /// `name=value`
+    /// The session cookie as `name=value`.
     cookie: Option<String>,
-    /// `name=value` of the cookie that forms are bound to.
+    /// The cookie that forms are bound to, as `name=value`.
     form_cookie: Option<String>,
-    /// What the last page's forms would send beside their own fields.
+    /// The CSRF token of the last page's forms.
     token: Option<String>,
 }
 
 impl Client {
-    /// The same visitor at another process.
+    /// Returns the same visitor at another process.
     pub(crate) fn at(&self, server: &Server) -> Client {
         Client { address: server.address.clone(), ..self.clone() }
     }
 
-    /// Another visitor on the same connections, without a cookie.
+    /// Returns another visitor on the same connections, without a cookie.
     pub(crate) fn newcomer(&self) -> Client {
         Client { cookie: None, form_cookie: None, token: None, ..self.clone() }
     }
 
-    /// `name=value`, if there is a cookie.
+    /// Returns the session cookie as `name=value`.
     pub(crate) fn cookie(&self) -> Option<&str> {
         self.cookie.as_deref()
     }
 
-    /// What the last page's forms would send beside their own fields; empty where it had none.
+    /// Returns the CSRF token of the last page's forms, or an empty text if it had none.
     pub(crate) fn token(&self) -> String {
         self.token.clone().unwrap_or_default()
     }
 
-    /// Has the visitor bring `cookie`.
+    /// Sets the cookie that the visitor sends.
     pub(crate) fn bring(&mut self, cookie: impl Into<String>) {
         self.cookie = Some(cookie.into());
     }
@@ -206,7 +207,7 @@ impl Client {
         self.send(Method::DELETE, path, &[], "").await
     }
 
-    /// Posts an encoded form, as the page's own do.
+    /// Posts a URL-encoded form, as the site's pages do.
     pub(crate) async fn form(&mut self, path: &str, body: &str) -> Answer {
         let headers =
             [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
@@ -222,7 +223,7 @@ impl Client {
         assert_eq!(answer.status, 204, "{}", answer.body);
     }
 
-    /// Sends the request, and keeps the cookie that the answer sets.
+    /// Sends a request and keeps the cookie that the answer sets.
     pub(crate) async fn send(
         &mut self,
         method: Method,
@@ -233,7 +234,7 @@ impl Client {
         self.try_send(method, path, headers, body).await.expect("an answer")
     }
 
-    /// [`send`](Self::send) to a program that may die meanwhile.
+    /// Sends a request as [`send`](Self::send) does, to a program that may be killed meanwhile.
     pub(crate) async fn try_send(
         &mut self,
         method: Method,
@@ -278,7 +279,7 @@ fn is_for_forms(cookie: &str) -> bool {
     cookie.split('=').next().is_some_and(|name| name.ends_with("-csrf"))
 }
 
-/// What the program answered.
+/// The program's response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -287,15 +288,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The one header of this name, or nothing.
+    /// Returns the header `name`, and asserts that it occurs at most once.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let first = values.next().map(|value| value.to_str().expect("visible text"));
-        assert!(values.next().is_none(), "{name} stands there twice: {:?}", self.headers);
+        assert!(values.next().is_none(), "{name} occurs twice: {:?}", self.headers);
         first
     }
 
-    /// The session's cookie, if the answer sets it; no other may be set but the one that forms are bound to.
+    /// Returns the session cookie if the answer sets one, and asserts that it sets no other but the forms' cookie.
     pub(crate) fn set_cookie(&self) -> Option<&str> {
         let mut cookies = self.cookies().filter(|cookie| !is_for_forms(cookie));
         let first = cookies.next();
@@ -307,7 +308,7 @@ impl Answer {
         self.headers.get_all("set-cookie").iter().map(|value| value.to_str().expect("visible text"))
     }
 
-    /// The token in the page's first form.
+    /// Returns the CSRF token of the page's first form.
     fn token(&self) -> Option<String> {
         let (_, rest) = self.body.split_once("name=\"csrf_token\" value=\"")?;
         Some(rest.split_once('"')?.0.to_owned())
@@ -317,20 +318,20 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
-    /// Asserts a success without a body.
+    /// Asserts status 204 and an empty body.
     #[track_caller]
     pub(crate) fn done(&self) {
         assert_eq!((self.status, &*self.body), (204, ""));
     }
 
-    /// Asserts a success and its JSON body.
+    /// Asserts status 200 and the JSON body.
     #[track_caller]
     pub(crate) fn is(&self, expected: Value) {
         assert_eq!(self.status, 200, "{}", self.body);
         assert_eq!(self.json(), expected);
     }
 
-    /// Asserts a refusal: the status, and a JSON body with `error` and nothing else.
+    /// Asserts a refusal: its status, and a JSON body with only `error`.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, error: &str) {
         assert_eq!(self.status, status, "{}", self.body);

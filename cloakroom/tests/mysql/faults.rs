@@ -46,9 +46,9 @@ const FAULTS_ONCE: [Fault; 4] = [Fault::Kill, Fault::Stop, Fault::Cut, Fault::Bl
 
 /// How many rounds: 30 where nothing is said.
 fn rounds() -> usize {
-    std::env::var("CLOAKROOM_ROUNDS")
+    std::env::var("CLOAKROOM_FAULT_ROUNDS")
         .ok()
-        .map_or(30, |rounds| rounds.parse().expect("CLOAKROOM_ROUNDS is a number"))
+        .map_or(30, |rounds| rounds.parse().expect("CLOAKROOM_FAULT_ROUNDS is a number"))
 }
 
 /// How late this machine's timers are: a busy one must not make the library look slow.

@@ -6,9 +6,9 @@ use cloakroom::{ErrorKind, Manager, ManagerBuilder, MemoryProvider, config::Same
 
 use super::Outcome;
 use super::identifier::MADE_UP;
-use crate::site::Ground;
+use crate::site::Setup;
 use crate::target::Target;
-use crate::visitor::{Asked, put};
+use crate::visitor::{Request, put};
 
 /// Asserts that these settings are refused when the manager is built.
 #[track_caller]
@@ -17,22 +17,22 @@ fn refused(settings: impl FnOnce(ManagerBuilder) -> ManagerBuilder) {
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
-pub(super) async fn row_11_secure_whatever_the_scheme(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
+pub(super) async fn row_11_secure_on_every_scheme(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
     for (name, value) in [
         ("X-Forwarded-Proto", "http"),
         ("X-Forwarded-Proto", "https"),
         ("Forwarded", "proto=http"),
         ("X-Scheme", "http"),
     ] {
-        let answer = ground.visitor().send(put("key", "value").header(name, value)).await;
+        let answer = setup.visitor().send(put("key", "value").header(name, value)).await;
         let cookie = answer.set_cookie("__Host-id").expect("a cookie");
         assert!(cookie.attributes.contains(&"secure".to_owned()), "{name}: {value}");
     }
     Outcome::Held
 }
 
-/// At build, and so the same on every provider.
+/// The check happens at build, so the provider does not matter.
 pub(super) async fn row_12_host_prefix_is_checked_at_build(target: &Target) -> Outcome {
     for name in ["__Host-id", "__host-ID"] {
         refused(|builder| builder.cookie_name(name).cookie_domain("example.com"));
@@ -40,18 +40,18 @@ pub(super) async fn row_12_host_prefix_is_checked_at_build(target: &Target) -> O
         refused(|builder| builder.cookie_name(name).secure(false));
     }
     refused(|builder| builder.cookie_name("__Secure-id").secure(false));
-    let ground =
-        Ground::with(target, |builder| builder.cookie_name("__Secure-id").cookie_domain("example.com")).await;
-    let answer = ground.visitor().try_set("key", "value").await;
+    let setup =
+        Setup::with(target, |builder| builder.cookie_name("__Secure-id").cookie_domain("example.com")).await;
+    let answer = setup.visitor().try_set("key", "value").await;
     let cookie = answer.set_cookie("__Secure-id").expect("a cookie");
     assert_eq!(cookie.attributes, ["domain=example.com", "httponly", "path=/", "samesite=lax", "secure"]);
     Outcome::Held
 }
 
-/// That no id stands elsewhere is looked for in every answer of every row; here in those of every route.
-pub(super) async fn row_13_the_id_is_in_set_cookie_alone(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.visitor();
+/// Every answer of every row is searched for the id; this row searches the answers of every route.
+pub(super) async fn row_13_the_id_is_only_in_set_cookie(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.visitor();
     let answer = visitor.try_set("key", "value").await;
     assert!(answer.set_cookie("__Host-id").expect("a cookie").attributes.contains(&"httponly".to_owned()));
     visitor.login("alice").await;
@@ -75,7 +75,7 @@ pub(super) async fn row_13_the_id_is_in_set_cookie_alone(target: &Target) -> Out
         assert!(!answer.leaks(&visitor.id()), "{path}");
         seen += usize::from(answer.status() == 200);
     }
-    assert!(seen >= if ground.store.capabilities().lists { 11 } else { 9 }, "{seen} answers");
+    assert!(seen >= if setup.store.capabilities().lists { 11 } else { 9 }, "{seen} answers");
     for path in ["/api/fail", "/api/session/regenerate", "/api/session/data/sum/increment", "/api/logout"] {
         let brought = visitor.id();
         let answer = visitor.post(path).await;
@@ -84,11 +84,11 @@ pub(super) async fn row_13_the_id_is_in_set_cookie_alone(target: &Target) -> Out
     Outcome::Held
 }
 
-pub(super) async fn row_14_same_site_is_said(target: &Target) -> Outcome {
+pub(super) async fn row_14_same_site_is_always_sent(target: &Target) -> Outcome {
     refused(|builder| builder.cookie_name("id").secure(false).same_site(SameSite::None));
     for (setting, expected) in [(SameSite::Lax, "samesite=lax"), (SameSite::Strict, "samesite=strict")] {
-        let ground = Ground::with(target, |builder| builder.same_site(setting)).await;
-        let answer = ground.visitor().try_set("key", "value").await;
+        let setup = Setup::with(target, |builder| builder.same_site(setting)).await;
+        let answer = setup.visitor().try_set("key", "value").await;
         let cookie = answer.set_cookie("__Host-id").expect("a cookie");
         assert_eq!(cookie.attributes, ["httponly", "path=/", expected, "secure"]);
     }
@@ -96,21 +96,21 @@ pub(super) async fn row_14_same_site_is_said(target: &Target) -> Outcome {
 }
 
 pub(super) async fn row_15_the_cookie_ends_with_the_browser(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.visitor();
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.visitor();
     for answer in [visitor.try_set("key", "value").await, visitor.try_login("alice").await] {
         let cookie = answer.set_cookie("__Host-id").expect("a cookie");
         assert_eq!((cookie.max_age, cookie.expires), (None, false));
     }
     let day = Duration::from_secs(24 * 60 * 60);
-    let ground = Ground::with(target, |builder| builder.cookie_lifetime(Some(day))).await;
-    let mut visitor = ground.visitor();
+    let setup = Setup::with(target, |builder| builder.cookie_lifetime(Some(day))).await;
+    let mut visitor = setup.visitor();
     let mut left = 8 * 60 * 60;
     let answer = visitor.try_login("alice").await;
     assert_eq!(answer.set_cookie("__Host-id").expect("a cookie").max_age, Some(left));
-    // Renewed with use, and never past what is left of eight hours.
+    // The cookie is renewed with use, and never past the rest of the eight hours.
     for _ in 0..19 {
-        ground.time.advance(Duration::from_secs(25 * 60));
+        setup.time.advance(Duration::from_secs(25 * 60));
         left -= 25 * 60;
         let answer = visitor.get("/api/session").await;
         let cookie = answer.set_cookie("__Host-id").expect("the cookie is renewed");
@@ -121,15 +121,16 @@ pub(super) async fn row_15_the_cookie_ends_with_the_browser(target: &Target) -> 
     Outcome::Held
 }
 
-/// The longest names that the settings allow, and sessions that grow until they are refused where the cookie holds them.
+/// Uses the longest names that the settings allow. Where the cookie contains the session, it grows until it is
+/// refused.
 pub(super) async fn row_16_no_cookie_above_4096_bytes(target: &Target) -> Outcome {
     let (name, path) = (format!("__Secure-{}", "n".repeat(118)), format!("/{}", "p".repeat(1023)));
     let domain = format!("{}example.com", "d.".repeat(121));
-    let ground = Ground::with(target, |builder| {
+    let setup = Setup::with(target, |builder| {
         builder.cookie_name(&*name).cookie_path(&*path).cookie_domain(&*domain)
     })
     .await;
-    let mut visitor = ground.visitor();
+    let mut visitor = setup.visitor();
     let mut refusals = 0;
     for bytes in (0..4_000).step_by(40).chain([60_000]) {
         let answer = visitor.try_set("key", &"x".repeat(bytes)).await;
@@ -145,7 +146,7 @@ pub(super) async fn row_16_no_cookie_above_4096_bytes(target: &Target) -> Outcom
             assert!(cookie.attributes.iter().all(|attribute| attribute.len() <= 1024 + "path=".len()));
         }
     }
-    assert_eq!(refusals > 0, ground.store.capabilities().token_is_record());
+    assert_eq!(refusals > 0, setup.store.capabilities().token_is_record());
     assert!(visitor.is_alive().await);
     refused(|builder| builder.cookie_name("n".repeat(129)));
     refused(|builder| builder.cookie_name("id").cookie_path(format!("/{}", "p".repeat(1024))));
@@ -153,16 +154,16 @@ pub(super) async fn row_16_no_cookie_above_4096_bytes(target: &Target) -> Outcom
 }
 
 pub(super) async fn row_17_one_set_cookie(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.visitor();
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.visitor();
     visitor.set("before", "value").await;
     let before = visitor.id();
     let answer = visitor.post("/rig/do/login-and-regenerate").await;
     assert_eq!((answer.status(), answer.head.all("set-cookie").count()), (200, 1));
     assert_ne!(visitor.id(), before);
     assert_eq!(visitor.value("key").await.as_deref(), Some("both"));
-    // A handler that sets a cookie of our name loses to the session.
-    let mut other = ground.visitor();
+    // The session's cookie wins over a cookie of the same name from the handler.
+    let mut other = setup.visitor();
     let answer = other.post("/rig/own-cookie").await;
     assert_eq!((answer.status(), answer.head.all("set-cookie").count()), (200, 1));
     assert_ne!(other.id(), "forged");
@@ -170,7 +171,7 @@ pub(super) async fn row_17_one_set_cookie(target: &Target) -> Outcome {
     Outcome::Held
 }
 
-/// At build, and so the same on every provider.
+/// The check happens at build, so the provider does not matter.
 pub(super) async fn row_18_odd_cookie_settings_are_refused(_: &Target) -> Outcome {
     for name in
         ["", "=", "a=b", "=__Host-id", "a b", "a;b", "a\r\nSet-Cookie: x=y", "a\0", "\u{a0}id", "ü", "a,b"]
@@ -186,23 +187,24 @@ pub(super) async fn row_18_odd_cookie_settings_are_refused(_: &Target) -> Outcom
     Outcome::Held
 }
 
-pub(super) async fn row_19_of_two_live_cookies_none_counts(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut gone = ground.user("former").await;
+pub(super) async fn row_19_two_live_cookies_are_anonymous(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut gone = setup.user("former").await;
     let ended = gone.id();
     gone.logout().await;
-    ground.time.advance(Duration::from_secs(61));
-    // Without revocations a token goes on after its logout: row 31.
-    let stale = if ground.store.capabilities().revocable { ended } else { format!("{}B", &MADE_UP[1..]) };
-    let (alice, mallory) = (ground.user("alice").await.id(), ground.user("mallory").await.id());
+    setup.time.advance(Duration::from_secs(61));
+    // Without revocations a token works even after its logout: row 31.
+    let stale = if setup.store.capabilities().revocable { ended } else { format!("{}B", &MADE_UP[1..]) };
+    let (alice, mallory) = (setup.user("alice").await.id(), setup.user("mallory").await.id());
     let user = async |ids: &[&str]| {
         let pairs: Vec<_> = ids.iter().map(|id| format!("__Host-id={id}")).collect();
-        let one_header = Asked::new("GET", "/api/session").header("Cookie", pairs.join("; "));
-        let several =
-            pairs.iter().fold(Asked::new("GET", "/api/session"), |asked, pair| asked.header("Cookie", pair));
+        let one_header = Request::new("GET", "/api/session").header("Cookie", pairs.join("; "));
+        let several = pairs
+            .iter()
+            .fold(Request::new("GET", "/api/session"), |request, pair| request.header("Cookie", pair));
         let mut answers = Vec::new();
-        for asked in [one_header, several] {
-            let answer = ground.visitor().send(asked).await;
+        for request in [one_header, several] {
+            let answer = setup.visitor().send(request).await;
             assert_eq!((answer.status(), answer.header("set-cookie")), (200, None));
             answers.push(answer.json()["principal"].as_str().map(str::to_owned));
         }
@@ -224,12 +226,12 @@ pub(super) async fn row_19_of_two_live_cookies_none_counts(target: &Target) -> O
     ] {
         assert_eq!(user(ids).await.as_deref(), Some("alice"), "{} cookies, one of them live", ids.len());
     }
-    ground.site.events();
+    setup.site.events();
     for ids in [&[a, m][..], &[m, a], &[a, s, m], &[s, m, a], &[m, a, u], &[a, m, a], &[m, u, s, a]] {
         assert_eq!(user(ids).await, None, "{} cookies, two of them live", ids.len());
-        assert!(ground.site.happened().contains(&EventKind::Duplicate));
+        assert!(setup.site.event_kinds().contains(&EventKind::Duplicate));
     }
-    // More than are looked up: an attacker who can plant as many hides the visitor's, and gets nothing by it.
+    // More cookies than are looked up: an attacker who plants them hides the visitor's, and gains nothing else.
     let others = ["a", "b", "c", "d", "e", "f"].into_iter().filter(|first| !a.starts_with(*first)).take(5);
     let planted: Vec<_> = others.map(|first| format!("{first}{}", &a[1..])).collect();
     let mut many: Vec<_> = planted.iter().map(String::as_str).collect();
@@ -237,14 +239,14 @@ pub(super) async fn row_19_of_two_live_cookies_none_counts(target: &Target) -> O
     assert_eq!(user(&many).await, None);
     many.rotate_right(1);
     assert_eq!(user(&many).await, None);
-    assert!(ground.visitor().with(a).is_alive().await);
+    assert!(setup.visitor().with(a).is_alive().await);
     Outcome::Held
 }
 
-/// What an HTTP/2 client sends as a field for each cookie comes to the application as several headers; so it is sent here.
+/// HTTP/2 clients send each cookie as a field of its own. The application sees several headers, as sent here.
 pub(super) async fn row_20_several_cookie_headers_are_one(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let id = ground.user("alice").await.id();
+    let setup = Setup::new(target).await;
+    let id = setup.user("alice").await.id();
     let pair = format!("__Host-id={id}");
     for headers in [
         vec!["a=1", &pair, "b=2"],
@@ -254,13 +256,13 @@ pub(super) async fn row_20_several_cookie_headers_are_one(target: &Target) -> Ou
         vec!["a=1; b=\"2", &pair],
         vec!["a=1;\t  c", &pair, ";;;"],
     ] {
-        let asked = headers
+        let request = headers
             .iter()
-            .fold(Asked::new("GET", "/api/session"), |asked, header| asked.header("Cookie", header));
-        let joined = Asked::new("GET", "/api/session").header("cookie", headers.join("; "));
-        for asked in [asked, joined] {
+            .fold(Request::new("GET", "/api/session"), |request, header| request.header("Cookie", header));
+        let joined = Request::new("GET", "/api/session").header("cookie", headers.join("; "));
+        for request in [request, joined] {
             assert_eq!(
-                ground.visitor().send(asked).await.json()["present"],
+                setup.visitor().send(request).await.json()["present"],
                 true,
                 "{} headers",
                 headers.len()
@@ -271,8 +273,8 @@ pub(super) async fn row_20_several_cookie_headers_are_one(target: &Target) -> Ou
 }
 
 pub(super) async fn row_21_names_are_compared_by_byte(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let id = ground.user("alice").await.id();
+    let setup = Setup::new(target).await;
+    let id = setup.user("alice").await.id();
     for start in [
         "\u{2000}__Host-id=",
         "\u{a0}__Host-id=",
@@ -299,28 +301,30 @@ pub(super) async fn row_21_names_are_compared_by_byte(target: &Target) -> Outcom
     ] {
         for header in [format!("{start}{id}"), format!("a=1; {start}{id}"), format!("{start}{id}; a=1")] {
             let answer =
-                ground.visitor().send(Asked::new("GET", "/api/session").header("Cookie", &header)).await;
+                setup.visitor().send(Request::new("GET", "/api/session").header("Cookie", &header)).await;
             assert_eq!(answer.json()["present"], false, "{start:?}");
         }
     }
-    // A byte of Latin-1, in which U+00A0 is one.
+    // A single byte of Latin-1, in which 0xA0 is a no-break space.
     for blank in [0xa0, 0x85, 0xff] {
         let header = [&[blank], format!("__Host-id={id}").as_bytes()].concat();
-        let answer = ground.visitor().send(Asked::new("GET", "/api/session").header("Cookie", &header)).await;
+        let answer =
+            setup.visitor().send(Request::new("GET", "/api/session").header("Cookie", &header)).await;
         assert_eq!(answer.json()["present"], false, "{blank:#x}");
     }
     for header in
         [format!("a=1;__Host-id={id}"), format!("a=1;\t __Host-id={id} ;b=2"), format!(" __Host-id={id}")]
     {
-        let answer = ground.visitor().send(Asked::new("GET", "/api/session").header("Cookie", &header)).await;
-        assert_eq!(answer.json()["present"], true, "blanks and tabs alone are trimmed");
+        let answer =
+            setup.visitor().send(Request::new("GET", "/api/session").header("Cookie", &header)).await;
+        assert_eq!(answer.json()["present"], true, "only blanks and tabs are trimmed");
     }
     Outcome::Held
 }
 
-pub(super) async fn row_22_an_id_comes_by_cookie_alone(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let id = ground.user("alice").await.id();
+pub(super) async fn row_22_an_id_is_only_read_from_the_cookie(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let id = setup.user("alice").await.id();
     for path in [
         format!("/api/session?id={id}"),
         format!("/api/session?__Host-id={id}"),
@@ -328,29 +332,29 @@ pub(super) async fn row_22_an_id_comes_by_cookie_alone(target: &Target) -> Outco
         format!("/api/session;__Host-id={id}"),
         format!("/api/session#__Host-id={id}"),
     ] {
-        let answer = ground.visitor().get(&path).await;
+        let answer = setup.visitor().get(&path).await;
         assert!(!matches!(answer.status(), 200) || answer.json()["present"] == false, "{}", answer.status());
     }
     for name in ["X-Session", "X-Session-Id", "Authorization", "Session", "Sid", "Cookie2", "Set-Cookie"] {
         for value in [id.clone(), format!("Bearer {id}"), format!("__Host-id={id}")] {
-            let answer = ground.visitor().send(Asked::new("GET", "/api/session").header(name, value)).await;
+            let answer = setup.visitor().send(Request::new("GET", "/api/session").header(name, value)).await;
             assert_eq!(answer.json()["present"], false, "{name}");
         }
     }
-    let form = Asked::new("POST", "/note")
+    let form = Request::new("POST", "/note")
         .header("content-type", "application/x-www-form-urlencoded")
         .header("sec-fetch-site", "same-origin");
-    let mut stranger = ground.visitor();
+    let mut stranger = setup.visitor();
     stranger.send(form.body(format!("__Host-id={id}&id={id}&note=stored-v4lue-x"))).await;
-    assert_eq!(ground.visitor().with(&id).session().await["keys"], serde_json::json!([]));
-    // The one header that may be asked for, and none beside it.
+    assert_eq!(setup.visitor().with(&id).session().await["keys"], serde_json::json!([]));
+    // `id_header` allows exactly one header.
     let name = http::HeaderName::from_static("x-own");
-    let ground = Ground::with(target, |builder| builder.id_header(name)).await;
-    let login = Asked::new("POST", "/api/login").header("content-type", "application/json");
-    let answers = ground.visitor().flood(&login.body(r#"{"user":"us3r-of-the-tests-alice"}"#), 1).await;
+    let setup = Setup::with(target, |builder| builder.id_header(name)).await;
+    let login = Request::new("POST", "/api/login").header("content-type", "application/json");
+    let answers = setup.visitor().flood(&login.body(r#"{"user":"us3r-of-the-tests-alice"}"#), 1).await;
     let id = answers[0].header("x-own").expect("the id").to_owned();
     let by =
-        async |name: &str| ground.visitor().send(Asked::new("GET", "/api/session").header(name, &id)).await;
+        async |name: &str| setup.visitor().send(Request::new("GET", "/api/session").header(name, &id)).await;
     assert_eq!(by("X-Own").await.json()["present"], true);
     assert_eq!(by("X-Session").await.json()["present"], false);
     Outcome::Held
@@ -368,17 +372,18 @@ pub(super) async fn row_23_a_logout_clears_the_cookie(target: &Target) -> Outcom
         }),
     ];
     for (name, settings) in settings {
-        let ground = Ground::with(target, settings).await;
-        let mut visitor = ground.visitor();
+        let setup = Setup::with(target, settings).await;
+        let mut visitor = setup.visitor();
         let set = visitor.try_login("alice").await.set_cookie(name).expect("a cookie");
         let before = visitor.id();
         let answer = visitor.post("/api/logout").await;
         let removal = answer.set_cookie(name).expect("a removal");
-        // A browser replaces what has the same name, domain and path, and a Secure one by a Secure one alone.
+        // A browser replaces a cookie only by one with the same name, domain and path, and a Secure one only by a
+        // Secure one.
         assert_eq!(removal.attributes, set.attributes, "{name}");
         assert_eq!((&*removal.token, removal.max_age, removal.expires), ("", Some(0), true));
         assert_eq!(visitor.token(), None);
-        if ground.store.capabilities().revocable {
+        if setup.store.capabilities().revocable {
             visitor.with(&before).assert_fresh().await;
         }
     }

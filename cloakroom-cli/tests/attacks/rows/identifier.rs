@@ -8,34 +8,34 @@ use cloakroom::{ErrorKind, event::EventKind};
 use data_encoding::BASE64URL_NOPAD;
 
 use super::{Excuse, Outcome};
-use crate::site::{Ground, Site};
+use crate::site::{Setup, Site};
 use crate::target::{Kind, Target};
-use crate::visitor::{Asked, put, raw};
+use crate::visitor::{Request, put, raw};
 
-/// An id of the right form that nobody has ever made.
+/// An id of the right form that was never issued.
 pub(super) const MADE_UP: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// How many ids row 1 looks at: 100,000, and a fiftieth of that where each of them is a write to a disk or a server, which has no part in
-/// an id. `CLOAKROOM_IDS` says another number.
+/// Returns how many ids row 1 examines: `CLOAKROOM_IDS`, by default 100,000 in memory. Other providers get a fiftieth,
+/// since each id costs a write there and the provider does not make it.
 fn ids_to_see(target: &Target) -> usize {
-    let asked = std::env::var("CLOAKROOM_IDS").ok().and_then(|text| text.parse().ok());
-    let all = asked.unwrap_or(100_000);
+    let request = std::env::var("CLOAKROOM_IDS").ok().and_then(|text| text.parse().ok());
+    let all = request.unwrap_or(100_000);
     if target.kind == Kind::Memory { all } else { all / 50 }
 }
 
 pub(super) async fn row_01_ids_are_random(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
+    let setup = Setup::new(target).await;
     let count = ids_to_see(target);
     let (workers, each) = (4, count / 4);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers {
-        let visitor = ground.visitor();
+        let visitor = setup.visitor();
         tasks.spawn(async move { visitor.flood(&put("key", "value"), each).await });
     }
     let mut seen = HashSet::new();
     let mut ones = [0_u64; 256];
-    // A sealed token is no random number but holds one, and is looked at in row 43.
-    let (sealed, mut others) = (ground.store.capabilities().token_is_record(), HashSet::new());
+    // A sealed token is not a random number. It contains one, which row 43 examines.
+    let (sealed, mut others) = (setup.store.capabilities().token_is_record(), HashSet::new());
     for answer in tasks.join_all().await.into_iter().flatten() {
         let id = answer.set_cookie("__Host-id").expect("a cookie").token;
         if sealed {
@@ -53,7 +53,8 @@ pub(super) async fn row_01_ids_are_random(target: &Target) -> Outcome {
     if sealed {
         return Outcome::Held;
     }
-    // One degree of freedom; p > 10^-9 for each of 256 bits, so that one run in four million raises a false alarm.
+    // A chi-squared test with one degree of freedom, with p > 10^-9 for each of 256 bits: one run in four million
+    // fails by chance.
     let n = (workers * each) as f64;
     for (place, &ones) in ones.iter().enumerate() {
         let square = (2.0 * ones as f64 - n).powi(2) / n;
@@ -62,22 +63,23 @@ pub(super) async fn row_01_ids_are_random(target: &Target) -> Outcome {
     Outcome::Held
 }
 
-pub(super) async fn row_02_no_randomness_no_session(target: &Target) -> Outcome {
-    let ground = Ground::with(target, |builder| builder.danger_random(of_this(target, DRY))).await;
-    let mut visitor = ground.visitor();
+pub(super) async fn row_02_without_randomness_no_session(target: &Target) -> Outcome {
+    let setup = Setup::with(target, |builder| builder.danger_random(of_this(target, DRY))).await;
+    let mut visitor = setup.visitor();
     for answer in [visitor.try_login("alice").await, visitor.try_set("key", "value").await] {
         assert_eq!(answer.status(), 503, "{}", answer.text());
         assert_eq!(answer.header("set-cookie"), None);
     }
-    ground.store.assert_count(0).await;
-    let mut reader = ground.visitor();
+    setup.store.assert_count(0).await;
+    let mut reader = setup.visitor();
     reader.assert_fresh().await;
     Outcome::Held
 }
 
 type Generator = fn(&mut [u8]) -> io::Result<()>;
 
-/// One for each place in the table, since a generator is a plain function and each has a counter of its own.
+/// Picks the generator of this provider. A generator is a plain function, so each provider needs one with a counter of
+/// its own.
 fn of_this(target: &Target, all: [Generator; 6]) -> Generator {
     let place = Kind::ALL.iter().position(|kind| *kind == target.kind);
     all[place.expect("one of them")]
@@ -85,48 +87,46 @@ fn of_this(target: &Target, all: [Generator; 6]) -> Generator {
 
 const DRY: [Generator; 6] = [dry::<0>, dry::<1>, dry::<2>, dry::<3>, dry::<4>, dry::<5>];
 
-/// Gives the manager its key, and then nothing any more.
+/// Gives the manager its key, and fails from then on.
 fn dry<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
     static DRAWS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
-    match DRAWS[PLACE].fetch_add(1, Ordering::SeqCst) {
-        0 => {
-            buffer.fill(7);
-            Ok(())
-        }
-        _ => Err(io::Error::other("no entropy")),
+    if DRAWS[PLACE].fetch_add(1, Ordering::SeqCst) > 0 {
+        return Err(io::Error::other("no entropy"));
     }
+    buffer.fill(7);
+    Ok(())
 }
 
 pub(super) async fn row_03_a_clients_id_is_never_adopted(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut former = ground.user("alice").await;
+    let setup = Setup::new(target).await;
+    let mut former = setup.user("alice").await;
     let ended = former.id();
     former.logout().await;
-    // What a logout leaves answers as ended for a minute; from then on the id is like any that nobody made.
-    ground.time.advance(std::time::Duration::from_secs(61));
-    // Without revocations a token goes on after its logout: row 31.
-    let others = if ground.store.capabilities().revocable { vec![MADE_UP, &ended] } else { vec![MADE_UP] };
+    // The tombstone of a logout is gone after a minute. The id is then like any unknown id.
+    setup.time.advance(std::time::Duration::from_secs(61));
+    // Without revocations a token works even after its logout: row 31.
+    let others = if setup.store.capabilities().revocable { vec![MADE_UP, &ended] } else { vec![MADE_UP] };
     for id in others {
-        for asked in [put("key", "value"), Asked::new("POST", "/api/session/data/sum/increment")] {
-            let mut visitor = ground.visitor().with(id);
-            let answer = visitor.send(asked).await;
+        for request in [put("key", "value"), Request::new("POST", "/api/session/data/sum/increment")] {
+            let mut visitor = setup.visitor().with(id);
+            let answer = visitor.send(request).await;
             assert!(matches!(answer.status(), 200 | 204), "{}", answer.text());
             assert_ne!(visitor.id(), id, "adopted");
             assert!(visitor.is_alive().await);
-            ground.visitor().with(id).assert_fresh().await;
+            setup.visitor().with(id).assert_fresh().await;
         }
-        let mut visitor = ground.visitor().with(id);
+        let mut visitor = setup.visitor().with(id);
         visitor.login("mallory").await;
         assert_ne!(visitor.id(), id, "adopted by a login");
-        let answer = ground.visitor().with(id).post("/api/session/regenerate").await;
+        let answer = setup.visitor().with(id).post("/api/session/regenerate").await;
         assert_eq!((answer.status(), answer.header("set-cookie")), (204, None));
-        ground.visitor().with(id).assert_fresh().await;
+        setup.visitor().with(id).assert_fresh().await;
     }
     Outcome::Held
 }
 
-/// What is no id, as a header can carry it.
-pub(super) fn no_ids() -> Vec<Vec<u8>> {
+/// Returns texts that are not ids, as a header can carry them.
+pub(super) fn malformed_ids() -> Vec<Vec<u8>> {
     let long = "A".repeat(4_000);
     let texts: [&str; 24] = [
         "",
@@ -155,45 +155,46 @@ pub(super) fn no_ids() -> Vec<Vec<u8>> {
         &long,
     ];
     let mut all: Vec<Vec<u8>> = texts.iter().map(|text| text.trim_end().as_bytes().to_vec()).collect();
-    // U+212A, which some fold to k, and bytes that are no text at all.
+    // U+212A, which some functions fold to k, and bytes that are not UTF-8.
     all.push("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\u{212a}".as_bytes().to_vec());
     all.push([b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".as_slice(), &[0xff]].concat());
     all
 }
 
-pub(super) async fn row_04_what_is_no_id_costs_no_call(target: &Target) -> Outcome {
-    let (ground, faults) = Ground::faulty(target).await;
-    for id in no_ids() {
+pub(super) async fn row_04_a_malformed_id_costs_no_store_call(target: &Target) -> Outcome {
+    let (setup, faults) = Setup::faulty(target).await;
+    for id in malformed_ids() {
         let cookie = [b"__Host-id=".as_slice(), &id].concat();
-        let answer = ground.visitor().send(Asked::new("GET", "/api/session").header("Cookie", &cookie)).await;
+        let answer =
+            setup.visitor().send(Request::new("GET", "/api/session").header("Cookie", &cookie)).await;
         assert_eq!(answer.json()["present"], false);
         assert_eq!(answer.header("set-cookie"), None);
         assert_eq!(faults.calls(), [], "{:?}", String::from_utf8_lossy(&id));
     }
-    // What the server in front of the application takes no further, and what it may: as long as nobody is asked.
+    // The HTTP server may refuse these requests or pass them on, but the store must not be called.
     for filling in [vec![0], vec![b'A'; 1 << 20], vec![b'\r', b'\n', b' ', b'x']] {
         let head = b"GET /api/session HTTP/1.1\r\nHost: attacked.example\r\nCookie: __Host-id=".as_slice();
-        let answer = raw(ground.site.address, &[head, &filling, b"\r\n\r\n"].concat()).await;
+        let answer = raw(setup.site.address, &[head, &filling, b"\r\n\r\n"].concat()).await;
         if let Some(answer) = answer {
             assert_eq!(answer.header("set-cookie"), None);
             assert!(matches!(answer.status(), 200 | 400 | 431), "{}", answer.status());
         }
         assert_eq!(faults.calls(), []);
     }
-    let mut visitor = ground.user("alice").await;
-    assert!(visitor.is_alive().await, "the site still serves");
+    let mut visitor = setup.user("alice").await;
+    assert!(visitor.is_alive().await, "the site still works");
     Outcome::Held
 }
 
-pub(super) async fn row_05_an_id_says_nothing_of_its_user(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let (one, other) = (ground.user("alice").await.id(), ground.user("alice").await.id());
-    // A sealed token begins with the id of the key, 8 bytes.
-    let first = if ground.store.capabilities().token_is_record() { 11 } else { 0 };
+pub(super) async fn row_05_an_id_reveals_nothing_about_its_user(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let (one, other) = (setup.user("alice").await.id(), setup.user("alice").await.id());
+    // A sealed token begins with the key's id of 8 bytes.
+    let first = if setup.store.capabilities().token_is_record() { 11 } else { 0 };
     for start in first..one.len() - 6 {
         assert!(
             !other.contains(&one[start..start + 6]),
-            "two logins of one user have six characters in common"
+            "the ids of two logins of one user share six characters"
         );
     }
     assert!(!one.contains("alice"));
@@ -201,8 +202,8 @@ pub(super) async fn row_05_an_id_says_nothing_of_its_user(target: &Target) -> Ou
 }
 
 pub(super) async fn row_06_the_cookie_names_no_product(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let answer = ground.visitor().try_set("key", "value").await;
+    let setup = Setup::new(target).await;
+    let answer = setup.visitor().try_set("key", "value").await;
     let cookie = answer.header("set-cookie").expect("a cookie");
     assert!(cookie.starts_with("__Host-id="), "another name");
     for name in ["server", "x-powered-by", "x-aspnet-version", "x-session", "via"] {
@@ -215,40 +216,38 @@ pub(super) async fn row_06_the_cookie_names_no_product(target: &Target) -> Outco
     Outcome::Held
 }
 
-pub(super) async fn row_07_every_request_asks_the_store(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+pub(super) async fn row_07_every_request_reads_the_store(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     assert!(visitor.is_alive().await);
-    let key = ground.only_key().await;
-    // By another process, where there is one.
-    assert!(
-        cloakroom::Provider::delete(&ground.store.second().await, &key).await.expect("the store answers")
-    );
+    let key = setup.only_key().await;
+    // Delete the record through another process, if the provider has one.
+    assert!(cloakroom::Provider::delete(&setup.store.second().await, &key).await.expect("the store answers"));
     visitor.assert_fresh().await;
     Outcome::Held
 }
 
 pub(super) async fn row_08_the_store_holds_no_ids(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.visitor();
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.visitor();
     visitor.set("key", "value").await;
     let anonymous = visitor.id();
     visitor.login("alice").await;
     visitor.post("/api/session/regenerate").await;
     let ids = [anonymous, visitor.id()];
-    let keys = ground.store.keys().await;
+    let keys = setup.store.keys().await;
     assert_eq!(keys.len(), 1);
-    let dump = String::from_utf8_lossy(&ground.store.dump()).into_owned();
+    let dump = String::from_utf8_lossy(&setup.store.dump()).into_owned();
     for key in &keys {
-        ground.visitor().with(key.as_str()).assert_fresh().await;
+        setup.visitor().with(key.as_str()).assert_fresh().await;
         let cut = &key.as_str()[..43.min(key.as_str().len())];
-        ground.visitor().with(cut).assert_fresh().await;
+        setup.visitor().with(cut).assert_fresh().await;
     }
-    let outcome = Excuse::NotPersistent.outcome(&ground.store.capabilities());
+    let outcome = Excuse::NotPersistent.outcome(&setup.store.capabilities());
     if outcome == Outcome::Held {
         assert!(dump.contains(keys[0].as_str()), "the dump misses what is stored");
         for id in ids {
-            assert!(!dump.contains(&id), "an id as it is");
+            assert!(!dump.contains(&id), "an id in plain text");
             let raw = BASE64URL_NOPAD.decode(id.as_bytes()).expect("base64url");
             assert!(!dump.contains(&data_encoding::HEXLOWER.encode(&raw)), "an id in hex");
         }
@@ -259,7 +258,7 @@ pub(super) async fn row_08_the_store_holds_no_ids(target: &Target) -> Outcome {
 const REPLAYING: [Generator; 6] =
     [replays::<0>, replays::<1>, replays::<2>, replays::<3>, replays::<4>, replays::<5>];
 
-/// Gives the second session what it gave the first.
+/// Draws the same bytes for the second session as for the first.
 fn replays<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
     static DRAWS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
     // The first draw is the manager's own key.
@@ -268,23 +267,23 @@ fn replays<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) async fn row_09_a_taken_id_is_not_taken_over(target: &Target) -> Outcome {
-    let ground = Ground::with(target, |builder| builder.danger_random(of_this(target, REPLAYING))).await;
-    let (mut first, mut second) = (ground.visitor(), ground.visitor());
+pub(super) async fn row_09_a_taken_id_is_never_reused(target: &Target) -> Outcome {
+    let setup = Setup::with(target, |builder| builder.danger_random(of_this(target, REPLAYING))).await;
+    let (mut first, mut second) = (setup.visitor(), setup.visitor());
     first.set("key", "first").await;
     second.set("key", "second").await;
     assert_eq!(first.id(), BASE64URL_NOPAD.encode(&[101; 32]));
     assert_ne!(second.id(), first.id());
-    assert_eq!(second.id(), BASE64URL_NOPAD.encode(&[103; 32]), "the first try met the first session");
+    assert_eq!(second.id(), BASE64URL_NOPAD.encode(&[103; 32]), "the first attempt found the id taken");
     assert_eq!(first.value("key").await.as_deref(), Some("first"));
     assert_eq!(second.value("key").await.as_deref(), Some("second"));
-    ground.store.assert_count(2).await;
+    setup.store.assert_count(2).await;
     Outcome::Held
 }
 
-pub(super) async fn row_10_managers_on_one_store_are_apart(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let store = &ground.store;
+pub(super) async fn row_10_namespaces_are_separate(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let store = &setup.store;
     let mut sites = Vec::new();
     for namespace in ["user", "admin", "prod", "prod2"] {
         let site = Site::on(store, store.second().await, |builder| builder.namespace(namespace)).await;
@@ -295,12 +294,13 @@ pub(super) async fn row_10_managers_on_one_store_are_apart(target: &Target) -> O
     for (at, (site, _)) in sites.iter().enumerate() {
         for (from, (_, visitor)) in sites.iter().enumerate() {
             let mut visitor = visitor.at(site.address);
-            match at == from {
-                true => assert!(visitor.is_alive().await),
-                false => visitor.assert_fresh().await,
+            if at == from {
+                assert!(visitor.is_alive().await);
+            } else {
+                visitor.assert_fresh().await;
             }
         }
-        let unknown = site.happened().iter().filter(|kind| **kind == EventKind::UnknownId).count();
+        let unknown = site.event_kinds().iter().filter(|kind| **kind == EventKind::UnknownId).count();
         assert_eq!(unknown, sites.len() - 1);
     }
     let control = Site::on(store, store.second().await, |builder| builder.namespace("user")).await;

@@ -1,4 +1,4 @@
-//! The rows of the checklist. Each is a function named after its number, and panics where a promise does not hold.
+//! The rows of the checklist. Each is a function named after its number. It panics if a promise does not hold.
 
 mod cookie;
 mod identifier;
@@ -16,34 +16,34 @@ use cloakroom::providers::Capabilities;
 
 use crate::target::Target;
 
-/// How a row ended that did not fail.
+/// The outcome of a row that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Every attack of the row was fought off.
+    /// Every attack of the row failed.
     Held,
-    /// The provider declares that it does not promise this, or a part of it; the rest held.
+    /// The provider declares that it does not promise this, or a part of it. The rest held.
     Excused(Excuse),
 }
 
-/// A capability that a provider declares not to have, or that makes a row pointless.
+/// A capability that the provider declares to lack, or that leaves a row nothing to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excuse {
-    /// Nothing outlives the process, so there is nothing to steal or to spoil, and nobody to connect to.
+    /// No session outlives the process, so nothing at rest can be stolen, and there is no server to connect to.
     NotPersistent,
-    /// The store keeps no marks of what has ended.
+    /// The store keeps no tombstones.
     NoTombstones,
-    /// No session can be ended from the server's side.
+    /// The server cannot end a session.
     NotRevocable,
-    /// The store lists no sessions.
+    /// The store cannot list sessions.
     NoLists,
     /// The token is the record: nothing is stored, and the last of parallel responses wins.
     TokenIsRecord,
-    /// The token is an id alone: nothing is sealed in it.
+    /// The token is only an id: nothing is sealed in it.
     TokenIsId,
 }
 
 impl Excuse {
-    /// The flag, as the table shows it.
+    /// Returns the flag's name in the table.
     pub(crate) fn flag(self) -> &'static str {
         match self {
             Excuse::NotPersistent => "not persistent",
@@ -51,11 +51,11 @@ impl Excuse {
             Excuse::NotRevocable => "not revocable",
             Excuse::NoLists => "no lists",
             Excuse::TokenIsRecord => "token is record",
-            Excuse::TokenIsId => "token is no record",
+            Excuse::TokenIsId => "token is an id",
         }
     }
 
-    /// Whether `declared` has it: an excuse that the provider does not declare is none.
+    /// Returns whether the provider declares this.
     pub(crate) fn is_declared(self, declared: &Capabilities) -> bool {
         match self {
             Excuse::NotPersistent => !declared.persistent,
@@ -67,7 +67,7 @@ impl Excuse {
         }
     }
 
-    /// [`Outcome::Excused`] where `declared` has it.
+    /// Returns [`Outcome::Excused`] if the provider declares this.
     pub(crate) fn outcome(self, declared: &Capabilities) -> Outcome {
         if self.is_declared(declared) { Outcome::Excused(self) } else { Outcome::Held }
     }
@@ -79,7 +79,7 @@ type Run = fn(Target) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// Of a provider that declares one of these there is nothing to ask.
+    /// The row does not run on a provider that declares one of these.
     pub(crate) excuses: &'static [Excuse],
     pub(crate) run: Run,
 }
@@ -100,28 +100,28 @@ macro_rules! rows {
 rows! {
     identifier:
         row_01_ids_are_random,
-        row_02_no_randomness_no_session,
+        row_02_without_randomness_no_session,
         row_03_a_clients_id_is_never_adopted,
-        row_04_what_is_no_id_costs_no_call unless TokenIsRecord,
-        row_05_an_id_says_nothing_of_its_user,
+        row_04_a_malformed_id_costs_no_store_call unless TokenIsRecord,
+        row_05_an_id_reveals_nothing_about_its_user,
         row_06_the_cookie_names_no_product,
-        row_07_every_request_asks_the_store unless TokenIsRecord,
+        row_07_every_request_reads_the_store unless TokenIsRecord,
         row_08_the_store_holds_no_ids unless TokenIsRecord,
-        row_09_a_taken_id_is_not_taken_over unless TokenIsRecord,
-        row_10_managers_on_one_store_are_apart,;
+        row_09_a_taken_id_is_never_reused unless TokenIsRecord,
+        row_10_namespaces_are_separate,;
     cookie:
-        row_11_secure_whatever_the_scheme,
+        row_11_secure_on_every_scheme,
         row_12_host_prefix_is_checked_at_build,
-        row_13_the_id_is_in_set_cookie_alone,
-        row_14_same_site_is_said,
+        row_13_the_id_is_only_in_set_cookie,
+        row_14_same_site_is_always_sent,
         row_15_the_cookie_ends_with_the_browser,
         row_16_no_cookie_above_4096_bytes,
         row_17_one_set_cookie,
         row_18_odd_cookie_settings_are_refused,
-        row_19_of_two_live_cookies_none_counts,
+        row_19_two_live_cookies_are_anonymous,
         row_20_several_cookie_headers_are_one,
         row_21_names_are_compared_by_byte,
-        row_22_an_id_comes_by_cookie_alone,
+        row_22_an_id_is_only_read_from_the_cookie,
         row_23_a_logout_clears_the_cookie,;
     life:
         row_24_a_login_changes_the_id unless NotRevocable,
@@ -129,48 +129,48 @@ rows! {
         row_26_an_unused_session_ends,
         row_27_a_used_session_ends_too,
         row_28_use_moves_no_absolute_deadline,
-        row_29_rotation_loses_nobody unless TokenIsRecord,
-        row_30_what_has_ended_stays_ended unless NotRevocable,
-        row_31_a_cookie_from_before_the_logout_is_dead unless NotRevocable,;
+        row_29_rotation_ends_no_session unless TokenIsRecord,
+        row_30_an_ended_session_stays_ended unless NotRevocable,
+        row_31_a_cookie_is_dead_after_the_logout unless NotRevocable,;
     users:
-        row_32_ending_the_others_beats_their_logins unless NoLists,
+        row_32_ending_the_others_covers_parallel_logins unless NoLists,
         row_33_a_limit_holds_under_parallel_logins unless NoLists,
         row_34_an_old_login_is_not_enough,
-        row_35_a_foreign_deadline_counts,
-        row_36_the_anonymous_leave_nothing,
-        row_37_another_browser_changes_nothing_unasked,
+        row_35_end_by_is_the_latest_end,
+        row_36_anonymous_requests_store_nothing,
+        row_37_another_browser_is_ignored_by_default,
         row_38_an_open_stream_ends_with_its_session unless NoLists,;
     sealed:
-        row_39_a_changed_token_is_nobodys unless TokenIsId,
+        row_39_a_changed_token_is_refused unless TokenIsId,
         row_40_nothing_unsealed_is_read,
-        row_41_a_token_says_when_it_ends unless TokenIsId,
-        row_42_a_token_is_bound_to_its_place,
-        row_43_no_nonce_comes_twice unless TokenIsId,
+        row_41_a_token_contains_its_deadline unless TokenIsId,
+        row_42_a_token_is_bound_to_its_manager,
+        row_43_no_nonce_is_used_twice unless TokenIsId,
         row_44_keys_rotate_and_retire,
         row_45_weak_keys_are_refused,;
     web:
-        row_46_every_access_is_told_to_caches,
+        row_46_every_access_adds_vary_cookie,
         row_47_other_sites_change_nothing,
         row_48_nothing_secret_is_logged,
-        row_49_what_happens_is_told unless TokenIsRecord,;
+        row_49_events_are_reported unless TokenIsRecord,;
     outage:
-        row_50_a_failing_store_tells_nothing,
+        row_50_a_failing_store_reveals_nothing,
         row_51_an_outage_ends_no_session,
-        row_52_a_hanging_store_is_answered_for,
-        row_53_the_way_to_the_store_is_checked unless NotPersistent | TokenIsRecord,;
+        row_52_a_hanging_store_gets_503_in_time,
+        row_53_the_store_connection_is_verified unless NotPersistent | TokenIsRecord,;
     web:
         row_54_no_increment_is_lost unless TokenIsRecord,
-        row_55_a_slow_holder_holds_up_no_reader,
+        row_55_a_slow_request_blocks_no_reader,
         row_56_a_session_has_limits,
-        row_57_the_explanation_is_what_happens,;
+        row_57_explain_matches_the_behaviour,;
     past:
-        past_a_record_is_replaced_and_never_written_over unless TokenIsRecord,
-        past_an_empty_cookie_is_nobodys_session,
+        past_records_are_replaced_never_overwritten unless TokenIsRecord,
+        past_an_empty_cookie_shares_no_session,
         past_a_planted_record_is_an_error unless NotPersistent | TokenIsRecord,
-        past_a_login_after_a_logout_begins_anew unless NotRevocable,
-        past_a_slow_request_takes_no_login_away unless NoTombstones,
+        past_a_login_after_a_logout_gets_a_new_session unless NotRevocable,
+        past_a_slow_request_keeps_the_logins_cookie unless NoTombstones,
         past_parallel_regenerations_leave_one_id unless TokenIsRecord,
-        past_cancelled_requests_mix_nobody_up,
+        past_cancelled_requests_mix_up_no_visitors,
         past_two_handles_and_late_writes,
         past_traversal_is_refused_by_every_method unless TokenIsRecord,;
 }

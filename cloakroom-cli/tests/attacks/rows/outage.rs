@@ -1,4 +1,4 @@
-//! Rows 50 to 53: stores that fail, hang, or are not who they say.
+//! Rows 50 to 53: stores that fail or hang, and servers that are not the configured one.
 
 use std::time::{Duration, Instant};
 
@@ -8,38 +8,38 @@ use tokio::task::JoinSet;
 use super::Outcome;
 use crate::faulty::{Fault, Faulty, INDISCRETION};
 use crate::hooked::Hooked;
-use crate::site::{DEADLINE, Ground, Site};
-use crate::target::{Place, Target, root_of};
-use crate::visitor::{Answer, Asked, PATIENCE, Visitor};
+use crate::site::{DEADLINE, Setup, Site};
+use crate::target::{Backend, Target, root_of};
+use crate::visitor::{Answer, PATIENCE, Request, Visitor};
 
-/// A site whose store can be made to fail: a real server behind a proxy, a folder that becomes a file, and for sessions in memory an error
-/// in the place of the store.
+/// A site whose store can fail: a real server behind a proxy, a folder that becomes a file, or injected errors for
+/// sessions in memory.
 struct Breakable {
-    ground: Ground,
+    setup: Setup,
     faults: Faulty,
     proxy: Option<servers::Proxy>,
 }
 
 impl Breakable {
     async fn new(target: &Target) -> Breakable {
-        let (mut ground, mut faults) = Ground::faulty(target).await;
+        let (mut setup, mut faults) = Setup::faulty(target).await;
         let mut proxy = None;
-        if let Some((provider, before)) = ground.store.through_a_proxy().await {
+        if let Some((provider, before)) = setup.store.through_a_proxy().await {
             faults = Faulty::default();
             let provider = AnyProvider::new(Hooked::new(provider, faults.clone()));
-            ground.site = Site::on(&ground.store, provider, |builder| builder.deadline(DEADLINE)).await;
+            setup.site = Site::on(&setup.store, provider, |builder| builder.deadline(DEADLINE)).await;
             proxy = Some(before);
         }
-        Breakable { ground, faults, proxy }
+        Breakable { setup, faults, proxy }
     }
 
     fn fail(&self) {
-        match (&self.proxy, &self.ground.store.place) {
+        match (&self.proxy, &self.setup.store.place) {
             (Some(proxy), _) => proxy.cut(),
-            (None, Place::File(folder)) => {
+            (None, Backend::File(folder)) => {
                 let root = root_of(folder);
                 std::fs::rename(&root, root.with_extension("away")).expect("a folder");
-                std::fs::write(&root, "no folder any more").expect("a file");
+                std::fs::write(&root, "not a folder").expect("a file");
             }
             _ => self.faults.set_all(Fault::Fail),
         }
@@ -53,9 +53,9 @@ impl Breakable {
     }
 
     fn heal(&self) {
-        match (&self.proxy, &self.ground.store.place) {
+        match (&self.proxy, &self.setup.store.place) {
             (Some(proxy), _) => proxy.heal(),
-            (None, Place::File(folder)) if root_of(folder).is_file() => {
+            (None, Backend::File(folder)) if root_of(folder).is_file() => {
                 let root = root_of(folder);
                 std::fs::remove_file(&root).expect("a file");
                 std::fs::rename(root.with_extension("away"), &root).expect("a folder");
@@ -64,8 +64,8 @@ impl Breakable {
         }
     }
 
-    /// Everything that asks the store, by a visitor who has a session.
-    async fn asked_of(&self, visitor: &Visitor) -> Vec<(&'static str, Answer)> {
+    /// Sends every request that calls the store, as a visitor with a session.
+    async fn all_requests_of(&self, visitor: &Visitor) -> Vec<(&'static str, Answer)> {
         let mut answers = Vec::new();
         for (method, path) in [
             ("GET", "/"),
@@ -77,7 +77,7 @@ impl Breakable {
             ("POST", "/api/session/regenerate"),
             ("POST", "/api/logout"),
         ] {
-            answers.push((path, visitor.clone().send(Asked::new(method, path)).await));
+            answers.push((path, visitor.clone().send(Request::new(method, path)).await));
         }
         answers.push(("a write", visitor.clone().try_set("key", "other").await));
         answers.push(("a login", visitor.clone().try_login("alice").await));
@@ -90,14 +90,14 @@ impl Breakable {
     async fn until_healed(&self, visitor: &mut Visitor) {
         let start = Instant::now();
         while visitor.get("/api/session").await.status() != 200 {
-            assert!(start.elapsed() < PATIENCE, "the store does not come back");
+            assert!(start.elapsed() < PATIENCE, "the store does not recover");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// What an attacker would like to read in a body.
-fn assert_tells_nothing(what: &str, answer: &Answer) {
+/// Asserts that a response contains no word that helps an attacker.
+fn assert_reveals_nothing(what: &str, answer: &Answer) {
     let text = format!("{:?} {}", answer.head, answer.text()).to_lowercase();
     for word in [
         "redis",
@@ -123,31 +123,31 @@ fn assert_tells_nothing(what: &str, answer: &Answer) {
     assert!(!text.contains(&INDISCRETION.to_lowercase()));
 }
 
-pub(super) async fn row_50_a_failing_store_tells_nothing(target: &Target) -> Outcome {
+pub(super) async fn row_50_a_failing_store_reveals_nothing(target: &Target) -> Outcome {
     let breakable = Breakable::new(target).await;
-    let visitor = breakable.ground.user("alice").await;
+    let visitor = breakable.setup.user("alice").await;
     breakable.fail();
-    for (what, answer) in breakable.asked_of(&visitor).await {
+    for (what, answer) in breakable.all_requests_of(&visitor).await {
         assert_eq!(answer.status(), 503, "{what}: {}", answer.text());
-        assert_tells_nothing(what, &answer);
+        assert_reveals_nothing(what, &answer);
     }
     breakable.heal();
     breakable.faults.set_all(Fault::Corrupt);
-    for (what, answer) in breakable.asked_of(&visitor).await {
+    for (what, answer) in breakable.all_requests_of(&visitor).await {
         assert!(answer.status() >= 500, "{what}: {}", answer.text());
-        assert_tells_nothing(what, &answer);
+        assert_reveals_nothing(what, &answer);
     }
     Outcome::Held
 }
 
 pub(super) async fn row_51_an_outage_ends_no_session(target: &Target) -> Outcome {
     let breakable = Breakable::new(target).await;
-    let mut visitor = breakable.ground.user("alice").await;
+    let mut visitor = breakable.setup.user("alice").await;
     visitor.set("key", "value").await;
     let id = visitor.id();
     for _ in 0..3 {
         breakable.fail();
-        for (what, answer) in breakable.asked_of(&visitor).await {
+        for (what, answer) in breakable.all_requests_of(&visitor).await {
             assert_eq!((answer.status(), answer.header("set-cookie")), (503, None), "{what}");
         }
         breakable.heal();
@@ -159,16 +159,16 @@ pub(super) async fn row_51_an_outage_ends_no_session(target: &Target) -> Outcome
     Outcome::Held
 }
 
-pub(super) async fn row_52_a_hanging_store_is_answered_for(target: &Target) -> Outcome {
+pub(super) async fn row_52_a_hanging_store_gets_503_in_time(target: &Target) -> Outcome {
     let breakable = Breakable::new(target).await;
-    let mut visitor = breakable.ground.user("alice").await;
+    let mut visitor = breakable.setup.user("alice").await;
     visitor.set("key", "value").await;
     breakable.hang();
-    // All at once, as a site has it: none of them waits for another.
-    let mut asked = JoinSet::new();
+    // All requests run at the same time, and none may wait for another.
+    let mut request = JoinSet::new();
     for n in 0..32 {
         let mut visitor = visitor.clone();
-        asked.spawn(async move {
+        request.spawn(async move {
             match n % 4 {
                 0 => visitor.get("/api/session").await,
                 1 => visitor.try_set("key", "other").await,
@@ -178,11 +178,11 @@ pub(super) async fn row_52_a_hanging_store_is_answered_for(target: &Target) -> O
         });
     }
     let start = Instant::now();
-    for answer in asked.join_all().await {
+    for answer in request.join_all().await {
         assert_eq!((answer.status(), answer.header("set-cookie")), (503, None));
-        assert_tells_nothing("a hanging store", &answer);
+        assert_reveals_nothing("a hanging store", &answer);
     }
-    // Two seconds is the deadline; what a busy machine adds is not the library's.
+    // The deadline is two seconds; a busy test machine may add to it.
     assert!(start.elapsed() < Duration::from_secs(10), "{:?} for a deadline of 2 s", start.elapsed());
     breakable.heal();
     breakable.until_healed(&mut visitor).await;
@@ -190,33 +190,34 @@ pub(super) async fn row_52_a_hanging_store_is_answered_for(target: &Target) -> O
     Outcome::Held
 }
 
-pub(super) async fn row_53_the_way_to_the_store_is_checked(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    match &ground.store.place {
-        Place::Memory => {}
-        Place::Cookie(_) => {}
-        Place::File(folder) => {
+pub(super) async fn row_53_the_store_connection_is_verified(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    match &setup.store.place {
+        Backend::Memory => {}
+        Backend::Cookie(_) => {}
+        Backend::File(folder) => {
             use std::os::unix::fs::PermissionsExt;
             let open = |path: &std::path::Path| cloakroom::FileProvider::open(path);
-            // A folder that its group alone may write to, and that holds nothing else, is closed to the group when it is opened.
+            // A folder that only its group can write to, and that is otherwise empty, loses the group's permission
+            // when it is opened.
             for mode in [0o777, 0o702] {
                 let root = folder.path().join(format!("open-{mode:o}"));
                 std::fs::create_dir(&root).expect("a folder");
                 std::fs::set_permissions(&root, std::fs::Permissions::from_mode(mode)).expect("a mode");
-                let refused = open(&root).expect_err("a folder that others write to");
+                let refused = open(&root).expect_err("a folder that others can write to");
                 assert_eq!(refused.kind(), cloakroom::ErrorKind::Config, "{mode:o}: {refused}");
             }
-            // What is stored is the owner's alone.
-            ground.user("alice").await;
+            // Only the owner can read stored sessions.
+            setup.user("alice").await;
             for path in crate::target::files(folder.path()) {
                 let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
                 assert_eq!(mode & 0o077, 0, "{mode:o}");
             }
         }
         #[cfg(feature = "redis")]
-        Place::Redis(_) => crate::target::redis::a_stranger_is_refused().await,
+        Backend::Redis(_) => crate::target::redis::certificates_are_checked().await,
         #[cfg(feature = "mysql")]
-        Place::MySql(_) => crate::target::mysql::a_stranger_is_refused().await,
+        Backend::MySql(_) => crate::target::mysql::certificates_are_checked().await,
     }
     Outcome::Held
 }

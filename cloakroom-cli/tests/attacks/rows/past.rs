@@ -1,4 +1,4 @@
-//! Attacks that have succeeded elsewhere: the checklist's second part, where no row has them yet.
+//! Attacks that have succeeded on other libraries: the checklist's second part, as far as no row above contains them.
 
 use std::io::{Read, Seek};
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{Excuse, Outcome};
-use crate::site::Ground;
-use crate::target::{Place, Target, files};
-use crate::visitor::{Asked, Connection, put};
+use crate::site::Setup;
+use crate::target::{Backend, Target, files};
+use crate::visitor::{Connection, Request, put};
 
-/// Torn records: what has been begun to be read must be whole, whoever writes meanwhile.
-pub(super) async fn past_a_record_is_replaced_and_never_written_over(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+/// Torn records: a reader that has begun to read must get the whole record, even while another process writes.
+pub(super) async fn past_records_are_replaced_never_overwritten(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     visitor.set("key", &"a".repeat(50_000)).await;
-    if let Place::File(folder) = &ground.store.place {
+    if let Backend::File(folder) = &setup.store.place {
         let stored = files(folder.path());
         let path =
             stored.iter().max_by_key(|path| path.metadata().map_or(0, |meta| meta.len())).expect("files");
@@ -23,11 +23,11 @@ pub(super) async fn past_a_record_is_replaced_and_never_written_over(target: &Ta
         let (mut before, mut after) = (Vec::new(), Vec::new());
         reader.read_to_end(&mut before).expect("a file");
         visitor.set("key", "b").await;
-        ground.time.advance(Duration::from_secs(61));
+        setup.time.advance(Duration::from_secs(61));
         assert!(visitor.is_alive().await);
         reader.rewind().expect("a file");
         reader.read_to_end(&mut after).expect("a file");
-        assert!(before == after && before.len() > 50_000, "the record was written over under a reader");
+        assert!(before == after && before.len() > 50_000, "the record was overwritten under a reader");
     }
     let mut writer = visitor.clone();
     let writing = tokio::spawn(async move {
@@ -51,27 +51,27 @@ pub(super) async fn past_a_record_is_replaced_and_never_written_over(target: &Ta
     Outcome::Held
 }
 
-/// Django, CVE-2015-3982: an empty id that became a session shared by all who had none.
-pub(super) async fn past_an_empty_cookie_is_nobodys_session(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
+/// Django, CVE-2015-3982: an empty id became a session that all visitors without one shared.
+pub(super) async fn past_an_empty_cookie_shares_no_session(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
     let mut ids = std::collections::HashSet::new();
     for _ in 0..3 {
         for empty in ["", " ", "\"\"", ";"] {
-            let mut visitor = ground.visitor().with(empty);
+            let mut visitor = setup.visitor().with(empty);
             visitor.assert_fresh().await;
             visitor.set("key", "value").await;
-            assert!(ids.insert(visitor.id()), "a session of several");
-            ground.visitor().with(empty).assert_fresh().await;
+            assert!(ids.insert(visitor.id()), "one session for several visitors");
+            setup.visitor().with(empty).assert_fresh().await;
         }
     }
-    ground.store.assert_count(ids.len() as u64).await;
+    setup.store.assert_count(ids.len() as u64).await;
     Outcome::Held
 }
 
-/// Tomcat, CVE-2020-9484 and 2025-24813: what somebody has put into the store is read as a session.
+/// Tomcat, CVE-2020-9484 and CVE-2025-24813: data planted in the store was read as a session.
 pub(super) async fn past_a_planted_record_is_an_error(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let outcome = Excuse::NotPersistent.outcome(&ground.store.capabilities());
+    let setup = Setup::new(target).await;
+    let outcome = Excuse::NotPersistent.outcome(&setup.store.capabilities());
     if outcome != Outcome::Held {
         return outcome;
     }
@@ -85,37 +85,37 @@ pub(super) async fn past_a_planted_record_is_an_error(target: &Target) -> Outcom
         &"A".repeat(30_000),
         "__import__('os').system('true')",
     ] {
-        let ground = Ground::new(target).await;
-        let mut visitor = ground.user("alice").await;
-        let bystander_store = Ground::new(target).await;
+        let setup = Setup::new(target).await;
+        let mut visitor = setup.user("alice").await;
+        let bystander_store = Setup::new(target).await;
         let mut bystander = bystander_store.user("bob").await;
         visitor.set("key", "value").await;
-        ground.store.plant(planted.as_bytes());
-        for asked in [
-            Asked::new("GET", "/api/session"),
+        setup.store.plant(planted.as_bytes());
+        for request in [
+            Request::new("GET", "/api/session"),
             put("key", "other"),
-            Asked::new("GET", "/api/session/data/key"),
+            Request::new("GET", "/api/session/data/key"),
         ] {
-            let answer = visitor.clone().send(asked).await;
+            let answer = visitor.clone().send(request).await;
             if let Some(set) = answer.set_cookie("__Host-id") {
                 assert_ne!(set.token, visitor.id());
             }
-            // An error, or nobody: never somebody.
+            // The answer is an error or an anonymous session, never a user's.
             if answer.status() < 500 {
                 assert_eq!(visitor.user().await, None);
             }
             assert!(!answer.text().contains("admin"));
         }
         assert!(bystander.is_alive().await);
-        assert!(ground.user("carol").await.is_alive().await, "the site still serves");
+        assert!(setup.user("carol").await.is_alive().await, "the site still works");
     }
     Outcome::Held
 }
 
-/// aiohttp-session, CVE-2018-1000519: an emptied record goes on as a session, and the next login is under the same id.
-pub(super) async fn past_a_login_after_a_logout_begins_anew(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+/// aiohttp-session, CVE-2018-1000519: an emptied record stayed a session, and the next login used the same id.
+pub(super) async fn past_a_login_after_a_logout_gets_a_new_session(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     visitor.set("key", "value").await;
     let mut attacker = visitor.clone();
     visitor.logout().await;
@@ -123,8 +123,8 @@ pub(super) async fn past_a_login_after_a_logout_begins_anew(target: &Target) -> 
     assert_ne!(visitor.id(), attacker.id());
     assert_eq!(visitor.value("key").await, None);
     attacker.assert_fresh().await;
-    // An id that was a user's does not log in its thief as the next who comes.
-    ground.time.advance(Duration::from_secs(61));
+    // A login with a former user's id gets a new session.
+    setup.time.advance(Duration::from_secs(61));
     let mut thief = attacker.clone();
     thief.login("mallory").await;
     assert_ne!(thief.id(), attacker.id());
@@ -132,52 +132,52 @@ pub(super) async fn past_a_login_after_a_logout_begins_anew(target: &Target) -> 
     Outcome::Held
 }
 
-/// A slow response that comes after a login must not take away its cookie, nor give the visitor another one; so a change under a replaced id
-/// is refused while the login's cookie may still be on its way.
-pub(super) async fn past_a_slow_request_takes_no_login_away(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let outcome = Excuse::NoTombstones.outcome(&ground.store.capabilities());
-    let mut visitor = ground.visitor();
+/// A slow response after a login must neither remove the login's cookie nor set another one. A change with a replaced
+/// id is therefore refused while that cookie may still be on its way.
+pub(super) async fn past_a_slow_request_keeps_the_logins_cookie(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let outcome = Excuse::NoTombstones.outcome(&setup.store.capabilities());
+    let mut visitor = setup.visitor();
     visitor.set("cart", "value").await;
     let anonymous = visitor.clone();
     let mut slow = anonymous.clone();
     let writing = tokio::spawn(async move { slow.post("/rig/held/set=late").await });
-    ground.site.gate.arrived(1).await;
+    setup.site.gate.arrived(1).await;
     visitor.login("alice").await;
-    ground.site.gate.open();
+    setup.site.gate.open();
     writing.await.expect("no panic").assert_ended();
     let mut ended = visitor.clone();
     ended.login("alice").await;
     let replaced = visitor.clone();
     let mut logged_out = ended.clone();
     logged_out.logout().await;
-    if outcome == Outcome::Held && !ground.store.capabilities().token_is_record() {
+    if outcome == Outcome::Held && !setup.store.capabilities().token_is_record() {
         for mut old in [anonymous.clone(), replaced] {
-            // They were sent before the login was answered, and arrive after it.
-            for asked in [put("late", "value"), Asked::new("POST", "/api/session/data/sum/increment")] {
-                old.clone().send(asked).await.assert_ended();
+            // These requests were sent before the login was answered, and arrive after it.
+            for request in [put("late", "value"), Request::new("POST", "/api/session/data/sum/increment")] {
+                old.clone().send(request).await.assert_ended();
             }
             old.assert_fresh().await;
         }
-        ground.store.assert_count(0).await;
-        // After a logout the visitor begins anew at once, after a login once its cookie has surely arrived.
+        setup.store.assert_count(0).await;
+        // A change begins a new session at once after a logout, and after a login once its cookie has arrived.
         let mut after_logout = ended.clone();
         after_logout.set("n", "1").await;
         assert_ne!(after_logout.id(), ended.id());
-        ground.time.advance(Duration::from_secs(5));
+        setup.time.advance(Duration::from_secs(5));
         let mut after_login = anonymous.clone();
         after_login.set("n", "1").await;
         assert_ne!(after_login.id(), anonymous.id());
-        ground.store.assert_count(2).await;
+        setup.store.assert_count(2).await;
     }
     outcome
 }
 
-/// spring-session 1270: parallel changes of one id.
+/// spring-session issue 1270: parallel changes of one id.
 pub(super) async fn past_parallel_regenerations_leave_one_id(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let another = ground.another().await;
-    let mut visitor = ground.user("alice").await;
+    let setup = Setup::new(target).await;
+    let another = setup.another().await;
+    let mut visitor = setup.user("alice").await;
     visitor.set("key", "value").await;
     let mut tasks = JoinSet::new();
     for n in 0..20 {
@@ -188,9 +188,9 @@ pub(super) async fn past_parallel_regenerations_leave_one_id(target: &Target) ->
             (answer.status(), visitor)
         });
     }
-    ground.site.gate.arrived(10).await;
+    setup.site.gate.arrived(10).await;
     another.gate.arrived(10).await;
-    ground.site.gate.open();
+    setup.site.gate.open();
     another.gate.open();
     let mut alive = Vec::new();
     for (status, mut renewed) in tasks.join_all().await {
@@ -203,23 +203,23 @@ pub(super) async fn past_parallel_regenerations_leave_one_id(target: &Target) ->
     assert_eq!(alive.len(), 1, "live ids");
     assert_eq!(alive[0].value("key").await.as_deref(), Some("value"));
     visitor.assert_fresh().await;
-    ground.store.assert_count(1).await;
+    setup.store.assert_count(1).await;
     Outcome::Held
 }
 
-/// redis-py, CVE-2023-28858, and FrankenPHP, CVE-2026-24894: who hangs up in the middle leaves an answer behind for the next.
-pub(super) async fn past_cancelled_requests_mix_nobody_up(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
+/// redis-py, CVE-2023-28858, and FrankenPHP, CVE-2026-24894: a cancelled request left its answer for the next one.
+pub(super) async fn past_cancelled_requests_mix_up_no_visitors(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
     let rounds = target.many(200).max(40);
     let mut tasks = JoinSet::new();
     for n in 0..16 {
-        let (mut visitor, address) = (ground.visitor(), ground.site.address);
+        let (mut visitor, address) = (setup.visitor(), setup.site.address);
         tasks.spawn(async move {
             let (name, mut written) = (format!("user-{n}"), 0);
             visitor.login(&name).await;
             visitor.set("whose", &name).await;
             for round in 0..rounds {
-                // Sent, and hung up on at once or a little later.
+                // Send the request, and close the connection at once or a little later.
                 let cookie = format!("__Host-id={}", visitor.id());
                 let mut connection = Connection::open(address).await;
                 let path = if round % 2 == 0 { "/api/session/data/whose" } else { "/api/session" };
@@ -230,7 +230,7 @@ pub(super) async fn past_cancelled_requests_mix_nobody_up(target: &Target) -> Ou
                     tokio::time::sleep(Duration::from_micros(300 * (round as u64 % 7))).await;
                 }
                 drop(connection);
-                assert_eq!(visitor.value("whose").await.as_deref(), Some(&*name), "somebody else's answer");
+                assert_eq!(visitor.value("whose").await.as_deref(), Some(&*name), "another visitor's answer");
                 if round % 10 == 0 {
                     visitor.set("round", &round.to_string()).await;
                     written = round;
@@ -241,14 +241,15 @@ pub(super) async fn past_cancelled_requests_mix_nobody_up(target: &Target) -> Ou
         });
     }
     tasks.join_all().await;
-    ground.store.assert_count(16).await;
+    setup.store.assert_count(16).await;
     Outcome::Held
 }
 
-/// axum-sessions 49 and axum-login 63: two extractors that wait for one another, a write from a body's stream that panics.
+/// axum-sessions issue 49 and axum-login issue 63: two extractors waited for one another, and a write from a body's
+/// stream panicked.
 pub(super) async fn past_two_handles_and_late_writes(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     for sum in 1..=3 {
         let answer = visitor.post("/rig/two-handles").await;
         assert_eq!((answer.status(), answer.text()), (200, format!("{sum} {sum}")));
@@ -261,14 +262,14 @@ pub(super) async fn past_two_handles_and_late_writes(target: &Target) -> Outcome
     Outcome::Held
 }
 
-/// beego's pull request 3383 and gorilla 275: one of the methods checks the id, and the others do not.
+/// Beego pull request 3383 and gorilla issue 275: one method checked the id, the others did not.
 pub(super) async fn past_traversal_is_refused_by_every_method(target: &Target) -> Outcome {
-    let (ground, faults) = Ground::faulty(target).await;
-    let mut witness = ground.user("witness").await;
+    let (setup, faults) = Setup::faulty(target).await;
+    let mut witness = setup.user("witness").await;
     faults.calls();
-    for id in super::identifier::no_ids() {
+    for id in super::identifier::malformed_ids() {
         let Ok(id) = std::str::from_utf8(&id) else { continue };
-        let visitor = ground.visitor().with(id);
+        let visitor = setup.visitor().with(id);
         for (method, path, status) in [
             ("GET", "/api/session", 200),
             ("GET", "/", 200),
@@ -279,20 +280,20 @@ pub(super) async fn past_traversal_is_refused_by_every_method(target: &Target) -
             ("DELETE", "/api/sessions", 401),
             ("GET", "/rig/watch", 200),
         ] {
-            let answer = visitor.clone().send(Asked::new(method, path)).await;
+            let answer = visitor.clone().send(Request::new(method, path)).await;
             assert_eq!((answer.status(), answer.header("set-cookie")), (status, None), "{path}");
             assert_eq!(faults.calls(), [], "{method} {path}");
         }
-        for asked in [put("key", "value"), Asked::new("POST", "/api/session/data/sum/increment")] {
+        for request in [put("key", "value"), Request::new("POST", "/api/session/data/sum/increment")] {
             let mut visitor = visitor.clone();
-            assert!(visitor.send(asked).await.status() < 300);
+            assert!(visitor.send(request).await.status() < 300);
             assert_ne!(visitor.id(), id);
             faults.calls();
         }
     }
-    if let Place::File(folder) = &ground.store.place {
+    if let Backend::File(folder) = &setup.store.place {
         let outside: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
-        assert_eq!(outside.len(), 1, "a file beside the store's root");
+        assert_eq!(outside.len(), 1, "a file outside the store's root");
     }
     assert!(witness.is_alive().await);
     Outcome::Held

@@ -1,4 +1,4 @@
-//! Rows 39 to 45: what is sealed, be it a cookie's token or a record at rest, and the keys.
+//! Rows 39 to 45: sealed tokens, records sealed at rest, and the keys.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use cloakroom::{ErrorKind, KeyRing, Manager, Provider, providers::Created, seal:
 use data_encoding::BASE64URL_NOPAD;
 
 use super::Outcome;
-use crate::site::{Ground, Site};
+use crate::site::{Setup, Site};
 use crate::target::Target;
-use crate::visitor::{Answer, Asked, put};
+use crate::visitor::{Answer, Request, put};
 
-/// What a client sees of an answer, but for the time of day.
+/// Returns what a client sees of an answer, without the date.
 fn seen(answer: &Answer) -> String {
     let text = format!("{:?}", answer.head);
     let date = answer.header("date").unwrap_or_default().to_owned();
     format!("{} {}", text.replace(&date, ""), answer.text())
 }
 
-pub(super) async fn row_39_a_changed_token_is_nobodys(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+pub(super) async fn row_39_a_changed_token_is_refused(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     visitor.set("key", "value").await;
     let token = visitor.id();
     let bytes = BASE64URL_NOPAD.decode(token.as_bytes()).expect("base64url");
@@ -31,66 +31,65 @@ pub(super) async fn row_39_a_changed_token_is_nobodys(target: &Target) -> Outcom
     });
     let truncated = (1..token.len()).map(|length| token[..length].to_owned());
     let longer = ["A", "AAAA", "=", "."].into_iter().map(|end| format!("{token}{end}"));
-    let mut stranger = ground.visitor();
+    let mut stranger = setup.visitor();
     let expected = seen(&stranger.with("AAAA").get("/api/session").await);
     let (mut tried, mut answers) = (0, HashSet::new());
     for changed in flipped.chain(truncated).chain(longer) {
-        let asked = Asked::new("GET", "/api/session").header("Cookie", format!("__Host-id={changed}"));
-        answers.insert(seen(&stranger.send(asked).await));
+        let request = Request::new("GET", "/api/session").header("Cookie", format!("__Host-id={changed}"));
+        answers.insert(seen(&stranger.send(request).await));
         tried += 1;
     }
     assert!(tried > 8 * bytes.len());
-    assert_eq!(answers, HashSet::from([expected]), "every bad token looks the same");
+    assert_eq!(answers, HashSet::from([expected]), "all bad tokens get the same answer");
     assert!(visitor.is_alive().await);
     Outcome::Held
 }
 
 pub(super) async fn row_40_nothing_unsealed_is_read(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
+    let setup = Setup::new(target).await;
     let json = r#"{"principal":"us3r-of-the-tests-admin","keys":{}}"#;
     for token in [json.to_owned(), BASE64URL_NOPAD.encode(json.as_bytes()), "e30".to_owned(), String::new()] {
-        ground.visitor().with(&token).assert_fresh().await;
+        setup.visitor().with(&token).assert_fresh().await;
     }
-    if !ground.store.capabilities().token_is_record() {
-        // A record at rest that is not sealed is none to a manager that seals.
-        let plain = ground.user("alice").await;
-        let ring = ground.store.ring.clone();
-        let sealing =
-            Site::on(&ground.store, ground.store.second().await, |builder| builder.seal(ring)).await;
+    if !setup.store.capabilities().token_is_record() {
+        // A manager that seals does not accept a record that is not sealed.
+        let plain = setup.user("alice").await;
+        let ring = setup.store.ring.clone();
+        let sealing = Site::on(&setup.store, setup.store.second().await, |builder| builder.seal(ring)).await;
         plain.at(sealing.address).assert_fresh().await;
         let mut sealed = sealing.visitor();
         sealed.login("bob").await;
         sealed.set("key", "value").await;
         assert!(sealed.is_alive().await);
-        let dump = String::from_utf8_lossy(&ground.store.dump()).into_owned();
-        assert!(!dump.contains(crate::log::VALUE), "a value at rest");
-        // And to one that does not, a sealed one is an error, not somebody's session.
-        let answer = sealed.at(ground.site.address).get("/api/session").await;
+        let dump = String::from_utf8_lossy(&setup.store.dump()).into_owned();
+        assert!(!dump.contains(crate::log::VALUE), "a value in plain text at rest");
+        // A manager that does not seal answers an error for a sealed record.
+        let answer = sealed.at(setup.site.address).get("/api/session").await;
         assert!(answer.status() == 500 || answer.json()["present"] == false, "{}", answer.text());
     }
     Outcome::Held
 }
 
-pub(super) async fn row_41_a_token_says_when_it_ends(target: &Target) -> Outcome {
+pub(super) async fn row_41_a_token_contains_its_deadline(target: &Target) -> Outcome {
     let day = Duration::from_secs(24 * 60 * 60);
-    let ground = Ground::with(target, |builder| builder.cookie_lifetime(Some(day))).await;
-    let visitor = ground.user("alice").await;
+    let setup = Setup::with(target, |builder| builder.cookie_lifetime(Some(day))).await;
+    let visitor = setup.user("alice").await;
     let token = visitor.id();
-    // Whatever the browser keeps, and however often the first cookie is used: it was not renewed itself.
+    // The first cookie keeps its deadline, however often it is used and whatever the browser keeps.
     for _ in 0..29 {
-        ground.time.advance(Duration::from_secs(60));
-        assert!(ground.visitor().with(&token).is_alive().await);
+        setup.time.advance(Duration::from_secs(60));
+        assert!(setup.visitor().with(&token).is_alive().await);
     }
-    ground.time.advance(Duration::from_secs(61));
-    ground.visitor().with(&token).assert_fresh().await;
+    setup.time.advance(Duration::from_secs(61));
+    setup.visitor().with(&token).assert_fresh().await;
     Outcome::Held
 }
 
-pub(super) async fn row_42_a_token_is_bound_to_its_place(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let store = &ground.store;
+pub(super) async fn row_42_a_token_is_bound_to_its_manager(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let store = &setup.store;
     if store.capabilities().token_is_record() {
-        let token = ground.user("alice").await.id();
+        let token = setup.user("alice").await.id();
         let names =
             Site::on(store, store.second().await, |builder| builder.cookie_name("__Host-other")).await;
         names.visitor().with(&token).assert_fresh().await;
@@ -100,7 +99,7 @@ pub(super) async fn row_42_a_token_is_bound_to_its_place(target: &Target) -> Out
         assert!(control.visitor().with(&token).is_alive().await);
         return Outcome::Held;
     }
-    // One who writes to the store puts another user's record in the place of their own.
+    // An attacker who can write to the store replaces their own record by another user's.
     let ring = store.ring.clone();
     let sealing = Site::on(store, store.second().await, |builder| builder.seal(ring)).await;
     let mut mallory = sealing.visitor();
@@ -113,7 +112,7 @@ pub(super) async fn row_42_a_token_is_bound_to_its_place(target: &Target) -> Out
     assert!(store.provider.delete(&own[0]).await.expect("an answer"));
     assert_eq!(store.provider.create(&own[0], &record).await.expect("an answer"), Created::Done);
     let answer = mallory.clone().get("/api/session").await;
-    assert!(!answer.text().contains("alice"), "the session of somebody else");
+    assert!(!answer.text().contains("alice"), "another user's session");
     assert!(answer.status() == 500 || answer.json()["present"] == false, "{}", answer.text());
     let answer = mallory.clone().try_set("key", "value").await;
     assert!(answer.status() == 500 || answer.set_cookie("__Host-id").is_some(), "{}", answer.text());
@@ -121,13 +120,13 @@ pub(super) async fn row_42_a_token_is_bound_to_its_place(target: &Target) -> Out
     Outcome::Held
 }
 
-/// The nonce's place in a token, by docs/format.md.
+/// The nonce's bytes in a token, from docs/format.md.
 const NONCE: std::ops::Range<usize> = 8..32;
 
-pub(super) async fn row_43_no_nonce_comes_twice(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let visitor = ground.user("alice").await;
-    // The same session with the same content, sealed again and again.
+pub(super) async fn row_43_no_nonce_is_used_twice(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let visitor = setup.user("alice").await;
+    // The same session with the same content is sealed many times.
     let mut nonces = HashSet::new();
     for answer in visitor.flood(&put("key", "value"), 20_000).await {
         let token = answer.set_cookie("__Host-id").expect("a new token").token;
@@ -139,16 +138,14 @@ pub(super) async fn row_43_no_nonce_comes_twice(target: &Target) -> Outcome {
 }
 
 pub(super) async fn row_44_keys_rotate_and_retire(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let ring: KeyRing = ground.store.ring.clone();
-    let site = match ground.store.capabilities().token_is_record() {
-        true => None,
-        false => {
-            let (store, ring) = (&ground.store, ring.clone());
-            Some(Site::on(store, store.second().await, |builder| builder.seal(ring)).await)
-        }
-    };
-    let site = site.as_ref().unwrap_or(&ground.site);
+    let setup = Setup::new(target).await;
+    let ring: KeyRing = setup.store.ring.clone();
+    let mut site = None;
+    if !setup.store.capabilities().token_is_record() {
+        let (store, ring) = (&setup.store, ring.clone());
+        site = Some(Site::on(store, store.second().await, |builder| builder.seal(ring)).await);
+    }
+    let site = site.as_ref().unwrap_or(&setup.site);
     let former = ring.newest();
     let mut visitor = site.visitor();
     visitor.login("alice").await;
@@ -156,16 +153,16 @@ pub(super) async fn row_44_keys_rotate_and_retire(target: &Target) -> Outcome {
     other.login("bob").await;
     ring.rotate(SealKey::generate().expect("randomness"));
     assert_ne!(ring.newest(), former);
-    assert!(visitor.is_alive().await && other.is_alive().await, "all keys open");
+    assert!(visitor.is_alive().await && other.is_alive().await, "every key of the ring opens tokens");
     visitor.set("key", "value").await;
-    assert!(ring.retire(former).expect("another key is there"));
-    assert_eq!(visitor.value("key").await.as_deref(), Some("value"), "the newest seals");
+    assert!(ring.retire(former).expect("the ring has another key"));
+    assert_eq!(visitor.value("key").await.as_deref(), Some("value"), "the newest key seals");
     other.assert_fresh().await;
     assert_eq!(ring.retire(ring.newest()).expect_err("the last key").kind(), ErrorKind::Config);
     Outcome::Held
 }
 
-/// At build, and so the same on every provider.
+/// The check happens at build, so the provider does not matter.
 pub(super) async fn row_45_weak_keys_are_refused(_: &Target) -> Outcome {
     let refused = |bytes: &[u8]| {
         let error = SealKey::from_bytes(bytes).expect_err("a weak key");

@@ -8,18 +8,18 @@ use tokio::task::JoinSet;
 use super::Outcome;
 use crate::faulty::Fault;
 use crate::log;
-use crate::site::Ground;
+use crate::site::Setup;
 use crate::target::Target;
-use crate::visitor::{Asked, Visitor, put};
+use crate::visitor::{Request, Visitor, put};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub(super) async fn row_46_every_access_is_told_to_caches(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut user = ground.user("alice").await;
+pub(super) async fn row_46_every_access_adds_vary_cookie(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut user = setup.user("alice").await;
     user.set("key", "value").await;
-    for mut visitor in [user, ground.visitor()] {
+    for mut visitor in [user, setup.visitor()] {
         for path in [
             "/rig/extract",
             "/rig/get",
@@ -36,38 +36,34 @@ pub(super) async fn row_46_every_access_is_told_to_caches(target: &Target) -> Ou
             "/api/sessions",
             "/",
         ] {
-            // Long enough for the use to be noted.
-            ground.time.advance(MINUTE);
+            // After a minute a touch is due.
+            setup.time.advance(MINUTE);
             let answer = visitor.get(path).await;
-            assert!(answer.says("vary", "cookie"), "{path}: {:?}", answer.head);
+            assert!(answer.has("vary", "cookie"), "{path}: {:?}", answer.head);
         }
     }
-    let mut visitor = ground.visitor();
-    for asked in [
+    let mut visitor = setup.visitor();
+    for request in [
         put("key", "value"),
-        Asked::new("POST", "/api/session/regenerate"),
-        Asked::new("POST", "/api/logout"),
+        Request::new("POST", "/api/session/regenerate"),
+        Request::new("POST", "/api/logout"),
     ] {
-        let answer = visitor.send(asked).await;
+        let answer = visitor.send(request).await;
         assert!(answer.set_cookie("__Host-id").is_some());
-        assert!(
-            answer.says("cache-control", "no-store") && answer.says("vary", "cookie"),
-            "{:?}",
-            answer.head
-        );
+        assert!(answer.has("cache-control", "no-store") && answer.has("vary", "cookie"), "{:?}", answer.head);
     }
-    let failed = ground.user("alice").await.post("/api/fail").await;
-    assert!(failed.status() == 500 && failed.says("vary", "cookie"), "{:?}", failed.head);
-    let untouched = ground.user("alice").await.get("/api/untouched").await;
-    assert_eq!(untouched.header("vary"), None, "who asks for nothing depends on nothing");
+    let failed = setup.user("alice").await.post("/api/fail").await;
+    assert!(failed.status() == 500 && failed.has("vary", "cookie"), "{:?}", failed.head);
+    let untouched = setup.user("alice").await.get("/api/untouched").await;
+    assert_eq!(untouched.header("vary"), None, "a request without the session needs no Vary");
     Outcome::Held
 }
 
 pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     visitor.set("key", "value").await;
-    let (id, sealed) = (visitor.id(), ground.store.capabilities().token_is_record());
+    let (id, sealed) = (visitor.id(), setup.store.capabilities().token_is_record());
     for (name, value) in [
         ("Sec-Fetch-Site", "cross-site"),
         ("Sec-Fetch-Site", "same-site"),
@@ -85,7 +81,7 @@ pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcom
             ("POST", "/sign-out"),
             ("POST", "/sessions/end-others"),
         ] {
-            let answer = visitor.send(Asked::new(method, path).header(name, value)).await;
+            let answer = visitor.send(Request::new(method, path).header(name, value)).await;
             assert_eq!(
                 (answer.status(), answer.header("set-cookie")),
                 (403, None),
@@ -93,7 +89,7 @@ pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcom
             );
         }
     }
-    // Safe methods change nothing, whoever causes them.
+    // Safe methods change nothing, from any site.
     for path in [
         "/api/logout",
         "/api/login",
@@ -105,23 +101,23 @@ pub(super) async fn row_47_other_sites_change_nothing(target: &Target) -> Outcom
         assert_eq!((answer.status(), answer.header("set-cookie")), (405, None), "{path}");
     }
     for path in ["/", "/api/session", "/api/sessions"] {
-        let answer = visitor.send(Asked::new("GET", path).header("Sec-Fetch-Site", "cross-site")).await;
+        let answer = visitor.send(Request::new("GET", path).header("Sec-Fetch-Site", "cross-site")).await;
         assert!(matches!(answer.status(), 200 | 501), "{path}: {}", answer.text());
-        // The page keeps a token for its forms, and where the cookie holds the session it is another one then.
+        // The page stores a form token. Where the cookie contains the session, that changes the cookie.
         assert!(sealed || answer.header("set-cookie").is_none(), "{path}");
     }
     assert!(sealed || visitor.id() == id);
     assert_eq!(visitor.value("key").await.as_deref(), Some("value"));
-    a_form_needs_the_sessions_own_token(&ground).await;
+    a_form_needs_the_sessions_own_token(&setup).await;
     Outcome::Held
 }
 
-/// What the page's forms carry: bound to the session, and another after each login.
-async fn a_form_needs_the_sessions_own_token(ground: &Ground) {
-    let (mut alice, mut bob) = (ground.user("alice").await, ground.user("bob").await);
+/// Form tokens are bound to the session and change with each login.
+async fn a_form_needs_the_sessions_own_token(setup: &Setup) {
+    let (mut alice, mut bob) = (setup.user("alice").await, setup.user("bob").await);
     let (own, others) = (token_of_the_page(&mut alice).await, token_of_the_page(&mut bob).await);
     let note = |token: &str, text: &str| {
-        Asked::new("POST", "/note")
+        Request::new("POST", "/note")
             .header("content-type", "application/x-www-form-urlencoded")
             .header("origin", "http://attacked.example")
             .body(format!("csrf_token={token}&note={}{text}", log::VALUE))
@@ -130,7 +126,11 @@ async fn a_form_needs_the_sessions_own_token(ground: &Ground) {
     changed.replace_range(..1, if own.starts_with('A') { "B" } else { "A" });
     for bad in [&*others, "", "x", &changed, &own[1..], &format!("{own}A")] {
         let answer = alice.send(note(bad, "bad")).await;
-        assert_eq!((answer.status(), answer.header("set-cookie")), (403, None), "a strange token");
+        assert_eq!(
+            (answer.status(), answer.header("set-cookie")),
+            (403, None),
+            "a token of another session, or a bad one"
+        );
     }
     assert_eq!(alice.send(note(&own, "good")).await.status(), 303);
     assert_eq!(alice.value("note").await.as_deref(), Some("good"));
@@ -149,23 +149,23 @@ async fn token_of_the_page(visitor: &mut Visitor) -> String {
     token.to_owned()
 }
 
-/// Everything is logged at TRACE while the rows run, and looked through: here a life is led for that, from its beginning to every kind
-/// of end, and what can be printed is.
+/// The rows' log is searched at TRACE. This row goes through a session's whole life for it, and prints everything that
+/// implements `Debug`.
 pub(super) async fn row_48_nothing_secret_is_logged(target: &Target) -> Outcome {
-    let (ground, faults) = Ground::faulty(target).await;
-    let mut visitor = ground.visitor();
+    let (setup, faults) = Setup::faulty(target).await;
+    let mut visitor = setup.visitor();
     visitor.set("key", "value").await;
     visitor.login("alice").await;
     visitor.post("/rig/do/level=2").await;
     visitor.post("/api/session/regenerate").await;
-    let manager = &ground.site.manager;
+    let manager = &setup.site.manager;
     let headers = http::HeaderMap::from_iter([(
         http::header::COOKIE,
         format!("__Host-id={}", visitor.id()).parse().expect("a header"),
     )]);
     let session = manager.start(&headers).await.expect("an answer");
     let mut listed = Vec::new();
-    if ground.store.capabilities().lists {
+    if setup.store.capabilities().lists {
         listed = manager.sessions_of(&session.principal().expect("a user")).await.expect("a list");
         assert_eq!(listed.len(), 1);
     }
@@ -174,13 +174,13 @@ pub(super) async fn row_48_nothing_secret_is_logged(target: &Target) -> Outcome 
         manager.config(),
         manager.provider(),
         session.id(),
-        ground.site.events(),
+        setup.site.events(),
         manager.explain(),
     );
     let keys = listed.iter().map(|listed| listed.key.as_str());
     for secret in [visitor.id().as_str(), log::VALUE].into_iter().chain(keys) {
         log::keep_secret(secret);
-        assert!(!shown.contains(secret), "a secret in what Debug shows");
+        assert!(!shown.contains(secret), "a secret in Debug output");
     }
     for fault in [Fault::Fail, Fault::Corrupt, Fault::LoseAnswer] {
         faults.set_all(fault);
@@ -195,12 +195,12 @@ pub(super) async fn row_48_nothing_secret_is_logged(target: &Target) -> Outcome 
     Outcome::Held
 }
 
-pub(super) async fn row_49_what_happens_is_told(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let site = &ground.site;
-    let mut visitor = ground.visitor();
+pub(super) async fn row_49_events_are_reported(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let site = &setup.site;
+    let mut visitor = setup.visitor();
     visitor.set("key", "value").await;
-    assert_eq!(site.happened(), [EventKind::Created]);
+    assert_eq!(site.event_kinds(), [EventKind::Created]);
     let before = visitor.id();
     visitor.login("alice").await;
     let events = site.events();
@@ -211,10 +211,11 @@ pub(super) async fn row_49_what_happens_is_told(target: &Target) -> Outcome {
     let hash = |id: &str| Some(site.manager.id_hash(&id.parse().expect("an id")));
     assert_eq!((rotated.former(), rotated.session()), (hash(&before), hash(&visitor.id())));
     visitor.post("/api/session/regenerate").await;
-    assert_eq!(site.happened(), [EventKind::Rotated]);
+    assert_eq!(site.event_kinds(), [EventKind::Rotated]);
     visitor.with(super::identifier::MADE_UP).get("/api/session").await;
-    assert_eq!(site.happened(), [EventKind::UnknownId]);
-    // A line break cannot come in a header; what stands for one, and what is none, is one event and no text.
+    assert_eq!(site.event_kinds(), [EventKind::UnknownId]);
+    // A header cannot contain a line break. Its substitutes, and other malformed ids, make one event without their
+    // text.
     for odd in ["a%0d%0aevent=created", "a\u{2028}b", "a\\r\\nb", "x"] {
         visitor.with(odd).get("/api/session").await;
         let events = site.events();
@@ -224,30 +225,30 @@ pub(super) async fn row_49_what_happens_is_told(target: &Target) -> Outcome {
         );
         assert!(!format!("{events:?}").contains(odd));
     }
-    let other = ground.user("bob").await.id();
+    let other = setup.user("bob").await.id();
     site.events();
     let both = format!("__Host-id={}; __Host-id={other}", visitor.id());
-    ground.visitor().send(Asked::new("GET", "/api/session").header("Cookie", both)).await;
-    assert_eq!(site.happened(), [EventKind::Duplicate]);
+    setup.visitor().send(Request::new("GET", "/api/session").header("Cookie", both)).await;
+    assert_eq!(site.event_kinds(), [EventKind::Duplicate]);
     visitor.logout().await;
-    assert_eq!(site.happened(), [EventKind::Destroyed]);
-    // Ended under a request that had loaded it.
-    let visitor = ground.user("carol").await;
+    assert_eq!(site.event_kinds(), [EventKind::Destroyed]);
+    // The session expires during a request that has loaded it.
+    let visitor = setup.user("carol").await;
     let mut slow = visitor.clone();
     let writing = tokio::spawn(async move { slow.post("/rig/held/set=key").await });
     site.gate.arrived(1).await;
     site.events();
-    ground.time.advance(31 * MINUTE);
+    setup.time.advance(31 * MINUTE);
     site.gate.open();
     writing.await.expect("no panic").assert_ended();
-    assert!(site.happened().contains(&EventKind::Expired));
+    assert!(site.event_kinds().contains(&EventKind::Expired));
     Outcome::Held
 }
 
 pub(super) async fn row_54_no_increment_is_lost(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let another = ground.another().await;
-    let mut visitor = ground.user("alice").await;
+    let setup = Setup::new(target).await;
+    let another = setup.another().await;
+    let mut visitor = setup.user("alice").await;
     let spread = |n: usize| if n.is_multiple_of(2) { visitor.clone() } else { visitor.at(another.address) };
     let mut tasks = JoinSet::new();
     for n in 0..100 {
@@ -260,36 +261,36 @@ pub(super) async fn row_54_no_increment_is_lost(target: &Target) -> Outcome {
     }
     let mut sums = tasks.join_all().await;
     sums.sort_unstable();
-    assert_eq!(sums, Vec::from_iter(1..=100), "each answers a sum of its own");
+    assert_eq!(sums, Vec::from_iter(1..=100), "each answer has another sum");
     assert_eq!(visitor.get("/api/session/data/sum").await.json(), 100);
 
-    // Different keys, by requests that have all loaded the session before one of them commits.
+    // Requests write different keys after all of them have loaded the session.
     let mut tasks = JoinSet::new();
     for n in 0..50 {
         let mut visitor = if n % 2 == 0 { visitor.clone() } else { visitor.at(another.address) };
         tasks.spawn(async move { visitor.post(&format!("/rig/held/set=key-{n}")).await.status() });
     }
-    ground.site.gate.arrived(25).await;
+    setup.site.gate.arrived(25).await;
     another.gate.arrived(25).await;
-    ground.site.gate.open();
+    setup.site.gate.open();
     another.gate.open();
     assert_eq!(tasks.join_all().await, [200; 50]);
     let keys = visitor.session().await["keys"].as_array().expect("keys").len();
-    assert_eq!(keys, 51, "what requests wrote under different keys all stands");
+    assert_eq!(keys, 51, "all writes under different keys are stored");
     Outcome::Held
 }
 
-pub(super) async fn row_55_a_slow_holder_holds_up_no_reader(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+pub(super) async fn row_55_a_slow_request_blocks_no_reader(target: &Target) -> Outcome {
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     visitor.set("key", "value").await;
     let mut holders = JoinSet::new();
     for change in ["set=key", "add=sum", "regenerate"] {
         let mut holder = visitor.clone();
         holders.spawn(async move { holder.post(&format!("/rig/held/{change}")).await.status() });
     }
-    ground.site.gate.arrived(3).await;
-    // All of this is through while the others still hold the session.
+    setup.site.gate.arrived(3).await;
+    // All of this finishes while the other requests still hold the session.
     let mut readers = JoinSet::new();
     for _ in 0..50 {
         let mut reader = visitor.clone();
@@ -299,8 +300,12 @@ pub(super) async fn row_55_a_slow_holder_holds_up_no_reader(target: &Target) -> 
         assert_eq!(value.as_deref(), Some("value"));
     }
     visitor.set("other", "value").await;
-    assert_eq!(holders.try_join_next().map(|held| held.is_ok()), None, "nobody holds the session any more");
-    ground.site.gate.open();
+    assert_eq!(
+        holders.try_join_next().map(|held| held.is_ok()),
+        None,
+        "no request holds the session any more"
+    );
+    setup.site.gate.open();
     let mut statuses = holders.join_all().await;
     statuses.sort_unstable();
     assert!(statuses.iter().all(|status| matches!(status, 200 | 409)), "{statuses:?}");
@@ -309,19 +314,19 @@ pub(super) async fn row_55_a_slow_holder_holds_up_no_reader(target: &Target) -> 
 }
 
 pub(super) async fn row_56_a_session_has_limits(target: &Target) -> Outcome {
-    let ground = Ground::new(target).await;
-    let mut visitor = ground.user("alice").await;
+    let setup = Setup::new(target).await;
+    let mut visitor = setup.user("alice").await;
     visitor.set("key", "value").await;
-    let declared = ground.store.capabilities();
+    let declared = setup.store.capabilities();
     let fits = if declared.token_is_record() { 2_000 } else { 64 * 1024 - 1024 };
     visitor.set("large", &"x".repeat(fits)).await;
     let answer = visitor.try_set("large", &"x".repeat(64 * 1024 + 1)).await;
     assert_eq!((answer.status(), answer.header("set-cookie")), (413, None), "{}", answer.text());
-    assert_eq!(visitor.try_set("more", &"x".repeat(2048)).await.status(), 413, "together they are too large");
+    assert_eq!(visitor.try_set("more", &"x".repeat(2048)).await.status(), 413, "both together are too large");
     assert_eq!(visitor.value("large").await.map(|text| text.len()), Some(fits));
     assert_eq!(visitor.value("more").await, None);
     let json = |key: &str, value: String| {
-        Asked::new("PUT", format!("/api/session/data/{key}"))
+        Request::new("PUT", format!("/api/session/data/{key}"))
             .header("content-type", "application/json")
             .body(value)
     };
@@ -337,8 +342,8 @@ pub(super) async fn row_56_a_session_has_limits(target: &Target) -> Outcome {
         assert_eq!(visitor.value("key").await.as_deref(), Some("value"));
         return Outcome::Held;
     }
-    // 1,024 keys, in a session of someone else whose every change is small.
-    let mut other = ground.visitor();
+    // 1,024 keys, in another session where every change is small.
+    let mut other = setup.visitor();
     other.set("0", "x").await;
     let mut full = true;
     for n in 1..1024 {
@@ -351,7 +356,7 @@ pub(super) async fn row_56_a_session_has_limits(target: &Target) -> Outcome {
     Outcome::Held
 }
 
-/// The minutes behind `words` in the explanation.
+/// Returns the minutes after `words` in the explanation.
 fn minutes(explanation: &str, words: &str) -> u64 {
     let line = explanation.lines().find_map(|line| line.split_once(words)).expect("the words").1;
     let mut sum = 0;
@@ -369,30 +374,30 @@ fn minutes(explanation: &str, words: &str) -> u64 {
     sum
 }
 
-pub(super) async fn row_57_the_explanation_is_what_happens(target: &Target) -> Outcome {
+pub(super) async fn row_57_explain_matches_the_behaviour(target: &Target) -> Outcome {
     for policy in [Policy::OWASP_LOW_VALUE, Policy::OWASP_HIGH_VALUE, Policy::NIST_AAL3] {
-        let ground = Ground::with(target, |builder| builder.policy(policy)).await;
-        let explanation = ground.site.manager.explain();
+        let setup = Setup::with(target, |builder| builder.policy(policy)).await;
+        let explanation = setup.site.manager.explain();
         let idle = minutes(&explanation, "A session ends ");
         let absolute = minutes(&explanation, "It ends ");
         assert_eq!(Duration::from_secs(idle * 60), policy.idle_timeout());
-        let mut visitor = ground.user("alice").await;
-        ground.time.advance(Duration::from_secs(idle * 60) - SECOND);
+        let mut visitor = setup.user("alice").await;
+        setup.time.advance(Duration::from_secs(idle * 60) - SECOND);
         assert!(visitor.is_alive().await);
-        ground.time.advance(Duration::from_secs(idle * 60));
+        setup.time.advance(Duration::from_secs(idle * 60));
         visitor.assert_fresh().await;
-        let mut visitor = ground.user("alice").await;
+        let mut visitor = setup.user("alice").await;
         let step = Duration::from_secs(idle * 60) - SECOND;
         let mut passed = Duration::ZERO;
         let end = Duration::from_secs(absolute * 60);
         while passed + step < end {
-            ground.time.advance(step);
+            setup.time.advance(step);
             passed += step;
             assert!(visitor.is_alive().await, "{passed:?} of {end:?}");
         }
-        ground.time.advance(end - passed - Duration::from_millis(1));
+        setup.time.advance(end - passed - Duration::from_millis(1));
         assert!(visitor.is_alive().await, "a moment before the end");
-        ground.time.advance(Duration::from_millis(1));
+        setup.time.advance(Duration::from_millis(1));
         visitor.assert_fresh().await;
     }
     let built = Manager::builder(cloakroom::MemoryProvider::new()).build().expect("the defaults");

@@ -1,4 +1,4 @@
-//! One MariaDB for all rows, each of which has a table of its own there.
+//! One MariaDB for all rows. Each row has a table of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -34,8 +34,8 @@ pub(super) fn plant(table: &str, bytes: &[u8]) {
     SERVER.sql(&format!("UPDATE `{table}` SET record = x'{}'", HEXLOWER.encode(bytes)));
 }
 
-/// A server that another authority vouches for is no server of ours, and neither is one under a name that its certificate does not have.
-pub(crate) async fn a_stranger_is_refused() {
+/// Asserts that the certificate is checked: its authority, and the server's name in it.
+pub(crate) async fn certificates_are_checked() {
     let folder = tempfile::tempdir().expect("a folder");
     let stranger = Certificates::write(folder.path());
     let connect = async |place: &str, authority: &Path| {
@@ -47,8 +47,8 @@ pub(crate) async fn a_stranger_is_refused() {
     let elsewhere = Proxy::under(Ipv4Addr::new(127, 0, 0, 2), SERVER.address());
     let by_another_name = format!("tcp({})", elsewhere.address());
     for (place, authority) in [(&place, &stranger.authority), (&by_another_name, &ours.authority)] {
-        let refused = connect(place, authority).await.expect_err("a stranger");
+        let refused = connect(place, authority).await.expect_err("a wrong certificate");
         assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
-        assert!(format!("{refused:?}").contains("ertificate"), "for another reason: {refused:?}");
+        assert!(format!("{refused:?}").contains("ertificate"), "the refusal has another reason: {refused:?}");
     }
 }

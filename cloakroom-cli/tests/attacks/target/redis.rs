@@ -1,4 +1,4 @@
-//! One Redis for all rows, each of which has a prefix of its own there.
+//! One Redis for all rows. Each row has a prefix of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(super) fn address() -> SocketAddr {
 pub(super) async fn open(prefix: &str, clock: &Clock, port: Option<u16>) -> AnyProvider {
     let url = port.map_or_else(|| SERVER.url(), |port| SERVER.url_at(port));
     let mut builder = RedisProvider::builder(url).prefix(prefix).clock(clock.clone());
-    // Through a proxy it fails, and at once.
+    // Through a proxy, calls keep the short default timeout.
     if port.is_none() {
         builder = builder.call_timeout(PATIENCE);
     }
@@ -37,7 +37,7 @@ pub(super) fn dump(prefix: &str) -> Vec<u8> {
             "hash" => all.extend(SERVER.ask::<Vec<Vec<u8>>>(&["HGETALL", &key]).concat()),
             "set" => all.extend(SERVER.ask::<Vec<Vec<u8>>>(&["SMEMBERS", &key]).concat()),
             "zset" => all.extend(SERVER.ask::<Vec<Vec<u8>>>(&["ZRANGE", &key, "0", "-1"]).concat()),
-            // It ended meanwhile.
+            // The key expired in the meantime.
             "none" => {}
             other => panic!("expected a type that this row reads, found {other}"),
         }
@@ -45,7 +45,7 @@ pub(super) fn dump(prefix: &str) -> Vec<u8> {
     all
 }
 
-/// A command's words are text, and a text is foreign enough.
+/// Replaces the records by `bytes`, which must be text, since the command's words are.
 pub(super) fn plant(prefix: &str, bytes: &[u8]) {
     let text = std::str::from_utf8(bytes).expect("text");
     for key in keys(prefix).into_iter().filter(|key| key.contains("session:")) {
@@ -54,8 +54,8 @@ pub(super) fn plant(prefix: &str, bytes: &[u8]) {
     }
 }
 
-/// A server that another authority vouches for is no server of ours, and neither is one under a name that its certificate does not have.
-pub(crate) async fn a_stranger_is_refused() {
+/// Asserts that the certificate is checked: its authority, and the server's name in it.
+pub(crate) async fn certificates_are_checked() {
     let server = Redis::with(RedisOptions { tls: true, ..RedisOptions::default() });
     let folder = tempfile::tempdir().expect("a folder");
     let stranger = Certificates::write(folder.path());
@@ -72,8 +72,8 @@ pub(crate) async fn a_stranger_is_refused() {
     connect(&url, &ours.authority).await.expect("the right authority");
     let by_another_name = format!("rediss://{}/", elsewhere.address());
     for (url, authority) in [(&url, &stranger.authority), (&by_another_name, &ours.authority)] {
-        let refused = connect(url, authority).await.expect_err("a stranger");
+        let refused = connect(url, authority).await.expect_err("a wrong certificate");
         assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
-        assert!(format!("{refused:?}").contains("ertificate"), "for another reason: {refused:?}");
+        assert!(format!("{refused:?}").contains("ertificate"), "the refusal has another reason: {refused:?}");
     }
 }
