@@ -140,6 +140,5 @@ pub mod providers {
 /// Sessions shared with Go services: values, keys and cookies as Beego, scs and gorilla write them.
 #[cfg(feature = "beego")]
 pub mod go {
-    pub use crate::codec::go::{BeegoCookies, GoSession};
-    pub use crate::codec::gob::{GoTime, go_key};
+    pub use crate::codec::go::{BeegoCookies, GoSession, GoTime, go_key};
 }

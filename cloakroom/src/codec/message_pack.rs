@@ -280,11 +280,6 @@ pub(super) enum ValueError {
         "expected a value that decodes to {target}, found one of another shape; ask for the type that was set"
     )]
     Decode { target: &'static str },
-    #[cfg(feature = "beego")]
-    #[error(
-        "expected a key that is text, found one of another Go type, for which a session of scs has no place"
-    )]
-    Key,
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! How a session's data is encoded: one map in one buffer, read and changed a key at a time.
+//! The encoding of session data: one map in one buffer, read and changed key by key.
 
 #[cfg(feature = "beego")]
 pub(crate) mod go;
-#[cfg(feature = "beego")]
-pub(crate) mod gob;
 mod json;
 mod message_pack;
-#[cfg(feature = "beego")]
-mod plain;
+#[cfg(not(feature = "beego"))]
+mod without_go;
+
+#[cfg(not(feature = "beego"))]
+use without_go as go;
 
 use std::borrow::Cow;
 
@@ -15,15 +16,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
+use self::message_pack::ValueError;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where a record is put together: on the stack, unless it is large.
+/// The buffer in which a record is built: on the stack, unless the record is large.
 pub(crate) type Buffer = SmallVec<[u8; 512]>;
 
-/// How a session's data is encoded.
+/// The encoding of session data.
 ///
-/// Every record says which codec wrote it, so that a change of the setting leaves the stored sessions readable: they
-/// keep theirs until they end.
+/// Every record names the codec that wrote it. So stored sessions stay readable when the setting changes, and each keeps
+/// its codec until it ends.
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, config::Codec};
@@ -38,63 +40,43 @@ pub struct Codec(Kind);
 enum Kind {
     MessagePack,
     Json,
-    #[cfg(feature = "beego")]
-    Gob(gob::Envelope),
+    /// Go's gob; it has no value in a build without the feature `beego`.
+    Gob(go::Envelope),
 }
 
 impl Codec {
-    /// MessagePack, structs as maps by field name: small, quick, bytes stay bytes. The default.
+    /// MessagePack with structs as maps by field name, the default: small and fast, and bytes stay bytes.
     pub const MESSAGE_PACK: Codec = Codec(Kind::MessagePack);
 
-    /// JSON text, for stores that are read by eye or by other programs. Bytes become arrays of numbers, not-a-number
-    /// becomes null.
+    /// JSON text, for stores that people or other programs read.
+    ///
+    /// Bytes become arrays of numbers, and not-a-number becomes null.
     pub const JSON: Codec = Codec(Kind::Json);
 
-    /// Go's gob of a `map[interface{}]interface{}`, as Beego and gorilla/sessions store a session, and with the Go types that these expect.
-    ///
-    /// - Reading: integers of any width, structs by field name, `time.Time` as RFC 3339 text or a [`GoTime`](crate::go::GoTime), `[]byte` as bytes.
-    ///   A struct's field that is zero in Go is the type's zero here, or `None`.
-    /// - **A key that is there keeps its Go type** where the new value fits it: an `int64` stays that, a registered struct too, of which
-    ///   the fields that the new value does not have stay as they are. What the width of a named type is, gob does not tell: a number is
-    ///   then written as it is.
-    /// - A new key, or one whose new value does not fit, gets `bool`, `string`, `float64`, `float32`, `int` (`uint64` past its range), `[]byte`,
-    ///   `[]interface{}`, `map[string]interface{}` (of structs too), `map[int]interface{}`, or `time.Time` from a `GoTime`. To set a key to
-    ///   `None` is to remove it.
-    /// - What is not set goes back as it came, whatever its type. Keys that are no strings have the names that
-    ///   [`go_key`](crate::go::go_key) gives.
-    #[cfg(feature = "beego")]
-    pub const GOB: Codec = Codec(Kind::Gob(gob::Envelope::Map));
-
-    /// Go's gob of a `struct{Deadline time.Time; Values map[string]interface{}}`, as scs stores a session; otherwise as [`GOB`](Self::GOB).
-    /// The deadline is carried along as it is.
-    #[cfg(feature = "beego")]
-    pub const SCS: Codec = Codec(Kind::Gob(gob::Envelope::Deadline));
-
-    /// The number that stands for the codec in a stored record.
+    /// Returns the number of the codec in a stored record.
     pub(crate) fn tag(self) -> u8 {
         match self.0 {
             Kind::MessagePack => 1,
             Kind::Json => 2,
-            #[cfg(feature = "beego")]
-            Kind::Gob(gob::Envelope::Map) => 3,
-            #[cfg(feature = "beego")]
-            Kind::Gob(gob::Envelope::Deadline) => 4,
+            Kind::Gob(envelope) => envelope.tag(),
         }
     }
 
+    /// Returns the codec with this number; `None` if this build does not have it.
     pub(crate) fn from_tag(tag: u8) -> Option<Codec> {
         match tag {
             1 => Some(Codec::MESSAGE_PACK),
             2 => Some(Codec::JSON),
-            #[cfg(feature = "beego")]
-            3 => Some(Codec::GOB),
-            #[cfg(feature = "beego")]
-            4 => Some(Codec::SCS),
-            _ => None,
+            _ => go::Envelope::from_tag(tag).map(|envelope| Codec(Kind::Gob(envelope))),
         }
     }
 
-    /// The change that puts `value` under `key`, checked against the limits that bind a value.
+    /// Returns the codec of Beego's sessions; `None` in a build without the feature `beego`.
+    pub(crate) fn of_beego() -> Option<Codec> {
+        Codec::from_tag(3)
+    }
+
+    /// Encodes the change that sets `key` to `value`, and checks the limits of a single value.
     pub(crate) fn encode<T: Serialize + ?Sized>(
         self,
         key: &str,
@@ -104,113 +86,81 @@ impl Codec {
         let mut change = Change::room_for(key);
         let start = change.bytes.len();
         let depth = match self.0 {
-            Kind::MessagePack => message_pack::encode(value, &mut change.bytes),
-            Kind::Json => json::encode(value, &mut change.bytes),
-            #[cfg(feature = "beego")]
-            Kind::Gob(envelope) => gob::encode(key, value, envelope, &mut change.bytes).map(|depth| {
+            Kind::MessagePack => message_pack::encode(value, &mut change.bytes).map_err(unfit)?,
+            Kind::Json => json::encode(value, &mut change.bytes).map_err(unfit)?,
+            Kind::Gob(envelope) => {
+                let depth = go::encode(key, value, envelope, &mut change.bytes)?;
                 change.deletes = depth.is_none();
                 depth.unwrap_or(0)
-            }),
-        }
-        .map_err(|error| Error::new(ErrorKind::Value, error))?;
+            }
+        };
         limits.depth(depth)?;
         limits.bytes(change.bytes.len() - start)?;
         Ok(change)
     }
 
-    /// The value that `bytes`, found under `key`, stand for.
+    /// Decodes the encoded value of one key.
     pub(crate) fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T> {
         match self.0 {
-            Kind::MessagePack => message_pack::decode(bytes),
-            Kind::Json => json::decode(bytes),
-            #[cfg(feature = "beego")]
-            Kind::Gob(_) => gob::decode(bytes),
+            Kind::MessagePack => message_pack::decode(bytes).map_err(unfit),
+            Kind::Json => json::decode(bytes).map_err(unfit),
+            Kind::Gob(envelope) => go::decode(bytes, envelope),
         }
-        .map_err(|error| Error::new(ErrorKind::Value, error))
     }
 
-    /// The encoded value under `key`.
+    /// Returns the encoded value under `key`.
     #[inline]
     pub(crate) fn find<'a>(self, data: &'a [u8], key: &str) -> Result<Option<Cow<'a, [u8]>>> {
         match self.0 {
-            Kind::MessagePack => message_pack::find(data, key).map(|found| found.map(Cow::Borrowed)),
-            Kind::Json => json::find(data, key).map(|found| found.map(Cow::Borrowed)),
-            #[cfg(feature = "beego")]
-            Kind::Gob(envelope) => {
-                gob::find(data, key, envelope).map(|found| found.map(Cow::Owned)).map_err(MapError::Gob)
+            Kind::MessagePack => {
+                message_pack::find(data, key).map(|found| found.map(Cow::Borrowed)).map_err(corrupt)
             }
+            Kind::Json => json::find(data, key).map(|found| found.map(Cow::Borrowed)).map_err(corrupt),
+            Kind::Gob(envelope) => go::find(data, key, envelope).map(|found| found.map(Cow::Owned)),
         }
-        .map_err(corrupt)
     }
 
-    /// Whether a value that is a map is encoded as the data is, so that a member of it can be found and changed by itself.
+    /// Returns true if a value that is a map has the encoding of the data, so that [`member`](Self::member) works on it.
     pub(crate) fn nests(self) -> bool {
         matches!(self.0, Kind::MessagePack | Kind::Json)
     }
 
-    /// The encoded value under `key` of a map that [nests](Self::nests).
+    /// Returns the encoded value under `key` of an encoded map. The codec must [nest](Self::nests).
     pub(crate) fn member<'a>(self, map: &'a [u8], key: &str) -> Result<Option<&'a [u8]>> {
         match self.0 {
             Kind::MessagePack => message_pack::find(map, key).map_err(corrupt),
             Kind::Json => json::find(map, key).map_err(corrupt),
-            #[cfg(feature = "beego")]
             Kind::Gob(_) => Ok(None),
         }
     }
 
-    /// Every key, in the order of storage.
+    /// Returns every key, in the order of storage.
     pub(crate) fn keys(self, data: &[u8]) -> Result<Vec<String>> {
         self.entries(data)?.map(|entry| entry.map(|(name, _)| name.into_owned()).map_err(corrupt)).collect()
     }
 
-    /// How many keys `data` says it has.
+    /// Returns the number of keys that `data` claims to have.
     pub(crate) fn count(self, data: &[u8]) -> Result<usize> {
         Ok(self.entries(data)?.len())
     }
 
-    /// Walks all of `data` and answers whether it is one well-formed map, each key once.
+    /// Checks that `data` is one well-formed map with each key once.
     pub(crate) fn check(self, data: &[u8]) -> Result<()> {
         let keys = match self.0 {
             Kind::MessagePack => message_pack::check(data),
             Kind::Json => json::entries(data).map(|all| all.into_iter().map(|(key, _)| key).collect()),
-            // In Go a key that stands again replaces the former one.
-            #[cfg(feature = "beego")]
-            Kind::Gob(envelope) => gob::keys(data, envelope).map(|_| Vec::new()).map_err(MapError::Gob),
+            // Go lets the last of several equal keys win, so nothing can repeat.
+            Kind::Gob(envelope) => return go::keys(data, envelope).map(drop),
         };
         let mut keys = keys.map_err(corrupt)?;
         keys.sort_unstable();
-        match keys.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err(corrupt(MapError::Repeated)),
-            false => Ok(()),
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(corrupt(MapError::Repeated));
         }
+        Ok(())
     }
 
-    /// Whether two sessions in gob are equal in meaning. Of the other codecs, whether they are the same bytes.
-    #[cfg(all(feature = "beego", feature = "testkit"))]
-    pub(crate) fn same(self, one: &[u8], other: &[u8]) -> Result<bool> {
-        match self.0 {
-            Kind::Gob(envelope) => {
-                gob::same(one, other, envelope).map_err(|error| corrupt(MapError::Gob(error)))
-            }
-            _ => Ok(one == other),
-        }
-    }
-
-    /// Appends to `out` the map `data` as `to` encodes it. Keys that are no text keep the names they have.
-    #[cfg(feature = "beego")]
-    pub(crate) fn convert(self, data: &[u8], to: Codec, out: &mut Buffer) -> Result<()> {
-        // What was stored is moved, whatever the limits on what is to be stored from now on.
-        let limits = Limits { bytes: 16 << 20, keys: 65_535, depth: MAX_DEPTH };
-        let mut changes = Vec::new();
-        for key in self.keys(data)? {
-            if let Some(bytes) = self.find(data, &key)? {
-                changes.push(to.encode(&key, &self.decode::<plain::Plain>(&bytes)?, &limits)?);
-            }
-        }
-        to.merge(b"", &changes, &limits, out)
-    }
-
-    /// Appends to `out` the map `base` with `changes` made to it: what is not named in them is carried over byte for byte.
+    /// Appends the map `base` with `changes` applied to `out`. Entries without a change are copied byte for byte.
     pub(crate) fn merge(
         self,
         base: &[u8],
@@ -220,17 +170,15 @@ impl Codec {
     ) -> Result<()> {
         let start = out.len();
         let keys = match self.0 {
-            Kind::MessagePack => message_pack::merge(base, changes, out),
-            Kind::Json => json::merge(base, changes, out),
-            #[cfg(feature = "beego")]
-            Kind::Gob(envelope) => gob::merge(base, changes, envelope, out).map_err(MapError::Gob),
-        }
-        .map_err(corrupt)?;
+            Kind::MessagePack => message_pack::merge(base, changes, out).map_err(corrupt)?,
+            Kind::Json => json::merge(base, changes, out).map_err(corrupt)?,
+            Kind::Gob(envelope) => go::merge(base, changes, envelope, out)?,
+        };
         limits.keys(keys)?;
         limits.bytes(out.len() - start)
     }
 
-    /// Every key and its encoded value, in the order of storage.
+    /// Returns every key with its encoded value, in the order of storage.
     pub(crate) fn fields(self, data: &[u8]) -> Result<Vec<(Cow<'_, str>, &[u8])>> {
         self.entries(data)?.map(|entry| entry.map_err(corrupt)).collect()
     }
@@ -238,16 +186,19 @@ impl Codec {
     fn entries(self, data: &[u8]) -> Result<Entries<'_>> {
         match self.0 {
             Kind::MessagePack => message_pack::entries(data).map(Entries::MessagePack).map_err(corrupt),
-            Kind::Json => json::entries(data).map(|all| Entries::Json(all.into_iter())).map_err(corrupt),
-            #[cfg(feature = "beego")]
+            Kind::Json => json::entries(data).map(|all| Entries::Listed(all.into_iter())).map_err(corrupt),
+            // Gob has no encoding of a single value within the data, so the values are empty.
             Kind::Gob(envelope) => {
-                let keys = gob::keys(data, envelope).map_err(|error| corrupt(MapError::Gob(error)))?;
-                let entries: Vec<Entry<'_>> =
-                    keys.into_iter().map(|key| (Cow::Owned(key), &[][..])).collect();
-                Ok(Entries::Json(entries.into_iter()))
+                let keys = go::keys(data, envelope)?.into_iter();
+                let entries: Vec<Entry<'_>> = keys.map(|key| (Cow::Owned(key), &[][..])).collect();
+                Ok(Entries::Listed(entries.into_iter()))
             }
         }
     }
+}
+
+fn unfit(error: ValueError) -> Error {
+    Error::new(ErrorKind::Value, error)
 }
 
 fn corrupt(error: MapError) -> Error {
@@ -260,17 +211,17 @@ impl Default for Codec {
     }
 }
 
-/// One change to a map: the encoded value that a key gets, or that it goes.
+/// A change to one key of a map: its new encoded value, or its deletion.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    /// The key, and behind it the value.
+    /// The key, followed by the value.
     bytes: Vec<u8>,
     key: usize,
     deletes: bool,
 }
 
 impl Change {
-    /// The change that removes `key`.
+    /// Returns the change that deletes `key`.
     pub(crate) fn deletion(key: &str) -> Self {
         Change { bytes: key.as_bytes().to_vec(), key: key.len(), deletes: true }
     }
@@ -281,7 +232,7 @@ impl Change {
         Change { bytes, key: key.len(), deletes: false }
     }
 
-    /// The change that puts what `write` writes, an encoded value, under `key`.
+    /// Returns the change that sets `key` to the encoded value that `write` writes.
     pub(crate) fn new(key: &str, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut change = Change::room_for(key);
         write(&mut change.bytes);
@@ -300,14 +251,14 @@ impl Change {
         (!self.deletes).then(|| &self.bytes[self.key..])
     }
 
-    /// Both in one piece, where the key gets a value.
+    /// Returns the key and the new value in one slice; `None` for a deletion.
     fn key_and_value(&self) -> Option<&[u8]> {
         (!self.deletes).then_some(&self.bytes)
     }
 
-    /// The bytes that it adds to a map at the most.
+    /// Returns an upper bound on the bytes that the change adds to a map.
     pub(crate) fn room(&self) -> usize {
-        // A key's header, or its quotes, take less than this in either codec.
+        // An upper bound on the header or the quotes of a key, in both codecs.
         const HEADERS: usize = 16;
         self.bytes.len() + HEADERS
     }
@@ -317,7 +268,7 @@ type Entry<'a> = (Cow<'a, str>, &'a [u8]);
 
 enum Entries<'a> {
     MessagePack(message_pack::Entries<'a>),
-    Json(std::vec::IntoIter<Entry<'a>>),
+    Listed(std::vec::IntoIter<Entry<'a>>),
 }
 
 impl<'a> Iterator for Entries<'a> {
@@ -326,14 +277,14 @@ impl<'a> Iterator for Entries<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Entries::MessagePack(entries) => entries.next(),
-            Entries::Json(entries) => entries.next().map(Ok),
+            Entries::Listed(entries) => entries.next().map(Ok),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let len = match self {
             Entries::MessagePack(entries) => entries.len(),
-            Entries::Json(entries) => entries.len(),
+            Entries::Listed(entries) => entries.len(),
         };
         (len, Some(len))
     }
@@ -341,7 +292,7 @@ impl<'a> Iterator for Entries<'a> {
 
 impl ExactSizeIterator for Entries<'_> {}
 
-/// The bounds of a record, checked before anything is stored.
+/// The bounds on the data of one session, checked before it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) bytes: usize,
@@ -350,7 +301,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// OWASP ASVS 5.0, 15.1.3 asks for bounds on what is decoded; all adjustable.
+    /// OWASP ASVS 5.0, 15.1.3 asks for bounds on decoded data. All of them are settings.
     pub(crate) const DEFAULT: Limits = Limits { bytes: 64 * 1024, keys: 1024, depth: 32 };
 
     pub(crate) fn bytes(&self, found: usize) -> Result<()> {
@@ -367,10 +318,10 @@ impl Limits {
 
     #[inline]
     fn hold(&self, what: &'static str, limit: usize, found: usize) -> Result<()> {
-        match found <= limit {
-            true => Ok(()),
-            false => Err(too_large(LimitError { what, limit, found })),
+        if found > limit {
+            return Err(too_large(LimitError { what, limit, found }));
         }
+        Ok(())
     }
 }
 
@@ -380,36 +331,33 @@ fn too_large(error: LimitError) -> Error {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("expected at most {limit} {what} in a session, found {found}; keep less, or raise the limit")]
+#[error("expected at most {limit} {what} in a session, found {found}; store less, or raise the limit")]
 struct LimitError {
     what: &'static str,
     limit: usize,
     found: usize,
 }
 
-/// Why an encoded map cannot be read.
+/// The reason why an encoded map is not readable.
 #[derive(Debug, thiserror::Error)]
 enum MapError {
     #[error("the data ends within a value")]
     Truncated,
     #[error("expected a map with text keys, found something else at byte {at}")]
     NotAMap { at: usize },
-    #[error("expected each key once, found one of them again")]
+    #[error("expected each key once, found a key twice")]
     Repeated,
-    #[error("byte {at} begins no value")]
+    #[error("expected a value at byte {at}, found a marker that MessagePack does not use")]
     Marker { at: usize },
-    #[error("values are nested deeper than {max} levels", max = MAX_DEPTH)]
+    #[error("values nest deeper than {MAX_DEPTH} levels")]
     Depth,
-    #[error("{found} bytes follow the map")]
+    #[error("expected the data to end after the map, found {found} more bytes")]
     Trailing { found: usize },
-    #[error("the data is no JSON object")]
+    #[error("expected a JSON object, found other data")]
     Json(#[source] serde_json::Error),
-    #[cfg(feature = "beego")]
-    #[error(transparent)]
-    Gob(gob::GobError),
 }
 
-/// No limit may be set above this: readers walk nested values on the stack.
+/// The highest limit on nesting that can be set, since values are walked on the stack.
 pub(crate) const MAX_DEPTH: usize = 128;
 
 #[cfg(test)]
@@ -436,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back_and_the_untouched_is_carried_over() {
+    fn values_round_trip_and_unchanged_entries_are_copied() {
         for codec in BOTH {
             let cart = Cart { items: vec![("tea".into(), 2)], note: None };
             let first = [set(codec, "n", 1), set(codec, "cart", &cart), set(codec, "ümlaut \"q\"", "x")];
@@ -457,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_comes_back_to_its_last_bit() {
+    fn a_float_round_trips_to_the_last_bit() {
         for codec in BOTH {
             for fraction in [3.520_403_974_857_956e180, 0.1 + 0.2, f64::MIN_POSITIVE, f64::MAX] {
                 let data = merge(codec, b"", &[set(codec, "k", fraction)]).unwrap();
@@ -468,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_hold_at_their_edges() {
+    fn the_limits_are_inclusive() {
         let nested = |levels: usize| {
             let mut value = serde_json::json!(1);
             for _ in 0..levels {
@@ -494,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_corrupt() {
+    fn a_repeated_key_is_corrupt() {
         for (codec, data) in
             [(Codec::MESSAGE_PACK, &b"\x82\xa1a\x01\xa1a\x02"[..]), (Codec::JSON, br#"{"a":1,"a":2}"#)]
         {
@@ -503,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_target_type_is_an_error_that_shows_no_value() {
+    fn a_wrong_type_is_an_error_without_the_value() {
         for codec in BOTH {
             let data = merge(codec, b"", &[set(codec, "k", "hunter2")]).unwrap();
             let value = codec.find(&data, "k").unwrap().unwrap();
@@ -514,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_text_is_the_empty_map() {
+    fn no_bytes_are_the_empty_map() {
         for codec in BOTH {
             codec.check(b"").unwrap();
             assert_eq!(codec.count(b"").unwrap(), 0);

@@ -1,34 +1,29 @@
-//! In whose layout sessions are stored.
+//! The layout in which sessions are stored.
 
 use std::fmt;
 
 use crate::codec::Codec;
 
-/// In whose layout a store keeps sessions: `"format"` at the string door. A constructor of a provider finds it in
-/// [`Config::format`](crate::config::Config::format).
+/// The layout in which a store keeps sessions: `"format"` in the configuration string.
+///
+/// The constructor of a provider reads it from [`Config::format`](crate::config::Config::format).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// Our own: `docs/format.md`.
+    /// cloakroom's own layout: `docs/format.md`.
     #[default]
     Native,
-    /// That of Beego's session module, 1.4 to 2.x: `docs/from-beego.md`.
+    /// The layout of Beego's session module, 1.4 to 2.x: `docs/from-beego.md`. It needs the feature `beego`.
     Beego,
 }
 
 impl Format {
-    /// The codec that the layout asks for.
-    #[cfg(feature = "beego")]
+    /// Returns the codec of another library's layout; `None` for the native layout, and for one that is not built in.
     pub(super) fn codec(self) -> Option<Codec> {
         match self {
             Format::Native => None,
-            Format::Beego => Some(Codec::GOB),
+            Format::Beego => Codec::of_beego(),
         }
-    }
-
-    #[cfg(not(feature = "beego"))]
-    pub(super) fn codec(self) -> Option<Codec> {
-        None
     }
 }
 

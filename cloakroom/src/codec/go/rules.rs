@@ -1,14 +1,13 @@
-//! What a Rust value becomes in Go, and what stays as it was.
+//! The Go type that a Rust value gets, and what stays unchanged.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
+use cloakroom_gob::{Field, Shape, TypeId, Types, Value};
 use serde::{Deserialize, Serialize};
 
-use super::session::{Envelope, Session};
+use super::session::{Envelope, GobMap};
 use super::tests::vectors;
-use super::types::{Field, Shape, TypeId, Types};
-use super::value::Value;
 use super::{GoTime, go_key};
 use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::error::ErrorKind;
@@ -35,9 +34,9 @@ fn try_get<T: serde::de::DeserializeOwned>(data: &[u8], key: &str) -> crate::err
     Codec::GOB.decode(&Codec::GOB.find(data, key).unwrap().expect("the key is there"))
 }
 
-/// The Go type of what is under `key`.
+/// Returns the Go type of the value under `key`.
 fn go_type(data: &[u8], key: &str) -> String {
-    let session = Session::parse(data, Envelope::Map).unwrap();
+    let session = GobMap::parse(data, Envelope::Map).unwrap();
     let place = session.position(key).expect("the key is there");
     session.entries[place].1.held().expect("never nil").name.to_string()
 }
@@ -46,7 +45,7 @@ fn vector(name: &str) -> Vec<u8> {
     vectors().get(name).unwrap_or_else(|| panic!("there is a vector {name}")).clone()
 }
 
-/// Bytes to serde, and no sequence of numbers.
+/// Serializes as bytes, where a `Vec<u8>` serializes as a list.
 #[derive(Clone, Debug, PartialEq)]
 struct Bytes(Vec<u8>);
 
@@ -85,7 +84,7 @@ fn in_go<T: Serialize + ?Sized>(value: &T) -> String {
 }
 
 #[test]
-fn a_new_key_gets_the_type_that_every_go_service_knows() {
+fn a_new_key_gets_a_type_that_every_go_program_knows() {
     assert_eq!(in_go(&true), "bool");
     assert_eq!(in_go("text"), "string");
     assert_eq!(in_go(&'x'), "string");
@@ -115,7 +114,7 @@ fn a_new_key_gets_the_type_that_every_go_service_knows() {
 }
 
 #[test]
-fn what_was_set_comes_back() {
+fn values_round_trip() {
     let data = set(b"", "n", &u64::MAX);
     let data = set(
         &data,
@@ -149,11 +148,11 @@ fn what_was_set_comes_back() {
 }
 
 #[test]
-fn to_set_a_key_to_none_is_to_remove_it() {
+fn setting_a_key_to_none_deletes_it() {
     let data = set(&set(b"", "a", &1), "b", &2);
     let data = set(&data, "a", &None::<u8>);
     assert_eq!(Codec::GOB.keys(&data).unwrap(), ["b"]);
-    // The 19 bytes of Beego's empty session.
+    // Beego's empty session has these 19 bytes.
     assert_eq!(
         set(&data, "b", &()),
         b"\x0d\x7f\x04\x01\x02\xff\x80\x00\x01\x10\x01\x10\x00\x00\x04\xff\x80\x00\x00"
@@ -161,7 +160,7 @@ fn to_set_a_key_to_none_is_to_remove_it() {
 }
 
 #[test]
-fn a_key_that_is_there_keeps_its_go_type() {
+fn an_existing_key_keeps_its_go_type() {
     let kept = |name: &str, change: &dyn Fn(&[u8]) -> Vec<u8>| {
         let before = vector(name);
         let after = change(&before);
@@ -213,7 +212,7 @@ fn a_key_that_is_there_keeps_its_go_type() {
     kept!("ifaces_nil_inside", vec![Some("a".to_owned()), None], Vec<Option<String>>);
 }
 
-/// A whole number that a float64 holds, read as the float it became.
+/// A whole number stored in a float64, read as a float.
 mod f64_of_u8 {
     #[derive(Debug, serde::Deserialize)]
     pub(super) struct Whole(f64);
@@ -224,7 +223,7 @@ mod f64_of_u8 {
     }
 }
 
-/// Four bytes, read as the array they became.
+/// Four bytes stored in an array, read as one.
 #[derive(Debug, Deserialize)]
 struct Four([u8; 4]);
 
@@ -262,8 +261,8 @@ fn a_value_that_does_not_fit_gets_the_type_of_a_new_key() {
 }
 
 #[test]
-fn what_stands_within_a_value_keeps_its_go_type_too() {
-    // map[string]interface{} of which one entry is a float64, another an int64 within.
+fn values_within_a_value_keep_their_go_type() {
+    // A map[string]interface{} with a float64, and a list of a float64 and a string.
     let data = set(b"", "k", &serde_json::json!({"price": 1.5, "list": [1.5, "a"]}));
     let data = set(&data, "k", &serde_json::json!({"price": 2, "list": [3, 4, 5]}));
     assert_eq!(get::<serde_json::Value>(&data, "k"), serde_json::json!({"price": 2.0, "list": [3.0, 4, 5]}));
@@ -281,7 +280,7 @@ struct User {
 }
 
 #[test]
-fn a_registered_struct_is_read_and_updated_field_by_field() {
+fn a_registered_struct_is_updated_field_by_field() {
     let data = vector("main_user");
     let mut user: User = get(&data, "k");
     let expected = User {
@@ -292,35 +291,27 @@ fn a_registered_struct_is_read_and_updated_field_by_field() {
         created: serde_json::from_str("\"2014-08-21T13:05:07.123456789Z\"").unwrap(),
     };
     assert_eq!(user, expected);
-    assert_eq!(set(&data, "k", &user), data, "the same value is the same bytes");
+    assert_eq!(set(&data, "k", &user), data, "the same value has the same bytes");
 
     user.id = 0;
     user.tags.push("c".into());
     let changed = set(&data, "k", &user);
     assert_eq!((go_type(&changed, "k").as_str(), get::<User>(&changed, "k")), ("main.User", user));
-    let sent = |data: &[u8]| match &Session::parse(data, Envelope::Map).unwrap().entries[0]
-        .1
-        .held()
-        .unwrap()
-        .value
-    {
-        Value::Struct(fields) => fields.iter().map(|(place, _)| *place).collect::<Vec<_>>(),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(
-        (sent(&data), sent(&changed)),
-        (vec![0, 1, 2, 3, 4], vec![1, 2, 3, 4]),
-        "as Go leaves out what is zero"
-    );
+    let sent =
+        |data: &[u8]| match &GobMap::parse(data, Envelope::Map).unwrap().entries[0].1.held().unwrap().value {
+            Value::Struct(fields) => fields.iter().map(|(place, _)| *place).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+    assert_eq!((sent(&data), sent(&changed)), (vec![0, 1, 2, 3, 4], vec![1, 2, 3, 4]), "Go omits zeros");
 
-    // Who knows a part of the fields leaves the others as they are.
+    // Fields that the new value does not have keep their value.
     let part = set(&data, "k", &HashMap::from([("Name", "eve")]));
     assert_eq!(go_type(&part, "k"), "main.User");
     assert_eq!(get::<User>(&part, "k"), User { name: "eve".into(), ..expected });
 }
 
 #[test]
-fn a_field_that_is_zero_in_go_is_zero_or_none_here() {
+fn a_zero_field_in_go_is_zero_or_none() {
     let user: User = get(&vector("main_user_zero"), "k");
     assert_eq!((user.id, user.name.as_str(), user.tags.len(), user.meta.len()), (0, "", 0, 0));
     assert_eq!(user.created.to_string(), "0001-01-01T00:00:00Z");
@@ -344,7 +335,7 @@ fn a_field_that_is_zero_in_go_is_zero_or_none_here() {
     let list: Node = get(&vector("node_list"), "k");
     assert_eq!((list.val, list.next.unwrap().val), (1, 0));
 
-    /// Without an end: nothing in it may be left out.
+    /// A list without an end, since no field is optional.
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "PascalCase")]
     #[allow(dead_code)]
@@ -356,7 +347,7 @@ fn a_field_that_is_zero_in_go_is_zero_or_none_here() {
 }
 
 #[test]
-fn a_wrong_target_type_is_an_error_that_shows_no_value() {
+fn a_wrong_type_is_an_error_without_the_value() {
     let data = set(b"", "k", "hunter2");
     let error = try_get::<u64>(&data, "k").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Value);
@@ -367,7 +358,7 @@ fn a_wrong_target_type_is_an_error_that_shows_no_value() {
 }
 
 #[test]
-fn keys_that_are_no_strings_stay_reachable_under_their_own_type() {
+fn keys_of_other_types_are_reachable_by_name() {
     let data = vector("key_int64");
     let (int, int64) = (go_key("int", 5), go_key("int64", 5));
     assert_eq!(
@@ -388,7 +379,7 @@ fn keys_that_are_no_strings_stay_reachable_under_their_own_type() {
         assert_eq!(get::<String>(&vector(name), &key).len(), 1, "{name}");
     }
     let data = set(&set(b"", &go_key("uint8", 7), "new"), &go_key("uint8", 256), "no uint8");
-    let session = Session::parse(&data, Envelope::Map).unwrap();
+    let session = GobMap::parse(&data, Envelope::Map).unwrap();
     assert_eq!(session.entries[0].0.held().unwrap().name.as_ref(), "uint8");
     assert_eq!(session.entries[1].0.held().unwrap().value, Value::Text(b"\0uint8:256".to_vec()));
 
@@ -404,14 +395,14 @@ fn keys_that_are_no_strings_stay_reachable_under_their_own_type() {
     }
 }
 
-/// A session of one key, which may be one that no text here names.
+/// Returns a session of one key, which can be of any Go type.
 fn of_one(key: Value) -> Vec<u8> {
     let held = Value::dynamic("string", TypeId::STRING, Value::Text(b"held".to_vec()));
-    Session::of_one(Types::default(), key, held).to_gob().unwrap()
+    GobMap::of_one(Types::default(), key, held).into_gob().unwrap()
 }
 
 #[test]
-fn a_text_that_looks_like_the_name_of_another_key_is_none() {
+fn a_string_that_looks_like_a_typed_key_is_distinct() {
     let data = of_one(Value::dynamic("string", TypeId::STRING, Value::Text(b"\0int:5".to_vec())));
     assert!(Codec::GOB.find(&data, &go_key("int", 5)).unwrap().is_none());
     let keys = Codec::GOB.keys(&data).unwrap();
@@ -425,7 +416,7 @@ fn a_text_that_looks_like_the_name_of_another_key_is_none() {
 }
 
 #[test]
-fn a_key_that_go_cannot_compare_is_refused_as_go_panics_at_it() {
+fn a_key_that_go_cannot_compare_is_refused() {
     let bytes = Value::dynamic("[]uint8", TypeId::BYTES, Value::Bytes(vec![1]));
     let text = Value::dynamic("string", TypeId::STRING, Value::Text(vec![]));
     for (key, kind) in [(bytes, Some(ErrorKind::Corrupt)), (text, None)] {
@@ -434,7 +425,7 @@ fn a_key_that_go_cannot_compare_is_refused_as_go_panics_at_it() {
 }
 
 #[test]
-fn values_that_nest_deeper_than_a_reader_walks_are_refused() {
+fn values_that_nest_too_deeply_are_refused() {
     let nested = |levels: usize| {
         let mut types = Types::default();
         let id = types.id_of("", Shape::Slice { elem: TypeId::INTERFACE });
@@ -442,7 +433,7 @@ fn values_that_nest_deeper_than_a_reader_walks_are_refused() {
         let value = (1..levels)
             .fold(empty, |inner, _| Value::dynamic("[]interface {}", id, Value::List(vec![inner])));
         let key = Value::dynamic("string", TypeId::STRING, Value::Text(b"k".to_vec()));
-        Session::of_one(types, key, value).to_gob().unwrap()
+        GobMap::of_one(types, key, value).into_gob().unwrap()
     };
     let most = crate::codec::MAX_DEPTH;
     let kind = |levels| Codec::GOB.check(&nested(levels)).err().map(|error| error.kind());
@@ -453,18 +444,18 @@ fn values_that_nest_deeper_than_a_reader_walks_are_refused() {
 }
 
 #[test]
-fn an_array_of_another_length_than_its_type_says_is_refused() {
-    let mut session = Session::parse(&vector("array3_int"), Envelope::Map).unwrap();
+fn an_array_of_another_length_than_its_type_is_refused() {
+    let mut session = GobMap::parse(&vector("array3_int"), Envelope::Map).unwrap();
     let Value::Interface(Some(held)) = &mut session.entries[0].1 else { panic!("never nil") };
     let Value::List(elements) = &mut held.value else { panic!("an array") };
     elements.pop();
-    let error = Codec::GOB.check(&session.to_gob().unwrap()).unwrap_err();
+    let error = Codec::GOB.check(&session.into_gob().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
 #[test]
-fn a_few_bytes_that_stand_for_thousands_of_zeros_are_no_value() {
-    // A struct of two structs of two structs and so on, of which nothing was sent.
+fn few_bytes_cannot_expand_to_thousands_of_zeros() {
+    // A struct of two structs of two structs and so on. No field was sent.
     let of_levels = |levels: usize| {
         let mut types = Types::default();
         let mut id = TypeId::INT;
@@ -473,8 +464,8 @@ fn a_few_bytes_that_stand_for_thousands_of_zeros_are_no_value() {
             id = types.id_of("", Shape::Struct { fields: [field("A"), field("B")].into() });
         }
         let key = Value::dynamic("string", TypeId::STRING, Value::Text(b"k".to_vec()));
-        let data = Session::of_one(types, key, Value::dynamic("main.Tree", id, Value::Struct(Vec::new())));
-        data.to_gob().unwrap()
+        let data = GobMap::of_one(types, key, Value::dynamic("main.Tree", id, Value::Struct(Vec::new())));
+        data.into_gob().unwrap()
     };
     assert_eq!(
         get::<serde_json::Value>(&of_levels(2), "k"),
@@ -486,22 +477,22 @@ fn a_few_bytes_that_stand_for_thousands_of_zeros_are_no_value() {
 }
 
 #[test]
-fn a_long_chain_of_structs_that_were_not_sent_is_no_value() {
+fn a_long_chain_of_unsent_structs_is_refused() {
     let mut types = Types::default();
     let mut id = TypeId::INT;
     for level in 0..4_000 {
         let field = Field { name: b"A".as_slice().into(), id };
-        // A name of its own for each, or the search for a known type takes long.
+        // Each has its own name; without one, the search for a known type would be slow.
         id = types.id_of(&format!("T{level}"), Shape::Struct { fields: [field].into() });
     }
     let key = Value::dynamic("string", TypeId::STRING, Value::Text(b"k".to_vec()));
-    let data = Session::of_one(types, key, Value::dynamic("main.Chain", id, Value::Struct(Vec::new())));
-    let data = data.to_gob().unwrap();
+    let data = GobMap::of_one(types, key, Value::dynamic("main.Chain", id, Value::Struct(Vec::new())));
+    let data = data.into_gob().unwrap();
     assert_eq!(try_get::<serde_json::Value>(&data, "k").unwrap_err().kind(), ErrorKind::Value);
 }
 
 #[test]
-fn pointers_and_not_a_number_as_keys_lose_no_entry() {
+fn pointers_and_nan_as_keys_lose_no_entry() {
     let mut types = Types::default();
     let field = Field { name: b"F".as_slice().into(), id: TypeId::FLOAT };
     let point = types.id_of("Point", Shape::Struct { fields: [field].into() });
@@ -512,9 +503,9 @@ fn pointers_and_not_a_number_as_keys_lose_no_entry() {
         Value::dynamic("float64", TypeId::FLOAT, nan()),
         Value::dynamic("main.Point", point, Value::Struct(vec![(0, nan())])),
     ] {
-        let mut session = Session::of_one(types.clone(), key.clone(), text("one"));
+        let mut session = GobMap::of_one(types.clone(), key.clone(), text("one"));
         session.push(key, text("two")).unwrap();
-        let data = session.to_gob().unwrap();
+        let data = session.into_gob().unwrap();
         let keys = Codec::GOB.keys(&data).unwrap();
         assert_eq!((keys.len(), keys[1].ends_with("#2")), (2, true), "{keys:?}");
         assert_eq!(
@@ -526,13 +517,13 @@ fn pointers_and_not_a_number_as_keys_lose_no_entry() {
         assert_eq!(get::<String>(&changed, &keys[1]), "three");
         let mut moved = crate::codec::Buffer::new();
         Codec::GOB.convert(&changed, Codec::JSON, &mut moved).unwrap();
-        assert_eq!(Codec::JSON.keys(&moved).unwrap().len(), 3, "a move loses none either");
+        assert_eq!(Codec::JSON.keys(&moved).unwrap().len(), 3, "a conversion loses none either");
     }
 }
 
 #[test]
-fn of_a_key_that_stands_twice_the_last_value_counts_as_in_go() {
-    // As Go decodes it: {"username": "secaron"}.
+fn the_last_of_two_equal_keys_wins_as_in_go() {
+    // Go decodes it as {"username": "secaron"}.
     let once = "06737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
     let again = once.replace("61737461786965", "73656361726f6e");
     let blob = format!("0d7f040102ff80000110011000004eff800002{once}{again}");
@@ -545,20 +536,20 @@ fn of_a_key_that_stands_twice_the_last_value_counts_as_in_go() {
 }
 
 #[test]
-fn keys_of_every_go_type_survive_a_hundred_rounds_of_another_key_unchanged() {
+fn other_keys_survive_a_hundred_changes_unchanged() {
     let vectors = vectors();
     assert_eq!(vectors.len(), 145);
     for (name, before) in vectors {
         let after = after_a_hundred_rounds(before);
-        // The one definition that no value has goes at the first write.
+        // The one definition that no value uses is dropped at the first write.
         let shown = |data: &[u8]| data_encoding::HEXLOWER.encode(data);
         assert!(after == *before || name == "url_ptr", "{name}: {} {}", shown(&after), shown(before));
-        let session = |data: &[u8]| Session::parse(data, Envelope::Map).unwrap().entries;
+        let session = |data: &[u8]| GobMap::parse(data, Envelope::Map).unwrap().entries;
         assert_eq!(session(&after), session(before), "{name}");
     }
 }
 
-/// The session when another key was read, changed and written a hundred times, and is gone again.
+/// Reads, changes and writes another key a hundred times, deletes it, and returns the session.
 fn after_a_hundred_rounds(before: &[u8]) -> Vec<u8> {
     let mut data = before.to_vec();
     for round in 1..=100 {
@@ -567,7 +558,7 @@ fn after_a_hundred_rounds(before: &[u8]) -> Vec<u8> {
             None => 0,
         };
         assert_eq!(count + 1, round);
-        // New types come and go beside the others.
+        // A second key brings new types.
         let listed = (round, BTreeMap::from([(1, "a")]), GoTime::from(SystemTime::UNIX_EPOCH));
         let count = Codec::GOB.encode("rounds", &round, &NO_LIMITS).unwrap();
         let listed = Codec::GOB.encode("rounds, listed", &listed, &NO_LIMITS).unwrap();

@@ -2,24 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use super::error::GobError;
-use super::name::GoType;
-use super::types::{Fields, Shape, TypeId, Types};
-use super::value::{Dynamic, Value};
-use super::wire::Reader;
-use crate::codec;
+use crate::MAX_DEPTH;
+use crate::error::Reason;
+use crate::name::GoType;
+use crate::types::{Fields, Shape, TypeId, Types};
+use crate::value::{Dynamic, Value};
+use crate::wire::Reader;
 
-/// Values are walked on the stack. An interface is a level of its own, and a session's map stands around them all.
-pub(super) const MAX_DEPTH: usize = 2 * codec::MAX_DEPTH + 2;
+/// The bound on the nesting of a decoded value, since values are walked on the stack.
+///
+/// An interface counts as a level of its own. A value of [`MAX_DEPTH`] levels in interfaces, and a map around it, is
+/// within the bound.
+pub const MAX_DECODED_DEPTH: usize = 2 * MAX_DEPTH + 2;
 
-/// Go's own bound on the name of a concrete type.
+/// Go's bound on the name of a concrete type: `decodeInterface` in encoding/gob.
 const MAX_NAME: usize = 1024;
 
-/// Reads the first value of a gob, with its types. What follows it is passed over, as Go does.
+/// Reads the first value of a gob, with its types. Like Go, it ignores what follows.
 ///
-/// Every element takes a byte at the least and none is made room for before it is read, so memory stays in proportion to
-/// the bytes there are.
-pub(super) fn decode(data: &[u8]) -> Result<(Types, TypeId, Value), GobError> {
+/// Every element takes at least one byte, and no room is reserved before it is read. So memory stays proportional to
+/// the input.
+pub(crate) fn decode(data: &[u8]) -> Result<(Types, TypeId, Value), Reason> {
     let mut decoder = Decoder { reader: Reader::new(data), types: Types::default(), used: BTreeSet::new() };
     let id = decoder.type_of_next(false)?;
     let value = decoder.framed(id, 0)?;
@@ -29,13 +32,13 @@ pub(super) fn decode(data: &[u8]) -> Result<(Types, TypeId, Value), GobError> {
 struct Decoder<'a> {
     reader: Reader<'a>,
     types: Types,
-    /// The types that are known to be whole.
+    /// The types whose parts are known to be defined.
     used: BTreeSet<TypeId>,
 }
 
 impl Decoder<'_> {
-    /// Takes in definitions until a value comes, and gives the value's type.
-    fn type_of_next(&mut self, in_interface: bool) -> Result<TypeId, GobError> {
+    /// Reads definitions until a value comes, and returns the type of that value.
+    fn type_of_next(&mut self, in_interface: bool) -> Result<TypeId, Reason> {
         loop {
             if self.reader.at_end() {
                 self.reader.next_message()?;
@@ -46,27 +49,27 @@ impl Decoder<'_> {
             }
             if !self.reader.at_end() {
                 if !in_interface {
-                    return Err(GobError::Extra);
+                    return Err(Reason::Extra);
                 }
-                // The length of the rest of a value in a value, which is of use to those alone who skip it.
+                // The length of the rest of the inner value. Only a reader that skips it needs the length.
                 self.reader.uint()?;
             }
         }
     }
 
-    /// A value that stands by itself: what is no struct has a zero before it.
-    fn framed(&mut self, id: TypeId, depth: usize) -> Result<Value, GobError> {
+    /// Reads a value that is not part of another: a zero byte precedes everything but a struct.
+    fn framed(&mut self, id: TypeId, depth: usize) -> Result<Value, Reason> {
         self.types.check(id, &mut self.used)?;
         let is_struct = matches!(self.types.shape(id), Some(Shape::Struct { .. }));
         if !is_struct && self.reader.uint()? != 0 {
-            return Err(GobError::Delta);
+            return Err(Reason::Delta);
         }
         self.value(id, depth)
     }
 
-    fn value(&mut self, id: TypeId, depth: usize) -> Result<Value, GobError> {
-        if depth > MAX_DEPTH {
-            return Err(GobError::Depth { max: MAX_DEPTH });
+    fn value(&mut self, id: TypeId, depth: usize) -> Result<Value, Reason> {
+        if depth > MAX_DECODED_DEPTH {
+            return Err(Reason::Depth);
         }
         let reader = &mut self.reader;
         Ok(match id {
@@ -78,8 +81,8 @@ impl Decoder<'_> {
             TypeId::BYTES => Value::Bytes(reader.bytes("a value of bytes")?.to_vec()),
             TypeId::STRING => Value::Text(reader.bytes("a text")?.to_vec()),
             TypeId::INTERFACE => self.interface(depth)?,
-            // A copy of the few numbers: the definitions grow while the value is read.
-            _ => match self.types.shape(id).ok_or(GobError::Undefined { id: id.0 })? {
+            // The type numbers are copied, since the definitions grow while the value is read.
+            _ => match self.types.shape(id).ok_or(Reason::Undefined { id: id.0 })? {
                 Shape::Slice { elem } => self.list(*elem, None, depth)?,
                 Shape::Array { elem, len } => self.list(*elem, Some(*len), depth)?,
                 Shape::Map { key, elem } => self.map(*key, *elem, depth)?,
@@ -89,26 +92,26 @@ impl Decoder<'_> {
         })
     }
 
-    fn interface(&mut self, depth: usize) -> Result<Value, GobError> {
+    fn interface(&mut self, depth: usize) -> Result<Value, Reason> {
         let name = self.reader.bytes("a type's name")?;
         if name.is_empty() {
             return Ok(Value::Interface(None));
         }
         let name = Some(name).filter(|name| name.len() <= MAX_NAME);
-        let name = name.and_then(|name| std::str::from_utf8(name).ok()).ok_or(GobError::TypeName)?;
+        let name = name.and_then(|name| std::str::from_utf8(name).ok()).ok_or(Reason::TypeName)?;
         let name: Box<str> = name.into();
         let id = self.type_of_next(true)?;
-        // The length of the value, which is of use to those alone who skip it.
+        // The length of the value. Only a reader that skips it needs the length.
         self.reader.uint()?;
         let value = self.framed(id, depth + 1)?;
         GoType::parse(&name).check(&self.types, id, &value)?;
         Ok(Value::Interface(Some(Box::new(Dynamic { name, id, value }))))
     }
 
-    fn list(&mut self, elem: TypeId, len: Option<i64>, depth: usize) -> Result<Value, GobError> {
+    fn list(&mut self, elem: TypeId, len: Option<i64>, depth: usize) -> Result<Value, Reason> {
         let found = self.count("a slice or an array")?;
         if len.is_some_and(|len| i64::try_from(found) != Ok(len)) {
-            return Err(GobError::ArrayLength);
+            return Err(Reason::ArrayLength);
         }
         let mut list = Vec::new();
         for _ in 0..found {
@@ -117,29 +120,29 @@ impl Decoder<'_> {
         Ok(Value::List(list))
     }
 
-    fn map(&mut self, key: TypeId, elem: TypeId, depth: usize) -> Result<Value, GobError> {
+    fn map(&mut self, key: TypeId, elem: TypeId, depth: usize) -> Result<Value, Reason> {
         let found = self.count("a map")?;
         let mut map = Vec::new();
         for _ in 0..found {
             let key = self.value(key, depth + 1)?;
             if !is_comparable(&self.types, &key) {
-                return Err(GobError::Key);
+                return Err(Reason::Key);
             }
             map.push((key, self.value(elem, depth + 1)?));
         }
         Ok(Value::Map(map))
     }
 
-    fn count(&mut self, what: &'static str) -> Result<u64, GobError> {
+    fn count(&mut self, what: &'static str) -> Result<u64, Reason> {
         let found = self.reader.uint()?;
-        // Those in interfaces may be in later messages.
-        match found <= self.reader.remaining() {
-            true => Ok(found),
-            false => Err(GobError::Length { what, found }),
+        // Values in interfaces may be in later messages.
+        if found > self.reader.remaining() {
+            return Err(Reason::Length { what, found });
         }
+        Ok(found)
     }
 
-    fn fields(&mut self, id: TypeId, depth: usize) -> Result<Value, GobError> {
+    fn fields(&mut self, id: TypeId, depth: usize) -> Result<Value, Reason> {
         let field_of = |types: &Types, place: usize| match types.shape(id) {
             Some(Shape::Struct { fields }) => fields.get(place).map(|field| field.id),
             _ => None,
@@ -151,14 +154,14 @@ impl Decoder<'_> {
         let mut present = Fields::of(count);
         let mut values = Vec::new();
         while let Some(place) = present.next(&mut self.reader)? {
-            let field = field_of(&self.types, place).ok_or(GobError::Field)?;
+            let field = field_of(&self.types, place).ok_or(Reason::Field)?;
             values.push((place as u32, self.value(field, depth + 1)?));
         }
         Ok(Value::Struct(values))
     }
 }
 
-/// Whether Go can compare what an interface holds, as it must to use it as a key. Otherwise Go panics.
+/// Returns true if Go can compare the value, as it must for a map key. Go panics at a key that it cannot compare.
 fn is_comparable(types: &Types, key: &Value) -> bool {
     match key {
         Value::Interface(Some(held)) => match (&held.value, types.shape(held.id)) {

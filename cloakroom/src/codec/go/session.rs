@@ -1,17 +1,13 @@
-//! A session of Go's: its types and its entries, and what stands around them.
+//! A decoded Go session: its types, its entries, and the struct around them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::decode::decode;
-use super::encode::encode;
-use super::error::GobError;
-use super::key;
-use super::time::GoTime;
-use super::types::{Field, Interface, Shape, TypeId, Types};
-use super::value::Value;
+use cloakroom_gob::{EncodedBy, Field, GoTime, Gob, Shape, TypeId, Types, Value};
 
-/// What a session's gob is of.
+use super::key;
+
+/// The Go type that a session's gob has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::codec) enum Envelope {
     /// `map[interface{}]interface{}`: Beego, and gorilla/sessions.
@@ -21,113 +17,127 @@ pub(in crate::codec) enum Envelope {
 }
 
 impl Envelope {
-    /// Whether a key, in an interface, has a place in the map: that of scs has strings alone.
+    /// Returns the number of the form in a stored record; 1 and 2 are other codecs.
+    pub(in crate::codec) fn tag(self) -> u8 {
+        match self {
+            Envelope::Map => 3,
+            Envelope::Deadline => 4,
+        }
+    }
+
+    pub(in crate::codec) fn from_tag(tag: u8) -> Option<Envelope> {
+        [Envelope::Map, Envelope::Deadline].into_iter().find(|envelope| envelope.tag() == tag)
+    }
+
+    /// Returns true if the map can have this key, which is in an interface. A session of scs has string keys only.
     pub(super) fn takes(self, key: &Value) -> bool {
         self == Envelope::Map || key.held().is_some_and(|held| matches!(held.value, Value::Text(_)))
     }
 }
 
-/// A session as it was read. Types keep the numbers that they had, and what is not replaced goes back as it came.
-pub(super) struct Session {
+/// A decoded session. Types keep their numbers, and unchanged values are written back as they were.
+pub(super) struct GobMap {
     pub(super) types: Types,
     pub(super) entries: Vec<(Value, Value)>,
-    /// The type of the whole.
+    /// The type of the whole gob.
     top: TypeId,
     around: Around,
 }
 
+/// The struct around the map.
 #[derive(PartialEq)]
 enum Around {
     Nothing,
-    /// The struct's other fields, and the place of the map among them.
+    /// The index of the map's field, and the other fields before and after it.
     Fields {
         before: Vec<(u32, Value)>,
         map: u32,
-        behind: Vec<(u32, Value)>,
+        after: Vec<(u32, Value)>,
     },
 }
 
 const ANY_MAP: Shape = Shape::Map { key: TypeId::INTERFACE, elem: TypeId::INTERFACE };
 const TEXT_MAP: Shape = Shape::Map { key: TypeId::STRING, elem: TypeId::INTERFACE };
 
-impl Session {
+impl GobMap {
     const SCS: &str = "a gob of struct{Deadline; Values map[string]interface{}}";
 
-    /// Reads a session. No bytes at all are one without keys.
-    pub(super) fn parse(data: &[u8], envelope: Envelope) -> Result<Session, GobError> {
+    /// Reads a session. No bytes at all are a session without keys.
+    pub(super) fn parse(data: &[u8], envelope: Envelope) -> Result<GobMap, GobMapError> {
         if data.is_empty() {
-            return Ok(Session::empty(envelope));
+            return Ok(GobMap::empty(envelope));
         }
-        let (types, top, value) = decode(data)?;
+        let Gob { types, id: top, value } = Gob::decode(data)?;
         let mut session = match envelope {
-            Envelope::Map => Session::in_map(types, top, value)?,
-            Envelope::Deadline => Session::in_struct(types, top, value)?,
+            Envelope::Map => GobMap::in_map(types, top, value)?,
+            Envelope::Deadline => GobMap::in_struct(types, top, value)?,
         };
         session.drop_repeated();
         Ok(session)
     }
 
-    /// A session of one entry.
-    pub(super) fn of_one(mut types: Types, key: Value, value: Value) -> Session {
+    /// Returns a session of one entry.
+    pub(super) fn of_one(mut types: Types, key: Value, value: Value) -> GobMap {
         let top = types.id_of("", ANY_MAP);
-        Session { types, entries: vec![(key, value)], top, around: Around::Nothing }
+        GobMap { types, entries: vec![(key, value)], top, around: Around::Nothing }
     }
 
-    /// The entry at `place` as a session of its own.
-    pub(super) fn into_one(mut self, place: usize) -> Session {
-        let (key, value) = self.entries.swap_remove(place);
+    /// Returns the entry at `index` as a session of its own.
+    pub(super) fn into_one(mut self, index: usize) -> GobMap {
+        let (key, value) = self.entries.swap_remove(index);
         let key = match key {
             Value::Text(_) => Value::dynamic("string", TypeId::STRING, key),
             other => other,
         };
-        Session::of_one(self.types, key, value)
+        GobMap::of_one(self.types, key, value)
     }
 
-    fn empty(envelope: Envelope) -> Session {
+    fn empty(envelope: Envelope) -> GobMap {
         let mut types = Types::default();
         let (top, around) = match envelope {
             Envelope::Map => (types.id_of("", ANY_MAP), Around::Nothing),
             Envelope::Deadline => {
-                let time = types.id_of("Time", Shape::Encoded(Interface::GobEncoder));
+                let time = types.id_of("Time", Shape::Encoded(EncodedBy::GobEncoder));
                 let map = types.id_of("", TEXT_MAP);
                 let field = |name: &str, id| Field { name: name.as_bytes().into(), id };
                 let fields = [field("Deadline", time), field("Values", map)].into();
-                let around = Around::Fields { before: Vec::new(), map: 1, behind: Vec::new() };
+                let around = Around::Fields { before: Vec::new(), map: 1, after: Vec::new() };
                 (types.id_of("", Shape::Struct { fields }), around)
             }
         };
-        Session { types, entries: Vec::new(), top, around }
+        GobMap { types, entries: Vec::new(), top, around }
     }
 
-    fn in_map(types: Types, top: TypeId, value: Value) -> Result<Session, GobError> {
+    fn in_map(types: Types, top: TypeId, value: Value) -> Result<GobMap, GobMapError> {
         match value {
             Value::Map(entries) if types.shape(top) == Some(&ANY_MAP) => {
-                Ok(Session { types, entries, top, around: Around::Nothing })
+                Ok(GobMap { types, entries, top, around: Around::Nothing })
             }
-            _ => Err(GobError::Top { expected: "a gob of map[interface{}]interface{}" }),
+            _ => Err(GobMapError::Top { expected: "a gob of map[interface{}]interface{}" }),
         }
     }
 
-    fn in_struct(types: Types, top: TypeId, value: Value) -> Result<Session, GobError> {
-        let wrong = || GobError::Top { expected: Self::SCS };
+    fn in_struct(types: Types, top: TypeId, value: Value) -> Result<GobMap, GobMapError> {
+        let wrong = || GobMapError::Top { expected: Self::SCS };
         let (Some(Shape::Struct { fields }), Value::Struct(values)) = (types.shape(top), value) else {
             return Err(wrong());
         };
         let is_map = |field: &Field| *field.name == *b"Values" && types.shape(field.id) == Some(&TEXT_MAP);
         let map = fields.iter().position(is_map).ok_or_else(wrong)? as u32;
-        let (mut before, mut behind, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut before, mut after, mut entries) = (Vec::new(), Vec::new(), Vec::new());
         for (place, value) in values {
             match value {
                 Value::Map(found) if place == map => entries = found,
                 value if place < map => before.push((place, value)),
-                value => behind.push((place, value)),
+                value => after.push((place, value)),
             }
         }
-        Ok(Session { types, entries, top, around: Around::Fields { before, map, behind } })
+        Ok(GobMap { types, entries, top, around: Around::Fields { before, map, after } })
     }
 
-    /// Of a key that stands twice, Go takes the last value. Pointers, and what holds not-a-number, are never the same key, and a struct may hold
-    /// either: of all but plain keys every entry stays.
+    /// Drops all but the last of several entries under one key, as Go does.
+    ///
+    /// Pointers and not-a-number are never the same key, and a struct may contain either. So only plain keys are compared.
     fn drop_repeated(&mut self) {
         let mut places: HashMap<&Value, usize> = HashMap::with_capacity(self.entries.len());
         let mut last = Vec::with_capacity(self.entries.len());
@@ -144,7 +154,7 @@ impl Session {
         }
     }
 
-    /// Where the entry is whose key has this text.
+    /// Returns the index of the entry whose key has this text.
     pub(super) fn position(&self, text: &str) -> Option<usize> {
         if !text.starts_with(key::MARK) {
             return self.entries.iter().position(|(found, _)| key::to_text(found) == text);
@@ -152,7 +162,7 @@ impl Session {
         self.names().position(|name| name == text)
     }
 
-    /// The text of each key, in the order of storage. The second of two keys that look alike, and are not the same in Go, ends in `#2`.
+    /// Returns the text of each key, in the order of storage. If two different keys have one text, that of the second ends in `#2`.
     pub(super) fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let mut met: HashMap<Cow<'_, str>, usize> = HashMap::new();
         self.entries.iter().map(move |(found, _)| {
@@ -166,13 +176,13 @@ impl Session {
         })
     }
 
-    /// Adds an entry, whose key is in an interface.
-    pub(super) fn push(&mut self, key: Value, value: Value) -> Result<(), GobError> {
+    /// Appends an entry, whose key is in an interface.
+    pub(super) fn push(&mut self, key: Value, value: Value) -> Result<(), GobMapError> {
         let key = match (&self.around, key) {
-            // Here all keys are strings.
+            // The map of scs has string keys without an interface.
             (Around::Fields { .. }, Value::Interface(Some(held))) => match held.value {
                 text @ Value::Text(_) => text,
-                _ => return Err(GobError::Mismatch),
+                _ => return Err(GobMapError::KeyType),
             },
             (_, key) => key,
         };
@@ -180,28 +190,28 @@ impl Session {
         Ok(())
     }
 
-    /// The time in the field that scs calls `Deadline`; `None` where Go left it out, since it is zero.
-    pub(super) fn deadline(&self) -> Result<Option<GoTime>, GobError> {
-        let (Around::Fields { before, behind, .. }, Some(place)) = (&self.around, self.deadline_place())
+    /// Returns the time in the field that scs calls `Deadline`; `None` if Go omitted it because it is zero.
+    pub(super) fn deadline(&self) -> Result<Option<GoTime>, GobMapError> {
+        let (Around::Fields { before, after, .. }, Some(place)) = (&self.around, self.deadline_place())
         else {
             return Ok(None);
         };
-        match before.iter().chain(behind).find(|(at, _)| *at == place) {
+        match before.iter().chain(after).find(|(at, _)| *at == place) {
             None => Ok(None),
             Some((_, Value::Encoded(payload))) => {
-                GoTime::from_payload(payload).map(Some).ok_or(GobError::Mismatch)
+                GoTime::from_payload(payload).map(Some).ok_or(GobMapError::NotATime)
             }
-            Some(_) => Err(GobError::Mismatch),
+            Some(_) => Err(GobMapError::NotATime),
         }
     }
 
-    /// Puts another time there.
-    pub(super) fn set_deadline(&mut self, deadline: GoTime) -> Result<(), GobError> {
+    /// Sets the time in the field that scs calls `Deadline`.
+    pub(super) fn set_deadline(&mut self, deadline: GoTime) -> Result<(), GobMapError> {
         let place = self.deadline_place();
-        let (Around::Fields { before, map, behind }, Some(place)) = (&mut self.around, place) else {
-            return Err(GobError::Top { expected: Self::SCS });
+        let (Around::Fields { before, map, after }, Some(place)) = (&mut self.around, place) else {
+            return Err(GobMapError::Top { expected: Self::SCS });
         };
-        let side = if place < *map { before } else { behind };
+        let side = if place < *map { before } else { after };
         let value = (place, Value::Encoded(deadline.to_payload()));
         match side.binary_search_by_key(&place, |(at, _)| *at) {
             Ok(found) => side[found] = value,
@@ -217,31 +227,29 @@ impl Session {
         place.map(|place| place as u32)
     }
 
-    /// Whether `other` has the same entries, and the same definitions of the types that both have.
+    /// Returns true if `other` has the same entries, and the same definitions for every type that both define.
     #[cfg(feature = "testkit")]
-    pub(super) fn means(&self, other: &Session) -> bool {
+    pub(super) fn means(&self, other: &GobMap) -> bool {
         self.entries == other.entries
             && self.top == other.top
             && self.around == other.around
             && self.types.agree(&other.types)
     }
 
-    pub(super) fn to_gob(&self) -> Result<Vec<u8>, GobError> {
-        let mut out = Vec::new();
-        let map = Value::Map(self.entries.clone());
-        let value = match &self.around {
+    pub(super) fn into_gob(self) -> Result<Vec<u8>, GobMapError> {
+        let map = Value::Map(self.entries);
+        let value = match self.around {
             Around::Nothing => map,
-            Around::Fields { before, map: place, behind } => {
-                let all = before.iter().cloned().chain([(*place, map)]).chain(behind.iter().cloned());
+            Around::Fields { before, map: place, after } => {
+                let all = before.into_iter().chain([(place, map)]).chain(after);
                 Value::Struct(all.collect())
             }
         };
-        encode(&self.types, self.top, &value, &mut out)?;
-        Ok(out)
+        Ok(Gob { types: self.types, id: self.top, value }.encode()?)
     }
 }
 
-/// True if Go takes two keys that look like this one for the same key.
+/// Returns true if every key that equals this one is the same key in Go.
 fn is_plain(key: &Value) -> bool {
     let is_nan = |bits: &u64| f64::from_bits(*bits).is_nan();
     let (name, value) = key.held().map_or(("", key), |held| (&*held.name, &held.value));
@@ -252,4 +260,19 @@ fn is_plain(key: &Value) -> bool {
         _ => false,
     };
     plain && !name.starts_with('*')
+}
+
+/// The reason why the gob of a session is not readable.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GobMapError {
+    #[error(transparent)]
+    Gob(#[from] cloakroom_gob::Error),
+    #[error("expected {expected}, found a gob of another type")]
+    Top { expected: &'static str },
+    #[error("expected a time as the deadline in the gob, found another value")]
+    NotATime,
+    #[error("expected a string as a key in the gob, found another type")]
+    KeyType,
+    #[error("expected a gob of one key, found none or nil")]
+    NotOneValue,
 }

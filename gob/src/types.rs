@@ -1,83 +1,129 @@
-//! The types that a gob defines, and the few that this library writes itself.
+//! The type definitions of a gob.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::error::GobError;
-use super::wire::{Reader, put_bytes, put_int, put_uint};
+use crate::error::Reason;
+use crate::wire::{Reader, put_bytes, put_int, put_uint};
 
-/// A session defines a type for each kind of value in it; no application has this many.
-pub(super) const MAX_TYPES: usize = 4096;
+/// The bound on the types that one gob may define. Real gobs define some dozens.
+pub const MAX_TYPES: usize = 4096;
 
-/// Go keeps a type's number in 32 bits.
+/// Go stores the number of a type in 32 bits: `typeId` in encoding/gob.
 const LAST_ID: i64 = i32::MAX as i64;
 
-/// The number of a type in one gob. The first few are gob's own, the others are defined in the gob before they are used.
+/// The number of a type in one gob.
+///
+/// Gob reserves the first few for its basic types. It defines the others before it uses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct TypeId(pub(super) i64);
+pub struct TypeId(pub(crate) i64);
 
 impl TypeId {
-    pub(super) const BOOL: TypeId = TypeId(1);
-    pub(super) const INT: TypeId = TypeId(2);
-    pub(super) const UINT: TypeId = TypeId(3);
-    pub(super) const FLOAT: TypeId = TypeId(4);
-    pub(super) const BYTES: TypeId = TypeId(5);
-    pub(super) const STRING: TypeId = TypeId(6);
-    pub(super) const COMPLEX: TypeId = TypeId(7);
-    pub(super) const INTERFACE: TypeId = TypeId(8);
-    /// Where an application's types begin: `firstUserId` in encoding/gob.
-    pub(super) const FIRST_OWN: TypeId = TypeId(64);
+    /// `bool`.
+    pub const BOOL: TypeId = TypeId(1);
+    /// Every signed integer type.
+    pub const INT: TypeId = TypeId(2);
+    /// Every unsigned integer type.
+    pub const UINT: TypeId = TypeId(3);
+    /// `float32` and `float64`.
+    pub const FLOAT: TypeId = TypeId(4);
+    /// `[]byte`.
+    pub const BYTES: TypeId = TypeId(5);
+    /// `string`.
+    pub const STRING: TypeId = TypeId(6);
+    /// `complex64` and `complex128`.
+    pub const COMPLEX: TypeId = TypeId(7);
+    /// Every interface type.
+    pub const INTERFACE: TypeId = TypeId(8);
+    /// The first number for types of an application: `firstUserId` in encoding/gob.
+    pub const FIRST_OWN: TypeId = TypeId(64);
 
-    pub(super) fn is_basic(self) -> bool {
+    /// Returns true for the types that gob itself knows, which need no definition.
+    pub fn is_basic(self) -> bool {
         (1..=8).contains(&self.0)
     }
 }
 
-/// What gob says of a type: its Go name, without the package and often absent, and what it is made of.
+/// The definition of a type, as a gob sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Definition {
-    pub(super) name: Box<[u8]>,
-    /// The number that it says it has, which may be another where the type encodes itself. Nobody reads it.
+pub struct Definition {
+    /// The Go name without its package. It is empty for types such as `[]int`.
+    pub(crate) name: Box<[u8]>,
+    /// The number within the definition, written back unchanged. It can differ for types that encode themselves, and
+    /// no reader uses it.
     said: TypeId,
-    pub(super) shape: Shape,
+    pub(crate) shape: Shape,
 }
 
+impl Definition {
+    /// Returns the Go name without its package. It is empty for types such as `[]int`.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Returns what the type is made of.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+}
+
+/// What a type is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+#[allow(clippy::exhaustive_enums, reason = "gob has no other shapes")]
+pub enum Shape {
+    /// An array of fixed length.
     Array {
+        /// The type of the elements.
         elem: TypeId,
+        /// The number of elements.
         len: i64,
     },
+    /// A slice; a `[]byte` has the basic type [`TypeId::BYTES`] instead.
     Slice {
+        /// The type of the elements.
         elem: TypeId,
     },
+    /// A struct with its exported fields.
     Struct {
+        /// The fields, in the order of the Go source.
         fields: Box<[Field]>,
     },
+    /// A map.
     Map {
+        /// The type of the keys.
         key: TypeId,
+        /// The type of the values.
         elem: TypeId,
     },
-    /// A type that encodes itself: only it knows what its bytes mean.
-    Encoded(Interface),
+    /// A type that encodes itself. The meaning of its bytes is not part of the gob.
+    Encoded(EncodedBy),
 }
 
-/// The Go interface by which a type encodes itself; the place of its definition in gob's `wireType`.
+/// The Go interface by which a type encodes itself.
+///
+/// The number is the index of its definition in gob's `wireType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Interface {
+#[allow(clippy::exhaustive_enums, reason = "gob knows no other interfaces")]
+pub enum EncodedBy {
+    /// `gob.GobEncoder`, as `time.Time` has it.
     GobEncoder = 4,
+    /// `encoding.BinaryMarshaler`.
     BinaryMarshaler = 5,
+    /// `encoding.TextMarshaler`.
     TextMarshaler = 6,
 }
 
+/// A field of a struct.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field {
-    pub(super) name: Box<[u8]>,
-    pub(super) id: TypeId,
+pub struct Field {
+    /// The Go name.
+    pub name: Box<[u8]>,
+    /// The type.
+    pub id: TypeId,
 }
 
 impl Shape {
-    /// The types that it is made of, in the order in which Go sends them.
-    pub(super) fn parts(&self) -> Vec<TypeId> {
+    /// Returns the types of the parts, in the order in which Go sends them.
+    pub(crate) fn parts(&self) -> Vec<TypeId> {
         match self {
             Shape::Array { elem, .. } | Shape::Slice { elem } => vec![*elem],
             Shape::Map { key, elem } => vec![*key, *elem],
@@ -86,7 +132,7 @@ impl Shape {
         }
     }
 
-    /// The same, each type under the number that `renumber` gives it.
+    /// Returns the same shape with each type number mapped by `renumber`.
     fn renumbered(&self, mut renumber: impl FnMut(TypeId) -> TypeId) -> Shape {
         match self {
             Shape::Array { elem, len } => Shape::Array { elem: renumber(*elem), len: *len },
@@ -102,21 +148,25 @@ impl Shape {
     }
 }
 
-/// The types of one gob, under the numbers that they have in it.
+/// The types that one gob defines, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Types(BTreeMap<TypeId, Definition>);
+pub struct Types(BTreeMap<TypeId, Definition>);
 
 impl Types {
-    pub(super) fn shape(&self, id: TypeId) -> Option<&Shape> {
+    /// Returns the shape of a defined type; `None` for a basic type.
+    pub fn shape(&self, id: TypeId) -> Option<&Shape> {
         self.0.get(&id).map(|definition| &definition.shape)
     }
 
-    pub(super) fn definition(&self, id: TypeId) -> Option<&Definition> {
+    /// Returns the definition of a type; `None` for a basic type.
+    pub fn definition(&self, id: TypeId) -> Option<&Definition> {
         self.0.get(&id)
     }
 
-    /// The number of the type of this `shape`, which may be new. Types that have no name of their own are one if they look alike.
-    pub(super) fn id_of(&mut self, name: &str, shape: Shape) -> TypeId {
+    /// Returns the number of the type with this name and `shape`, and defines it if it is new.
+    ///
+    /// An unnamed type matches by its shape alone.
+    pub fn id_of(&mut self, name: &str, shape: Shape) -> TypeId {
         let same = |(_, known): &(&TypeId, &Definition)| {
             known.shape == shape && (known.name.is_empty() || &*known.name == name.as_bytes())
         };
@@ -128,22 +178,22 @@ impl Types {
         id
     }
 
-    /// A number that is free: behind the last one, or, should that be the last of all, in a gap.
+    /// Returns a free number: the one after the highest in use, or a gap if that exceeds [`LAST_ID`].
     fn next(&self) -> TypeId {
-        let behind = self.0.last_key_value().map_or(TypeId::FIRST_OWN.0, |(last, _)| last.0 + 1);
-        let gap = || (TypeId::FIRST_OWN.0..).map(TypeId).find(|id| !self.0.contains_key(id));
-        match behind <= LAST_ID {
-            true => TypeId(behind.max(TypeId::FIRST_OWN.0)),
-            false => gap().unwrap_or(TypeId::FIRST_OWN),
+        let next = self.0.last_key_value().map_or(TypeId::FIRST_OWN.0, |(last, _)| last.0 + 1);
+        if next <= LAST_ID {
+            return TypeId(next.max(TypeId::FIRST_OWN.0));
         }
+        let gap = (TypeId::FIRST_OWN.0..).map(TypeId).find(|id| !self.0.contains_key(id));
+        gap.unwrap_or(TypeId::FIRST_OWN)
     }
 
-    /// Takes in the type `id` of `other` and all that it is made of; gives the number that it has here.
-    pub(super) fn import(&mut self, other: &Types, id: TypeId) -> TypeId {
+    /// Copies the type `id` of `other` and all its parts, unless they are defined here already. Returns its number here.
+    pub fn import(&mut self, other: &Types, id: TypeId) -> TypeId {
         self.import_known(other, id, &mut BTreeMap::new())
     }
 
-    /// `known` are those that were taken in already: a type may be made of itself.
+    /// Imports a type. `known` maps the types that were imported already, since a type may contain itself.
     fn import_known(&mut self, other: &Types, id: TypeId, known: &mut BTreeMap<TypeId, TypeId>) -> TypeId {
         if let Some(here) = known.get(&id) {
             return *here;
@@ -153,7 +203,7 @@ impl Types {
             known.insert(id, here);
             return here;
         }
-        // The place is taken first, so that what is made of this type finds it.
+        // The number is reserved first, so that a part that refers back to this type finds it.
         let here = self.next();
         known.insert(id, here);
         self.0.insert(here, definition.clone());
@@ -162,7 +212,7 @@ impl Types {
         here
     }
 
-    /// The type here that is the type `id` of `other`.
+    /// Returns the type here that equals the type `id` of `other`.
     fn find(&self, other: &Types, id: TypeId) -> Option<TypeId> {
         self.0.keys().copied().find(|here| self.is_same(*here, other, id, &mut BTreeSet::new()))
     }
@@ -177,7 +227,7 @@ impl Types {
         let (Some(one), Some(two)) = (self.0.get(&here), other.0.get(&there)) else {
             return here == there && here.is_basic();
         };
-        // Met again on the way, the two are as alike as the rest of them is.
+        // A pair that is being compared already is equal if the rest is.
         if !seen.insert((here, there)) {
             return true;
         }
@@ -189,28 +239,27 @@ impl Types {
             && ours.into_iter().zip(theirs).all(|(here, there)| self.is_same(here, other, there, seen))
     }
 
-    /// Reads the definition of `id`, which the reader stands before.
-    pub(super) fn define(&mut self, id: i64, reader: &mut Reader<'_>) -> Result<(), GobError> {
+    /// Reads the definition of `id` at the position of the reader.
+    pub(crate) fn define(&mut self, id: i64, reader: &mut Reader<'_>) -> Result<(), Reason> {
         let id = TypeId(id);
         if id < TypeId::FIRST_OWN || id.0 > LAST_ID || self.0.contains_key(&id) {
-            return Err(GobError::Redefined { id: id.0 });
+            return Err(Reason::Redefined { id: id.0 });
         }
         if self.0.len() == MAX_TYPES {
-            return Err(GobError::TooManyTypes { max: MAX_TYPES });
+            return Err(Reason::TooManyTypes);
         }
         let definition = read_definition(reader)?;
         self.0.insert(id, definition);
         Ok(())
     }
 
-    /// Whether no number means one type here and another there.
-    #[cfg(feature = "testkit")]
-    pub(super) fn agree(&self, other: &Types) -> bool {
+    /// Returns true if every number that both define has the same definition in both.
+    pub fn agree(&self, other: &Types) -> bool {
         self.0.iter().all(|(id, known)| other.0.get(id).is_none_or(|there| there == known))
     }
 
-    /// Whether a struct's fields lead to a struct of the same type, as only a pointer can.
-    pub(super) fn leads_to_itself(&self, id: TypeId) -> bool {
+    /// Returns true if a struct contains its own type, directly or through other structs. In Go only a pointer can do so.
+    pub(crate) fn leads_to_itself(&self, id: TypeId) -> bool {
         let parts = |id| match self.shape(id) {
             Some(shape @ (Shape::Struct { .. } | Shape::Array { .. })) => shape.parts(),
             _ => Vec::new(),
@@ -227,33 +276,33 @@ impl Types {
         false
     }
 
-    /// Whether everything that `id` is made of is defined too.
-    pub(super) fn check(&self, id: TypeId, seen: &mut BTreeSet<TypeId>) -> Result<(), GobError> {
+    /// Checks that all parts of `id` are defined.
+    pub(crate) fn check(&self, id: TypeId, seen: &mut BTreeSet<TypeId>) -> Result<(), Reason> {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             if id.is_basic() || !seen.insert(id) {
                 continue;
             }
-            let shape = self.shape(id).ok_or(GobError::Undefined { id: id.0 })?;
+            let shape = self.shape(id).ok_or(Reason::Undefined { id: id.0 })?;
             open.extend(shape.parts());
         }
         Ok(())
     }
 }
 
-/// The fields that a struct sends: the number of each, until the zero behind the last one or the end of the message.
-pub(super) struct Fields {
+/// Reads which fields of a struct were sent: the index of each, until a zero or the end of the message.
+pub(crate) struct Fields {
     last: u64,
     count: u64,
 }
 
 impl Fields {
-    pub(super) fn of(count: usize) -> Self {
+    pub(crate) fn of(count: usize) -> Self {
         Fields { last: 0, count: count as u64 }
     }
 
-    /// The place of the next field, from zero on.
-    pub(super) fn next(&mut self, reader: &mut Reader<'_>) -> Result<Option<usize>, GobError> {
+    /// Returns the index of the next field; the first is 0.
+    pub(crate) fn next(&mut self, reader: &mut Reader<'_>) -> Result<Option<usize>, Reason> {
         if reader.at_end() {
             return Ok(None);
         }
@@ -263,25 +312,26 @@ impl Fields {
                 self.last += delta;
                 Ok(Some(self.last as usize - 1))
             }
-            _ => Err(GobError::Field),
+            _ => Err(Reason::Field),
         }
     }
 }
 
-/// Reads gob's own `wireType`: a struct with one field for each shape, of which one is set. Of several, Go takes the one that its own
-/// type asks for, which only damage makes another than the first.
-fn read_definition(reader: &mut Reader<'_>) -> Result<Definition, GobError> {
+/// Reads gob's `wireType`: a struct with one field per shape, of which exactly one is set.
+///
+/// If damaged data sets several, Go uses the one that the receiving type needs; this reader uses the first.
+fn read_definition(reader: &mut Reader<'_>) -> Result<Definition, Reason> {
     let mut found = None;
     let mut fields = Fields::of(7);
     while let Some(field) = fields.next(reader)? {
         let definition = read_shape(field, reader)?;
         found.get_or_insert(definition);
     }
-    found.ok_or(GobError::Definition)
+    found.ok_or(Reason::Definition)
 }
 
-fn read_shape(field: usize, reader: &mut Reader<'_>) -> Result<Definition, GobError> {
-    // All begin with a CommonType; an array, a slice, a struct and a map have their parts behind it.
+fn read_shape(field: usize, reader: &mut Reader<'_>) -> Result<Definition, Reason> {
+    // Each begins with a CommonType. The parts of an array, a slice, a struct and a map follow it.
     let count = [3, 2, 2, 3, 1, 1, 1][field];
     let mut common = Field { name: Box::default(), id: TypeId(0) };
     let mut numbers = [0; 2];
@@ -296,29 +346,29 @@ fn read_shape(field: usize, reader: &mut Reader<'_>) -> Result<Definition, GobEr
     }
     let id = |number: i64| match i32::try_from(number) {
         Ok(number) => Ok(TypeId(number.into())),
-        Err(_) => Err(GobError::Range),
+        Err(_) => Err(Reason::Range),
     };
     let shape = match field {
         0 => Shape::Array { elem: id(numbers[0])?, len: numbers[1] },
         1 => Shape::Slice { elem: id(numbers[0])? },
         2 => Shape::Struct { fields: struct_fields },
         3 => Shape::Map { key: id(numbers[0])?, elem: id(numbers[1])? },
-        4 => Shape::Encoded(Interface::GobEncoder),
-        5 => Shape::Encoded(Interface::BinaryMarshaler),
-        _ => Shape::Encoded(Interface::TextMarshaler),
+        4 => Shape::Encoded(EncodedBy::GobEncoder),
+        5 => Shape::Encoded(EncodedBy::BinaryMarshaler),
+        _ => Shape::Encoded(EncodedBy::TextMarshaler),
     };
     Ok(Definition { name: common.name, said: common.id, shape })
 }
 
-/// Reads what a type and a field begin with, a name and a number.
-fn read_named(reader: &mut Reader<'_>) -> Result<Field, GobError> {
+/// Reads a name and a type number, the first parts of a CommonType and of a field.
+fn read_named(reader: &mut Reader<'_>) -> Result<Field, Reason> {
     let mut named = Field { name: Box::default(), id: TypeId(0) };
     let mut fields = Fields::of(2);
     while let Some(place) = fields.next(reader)? {
         match place {
             0 => named.name = reader.bytes("a type's name")?.into(),
             _ => {
-                let number = i32::try_from(reader.int()?).map_err(|_| GobError::Range)?;
+                let number = i32::try_from(reader.int()?).map_err(|_| Reason::Range)?;
                 named.id = TypeId(number.into());
             }
         }
@@ -326,23 +376,23 @@ fn read_named(reader: &mut Reader<'_>) -> Result<Field, GobError> {
     Ok(named)
 }
 
-fn read_fields(reader: &mut Reader<'_>) -> Result<Box<[Field]>, GobError> {
+fn read_fields(reader: &mut Reader<'_>) -> Result<Box<[Field]>, Reason> {
     let found = reader.uint()?;
     if found > reader.remaining() {
-        return Err(GobError::Length { what: "a struct's list of fields", found });
+        return Err(Reason::Length { what: "a struct's list of fields", found });
     }
     let mut fields = Vec::new();
     for _ in 0..found {
         if reader.at_end() {
-            return Err(GobError::Truncated);
+            return Err(Reason::Truncated);
         }
         fields.push(read_named(reader)?);
     }
     Ok(fields.into())
 }
 
-/// Appends `id` and its definition as Go sends them, the number negative.
-pub(super) fn put_definition(out: &mut Vec<u8>, id: TypeId, definition: &Definition) {
+/// Appends the negated number of a type and its definition, as Go sends them.
+pub(crate) fn put_definition(out: &mut Vec<u8>, id: TypeId, definition: &Definition) {
     put_int(out, -id.0);
     let field = match definition.shape {
         Shape::Array { .. } => 0,
@@ -352,7 +402,7 @@ pub(super) fn put_definition(out: &mut Vec<u8>, id: TypeId, definition: &Definit
         Shape::Encoded(interface) => interface as u64,
     };
     put_uint(out, field + 1);
-    // The CommonType, which comes first in each.
+    // The CommonType is the first field in each.
     out.push(1);
     put_named(out, &definition.name, definition.said);
     match &definition.shape {
@@ -384,7 +434,7 @@ fn put_named(out: &mut Vec<u8>, name: &[u8], id: TypeId) {
     out.push(0);
 }
 
-/// Appends the fields that follow a CommonType. Like Go, it leaves out a zero: that of an array without elements.
+/// Appends the numbers after a CommonType. Like Go, it omits a zero, such as the length of an empty array.
 fn put_numbers(out: &mut Vec<u8>, numbers: &[i64]) {
     let mut delta = 1;
     for number in numbers {

@@ -1,4 +1,4 @@
-//! From Rust values to Go's: the types that a new key gets.
+//! Rust values to Go values, with the types that every Go program knows.
 
 use std::fmt;
 
@@ -7,14 +7,27 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::GoTime;
-use super::types::{Interface, Shape, TypeId, Types};
-use super::value::{Dynamic, Value};
-use crate::codec::MAX_DEPTH;
+use crate::error::{Error, Reason};
+use crate::types::{EncodedBy, Shape, TypeId, Types};
+use crate::value::{Dynamic, Value};
+use crate::{GoTime, MAX_DEPTH};
 
-/// Why a value has no Go counterpart. Without a reason: that could quote the value.
+/// Converts a Rust value to what a Go interface holds, and adds its types to `types`.
+///
+/// `None` is Go's nil: a Rust `None`, a unit, or a unit struct. The types are those that a Go program needs no
+/// registration for, or that it commonly registers, such as `[]interface {}` and `map[string]interface {}`.
+///
+/// # Errors
+/// [`ErrorKind::Value`](crate::ErrorKind::Value) if the value has no Go counterpart: an integer beyond 64 bits, a map key
+/// that Go cannot compare, more than [`MAX_DEPTH`] levels, or a failing `Serialize`.
+pub fn to_dynamic<T: Serialize + ?Sized>(value: &T, types: &mut Types) -> Result<Option<Dynamic>, Error> {
+    let mut builder = Builder { types, depth: 0 };
+    Ok(value.serialize(&mut builder).map_err(|Refused| Reason::Value)?)
+}
+
+/// The error of the conversions. It has no reason, since a reason could quote the value.
 #[derive(Debug)]
-pub(super) struct Refused;
+pub(crate) struct Refused;
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,21 +49,15 @@ impl serde::de::Error for Refused {
     }
 }
 
-/// Builds a value of the types that every Beego process knows: gob's basic ones and those that Beego registers at its start.
-pub(super) struct Builder {
-    pub(super) types: Types,
+/// A serializer that builds a [`Dynamic`].
+struct Builder<'t> {
+    types: &'t mut Types,
     depth: usize,
-    pub(super) deepest: usize,
 }
 
-impl Builder {
-    pub(super) fn new() -> Self {
-        Builder { types: Types::default(), depth: 0, deepest: 0 }
-    }
-
+impl Builder<'_> {
     fn enter(&mut self) -> Result<(), Refused> {
         self.depth += 1;
-        self.deepest = self.deepest.max(self.depth);
         if self.depth > MAX_DEPTH { Err(Refused) } else { Ok(()) }
     }
 
@@ -60,14 +67,16 @@ impl Builder {
         dynamic("[]interface {}", id, Value::List(values))
     }
 
-    /// The narrowest of the maps that are registered everywhere.
+    /// Builds a map with the narrowest key type of `string`, `int` and `interface {}`.
     fn map(&mut self, entries: Vec<(Dynamic, Value)>) -> Option<Dynamic> {
         self.depth -= 1;
         let all = |name| entries.iter().all(|(key, _)| &*key.name == name);
-        let (name, key) = match () {
-            () if all("string") => ("map[string]interface {}", TypeId::STRING),
-            () if all("int") => ("map[int]interface {}", TypeId::INT),
-            () => ("map[interface {}]interface {}", TypeId::INTERFACE),
+        let (name, key) = if all("string") {
+            ("map[string]interface {}", TypeId::STRING)
+        } else if all("int") {
+            ("map[int]interface {}", TypeId::INT)
+        } else {
+            ("map[interface {}]interface {}", TypeId::INTERFACE)
         };
         let id = self.types.id_of("", Shape::Map { key, elem: TypeId::INTERFACE });
         let entry = |(of, value): (Dynamic, Value)| match key {
@@ -90,17 +99,17 @@ fn dynamic(name: &str, id: TypeId, value: Value) -> Option<Dynamic> {
     Some(Dynamic { name: name.into(), id, value })
 }
 
-impl<'a> Serializer for &'a mut Builder {
-    /// `None` is nil.
+impl<'a, 't> Serializer for &'a mut Builder<'t> {
+    /// The value; `None` for nil.
     type Ok = Option<Dynamic>;
     type Error = Refused;
-    type SerializeSeq = List<'a>;
-    type SerializeTuple = List<'a>;
-    type SerializeTupleStruct = List<'a>;
-    type SerializeTupleVariant = List<'a>;
-    type SerializeMap = Map<'a>;
-    type SerializeStruct = Map<'a>;
-    type SerializeStructVariant = Map<'a>;
+    type SerializeSeq = List<'a, 't>;
+    type SerializeTuple = List<'a, 't>;
+    type SerializeTupleStruct = List<'a, 't>;
+    type SerializeTupleVariant = List<'a, 't>;
+    type SerializeMap = Map<'a, 't>;
+    type SerializeStruct = Map<'a, 't>;
+    type SerializeStructVariant = Map<'a, 't>;
 
     fn serialize_bool(self, value: bool) -> Result<Self::Ok, Refused> {
         Ok(dynamic("bool", TypeId::BOOL, Value::Bool(value)))
@@ -208,7 +217,7 @@ impl<'a> Serializer for &'a mut Builder {
         let text = value.serialize(&mut *self)?;
         let Some(Dynamic { value: Value::Text(text), .. }) = text else { return Err(Refused) };
         let time = std::str::from_utf8(&text).ok().and_then(GoTime::parse).ok_or(Refused)?;
-        let id = self.types.id_of("Time", Shape::Encoded(Interface::GobEncoder));
+        let id = self.types.id_of("Time", Shape::Encoded(EncodedBy::GobEncoder));
         Ok(dynamic("time.Time", id, Value::Encoded(time.to_payload())))
     }
 
@@ -224,15 +233,15 @@ impl<'a> Serializer for &'a mut Builder {
         SerializeMap::end(map)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<List<'a>, Refused> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<List<'a, 't>, Refused> {
         List::begin(self, None)
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<List<'a>, Refused> {
+    fn serialize_tuple(self, _: usize) -> Result<List<'a, 't>, Refused> {
         List::begin(self, None)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<List<'a>, Refused> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<List<'a, 't>, Refused> {
         List::begin(self, None)
     }
 
@@ -242,15 +251,15 @@ impl<'a> Serializer for &'a mut Builder {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<List<'a>, Refused> {
+    ) -> Result<List<'a, 't>, Refused> {
         List::begin(self, Some(variant))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Map<'a>, Refused> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Map<'a, 't>, Refused> {
         Map::begin(self, None)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Map<'a>, Refused> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Map<'a, 't>, Refused> {
         Map::begin(self, None)
     }
 
@@ -260,20 +269,20 @@ impl<'a> Serializer for &'a mut Builder {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Map<'a>, Refused> {
+    ) -> Result<Map<'a, 't>, Refused> {
         Map::begin(self, Some(variant))
     }
 }
 
-/// A list under way. One of an enum's variant goes into a map of the variant's name.
-pub(super) struct List<'a> {
-    builder: &'a mut Builder,
+/// A list under construction. The list of an enum's variant goes into a map under the variant's name.
+struct List<'a, 't> {
+    builder: &'a mut Builder<'t>,
     variant: Option<&'static str>,
     values: Vec<Value>,
 }
 
-impl<'a> List<'a> {
-    fn begin(builder: &'a mut Builder, variant: Option<&'static str>) -> Result<Self, Refused> {
+impl<'a, 't> List<'a, 't> {
+    fn begin(builder: &'a mut Builder<'t>, variant: Option<&'static str>) -> Result<Self, Refused> {
         if variant.is_some() {
             builder.enter()?;
         }
@@ -292,23 +301,23 @@ impl<'a> List<'a> {
     }
 }
 
-fn in_variant(builder: &mut Builder, variant: Option<&str>, held: Option<Dynamic>) -> Option<Dynamic> {
+fn in_variant(builder: &mut Builder<'_>, variant: Option<&str>, held: Option<Dynamic>) -> Option<Dynamic> {
     match variant.and_then(|variant| builder.text(variant)) {
         Some(variant) => builder.map(vec![(variant, Value::Interface(held.map(Box::new)))]),
         None => held,
     }
 }
 
-/// A map under way, and the key whose value comes next.
-pub(super) struct Map<'a> {
-    builder: &'a mut Builder,
+/// A map under construction, and the key of the value that comes next.
+struct Map<'a, 't> {
+    builder: &'a mut Builder<'t>,
     variant: Option<&'static str>,
     entries: Vec<(Dynamic, Value)>,
     key: Option<Dynamic>,
 }
 
-impl<'a> Map<'a> {
-    fn begin(builder: &'a mut Builder, variant: Option<&'static str>) -> Result<Self, Refused> {
+impl<'a, 't> Map<'a, 't> {
+    fn begin(builder: &'a mut Builder<'t>, variant: Option<&'static str>) -> Result<Self, Refused> {
         if variant.is_some() {
             builder.enter()?;
         }
@@ -327,7 +336,7 @@ impl<'a> Map<'a> {
     }
 }
 
-impl SerializeSeq for List<'_> {
+impl SerializeSeq for List<'_, '_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
@@ -340,7 +349,7 @@ impl SerializeSeq for List<'_> {
     }
 }
 
-impl SerializeTuple for List<'_> {
+impl SerializeTuple for List<'_, '_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
@@ -353,7 +362,7 @@ impl SerializeTuple for List<'_> {
     }
 }
 
-impl SerializeTupleStruct for List<'_> {
+impl SerializeTupleStruct for List<'_, '_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
@@ -366,7 +375,7 @@ impl SerializeTupleStruct for List<'_> {
     }
 }
 
-impl SerializeTupleVariant for List<'_> {
+impl SerializeTupleVariant for List<'_, '_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
@@ -379,12 +388,12 @@ impl SerializeTupleVariant for List<'_> {
     }
 }
 
-impl SerializeMap for Map<'_> {
+impl SerializeMap for Map<'_, '_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
-        // Go cannot compare slices and maps, and a nil key is of use to nobody.
+        // Go cannot compare slices and maps. A nil key would be legal in Go, but no Rust type needs one.
         let key =
             key.serialize(&mut *self.builder)?.filter(|key| key.id.is_basic() && key.id != TypeId::BYTES);
         self.key = Some(key.ok_or(Refused)?);
@@ -402,7 +411,7 @@ impl SerializeMap for Map<'_> {
     }
 }
 
-impl SerializeStruct for Map<'_> {
+impl SerializeStruct for Map<'_, '_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 
@@ -419,7 +428,7 @@ impl SerializeStruct for Map<'_> {
     }
 }
 
-impl SerializeStructVariant for Map<'_> {
+impl SerializeStructVariant for Map<'_, '_> {
     type Ok = Option<Dynamic>;
     type Error = Refused;
 

@@ -1,23 +1,22 @@
-//! The keys of a Go session as text: Go's may be of any type, those of a session here are text.
+//! The keys of a Go session as text. In Go a key can have any type, and here it is text.
 
 use std::borrow::Cow;
 
+use cloakroom_gob::{Dynamic, TypeId, Types, Value};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::name::GoType;
-use super::types::{TypeId, Types};
-use super::value::{Dynamic, Value};
-
-/// What the text of a key begins with that is no plain text in Go.
+/// The first character of the text of a key that is not a string in Go.
 pub(super) const MARK: char = '\0';
 
-/// The name under which a session has a key that is no string in Go, for [`get`](crate::Session::get) and the other calls: the
-/// number 5 as an `int`, say, is `go_key("int", 5)`.
+/// Returns the name of a key that is not a string in Go, for [`get`](crate::Session::get) and the other calls.
 ///
-/// `go_type` is `bool`, an integer type or a float type. Such a key keeps its type; one that is not there yet is made with it. All
-/// other keys, such as structs, have names too, which [`keys`](crate::Session::keys) gives and every call takes for a key that is
-/// there. Two pointers to the same value look alike and are two keys in Go, and so does not-a-number: the name of the second ends in `#2`.
+/// `go_type` is `bool`, an integer type or a float type. So the `int` 5 is `go_key("int", 5)`. An existing key keeps its
+/// type, and a new one gets it.
+///
+/// Other keys, such as structs, have names as well. [`keys`](crate::Session::keys) lists them, and every call accepts them for
+/// an existing key. Two pointers to equal values are two keys in Go but have one name, and so has not-a-number: the name of
+/// the second ends in `#2`.
 ///
 /// ```
 /// use cloakroom::go::go_key;
@@ -29,7 +28,7 @@ pub fn go_key(go_type: &str, value: impl std::fmt::Display) -> String {
     format!("{MARK}{go_type}:{value}")
 }
 
-/// The text of a key.
+/// Returns the text of a key.
 pub(super) fn to_text(key: &Value) -> Cow<'_, str> {
     let (name, value) = match key {
         Value::Interface(Some(held)) => (&*held.name, &held.value),
@@ -50,13 +49,13 @@ pub(super) fn to_text(key: &Value) -> Cow<'_, str> {
     }
 }
 
-/// A name for a key that has no text of its own: its type, and a digest of what it is.
+/// Returns a name for a key without a text of its own: its type, and a digest of its value.
 fn digest(name: &str, value: &Value) -> Cow<'static, str> {
     let digest = Sha256::digest(format!("{value:?}"));
     go_key(name, HEXLOWER.encode(&digest[..16])).into()
 }
 
-/// The key that [`to_text`] gives this `text`, for one that is not in the session. What is no such text is a plain text.
+/// Returns the key whose text is `text`, the reverse of [`to_text`]. A text of no other form is a string.
 pub(super) fn from_text(text: &str) -> Value {
     let plain = || Value::dynamic("string", TypeId::STRING, Value::Text(text.as_bytes().to_vec()));
     let Some((name, of)) = text.strip_prefix(MARK).and_then(|rest| rest.split_once(':')) else {
@@ -74,7 +73,7 @@ pub(super) fn from_text(text: &str) -> Value {
         _ => return plain(),
     };
     let held = value.map(|value| Dynamic { name: name.into(), id, value });
-    let held = held.filter(|held| GoType::parse(name).check(&Types::default(), id, &held.value).is_ok());
+    let held = held.filter(|held| held.check(&Types::default()).is_ok());
     held.map_or_else(plain, |held| Value::Interface(Some(Box::new(held))))
 }
 

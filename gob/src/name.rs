@@ -1,26 +1,26 @@
-//! The names under which Go registers types, as far as they tell what a value must be.
+//! The names under which Go registers types. They tell what a value must be, down to the width of its numbers.
 
-use super::error::GobError;
-use super::types::{Shape, TypeId, Types};
-use super::value::Value;
+use crate::error::Reason;
+use crate::types::{Shape, TypeId, Types};
+use crate::value::Value;
 
-/// A type as its name spells it: `map[string][]int8`.
+/// A type as its name spells it, such as `map[string][]int8`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum GoType<'a> {
+pub(crate) enum GoType<'a> {
     Basic(Basic),
     Slice(Box<GoType<'a>>),
     Array(u64, Box<GoType<'a>>),
     Map(Box<GoType<'a>>, Box<GoType<'a>>),
-    /// Gob sends what a pointer leads to.
+    /// A pointer. Gob sends the value it points to.
     Pointer(Box<GoType<'a>>),
     Interface,
     Time,
-    /// A type of an application, or a name that is not understood: it may be anything.
+    /// A type of an application, or a name that this parser does not know. Every value fits.
     Named(&'a str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Basic {
+pub(crate) enum Basic {
     Bool,
     String,
     /// Of this many bits.
@@ -30,31 +30,31 @@ pub(super) enum Basic {
     Complex(u32),
 }
 
-/// Deeper names are those of nobody.
+/// The bound on the nesting of a name, since names are parsed on the stack.
 const MAX_DEPTH: usize = 64;
 
 impl<'a> GoType<'a> {
-    pub(super) fn parse(name: &'a str) -> GoType<'a> {
+    pub(crate) fn parse(name: &'a str) -> GoType<'a> {
         match parse(name, 0) {
             Some((found, "")) => found,
             _ => GoType::Named(name),
         }
     }
 
-    /// Whether this is `[]byte`, which has a kind of its own on the wire.
+    /// Returns true if this can be `[]byte`, which gob sends as a basic type.
     fn is_bytes(&self) -> bool {
-        // A slice of a named type may be one of bytes as well.
+        // The elements of a slice of a named type may be bytes, too.
         matches!(self, GoType::Slice(elem) if matches!(**elem, GoType::Basic(Basic::Uint(8)) | GoType::Named(_)))
     }
 
-    /// Whether `value` of the type `id` can be one of the type that the name spells.
-    pub(super) fn check(&self, types: &Types, id: TypeId, value: &Value) -> Result<(), GobError> {
+    /// Checks that `value`, of the type `id`, can be of the type that the name spells.
+    pub(crate) fn check(&self, types: &Types, id: TypeId, value: &Value) -> Result<(), Reason> {
         self.check_type(types, id)?;
         self.check_range(value)
     }
 
-    /// Whether the kinds are the same all the way down.
-    fn check_type(&self, types: &Types, id: TypeId) -> Result<(), GobError> {
+    /// Checks that the kinds agree at every level.
+    fn check_type(&self, types: &Types, id: TypeId) -> Result<(), Reason> {
         let fits = match (self, types.shape(id)) {
             (GoType::Named(_), _) => true,
             (GoType::Pointer(to), _) => return to.check_type(types, id),
@@ -63,11 +63,10 @@ impl<'a> GoType<'a> {
             (GoType::Interface, None) => id == TypeId::INTERFACE,
             (GoType::Time, Some(Shape::Encoded(_))) => true,
             (GoType::Slice(of), Some(Shape::Slice { elem })) => return of.check_type(types, *elem),
-            (GoType::Array(count, of), Some(Shape::Array { elem, len })) => {
-                match i64::try_from(*count) == Ok(*len) {
-                    true => return of.check_type(types, *elem),
-                    false => false,
-                }
+            (GoType::Array(count, of), Some(Shape::Array { elem, len }))
+                if i64::try_from(*count) == Ok(*len) =>
+            {
+                return of.check_type(types, *elem);
             }
             (GoType::Map(of_keys, of), Some(Shape::Map { key, elem })) => {
                 of_keys.check_type(types, *key)?;
@@ -75,16 +74,13 @@ impl<'a> GoType<'a> {
             }
             _ => false,
         };
-        if fits { Ok(()) } else { Err(GobError::Mismatch) }
+        if fits { Ok(()) } else { Err(Reason::Mismatch) }
     }
 
-    /// Whether every number in `value`, whose kinds are those of this type, is within the range of its own.
-    fn check_range(&self, value: &Value) -> Result<(), GobError> {
+    /// Checks that every number in `value` is in the range of its type. The kinds agree already.
+    fn check_range(&self, value: &Value) -> Result<(), Reason> {
         match (self, value) {
-            (GoType::Basic(basic), value) => match basic.holds(value) {
-                true => Ok(()),
-                false => Err(GobError::Range),
-            },
+            (GoType::Basic(basic), value) if !basic.holds(value) => Err(Reason::Range),
             (GoType::Pointer(to), value) => to.check_range(value),
             (GoType::Slice(of) | GoType::Array(_, of), Value::List(list)) if of.has_ranges() => {
                 list.iter().try_for_each(|value| of.check_range(value))
@@ -113,7 +109,6 @@ impl<'a> GoType<'a> {
 
 impl Basic {
     const ALL: [(&'static str, Basic); 18] = [
-        // Behind a longer name that begins alike.
         ("bool", Basic::Bool),
         ("string", Basic::String),
         ("int8", Basic::Int(8)),
@@ -131,7 +126,7 @@ impl Basic {
         ("float64", Basic::Float(64)),
         ("complex64", Basic::Complex(64)),
         ("complex128", Basic::Complex(128)),
-        // A named type of the standard library whose kind is known.
+        // A named type of the standard library.
         ("time.Duration", Basic::Int(64)),
     ];
 
@@ -146,8 +141,8 @@ impl Basic {
         }
     }
 
-    /// Whether a value of this kind is within the type's range. Infinities fit any float, and so does what is too small.
-    pub(super) fn holds(self, value: &Value) -> bool {
+    /// Returns true if a number is in the range of this type. Infinities fit every float, and so does a number that is too small.
+    pub(crate) fn holds(self, value: &Value) -> bool {
         let float32 = |bits: u64| {
             let float = f64::from_bits(bits);
             !float.is_finite() || float.abs() <= f64::from(f32::MAX)
@@ -165,7 +160,7 @@ impl Basic {
     }
 }
 
-/// The type that `text` begins with, and what is behind it.
+/// Parses the type at the start of `text`, and returns the rest of the text with it.
 fn parse(text: &str, depth: usize) -> Option<(GoType<'_>, &str)> {
     if depth > MAX_DEPTH {
         return None;
@@ -191,14 +186,15 @@ fn parse(text: &str, depth: usize) -> Option<(GoType<'_>, &str)> {
     if let Some(rest) = text.strip_prefix("interface {}") {
         return Some((GoType::Interface, rest));
     }
-    // A bracket ends the key of a map. What holds others, or blanks, is not understood.
+    // A bracket ends the key of a map. A name with other brackets or blanks is not parsed.
     let (name, rest) = text.split_at(text.find(']').unwrap_or(text.len()));
     if name.is_empty() || name.contains(['[', '{', ' ', '*']) {
         return None;
     }
     let basic = Basic::ALL.iter().find(|(known, _)| *known == name);
     let found = match (name, basic) {
-        // Within a composite Go spells the last part of a package's path alone: an application's own package may be called `time`, too.
+        // Within a composite type Go spells only the last part of a package's path. An application's own package may be called
+        // `time`, too.
         _ if depth > 0 && name.contains('.') => GoType::Named(name),
         ("time.Time", _) => GoType::Time,
         (_, Some((_, basic))) => GoType::Basic(*basic),
@@ -216,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_go_spells_them() {
+    fn names_are_parsed_as_go_spells_them() {
         assert_eq!(GoType::parse("int8"), GoType::Basic(Basic::Int(8)));
         assert_eq!(GoType::parse("interface {}"), GoType::Interface);
         assert_eq!(GoType::parse("[]interface {}"), GoType::Slice(Box::new(GoType::Interface)));
@@ -234,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_called_time_in_a_composite_may_be_the_applications() {
+    fn in_a_composite_a_package_time_may_be_the_applications() {
         assert_eq!(GoType::parse("time.Time"), GoType::Time);
         assert_eq!(GoType::parse("time.Duration"), GoType::Basic(Basic::Int(64)));
         for name in ["time.Time", "time.Duration"] {
@@ -248,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_understood_may_be_anything() {
+    fn an_unknown_name_fits_every_value() {
         for name in [
             "struct { X int; Y int }",
             "map[string]",
@@ -265,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_that_of_the_type_to_its_edges() {
+    fn numbers_are_checked_against_the_range_of_the_type() {
         let held = |name, value| match GoType::parse(name) {
             GoType::Basic(basic) => basic.holds(&value),
             other => panic!("{other:?}"),

@@ -1,14 +1,14 @@
-//! From a value to the bytes of a gob, message for message as Go writes them.
+//! From a value to the bytes of a gob, message by message as Go writes them.
 
 use std::collections::BTreeSet;
 
-use super::error::GobError;
-use super::types::{Shape, TypeId, Types, put_definition};
-use super::value::{Dynamic, Value};
-use super::wire::{put_bytes, put_float_bits, put_int, put_message, put_uint};
+use crate::error::Reason;
+use crate::types::{Shape, TypeId, Types, put_definition};
+use crate::value::{Dynamic, Value};
+use crate::wire::{put_bytes, put_float_bits, put_int, put_message, put_uint};
 
-/// Appends the gob of one value, whose type `id` and all that it needs are in `types`.
-pub(super) fn encode(types: &Types, id: TypeId, value: &Value, out: &mut Vec<u8>) -> Result<(), GobError> {
+/// Appends the gob of one value. `types` holds the type `id` and all its parts.
+pub(crate) fn encode(types: &Types, id: TypeId, value: &Value, out: &mut Vec<u8>) -> Result<(), Reason> {
     let mut encoder = Encoder { types, sent: BTreeSet::new() };
     let mut message = Vec::new();
     encoder.define(id, &mut message, out)?;
@@ -24,18 +24,18 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Defines `id` and what it is made of, each in a message of its own, but that what is in `message` already goes with the
+    /// Defines `id` and its parts, each in its own message. The bytes that `message` already holds go out with the
     /// first of them.
-    fn define(&mut self, id: TypeId, message: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), GobError> {
+    fn define(&mut self, id: TypeId, message: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Reason> {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             if id.is_basic() || !self.sent.insert(id) {
                 continue;
             }
-            let definition = self.types.definition(id).ok_or(GobError::Undefined { id: id.0 })?;
+            let definition = self.types.definition(id).ok_or(Reason::Undefined { id: id.0 })?;
             put_definition(message, id, definition);
             put_message(out, message);
-            // The first part is to be the next.
+            // The stack is last in, first out, and Go sends the first part first.
             open.extend(definition.shape.parts().into_iter().rev());
         }
         Ok(())
@@ -47,7 +47,7 @@ impl Encoder<'_> {
         value: &Value,
         message: &mut Vec<u8>,
         out: &mut Vec<u8>,
-    ) -> Result<(), GobError> {
+    ) -> Result<(), Reason> {
         if !matches!(self.types.shape(id), Some(Shape::Struct { .. })) {
             message.push(0);
         }
@@ -60,7 +60,7 @@ impl Encoder<'_> {
         value: &Value,
         message: &mut Vec<u8>,
         out: &mut Vec<u8>,
-    ) -> Result<(), GobError> {
+    ) -> Result<(), Reason> {
         match (value, self.types.shape(id)) {
             (Value::Bool(value), _) => message.push(u8::from(*value)),
             (Value::Int(value), _) => put_int(message, *value),
@@ -91,29 +91,24 @@ impl Encoder<'_> {
             (Value::Struct(values), Some(Shape::Struct { fields })) => {
                 let mut last = 0;
                 for (place, value) in values {
-                    let field = fields.get(*place as usize).ok_or(GobError::Field)?;
+                    let field = fields.get(*place as usize).ok_or(Reason::Field)?;
                     put_uint(message, u64::from(place + 1 - last));
                     last = place + 1;
                     self.value(field.id, value, message, out)?;
                 }
                 message.push(0);
             }
-            (Value::List(_) | Value::Map(_) | Value::Struct(_), _) => return Err(GobError::Mismatch),
+            (Value::List(_) | Value::Map(_) | Value::Struct(_), _) => return Err(Reason::Mismatch),
         }
         Ok(())
     }
 
-    fn interface(
-        &mut self,
-        held: &Dynamic,
-        message: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), GobError> {
+    fn interface(&mut self, held: &Dynamic, message: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Reason> {
         put_bytes(message, held.name.as_bytes());
         self.define(held.id, message, out)?;
         put_int(message, held.id.0);
         let mut inner = Vec::new();
-        // A type that is first met within this value is defined where the value stands.
+        // A type that first occurs within this value is defined at the place of the value.
         self.framed(held.id, &held.value, &mut inner, message)?;
         put_message(message, &mut inner);
         Ok(())

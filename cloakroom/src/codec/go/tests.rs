@@ -1,16 +1,14 @@
-//! The vectors: what Go's own encoder wrote, and damaged blobs with Go's verdict.
+//! The vectors: sessions that Go's encoder wrote, and damaged ones with Go's verdict.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use cloakroom_gob::{Gob, Shape, TypeId, Types, Value};
 use serde_json::Value as Json;
 
-use super::decode::decode;
 use super::key::{self, go_key};
-use super::session::{Envelope, Session};
-use super::types::{Shape, TypeId, Types};
-use super::value::Value;
+use super::session::{Envelope, GobMap};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gob")
@@ -20,7 +18,7 @@ fn json(file: &str) -> Vec<Json> {
     serde_json::from_slice(&std::fs::read(folder().join(file)).unwrap()).unwrap()
 }
 
-/// The vectors' gobs by name.
+/// Returns the gobs of the vectors by name.
 pub(super) fn vectors() -> &'static HashMap<String, Vec<u8>> {
     static VECTORS: LazyLock<HashMap<String, Vec<u8>>> = LazyLock::new(|| {
         let entry = |vector: &Json| {
@@ -38,7 +36,7 @@ fn unhex(hex: &str) -> Vec<u8> {
 /// The bytes of Go's `time.Time{}`.
 const ZERO_TIME: &str = "01000000000000000000000000ffff";
 
-/// Whether a value is what a description of `vectors.json` says.
+/// Compares values with their descriptions in `vectors.json`.
 struct Described<'a>(&'a Types);
 
 impl Described<'_> {
@@ -69,7 +67,7 @@ impl Described<'_> {
         Ok(())
     }
 
-    /// `None` is a field that was not sent.
+    /// Compares one value; `None` is a field that was not sent.
     fn value(&self, id: TypeId, value: Option<&Value>, described: &Json) -> Result<(), String> {
         let text = |field: &str| described[field].as_str();
         let name = text("type").unwrap();
@@ -101,7 +99,7 @@ impl Described<'_> {
             Some(Value::Bool(value)) => described["value"] == *value,
             Some(Value::Int(number)) => text("value") == Some(&number.to_string()),
             Some(Value::Uint(number)) => text("value") == Some(&number.to_string()),
-            // Go loses the payload of a float32's not-a-number.
+            // Go loses the payload of a float32 that is not a number.
             Some(Value::Float(bits)) if name == "float32" && f64::from_bits(*bits).is_nan() => {
                 text("value") == Some("NaN")
             }
@@ -139,7 +137,7 @@ impl Described<'_> {
                 else {
                     return wrong();
                 };
-                // Like Go, which passes over a field that its own type does not have.
+                // Go ignores a field that its own type does not have.
                 for told in told {
                     let name = told["name"].as_str().unwrap().as_bytes();
                     let place = fields.iter().position(|field| *field.name == *name);
@@ -155,7 +153,7 @@ impl Described<'_> {
         if fits { Ok(()) } else { wrong() }
     }
 
-    /// A field that was not sent is described as the zero of its type.
+    /// Checks that the description of a field that was not sent is a zero.
     fn zero(described: &Json) -> Result<(), String> {
         let told = |field: &str| described.get(field);
         let number = |value: &Json| matches!(value.as_str(), Some("0" | "-0" | ""));
@@ -184,12 +182,12 @@ impl Described<'_> {
 }
 
 fn as_described(data: &[u8], described: &Json) -> Result<(), String> {
-    let session = Session::parse(data, Envelope::Map).map_err(|error| error.to_string())?;
+    let session = GobMap::parse(data, Envelope::Map).map_err(|error| error.to_string())?;
     Described(&session.types).entries(&session.entries, described, TypeId::INTERFACE, TypeId::INTERFACE)
 }
 
 #[test]
-fn every_vector_is_read_as_it_is_described_and_written_back_to_the_same() {
+fn every_vector_round_trips_as_described() {
     let vectors = json("vectors.json");
     assert_eq!(vectors.len(), 145);
     let mut wrong = Vec::new();
@@ -201,11 +199,11 @@ fn every_vector_is_read_as_it_is_described_and_written_back_to_the_same() {
             wrong.push(format!("{}: {why}", vector["name"]));
             continue;
         }
-        let written = Session::parse(&data, Envelope::Map).unwrap().to_gob().unwrap();
+        let written = GobMap::parse(&data, Envelope::Map).unwrap().into_gob().unwrap();
         if let Err(why) = told(&written) {
             wrong.push(format!("{} written: {why}", vector["name"]));
         }
-        // The definition of a type that no value has is the only thing that is not written back, and one vector has that.
+        // Only the definition of a type that no value uses is not written back. One vector has such a type.
         if written != data && vector["name"] != "url_ptr" {
             wrong.push(format!("{}: other bytes", vector["name"]));
         }
@@ -213,17 +211,17 @@ fn every_vector_is_read_as_it_is_described_and_written_back_to_the_same() {
     assert!(wrong.is_empty(), "{}: {wrong:#?}", wrong.len());
 }
 
-/// Whether a verdict of Go's hangs on the types that are registered in its process.
+/// Returns true if Go's verdict depends on the types that its process has registered.
 fn depends_on_registered_types(error: &str) -> bool {
     error.contains("name not registered for interface")
         || error.contains("decoding into local type")
         || error.contains("wrong type (")
-        // Of a type of the vectors, which decodes itself.
+        // The error of a type of the vectors that decodes itself.
         || error == "money: bad length"
 }
 
 #[test]
-fn every_damaged_blob_is_answered_as_go_does() {
+fn every_damaged_gob_gets_the_verdict_of_go() {
     let blobs = json("malformed.json");
     assert_eq!(blobs.len(), 1207);
     let mut wrong = Vec::new();
@@ -231,7 +229,7 @@ fn every_damaged_blob_is_answered_as_go_does() {
     for (place, blob) in blobs.iter().enumerate() {
         let data = unhex(blob["hex"].as_str().unwrap());
         let what = format!("{place} {} {} {}", blob["base"], blob["how"], blob["err"]);
-        match (blob["go"].as_str().unwrap(), Session::parse(&data, Envelope::Map)) {
+        match (blob["go"].as_str().unwrap(), GobMap::parse(&data, Envelope::Map)) {
             ("ok", _) => {
                 read += 1;
                 if let Err(why) = as_described(&data, &blob["map"]) {
@@ -240,14 +238,14 @@ fn every_damaged_blob_is_answered_as_go_does() {
             }
             (_, Err(_)) => refused += 1,
             // Beego reads no bytes at all as a session without keys.
-            (_, Ok(_)) if data.is_empty() => assert!(decode(&data).is_err()),
+            (_, Ok(_)) if data.is_empty() => assert!(Gob::decode(&data).is_err()),
             (_, Ok(session)) => {
                 if !depends_on_registered_types(blob["err"].as_str().unwrap()) {
                     wrong.push(format!("{what}: read"));
                 }
-                let written = session.to_gob().unwrap();
+                let written = session.into_gob().unwrap();
                 assert_eq!(
-                    Session::parse(&written, Envelope::Map).unwrap().to_gob().unwrap(),
+                    GobMap::parse(&written, Envelope::Map).unwrap().into_gob().unwrap(),
                     written,
                     "{what}"
                 );

@@ -1,6 +1,7 @@
-//! `time.Time`, as Go encodes it, and a type of ours that becomes one.
+//! Go's `time.Time`, and the Rust type for it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -9,18 +10,21 @@ use jiff::tz::Offset;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-/// From the year 1, where Go begins to count, to 1970: `unixToInternal` in Go's package `time`.
+use crate::error::{Error, Reason};
+
+/// Seconds from the year 1, where Go begins to count, to 1970: `unixToInternal` in Go's package `time`.
 const TO_UNIX: i64 = 62_135_596_800;
-/// The offset that stands for UTC.
+/// The offset that means UTC in the encoding.
 const UTC: i16 = -1;
 
-/// A point in time that Go reads as a `time.Time`, for sessions that are shared with Go: [`Codec::GOB`](crate::config::Codec::GOB).
+/// A point in time that Go reads as a `time.Time`.
 ///
-/// It knows nanoseconds and the offset from UTC, and serializes as RFC 3339 text. Under a key that holds a `time.Time` a plain text
-/// in that form does as well; a new key gets that type from this one alone.
+/// It has nanoseconds and an offset from UTC. With serde it is RFC 3339 text, and in a gob it is a `time.Time`. Where a
+/// gob holds a `time.Time` already, plain RFC 3339 text replaces it as well; a new value becomes a `time.Time` only from
+/// this type. Two times are equal if they are the same instant, whatever their offsets.
 ///
 /// ```
-/// use cloakroom::go::GoTime;
+/// use cloakroom_gob::GoTime;
 /// use std::time::{Duration, SystemTime};
 ///
 /// let time = GoTime::from(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400));
@@ -31,16 +35,16 @@ const UTC: i16 = -1;
 #[derive(Clone, Copy, Debug)]
 pub struct GoTime {
     time: Timestamp,
-    /// `None` is UTC.
+    /// The offset; `None` for UTC.
     offset: Option<Offset>,
 }
 
 impl GoTime {
-    /// The name by which the gob codec knows this type from a text.
-    pub(super) const NAME: &'static str = "cloakroom::GoTime";
+    /// The serde name that tells this type from plain text.
+    pub(crate) const NAME: &'static str = "cloakroom_gob::GoTime";
 
-    /// What the bytes of a `time.Time` say; `None` if they are none, or tell a year outside of 0 to 9999.
-    pub(super) fn from_payload(payload: &[u8]) -> Option<GoTime> {
+    /// Decodes the bytes of `time.Time.MarshalBinary`; `None` for other bytes, and for a year outside of 0 to 9999.
+    pub fn from_payload(payload: &[u8]) -> Option<GoTime> {
         let (fixed, seconds) = match payload {
             [1, fixed @ ..] => (fixed, 0),
             [2, fixed @ .., seconds] => (fixed, i32::from(*seconds as i8)),
@@ -60,10 +64,10 @@ impl GoTime {
         Some(GoTime { time, offset }).filter(GoTime::has_text)
     }
 
-    /// The bytes of the `time.Time`: version 1, or 2 where the offset has seconds.
-    pub(super) fn to_payload(self) -> Vec<u8> {
+    /// Returns the bytes of `time.Time.MarshalBinary`: version 1, or version 2 if the offset has seconds.
+    pub fn to_payload(self) -> Vec<u8> {
         let (second, nano) = (self.time.as_second(), self.time.subsec_nanosecond());
-        // Go's nanoseconds always count forwards.
+        // Go's nanoseconds are never negative.
         let (second, nano) = if nano < 0 { (second - 1, nano + 1_000_000_000) } else { (second, nano) };
         let offset = self.offset.map(Offset::seconds);
         let minutes = offset.map_or(UTC, |seconds| (seconds / 60) as i16);
@@ -78,9 +82,9 @@ impl GoTime {
         payload
     }
 
-    /// What RFC 3339 text says, if it is such.
-    pub(super) fn parse(text: &str) -> Option<GoTime> {
-        // Pieces of other forms, such as a date alone, are no point in time.
+    /// Parses RFC 3339 text.
+    pub(crate) fn parse(text: &str) -> Option<GoTime> {
+        // The parser accepts more forms, such as a date alone, which is not a point in time.
         if text.as_bytes().get(10).is_none_or(|byte| !matches!(byte, b'T' | b't' | b' '))
             || text.contains('[')
         {
@@ -93,22 +97,30 @@ impl GoTime {
         Some(GoTime { time, offset: (!is_utc).then_some(offset) }).filter(GoTime::has_text)
     }
 
-    /// Whether RFC 3339 has words for it: years of four digits.
+    /// Returns true if RFC 3339 can express it: the year has four digits.
     fn has_text(&self) -> bool {
         let offset = self.offset.unwrap_or(Offset::UTC);
         (0..=9999).contains(&offset.to_datetime(self.time).year())
     }
 }
 
+impl FromStr for GoTime {
+    type Err = Error;
+
+    /// Parses RFC 3339 text, such as `2026-11-23T14:00:00+08:00`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Ok(GoTime::parse(text).ok_or(Reason::Value)?)
+    }
+}
+
 impl From<SystemTime> for GoTime {
-    /// In UTC, to the nanosecond. A time that no calendar of four-digit years holds becomes the nearest that one does.
+    /// Converts to UTC, to the nanosecond. A year outside of 0 to 9999 becomes the nearest time within.
     fn from(time: SystemTime) -> Self {
-        let nearest = || match time < UNIX_EPOCH {
-            true => Timestamp::constant(-62_167_219_200, 0),
-            false => Timestamp::constant(253_402_207_200, 0),
-        };
         let found = Timestamp::try_from(time).map(|time| GoTime { time, offset: None });
-        found.ok().filter(GoTime::has_text).unwrap_or_else(|| GoTime { time: nearest(), offset: None })
+        found.ok().filter(GoTime::has_text).unwrap_or_else(|| {
+            let seconds = if time < UNIX_EPOCH { -62_167_219_200 } else { 253_402_207_200 };
+            GoTime { time: Timestamp::constant(seconds, 0), offset: None }
+        })
     }
 }
 
@@ -120,7 +132,6 @@ impl From<GoTime> for SystemTime {
     }
 }
 
-/// Two are equal that name the same instant, whatever their offset.
 impl PartialEq for GoTime {
     fn eq(&self, other: &Self) -> bool {
         self.time == other.time
@@ -135,7 +146,7 @@ impl fmt::Display for GoTime {
             Some(offset) => {
                 f.write_str(&DateTimePrinter::new().timestamp_with_offset_to_string(&self.time, offset))
             }
-            // RFC 3339 has no seconds in an offset, but the instant is the same in UTC.
+            // RFC 3339 has no seconds in an offset, so such a time is shown in UTC.
             None => write!(f, "{}", self.time),
         }
     }
@@ -155,16 +166,16 @@ impl<'de> Deserialize<'de> for GoTime {
             type Value = GoTime;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a time in the form of RFC 3339")
+                f.write_str("an RFC 3339 time")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<GoTime, E> {
-                GoTime::parse(text).ok_or_else(|| E::custom("no time in the form of RFC 3339"))
+                GoTime::parse(text).ok_or_else(|| E::custom("expected an RFC 3339 time"))
             }
 
             fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<GoTime, D::Error> {
                 let text = String::deserialize(inner)?;
-                GoTime::parse(&text).ok_or_else(|| D::Error::custom("no time in the form of RFC 3339"))
+                GoTime::parse(&text).ok_or_else(|| D::Error::custom("expected an RFC 3339 time"))
             }
         }
 
@@ -180,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_time_has_the_bytes_that_go_gives_it() {
-        // As time.Time's MarshalBinary gives them: Go's zero, nanoseconds in UTC, an offset of hours, and one that has seconds.
+        // From time.Time's MarshalBinary: Go's zero time, nanoseconds in UTC, and an offset of hours.
         for (text, bytes) in [
             ("0001-01-01T00:00:00Z", "01 00000000 00000000 00000000 ffff"),
             ("2014-08-21T13:05:07.123456789Z", "01 0000000e cb87e583 075bcd15 ffff"),
@@ -191,14 +202,14 @@ mod tests {
             assert_eq!((time.to_string().as_str(), time.to_payload()), (text, bytes.clone()));
             assert_eq!(GoTime::parse(text).unwrap().to_payload(), bytes);
         }
-        // 1890-01-01T00:00:00+00:19:32, for which RFC 3339 has no words in its own offset.
+        // 1890-01-01T00:00:00+00:19:32, an offset that RFC 3339 cannot express.
         let bytes = HEXLOWER.decode(b"020000000de118cdec00000000001320").unwrap();
         let time = GoTime::from_payload(&bytes).unwrap();
         assert_eq!((time.to_string().as_str(), time.to_payload()), ("1889-12-31T23:40:28Z", bytes));
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn other_texts_and_bytes_are_not_a_time() {
         for text in [
             "",
             "2026",
@@ -215,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_time_comes_back_to_the_nanosecond() {
+    fn a_system_time_round_trips_to_the_nanosecond() {
         for span in [Duration::new(0, 1), Duration::new(1_700_000_000, 999_999_999)] {
             for time in [UNIX_EPOCH + span, UNIX_EPOCH - span] {
                 let go = GoTime::from(time);

@@ -1,22 +1,33 @@
-//! The rule that a present key keeps its Go type: a new value in the type of the old one, where it fits.
+//! Replacing a value while it keeps its Go type: the new value is converted to the type of the old one, where it fits.
 
 use std::collections::BTreeMap;
 
-use super::GoTime;
-use super::name::{Basic, GoType};
-use super::types::{Field, Shape, TypeId, Types};
-use super::value::{Dynamic, Value};
+use crate::GoTime;
+use crate::name::{Basic, GoType};
+use crate::types::{Field, Shape, TypeId, Types};
+use crate::value::{Dynamic, Value};
 
-/// What a new value is to become, and the types that it brings along.
-pub(super) struct Fit<'a> {
-    /// Those of the session: what is new in them comes from values that keep the type they brought.
-    pub(super) types: &'a mut Types,
-    pub(super) brought: &'a Types,
+impl Types {
+    /// Converts `new` to the Go type of `old`; if it does not fit that type, it keeps its own.
+    ///
+    /// - Numbers fit if they are in range and lose nothing.
+    /// - A map of field names fits a struct of these fields; fields that it does not name keep their former value.
+    /// - RFC 3339 text fits a `time.Time`, and bytes fit every other type that encodes itself.
+    ///
+    /// `self` are the types of the old value, and `new_types` those of the new one. Types that are new here are added.
+    pub fn replace(&mut self, old: Option<&Dynamic>, new: &Dynamic, new_types: &Types) -> Dynamic {
+        Fit { types: self, new_types }.replace(new, old)
+    }
+}
+
+/// The types of both sides of a replacement.
+pub(crate) struct Fit<'a> {
+    pub(crate) types: &'a mut Types,
+    pub(crate) new_types: &'a Types,
 }
 
 impl Fit<'_> {
-    /// `new` in the place of `old`: in its type, or, where it does not fit that, in its own.
-    pub(super) fn replace(&mut self, new: &Dynamic, old: Option<&Dynamic>) -> Dynamic {
+    fn replace(&mut self, new: &Dynamic, old: Option<&Dynamic>) -> Dynamic {
         let kept = old.and_then(|old| {
             let value = self.fit(&new.value, old.id, &GoType::parse(&old.name), Some(&old.value))?;
             Some(Dynamic { name: old.name.clone(), id: old.id, value })
@@ -24,9 +35,9 @@ impl Fit<'_> {
         kept.unwrap_or_else(|| self.adopt(new))
     }
 
-    /// `new` in its own type, under the number that the type has in the session.
+    /// Returns `new` with its own type, under the number that the type has among `self.types`.
     fn adopt(&mut self, new: &Dynamic) -> Dynamic {
-        let id = self.types.import(self.brought, new.id);
+        let id = self.types.import(self.new_types, new.id);
         Dynamic { name: new.name.clone(), id, value: self.adopt_value(&new.value) }
     }
 
@@ -42,9 +53,16 @@ impl Fit<'_> {
         }
     }
 
-    /// `new` as a value of the type `id`, which Go calls `go`; `None` if it does not fit. What `new` says nothing of, such as
-    /// a field of a struct, is taken from `old`.
-    fn fit(&mut self, new: &Value, id: TypeId, go: &GoType<'_>, old: Option<&Value>) -> Option<Value> {
+    /// Converts `new` to the type `id`, which Go calls `go`; `None` if it does not fit.
+    ///
+    /// Struct fields that `new` does not name are taken from `old`.
+    pub(crate) fn fit(
+        &mut self,
+        new: &Value,
+        id: TypeId,
+        go: &GoType<'_>,
+        old: Option<&Value>,
+    ) -> Option<Value> {
         if id == TypeId::INTERFACE {
             let former = old.and_then(Value::held);
             return match new {
@@ -52,7 +70,7 @@ impl Fit<'_> {
                 Value::Interface(Some(held)) => {
                     Some(Value::Interface(Some(Box::new(self.replace(held, former)))))
                 }
-                // The keys of a map that has them all of one type.
+                // The keys of a map whose keys are all of one basic type.
                 Value::Text(_) => Some(Value::dynamic("string", TypeId::STRING, new.clone())),
                 Value::Int(_) => Some(Value::dynamic("int", TypeId::INT, new.clone())),
                 _ => None,
@@ -149,7 +167,7 @@ impl Fit<'_> {
         Some(Value::Struct(values.into_iter().collect()))
     }
 
-    /// A time from its text, and anything else that encodes itself from its bytes.
+    /// Converts text to a time, and bytes to any other type that encodes itself.
     fn fit_encoded(&mut self, new: &Value, id: TypeId, old: Option<&Value>) -> Option<Value> {
         let is_time = self.types.definition(id).is_some_and(|definition| &*definition.name == b"Time")
             && old
@@ -169,7 +187,7 @@ impl Fit<'_> {
     }
 }
 
-/// `new` as a value of one of gob's basic types.
+/// Converts `new` to one of gob's basic types.
 fn basic(new: &Value, id: TypeId) -> Option<Value> {
     match (id, new) {
         (TypeId::BOOL, Value::Bool(_)) | (TypeId::STRING, Value::Text(_)) => Some(new.clone()),
@@ -178,7 +196,7 @@ fn basic(new: &Value, id: TypeId) -> Option<Value> {
         (TypeId::UINT, Value::Int(number)) => u64::try_from(*number).ok().map(Value::Uint),
         (TypeId::FLOAT, new) => float(new).map(Value::Float),
         (TypeId::BYTES, Value::Bytes(_)) => Some(new.clone()),
-        // What a Vec<u8> is to serde.
+        // Serde serializes a `Vec<u8>` as a list.
         (TypeId::BYTES, Value::List(list)) => {
             let byte = |value: &Value| match value.held().map(|held| &held.value) {
                 Some(Value::Int(number)) => u8::try_from(*number).ok(),
@@ -194,9 +212,9 @@ fn basic(new: &Value, id: TypeId) -> Option<Value> {
     }
 }
 
-/// The bits of a float, or of a whole number that a float holds exactly.
+/// Returns the bits of a float, or of a whole number that a float holds exactly.
 fn float(new: &Value) -> Option<u64> {
-    /// From here on neighbouring whole numbers are one float.
+    /// Above this, neighbouring whole numbers share one float.
     const EXACT: u64 = 1 << 53;
     match new {
         Value::Float(bits) => Some(*bits),
@@ -206,7 +224,7 @@ fn float(new: &Value) -> Option<u64> {
     }
 }
 
-/// Whether a number is one of the type that Go calls `go`: a float32 only if nothing of it is lost.
+/// Returns true if a number is in the range of `go`. A float32 must lose nothing.
 fn in_range(go: &GoType<'_>, value: &Value) -> bool {
     let exact = |bits: u64| {
         let float = f64::from_bits(bits);
@@ -218,12 +236,12 @@ fn in_range(go: &GoType<'_>, value: &Value) -> bool {
             exact(*real) && exact(*imaginary)
         }
         (GoType::Basic(basic), value) => basic.holds(value),
-        // The width of a named type is not on the wire.
+        // Gob does not send the width of a named type.
         _ => true,
     }
 }
 
-/// What Go leaves out of a struct.
+/// Returns true for a value that Go omits from a struct.
 fn is_zero(value: &Value) -> bool {
     match value {
         Value::Bool(value) => !value,
@@ -238,7 +256,7 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
-/// A key without the interface around it, for a comparison of what it says.
+/// Returns the text of a key without its interface, to compare keys of a typed map with those of an untyped one.
 fn plain(key: &Value) -> String {
     format!("{:?}", key.held().map_or(key, |held| &held.value))
 }

@@ -1,45 +1,57 @@
-//! From Go's values to Rust's.
+//! Go values to Rust values.
 
 use std::cell::Cell;
 
 use serde::de::value::{MapAccessDeserializer, SeqDeserializer, StrDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::GoTime;
-use super::decode::MAX_DEPTH;
-use super::serialize::Refused;
-use super::types::{Field, Shape, TypeId, Types};
-use super::value::Value;
+use crate::GoTime;
+use crate::decode::MAX_DECODED_DEPTH;
+use crate::error::{Error, Reason};
+use crate::serialize::Refused;
+use crate::types::{Field, Shape, TypeId, Types};
+use crate::value::Value;
 
-/// How much is spelled out for what was not sent since it is zero. A few bytes can define a struct of structs of structs that are all
-/// zero and without end; what an application has takes far less.
-const MOST_ZEROS: u32 = 4096;
+/// Converts a Go value of the type `id` to a Rust value.
+///
+/// - A struct is a map by field name. A field that is zero in Go was not sent: it is the zero of its type here, or `None`.
+/// - A `time.Time` is RFC 3339 text or a [`GoTime`].
+/// - A `[]byte` is bytes, or a sequence of numbers for a type that asks for one, such as `Vec<u8>`.
+/// - An enum's variant is its name, or a map from its name to its content, as [`to_dynamic`](crate::to_dynamic) writes it.
+///
+/// # Errors
+/// [`ErrorKind::Value`](crate::ErrorKind::Value) if the Go value has another shape than `T` asks for.
+pub fn from_value<T: DeserializeOwned>(types: &Types, id: TypeId, value: &Value) -> Result<T, Error> {
+    let context = Context { types, zeros: Cell::new(0) };
+    let node = Node { context: &context, id, seen: Seen::There(value), zeros: 0 };
+    Ok(T::deserialize(node).map_err(|Refused| Reason::Value)?)
+}
 
-/// The types of a session, and how many zeros have been spelled out.
-pub(super) struct Context<'a> {
+/// The bound on the zeros that one conversion fills in for values that were not sent. A few bytes can define structs of
+/// structs with endless zeros; real data needs far less.
+const MAX_ZEROS: u32 = 4096;
+
+/// The types of a gob, and the number of zeros filled in so far.
+struct Context<'a> {
     types: &'a Types,
     zeros: Cell<u32>,
 }
 
-impl<'a> Context<'a> {
-    pub(super) fn new(types: &'a Types) -> Self {
-        Context { types, zeros: Cell::new(0) }
-    }
-
-    fn spell_zero(&self) -> Result<(), Refused> {
+impl Context<'_> {
+    fn count_zero(&self) -> Result<(), Refused> {
         self.zeros.set(self.zeros.get() + 1);
-        if self.zeros.get() > MOST_ZEROS { Err(Refused) } else { Ok(()) }
+        if self.zeros.get() > MAX_ZEROS { Err(Refused) } else { Ok(()) }
     }
 }
 
 /// A value and its type.
 #[derive(Clone, Copy)]
-pub(super) struct Node<'a> {
+struct Node<'a> {
     context: &'a Context<'a>,
     id: TypeId,
     seen: Seen<'a>,
-    /// How many levels of zeros this one is in. They are walked on the stack, like the values that were sent.
+    /// The number of zeros around this one. They are walked on the stack, like the values that were sent.
     zeros: usize,
 }
 
@@ -50,7 +62,7 @@ enum Seen<'a> {
     Zero,
 }
 
-/// What a type is, for the zero of it.
+/// The kind of a type, to build its zero.
 enum Kind<'a> {
     Basic,
     List(TypeId, i64),
@@ -60,16 +72,11 @@ enum Kind<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// What an interface holds.
-    pub(super) fn of_interface(context: &'a Context<'a>, value: &'a Value) -> Node<'a> {
-        Node { context, id: TypeId::INTERFACE, seen: Seen::There(value), zeros: 0 }
-    }
-
     fn at(self, id: TypeId, value: &'a Value) -> Node<'a> {
         Node { id, seen: Seen::There(value), ..self }
     }
 
-    /// What an interface holds, in the place of the interface; `None` for nil.
+    /// Returns the content of an interface, and any other value itself; `None` for nil.
     fn open(self) -> Option<Node<'a>> {
         match self.seen {
             Seen::There(Value::Interface(None)) => None,
@@ -98,10 +105,10 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The time that a type which encodes itself may be.
+    /// Returns the time that a self-encoded value is, if it is one.
     fn time(self, payload: &[u8]) -> Option<GoTime> {
         let name = self.context.types.definition(self.id).map(|definition| &*definition.name);
-        // A type of an application may have another type's name, but hardly its bytes as well.
+        // An application may have its own type `Time`, but its bytes hardly decode as Go's.
         GoTime::from_payload(payload).filter(|_| name == Some(b"Time"))
     }
 
@@ -110,8 +117,8 @@ impl<'a> Node<'a> {
     }
 
     fn zero<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Refused> {
-        self.context.spell_zero()?;
-        if self.zeros > MAX_DEPTH {
+        self.context.count_zero()?;
+        if self.zeros > MAX_DECODED_DEPTH {
             return Err(Refused);
         }
         match (self.kind(), self.id) {
@@ -128,7 +135,7 @@ impl<'a> Node<'a> {
                 visitor.visit_seq(Repeat { node, left: len })
             }
             (Kind::Map, _) => visitor.visit_map(Pairs { node: self, left: [].iter(), value: None }),
-            // What leads to itself is a pointer somewhere, and here it is nil.
+            // A struct that contains itself does so by a pointer, which is nil here.
             (Kind::Struct(_), _) if self.context.types.leads_to_itself(self.id) => visitor.visit_unit(),
             (Kind::Struct(fields), _) => visitor.visit_map(Members { node: self, fields, next: 0 }),
             (Kind::Encoded, _) if self.zero_time() => visitor.visit_str("0001-01-01T00:00:00Z"),
@@ -175,7 +182,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         }
     }
 
-    /// A field that was not sent is none, which is what a nil pointer is.
+    /// A field that was not sent is `None`: Go does not send a nil pointer.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
         match self.open() {
             None => visitor.visit_none(),
@@ -184,7 +191,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         }
     }
 
-    /// Bytes are a sequence of numbers for those who ask for one, as `Vec<u8>` does.
+    /// Bytes become a sequence of numbers for a type that asks for one, as `Vec<u8>` does.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
         match self.open().map(|node| node.seen) {
             Some(Seen::There(Value::Bytes(bytes) | Value::Encoded(bytes))) => {
@@ -210,7 +217,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         self.deserialize_seq(visitor)
     }
 
-    /// The bytes themselves, also of what is no text and of what encodes itself, a time's too.
+    /// Returns the raw bytes, also of a string and of a type that encodes itself, such as a time.
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
         match self.open().map(|node| node.seen) {
             Some(Seen::There(Value::Bytes(bytes) | Value::Text(bytes) | Value::Encoded(bytes))) => {
@@ -232,7 +239,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// A variant is its name, or a map of its name to what it holds: as this library writes them.
+    /// A variant is its name, or a map from its name to its content.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -319,7 +326,7 @@ impl<'de> MapAccess<'de> for Pairs<'de> {
     }
 }
 
-/// The fields of a struct, those that were not sent too.
+/// The fields of a struct, including those that were not sent.
 struct Members<'a> {
     node: Node<'a>,
     fields: &'a [Field],
