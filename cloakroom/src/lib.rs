@@ -1,4 +1,4 @@
-//! Sessions for web applications: a visitor hands in data and gets a ticket, the cookie; the data waits on the server.
+//! Sessions for Rust web applications: the data of each visitor is kept on the server, and the browser holds a cookie with an id.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -15,47 +15,58 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A request that does not ask for its session costs no I/O. What a handler changes is committed before the response
-//! leaves. Two requests that set different keys at the same time both keep their changes; under one key the later `set` stands,
-//! and [`update`](Session::update) is atomic. A session that has ended stays ended. A store that fails is an error, never an
-//! empty session.
+//! Begin with [getting started](guide::getting_started). The [guide] has a chapter for each task.
+//!
+//! # What it promises
+//!
+//! - **No lost changes.** Two requests that change different keys both keep their changes. [`update`](Session::update) is atomic, across
+//!   processes too.
+//! - **An ended session stays ended.** A slow request that finishes after a logout restores nothing and sets no cookie.
+//! - **A login changes the id.** [`authenticate`](Session::authenticate) is the only way to bind a user.
+//! - **A store that fails is an error** within two seconds, never an empty session.
+//! - **No record and no cookie** for a visitor who sets nothing, and no I/O for a request that does not ask for its session.
+//! - **Safe by default:** a `__Host-` cookie, 256-bit ids that stores see only as hashes, 30 min idle and 8 h absolute timeout.
+//!
+//! The [cookie provider](guide::cookie#what-it-cannot-do) has no store and cannot keep the first two; its page says what holds instead.
 //!
 //! # The types that matter
 //!
-//! - [`Manager`]: the sessions of an application. From a provider's value by [`Manager::builder`], or from a provider's name and a
-//!   configuration text by [`Manager::new`].
-//! - [`Session`]: a visitor's session in one request: [`get`](Session::get), [`set`](Session::set),
+//! - [`Manager`] holds the store and the settings. [`Manager::builder`] takes a provider; [`Manager::new`] takes its name and a
+//!   [configuration string](guide::configuration).
+//! - [`Session`] is a visitor's session in one request: [`get`](Session::get), [`set`](Session::set),
 //!   [`update`](Session::update), [`authenticate`](Session::authenticate), [`destroy`](Session::destroy).
-//! - [`SessionLayer`]: the `tower` layer. Without one, [`Manager::start`] and [`Session::release`].
-//! - [`Provider`]: the contract of a store; [`MemoryProvider`] and [`FileProvider`] keep it, and so can yours: see
-//!   [`register`] and `conformance!`.
-//! - [`KeyRing`]: the keys that seal what is stored, by [`ManagerBuilder::seal`], or what the cookie holds.
-//! - [`Principal`]: the user whom a login binds, and by whom sessions are listed and ended.
-//! - [`Error`], with its [`kind`](Error::kind) and the [`status`](Error::status) that a client may see.
+//! - [`SessionLayer`](guide::frameworks) is the `tower` layer. Without it, call [`Manager::start`] and [`Session::release`].
+//! - [`Principal`] is the user whom a login binds. Sessions are [listed](Manager::sessions_of) and [ended](Manager::end_sessions) by it.
+//! - [`Provider`] is the contract of a store. [`providers`] has the stores, and what a store [of your own](guide::writing_a_provider) needs.
+//! - [`Error`] has a [`kind`](Error::kind) for code, and a [`status`](Error::status) for clients.
+//!
+//! Names that few applications need are in modules: [`config`], [`event`], [`mod@seal`], [`session`], [`providers`], and with their features
+//! `middleware`, `go` and `testkit`.
 //!
 //! # Features
 //!
-//! A feature adds names and changes nothing else.
+//! A feature adds names. It never changes what another one does.
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `memory` | yes | [`MemoryProvider`]: sessions in this process |
-//! | `file` | yes | [`FileProvider`]: sessions in a folder that processes may share; Unix |
-//! | `cookie` | no | [`CookieProvider`]: sessions in the visitor's cookie, sealed |
-//! | `cached` | no | `Cached`: a near cache in front of any provider |
-//! | `redis` | no | `RedisProvider`: sessions in Redis or Valkey, one server, with sentinels, or a cluster; Unix |
-//! | `mysql` | no | `MySqlProvider`: sessions in a table of MariaDB or MySQL |
-//! | `axum` | yes | [`Session`] as an argument of axum 0.8 handlers; brings `tower` |
-//! | `tower` | with `axum` | [`SessionLayer`] |
-//! | `csrf` | no | `CsrfLayer` and `CsrfToken`, against requests that other sites' pages send; brings `tower` |
-//! | `beego` | no | sessions shared with Go: [`Codec::GOB`], and `"format": "beego"` at the string door |
-//! | `testkit` | no | the conformance suite, the model test, and logged-in requests for tests |
+//! | `memory` | yes | [`MemoryProvider`](guide::memory): sessions in this process |
+//! | `file` | yes | [`FileProvider`](guide::files): sessions in a folder that processes may share; Unix |
+//! | `axum` | yes | [`Session`] as an [extractor](guide::frameworks#axum) of axum 0.8; brings `tower` |
+//! | `tower` | with `axum` | [`SessionLayer`](guide::frameworks#tower) |
+//! | `csrf` | no | [`CsrfLayer` and `CsrfToken`](guide::csrf), against forged requests; brings `tower` |
+//! | `redis` | no | [`RedisProvider`](guide::redis): Redis or Valkey, one server, with sentinels, or a cluster; Unix |
+//! | `mysql` | no | [`MySqlProvider`](guide::mysql): a table of MariaDB or MySQL |
+//! | `cookie` | no | [`CookieProvider`](guide::cookie): sealed sessions in the visitor's cookie |
+//! | `cached` | no | [`Cached`](guide::near_cache): a near cache in front of any provider |
+//! | `beego` | no | sessions shared with Go services: [from Beego](guide::from_beego), [scs and gorilla](guide::from_go) |
+//! | `testkit` | no | [logged-in requests](guide::testing), and the [conformance suite](guide::writing_a_provider#4-prove-it) for providers |
 //!
 //! # What it does not do
 //!
-//! It checks no passwords and knows no roles: it remembers whom the application has authenticated. It is no cache, no place for
-//! uploads (a session holds 64 KiB at the most unless told otherwise) and no database of users. It needs a
-//! [tokio](https://docs.rs/tokio) runtime with time enabled.
+//! It checks no passwords and knows no roles: it remembers whom the application has authenticated. It is no cache and no place for
+//! uploads: a session holds 64 KiB by default. It needs a [tokio](https://docs.rs/tokio) runtime with time enabled.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
 mod codec;
@@ -65,6 +76,7 @@ mod engine;
 mod error;
 pub mod event;
 mod gc;
+pub mod guide;
 mod id;
 mod manager;
 #[cfg(feature = "tower")]
@@ -114,8 +126,7 @@ pub use session::{Released, Session, SessionData, Typed};
 
 /// The stores, their builders, and the contract that a store of your own implements.
 ///
-/// Applications need [`MemoryProvider`], [`FileProvider`](crate::FileProvider) and the others, which are also at the crate's root.
-/// The rest is for those who [write a provider](Provider) or walk through a store.
+/// The stores themselves are also at the crate's root. The rest is for those who [write a provider](crate::guide::writing_a_provider).
 pub mod providers {
     pub use crate::id::StoreKey;
     #[cfg(feature = "cached")]

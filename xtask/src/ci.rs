@@ -47,7 +47,17 @@ fn checks(features: &[String]) -> Vec<(String, Command)> {
     let mut doc = cargo(["doc", "--workspace", "--no-deps", "--all-features"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     checks.push(("documentation".to_owned(), doc));
+    checks.push(("documentation as docs.rs shows it".to_owned(), docs_rs()));
     checks
+}
+
+/// Builds the documentation with the feature of each item, which is unstable. No other build needs the bootstrap variable, so this one
+/// has a folder of its own.
+fn docs_rs() -> Command {
+    let mut doc =
+        cargo(["doc", "-p", "cloakroom", "--all-features", "--no-deps", "--target-dir", "target/docs.rs"]);
+    doc.env("RUSTC_BOOTSTRAP", "1").env("RUSTDOCFLAGS", "--cfg docsrs -D warnings");
+    doc
 }
 
 fn clippy(args: &[&str]) -> Command {
@@ -79,5 +89,7 @@ mod tests {
         let checks = checks(&[]);
         let (_, doc) = checks.iter().find(|(name, _)| name == "documentation").unwrap();
         assert_eq!(shown(doc), "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features");
+        let (_, doc) = checks.iter().find(|(name, _)| name.ends_with("docs.rs shows it")).unwrap();
+        assert!(shown(doc).contains("RUSTDOCFLAGS='--cfg docsrs -D warnings'"), "{}", shown(doc));
     }
 }

@@ -14,7 +14,7 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor of each module. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("error", 0),
     ("sync", 0),
     ("clock", 0),
@@ -35,6 +35,8 @@ const FLOORS: [(&str, u8); 19] = [
     ("middleware", 6),
     // Uses everything, is used by nothing.
     ("testkit", 7),
+    // Documentation alone.
+    ("guide", 7),
 ];
 
 /// Returns every break of a rule in `tree`, a sentence each.

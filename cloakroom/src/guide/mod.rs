@@ -1,0 +1,154 @@
+//! The chapters of the documentation. They hold no code but their examples, and those run as tests.
+//!
+//! | chapter | answers |
+//! |---|---|
+//! | [`getting_started`] | How do I add sessions to an application? |
+//! | [`frameworks`] | How does it work with axum, tower, hyper, or no framework? |
+//! | [`data`] | How do I store values, structs and flash messages? |
+//! | [`users`] | How do I log users in and out, on one device or on all of them? |
+//! | [`lifetimes`] | When does a session end, and what happens to requests that are late? |
+//! | [`security`] | What is safe by default, and what is left to the application? |
+//! | [`csrf`] | How do I protect forms? |
+//! | [`plain_http`] | Why is the cookie lost over plain HTTP, and what do I set behind a proxy? |
+//! | [`sockets`] | How do WebSockets and event streams use a session? |
+//! | [`providers`] | Which store fits? One page each: [`memory`], [`files`], [`redis`], [`mysql`], [`cookie`], [`near_cache`] |
+//! | [`sealing`] | How do I encrypt what is stored? |
+//! | [`writing_a_provider`] | How do I write a store of my own? |
+//! | [`configuration`] | Which keys does the configuration string have? |
+//! | [`operations`] | What do I watch, limit, back up and upgrade? |
+//! | [`events`] | What does the library report, and what does it log? |
+//! | [`shutdown`] | How do I stop a server without losing changes? |
+//! | [`testing`] | How do I test an application with sessions? |
+//! | [`performance`] | What does a request cost? |
+//! | [`migrating`] | How do I move from another library? In detail: [`from_beego`], [`from_go`] |
+
+/// Declares a chapter. The text is compiled in where the features of its examples are on, as they are on docs.rs.
+macro_rules! chapter {
+    ($name:ident, $summary:literal, $file:literal $(, $feature:literal)*) => {
+        #[doc = $summary]
+        #[doc = ""]
+        #[cfg_attr(all(unix, $(feature = $feature),*), doc = include_str!($file))]
+        pub mod $name {}
+    };
+}
+
+chapter!(
+    getting_started,
+    "Add sessions to an application, from an empty project on.",
+    "getting_started.md",
+    "memory",
+    "file",
+    "axum"
+);
+chapter!(
+    frameworks,
+    "axum, tower, hyper, and applications without a framework.",
+    "frameworks.md",
+    "memory",
+    "axum"
+);
+chapter!(
+    data,
+    "Values, atomic updates, structs with versions, and flash messages.",
+    "data.md",
+    "memory",
+    "axum"
+);
+chapter!(users, "Logins, levels, devices, limits, and \"log out everywhere\".", "users.md", "memory");
+chapter!(
+    lifetimes,
+    "Timeouts, \"remember me\", new ids, and requests that come too late.",
+    "lifetimes.md",
+    "memory"
+);
+chapter!(
+    security,
+    "What the library guarantees, and what the application has to do.",
+    "security.md",
+    "memory"
+);
+chapter!(
+    csrf,
+    "Tokens for forms, and requests that another site's page sends.",
+    "csrf.md",
+    "memory",
+    "csrf",
+    "axum"
+);
+chapter!(
+    plain_http,
+    "Development over plain HTTP, and production behind a TLS proxy.",
+    "plain_http.md",
+    "memory"
+);
+chapter!(sockets, "WebSockets and server-sent events.", "sockets.md", "memory", "axum");
+chapter!(
+    providers,
+    "Which store fits, and what all stores have in common.",
+    "providers.md",
+    "memory",
+    "file"
+);
+chapter!(memory, "Sessions in the memory of one process.", "memory.md", "memory");
+chapter!(
+    cookie,
+    "Sessions in the visitor's cookie, sealed, without a store.",
+    "cookie.md",
+    "memory",
+    "cookie"
+);
+chapter!(
+    near_cache,
+    "Copies of records in the process, in front of any store.",
+    "near_cache.md",
+    "memory",
+    "cached",
+    "redis"
+);
+chapter!(
+    writing_a_provider,
+    "A store of your own, in your own crate.",
+    "writing_a_provider.md",
+    "memory",
+    "testkit"
+);
+chapter!(
+    configuration,
+    "Every key of the configuration string, in one table.",
+    "configuration.md",
+    "memory",
+    "file"
+);
+chapter!(
+    operations,
+    "Garbage collection, limits, deadlines, logs, backups and upgrades.",
+    "operations.md",
+    "memory",
+    "axum"
+);
+chapter!(events, "What the library reports to a listener and to the log.", "events.md", "memory");
+chapter!(shutdown, "Stopping a server without losing changes.", "shutdown.md", "memory", "axum");
+chapter!(
+    testing,
+    "Tests of applications: logged-in requests, typed data, and time.",
+    "testing.md",
+    "memory",
+    "axum",
+    "csrf",
+    "testkit"
+);
+chapter!(performance, "What a request costs, and what makes it cheaper.", "performance.md", "memory");
+chapter!(migrating, "From tower-sessions, actix-session, axum_session and Go.", "migrating.md", "memory");
+
+/// Sessions in files that processes on one machine share. The text is in `docs/files.md`.
+pub mod files {}
+/// Sessions in Redis or Valkey. The text is in `docs/redis.md`.
+pub mod redis {}
+/// Sessions in MariaDB or MySQL. The text is in `docs/mysql.md`.
+pub mod mysql {}
+/// Sealed records and cookies. The text is in `docs/sealing.md`.
+pub mod sealing {}
+/// From Beego, with live sessions. The text is in `docs/from-beego.md`.
+pub mod from_beego {}
+/// From scs and gorilla/sessions. The text is in `docs/from-go.md`.
+pub mod from_go {}
