@@ -1,4 +1,4 @@
-//! The second door: providers by name, settings from a text.
+//! Providers by name, and managers from a configuration string.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,7 +15,7 @@ use crate::provider::{AnyProvider, Provider};
 type Constructor = dyn Fn(Config) -> Pin<Box<dyn Future<Output = Result<AnyProvider>> + Send>> + Send + Sync;
 
 static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = LazyLock::new(|| {
-    #[allow(unused_mut, reason = "nothing is put in where no provider is a feature")]
+    #[allow(unused_mut, reason = "no provider is inserted without its feature")]
     let mut all: BTreeMap<Box<str>, Arc<Constructor>> = BTreeMap::new();
     #[cfg(feature = "memory")]
     all.insert("memory".into(), erased(crate::provider::memory::from_config));
@@ -35,8 +35,9 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     RwLock::new(all)
 });
 
-/// Makes a provider known by `name` to [`Manager::new`]. It is a constructor that is registered, called anew for each
-/// manager, so that two managers never share one provider by accident. It finds the provider's own string in
+/// Registers a provider under `name`, for [`Manager::new`].
+///
+/// The constructor runs anew for each manager, so that two managers never share a provider by accident. It finds the provider's own string in
 /// [`Config::provider_config`].
 ///
 /// ```
@@ -76,8 +77,9 @@ where
 }
 
 impl Manager {
-    /// A manager of the provider registered as `provider`, with the settings of the text `config`: the seed's keys to
-    /// the letter, and ours beside them; see [`Config::from_json`].
+    /// Makes a manager from the name of a provider and a configuration string: a JSON object with Beego's keys and additions.
+    ///
+    /// [The configuration string](crate::guide::configuration) lists every key.
     ///
     /// ```
     /// use cloakroom::Manager;
@@ -90,7 +92,7 @@ impl Manager {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a name that nobody registered and for a text that cannot work, and those of the provider's
+    /// [`ErrorKind::Config`] for a name that is not registered and for settings that cannot work, and those of the provider's
     /// constructor.
     #[doc(alias = "NewManager")]
     pub async fn new(provider: &str, config: &str) -> Result<Manager> {
@@ -115,10 +117,12 @@ impl Manager {
 
 #[derive(Debug, thiserror::Error)]
 enum RegistryError {
-    #[error("a provider is registered as {name:?} already; choose another name")]
+    #[error(
+        "expected a free name, found {name:?}, under which a provider is registered already; choose another name"
+    )]
     Taken { name: Box<str> },
     #[error(
-        "no provider is registered as {found:?}; expected one of {known}, or register it, or switch its feature on"
+        "no provider is registered as {found:?}; expected one of {known}; register the provider, or switch its feature on"
     )]
     Unknown { found: String, known: String },
 }
@@ -129,7 +133,7 @@ mod tests {
     use crate::provider::memory::MemoryProvider;
 
     #[tokio::test]
-    async fn a_taken_name_is_an_error_and_an_unknown_one_tells_the_known() {
+    async fn an_unknown_name_is_an_error_that_lists_the_known() {
         let memory = || register("memory", |_| async { Ok(MemoryProvider::new()) });
         assert_eq!(memory().unwrap_err().kind(), ErrorKind::Config);
         let error = Manager::new("memori", r#"{"cookieName":"id"}"#).await.unwrap_err();

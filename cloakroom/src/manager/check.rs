@@ -1,10 +1,10 @@
-//! Whether what a configuration asks for is what its provider can do.
+//! Checks a configuration against what its provider can do.
 
 use crate::codec::Codec;
 use crate::config::{Config, Format};
 use crate::provider::Capabilities;
 
-/// The first thing that cannot work together.
+/// Returns the first combination that cannot work.
 pub(super) fn problem(
     config: &Config,
     provider: &Capabilities,
@@ -27,7 +27,7 @@ pub(super) fn problem(
         })
 }
 
-/// Whether the provider keeps sessions in another layout than the settings say, or one that has no place for what they ask.
+/// Checks the provider's layout: that it is the one that the settings name, and that it can hold what they ask for.
 fn format_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
     let provider = capabilities.name;
     let Some(codec) = capabilities.codec else {
@@ -47,7 +47,7 @@ fn format_mismatch(config: &Config, capabilities: &Capabilities) -> Option<Build
     Some(BuildError::Homeless { provider, what })
 }
 
-/// Whether sessions cannot be moved from the provider of old.
+/// Checks that sessions can be moved from `former`.
 fn cannot_move(config: &Config, former: &Capabilities, capabilities: &Capabilities) -> Option<BuildError> {
     let provider = former.name;
     match former.codec {
@@ -58,7 +58,7 @@ fn cannot_move(config: &Config, former: &Capabilities, capabilities: &Capabiliti
     }
 }
 
-/// Whether a token that is the sealed record cannot be what the settings say.
+/// Checks the settings for a provider whose token is the sealed record.
 fn token_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
     let tokens = capabilities.sealed_tokens()?;
     if config.rotate_every.is_some() {
@@ -70,15 +70,15 @@ fn token_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildE
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
     #[error(
-        "migrate_from: expected a provider in another library's layout, found {provider}, whose sessions are native"
+        "migrate_from: expected a provider in another library's layout, found {provider}, whose sessions are native; leave it out"
     )]
     MoveNative { provider: &'static str },
     #[error(
-        "migrate_from: sessions are moved to native ones, and the manager's own provider is in another library's layout"
+        "migrate_from: expected a native provider for the manager, found one in another library's layout; sessions can only be moved to native records"
     )]
     MoveToForeign,
     #[error(
-        "migrate_from: the ids of the sessions moved must be hashed, to keep them apart from those of old"
+        "migrate_from: expected hashed ids, which keep moved sessions apart from old ones, found ids in clear; set hashIds"
     )]
     MoveInClear,
     #[error(
@@ -86,19 +86,19 @@ pub(super) enum BuildError {
     )]
     Format { provider: &'static str, format: Format },
     #[error(
-        "the sessions of this {provider} provider are in the layout of another library, whose codec is {codec:?}; set that"
+        "codec: expected {codec:?}, since this {provider} provider keeps sessions in another library's layout, found another codec; set {codec:?}"
     )]
     Codec { provider: &'static str, codec: Codec },
     #[error(
-        "the sessions of this {provider} provider are in the layout of another library, which has no place for {what}; switch that off"
+        "this {provider} provider keeps sessions in another library's layout, which cannot hold {what}; switch that off"
     )]
     Homeless { provider: &'static str, what: &'static str },
     #[error(
-        "{setting} needs a provider that lists them, and {provider} does not; take another provider, or drop it"
+        "{setting} needs a provider that lists sessions, and {provider} does not; use another provider, or remove the setting"
     )]
     NoLists { setting: &'static str, provider: &'static str },
     #[error(
-        "rotateEvery has no meaning for a cookie that is the session: it is sealed anew whenever it is sent; drop the setting"
+        "rotateEvery has no meaning for the cookie provider, which seals the cookie anew whenever it is sent; remove the setting"
     )]
     Rotation,
     #[error(

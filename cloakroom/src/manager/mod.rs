@@ -1,7 +1,8 @@
-//! The manager: one for an application, and the way to every session.
+//! The manager of an application's sessions.
 
 mod builder;
 mod check;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,10 +21,10 @@ use crate::session::{Released, Session, SessionHandle, Shared};
 
 pub use builder::ManagerBuilder;
 
-/// The sessions of an application: a provider, and the policy by which it is used.
+/// The sessions of an application: a provider, and the settings by which it is used.
 ///
-/// A cheap clone of a handle on the same sessions. Made by [`builder`](Self::builder) from a provider's value, or by
-/// [`new`](Self::new) from a provider's name and a configuration text.
+/// [`builder`](Self::builder) takes a provider's value. [`new`](Self::new) takes a provider's name and a configuration string. A clone is a
+/// cheap handle on the same sessions.
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider};
@@ -37,23 +38,57 @@ pub use builder::ManagerBuilder;
 #[derive(Clone)]
 pub struct Manager(Arc<Engine>);
 
+/// # Making a manager
 impl Manager {
-    /// Begins a manager of `provider` with today's defaults: see [`ManagerBuilder`].
+    /// Begins a manager of `provider` with the secure defaults of [`ManagerBuilder`].
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider};
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_name("__Host-shop").build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn builder(provider: impl Provider) -> ManagerBuilder {
         ManagerBuilder::new(AnyProvider::new(provider), Config::default())
     }
 
-    /// Begins a manager of `provider` with the settings of a configuration text.
+    /// Begins a manager of `provider` with the settings of a configuration string. The builder's methods can change them.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider, config::Config};
+    ///
+    /// let config = Config::from_json(r#"{"cookieName": "id", "maxLifetime": 900}"#)?;
+    /// let sessions = Manager::with_config(MemoryProvider::new(), config).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn with_config(provider: impl Provider, config: Config) -> ManagerBuilder {
         ManagerBuilder::new(AnyProvider::new(provider), config)
     }
+}
 
-    /// The session of a request that has brought `headers`, for those without a middleware.
+/// # The session of a request
+///
+/// For applications without a middleware. With one, handlers take a [`Session`].
+impl Manager {
+    /// Loads the session of a request with `headers`.
     ///
-    /// Whoever starts a session [releases](Session::release) it before the response head leaves.
+    /// [Release](Session::release) it before the response head leaves.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let (request, mut response) = (HeaderMap::new(), HeaderMap::new());
+    /// let session = sessions.start(&request).await?;
+    /// session.set("theme", "dark")?;
+    /// let _ = session.release(&mut response).await?;
+    /// assert!(response.contains_key("set-cookie"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// Those of the provider. Never an empty session instead of one that could not be read.
+    /// Those of the provider. A session that could not be read is never an empty one.
     #[doc(alias = "SessionStart")]
     pub async fn start(&self, headers: &HeaderMap) -> Result<Session> {
         let session = self.handle(headers).load().await?;
@@ -61,22 +96,38 @@ impl Manager {
         Ok(session)
     }
 
-    /// What the middleware puts into a request's extensions. Reads nothing.
+    /// Makes the handle that a middleware puts into a request's extensions. It reads nothing.
     pub fn handle(&self, headers: &HeaderMap) -> SessionHandle {
         self.handle_in(headers, &Extensions::new())
     }
 
-    /// [`handle`](Self::handle) of a request that layers have noted something of.
+    /// [`handle`](Self::handle), with what outer layers have put into the request's extensions.
     #[inline]
     pub(crate) fn handle_in(&self, headers: &HeaderMap, extensions: &Extensions) -> SessionHandle {
         SessionHandle(Shared::of_request(Arc::clone(&self.0), headers, extensions))
     }
 
-    /// A handle on a session apart from any request, for WebSockets, streams and jobs; `None` if it is not alive.
-    /// Its changes are stored by [`Session::save`] and [`Session::update`].
+    /// Loads a session by its id, apart from any request: for [WebSockets, streams](crate::guide::sockets) and jobs. `None` if it is not
+    /// alive.
+    ///
+    /// [`Session::save`] and [`Session::update`] store its changes.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let request = sessions.start(&http::HeaderMap::new()).await?;
+    /// # request.set("n", 1)?;
+    /// # request.save().await?;
+    /// let id = request.id().expect("the session is stored");
+    /// let job = sessions.session(&id).await?.expect("the session is alive");
+    /// job.set("done", true)?;
+    /// job.save().await?;
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// Those of the provider; [`ErrorKind::Unsupported`] where the cookie holds the session, since there is nothing to look an id up in.
+    /// Those of the provider; [`ErrorKind::Unsupported`] on the cookie provider, which stores nothing that an id could be looked up in.
     #[doc(alias = "GetSessionStore")]
     pub async fn session(&self, id: &SessionId) -> Result<Option<Session>> {
         if self.0.provider.capabilities().token_is_record() {
@@ -86,9 +137,21 @@ impl Manager {
         Ok(found.map(|stored| Session::new(Shared::detached(Arc::clone(&self.0), stored))))
     }
 
-    /// Ends the session of a request, and has the client forget its id. For those who hold a [`Session`], [`Session::destroy`].
+    /// Ends the session of a request, and tells the client to forget its id. If you hold a [`Session`], call [`Session::destroy`].
     ///
     /// It also ends a session that this build cannot read, because a newer release wrote it ([`ErrorKind::Incompatible`]).
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Released};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let request = HeaderMap::new();
+    /// let mut response = HeaderMap::new();
+    /// let done = sessions.destroy(&request, &mut response).await?;
+    /// assert_eq!(done, Released::Unchanged);      // this visitor had no session
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Those of [`start`](Self::start) and [`Session::release`].
@@ -101,8 +164,7 @@ impl Manager {
         session.release(response).await
     }
 
-    /// Gives the session of a request a new id and tells the client. For those who hold a [`Session`],
-    /// [`Session::regenerate`].
+    /// Gives the session of a request a new id, and tells the client. If you hold a [`Session`], call [`Session::regenerate`].
     ///
     /// # Errors
     /// Those of [`start`](Self::start) and [`Session::release`].
@@ -113,17 +175,14 @@ impl Manager {
         session.release(response).await
     }
 
-    /// How many sessions are alive. The number is exact, but for a file store whose count takes more than a second: that may answer
-    /// with a number up to a minute old.
-    ///
-    /// # Errors
-    /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
-    #[doc(alias = "GetActiveSession")]
-    pub async fn active_sessions(&self) -> Result<u64> {
-        within(self.0.config.deadline, self.0.provider.count()).await.0
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.0)
     }
+}
 
-    /// The live sessions of one user, the one used last first: for a list of devices.
+/// # Users and their sessions
+impl Manager {
+    /// Lists the live sessions of one user, the one used last first: for a list of devices.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -136,12 +195,22 @@ impl Manager {
     /// ```
     ///
     /// # Errors
-    /// Those of the provider; [`ErrorKind::Unsupported`] where it keeps no list.
+    /// Those of the provider; [`ErrorKind::Unsupported`] if it keeps no list.
     pub async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
         self.0.sessions_of(principal).await
     }
 
-    /// Ends the session of `principal` that has this [handle](crate::providers::StoreKey::handle); false if there is none.
+    /// Ends the session of `principal` with this [handle](crate::providers::StoreKey::handle). Returns false if there is none.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let handle = "of a list";
+    /// let found = sessions.end_session(&Principal::new("alice")?, handle).await?;
+    /// assert!(!found);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Those of [`sessions_of`](Self::sessions_of).
@@ -149,10 +218,10 @@ impl Manager {
         Ok(self.0.end_sessions(principal, |key| key.handle() == handle).await? > 0)
     }
 
-    /// Ends every session of `principal`: log out everywhere. Says how many those were.
+    /// Logs `principal` out everywhere: ends every session of this user, and returns their number.
     ///
-    /// Each step has the deadline for itself, so that a user with very many sessions can be logged out too. A session that cannot be ended
-    /// does not keep the others alive: the error comes after them, and a second call tries the rest.
+    /// Each step has its own deadline, so that a user with very many sessions can be logged out too. If one session cannot be ended, the
+    /// others are, and the error comes at the end. A second call tries the rest.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -169,7 +238,7 @@ impl Manager {
         self.0.end_sessions(principal, |_| true).await
     }
 
-    /// Ends every other session of the user that `session` belongs to: log out all other devices. Says how many those were.
+    /// Logs out all other devices: ends every other session of the user of `session`, and returns their number.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -190,42 +259,43 @@ impl Manager {
         self.0.end_other_sessions(&user, own.as_ref()).await
     }
 
-    /// Has ids from now on made by `func`, with the HMAC key `key`; an empty one means a random one. Acts on every clone of a
-    /// running manager. The ids that are out stay valid.
+    /// Counts the live sessions.
+    ///
+    /// The number is exact, with one exception: if a count of the file provider takes more than a second, the number may be up to a minute
+    /// old.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert_eq!(sessions.active_sessions().await?, 0);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Random`] if a random key is asked for and the generator fails. Nothing changes then.
-    #[doc(alias = "SetHashFunc")]
-    pub fn set_hash_func(&self, func: HashFunc, key: &str) -> Result<()> {
-        self.0.switch_hash(func, key.as_bytes())
+    /// Those of the provider; [`ErrorKind::Unsupported`] if it keeps no list.
+    #[doc(alias = "GetActiveSession")]
+    pub async fn active_sessions(&self) -> Result<u64> {
+        within(self.0.config.deadline, self.0.provider.count()).await.0
     }
+}
 
-    /// Switches the cookie's `Secure` for every response from now on, on every clone of a running manager.
+/// # Settings
+impl Manager {
+    /// Returns the settings that are weaker than the builder's defaults. The log has the same list at the start.
     ///
-    /// # Errors
-    /// [`ErrorKind::Config`] if it is switched off though the cookie's name or `SameSite` needs it. Nothing changes then.
-    #[doc(alias = "SetSecure")]
-    pub fn set_secure(&self, secure: bool) -> Result<()> {
-        let mut cookie = self.0.config.cookie.clone();
-        cookie.secure = secure;
-        cookie.check()?;
-        self.0.set_secure(secure);
-        Ok(())
-    }
-
-    /// The hash by which [events](crate::event::Event) name the session of `id`, for logs of the application's own.
-    pub fn id_hash(&self, id: &SessionId) -> IdHash {
-        self.0.events.hash(self.0.name_of(id).key())
-    }
-
-    /// What the effective configuration is weaker in than the builder's defaults; the same was logged at the start.
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).absolute_timeout(None).build()?;
+    /// assert_eq!(sessions.advice()[0].setting(), "absoluteTimeout");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn advice(&self) -> Vec<Advice> {
         let capabilities = self.0.provider.capabilities();
         self.0.config.advice(capabilities.persistent && !capabilities.token_is_record())
     }
 
-    /// The effective policy in words: when a session ends, when its id changes, and what a user may have. For logs, audits and
-    /// the curious.
+    /// Returns the effective policy in words: when a session ends, when its id changes, and what a user may have.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -237,35 +307,70 @@ impl Manager {
         self.0.config.explain()
     }
 
-    /// The effective settings.
+    /// Returns the effective settings.
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// The provider.
+    /// Returns the provider.
     #[doc(alias = "GetProvider")]
     pub fn provider(&self) -> &AnyProvider {
         &self.0.provider
     }
 
-    pub(crate) fn engine(&self) -> Arc<Engine> {
-        Arc::clone(&self.0)
+    /// Returns the hash by which [events](crate::event::Event) name the session of `id`, for the application's own log lines.
+    pub fn id_hash(&self, id: &SessionId) -> IdHash {
+        self.0.events.hash(self.0.name_of(id).key())
     }
 
-    /// Collects what has expired: one round, in bounded steps. Says how many records went.
+    /// Makes new ids with `func` and the HMAC key `key`, on every clone of a running manager. An empty key means a random one. Existing ids
+    /// stay valid.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Random`] if a random key is asked for and the generator fails. Nothing changes then.
+    #[doc(alias = "SetHashFunc")]
+    pub fn set_hash_func(&self, func: HashFunc, key: &str) -> Result<()> {
+        self.0.switch_hash(func, key.as_bytes())
+    }
+
+    /// Switches the cookie's `Secure` for every later response, on every clone of a running manager.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if it is switched off though the cookie's name or `SameSite` needs it. Nothing changes then.
+    #[doc(alias = "SetSecure")]
+    pub fn set_secure(&self, secure: bool) -> Result<()> {
+        let mut cookie = self.0.config.cookie.clone();
+        cookie.secure = secure;
+        cookie.check()?;
+        self.0.set_secure(secure);
+        Ok(())
+    }
+}
+
+/// # Garbage collection
+impl Manager {
+    /// Removes expired records and tombstones: one round, in bounded steps. Returns the number of removed records.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert_eq!(sessions.collect_garbage().await?, 0);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Those of the provider.
     #[doc(alias = "GC")]
     pub async fn collect_garbage(&self) -> Result<u64> {
         const STEP: usize = 1000;
-        // A store that hangs must not hold up every later round; nobody waits for this one.
+        // A bound on each step: a store that hangs must not stop every later round. No request waits for this one.
         const PATIENCE: Duration = Duration::from_secs(60);
-        // Far more steps than a store has sessions: a provider that always says "more" must not hold us.
+        // More steps than any store needs. A provider that always reports more must not keep this loop running.
         const MOST: usize = 10_000_000;
         self.0.note_collection();
         let mut removed = 0;
-        // What was not moved in its time has expired like anything else.
+        // A session that was not moved in time expires in the former store.
         'providers: for provider in std::iter::once(&self.0.provider).chain(&self.0.former) {
             for _ in 0..MOST {
                 let collected = within(PATIENCE, provider.delete_expired(STEP)).await.0?;
@@ -295,7 +400,7 @@ impl fmt::Debug for Manager {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the cookie provider stores nothing that an id could be looked up in; go by the request's cookie, with start"
+    "the cookie provider stores nothing that an id could be looked up in; load the session from the request's cookie, with start"
 )]
 struct NoStore;
 

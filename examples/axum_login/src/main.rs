@@ -29,7 +29,7 @@ async fn home(session: Session) -> cloakroom::Result<Response> {
     if session.principal().is_none() {
         return Ok(Html(SIGN_IN).into_response());
     }
-    // Two tabs at once count two visits: an update is atomic.
+    // `update` is atomic, so two tabs that load at once count two visits.
     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1).await?;
     let page = format!("<p>Visit {visits}.<form method=post action=/logout><button>Sign out</button></form>");
     Ok(Html(page).into_response())
@@ -43,7 +43,7 @@ struct Login {
 
 async fn login(session: Session, Form(login): Form<Login>) -> cloakroom::Result<Redirect> {
     if password_fits(&login) {
-        // Binds the user and gives the session a new id, so that one planted before the login is worth nothing.
+        // Gives the session a new id, so that an id which was planted before the login is worthless.
         session.authenticate(Principal::new(login.user)?)?;
     }
     Ok(Redirect::to("/"))
@@ -54,7 +54,7 @@ async fn logout(session: Session) -> cloakroom::Result<Redirect> {
     Ok(Redirect::to("/"))
 }
 
-/// Here an application compares the password's hash with the one in its database.
+/// Compares the password. An application compares its hash with the one in the database.
 fn password_fits(login: &Login) -> bool {
     login.user == "ada" && login.password == "engine"
 }
@@ -87,21 +87,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_signs_in_is_counted_and_signs_out() {
+    async fn a_user_signs_in_makes_visits_and_signs_out() {
         let app = app(Manager::builder(MemoryProvider::new()).build().unwrap());
         let refused = send(&app, Method::POST, "/login", "", "user=ada&password=wrong").await;
         assert!(refused.headers().get(SET_COOKIE).is_none());
 
         let welcome = send(&app, Method::POST, "/login", "", "user=ada&password=engine").await;
         assert_eq!(welcome.status(), StatusCode::SEE_OTHER);
-        let ticket = cookie(welcome.headers());
+        let cookie_pair = cookie(welcome.headers());
         for visit in 1..=3 {
-            let page = body(send(&app, Method::GET, "/", &ticket, "").await).await;
+            let page = body(send(&app, Method::GET, "/", &cookie_pair, "").await).await;
             assert!(page.starts_with(&format!("<p>Visit {visit}.")), "{page}");
         }
 
-        let farewell = send(&app, Method::POST, "/logout", &ticket, "").await;
+        let farewell = send(&app, Method::POST, "/logout", &cookie_pair, "").await;
         assert_eq!(cookie(farewell.headers()), "__Host-id=");
-        assert_eq!(body(send(&app, Method::GET, "/", &ticket, "").await).await, SIGN_IN);
+        assert_eq!(body(send(&app, Method::GET, "/", &cookie_pair, "").await).await, SIGN_IN);
     }
 }

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Every error of the session becomes a status and no more: its text is for logs.
+/// Answers an error of the session with its status alone. The text goes to the log.
 async fn respond(
     sessions: &Manager,
     request: Request<Incoming>,
@@ -47,8 +47,7 @@ async fn visit(sessions: &Manager, request: &Request<Incoming>) -> cloakroom::Re
     session.set("visits", visits)?;
 
     let mut response = Response::new(Full::from(format!("visit {visits}\n")));
-    // Before the response leaves: this stores what was set, and hands out the cookie. What could not be stored must not be
-    // acknowledged.
+    // Stores the change and sets the cookie, before the response leaves. A change that was not stored must not be acknowledged.
     if let Released::Gone { lost_write: true } = session.release(response.headers_mut()).await? {
         *response.body_mut() = Full::from("Your session has ended. Please load the page again.\n");
         *response.status_mut() = http::StatusCode::CONFLICT;

@@ -1,0 +1,88 @@
+//! Holds the documentation to the sources: every test that it names exists, and its table of configuration keys is complete.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words with this many underscores are names of tests or functions in our prose, not keys or commands.
+const UNDERSCORES: usize = 4;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every file below `folder` whose name ends in `.ending`, without what cargo builds.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        let name = entry.file_name().into_string().unwrap();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            files(&path, ending, found);
+        } else if path.extension().is_some_and(|found| found == ending) {
+            found.push(path);
+        }
+    }
+}
+
+/// The names that `text` gives in backticks and that have the form of a test's.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.filter(|span| {
+        let plain =
+            span.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        // Variables of database servers have the same form.
+        plain && span.matches('_').count() >= UNDERSCORES && !span.starts_with("innodb_")
+    })
+}
+
+#[test]
+fn every_test_that_the_documentation_names_exists() {
+    let (mut sources, mut pages) = (Vec::new(), Vec::new());
+    for folder in ["cloakroom", "cloakroom-cli", "examples"] {
+        files(&root().join(folder), "rs", &mut sources);
+    }
+    let mut functions = BTreeSet::new();
+    for source in sources {
+        let text = fs::read_to_string(source).unwrap();
+        for definition in text.split("fn ").skip(1) {
+            let end = definition.find(|character: char| !character.is_alphanumeric() && character != '_');
+            functions.insert(definition[..end.unwrap_or(definition.len())].to_owned());
+        }
+    }
+    files(&root().join("docs"), "md", &mut pages);
+    files(&root().join("cloakroom/src/guide"), "md", &mut pages);
+    pages.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)));
+    let mut missing = Vec::new();
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        missing.extend(
+            named(&text)
+                .filter(|name| !functions.contains(*name))
+                .map(|name| (page.clone(), name.to_owned())),
+        );
+    }
+    assert!(missing.is_empty(), "the documentation names functions that do not exist: {missing:#?}");
+}
+
+#[test]
+fn the_table_of_configuration_keys_is_complete() {
+    let source = fs::read_to_string(root().join("cloakroom/src/config/json.rs")).unwrap();
+    let (_, keys) = source.split_once("const KEYS: [&str;").expect("the list of keys");
+    let (_, keys) = keys.split_once("= [").expect("the list of keys");
+    let (keys, _) = keys.split_once("];").expect("the end of the list of keys");
+    let keys: Vec<_> = keys.split('"').skip(1).step_by(2).collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    let page = fs::read_to_string(root().join("cloakroom/src/guide/configuration.md")).unwrap();
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let absent: Vec<_> = keys
+        .iter()
+        .filter(|key| {
+            !rows
+                .iter()
+                .any(|row| row.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{key}`"))))
+        })
+        .collect();
+    assert!(absent.is_empty(), "guide/configuration.md lacks rows for {absent:?}");
+}
