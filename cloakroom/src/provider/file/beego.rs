@@ -1,4 +1,4 @@
-//! Files as Beego's `file` provider keeps them: the value alone under the id, and when it was last used as the file's mtime.
+//! The layout of Beego's `file` provider: a file named by the id holds the value, and its mtime is the time of the last use.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,14 +12,14 @@ use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, Stat, Timespec, Ti
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Durability;
+use super::count::{CountStep, Counter, KEY_RANGES};
 use super::error::FileError;
 use super::folder::{self, FILE_MODE, Flush};
-use super::lanes::{Lane, Lanes};
-use super::locks::{Pauses, same_file};
+use super::locks::{Backoff, same_file};
 use super::root;
-use super::tally::{PARTS, Stretch, Tally};
-use super::tree::{self, Place};
-use super::walk::{Leaf, STEP, walk};
+use super::threads::{ThreadLimit, ThreadLimits};
+use super::tree::{self, KeyPath};
+use super::walk::{Leaf, RECORDS_PER_STEP, walk};
 use crate::clock::{Clock, Millis};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
@@ -27,73 +27,73 @@ use crate::provider::foreign::{Found, Life, Values};
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 use crate::record::Record;
 
-/// Beego's, in both its lines.
+/// The mode that Beego 1 and 2 give their folders.
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 const CREATE: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Beego empties a file and then fills it. One that was emptied just now is looked at again.
-const FILLING: Duration = Duration::from_secs(1);
-const LOOKS: u32 = 5;
+/// Beego truncates a file and then writes it. A file found empty within this time of its last use is read again.
+const WRITE_TIME: Duration = Duration::from_secs(1);
+const READ_TRIES: u32 = 5;
 
-/// The values below one folder. A clone is a handle on the same.
+/// The values below one folder. A clone is a handle on the same store.
 #[derive(Clone)]
-pub(super) struct Files(Arc<Tree>);
+pub(super) struct BeegoFiles(Arc<BeegoFolder>);
 
-struct Tree {
+struct BeegoFolder {
     path: PathBuf,
     clock: Clock,
-    /// How long a value lives unused.
+    /// The time after its last use at which a value expires.
     lifetime: Duration,
     sync: Flush,
     root: RwLock<Arc<(OwnedFd, Stat)>>,
-    lanes: Lanes,
-    tally: Tally,
-    turns: Turns,
-    /// Behind which key garbage collection goes on.
+    threads: ThreadLimits,
+    counter: Counter,
+    locks: LocalLocks,
+    /// The key after which garbage collection goes on.
     last: Arc<tokio::sync::Mutex<String>>,
 }
 
-/// The tasks of this process that want to change the same value, in a queue: one of them at a time tries the file's lock.
+/// The local locks of this process, one for each value that is being changed. Only the task that holds it tries the file's lock.
 #[derive(Default)]
-struct Turns(Mutex<HashMap<StoreKey, Weak<tokio::sync::Mutex<()>>>>);
+struct LocalLocks(Mutex<HashMap<StoreKey, Weak<tokio::sync::Mutex<()>>>>);
 
-impl Turns {
+impl LocalLocks {
     fn of(&self, key: &StoreKey) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = turns.get(key).and_then(Weak::upgrade) {
-            return turn;
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
+            return lock;
         }
-        // Before the map would grow, those that nobody holds go.
-        if turns.len() == turns.capacity() {
-            turns.retain(|_, turn| turn.strong_count() > 0);
+        // Drop the unused locks before the map would grow.
+        if locks.len() == locks.capacity() {
+            locks.retain(|_, lock| lock.strong_count() > 0);
         }
-        let turn = Arc::default();
-        turns.insert(key.clone(), Arc::downgrade(&turn));
-        turn
+        let lock = Arc::default();
+        locks.insert(key.clone(), Arc::downgrade(&lock));
+        lock
     }
 }
 
-/// The outcome of a step that needs the lock of a value.
-enum Tried<T> {
+/// The outcome of an attempt to run a step under the lock of a value.
+enum ValueStep<T> {
     Done(T),
-    /// Another process or task holds a lock; nothing was changed.
+    /// Another process or task holds the lock. Nothing was changed.
     Busy,
 }
 
-/// The content of a key.
-enum Grip {
-    Held(Held),
-    Nothing,
+/// The outcome of an attempt to lock a value.
+enum ValueLock {
+    Locked(LockedValue),
+    Missing,
     Busy,
 }
 
-impl Files {
+impl BeegoFiles {
     pub(super) fn open(
         path: &Path,
         lifetime: Duration,
         durability: Durability,
         clock: Clock,
-    ) -> Result<Files, FileError> {
+    ) -> Result<BeegoFiles, FileError> {
         let path: PathBuf = std::path::absolute(path)
             .map_err(|cause| FileError::Root { path: path.to_owned(), cause })?
             .components()
@@ -103,47 +103,58 @@ impl Files {
             Durability::Atomic => Flush::Nothing,
             Durability::Durable => Flush::All,
         };
-        let (lanes, tally, turns, last) = (Lanes::new(), Tally::default(), Turns::default(), Arc::default());
-        Ok(Files(Arc::new(Tree { path, clock, lifetime, sync, root, lanes, tally, turns, last })))
+        let (threads, counter, locks, last) =
+            (ThreadLimits::new(), Counter::default(), LocalLocks::default(), Arc::default());
+        Ok(BeegoFiles(Arc::new(BeegoFolder {
+            path,
+            clock,
+            lifetime,
+            sync,
+            root,
+            threads,
+            counter,
+            locks,
+            last,
+        })))
     }
 
-    /// Does `step` where it may block, to its end even if the caller goes away meanwhile.
+    /// Runs `step` on a blocking thread. It runs to its end, even if the caller drops the future.
     async fn run<T: Send + 'static>(
         &self,
-        lane: &Lane,
-        step: impl FnOnce(&Tree) -> Result<T> + Send + 'static,
+        limit: &ThreadLimit,
+        step: impl FnOnce(&BeegoFolder) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let tree = Arc::clone(&self.0);
-        lane.run(move || step(&tree)).await
+        limit.run(move || step(&tree)).await
     }
 
-    /// The same with a step that changes the value of `key`, again and again until the lock is free. Whoever is dropped while it waits
-    /// has done nothing.
+    /// Runs a step that changes the value of `key`, and retries it while the lock is taken. A future that is dropped while it waits has changed
+    /// nothing.
     async fn change<T: Send + 'static>(
         &self,
         key: &StoreKey,
-        step: impl Fn(&Tree) -> Result<Tried<T>> + Send + Sync + 'static,
+        step: impl Fn(&BeegoFolder) -> Result<ValueStep<T>> + Send + Sync + 'static,
     ) -> Result<T> {
-        let (turn, step) = (self.0.turns.of(key), Arc::new(step));
-        let _turn = turn.lock().await;
-        let mut pauses = Pauses::default();
+        let (lock, step) = (self.0.locks.of(key), Arc::new(step));
+        let _lock = lock.lock().await;
+        let mut backoff = Backoff::default();
         loop {
             let step = Arc::clone(&step);
-            match self.run(&self.0.lanes.changes, move |tree| step(tree)).await? {
-                Tried::Done(answer) => return Ok(answer),
-                Tried::Busy => pauses.next().await,
+            match self.run(&self.0.threads.changes, move |tree| step(tree)).await? {
+                ValueStep::Done(answer) => return Ok(answer),
+                ValueStep::Busy => backoff.pause().await,
             }
         }
     }
 }
 
-/// A value's file, whose lock is held until this is dropped.
-struct Held {
+/// An open file of a value, locked until this is dropped.
+struct LockedValue {
     file: OwnedFd,
     found: Found,
 }
 
-impl Tree {
+impl BeegoFolder {
     fn root(&self) -> Result<Arc<(OwnedFd, Stat)>, FileError> {
         let is_current =
             |root: &(OwnedFd, Stat)| fs::lstat(&self.path).is_ok_and(|stat| same_file(&stat, &root.1));
@@ -153,7 +164,7 @@ impl Tree {
         }
         let mut root = self.root.write().unwrap_or_else(PoisonError::into_inner);
         if !is_current(&root) {
-            tracing::warn!(path = %self.path.display(), "the session folder is another one or gone; opening it anew");
+            tracing::warn!(path = %self.path.display(), "the session folder was removed or replaced; opening it again");
             *root = Arc::new(root::open(&self.path).map_err(|cause| FileError::Lost(Box::new(cause)))?);
         }
         Ok(Arc::clone(&root))
@@ -163,12 +174,12 @@ impl Tree {
         Life { used, deadline: used.after(self.lifetime) }
     }
 
-    fn lives(&self, found: &Found) -> bool {
+    fn is_live(&self, found: &Found) -> bool {
         found.life.deadline > self.clock.millis()
     }
 
-    /// The value in the file at `path` below `dir`, expired or not.
-    fn look(&self, dir: &OwnedFd, path: &str) -> Result<Option<Found>> {
+    /// Reads the value in the file at `path` below `dir`, expired or not.
+    fn read_file(&self, dir: &OwnedFd, path: &str) -> Result<Option<Found>> {
         let Some((file, size)) = folder::open_file(dir.as_fd(), path)? else {
             return Ok(None);
         };
@@ -183,59 +194,62 @@ impl Tree {
 
     fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
         let root = self.root()?;
-        for look in 1.. {
-            let found = self.look(&root.0, &Place::of(key).path())?.filter(|found| self.lives(found));
-            let filling = found.as_ref().is_some_and(|found| {
-                found.value.is_empty() && self.clock.millis().since(found.life.used) < FILLING
+        for attempt in 1.. {
+            let found =
+                self.read_file(&root.0, &KeyPath::of(key).path())?.filter(|found| self.is_live(found));
+            let being_written = found.as_ref().is_some_and(|found| {
+                found.value.is_empty() && self.clock.millis().since(found.life.used) < WRITE_TIME
             });
-            if !filling || look == LOOKS {
+            if !being_written || attempt == READ_TRIES {
                 return Ok(found);
             }
-            std::thread::sleep(Duration::from_millis(u64::from(look)));
+            std::thread::sleep(Duration::from_millis(u64::from(attempt)));
         }
         Ok(None)
     }
 
-    /// The live value under `key` and its lock, if that is free.
-    fn hold(&self, root: &OwnedFd, key: &StoreKey) -> Result<Grip> {
-        Ok(match self.hold_any(root, key)? {
-            Grip::Held(held) if !self.lives(&held.found) => Grip::Nothing,
+    /// Locks and reads the value under `key` if it is live.
+    fn lock_live(&self, root: &OwnedFd, key: &StoreKey) -> Result<ValueLock> {
+        Ok(match self.lock_any(root, key)? {
+            ValueLock::Locked(held) if !self.is_live(&held.found) => ValueLock::Missing,
             grip => grip,
         })
     }
 
-    /// The same of a value that may have expired.
-    fn hold_any(&self, root: &OwnedFd, key: &StoreKey) -> Result<Grip> {
+    /// Locks and reads the value under `key`, expired or not.
+    fn lock_any(&self, root: &OwnedFd, key: &StoreKey) -> Result<ValueLock> {
         let fail = || FileError::io::<Errno>("locking a session");
-        let path = Place::of(key).path();
+        let path = KeyPath::of(key).path();
         for _ in 0..folder::RETRIES {
-            let Some((file, _)) = folder::open_file(root.as_fd(), &path)? else { return Ok(Grip::Nothing) };
+            let Some((file, _)) = folder::open_file(root.as_fd(), &path)? else {
+                return Ok(ValueLock::Missing);
+            };
             match retry_on_intr(|| fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(Grip::Busy),
+                Err(Errno::WOULDBLOCK) => return Ok(ValueLock::Busy),
                 Err(error) => return Err(fail()(error).into()),
             }
-            // Whoever held it before may have put another file in its place.
+            // The previous holder of the lock may have replaced the file.
             let stat = fs::fstat(&file).map_err(fail())?;
             match fs::statat(root, path.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(present) if same_file(&present, &stat) => {
                     let size = usize::try_from(stat.st_size).unwrap_or(0);
-                    return Ok(Grip::Held(Held { found: self.found(&file, size)?, file }));
+                    return Ok(ValueLock::Locked(LockedValue { found: self.found(&file, size)?, file }));
                 }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(fail()(error).into()),
             }
         }
-        Ok(Grip::Busy)
+        Ok(ValueLock::Busy)
     }
 
-    /// Puts `value` in the place of what is held under `key`.
+    /// Replaces the value of `key`, which the caller has locked.
     fn replace(&self, root: &OwnedFd, key: &StoreKey, value: &[u8], life: Life) -> Result<(), FileError> {
         let leaf = leaf(root, key, self.sync)?;
         folder::replace_after(&leaf, key.as_str(), value, self.sync, |file| set_used(file, life.used))
     }
 
-    /// Makes the file of a key that is not there. Nobody knows the key yet, so nobody sees it half written.
+    /// Creates the file of a new key, and returns false if the file exists. The file is written in place: no client knows the key yet.
     fn make(&self, root: &OwnedFd, key: &StoreKey, value: &[u8], life: Life) -> Result<bool, FileError> {
         let fail = || FileError::io::<io::Error>("making a session");
         let leaf = leaf(root, key, self.sync)?;
@@ -255,46 +269,48 @@ impl Tree {
         Ok(true)
     }
 
-    fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<Tried<Created>> {
+    fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<ValueStep<Created>> {
         let root = self.root()?;
         for _ in 0..folder::RETRIES {
             if self.make(&root.0, key, value, life)? {
-                return Ok(Tried::Done(Created::Done));
+                return Ok(ValueStep::Done(Created::Done));
             }
-            match self.hold_any(&root.0, key)? {
-                Grip::Held(held) if self.lives(&held.found) => return Ok(Tried::Done(Created::Taken)),
-                Grip::Held(_expired) => {
-                    self.replace(&root.0, key, value, life)?;
-                    return Ok(Tried::Done(Created::Done));
+            match self.lock_any(&root.0, key)? {
+                ValueLock::Locked(held) if self.is_live(&held.found) => {
+                    return Ok(ValueStep::Done(Created::Taken));
                 }
-                Grip::Nothing => {}
-                Grip::Busy => return Ok(Tried::Busy),
+                ValueLock::Locked(_expired) => {
+                    self.replace(&root.0, key, value, life)?;
+                    return Ok(ValueStep::Done(Created::Done));
+                }
+                ValueLock::Missing => {}
+                ValueLock::Busy => return Ok(ValueStep::Busy),
             }
         }
-        Ok(Tried::Done(Created::Taken))
+        Ok(ValueStep::Done(Created::Taken))
     }
 
-    fn swap(&self, key: &StoreKey, former: &[u8], value: &[u8], life: Life) -> Result<Tried<Updated>> {
+    fn swap(&self, key: &StoreKey, former: &[u8], value: &[u8], life: Life) -> Result<ValueStep<Updated>> {
         let root = self.root()?;
-        let _held = match self.hold(&root.0, key)? {
-            Grip::Held(held) if held.found.value == former => held,
-            Grip::Held(_) => return Ok(Tried::Done(Updated::Stale)),
-            Grip::Nothing => return Ok(Tried::Done(Updated::Gone)),
-            Grip::Busy => return Ok(Tried::Busy),
+        let _held = match self.lock_live(&root.0, key)? {
+            ValueLock::Locked(held) if held.found.value == former => held,
+            ValueLock::Locked(_) => return Ok(ValueStep::Done(Updated::Stale)),
+            ValueLock::Missing => return Ok(ValueStep::Done(Updated::Gone)),
+            ValueLock::Busy => return Ok(ValueStep::Busy),
         };
         self.replace(&root.0, key, value, life)?;
-        Ok(Tried::Done(Updated::Done))
+        Ok(ValueStep::Done(Updated::Done))
     }
 
-    fn touch(&self, key: &StoreKey, life: Life) -> Result<Tried<Touched>> {
+    fn touch(&self, key: &StoreKey, life: Life) -> Result<ValueStep<Touched>> {
         let root = self.root()?;
-        let held = match self.hold(&root.0, key)? {
-            Grip::Held(held) => held,
-            Grip::Nothing => return Ok(Tried::Done(Touched::Gone)),
-            Grip::Busy => return Ok(Tried::Busy),
+        let held = match self.lock_live(&root.0, key)? {
+            ValueLock::Locked(held) => held,
+            ValueLock::Missing => return Ok(ValueStep::Done(Touched::Gone)),
+            ValueLock::Busy => return Ok(ValueStep::Busy),
         };
         set_used(&held.file, life.used).map_err(FileError::io("noting the use of a session"))?;
-        Ok(Tried::Done(Touched::Done))
+        Ok(ValueStep::Done(Touched::Done))
     }
 
     fn rename(
@@ -303,69 +319,69 @@ impl Tree {
         former: &[u8],
         value: &[u8],
         life: Life,
-    ) -> Result<Tried<Renamed>> {
+    ) -> Result<ValueStep<Renamed>> {
         let root = self.root()?;
         let [old, new] = keys;
-        let _held = match self.hold(&root.0, old)? {
-            Grip::Held(held) if held.found.value == former => held,
-            Grip::Held(_) => return Ok(Tried::Done(Renamed::Stale)),
-            Grip::Nothing => return Ok(Tried::Done(Renamed::Gone)),
-            Grip::Busy => return Ok(Tried::Busy),
+        let _held = match self.lock_live(&root.0, old)? {
+            ValueLock::Locked(held) if held.found.value == former => held,
+            ValueLock::Locked(_) => return Ok(ValueStep::Done(Renamed::Stale)),
+            ValueLock::Missing => return Ok(ValueStep::Done(Renamed::Gone)),
+            ValueLock::Busy => return Ok(ValueStep::Busy),
         };
         match self.insert(new, value, life)? {
-            Tried::Done(Created::Done) => {}
-            Tried::Done(Created::Taken) => return Ok(Tried::Done(Renamed::Taken)),
-            Tried::Busy => return Ok(Tried::Busy),
+            ValueStep::Done(Created::Done) => {}
+            ValueStep::Done(Created::Taken) => return Ok(ValueStep::Done(Renamed::Taken)),
+            ValueStep::Busy => return Ok(ValueStep::Busy),
         }
         if let Err(error) = self.unlink(&root.0, old) {
-            // The caller keeps the old key, and nobody would ever end the session under the new one.
+            // The caller keeps the old key. A session under the new key would have no owner to end it.
             let _ = self.unlink(&root.0, new);
             return Err(error.into());
         }
-        Ok(Tried::Done(Renamed::Done))
+        Ok(ValueStep::Done(Renamed::Done))
     }
 
     fn unlink(&self, root: &OwnedFd, key: &StoreKey) -> Result<(), FileError> {
-        match folder::find_folder(root.as_fd(), Place::of(key).leaf())? {
+        match folder::find_folder(root.as_fd(), KeyPath::of(key).leaf())? {
             Some(leaf) => folder::remove(&leaf, key.as_str(), self.sync),
             None => Ok(()),
         }
     }
 
-    fn remove(&self, key: &StoreKey) -> Result<Tried<bool>> {
+    fn remove(&self, key: &StoreKey) -> Result<ValueStep<bool>> {
         let root = self.root()?;
-        let _held = match self.hold(&root.0, key)? {
-            Grip::Held(held) => held,
-            Grip::Nothing => return Ok(Tried::Done(false)),
-            Grip::Busy => return Ok(Tried::Busy),
+        let _held = match self.lock_live(&root.0, key)? {
+            ValueLock::Locked(held) => held,
+            ValueLock::Missing => return Ok(ValueStep::Done(false)),
+            ValueLock::Busy => return Ok(ValueStep::Busy),
         };
         self.unlink(&root.0, key)?;
-        Ok(Tried::Done(true))
+        Ok(ValueStep::Done(true))
     }
 
-    fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<Tried<()>> {
+    fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<ValueStep<()>> {
         let root = self.root()?;
-        match self.hold_any(&root.0, key)? {
-            Grip::Held(held) if held.found.value == value => {
+        match self.lock_any(&root.0, key)? {
+            ValueLock::Locked(held) if held.found.value == value => {
                 tree::put_aside(&root.0, key, self.clock.millis())?;
-                tracing::warn!("a session of Beego's cannot be read; it was put aside");
-                Ok(Tried::Done(()))
+                tracing::warn!("a Beego session cannot be read; it was moved to .corrupt");
+                Ok(ValueStep::Done(()))
             }
-            Grip::Held(_) | Grip::Nothing => Ok(Tried::Done(())),
-            Grip::Busy => Ok(Tried::Busy),
+            ValueLock::Locked(_) | ValueLock::Missing => Ok(ValueStep::Done(())),
+            ValueLock::Busy => Ok(ValueStep::Busy),
         }
     }
 
-    /// Hands `visit` the values behind `after` that are no records of ours, in the order of the keys, expired ones too. One step is
-    /// bounded: answers the key behind which the next goes on, or `None` at the end.
-    #[expect(clippy::type_complexity, reason = "a visitor's parameters, said once")]
-    fn each(
+    /// Calls `visit` for each value after `after`, in the order of the keys, expired ones too. It skips records in the native format.
+    /// A call is one bounded step. It returns the key after which the next step begins, or `None` at the end.
+    #[expect(clippy::type_complexity, reason = "the parameters of a visitor, written once")]
+    fn for_each(
         &self,
         after: &str,
         visit: &mut dyn FnMut(&OwnedFd, &StoreKey, Found) -> Result<ControlFlow<()>>,
     ) -> Result<Option<String>> {
         let root = self.root()?;
-        let (mut last, mut budget, mut next) = (after.to_owned(), STEP, None);
+        let (mut last, mut budget, mut next) = (after.to_owned(), RECORDS_PER_STEP, None);
         walk(&root.0, after, &mut |leaf| {
             for key in leaf.keys.iter().filter(|key| key.as_str() > after) {
                 let visited =
@@ -382,7 +398,7 @@ impl Tree {
         Ok(next)
     }
 
-    #[expect(clippy::type_complexity, reason = "a visitor's parameters, said once")]
+    #[expect(clippy::type_complexity, reason = "the parameters of a visitor, written once")]
     fn visit(
         &self,
         leaf: &Leaf,
@@ -390,42 +406,42 @@ impl Tree {
         root: &OwnedFd,
         visit: &mut dyn FnMut(&OwnedFd, &StoreKey, Found) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
-        match self.look(&leaf.folder, key.as_str()) {
+        match self.read_file(&leaf.folder, key.as_str()) {
             Ok(Some(found)) if !found.value.starts_with(Record::BEGINNING) => visit(root, key, found),
             Ok(_) => Ok(ControlFlow::Continue(())),
-            // A link or a pipe in a file's place: no session of anybody.
+            // A link or a pipe in a file's place is no session.
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(ControlFlow::Continue(())),
             Err(error) => Err(error),
         }
     }
 
-    fn count(&self, after: &str, until: Option<&str>) -> Result<Stretch> {
+    fn count(&self, after: &str, until: Option<&str>) -> Result<CountStep> {
         let (mut count, mut over) = (0, false);
-        let next = self.each(after, &mut |_, key, found| {
+        let next = self.for_each(after, &mut |_, key, found| {
             over = until.is_some_and(|until| key.as_str() >= until);
             if over {
                 return Ok(ControlFlow::Break(()));
             }
-            count += u64::from(self.lives(&found));
+            count += u64::from(self.is_live(&found));
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(Stretch { count, next: next.filter(|_| !over) })
+        Ok(CountStep { count, next: next.filter(|_| !over) })
     }
 
     fn remove_expired(&self, last: &mut String, limit: usize) -> Result<Collected> {
         let mut removed = 0;
-        let next = self.each(&std::mem::take(last), &mut |root, key, found| {
-            if self.lives(&found) {
+        let next = self.for_each(&std::mem::take(last), &mut |root, key, found| {
+            if self.is_live(&found) {
                 return Ok(ControlFlow::Continue(()));
             }
             if removed == limit {
                 return Ok(ControlFlow::Break(()));
             }
-            // Noted before what may fail: the next step does not stumble over the same value.
+            // Advance before the lock, which may fail, so that the next step does not fail at the same value.
             *last = key.as_str().to_owned();
-            // Used again since it was looked at, or just now, it stays.
-            if let Grip::Held(held) = self.hold_any(root, key)?
-                && !self.lives(&held.found)
+            // A use since the first read keeps the value.
+            if let ValueLock::Locked(held) = self.lock_any(root, key)?
+                && !self.is_live(&held.found)
             {
                 self.unlink(root, key)?;
                 removed += 1;
@@ -437,11 +453,11 @@ impl Tree {
         Ok(Collected { removed, more })
     }
 
-    #[expect(clippy::type_complexity, reason = "what `Values::scan` answers")]
+    #[expect(clippy::type_complexity, reason = "the return type of `Values::scan`")]
     fn scan(&self, after: &str, limit: usize) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
         let mut page = Vec::new();
-        let next = self.each(after, &mut |_, key, found| {
-            if !self.lives(&found) {
+        let next = self.for_each(after, &mut |_, key, found| {
+            if !self.is_live(&found) {
                 return Ok(ControlFlow::Continue(()));
             }
             if page.len() == limit {
@@ -454,9 +470,9 @@ impl Tree {
     }
 }
 
-/// The folder of a key, made if need be: with the mode that Beego gives it, unless the umask takes some of it away.
+/// Opens the folder of a key, and creates it with Beego's mode, less the umask, if it is missing.
 fn leaf(root: &OwnedFd, key: &StoreKey, sync: Flush) -> Result<OwnedFd, FileError> {
-    Place::of(key).make_with(root, FOLDER_MODE, sync)
+    KeyPath::of(key).make_with(root, FOLDER_MODE, sync)
 }
 
 fn used(stat: &Stat) -> Millis {
@@ -469,7 +485,7 @@ fn set_used(file: &OwnedFd, used: Millis) -> Result<(), Errno> {
     fs::futimens(file, &Timestamps { last_access: time, last_modification: time })
 }
 
-impl Values for Files {
+impl Values for BeegoFiles {
     fn capabilities(&self) -> Capabilities {
         let shared = true;
         Capabilities { shared, max_record: Some(folder::MAX_FILE as usize), ..Capabilities::new("file") }
@@ -477,7 +493,7 @@ impl Values for Files {
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
         let key = key.clone();
-        self.run(&self.0.lanes.reads, move |tree| tree.read(&key)).await
+        self.run(&self.0.threads.reads, move |tree| tree.read(&key)).await
     }
 
     async fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<Created> {
@@ -519,12 +535,15 @@ impl Values for Files {
 
     async fn count(&self) -> Result<u64> {
         let tree = Arc::clone(&self.0);
-        self.0.tally.ask(&self.0.lanes.walks, PARTS, move |after, until| tree.count(after, until)).await
+        self.0
+            .counter
+            .count(&self.0.threads.walks, KEY_RANGES, move |after, until| tree.count(after, until))
+            .await
     }
 
     async fn remove_expired(&self, limit: usize) -> Result<Collected> {
         let mut last = Arc::clone(&self.0.last).lock_owned().await;
-        self.run(&self.0.lanes.walks, move |tree| tree.remove_expired(&mut last, limit)).await
+        self.run(&self.0.threads.walks, move |tree| tree.remove_expired(&mut last, limit)).await
     }
 
     async fn scan(
@@ -532,7 +551,7 @@ impl Values for Files {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
-        self.run(&self.0.lanes.walks, move |tree| {
+        self.run(&self.0.threads.walks, move |tree| {
             tree.scan(cursor.as_ref().map_or("", Cursor::as_str), limit)
         })
         .await

@@ -1,4 +1,4 @@
-//! What can go wrong with a folder of sessions. No text holds a key: with clear ids the key is the session id.
+//! The errors of the file provider. No message holds a key, since with ids in clear the key is the session id.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,32 +14,36 @@ pub(super) enum FileError {
     Format { found: crate::config::Format },
     #[error("providerConfig: expected the path of the session folder, found nothing; give one such as ./tmp")]
     NoFolder,
-    #[error("the session folder {path:?} is a symbolic link; name the folder it leads to")]
+    #[error("expected a session folder, found that {path:?} is a symbolic link; name the folder it leads to")]
     RootLink { path: PathBuf },
-    #[error("the session folder {path:?} is not a folder; name another path or move away what is there")]
+    #[error(
+        "expected a session folder, found that {path:?} is not a folder; name another path or move the file away"
+    )]
     RootKind { path: PathBuf },
     #[error(
-        "expected a session folder of this process's user {expected}, found that {path:?} belongs to user {found}; \
+        "expected a session folder of user {expected}, who runs this process, found that {path:?} belongs to user {found}; \
          chown it or name another folder"
     )]
     RootOwner { path: PathBuf, expected: u32, found: u32 },
     #[error(
-        "the session folder {path:?} has mode {mode:04o}: others may write to it and plant sessions; \
-         take that away with chmod go-w, or name a folder that holds sessions alone"
+        "expected a session folder that only its owner may write to, found that {path:?} has mode {mode:04o}, so that other \
+         users could plant sessions; run chmod go-w, or name a folder that holds only sessions"
     )]
     RootMode { path: PathBuf, mode: u32 },
-    #[error("the session folder {path:?} cannot be opened or made; name a folder that this process may use")]
+    #[error(
+        "the session folder {path:?} cannot be opened or created; name a folder that this process may use"
+    )]
     Root {
         path: PathBuf,
         #[source]
         cause: io::Error,
     },
     #[error(
-        "the session folder {path:?} cannot be made: {above:?} {found}; name another path or mend that one"
+        "the session folder {path:?} cannot be created: {above:?} {found}; name another path or repair that one"
     )]
     Above { path: PathBuf, above: PathBuf, found: &'static str },
     #[error(
-        "the session folder {path:?} cannot be made, since making {missing:?} failed; make it by hand or name another path"
+        "the session folder {path:?} cannot be created, since creating {missing:?} failed; create it by hand or name another path"
     )]
     Make {
         path: PathBuf,
@@ -48,48 +52,46 @@ pub(super) enum FileError {
         cause: io::Error,
     },
     #[error(
-        "a lock file below the session folder is {found}; nobody but this program should write there, remove it"
+        "a lock file below the session folder is {found}; remove it, and let only this program write there"
     )]
     LockFile { found: &'static str },
     #[error("the sessions could not be counted: {0}")]
     Count(#[source] Arc<Error>),
     #[error("the session folder was replaced while in use: {0}")]
     Lost(#[source] Box<FileError>),
-    #[error(
-        "a folder below the session folder {found}; nobody but this program should write there, remove it"
-    )]
+    #[error("a folder below the session folder {found}; remove it, and let only this program write there")]
     Branch { found: &'static str },
     #[error(
-        "{doing} failed; see that the disk has room and works, and that nobody else changes the session folder"
+        "{doing} failed; check that the disk works and has room, and that no other program changes the session folder"
     )]
     Io {
         doing: &'static str,
         #[source]
         cause: io::Error,
     },
-    #[error("the file work was broken off; try again")]
+    #[error("the file operation was cancelled, since its runtime ended or it panicked; try again")]
     BrokenOff(#[source] tokio::task::JoinError),
     #[error("expected a record of at most {limit} bytes, found {found}; store less in the session")]
     TooLarge { limit: usize, found: usize },
     #[error("expected a regular file, found {found}")]
     Kind { found: &'static str },
-    #[error("expected a file of this process's user {expected}, found one of user {found}")]
+    #[error("expected a file of user {expected}, who runs this process, found one of user {found}")]
     Owner { expected: u32, found: u32 },
     #[error("expected a file that this process may read, found mode {mode:04o}")]
     FileMode { mode: u32 },
     #[error("expected a file of at most {limit} bytes, found one of {found}")]
     Size { limit: u64, found: u64 },
-    #[error("expected a record and its CRC-32, found {found} bytes whose checksum is another")]
+    #[error("expected a record and its CRC-32, found {found} bytes with a wrong checksum")]
     Checksum { found: usize },
 }
 
 impl FileError {
-    /// An `io::Error` or `Errno` while `doing` something.
+    /// Returns a function that wraps an `io::Error` or `Errno`, for an operation named `doing`.
     pub(super) fn io<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> FileError {
         move |cause| FileError::Io { doing, cause: cause.into() }
     }
 
-    /// True if the file system takes nothing new: it is full, or this process may only read it.
+    /// Returns true if the file system is full or may only be read.
     pub(super) fn refuses_writes(&self) -> bool {
         use io::ErrorKind as K;
         let refusals = [K::StorageFull, K::QuotaExceeded, K::ReadOnlyFilesystem, K::PermissionDenied];

@@ -1,4 +1,4 @@
-//! Files and folders: opened without following a link, replaced whole, listed at one instant.
+//! Operations on files and folders: open without following links, replace atomically, list.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,47 +10,47 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::error::FileError;
 
-/// The largest file that is read. A record is bounded far below it; what is larger is no record of ours.
+/// The largest file that is read. Records are far smaller.
 pub(super) const MAX_FILE: u64 = 32 << 20;
 
-/// The largest file that is read without leaving the thread: copying it takes some microseconds.
+/// The largest file that is read on the caller's thread. Copying it takes some microseconds.
 #[cfg(target_os = "linux")]
-const AT_HAND: usize = 64 << 10;
+const MAX_CACHED: usize = 64 << 10;
 
-/// How temporary files begin. No key holds a dot, so none is ever taken for a record.
+/// The prefix of temporary files. No key holds a dot, so no temporary file is mistaken for a record.
 const TEMP_PREFIX: &str = ".tmp-";
-/// No write takes this long: what is older was left by a process that died.
+/// The age at which a temporary file is removed. No write takes this long, so its process has died.
 const TEMP_AGE: Duration = Duration::from_secs(3600);
 
-/// How often a step is tried again that another process undid in between: more is no coincidence.
+/// The most retries of a step that another process keeps undoing.
 pub(super) const RETRIES: usize = 100;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Not blocking, or a planted pipe would hold the reader for ever.
+/// Non-blocking, since the open of a planted pipe would wait for ever.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 const EMPTY: OFlags = OFlags::CREATE.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
 pub(super) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// How much of a write has to survive the loss of power.
+/// The part of a write that is synced, and so survives a power failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flush {
     Nothing,
-    /// The file's content, so that its name never stands for half of it.
+    /// The file's content, so that the name never refers to half a file.
     Content,
-    /// The content and the folder's entry.
+    /// The content and the folder entry.
     All,
 }
 
-/// Opens `path`, some names below `dir`, and refuses a symbolic link at every one of them.
+/// Opens `path` below `dir`. A symbolic link at any part of the path is an error.
 pub(super) fn open_below(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use rustix::fs::ResolveFlags;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match retry_on_intr(|| fs::openat2(dir, path, flags, Mode::empty(), resolve)) {
-            // A kernel before 5.6, or a sandbox that does not know the call.
+            // The kernel is older than 5.6, or a sandbox does not allow the call.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
             answer => return answer,
         }
@@ -67,12 +67,12 @@ pub(super) fn open_by_steps(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> R
     retry_on_intr(|| fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty()))
 }
 
-/// The same folder, with a position and locks of its own.
+/// Opens the folder again, for a descriptor with its own read position and its own locks.
 pub(super) fn open_again(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     retry_on_intr(|| fs::openat(dir, ".", FOLDER, Mode::empty()))
 }
 
-/// The folder `path` below `dir`, if there is one.
+/// Opens the folder `path` below `dir`, if it exists.
 pub(super) fn find_folder(dir: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>, FileError> {
     match open_below(dir, path, FOLDER) {
         Ok(folder) => Ok(Some(folder)),
@@ -83,12 +83,12 @@ pub(super) fn find_folder(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Owne
     }
 }
 
-/// The folder `name` in `dir`, made if need be.
+/// Opens the folder `name` in `dir` and creates it if it is missing.
 pub(super) fn make_folder(dir: BorrowedFd<'_>, name: &str, sync: Flush) -> Result<OwnedFd, FileError> {
     make_folder_of(dir, name, FOLDER_MODE, sync)
 }
 
-/// The same with another mode than ours, of which the umask may take some away.
+/// Opens the folder `name` in `dir` and creates it with `mode` if it is missing. The umask is undone for the provider's own mode only.
 pub(super) fn make_folder_of(
     dir: BorrowedFd<'_>,
     name: &str,
@@ -96,14 +96,14 @@ pub(super) fn make_folder_of(
     sync: Flush,
 ) -> Result<OwnedFd, FileError> {
     let settle = || if mode == FOLDER_MODE { undo_umask(dir, name) } else { Ok(()) };
-    // Another process may remove it as soon as it is made, as it does with an empty one of a user's marks.
+    // Another process may remove the new folder at once: it removes the empty folder of a user's index.
     for _ in 0..RETRIES {
         if let Some(folder) = find_folder(dir, name)? {
             return Ok(folder);
         }
         match fs::mkdirat(dir, name, mode).map(|()| settle()) {
             Ok(Ok(()) | Err(Errno::NOENT)) => {}
-            // Another process was first, which is as good.
+            // Another process created it first.
             Err(Errno::EXIST) => {}
             Ok(Err(error)) | Err(error) => return Err(FileError::io("making a folder")(error)),
         }
@@ -114,7 +114,7 @@ pub(super) fn make_folder_of(
     Err(FileError::io("making a folder")(Errno::NOENT))
 }
 
-/// Gives a folder just made the mode that was asked for, if the umask took some of it away.
+/// Sets a new folder's mode to [`FOLDER_MODE`] if the umask has changed it.
 pub(super) fn undo_umask(dir: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> Result<(), Errno> {
     let stat = fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match Mode::from_raw_mode(stat.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO) {
@@ -123,20 +123,20 @@ pub(super) fn undo_umask(dir: BorrowedFd<'_>, name: impl rustix::path::Arg + Cop
     }
 }
 
-/// Opens `path` below `dir` for reading, and checks that it is a file of ours; `None` if nothing is there.
+/// Opens `path` below `dir` for reading and checks its type, owner and size. Returns `None` if nothing is there.
 pub(super) fn open_file(dir: BorrowedFd<'_>, path: &str) -> Result<Option<(OwnedFd, usize)>, FileError> {
     let file = match open_below(dir, path, READ) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(why_not_opened(dir, path, error)),
+        Err(error) => return Err(open_error(dir, path, error)),
     };
     let stat = fs::fstat(&file).map_err(FileError::io("reading a session"))?;
     check_file(&stat)?;
     Ok(Some((file, stat.st_size as usize)))
 }
 
-/// What is at `path` that cannot be opened: something foreign in a record's place, or a failure of the store.
-fn why_not_opened(dir: BorrowedFd<'_>, path: &str, error: Errno) -> FileError {
+/// Returns the error for a `path` that could not be opened: a foreign thing in the record's place, or a failure of the store.
+fn open_error(dir: BorrowedFd<'_>, path: &str, error: Errno) -> FileError {
     let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
     let folder = match find_folder(dir, above) {
         Ok(Some(folder)) => folder,
@@ -146,7 +146,7 @@ fn why_not_opened(dir: BorrowedFd<'_>, path: &str, error: Errno) -> FileError {
     match fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => match check_file(&stat) {
             Err(foreign) => foreign,
-            // Nothing but this file's own mode is in the way.
+            // The file's own mode forbids reading.
             Ok(()) if error == Errno::ACCESS && stat.st_mode & 0o400 == 0 => {
                 FileError::FileMode { mode: stat.st_mode & 0o7777 }
             }
@@ -163,7 +163,7 @@ fn check_file(stat: &Stat) -> Result<(), FileError> {
         FileType::RegularFile if stat.st_uid != expected => {
             Err(FileError::Owner { expected, found: stat.st_uid })
         }
-        // A file may have several names: a backup by hard links (`cp -al`) gives it one more, and no record is written in place.
+        // The number of links does not matter: a backup by hard links (`cp -al`) adds one, and no record is written in place.
         FileType::RegularFile if size > MAX_FILE => Err(FileError::Size { limit: MAX_FILE, found: size }),
         FileType::RegularFile => Ok(()),
         FileType::Symlink => Err(FileError::Kind { found: "a symbolic link" }),
@@ -172,7 +172,7 @@ fn check_file(stat: &Stat) -> Result<(), FileError> {
     }
 }
 
-/// The whole of a file that is `size` bytes long; less if somebody cut it, which its checksum will tell.
+/// Reads a file of `size` bytes. The result is shorter if the file was truncated meanwhile, which the checksum detects.
 pub(super) fn read_all(file: &OwnedFd, size: usize) -> Result<Vec<u8>, FileError> {
     let mut bytes = vec![0; size];
     let mut filled = 0;
@@ -187,22 +187,22 @@ pub(super) fn read_all(file: &OwnedFd, size: usize) -> Result<Vec<u8>, FileError
     Ok(bytes)
 }
 
-/// The whole of the file at `path` below `dir`, where the kernel has name and content in memory: no disk is waited for. An error
-/// where it has not, where it cannot tell, or where something out of the ordinary is there.
+/// Reads the file at `path` below `dir` if the kernel has its name and content in memory, so that no disk is waited for. Returns an
+/// error if it has not, if it cannot tell, or if the file is not a plain record.
 #[cfg(target_os = "linux")]
-pub(super) fn read_at_hand(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
+pub(super) fn read_cached(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Vec<u8>>, Errno> {
     use rustix::fs::ResolveFlags;
     use rustix::io::{ReadWriteFlags, preadv2};
 
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::CACHED;
-    // To note the time of a read, the file system may have to wait for its journal.
+    // NOATIME: an update of the access time may wait for the file system's journal.
     let file = match fs::openat2(dir, path, READ | OFlags::NOATIME, Mode::empty(), resolve) {
         Err(Errno::NOENT) => return Ok(None),
         opened => opened?,
     };
     let stat = fs::fstat(&file)?;
     let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
-    if size > AT_HAND || check_file(&stat).is_err() {
+    if size > MAX_CACHED || check_file(&stat).is_err() {
         return Err(Errno::AGAIN);
     }
     let mut bytes = vec![0; size];
@@ -213,16 +213,16 @@ pub(super) fn read_at_hand(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Vec
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn read_at_hand(_: BorrowedFd<'_>, _: &str) -> Result<Option<Vec<u8>>, Errno> {
+pub(super) fn read_cached(_: BorrowedFd<'_>, _: &str) -> Result<Option<Vec<u8>>, Errno> {
     Err(Errno::NOSYS)
 }
 
-/// Puts a file of `bytes` in the place of `name`: at no time is anything else there than the old or the new one.
+/// Replaces the file `name` atomically by one with `bytes`.
 pub(super) fn replace(dir: &OwnedFd, name: &str, bytes: &[u8], sync: Flush) -> Result<(), FileError> {
     replace_after(dir, name, bytes, sync, |_| Ok(()))
 }
 
-/// [`replace`], once `prepare` has done to the new file what it has to.
+/// Replaces the file `name` atomically by one with `bytes`, after `prepare` has run on the new file.
 pub(super) fn replace_after(
     dir: &OwnedFd,
     name: &str,
@@ -230,7 +230,7 @@ pub(super) fn replace_after(
     sync: Flush,
     prepare: impl FnOnce(&OwnedFd) -> Result<(), Errno>,
 ) -> Result<(), FileError> {
-    let (mut temp, file) = Temp::create(dir).map_err(FileError::io("making a file"))?;
+    let (mut temp, file) = TempFile::create(dir).map_err(FileError::io("making a file"))?;
     write_all(&file, bytes).and_then(|()| prepare(&file)).map_err(FileError::io("writing a session"))?;
     if sync != Flush::Nothing {
         fs::fsync(&file).map_err(FileError::io("making a session durable"))?;
@@ -241,7 +241,7 @@ pub(super) fn replace_after(
     sync_folder(dir, sync)
 }
 
-/// Removes the file `name`, if there is one.
+/// Removes the file `name` if it exists.
 pub(super) fn remove(dir: &OwnedFd, name: &str, sync: Flush) -> Result<(), FileError> {
     match fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) => sync_folder(dir, sync),
@@ -250,7 +250,7 @@ pub(super) fn remove(dir: &OwnedFd, name: &str, sync: Flush) -> Result<(), FileE
     }
 }
 
-/// An empty file `name`; one that is there already will do.
+/// Creates the empty file `name`, or opens the one that exists.
 pub(super) fn make_empty(dir: &OwnedFd, name: &str, sync: Flush) -> Result<OwnedFd, Errno> {
     let file = retry_on_intr(|| fs::openat(dir, name, EMPTY | OFlags::RDWR, FILE_MODE))?;
     fs::fchmod(&file, FILE_MODE)?;
@@ -268,7 +268,7 @@ pub(super) fn sync_folder(dir: &OwnedFd, sync: Flush) -> Result<(), FileError> {
 }
 
 pub(super) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    // The mode given at creation goes through the umask, this one does not.
+    // The umask applies to the mode given at creation, but not to this one.
     fs::fchmod(file, FILE_MODE)?;
     while !bytes.is_empty() {
         match retry_on_intr(|| rustix::io::write(file, bytes))? {
@@ -279,14 +279,14 @@ pub(super) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// A temporary file, removed unless it came into use.
-struct Temp<'a> {
+/// A temporary file, removed on drop unless it has been renamed into place.
+struct TempFile<'a> {
     dir: &'a OwnedFd,
     name: String,
     in_use: bool,
 }
 
-impl<'a> Temp<'a> {
+impl<'a> TempFile<'a> {
     fn create(dir: &'a OwnedFd) -> io::Result<(Self, OwnedFd)> {
         const CREATE: OFlags = OFlags::WRONLY
             .union(OFlags::CREATE)
@@ -295,7 +295,7 @@ impl<'a> Temp<'a> {
             .union(OFlags::CLOEXEC);
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
-            // The number keeps threads apart, the process id processes, the random part containers and forks.
+            // The counter separates threads, the process id processes, the random part containers and forks.
             let mut random = [0; 8];
             crate::id::system_random(&mut random)?;
             let name = format!(
@@ -305,7 +305,7 @@ impl<'a> Temp<'a> {
                 u64::from_ne_bytes(random)
             );
             match retry_on_intr(|| fs::openat(dir, name.as_str(), CREATE, FILE_MODE)) {
-                Ok(file) => return Ok((Temp { dir, name, in_use: false }, file)),
+                Ok(file) => return Ok((TempFile { dir, name, in_use: false }, file)),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -313,17 +313,17 @@ impl<'a> Temp<'a> {
     }
 }
 
-impl Drop for Temp<'_> {
+impl Drop for TempFile<'_> {
     fn drop(&mut self) {
         if !self.in_use {
-            // If even this fails, garbage collection removes it in an hour.
+            // If this fails, garbage collection removes the file after an hour.
             let _ = fs::unlinkat(self.dir, self.name.as_str(), AtFlags::empty());
         }
     }
 }
 
-/// Removes the temporary files among `names` that a dead process has left.
-pub(super) fn sweep_temps(dir: &OwnedFd, names: &[String]) {
+/// Removes those temporary files among `names` whose process has died.
+pub(super) fn remove_old_temps(dir: &OwnedFd, names: &[String]) {
     let aged = |stat: Stat| {
         let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
         SystemTime::now().duration_since(changed).is_ok_and(|age| age > TEMP_AGE)
@@ -335,15 +335,15 @@ pub(super) fn sweep_temps(dir: &OwnedFd, names: &[String]) {
     }
 }
 
-/// The names in a folder, sorted; those that are not UTF-8 are none of ours.
+/// Returns the sorted names in a folder. It leaves out names that are not UTF-8, which the provider never writes.
 ///
-/// The listing owns its descriptor: how far it has read is in the descriptor, and `dir` may be listed twice at the same time.
+/// The listing opens its own descriptor, because the read position belongs to the descriptor and two tasks may list `dir` at the same time.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn list(dir: impl AsFd) -> Result<Vec<String>, Errno> {
     use rustix::fs::{RawDir, SeekFrom};
     let dir = open_again(dir.as_fd())?;
-    // The kernel holds the folder still for one call but not between two, when some file systems move an entry that
-    // is being replaced to where the reader has been. So the buffer grows until one call gives all, within reason.
+    // The folder is unchanged during one call, but not between two calls: some file systems move a replaced entry behind
+    // the read position. So the buffer grows until one call returns all names, up to a bound.
     const FIRST: usize = 32 << 10;
     const MOST: usize = 16 << 20;
     let mut size = FIRST;
@@ -357,12 +357,12 @@ pub(super) fn list(dir: impl AsFd) -> Result<Vec<String>, Errno> {
             let Some(entry) = entries.next() else { break };
             match entry {
                 Ok(entry) => names.extend(own_name(entry.file_name())),
-                // Removed since it was opened, and so empty.
+                // The folder was removed after it was opened, so it is empty.
                 Err(Errno::NOENT) => return Ok(Vec::new()),
                 Err(error) => return Err(error),
             }
         }
-        // The second call is the one that says that there is no more.
+        // The second call reports the end.
         if calls <= 2 || size >= MOST {
             names.sort_unstable();
             names.dedup();
@@ -372,11 +372,11 @@ pub(super) fn list(dir: impl AsFd) -> Result<Vec<String>, Errno> {
     }
 }
 
-/// The names in a folder, sorted; those that are not UTF-8 are none of ours.
+/// Returns the sorted names in a folder. It leaves out names that are not UTF-8, which the provider never writes.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn list(dir: impl AsFd) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
-    // `read_from` opens the folder again, so the listing owns its descriptor.
+    // `read_from` opens the folder again, so the listing has its own descriptor.
     for entry in fs::Dir::read_from(dir)? {
         names.extend(own_name(entry?.file_name()));
     }

@@ -1,11 +1,11 @@
-//! The sessions of one user, a page at a time.
+//! Pages of one user's sessions.
 
 use std::os::fd::AsFd;
 
-use super::locks::{self, Attempt, Held, Turn};
-use super::store::Store;
+use super::locks::{self, LocalGuard, LockAttempt, LockGuard};
+use super::store::FileStore;
 use super::tree::{self, Tree};
-use super::walk::STEP;
+use super::walk::RECORDS_PER_STEP;
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
@@ -13,26 +13,27 @@ use crate::provider::{Cursor, Listed, Page};
 use crate::record::Record;
 
 /// The most times that a page is read again because the user's list changed meanwhile.
-const RELISTS: usize = 64;
+const MAX_RESTARTS: usize = 64;
 
-/// A page that is being read, in some steps.
+/// A page that is read in several steps.
 pub(super) struct Listing {
     principal: Principal,
-    /// The cursor that the page begins behind.
+    /// The key after which the page begins.
     after: String,
     limit: usize,
-    /// The marked keys behind the cursor, in order, and how many of them were looked at.
+    /// The user's indexed keys after the cursor, in order.
     marked: Option<Vec<StoreKey>>,
-    looked: usize,
+    /// The number of `marked` keys that were read so far.
+    checked: usize,
     found: Vec<Listed>,
-    relists: usize,
+    restarts: usize,
 }
 
-/// Why a listing is not at its end.
-pub(super) enum Stop {
-    /// The step was long enough.
-    Tired,
-    /// The lock of the next key is held by somebody else.
+/// The reason why a step of a listing stopped before the page was complete.
+pub(super) enum ListingPause {
+    /// The step has read as many records as it may.
+    BudgetSpent,
+    /// Another task or process holds the lock of the next key, which is this stripe's.
     Locked(usize),
 }
 
@@ -40,17 +41,17 @@ impl Listing {
     pub(super) fn new(principal: &Principal, cursor: Option<Cursor>, limit: usize) -> Self {
         let after = cursor.map_or(String::new(), |cursor| cursor.as_str().to_owned());
         let (marked, found) = (None, Vec::new());
-        Listing { principal: principal.clone(), after, limit, marked, looked: 0, found, relists: 0 }
+        Listing { principal: principal.clone(), after, limit, marked, checked: 0, found, restarts: 0 }
     }
 
-    /// True if no more records are read for this page. Marks of sessions that have ended count, too, or a page could be long.
+    /// Returns true if the page reads no more records. Stale index entries count too, so that a page stays bounded.
     fn is_full(&self) -> bool {
-        self.found.len() >= self.limit || self.looked >= self.limit.saturating_add(STEP)
+        self.found.len() >= self.limit || self.checked >= self.limit.saturating_add(RECORDS_PER_STEP)
     }
 
-    /// The last key that was looked at.
+    /// Returns the last key that was read.
     fn end(&self) -> Option<&StoreKey> {
-        self.marked.as_ref()?.get(self.looked.checked_sub(1)?)
+        self.marked.as_ref()?.get(self.checked.checked_sub(1)?)
     }
 
     fn has_found(&self, key: &StoreKey) -> bool {
@@ -59,45 +60,45 @@ impl Listing {
 
     fn restart(&mut self, marked: Vec<StoreKey>) {
         self.marked = Some(marked);
-        self.looked = 0;
+        self.checked = 0;
         self.found.clear();
     }
 }
 
-impl Store {
-    /// Reads on. `turn` is for the lock of the next key, if the listing has stopped there.
+impl FileStore {
+    /// Runs one step of the listing. `guard` is the local lock of the next key, if the last step stopped there.
     pub(super) fn of_principal(
         &self,
         listing: &mut Listing,
-        turn: Option<Turn>,
-    ) -> Result<Result<Page, Stop>> {
+        guard: Option<LocalGuard>,
+    ) -> Result<Result<Page, ListingPause>> {
         let tree = self.tree()?;
-        let mut held = match turn.map(|turn| turn.lock(tree.root().as_fd())).transpose()? {
-            Some(Attempt::Held(held)) => Some(held),
-            Some(Attempt::Busy(turn)) => return Ok(Err(Stop::Locked(turn.stripe()))),
+        let mut held = match guard.map(|guard| guard.try_lock_file(tree.root().as_fd())).transpose()? {
+            Some(LockAttempt::Locked(held)) => Some(held),
+            Some(LockAttempt::Busy(guard)) => return Ok(Err(ListingPause::Locked(guard.stripe()))),
             None => None,
         };
-        let mut budget = STEP;
+        let mut budget = RECORDS_PER_STEP;
         loop {
             let marked = self.marked(&tree, listing)?;
-            while let Some(key) = marked.get(listing.looked).filter(|_| !listing.is_full()) {
+            while let Some(key) = marked.get(listing.checked).filter(|_| !listing.is_full()) {
                 if budget == 0 {
                     listing.marked = Some(marked);
-                    return Ok(Err(Stop::Tired));
+                    return Ok(Err(ListingPause::BudgetSpent));
                 }
                 budget -= 1;
                 let held = match held.take() {
                     Some(held) if held.stripe() == locks::stripe(key) => Some(held),
-                    _ => self.try_hold(&tree, key)?,
+                    _ => self.try_lock(&tree, key)?,
                 };
                 let Some(held) = held else {
                     let stripe = locks::stripe(key);
                     listing.marked = Some(marked);
-                    return Ok(Err(Stop::Locked(stripe)));
+                    return Ok(Err(ListingPause::Locked(stripe)));
                 };
-                let found = self.theirs(&tree, &listing.principal, key, held)?;
+                let found = self.read_listed(&tree, &listing.principal, key, held)?;
                 listing.found.extend(found);
-                listing.looked += 1;
+                listing.checked += 1;
             }
             listing.marked = Some(marked);
             if let Some(page) = self.page(&tree, listing)? {
@@ -106,7 +107,7 @@ impl Store {
         }
     }
 
-    /// The keys that this page is about, those of an earlier step if there was one.
+    /// Returns the indexed keys of this page: those of the last step, or newly read ones.
     fn marked(&self, tree: &Tree, listing: &mut Listing) -> Result<Vec<StoreKey>> {
         match listing.marked.take() {
             Some(marked) => Ok(marked),
@@ -114,26 +115,26 @@ impl Store {
         }
     }
 
-    /// The page, if the list of the user is still what it was.
+    /// Returns the page if the user's index has not changed since it was read. Otherwise it restarts the listing.
     fn page(&self, tree: &Tree, listing: &mut Listing) -> Result<Option<Page>> {
         let now = marked_behind(tree, listing)?;
-        let looked_at = &listing.marked.as_deref().unwrap_or_default()[..listing.looked];
-        // Sessions behind a full page belong to the next one.
+        let checked_keys = &listing.marked.as_deref().unwrap_or_default()[..listing.checked];
+        // Sessions after the end of a full page belong to the next page.
         let end = listing.end().filter(|_| listing.is_full());
         let (here, rest) = match end {
             Some(end) => now.split_at(now.partition_point(|key| key <= end)),
             None if listing.is_full() => now.split_at(0),
             None => (&now[..], &[][..]),
         };
-        // A session that is given another key meanwhile may be under neither of those that were looked at; or it has come to one where an
-        // expired one was.
-        let grown = here.iter().any(|key| match looked_at.binary_search(key) {
-            Ok(_) => !listing.has_found(key) && self.has_come(tree, &listing.principal, key),
+        // A rename beside this listing may move a session to a key that was not in the index yet, or to a key whose old session
+        // had expired when it was read. The page would miss that session.
+        let grown = here.iter().any(|key| match checked_keys.binary_search(key) {
+            Ok(_) => !listing.has_found(key) && self.holds_session_of(tree, &listing.principal, key),
             Err(_) => true,
         });
         let lost = listing.found.iter().any(|listed| here.binary_search(&listed.key).is_err());
-        if (grown || lost) && listing.relists < RELISTS {
-            listing.relists += 1;
+        if (grown || lost) && listing.restarts < MAX_RESTARTS {
+            listing.restarts += 1;
             listing.restart(now);
             return Ok(None);
         }
@@ -141,31 +142,32 @@ impl Store {
         Ok(Some(Page { entries: std::mem::take(&mut listing.found), next }))
     }
 
-    /// True if a session of `principal` is under `key` now.
-    fn has_come(&self, tree: &Tree, principal: &Principal, key: &StoreKey) -> bool {
-        let theirs =
-            |record: &Record| self.is_session(record) && tree::indexed(record).as_ref() == Some(principal);
-        tree.read(key).ok().flatten().is_some_and(|record| theirs(&record))
+    /// Returns true if a live session of `principal` is under `key` now.
+    fn holds_session_of(&self, tree: &Tree, principal: &Principal, key: &StoreKey) -> bool {
+        let is_theirs = |record: &Record| {
+            self.is_live_session(record) && tree::indexed(record).as_ref() == Some(principal)
+        };
+        tree.read(key).ok().flatten().is_some_and(|record| is_theirs(&record))
     }
 
-    /// Reads the record of `key`, if that is a session of `principal`; its mark goes if not. Under the lock nobody is between the mark and
-    /// the record, nor half-way to another key.
-    fn theirs(
+    /// Reads the record of `key` if it is a session of `principal`, and removes a stale index entry if not. The caller holds the lock, so no
+    /// other step is between its change of the index and its change of the record.
+    fn read_listed(
         &self,
         tree: &Tree,
         principal: &Principal,
         key: &StoreKey,
-        _held: Held,
+        _held: LockGuard,
     ) -> Result<Option<Listed>> {
-        let theirs = |record: &Record| tree::indexed(record).as_ref() == Some(principal);
+        let is_theirs = |record: &Record| tree::indexed(record).as_ref() == Some(principal);
         let found = match tree.read_held(key, self.now()) {
             Err(error) if error.kind() == ErrorKind::Corrupt => None,
-            answer => answer?.filter(theirs),
+            answer => answer?.filter(is_theirs),
         };
         if found.is_none() {
             tree.unmark(principal, key);
         }
-        let found = found.filter(|record| self.is_session(record));
+        let found = found.filter(|record| self.is_live_session(record));
         Ok(found.map(|record| Listed { key: key.clone(), meta: record.meta() }))
     }
 }

@@ -1,11 +1,11 @@
 //! Locks on keys, within the process and between processes.
 //!
-//! A lock has two halves: a turn, for which the tasks of this process queue, and an `flock` on a file, which other processes
-//! may hold. Neither half is waited for on a blocked thread: turns are awaited, and the file is tried again. So a process that was
-//! stopped while it held a lock costs its waiters no threads, and dropping a waiter's future ends its wait.
+//! A lock has two parts: a local mutex, for which the tasks of this process queue, and an `flock` on a lock file, which other processes may
+//! hold. No wait blocks a thread: the mutex is awaited, and the `flock` is retried after a pause. A stopped process that
+//! holds a lock therefore blocks no threads here, and a dropped future stops waiting.
 //!
-//! The files are a fixed set, never the record files: those change their inode under a lock. The kernel releases a lock when its
-//! holder dies, so there are no stale ones.
+//! Each key maps to one of a fixed set of lock files. A record's own file cannot be the lock, since every change replaces it by another
+//! inode. The kernel releases the locks of a process that dies, so no lock is ever stale.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -20,35 +20,36 @@ use super::error::FileError;
 use super::folder::{self, Flush};
 use crate::id::StoreKey;
 
-/// Many more than threads that write at the same time on one disk. Part of the format: processes must agree on it.
+/// The number of lock files; far more than concurrent writers on one disk. All processes must use the same number, so it is part of the
+/// stored format.
 pub(super) const STRIPES: usize = 64;
 const FOLDER: &str = ".locks";
 
-/// The locks of one store. Each slot holds its lock file once that was opened.
+/// The locks of one store. A slot holds its lock file once it has been opened.
 pub(super) struct Locks([Arc<Mutex<Option<LockFile>>>; STRIPES]);
 
 pub(super) struct LockFile {
     file: OwnedFd,
-    /// `None` for the root folder, which stands in for a lock file that cannot be made.
+    /// The file's identity; `None` for the root folder, which replaces a lock file that cannot be created.
     stat: Option<Stat>,
 }
 
-/// The right to try a stripe's lock file: no other task of this process may.
+/// The local part of a stripe's lock: no other task of this process may try the lock file.
 #[must_use]
-pub(super) struct Turn {
+pub(super) struct LocalGuard {
     slot: OwnedMutexGuard<Option<LockFile>>,
     stripe: usize,
 }
 
-/// The right to change the keys of one stripe, until dropped.
+/// Both parts of a stripe's lock, released on drop.
 #[must_use]
-pub(super) struct Held(Turn);
+pub(super) struct LockGuard(LocalGuard);
 
-/// The outcome of one try of a lock.
-pub(super) enum Attempt {
-    Held(Held),
-    /// Another process holds it; the turn is handed back.
-    Busy(Turn),
+/// The outcome of one attempt to lock.
+pub(super) enum LockAttempt {
+    Locked(LockGuard),
+    /// Another process holds the lock file. Contains the local part, for the next attempt.
+    Busy(LocalGuard),
 }
 
 impl Locks {
@@ -56,88 +57,88 @@ impl Locks {
         Locks(std::array::from_fn(|_| Arc::default()))
     }
 
-    /// Waits until no other task of this process has the turn, first come, first served.
-    pub(super) async fn turn(&self, stripe: usize) -> Turn {
-        Turn { slot: Arc::clone(&self.0[stripe]).lock_owned().await, stripe }
+    /// Waits for the local part of a stripe's lock, in the order of the callers.
+    pub(super) async fn lock_local(&self, stripe: usize) -> LocalGuard {
+        LocalGuard { slot: Arc::clone(&self.0[stripe]).lock_owned().await, stripe }
     }
 
-    /// The turn, if no task has it or waits for it.
-    pub(super) fn try_turn(&self, stripe: usize) -> Option<Turn> {
+    /// Takes the local part if no other task holds it or waits for it.
+    pub(super) fn try_lock_local(&self, stripe: usize) -> Option<LocalGuard> {
         let slot = Arc::clone(&self.0[stripe]).try_lock_owned().ok()?;
-        Some(Turn { slot, stripe })
+        Some(LocalGuard { slot, stripe })
     }
 
-    /// Waits for two turns. Whoever waits holds none meanwhile, so a stuck lock holds up no other.
-    pub(super) async fn turns(&self, one: usize, other: usize) -> (Turn, Turn) {
+    /// Waits for two local parts. It holds neither while it waits, so a stuck lock delays no other stripe.
+    pub(super) async fn lock_both_local(&self, one: usize, other: usize) -> (LocalGuard, LocalGuard) {
         let (mut first, mut second) = (one, other);
         loop {
-            let turn = self.turn(first).await;
-            if let Some(next) = self.try_turn(second) {
-                return (turn, next);
+            let guard = self.lock_local(first).await;
+            if let Some(next) = self.try_lock_local(second) {
+                return (guard, next);
             }
-            drop(turn);
+            drop(guard);
             (first, second) = (second, first);
         }
     }
 }
 
-impl Turn {
+impl LocalGuard {
     pub(super) fn stripe(&self) -> usize {
         self.stripe
     }
 
-    /// Tries the lock file, and never waits for another process.
-    pub(super) fn lock(mut self, root: BorrowedFd<'_>) -> Result<Attempt, FileError> {
+    /// Tries to lock the file, without waiting.
+    pub(super) fn try_lock_file(mut self, root: BorrowedFd<'_>) -> Result<LockAttempt, FileError> {
         let fail = || FileError::io::<Errno>("locking a session");
         for _ in 0..folder::RETRIES {
             let lock = match self.slot.take() {
                 Some(lock) => lock,
                 None => match LockFile::open(root, self.stripe)? {
                     Some(lock) => lock,
-                    None => return Ok(Attempt::Busy(self)),
+                    None => return Ok(LockAttempt::Busy(self)),
                 },
             };
-            let free = try_lock(&lock.file).map_err(fail())?;
-            // The file, or the whole root, may have been replaced, and another process have locked the successor.
+            let free = flock(&lock.file).map_err(fail())?;
+            // The lock file or the root may have been replaced. Another process could then hold the new file's lock.
             if !lock.is_current(root, self.stripe).map_err(fail())? {
                 continue;
             }
             *self.slot = Some(lock);
-            return Ok(if free { Attempt::Held(Held(self)) } else { Attempt::Busy(self) });
+            return Ok(if free { LockAttempt::Locked(LockGuard(self)) } else { LockAttempt::Busy(self) });
         }
         Err(fail()(Errno::NOENT))
     }
 }
 
-impl Held {
+impl LockGuard {
     pub(super) fn stripe(&self) -> usize {
         self.0.stripe
     }
 }
 
-impl Drop for Held {
+impl Drop for LockGuard {
     fn drop(&mut self) {
         let slot = &mut self.0.slot;
         let unlocked = slot.as_ref().is_some_and(|lock| {
             lock.stat.is_some() && retry_on_intr(|| fs::flock(&lock.file, FlockOperation::Unlock)).is_ok()
         });
         if !unlocked {
-            // Closing releases it as well. The root stands in for one time only.
+            // Closing the file releases the lock too. The root folder replaces a lock file for one step only.
             **slot = None;
         }
     }
 }
 
 impl LockFile {
-    /// The lock file of a stripe; `None` if it has to be made, and another process is about to.
+    /// Opens the lock file of a stripe, and creates it if it is missing. Returns `None` if another process is creating one now.
     fn open(root: BorrowedFd<'_>, stripe: usize) -> Result<Option<LockFile>, FileError> {
         if let Some(lock) = LockFile::find(root, stripe)? {
             return Ok(Some(lock));
         }
-        // Lock files are made under the lock of the root. So where one cannot be made, on a full disk say, that lock stands in for it.
+        // Lock files are created under a lock on the root folder. If one cannot be created, on a full disk for example, that lock replaces it.
         let fail = || FileError::io::<Errno>("locking a session");
         let stand_in = folder::open_again(root).map_err(fail())?;
-        if !try_lock(&stand_in).map_err(fail())? {
+        if !flock(&stand_in).map_err(fail())? {
             return Ok(None);
         }
         match make(root, stripe) {
@@ -151,7 +152,7 @@ impl LockFile {
         const ANY: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
         let fail = || FileError::io::<Errno>("locking a session");
         let path = path(stripe);
-        // NFS locks only what is open for writing; a read-only file system opens nothing for it.
+        // NFS locks only files opened for writing. A read-only file system refuses that, so the lock file is then opened for reading.
         let opened = match folder::open_below(root, &path, ANY | OFlags::RDWR) {
             Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => {
                 folder::open_below(root, &path, ANY | OFlags::RDONLY)
@@ -187,13 +188,13 @@ impl LockFile {
     }
 }
 
-/// Makes all lock files, if the file system takes them: later, on a full disk, it might not.
+/// Creates all lock files if the file system accepts them. Later, on a full disk, it might not.
 pub(super) fn make_all(root: &OwnedFd) -> Result<(), FileError> {
     let missing = |stripe: &usize| fs::statat(root, path(*stripe), AtFlags::SYMLINK_NOFOLLOW).is_err();
     let Some(first) = (0..STRIPES).find(missing) else { return Ok(()) };
     let lock = folder::open_again(root.as_fd()).map_err(FileError::io::<Errno>("locking a session"))?;
-    // If another process is making one, the rest is made when it is needed.
-    if !try_lock(&lock).map_err(FileError::io("locking a session"))? {
+    // Another process is creating lock files now. Missing ones are created when they are needed.
+    if !flock(&lock).map_err(FileError::io("locking a session"))? {
         return Ok(());
     }
     for stripe in (first..STRIPES).filter(missing) {
@@ -212,7 +213,7 @@ fn make(root: BorrowedFd<'_>, stripe: usize) -> Result<(), FileError> {
     Ok(())
 }
 
-fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
+fn flock(file: &OwnedFd) -> Result<bool, Errno> {
     match retry_on_intr(|| fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
@@ -232,25 +233,25 @@ pub(super) fn same_file(one: &Stat, other: &Stat) -> bool {
     one.st_ino == other.st_ino && one.st_dev == other.st_dev
 }
 
-/// The pauses between two tries of a lock that another process holds: none at first, then longer and longer ones.
+/// The pauses between attempts to take a lock that another process holds. The first attempts yield only; later pauses grow.
 #[derive(Default)]
-pub(super) struct Pauses(u32);
+pub(super) struct Backoff(u32);
 
-impl Pauses {
+impl Backoff {
     const AT_ONCE: u32 = 3;
-    /// A lock is held for some milliseconds at most, on a disk that syncs.
+    /// The exponent of the longest pause, 16 ms. A healthy process holds a lock for some milliseconds, even if it syncs.
     const LONGEST: u32 = 4;
 
-    pub(super) async fn next(&mut self) {
-        let turn = self.0;
+    pub(super) async fn pause(&mut self) {
+        let guard = self.0;
         self.0 += 1;
-        if turn < Self::AT_ONCE {
+        if guard < Self::AT_ONCE {
             return tokio::task::yield_now().await;
         }
-        let pause = Duration::from_millis(1 << (turn - Self::AT_ONCE).min(Self::LONGEST));
+        let pause = Duration::from_millis(1 << (guard - Self::AT_ONCE).min(Self::LONGEST));
         match Handle::try_current() {
             Ok(_) => tokio::time::sleep(pause).await,
-            // Other executors have no timer of ours.
+            // Without tokio there is no timer.
             Err(_) => std::thread::sleep(pause),
         }
     }

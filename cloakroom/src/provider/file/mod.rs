@@ -1,16 +1,15 @@
-//! Sessions in a folder, which processes may share.
+//! The file provider: sessions in a folder that several processes may share.
 
 #[cfg(feature = "beego")]
 mod beego;
+mod count;
 mod error;
 mod folder;
-mod lanes;
-mod lap;
 mod listing;
 mod locks;
 mod root;
 mod store;
-mod tally;
+mod threads;
 mod tree;
 mod walk;
 
@@ -35,33 +34,33 @@ use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::record::Record;
 
+use count::KEY_RANGES;
 use error::FileError;
-use listing::{Listing, Stop};
-use locks::Pauses;
-use store::{Store, Tried};
-use tally::PARTS;
+use listing::{Listing, ListingPause};
+use locks::Backoff;
+use store::{FileStore, LockedStep};
 use tree::Tree;
-use walk::Step;
+use walk::CollectionStep;
 
-/// Sessions in a folder, one file each, which any number of processes on one machine may share.
+/// A provider that keeps each session in a file of one folder.
 ///
-/// The record of key `xsnk..` is the file `x/s/xsnk..` below the folder, mode 0600, in folders of mode 0700: the record in the native
-/// format (`docs/format.md`) and its CRC-32. Beside them are `.locks`, `.principals` (which sessions a user has) and
-/// `.corrupt` (files that could not be read, put aside for inspection and never deleted).
+/// Any number of processes on one machine may share the folder. The record of the key `xsnk..` is the file `x/s/xsnk..` below the
+/// folder: the record in the native format (`docs/format.md`) and its CRC-32. Files have mode 0600, folders 0700. The folder
+/// also holds `.locks`, `.principals` (the sessions of each user) and `.corrupt` (files that could not be read; the provider never deletes them).
 ///
-/// - **A file is replaced, never written to.** Whoever reads it, and whenever the process is killed, sees the old record or
-///   the new one. [`Durability`] says what the loss of power may cost.
-/// - **Changes take a lock** (`flock`) on the key, between processes too, so that no update is lost. Reads take none.
-///   The system releases the locks of a process that dies. Waiting for one blocks no thread, and ends when the caller gives up.
-/// - **A store takes at most 68 threads** of tokio's at the same time, so a disk that hangs leaves the application its own.
-/// - **A count is exact** where it takes less than a second; else it may be up to a minute old. One walk counts for all who ask.
-/// - **A read waits for a disk on another thread.** What the kernel has in memory (Linux 5.12 and later can tell, on file systems of this
-///   machine) is read in place; everything else is done on tokio's threads for that.
-/// - **Nobody else may plant a session:** the folder must belong to this process's user and be writable to no other, and
-///   symbolic links below it are not followed. A folder that is writable to its group and holds sessions alone is closed to it.
+/// - **A file is replaced, never written in place.** A reader sees the old record or the new one, also if the writer is killed.
+///   [`Durability`] says what a power failure may undo.
+/// - **A change locks its key** (`flock`), between processes too, so that no update is lost. A read takes no lock.
+///   The kernel releases the locks of a process that dies. A wait for a lock blocks no thread and ends when the caller drops the future.
+/// - **A provider uses at most 68 of tokio's blocking threads** at the same time. A disk that hangs leaves the others to the application.
+/// - **A count is exact** if it takes less than a second. Otherwise it may be up to a minute old. Concurrent calls share one walk.
+/// - **A read in a tokio runtime never waits for the disk on the caller's thread.** If the kernel has the file in memory, the read happens in
+///   place (Linux 5.12 and later, local file systems). Every other read runs on a blocking thread.
+/// - **Other users cannot plant a session.** The folder must belong to the user of this process and be writable to no other user. The provider
+///   follows no symbolic link below it. It removes the group's right to write from a folder that holds nothing but sessions.
 ///
-/// The folder should be on a local disk: over NFS and SMB, `flock` and `rename` promise less. To end every session,
-/// remove the folder; it is made anew, also while the program runs.
+/// Use a local disk: over NFS and SMB, `flock` and `rename` promise less. To end every session, remove the folder. The provider makes
+/// it again, also while the program runs.
 ///
 /// A clone is a handle on the same store.
 ///
@@ -75,16 +74,17 @@ use walk::Step;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct FileProvider(Arc<Store>);
+pub struct FileProvider(Arc<FileStore>);
 
 impl FileProvider {
-    /// Opens the folder at `path`, and makes it if it is missing.
+    /// Opens the folder at `path` and creates it if it is missing.
     ///
     /// # Errors
     ///
-    /// Of kind [`Config`](crate::ErrorKind::Config) if `path` is a symbolic link, is no folder, belongs to another user, is writable
-    /// to everybody, or is writable to its group and holds more than sessions; or if a part of the way to it is a file or a link
-    /// that leads nowhere. Of kind [`Unavailable`](crate::ErrorKind::Unavailable) if it cannot be made or read.
+    /// - [`Config`](crate::ErrorKind::Config) if `path` is a symbolic link, is not a folder, belongs to another user or is writable
+    ///   to everybody. The same if it is writable to its group and holds more than sessions, or if a part of the path is a file or a
+    ///   broken link.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the folder cannot be created or read.
     ///
     /// ```
     /// use cloakroom::{ErrorKind, FileProvider};
@@ -101,7 +101,7 @@ impl FileProvider {
         FileProvider::builder(path).open()
     }
 
-    /// Begins a provider for the folder at `path` with other settings than the defaults.
+    /// Returns a builder for the folder at `path`, for settings other than the defaults.
     ///
     /// ```
     /// use cloakroom::{FileProvider, providers::Durability};
@@ -116,54 +116,54 @@ impl FileProvider {
             path: path.as_ref().to_owned(),
             durability: Durability::default(),
             clock: Clock::system(),
-            beside_others: false,
+            shares_folder: false,
         }
     }
 
-    /// Does `step` under the lock of `key`. Whoever is dropped while it waits for the lock has done nothing; a step that has begun
-    /// runs to its end.
+    /// Runs `step` under the lock of `key`. A future that is dropped while it waits for the lock has changed nothing. A step that has
+    /// begun runs to its end.
     async fn under_lock<T, S>(&self, key: &StoreKey, mut step: S) -> Result<T>
     where
         T: Send + 'static,
-        S: FnOnce(&Store, &Tree) -> Result<T> + Send + 'static,
+        S: FnOnce(&FileStore, &Tree) -> Result<T> + Send + 'static,
     {
-        let mut turn = self.0.locks.turn(locks::stripe(key)).await;
-        let mut pauses = Pauses::default();
+        let mut guard = self.0.locks.lock_local(locks::stripe(key)).await;
+        let mut backoff = Backoff::default();
         loop {
             let store = Arc::clone(&self.0);
-            match self.0.lanes.changes.run(move || store.under(turn, step)).await? {
-                Tried::Done(answer) => return Ok(answer),
-                Tried::Busy(again, not_begun) => (turn, step) = (again, not_begun),
+            match self.0.threads.changes.run(move || store.under(guard, step)).await? {
+                LockedStep::Done(answer) => return Ok(answer),
+                LockedStep::Busy(again, not_begun) => (guard, step) = (again, not_begun),
             }
-            pauses.next().await;
+            backoff.pause().await;
         }
     }
 
-    /// The same under the locks of two keys.
+    /// Runs `step` under the locks of two keys.
     async fn under_locks<T, S>(&self, one: &StoreKey, other: &StoreKey, mut step: S) -> Result<T>
     where
         T: Send + 'static,
-        S: FnOnce(&Store, &Tree) -> Result<T> + Send + 'static,
+        S: FnOnce(&FileStore, &Tree) -> Result<T> + Send + 'static,
     {
         let (mut first, mut second) = (locks::stripe(one), locks::stripe(other));
         if first == second {
             return self.under_lock(one, step).await;
         }
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
-            let turns = self.0.locks.turns(first, second).await;
+            let guards = self.0.locks.lock_both_local(first, second).await;
             let store = Arc::clone(&self.0);
-            match self.0.lanes.changes.run(move || store.under_both(turns, step)).await? {
-                Tried::Done(answer) => return Ok(answer),
-                Tried::Busy(turn, not_begun) => {
-                    // The next wait is for this one, and holds up nobody who wants the other.
-                    if turn.stripe() == second {
+            match self.0.threads.changes.run(move || store.under_both(guards, step)).await? {
+                LockedStep::Done(answer) => return Ok(answer),
+                LockedStep::Busy(guard, not_begun) => {
+                    // Wait for the busy lock next. While waiting, this task holds neither.
+                    if guard.stripe() == second {
                         (first, second) = (second, first);
                     }
                     step = not_begun;
                 }
             }
-            pauses.next().await;
+            backoff.pause().await;
         }
     }
 }
@@ -191,11 +191,11 @@ impl Provider for FileProvider {
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        if let Some(found) = self.0.load_at_hand(key) {
+        if let Some(found) = self.0.load_cached(key) {
             return Ok(found);
         }
         let (store, name) = (Arc::clone(&self.0), key.clone());
-        match self.0.lanes.reads.run(move || store.load(&name)).await {
+        match self.0.threads.reads.run(move || store.load(&name)).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let name = key.clone();
                 self.under_lock(key, move |store, tree| store.load_held(tree, &name)).await
@@ -242,24 +242,27 @@ impl Provider for FileProvider {
 
     async fn count(&self) -> Result<u64> {
         let store = Arc::clone(&self.0);
-        self.0.tally.ask(&self.0.lanes.walks, PARTS, move |after, until| store.count(after, until)).await
+        self.0
+            .counter
+            .count(&self.0.threads.walks, KEY_RANGES, move |after, until| store.count(after, until))
+            .await
     }
 
     async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-        // Two collections at the same time would read everything twice.
-        let mut lap = Arc::clone(&self.0.lap).lock_owned().await;
-        let (mut step, mut pauses) = (Step::of(limit), Pauses::default());
+        // Two concurrent collections would read every record twice.
+        let mut round = Arc::clone(&self.0.round).lock_owned().await;
+        let (mut step, mut backoff) = (CollectionStep::of(limit), Backoff::default());
         loop {
             let store = Arc::clone(&self.0);
-            let walked = self.0.lanes.walks.run(move || {
-                let answer = store.delete_expired(&mut lap, &mut step)?;
-                Ok((lap, step, answer))
+            let walked = self.0.threads.walks.run(move || {
+                let answer = store.delete_expired(&mut round, &mut step)?;
+                Ok((round, step, answer))
             });
             let answer;
-            (lap, step, answer) = walked.await?;
+            (round, step, answer) = walked.await?;
             match answer {
                 Ok(collected) => return Ok(collected),
-                Err(stripe) if step.waits_for(stripe) => pauses.next().await,
+                Err(stripe) if step.should_retry(stripe) => backoff.pause().await,
                 Err(_) => {}
             }
         }
@@ -267,7 +270,7 @@ impl Provider for FileProvider {
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
         let store = Arc::clone(&self.0);
-        self.0.lanes.walks.run(move || store.scan(cursor.as_ref(), limit)).await
+        self.0.threads.walks.run(move || store.scan(cursor.as_ref(), limit)).await
     }
 
     async fn of_principal(
@@ -277,30 +280,30 @@ impl Provider for FileProvider {
         limit: usize,
     ) -> Result<Page> {
         let mut listing = Listing::new(principal, cursor, limit);
-        let (mut turn, mut pauses) = (None, Pauses::default());
+        let (mut guard, mut backoff) = (None, Backoff::default());
         loop {
-            let (store, has_waited) = (Arc::clone(&self.0), turn.is_some());
-            let read = self.0.lanes.changes.run(move || {
-                let answer = store.of_principal(&mut listing, turn)?;
+            let (store, has_waited) = (Arc::clone(&self.0), guard.is_some());
+            let read = self.0.threads.changes.run(move || {
+                let answer = store.of_principal(&mut listing, guard)?;
                 Ok((listing, answer))
             });
             let answer;
             (listing, answer) = read.await?;
-            turn = match answer {
+            guard = match answer {
                 Ok(page) => return Ok(page),
-                Err(Stop::Tired) => None,
-                Err(Stop::Locked(stripe)) => {
+                Err(ListingPause::BudgetSpent) => None,
+                Err(ListingPause::Locked(stripe)) => {
                     if has_waited {
-                        pauses.next().await;
+                        backoff.pause().await;
                     }
-                    Some(self.0.locks.turn(stripe).await)
+                    Some(self.0.locks.lock_local(stripe).await)
                 }
             };
         }
     }
 }
 
-/// The provider that a configuration text names "file"; `providerConfig` is its folder.
+/// Opens the provider that a configuration string names "file"; `providerConfig` is its folder.
 pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     let path = config.provider_config();
     if path.is_empty() {
@@ -308,17 +311,17 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     }
     let durability = config.durability().map_or(Ok(Durability::default()), str::parse)?;
     let mut builder = FileProvider::builder(path).durability(durability);
-    builder.beside_others = config.migrate_from().is_some();
+    builder.shares_folder = config.migrate_from().is_some();
     match config.format() {
         #[cfg(feature = "beego")]
         Format::Beego => builder.open_beego(config.idle_timeout()),
         Format::Native => builder.open().map(AnyProvider::new),
-        #[allow(unreachable_patterns, reason = "the other formats are a feature")]
+        #[allow(unreachable_patterns, reason = "other formats depend on features")]
         other => Err(FileError::Format { found: other }.into()),
     }
 }
 
-/// The settings of a [`FileProvider`]; begun by [`FileProvider::builder`].
+/// The settings of a [`FileProvider`]; [`FileProvider::builder`] returns it.
 ///
 /// ```
 /// use cloakroom::{FileProvider, ManualClock};
@@ -330,39 +333,39 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "nothing is opened before `open`"]
+#[must_use = "a builder opens nothing before `open`"]
 pub struct FileProviderBuilder {
     path: PathBuf,
     durability: Durability,
     clock: Clock,
-    /// Files of another library's lie in the same folder, and are left alone.
-    beside_others: bool,
+    /// True if another library's files may be in the same folder. They are left alone.
+    shares_folder: bool,
 }
 
 impl FileProviderBuilder {
-    /// What the loss of power may cost; [`Durability::Atomic`] if not set.
+    /// Sets what a power failure may undo; [`Durability::Atomic`] by default.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// The clock that deadlines are compared with, which must be the manager's; the system's if not set.
+    /// Sets the clock that deadlines are compared with; the system's clock by default. It must be the manager's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Opens the folder, and makes it if it is missing; [`FileProvider::open`] lists the errors.
+    /// Opens the folder and creates it if it is missing; [`FileProvider::open`] lists the errors.
     pub fn open(self) -> Result<FileProvider> {
-        let store = Store::open(&self.path, self.durability, self.clock, self.beside_others)?;
+        let store = FileStore::open(&self.path, self.durability, self.clock, self.shares_folder)?;
         Ok(FileProvider(Arc::new(store)))
     }
 
-    /// Opens the folder of a Beego service's `file` provider: sessions in its layout, which it reads and changes at the same time.
-    /// A session unused for `lifetime` has ended; that must be the manager's idle timeout.
+    /// Opens the folder of a Beego application's `file` provider, in Beego's layout. The application may run at the same time.
+    /// A session ends when it was unused for `lifetime`, which must be the manager's idle timeout.
     ///
-    /// Beego's process must run as the same user, and the folder may be writable to nobody else. For a manager that is built by hand
-    /// the settings are [`Codec::GOB`](crate::config::Codec::GOB), ids in clear, and no absolute timeout.
+    /// The application must run as the same user, and no other user may write to the folder. A manager built with the builder needs
+    /// the codec [`Codec::GOB`](crate::config::Codec::GOB), ids in clear and no absolute timeout.
     ///
     /// ```
     /// use cloakroom::{FileProvider, Manager, config::Codec};
@@ -382,15 +385,15 @@ impl FileProviderBuilder {
     /// ```
     ///
     /// # Errors
-    /// Those of [`FileProvider::open`].
+    /// The errors of [`FileProvider::open`].
     #[cfg(feature = "beego")]
     pub fn open_beego(self, lifetime: std::time::Duration) -> Result<AnyProvider> {
-        let files = beego::Files::open(&self.path, lifetime, self.durability, self.clock)?;
+        let files = beego::BeegoFiles::open(&self.path, lifetime, self.durability, self.clock)?;
         Ok(AnyProvider::new(Foreign::beego(files)))
     }
 }
 
-/// What the loss of power may cost. A killed process costs nothing in either mode.
+/// The changes that a power failure may undo. A killed process loses none in either mode.
 ///
 /// ```
 /// use cloakroom::{ErrorKind, providers::Durability};
@@ -402,19 +405,19 @@ impl FileProviderBuilder {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Files are replaced whole and left to the system to write down, some 30 s later. The loss of power may undo
-    /// the latest changes, a logout among them, and leave a record that is reported as corrupt.
+    /// Replaces files atomically and lets the kernel write them to the disk, up to 30 s later. A power failure may undo
+    /// the latest changes, including a logout, and may leave a corrupt record.
     #[default]
     Atomic,
-    /// What was answered is on the disk: file and folder are synced (`fsync`) by every step that creates, changes, renames or deletes.
-    /// A `touch` syncs the file alone, so that a lost one costs no more than the touch. Some milliseconds a change.
+    /// Syncs file and folder (`fsync`) before a create, a change, a rename or a delete returns. A `touch` syncs the file alone: a power
+    /// failure may undo the touch and nothing else. A change takes some milliseconds longer.
     Durable,
 }
 
 impl FromStr for Durability {
     type Err = crate::error::Error;
 
-    /// Takes `atomic` and `durable`.
+    /// Parses `atomic` or `durable`.
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "atomic" => Ok(Durability::Atomic),

@@ -1,4 +1,4 @@
-//! The root folder: made if missing, and refused if anybody else could plant sessions in it.
+//! The root folder: created if missing, and refused if another user could plant sessions in it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::error::FileError;
 use super::folder::{self, FOLDER_MODE};
 
-/// Opens the root at `path`, making it and the folders above if they are missing.
+/// Opens the root at `path` and creates it, and the folders above it, if they are missing.
 pub(super) fn open(path: &Path) -> Result<(OwnedFd, Stat), FileError> {
     let fail = |cause: io::Error| FileError::Root { path: path.to_owned(), cause };
     const FLAGS: OFlags =
@@ -25,21 +25,21 @@ pub(super) fn open(path: &Path) -> Result<(OwnedFd, Stat), FileError> {
     let root =
         root.map_err(|error| match fs::lstat(path).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             Ok(FileType::Symlink) => FileError::RootLink { path: path.to_owned() },
-            // Something above is in the way, and `make` names it.
+            // A part of the path above is no folder; the error of `make` names it.
             Err(Errno::NOTDIR | Errno::LOOP) => make(path).err().unwrap_or_else(|| fail(error.into())),
             Ok(FileType::Directory) | Err(_) => fail(error.into()),
             Ok(_) => FileError::RootKind { path: path.to_owned() },
         })?;
     let stat = fs::fstat(&root).map_err(|error| fail(error.into()))?;
-    check(path, &root, &stat)?;
-    tighten(&root)?;
-    warn_of_network(path, &root);
+    check_root(path, &root, &stat)?;
+    close_folders(&root)?;
+    warn_if_network(path, &root);
     Ok((root, stat))
 }
 
-/// Says so where locks and renames are promised by another machine, less firmly.
+/// Warns if the root is on a network file system, where locks and renames promise less.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn warn_of_network(path: &Path, root: &OwnedFd) {
+fn warn_if_network(path: &Path, root: &OwnedFd) {
     // NFS, SMB, CIFS and SMB2, by linux/magic.h.
     const NETWORK: [u32; 4] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42];
     if fs::fstatfs(root).is_ok_and(|stat| NETWORK.contains(&(stat.f_type as u32))) {
@@ -47,7 +47,7 @@ fn warn_of_network(path: &Path, root: &OwnedFd) {
     }
 }
 
-/// Whether the root is on a file system that keeps what it has read in this machine's memory, and asks nobody else for it.
+/// Returns true if the root is on a local file system, whose page cache is this machine's own.
 #[cfg(target_os = "linux")]
 pub(super) fn is_local(root: &OwnedFd) -> bool {
     // ext2 to 4, XFS, Btrfs, F2FS, tmpfs and overlayfs, by linux/magic.h.
@@ -61,9 +61,9 @@ pub(super) fn is_local(_: &OwnedFd) -> bool {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn warn_of_network(_: &Path, _: &OwnedFd) {}
+fn warn_if_network(_: &Path, _: &OwnedFd) {}
 
-/// Makes the folder and those above it that are missing, from the top down.
+/// Creates the folder and the missing folders above it, from the top down.
 fn make(path: &Path) -> Result<(), FileError> {
     let wrong =
         |above: &Path, found| FileError::Above { path: path.to_owned(), above: above.to_owned(), found };
@@ -72,7 +72,7 @@ fn make(path: &Path) -> Result<(), FileError> {
         match fs::stat(above) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => break,
             Ok(_) => return Err(wrong(above, "is not a folder")),
-            // A link that leads nowhere can be made no folder, and a path below a file has no stat of its own.
+            // `stat` of a broken link fails with NOENT, but `lstat` finds the link. No folder can be created in its place.
             Err(Errno::NOENT) if fs::lstat(above).is_ok() => {
                 return Err(wrong(above, "is a symbolic link that leads nowhere"));
             }
@@ -97,19 +97,19 @@ fn make(path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Refuses a folder in which others could have planted sessions. Group rights on a folder of our own that holds sessions alone are
-/// taken away: Kubernetes gives them at every start to all that is below a volume with an `fsGroup`.
-fn check(path: &Path, root: &OwnedFd, stat: &Stat) -> Result<(), FileError> {
+/// Refuses a folder in which other users could have planted sessions. If the folder holds only sessions, it removes the group's right to
+/// write instead: Kubernetes grants that right at every start on a volume with an `fsGroup`.
+fn check_root(path: &Path, root: &OwnedFd, stat: &Stat) -> Result<(), FileError> {
     let path = path.to_owned();
     let expected = rustix::process::geteuid().as_raw();
     if stat.st_uid != expected {
         return Err(FileError::RootOwner { path, expected, found: stat.st_uid });
     }
-    if !open_to_others(stat) {
+    if !is_writable_to_others(stat) {
         return Ok(());
     }
     let mode = stat.st_mode & 0o7777;
-    if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) || !holds_sessions_alone(root)? {
+    if Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH) || !holds_only_sessions(root)? {
         return Err(FileError::RootMode { path, mode });
     }
     let closed = Mode::from_raw_mode(stat.st_mode).difference(Mode::WGRP);
@@ -118,8 +118,8 @@ fn check(path: &Path, root: &OwnedFd, stat: &Stat) -> Result<(), FileError> {
     Ok(())
 }
 
-/// True if the folder holds nothing but what this program makes, or a new file system has.
-fn holds_sessions_alone(root: &OwnedFd) -> Result<bool, FileError> {
+/// Returns true if every name in the folder is the provider's own, or that of a new file system.
+fn holds_only_sessions(root: &OwnedFd) -> Result<bool, FileError> {
     let names = folder::list(root).map_err(FileError::io("listing a folder"))?;
     let known = |name: &String| {
         is_branch(name) || matches!(name.as_str(), ".locks" | ".principals" | ".corrupt" | "lost+found")
@@ -127,18 +127,18 @@ fn holds_sessions_alone(root: &OwnedFd) -> Result<bool, FileError> {
     Ok(names.iter().all(known))
 }
 
-fn open_to_others(stat: &Stat) -> bool {
+fn is_writable_to_others(stat: &Stat) -> bool {
     Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH)
 }
 
-/// Closes to others the folders below the root that an older program or a hand has left open: who may write there
-/// could put one visitor's session under the key of another.
-fn tighten(root: &OwnedFd) -> Result<(), FileError> {
+/// Closes the folders below the root to other users. A user who may write there could put one visitor's session under the key of
+/// another.
+fn close_folders(root: &OwnedFd) -> Result<(), FileError> {
     let names = |dir: &OwnedFd| folder::list(dir).map_err(FileError::io("listing a folder"));
     for name in names(root)?.iter().filter(|name| is_branch(name) || name.starts_with('.')) {
-        let Some(branch) = tighten_folder(root, name)? else { continue };
+        let Some(branch) = close_folder(root, name)? else { continue };
         for name in names(&branch)?.iter().filter(|name| is_branch(name)) {
-            tighten_folder(&branch, name)?;
+            close_folder(&branch, name)?;
         }
     }
     Ok(())
@@ -148,14 +148,14 @@ fn is_branch(name: &str) -> bool {
     name.len() == 1
 }
 
-fn tighten_folder(above: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, FileError> {
-    // A link or a file in a folder's place is left alone: whoever needs the folder is told.
+fn close_folder(above: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, FileError> {
+    // Ignore a link or a file in a folder's place here. A step that needs the folder reports it.
     let Ok(Some(folder)) = folder::find_folder(above.as_fd(), name) else { return Ok(None) };
     let stat = fs::fstat(&folder).map_err(FileError::io("checking a folder"))?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(FileError::Branch { found: "belongs to another user" });
     }
-    if open_to_others(&stat) {
+    if is_writable_to_others(&stat) {
         fs::fchmod(&folder, FOLDER_MODE).map_err(FileError::io("closing a folder to others"))?;
         tracing::warn!(
             mode = stat.st_mode & 0o7777,

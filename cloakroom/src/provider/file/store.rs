@@ -1,4 +1,4 @@
-//! The contract's steps on one key or two, each under the key's lock, which the caller holds.
+//! The steps of the provider contract on one key or two. The caller holds the locks of the keys.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -7,58 +7,69 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use super::Durability;
+use super::count::{Counter, DeadlineCache};
 use super::error::FileError;
 use super::folder::Flush;
-use super::lanes::Lanes;
-use super::lap::Lap;
-use super::locks::{self, Attempt, Held, Locks, Turn};
-use super::tally::{Known, Tally};
+use super::locks::{self, LocalGuard, LockAttempt, LockGuard, Locks};
+use super::threads::ThreadLimits;
 use super::tree::{self, Tree};
+use super::walk::CollectionRound;
 use crate::clock::{Clock, Millis};
 use crate::error::{Error, Result};
 use crate::id::StoreKey;
 use crate::provider::{Created, Renamed, Touched, Updated};
 use crate::record::Record;
 
-pub(super) struct Store {
+pub(super) struct FileStore {
     path: PathBuf,
     clock: Clock,
     durability: Durability,
-    /// Files that are none of ours may lie beside those that are.
-    pub(super) beside_others: bool,
+    /// True if another library's files may be in the same folder.
+    pub(super) shares_folder: bool,
     tree: RwLock<Arc<Tree>>,
     pub(super) locks: Locks,
-    pub(super) lanes: Lanes,
-    pub(super) tally: Tally,
-    pub(super) known: Mutex<Known>,
-    /// Where garbage collection goes on.
-    pub(super) lap: Arc<tokio::sync::Mutex<Lap>>,
+    pub(super) threads: ThreadLimits,
+    pub(super) counter: Counter,
+    pub(super) deadlines: Mutex<DeadlineCache>,
+    /// The position of garbage collection.
+    pub(super) round: Arc<tokio::sync::Mutex<CollectionRound>>,
 }
 
-/// The outcome of a step that needs one lock or two.
-pub(super) enum Tried<T, S> {
+/// The outcome of an attempt to run a step under one lock or two.
+pub(super) enum LockedStep<T, S> {
     Done(T),
-    /// Another process holds this turn's lock, and the step was not begun.
-    Busy(Turn, S),
+    /// Another process holds this lock, and the step has not begun.
+    Busy(LocalGuard, S),
 }
 
-impl Store {
+impl FileStore {
     pub(super) fn open(
         path: &Path,
         durability: Durability,
         clock: Clock,
-        beside_others: bool,
-    ) -> Result<Store, FileError> {
-        // A later change of the working directory must not move the store. Collecting the components takes a slash
-        // off the end, behind which a symbolic link would hide.
+        shares_folder: bool,
+    ) -> Result<FileStore, FileError> {
+        // The path is absolute, so that a later change of the working directory does not move the store. Collecting the components
+        // removes a final slash, with which a symbolic link would be followed.
         let path: PathBuf = std::path::absolute(path)
             .map_err(|cause| FileError::Root { path: path.to_owned(), cause })?
             .components()
             .collect();
         let tree = RwLock::new(Arc::new(Tree::open(&path)?));
-        let (locks, lanes) = (Locks::new(), Lanes::new());
-        let (tally, known, lap) = (Tally::default(), Mutex::default(), Arc::default());
-        Ok(Store { path, clock, durability, beside_others, tree, locks, lanes, tally, known, lap })
+        let (locks, threads) = (Locks::new(), ThreadLimits::new());
+        let (counter, deadlines, round) = (Counter::default(), Mutex::default(), Arc::default());
+        Ok(FileStore {
+            path,
+            clock,
+            durability,
+            shares_folder,
+            tree,
+            locks,
+            threads,
+            counter,
+            deadlines,
+            round,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -69,7 +80,7 @@ impl Store {
         self.clock.millis()
     }
 
-    /// The tree at the root's path. If the folder was removed or replaced since, the one that is there now, or a new one.
+    /// Returns the tree at the root's path. If the folder was removed or replaced, it opens the one that is there now or creates one.
     pub(super) fn tree(&self) -> Result<Arc<Tree>, FileError> {
         let current = Arc::clone(&self.tree.read().unwrap_or_else(PoisonError::into_inner));
         if current.is_at(&self.path) {
@@ -77,52 +88,56 @@ impl Store {
         }
         let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
         if !current.is_at(&self.path) {
-            tracing::warn!(path = %self.path.display(), "the session folder is another one or gone; opening it anew");
-            // It was fit for use when the store was opened: what is wrong now is no configuration error but an outage.
+            tracing::warn!(path = %self.path.display(), "the session folder was removed or replaced; opening it again");
+            // The folder was usable when the store was opened, so a failure now is an outage and no configuration error.
             let opened = Tree::open(&self.path).map_err(|cause| FileError::Lost(Box::new(cause)))?;
             *current = Arc::new(opened);
         }
         Ok(Arc::clone(&current))
     }
 
-    /// Does `step` under the lock of `turn`, unless another process holds that.
-    pub(super) fn under<T, S>(&self, turn: Turn, step: S) -> Result<Tried<T, S>>
+    /// Runs `step` under the lock of `guard`, unless another process holds the lock file.
+    pub(super) fn under<T, S>(&self, guard: LocalGuard, step: S) -> Result<LockedStep<T, S>>
     where
-        S: FnOnce(&Store, &Tree) -> Result<T>,
+        S: FnOnce(&FileStore, &Tree) -> Result<T>,
     {
         let tree = self.tree()?;
-        match turn.lock(tree.root().as_fd())? {
-            Attempt::Held(_held) => step(self, &tree).map(Tried::Done),
-            Attempt::Busy(turn) => Ok(Tried::Busy(turn, step)),
+        match guard.try_lock_file(tree.root().as_fd())? {
+            LockAttempt::Locked(_held) => step(self, &tree).map(LockedStep::Done),
+            LockAttempt::Busy(guard) => Ok(LockedStep::Busy(guard, step)),
         }
     }
 
-    /// The same under the locks of two turns.
-    pub(super) fn under_both<T, S>(&self, (one, other): (Turn, Turn), step: S) -> Result<Tried<T, S>>
+    /// Runs `step` under two locks, unless another process holds one of the lock files.
+    pub(super) fn under_both<T, S>(
+        &self,
+        (one, other): (LocalGuard, LocalGuard),
+        step: S,
+    ) -> Result<LockedStep<T, S>>
     where
-        S: FnOnce(&Store, &Tree) -> Result<T>,
+        S: FnOnce(&FileStore, &Tree) -> Result<T>,
     {
         let tree = self.tree()?;
-        let _one = match one.lock(tree.root().as_fd())? {
-            Attempt::Held(held) => held,
-            Attempt::Busy(turn) => return Ok(Tried::Busy(turn, step)),
+        let _one = match one.try_lock_file(tree.root().as_fd())? {
+            LockAttempt::Locked(held) => held,
+            LockAttempt::Busy(guard) => return Ok(LockedStep::Busy(guard, step)),
         };
-        match other.lock(tree.root().as_fd())? {
-            Attempt::Held(_other) => step(self, &tree).map(Tried::Done),
-            Attempt::Busy(turn) => Ok(Tried::Busy(turn, step)),
+        match other.try_lock_file(tree.root().as_fd())? {
+            LockAttempt::Locked(_other) => step(self, &tree).map(LockedStep::Done),
+            LockAttempt::Busy(guard) => Ok(LockedStep::Busy(guard, step)),
         }
     }
 
-    /// The lock of `key`, if it can be had at once.
-    pub(super) fn try_hold(&self, tree: &Tree, key: &StoreKey) -> Result<Option<Held>, FileError> {
-        let Some(turn) = self.locks.try_turn(locks::stripe(key)) else { return Ok(None) };
-        match turn.lock(tree.root().as_fd())? {
-            Attempt::Held(held) => Ok(Some(held)),
-            Attempt::Busy(_) => Ok(None),
+    /// Takes the lock of `key` if it is free.
+    pub(super) fn try_lock(&self, tree: &Tree, key: &StoreKey) -> Result<Option<LockGuard>, FileError> {
+        let Some(guard) = self.locks.try_lock_local(locks::stripe(key)) else { return Ok(None) };
+        match guard.try_lock_file(tree.root().as_fd())? {
+            LockAttempt::Locked(held) => Ok(Some(held)),
+            LockAttempt::Busy(_) => Ok(None),
         }
     }
 
-    /// How durable what lives and dies is.
+    /// Returns the sync that creates, changes and deletes need.
     pub(super) fn sync(&self) -> Flush {
         match self.durability {
             Durability::Atomic => Flush::Nothing,
@@ -133,29 +148,29 @@ impl Store {
     pub(super) fn create(&self, tree: &Tree, key: &StoreKey, record: &Record) -> Result<Created> {
         let bytes = tree::encode(record)?;
         let before = tree.read_held(key, self.now())?;
-        if before.as_ref().is_some_and(|before| self.lives(before)) {
+        if before.as_ref().is_some_and(|before| self.is_live(before)) {
             return Ok(Created::Taken);
         }
         tree.write(key, record, &bytes, before.as_ref(), self.sync())?;
         Ok(Created::Done)
     }
 
-    /// Needs no lock. What cannot be read is left where it is, for one who holds the lock.
+    /// Loads the record of `key` without a lock. It leaves an unreadable file in its place for [`load_held`](Self::load_held).
     pub(super) fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        Ok(self.tree()?.read(key)?.filter(|record| self.lives(record)))
+        Ok(self.tree()?.read(key)?.filter(|record| self.is_live(record)))
     }
 
-    /// The same under the lock: what cannot be read is put aside.
+    /// Loads the record of `key` under its lock, and moves an unreadable file to the corrupt ones.
     pub(super) fn load_held(&self, tree: &Tree, key: &StoreKey) -> Result<Option<Record>> {
-        Ok(tree.read_held(key, self.now())?.filter(|record| self.lives(record)))
+        Ok(tree.read_held(key, self.now())?.filter(|record| self.is_live(record)))
     }
 
-    /// [`load`](Self::load) where that waits for nothing; `None` where it may have to, or has more to do than to read.
-    pub(super) fn load_at_hand(&self, key: &StoreKey) -> Option<Option<Record>> {
+    /// Loads the record of `key` if the kernel has it in memory. Returns `None` if a load might wait, or if the file is unreadable.
+    pub(super) fn load_cached(&self, key: &StoreKey) -> Option<Option<Record>> {
         let tree = Arc::clone(&*self.tree.try_read().ok()?);
-        // The folder is open and on a disk of this machine, so that the kernel has its path at hand.
-        let found = (tree.tells_at_hand() && tree.is_at(&self.path)).then(|| tree.read_at_hand(key))??;
-        Some(found.filter(|record| self.lives(record)))
+        // The folder is open and local, so the kernel has its path in memory and `is_at` does not wait.
+        let found = (tree.reports_cached() && tree.is_at(&self.path)).then(|| tree.read_cached(key))??;
+        Some(found.filter(|record| self.is_live(record)))
     }
 
     pub(super) fn update(
@@ -188,7 +203,7 @@ impl Store {
         }
         let mut record = before.clone();
         record.touch(at, deadline);
-        // A lost touch does no harm, a lost session would: so its content is made durable, the exchange of names is not.
+        // A lost touch does no harm, but a lost session would. So the content is synced and the folder entry is not.
         let sync = match self.sync() {
             Flush::All => Flush::Content,
             other => other,
@@ -213,7 +228,7 @@ impl Store {
             return Ok(Renamed::Stale);
         }
         let there = tree.read_held(new, self.now())?;
-        if there.as_ref().is_some_and(|there| self.lives(there)) {
+        if there.as_ref().is_some_and(|there| self.is_live(there)) {
             return Ok(Renamed::Taken);
         }
         let done =
@@ -222,7 +237,7 @@ impl Store {
                 None => tree.remove(old, &before, self.sync()),
             });
         if let Err(error) = done {
-            // While the old one lives the caller keeps its key, and nobody would ever end the session under the new one.
+            // The caller keeps the old key while the old session lives. A session under the new key would have no owner to end it.
             if matches!(self.session(tree, old), Ok(Some(_))) {
                 let _ = tree.remove(new, record, self.sync());
             }
@@ -237,23 +252,23 @@ impl Store {
         Ok(true)
     }
 
-    /// The session under `key`, if one is there that can be changed. The lock is held.
+    /// Returns the live session under `key`. The caller holds the lock.
     fn session(&self, tree: &Tree, key: &StoreKey) -> Result<Option<Record>> {
-        Ok(tree.read_held(key, self.now())?.filter(|record| self.is_session(record)))
+        Ok(tree.read_held(key, self.now())?.filter(|record| self.is_live_session(record)))
     }
 
-    /// Whether a record or tombstone is there for anybody.
-    pub(super) fn lives(&self, record: &Record) -> bool {
+    /// Returns true if a record or tombstone has not expired.
+    pub(super) fn is_live(&self, record: &Record) -> bool {
         !record.expired_at(self.now())
     }
 
-    pub(super) fn is_session(&self, record: &Record) -> bool {
-        self.lives(record) && !record.is_tombstone()
+    pub(super) fn is_live_session(&self, record: &Record) -> bool {
+        self.is_live(record) && !record.is_tombstone()
     }
 }
 
-impl fmt::Debug for Store {
+impl fmt::Debug for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("FileStore").field("path", &self.path).finish_non_exhaustive()
     }
 }

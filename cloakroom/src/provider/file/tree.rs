@@ -1,4 +1,4 @@
-//! The files below one root: a record under each key, and the marks that find a user's records.
+//! The files below one root: the record of each key, and the index files of each user.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,16 +24,16 @@ const CORRUPT: &str = ".corrupt";
 const PRINCIPALS: &str = ".principals";
 /// The CRC-32 after the record, big-endian.
 const CHECKSUM: usize = 4;
-/// The largest record that fits into a file that is read back.
+/// The largest record: the largest file that is read, less the checksum.
 pub(super) const MAX_RECORD: usize = folder::MAX_FILE as usize - CHECKSUM;
 
-/// One root folder, as it was opened. If another takes its path, a new tree takes this one's place.
+/// An open root folder. If another folder takes its path, the store opens a new tree.
 pub(super) struct Tree {
     root: OwnedFd,
     stat: Stat,
     is_local: bool,
-    /// Whether system and file system can say what they have at hand. Those that cannot are asked once.
-    tells_at_hand: AtomicBool,
+    /// True while the kernel and the file system can tell what is in memory. Set to false at the first call that they do not know.
+    reports_cached: AtomicBool,
 }
 
 impl Tree {
@@ -41,10 +41,10 @@ impl Tree {
         let (root, stat) = root::open(path)?;
         locks::make_all(&root)?;
         let is_local = root::is_local(&root);
-        Ok(Tree { root, stat, is_local, tells_at_hand: AtomicBool::new(is_local) })
+        Ok(Tree { root, stat, is_local, reports_cached: AtomicBool::new(is_local) })
     }
 
-    /// Whether this is still the folder at `path`.
+    /// Returns true if this is still the folder at `path`.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         fs::lstat(path).is_ok_and(|stat| locks::same_file(&stat, &self.stat))
     }
@@ -53,44 +53,44 @@ impl Tree {
         &self.root
     }
 
-    /// What is under `key`, expired or not. Needs no lock: a name stands for the old file or for the new one, each whole.
+    /// Reads the record of `key`, expired or not. It needs no lock: the name refers to the old file or to the new one, each complete.
     pub(super) fn read(&self, key: &StoreKey) -> Result<Option<Record>> {
-        read(self.root.as_fd(), &Place::of(key).path())
+        read(self.root.as_fd(), &KeyPath::of(key).path())
     }
 
-    /// True if the files are on a disk of this machine.
+    /// Returns true if the folder is on a local file system.
     pub(super) fn is_local(&self) -> bool {
         self.is_local
     }
 
-    /// Whether it is worth asking for what is at hand.
-    pub(super) fn tells_at_hand(&self) -> bool {
-        self.tells_at_hand.load(Ordering::Relaxed)
+    /// Returns true if [`read_cached`](Self::read_cached) may succeed.
+    pub(super) fn reports_cached(&self) -> bool {
+        self.reports_cached.load(Ordering::Relaxed)
     }
 
-    /// [`read`](Self::read) where that waits for no disk; `None` where it might, and where what is there cannot be read.
-    pub(super) fn read_at_hand(&self, key: &StoreKey) -> Option<Option<Record>> {
-        match folder::read_at_hand(self.root.as_fd(), &Place::of(key).path()) {
+    /// Reads the record of `key` if the kernel has it in memory. Returns `None` if a read might wait for the disk, or if the file is unreadable.
+    pub(super) fn read_cached(&self, key: &StoreKey) -> Option<Option<Record>> {
+        match folder::read_cached(self.root.as_fd(), &KeyPath::of(key).path()) {
             Ok(None) => Some(None),
             Ok(Some(bytes)) => decode(&bytes).ok().map(Some),
-            // A kernel before 5.12, a sandbox that does not know the calls, a file system that does not know the flag.
+            // The kernel is older than 5.12, a sandbox does not allow the calls, or the file system does not know the flag.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                self.tells_at_hand.store(false, Ordering::Relaxed);
+                self.reports_cached.store(false, Ordering::Relaxed);
                 None
             }
             Err(_) => None,
         }
     }
 
-    /// Whether the file of `key` begins as a record does.
+    /// Returns true if the file of `key` begins like a record.
     pub(super) fn is_ours(&self, key: &StoreKey) -> Result<bool> {
-        let Some((file, size)) = folder::open_file(self.root.as_fd(), &Place::of(key).path())? else {
+        let Some((file, size)) = folder::open_file(self.root.as_fd(), &KeyPath::of(key).path())? else {
             return Ok(false);
         };
         Ok(folder::read_all(&file, size.min(Record::BEGINNING.len()))? == Record::BEGINNING)
     }
 
-    /// [`read`](Self::read) by one who holds the lock: what cannot be read is put aside, so that the error comes once.
+    /// Reads the record of `key`, and moves an unreadable file to the corrupt ones, so that the error comes once. The caller holds the lock.
     pub(super) fn read_held(&self, key: &StoreKey, now: Millis) -> Result<Option<Record>> {
         let answer = self.read(key);
         if let Err(error) = &answer
@@ -98,17 +98,17 @@ impl Tree {
         {
             match self.put_aside(key, now) {
                 Ok(()) => {
-                    tracing::warn!(%error, "a stored session cannot be read; it was put aside in {CORRUPT}")
+                    tracing::warn!(%error, "a stored session cannot be read; it was moved to {CORRUPT}")
                 }
                 Err(cause) => {
-                    tracing::warn!(%error, %cause, "a stored session cannot be read, nor put aside in {CORRUPT}");
+                    tracing::warn!(%error, %cause, "a stored session cannot be read, nor moved to {CORRUPT}");
                 }
             }
         }
         answer
     }
 
-    /// Writes `bytes`, which are those of `record`, under `key`, where `before` was. The lock is held.
+    /// Writes `bytes`, those of `record`, under `key`, in the place of `before`. The caller holds the lock.
     pub(super) fn write(
         &self,
         key: &StoreKey,
@@ -120,11 +120,11 @@ impl Tree {
         let (from, to) = (before.and_then(indexed), indexed(record));
         let moved = from != to;
         if let Some(principal) = to.as_ref().filter(|_| moved) {
-            // Before the record, so that no session is there that its user's list does not show.
+            // Index first, so that no session exists that its user's list does not show.
             self.mark(principal, key, sync)?;
         }
-        // If this fails, the mark stays: one too many does no harm, and whether the file took its place is not known.
-        let place = Place::of(key);
+        // If this fails, the index entry stays: the file may be in place, and a stale entry does no harm.
+        let place = KeyPath::of(key);
         let leaf = place.make(&self.root, sync)?;
         folder::replace(&leaf, place.key, bytes, sync)?;
         if let Some(principal) = from.as_ref().filter(|_| moved) {
@@ -133,9 +133,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes what is under `key`, which is `before`. The lock is held.
+    /// Removes the record `before` of `key`. The caller holds the lock.
     pub(super) fn remove(&self, key: &StoreKey, before: &Record, sync: Flush) -> Result<(), FileError> {
-        let place = Place::of(key);
+        let place = KeyPath::of(key);
         if let Some(leaf) = folder::find_folder(self.root.as_fd(), place.leaf())? {
             folder::remove(&leaf, place.key, sync)?;
         }
@@ -145,12 +145,12 @@ impl Tree {
         Ok(())
     }
 
-    /// Moves what is under `key`, whatever it is, into the folder for inspection. The lock is held.
+    /// Moves the file of `key` to the corrupt ones. The caller holds the lock.
     fn put_aside(&self, key: &StoreKey, now: Millis) -> Result<(), FileError> {
         put_aside(&self.root, key, now)
     }
 
-    /// The keys that are marked as sessions of `principal`, in order.
+    /// Returns the keys in the index of `principal`, in order.
     pub(super) fn marked(&self, principal: &Principal) -> Result<Vec<StoreKey>, FileError> {
         let Some(folder) = folder::find_folder(self.root.as_fd(), &marks_of(principal))? else {
             return Ok(Vec::new());
@@ -163,7 +163,7 @@ impl Tree {
         let fail = || FileError::io::<Errno>("noting a user's session");
         let all = folder::make_folder(self.root.as_fd(), PRINCIPALS, sync)?;
         let name = digest(principal);
-        // The folder goes with its last mark, perhaps between the two steps.
+        // Another step may remove the folder with its last entry, between these two calls.
         for _ in 0..folder::RETRIES {
             let folder = folder::make_folder(all.as_fd(), &name, sync)?;
             match folder::make_empty(&folder, key.as_str(), sync) {
@@ -175,7 +175,7 @@ impl Tree {
         Err(fail()(Errno::NOENT))
     }
 
-    /// Takes a mark away. A mark too many is seen and removed by whoever lists the user's sessions, so a failure is none.
+    /// Removes an index entry. Errors are ignored: a later listing of the user finds and removes a stale entry.
     pub(super) fn unmark(&self, principal: &Principal, key: &StoreKey) {
         let path = marks_of(principal);
         if let Ok(Some(folder)) = folder::find_folder(self.root.as_fd(), &path) {
@@ -187,27 +187,27 @@ impl Tree {
     }
 }
 
-/// The record in the file at `path` below `dir`.
+/// Reads the record in the file at `path` below `dir`.
 pub(super) fn read(dir: BorrowedFd<'_>, path: &str) -> Result<Option<Record>> {
     let Some((file, size)) = folder::open_file(dir, path)? else { return Ok(None) };
     decode(&folder::read_all(&file, size)?).map(Some)
 }
 
-/// Moves what is under `key`, whatever it is, into the folder for inspection. The lock is held.
+/// Moves whatever is under `key` to the corrupt files. The caller holds the lock.
 pub(super) fn put_aside(root: &OwnedFd, key: &StoreKey, now: Millis) -> Result<(), FileError> {
     let fail = || FileError::io::<Errno>("putting a session aside");
-    let place = Place::of(key);
+    let place = KeyPath::of(key);
     let Some(leaf) = folder::find_folder(root.as_fd(), place.leaf())? else { return Ok(()) };
     let aside = folder::make_folder(root.as_fd(), CORRUPT, Flush::Nothing)?;
     let free = |name: &String| {
         matches!(fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
     };
-    // The key's lock is held, so no other process takes the same name.
+    // The caller holds the key's lock, so no other process takes the same name.
     let name = (0..1000).map(|more| format!("{}.{}", place.key, now.0.saturating_add(more))).find(free);
     let name = name.ok_or(Errno::EXIST).map_err(fail())?;
     fs::renameat(&leaf, place.key, &aside, name.as_str()).map_err(fail())?;
     let stat = fs::statat(&aside, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).map_err(fail())?;
-    // Only of a file of our own: a link's mode is that of whatever else it leads to.
+    // Only for a plain file with one name: the mode of a link is that of its target.
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
         fs::chmodat(&aside, name.as_str(), FILE_MODE, AtFlags::empty()).map_err(fail())?;
     }
@@ -220,7 +220,7 @@ impl fmt::Debug for Tree {
     }
 }
 
-/// The bytes of a record's file: the record in the native format, and the CRC-32 of that.
+/// Encodes a record's file: the record in the native format and its CRC-32.
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, FileError> {
     let bytes = record.as_bytes();
     if bytes.len() > MAX_RECORD {
@@ -239,7 +239,7 @@ fn decode(bytes: &[u8]) -> Result<Record> {
     }
 }
 
-/// The user in whose list a record stands. A tombstone is no session, so it stands in none.
+/// Returns the user whose index holds the record. A tombstone is no session, so no index holds it.
 pub(super) fn indexed(record: &Record) -> Option<Principal> {
     record.principal().filter(|_| !record.is_tombstone())
 }
@@ -252,17 +252,17 @@ fn marks_of(principal: &Principal) -> String {
     format!("{PRINCIPALS}/{}", digest(principal))
 }
 
-/// Where a key's record is: `a/b/abcd` for `abcd`.
-pub(super) struct Place<'a> {
+/// The path of a key's record: `a/b/abcd` for `abcd`.
+pub(super) struct KeyPath<'a> {
     key: &'a str,
     leaf: [u8; 3],
 }
 
-impl<'a> Place<'a> {
+impl<'a> KeyPath<'a> {
     pub(super) fn of(key: &'a StoreKey) -> Self {
-        // A key has at least two characters, all of them ASCII.
+        // A key has at least two characters, and all are ASCII.
         let bytes = key.as_bytes();
-        Place { key: key.as_str(), leaf: [bytes[0], b'/', bytes[1]] }
+        KeyPath { key: key.as_str(), leaf: [bytes[0], b'/', bytes[1]] }
     }
 
     pub(super) fn leaf(&self) -> &str {
@@ -273,7 +273,7 @@ impl<'a> Place<'a> {
         [self.leaf(), "/", self.key].concat()
     }
 
-    /// The leaf folder, made if need be.
+    /// Opens the leaf folder and creates it if it is missing.
     fn make(&self, root: &OwnedFd, sync: Flush) -> Result<OwnedFd, FileError> {
         self.make_with(root, folder::FOLDER_MODE, sync)
     }

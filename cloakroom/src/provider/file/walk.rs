@@ -1,4 +1,4 @@
-//! Going over all keys: counting, listing page by page, and collecting what has expired.
+//! Walks over all keys: the count, the pages of `scan`, and the collection of expired records.
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,12 +7,11 @@ use std::sync::PoisonError;
 use rustix::fs::{self, AtFlags};
 use rustix::io::Errno;
 
+use super::count::{CachedDeadline, CountStep};
 use super::error::FileError;
 use super::folder;
-use super::lap::Lap;
 use super::locks;
-use super::store::Store;
-use super::tally::{Glance, Stretch};
+use super::store::FileStore;
 use super::tree::{self, Tree};
 use crate::clock::Millis;
 use crate::error::{ErrorKind, Result};
@@ -20,55 +19,55 @@ use crate::id::StoreKey;
 use crate::provider::{Collected, Cursor, Listed, Page};
 use crate::record::Record;
 
-/// How many records one step reads: about 50 ms where they are in the page cache.
-pub(super) const STEP: usize = 4096;
+/// The number of records that one step reads: about 50 ms if they are in the page cache.
+pub(super) const RECORDS_PER_STEP: usize = 4096;
 
-impl Store {
-    /// Counts the live sessions in some folders behind the one that holds `after`, and before the one that holds `until`.
-    pub(super) fn count(&self, after: &str, until: Option<&str>) -> Result<Stretch> {
+impl FileStore {
+    /// Runs one step of a count, over the folders after the prefix `after` and before the prefix `until`.
+    pub(super) fn count(&self, after: &str, until: Option<&str>) -> Result<CountStep> {
         let tree = self.tree()?;
-        let (mut stretch, mut looked) = (Stretch { count: 0, next: None }, 0);
+        let (mut step, mut read) = (CountStep { count: 0, next: None }, 0);
         walk(tree.root(), after, &mut |leaf| {
             if leaf.prefix == after {
                 return Ok(ControlFlow::Continue(()));
             }
-            if looked >= STEP || until.is_some_and(|until| leaf.prefix.as_str() >= until) {
+            if read >= RECORDS_PER_STEP || until.is_some_and(|until| leaf.prefix.as_str() >= until) {
                 return Ok(ControlFlow::Break(()));
             }
-            stretch.count += self.count_leaf(&tree, leaf)?;
-            looked += leaf.keys.len();
-            stretch.next = Some(leaf.prefix.clone());
+            step.count += self.count_leaf(&tree, leaf)?;
+            read += leaf.keys.len();
+            step.next = Some(leaf.prefix.clone());
             Ok(ControlFlow::Continue(()))
         })?;
-        // Fewer than were allowed: the end was reached.
-        stretch.next.take_if(|_| looked < STEP);
-        Ok(stretch)
+        // The step has read fewer records than it may, so it has reached the end.
+        step.next.take_if(|_| read < RECORDS_PER_STEP);
+        Ok(step)
     }
 
     fn count_leaf(&self, tree: &Tree, leaf: &Leaf) -> Result<u64> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).of(&leaf.prefix);
-        let mut glances = Vec::with_capacity(leaf.keys.len());
+        let known = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).take(&leaf.prefix);
+        let mut deadlines = Vec::with_capacity(leaf.keys.len());
         for key in &leaf.keys {
             let stat = match fs::statat(&leaf.folder, key.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(FileError::io("counting the sessions")(error).into()),
             };
-            let glance = match Glance::find(&known, &stat) {
-                Some(glance) => glance,
+            let cached = match CachedDeadline::find(&known, &stat) {
+                Some(cached) => cached,
                 None => {
-                    let found = self.look(tree, leaf, key)?.filter(|record| !record.is_tombstone());
-                    Glance::new(&stat, found.map_or(Millis(0), |record| record.deadline()))
+                    let found = self.read_key(tree, leaf, key)?.filter(|record| !record.is_tombstone());
+                    CachedDeadline::new(&stat, found.map_or(Millis(0), |record| record.deadline()))
                 }
             };
-            glances.push(glance);
+            deadlines.push(cached);
         }
         let now = self.now();
-        let count = glances.iter().filter(|glance| glance.deadline > now).count() as u64;
-        // Elsewhere the times of files may be those of another machine.
+        let count = deadlines.iter().filter(|cached| cached.deadline > now).count() as u64;
+        // On other file systems the time of change may come from another machine's clock.
         if tree.is_local() {
-            glances.retain(Glance::is_firm);
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).keep(&leaf.prefix, glances);
+            deadlines.retain(CachedDeadline::is_reliable);
+            self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).put_back(&leaf.prefix, deadlines);
         }
         Ok(count)
     }
@@ -76,7 +75,7 @@ impl Store {
     pub(super) fn scan(&self, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
         let tree = self.tree()?;
         let after = cursor.map_or("", Cursor::as_str);
-        let (mut page, mut last, mut budget) = (Page::default(), after.to_owned(), STEP);
+        let (mut page, mut last, mut budget) = (Page::default(), after.to_owned(), RECORDS_PER_STEP);
         walk(tree.root(), after, &mut |leaf| {
             for key in leaf.keys.iter().filter(|key| key.as_str() > after) {
                 if budget == 0 {
@@ -84,7 +83,9 @@ impl Store {
                     return Ok(ControlFlow::Break(()));
                 }
                 budget -= 1;
-                if let Some(record) = self.look(&tree, leaf, key)?.filter(|record| self.is_session(record)) {
+                if let Some(record) =
+                    self.read_key(&tree, leaf, key)?.filter(|record| self.is_live_session(record))
+                {
                     if page.entries.len() == limit {
                         page.next = Some(Cursor::new(last.as_str()));
                         return Ok(ControlFlow::Break(()));
@@ -98,24 +99,28 @@ impl Store {
         Ok(page)
     }
 
-    /// Goes on with `lap` for one step; the stripe whose lock is taken, if that stopped it.
-    pub(super) fn delete_expired(&self, lap: &mut Lap, step: &mut Step) -> Result<Result<Collected, usize>> {
+    /// Runs one step of `round`. Returns the stripe as an error if its lock is taken.
+    pub(super) fn delete_expired(
+        &self,
+        round: &mut CollectionRound,
+        step: &mut CollectionStep,
+    ) -> Result<Result<Collected, usize>> {
         let tree = self.tree()?;
         loop {
-            let more = match self.collect(&tree, lap, step)? {
-                ControlFlow::Continue(()) if lap.over_the_end || lap.origin.is_empty() => {
-                    *lap = Lap::default();
+            let more = match self.collect(&tree, round, step)? {
+                ControlFlow::Continue(()) if round.wrapped || round.start.is_empty() => {
+                    *round = CollectionRound::default();
                     false
                 }
                 ControlFlow::Continue(()) => {
-                    lap.over_the_end = true;
-                    lap.last.clear();
+                    round.wrapped = true;
+                    round.last.clear();
                     continue;
                 }
-                ControlFlow::Break(Pause::Locked(stripe)) => return Ok(Err(stripe)),
-                ControlFlow::Break(Pause::Tired) => true,
-                ControlFlow::Break(Pause::Full) => {
-                    *lap = Lap::from(&lap.last);
+                ControlFlow::Break(StepEnd::Locked(stripe)) => return Ok(Err(stripe)),
+                ControlFlow::Break(StepEnd::BudgetSpent) => true,
+                ControlFlow::Break(StepEnd::LimitReached) => {
+                    *round = CollectionRound::from(&round.last);
                     true
                 }
             };
@@ -123,53 +128,59 @@ impl Store {
         }
     }
 
-    /// One stretch of the lap: to the last key of all, or, once over the end, to where the lap began.
-    fn collect(&self, tree: &Tree, lap: &mut Lap, step: &mut Step) -> Result<ControlFlow<Pause>> {
-        let start = lap.last.clone();
-        let mut pause = ControlFlow::Continue(());
+    /// Collects up to the last key of all or, after the wrap, up to the key where the round began.
+    fn collect(
+        &self,
+        tree: &Tree,
+        round: &mut CollectionRound,
+        step: &mut CollectionStep,
+    ) -> Result<ControlFlow<StepEnd>> {
+        let start = round.last.clone();
+        let mut end = ControlFlow::Continue(());
         walk(tree.root(), &start, &mut |leaf| {
-            folder::sweep_temps(&leaf.folder, &leaf.others);
+            folder::remove_old_temps(&leaf.folder, &leaf.others);
             for key in leaf.keys.iter().filter(|key| *key.as_str() > *start) {
-                if lap.over_the_end && key.as_str() > lap.origin.as_str() {
+                if round.wrapped && key.as_str() > round.start.as_str() {
                     return Ok(ControlFlow::Break(()));
                 }
                 if step.budget == 0 {
-                    pause = ControlFlow::Break(Pause::Tired);
+                    end = ControlFlow::Break(StepEnd::BudgetSpent);
                     return Ok(ControlFlow::Break(()));
                 }
                 step.budget -= 1;
-                // Noted before what may fail: the next step does not stumble over the same record.
-                let previous = std::mem::replace(&mut lap.last, key.as_str().to_owned());
+                // Advance before the read, which may fail, so that the next step does not fail at the same record.
+                let previous = std::mem::replace(&mut round.last, key.as_str().to_owned());
                 let stripe = locks::stripe(key);
-                if self.look(tree, leaf, key)?.is_none_or(|record| self.lives(&record)) || step.stuck[stripe]
+                if self.read_key(tree, leaf, key)?.is_none_or(|record| self.is_live(&record))
+                    || step.skipped[stripe]
                 {
                     continue;
                 }
                 if step.removed == step.limit {
-                    lap.last = previous;
-                    pause = ControlFlow::Break(Pause::Full);
+                    round.last = previous;
+                    end = ControlFlow::Break(StepEnd::LimitReached);
                     return Ok(ControlFlow::Break(()));
                 }
                 match self.remove_expired(tree, key)? {
                     Some(removed) => step.removed += usize::from(removed),
                     None => {
-                        lap.last = previous;
-                        pause = ControlFlow::Break(Pause::Locked(stripe));
+                        round.last = previous;
+                        end = ControlFlow::Break(StepEnd::Locked(stripe));
                         return Ok(ControlFlow::Break(()));
                     }
                 }
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(pause)
+        Ok(end)
     }
 
-    /// Removes what is under `key` if it has expired; whether it has. `None` if somebody else holds the lock.
+    /// Removes the record of `key` if it has expired, and returns true if it was removed. Returns `None` if the lock is taken.
     pub(super) fn remove_expired(&self, tree: &Tree, key: &StoreKey) -> Result<Option<bool>> {
-        let Some(_held) = self.try_hold(tree, key)? else { return Ok(None) };
-        // Touched or created anew since it was looked at, it stays.
+        let Some(_held) = self.try_lock(tree, key)? else { return Ok(None) };
+        // A touch or a create since the first read keeps the record.
         let Some(record) =
-            forgive_corrupt(tree.read_held(key, self.now()))?.filter(|record| !self.lives(record))
+            forgive_corrupt(tree.read_held(key, self.now()))?.filter(|record| !self.is_live(record))
         else {
             return Ok(Some(false));
         };
@@ -177,15 +188,15 @@ impl Store {
         Ok(Some(true))
     }
 
-    /// What is under a key met on the way. What cannot be read is put aside and reported, and the walk goes on.
-    fn look(&self, tree: &Tree, leaf: &Leaf, key: &StoreKey) -> Result<Option<Record>> {
+    /// Reads the record of a key for a walk. An unreadable file is logged and moved to the corrupt ones, and the walk goes on.
+    fn read_key(&self, tree: &Tree, leaf: &Leaf, key: &StoreKey) -> Result<Option<Record>> {
         match tree::read(leaf.folder.as_fd(), key.as_str()) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                if self.beside_others && !tree.is_ours(key)? {
+                if self.shares_folder && !tree.is_ours(key)? {
                     return Ok(None);
                 }
-                // The holder of the lock puts it aside, or the next walk does.
-                let Some(_held) = self.try_hold(tree, key)? else { return Ok(None) };
+                // If the lock is taken, its holder or the next walk moves the file.
+                let Some(_held) = self.try_lock(tree, key)? else { return Ok(None) };
                 forgive_corrupt(tree.read_held(key, self.now()))
             }
             answer => answer,
@@ -200,54 +211,78 @@ fn forgive_corrupt(answer: Result<Option<Record>>) -> Result<Option<Record>> {
     }
 }
 
-/// One call's part of a lap.
-pub(super) struct Step {
+/// A round of garbage collection over all keys, which may take several steps.
+#[derive(Debug, Default)]
+pub(super) struct CollectionRound {
+    /// The key after which the round began, and at which it ends.
+    start: String,
+    /// The last key that was read.
+    last: String,
+    /// True once the round has passed the last key of all and gone on from the first.
+    wrapped: bool,
+}
+
+impl CollectionRound {
+    fn from(start: &str) -> CollectionRound {
+        CollectionRound { start: start.to_owned(), last: start.to_owned(), wrapped: false }
+    }
+}
+
+/// The budget and the progress of one call of `delete_expired`.
+pub(super) struct CollectionStep {
     limit: usize,
     removed: usize,
-    /// Records that may still be looked at.
+    /// The number of records that the step may still read.
     budget: usize,
-    /// The number of further tries of a lock that somebody else holds.
-    patience: u32,
-    /// Stripes whose keys are left to a later lap, since their locks are held for too long.
-    stuck: [bool; locks::STRIPES],
+    /// The number of retries left for locks that are taken.
+    retries: u32,
+    /// Stripes that are left to a later round, since their locks were taken for too long.
+    skipped: [bool; locks::STRIPES],
 }
 
-impl Step {
+impl CollectionStep {
     pub(super) fn of(limit: usize) -> Self {
-        // A quarter of a second, by `Pauses`.
-        Step { limit, removed: 0, budget: STEP, patience: 20, stuck: [false; locks::STRIPES] }
-    }
-
-    /// True if the lock of `stripe` is tried again after a pause; its keys are passed over from now on if not.
-    pub(super) fn waits_for(&mut self, stripe: usize) -> bool {
-        match self.patience.checked_sub(1) {
-            Some(left) => self.patience = left,
-            None => self.stuck[stripe] = true,
+        // By the pauses of `Backoff`, 20 retries take a quarter of a second.
+        CollectionStep {
+            limit,
+            removed: 0,
+            budget: RECORDS_PER_STEP,
+            retries: 20,
+            skipped: [false; locks::STRIPES],
         }
-        !self.stuck[stripe]
+    }
+
+    /// Returns true if the step should retry the lock of `stripe` after a pause. Otherwise it skips the keys of `stripe` from now on.
+    pub(super) fn should_retry(&mut self, stripe: usize) -> bool {
+        match self.retries.checked_sub(1) {
+            Some(left) => self.retries = left,
+            None => self.skipped[stripe] = true,
+        }
+        !self.skipped[stripe]
     }
 }
 
-enum Pause {
-    /// The lock of this stripe is held by somebody else.
+/// The reason why a step of the collection stopped.
+enum StepEnd {
+    /// Another task or process holds the lock of this stripe.
     Locked(usize),
-    /// As many are removed as was allowed, and one more is there.
-    Full,
-    /// The step has lasted long enough.
-    Tired,
+    /// The step has removed as many records as it may, and at least one more has expired.
+    LimitReached,
+    /// The step has read as many records as it may.
+    BudgetSpent,
 }
 
-/// The last of the folders: those that hold records.
+/// A folder that holds records.
 pub(super) struct Leaf {
     pub(super) folder: OwnedFd,
     /// The two characters that its keys begin with.
     pub(super) prefix: String,
-    /// In order.
+    /// The keys of the records, in order.
     pub(super) keys: Vec<StoreKey>,
     others: Vec<String>,
 }
 
-/// Visits the leaves in the order of their keys, from the one that would hold `from`; no more than one is in memory.
+/// Visits the folders of records in the order of their keys, from the one that would hold `from`. One folder's names are in memory at a time.
 pub(super) fn walk(
     root: &OwnedFd,
     from: &str,
@@ -285,7 +320,7 @@ impl Leaf {
     }
 }
 
-/// The names of one character that a key may begin with; anything else is not ours.
+/// Returns the names of one character that a key may begin with. Other names are not the provider's.
 fn branches(folder: &OwnedFd) -> Result<Vec<String>> {
     let mut names = folder::list(folder).map_err(FileError::io("listing a folder"))?;
     names.retain(|name| {
@@ -296,9 +331,9 @@ fn branches(folder: &OwnedFd) -> Result<Vec<String>> {
 
 fn enter(above: &OwnedFd, name: &str) -> Result<Option<OwnedFd>> {
     match folder::find_folder(above.as_fd(), name) {
-        // It takes a hand to put it there, and no session can be behind it.
+        // The provider never puts a link or a file here, and it can hold no session.
         Err(error @ FileError::Branch { .. }) => {
-            tracing::warn!(%error, "something foreign was passed over");
+            tracing::warn!(%error, "a walk skipped what is no session folder");
             Ok(None)
         }
         answer => Ok(answer?),

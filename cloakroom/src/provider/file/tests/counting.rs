@@ -1,16 +1,16 @@
-//! How many sessions there are: one walk at a time, whoever asks.
+//! Counts: concurrent callers share one walk.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use super::lanes::Lanes;
-use super::tally::{Part, Stretch, Tally};
+use super::count::{CountStep, Counter, KeyRange};
+use super::threads::ThreadLimits;
 use super::*;
 
-const WHOLE: &[Part] = &[("", None)];
+const WHOLE: &[KeyRange] = &[("", None)];
 
-/// A walk that takes until it is told to go on, and counts how often it was begun.
+/// A walk of two steps that each wait for a message, and a count of the walks that have begun.
 #[derive(Clone)]
 struct Slow {
     begun: Arc<AtomicUsize>,
@@ -23,13 +23,13 @@ impl Slow {
         (Slow { begun: Arc::default(), gate: Arc::new(Mutex::new(gate)) }, open)
     }
 
-    fn walk(&self, after: &str) -> Result<Stretch> {
+    fn walk(&self, after: &str) -> Result<CountStep> {
         if after.is_empty() {
             self.begun.fetch_add(1, Ordering::SeqCst);
         }
-        // Once nobody holds the gate any longer it stands open.
+        // Once the sender is dropped, no step waits.
         let _ = self.gate.lock().unwrap().recv();
-        Ok(Stretch { count: 7, next: after.is_empty().then(|| "half".to_owned()) })
+        Ok(CountStep { count: 7, next: after.is_empty().then(|| "half".to_owned()) })
     }
 
     async fn begun(&self, walks: usize) {
@@ -40,15 +40,15 @@ impl Slow {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_askers_share_a_walk() {
-    let (lanes, tally, (slow, open)) = (Lanes::new(), Tally::default(), Slow::new());
+async fn concurrent_counts_share_a_walk() {
+    let (threads, counter, (slow, open)) = (ThreadLimits::new(), Counter::default(), Slow::new());
     let asked = Arc::new(AtomicUsize::new(0));
     let ask = || {
-        let (lane, tally, slow, asked) =
-            (lanes.walks.clone(), tally.clone(), slow.clone(), Arc::clone(&asked));
+        let (limit, counter, slow, asked) =
+            (threads.walks.clone(), counter.clone(), slow.clone(), Arc::clone(&asked));
         tokio::spawn(async move {
             asked.fetch_add(1, Ordering::SeqCst);
-            tally.ask(&lane, WHOLE, move |after, _| slow.walk(after)).await.unwrap()
+            counter.count(&limit, WHOLE, move |after, _| slow.walk(after)).await.unwrap()
         })
     };
     let first = ask();
@@ -60,7 +60,7 @@ async fn a_hundred_askers_share_a_walk() {
     open.send(()).unwrap();
     open.send(()).unwrap();
     assert_eq!(first.await.unwrap(), 14);
-    // Records created before the others asked may be behind the first walk: they share one of their own.
+    // The first walk began before the other calls, so it may have missed records. The other calls share a second walk.
     slow.begun(2).await;
     drop(open);
     for other in others {
@@ -70,40 +70,41 @@ async fn a_hundred_askers_share_a_walk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_walk_outlives_its_asker_and_answers_the_next() {
-    let (lanes, tally, (slow, open)) = (Lanes::new(), Tally::default(), Slow::new());
+async fn a_walk_outlives_its_caller_and_serves_the_next() {
+    let (threads, counter, (slow, open)) = (ThreadLimits::new(), Counter::default(), Slow::new());
     let ask = || {
         let slow = slow.clone();
-        tally.ask(&lanes.walks, WHOLE, move |after, _| slow.walk(after))
+        counter.count(&threads.walks, WHOLE, move |after, _| slow.walk(after))
     };
     for _ in 0..50 {
         let late = tokio::time::timeout(Duration::from_millis(2), ask()).await;
         assert!(late.is_err(), "the walk cannot end yet");
     }
-    assert_eq!(slow.begun.load(Ordering::SeqCst), 1, "one walk, however many have given up on it");
-    // The first half ends now, the second only when the next asker has lost patience.
+    assert_eq!(slow.begun.load(Ordering::SeqCst), 1, "the callers that gave up shared one walk");
+    // The first step ends now, the second after the next caller has waited for more than a second.
     open.send(()).unwrap();
     let goes_on = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(1100)).await;
         drop(open);
     });
     assert_eq!(ask().await.unwrap(), 14);
-    assert_eq!(slow.begun.load(Ordering::SeqCst), 1, "the answer is that of the walk under way");
+    assert_eq!(slow.begun.load(Ordering::SeqCst), 1, "the count is that of the walk under way");
     goes_on.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_walks_take_too_long_the_last_answer_serves() {
-    let (lanes, tally, (slow, open)) = (Lanes::new(), Tally::default(), Slow::new());
+async fn a_slow_walk_is_answered_with_the_last_count() {
+    let (threads, counter, (slow, open)) = (ThreadLimits::new(), Counter::default(), Slow::new());
     open.send(()).unwrap();
     open.send(()).unwrap();
     let walk = slow.clone();
-    assert_eq!(tally.ask(&lanes.walks, WHOLE, move |after, _| walk.walk(after)).await.unwrap(), 14);
+    assert_eq!(counter.count(&threads.walks, WHOLE, move |after, _| walk.walk(after)).await.unwrap(), 14);
     let walk = slow.clone();
-    let (lane, asked) = (lanes.walks.clone(), tally.clone());
-    let asking = tokio::spawn(async move { asked.ask(&lane, WHOLE, move |after, _| walk.walk(after)).await });
+    let (limit, asked) = (threads.walks.clone(), counter.clone());
+    let asking =
+        tokio::spawn(async move { asked.count(&limit, WHOLE, move |after, _| walk.walk(after)).await });
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    // The walk is half-way and stays there.
+    // The walk ends its first step and waits in its second.
     open.send(()).unwrap();
     assert_eq!(asking.await.unwrap().unwrap(), 14);
     assert_eq!(slow.begun.load(Ordering::SeqCst), 2);
@@ -111,25 +112,26 @@ async fn where_walks_take_too_long_the_last_answer_serves() {
 }
 
 #[test]
-fn a_walk_whose_runtime_ends_is_begun_anew_by_another() {
+fn a_walk_whose_runtime_ends_is_started_again() {
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(1).enable_time().build().unwrap()
     };
-    let (lanes, tally, (slow, open)) = (Lanes::new(), Tally::default(), Slow::new());
+    let (threads, counter, (slow, open)) = (ThreadLimits::new(), Counter::default(), Slow::new());
     let (one, other) = (runtime(), runtime());
-    let (lane, asked, walk) = (lanes.walks.clone(), tally.clone(), slow.clone());
-    drop(one.spawn(async move { asked.ask(&lane, WHOLE, move |after, _| walk.walk(after)).await }));
+    let (limit, asked, walk) = (threads.walks.clone(), counter.clone(), slow.clone());
+    drop(one.spawn(async move { asked.count(&limit, WHOLE, move |after, _| walk.walk(after)).await }));
     other.block_on(slow.begun(1));
-    let (lane, asked, walk) = (lanes.walks.clone(), tally.clone(), slow.clone());
-    let joined = other.spawn(async move { asked.ask(&lane, WHOLE, move |after, _| walk.walk(after)).await });
+    let (limit, asked, walk) = (threads.walks.clone(), counter.clone(), slow.clone());
+    let joined =
+        other.spawn(async move { asked.count(&limit, WHOLE, move |after, _| walk.walk(after)).await });
     one.shutdown_background();
     drop(open);
     assert_eq!(other.block_on(joined).unwrap().unwrap(), 14);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_count_that_fails_names_the_cause_and_the_next_is_its_own() {
+async fn a_failed_count_names_the_cause_and_is_not_cached() {
     let rig = Rig::new();
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
@@ -143,7 +145,7 @@ async fn a_count_that_fails_names_the_cause_and_the_next_is_its_own() {
 }
 
 #[tokio::test]
-async fn every_session_is_counted_once_wherever_it_lies() {
+async fn every_session_in_every_folder_is_counted_once() {
     let rig = Rig::new();
     let provider = rig.provider();
     let starts = "-059AZ_az3478bcdf";
@@ -176,7 +178,7 @@ async fn a_count_is_exact_after_every_change() {
     };
     for round in 0..100_u64 {
         let name = key(&format!("ab{}", round % 3));
-        // Another process's changes count as well.
+        // The count includes changes of another process.
         assert_eq!(other.create(&name, &rig.record()).await.unwrap(), Created::Done);
         is(1).await;
         let now = rig.time.clock().now();
@@ -184,7 +186,7 @@ async fn a_count_is_exact_after_every_change() {
         assert_eq!(other.touch(&name, times.0, times.1, 1).await.unwrap(), Touched::Done);
         is(1).await;
         if round == 50 {
-            // From now on what was learnt of the file is trusted.
+            // From now on the cached deadline of the file is used.
             tokio::time::sleep(Duration::from_millis(150)).await;
             is(1).await;
             is(1).await;

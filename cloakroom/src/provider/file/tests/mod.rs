@@ -1,4 +1,4 @@
-//! What is special about files; the contract itself is tested for every provider alike.
+//! Tests of the file provider's own behaviour. The conformance suite tests the contract.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -21,13 +21,13 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
 use crate::record::{Mark, Meta, Times};
 
-mod beside;
+mod concurrent;
 mod counting;
-mod places;
+mod environment;
 mod waiting;
 
-/// The seed's own example.
-const SEED_KEY: &str = "xsnkjklkjjkh27hjh78908";
+/// The session id in Beego's documentation of its file provider.
+const BEEGO_KEY: &str = "xsnkjklkjjkh27hjh78908";
 const EMPTY_MAP: &[u8] = b"\x80";
 
 struct Rig {
@@ -49,7 +49,7 @@ impl Rig {
         FileProvider::builder(self.path()).clock(self.time.clock()).open().unwrap()
     }
 
-    /// A live record that ends in a minute.
+    /// Returns a live record that expires in a minute.
     fn record(&self) -> Record {
         let now = self.time.clock().millis();
         let times = Times {
@@ -75,7 +75,7 @@ impl Rig {
         self.path().join(&text[..1]).join(&text[1..2]).join(text)
     }
 
-    /// Puts `bytes` where the record of `key` is.
+    /// Writes `bytes` to the file of `key`.
     fn plant(&self, key: &StoreKey, bytes: &[u8]) {
         fs::create_dir_all(self.file(key).parent().unwrap()).unwrap();
         fs::write(self.file(key), bytes).unwrap();
@@ -104,7 +104,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-/// The bytes of a record's file, made without the code under test.
+/// Encodes a record's file without the code under test.
 fn file_bytes(record: &Record) -> Vec<u8> {
     let mut bytes = record.as_bytes().to_vec();
     let mut crc = u32::MAX;
@@ -125,17 +125,17 @@ async fn keys_of(provider: &FileProvider, user: &str) -> Vec<String> {
     listed.into_iter().map(|listed| listed.key.as_str().to_owned()).collect()
 }
 
-/// The lock of `key`, which is free.
-async fn hold(provider: &FileProvider, key: &StoreKey) -> locks::Held {
+/// Takes the lock of `key`, which is free.
+async fn hold(provider: &FileProvider, key: &StoreKey) -> locks::LockGuard {
     let tree = provider.0.tree().unwrap();
-    match provider.0.locks.turn(locks::stripe(key)).await.lock(tree.root().as_fd()).unwrap() {
-        locks::Attempt::Held(held) => held,
-        locks::Attempt::Busy(_) => panic!("nobody holds it"),
+    match provider.0.locks.lock_local(locks::stripe(key)).await.try_lock_file(tree.root().as_fd()).unwrap() {
+        locks::LockAttempt::Locked(held) => held,
+        locks::LockAttempt::Busy(_) => panic!("the lock is free"),
     }
 }
 
-/// Every mark, as the first eight digits of the user's digest and the key.
-fn marks(rig: &Rig) -> Vec<String> {
+/// Returns every index entry, as the first eight digits of the user's digest and the key.
+fn index_entries(rig: &Rig) -> Vec<String> {
     let all = rig.path().join(".principals");
     let mut marks = Vec::new();
     for user in names(&all) {
@@ -144,16 +144,20 @@ fn marks(rig: &Rig) -> Vec<String> {
     marks
 }
 
-/// As on a machine whose disk is slow: the one thread that may block is taken until the test is over.
+/// The only blocking thread is busy until the end of the test, as on a machine whose disk hangs.
 #[test]
-fn what_the_kernel_has_in_memory_is_read_in_place_and_all_else_elsewhere() {
+fn a_cached_file_is_read_without_a_thread() {
     let (rig, known, unknown) = (Rig::new(), key("inmemory"), key("in-no-file"));
     let (provider, record) = (rig.provider(), rig.record());
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     assert_eq!(runtime.block_on(provider.create(&known, &record)).unwrap(), Created::Done);
-    assert_eq!(runtime.block_on(provider.load(&unknown)).unwrap(), None, "now the kernel knows that, too");
+    assert_eq!(
+        runtime.block_on(provider.load(&unknown)).unwrap(),
+        None,
+        "now the kernel has that name in memory too"
+    );
     let tree = provider.0.tree().unwrap();
-    let at_hand = folder::read_at_hand(tree.root().as_fd(), "i/n/inmemory").is_ok();
+    let cached = folder::read_cached(tree.root().as_fd(), "i/n/inmemory").is_ok();
 
     let (free, taken) = std::sync::mpsc::channel::<()>();
     let blocked = runtime.spawn_blocking(move || taken.recv());
@@ -163,15 +167,15 @@ fn what_the_kernel_has_in_memory_is_read_in_place_and_all_else_elsewhere() {
         let mut load = pin!(provider.load(key));
         match load.as_mut().poll(&mut context) {
             Poll::Ready(found) => {
-                assert!(at_hand, "read in place, though the system cannot tell what it has");
+                assert!(cached, "read in place, though the kernel cannot tell what it has");
                 assert_eq!(found.unwrap(), there.then(|| record.clone()));
             }
             Poll::Pending => {
-                assert!(!at_hand, "the system can tell what it has, and a thread was waited for")
+                assert!(!cached, "waited for a thread, though the kernel can tell what it has")
             }
         }
     }
-    // What cannot be read is put aside under a lock, for which somebody may have to wait.
+    // An unreadable file is moved under a lock, which the load may have to wait for.
     rig.plant(&known, b"no record");
     let mut load = pin!(provider.load(&known));
     assert!(load.as_mut().poll(&mut context).is_pending());
@@ -182,25 +186,25 @@ fn what_the_kernel_has_in_memory_is_read_in_place_and_all_else_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_record_lies_where_the_seed_documents_it_and_is_what_the_format_says() {
+async fn a_record_has_the_documented_path_and_content() {
     let rig = Rig::new();
     let provider = rig.provider();
-    let key = key(SEED_KEY);
+    let key = key(BEEGO_KEY);
     assert_eq!(provider.create(&key, &rig.record()).await.unwrap(), Created::Done);
-    let file = rig.path().join("x/s").join(SEED_KEY);
+    let file = rig.path().join("x/s").join(BEEGO_KEY);
     assert_eq!(fs::read(&file).unwrap(), file_bytes(&rig.record()));
     assert_eq!(names(&rig.path()), [".locks", "x"]);
     assert_eq!(names(&rig.path().join("x")), ["s"]);
-    assert_eq!(names(&rig.path().join("x/s")), [SEED_KEY], "no temporary file is left");
+    assert_eq!(names(&rig.path().join("x/s")), [BEEGO_KEY], "no temporary file is left");
 }
 
 #[tokio::test]
-async fn a_file_is_replaced_whole_and_never_written_to() {
+async fn a_file_is_replaced_and_never_written_in_place() {
     let rig = Rig::new();
     let provider = rig.provider();
     let (old, new) = (key("ab12"), key("cd34"));
     assert_eq!(provider.create(&old, &rig.record()).await.unwrap(), Created::Done);
-    let read_by_whoever_had_opened = |mut file: fs::File| {
+    let read_after_replace = |mut file: fs::File| {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
         bytes
@@ -230,7 +234,7 @@ async fn a_file_is_replaced_whole_and_never_written_to() {
                 record = stone;
             }
         }
-        assert_eq!(read_by_whoever_had_opened(reader), before, "{step}");
+        assert_eq!(read_after_replace(reader), before, "{step}");
         assert_eq!(fs::read(rig.file(&old)).unwrap(), file_bytes(&record), "{step}");
     }
 }
@@ -247,7 +251,7 @@ async fn sessions_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn expiry_is_the_records_and_never_the_files_time() {
+async fn expiry_follows_the_record_and_not_the_file_time() {
     let rig = Rig::new();
     let provider = rig.provider();
     let key = key("ab12");
@@ -267,7 +271,7 @@ async fn expiry_is_the_records_and_never_the_files_time() {
     assert!(!rig.file(&key).exists());
 }
 
-/// Runs one test of this file in a process of its own, told by `role` that it may, after the shell has done `setup`.
+/// Runs one test of this module in a process of its own, after the shell has run `setup`. The test reads `role` from its environment.
 fn in_a_child(test: &str, role: &Path, setup: &str) -> std::process::Child {
     std::process::Command::new("sh")
         .args(["-c", &format!("{setup}; exec \"$@\""), "sh"])
@@ -326,7 +330,7 @@ async fn child_with_a_umask() {
 }
 
 #[test]
-fn a_root_that_others_could_write_to_is_refused_with_the_reason() {
+fn a_root_that_others_may_write_to_is_refused() {
     let rig = Rig::new();
     let refused = |path: &Path, reason: &str| {
         let error = FileProvider::open(path).unwrap_err();
@@ -365,7 +369,7 @@ fn a_root_that_others_could_write_to_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn folders_that_an_older_program_left_open_are_closed() {
+async fn open_folders_below_the_root_are_closed() {
     let rig = Rig::new();
     fs::create_dir_all(rig.path().join("a/b")).unwrap();
     for folder in ["a", "a/b"] {
@@ -376,7 +380,7 @@ async fn folders_that_an_older_program_left_open_are_closed() {
 }
 
 #[tokio::test]
-async fn a_symbolic_link_in_a_folders_place_is_not_followed() {
+async fn a_symbolic_link_to_a_folder_is_not_followed() {
     for link in ["a", "a/b"] {
         let rig = Rig::new();
         let provider = rig.provider();
@@ -391,12 +395,12 @@ async fn a_symbolic_link_in_a_folders_place_is_not_followed() {
         assert_eq!(kind(provider.create(&key, &rig.record()).await), ErrorKind::Unavailable);
         assert_eq!(kind(provider.delete(&key).await), ErrorKind::Unavailable);
         assert_eq!(provider.count().await.unwrap(), 0);
-        assert_eq!(names(&target), ["ab12"], "nothing was written or removed outside");
+        assert_eq!(names(&target), ["ab12"], "nothing outside was written or removed");
     }
 }
 
 #[test]
-fn the_way_for_old_kernels_follows_no_link_either() {
+fn the_open_for_old_kernels_follows_no_link() {
     use std::os::fd::AsFd;
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("a/b")).unwrap();
@@ -416,7 +420,7 @@ fn the_way_for_old_kernels_follows_no_link_either() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_of_ours_is_put_aside_unfollowed() {
+async fn a_foreign_file_is_put_aside_and_not_followed() {
     let rig = Rig::new();
     let provider = rig.provider();
     let outside = rig.folder.path().join("outside");
@@ -449,15 +453,15 @@ async fn what_is_no_file_of_ours_is_put_aside_unfollowed() {
         let error = provider.load(&key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains(reason), "{error}");
-        assert_eq!(provider.load(&key).await.unwrap(), None, "{reason}: once");
+        assert_eq!(provider.load(&key).await.unwrap(), None, "{reason}: the error comes once");
         assert_eq!(rig.aside().len(), number + 1);
     }
-    assert_eq!(mode(&outside), 0o644, "the other name of the file keeps its mode");
+    assert_eq!(mode(&outside), 0o644, "the target of the link keeps its mode");
     assert_eq!(fs::read(&outside).unwrap(), file_bytes(&rig.record()));
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_an_error_once_and_put_aside() {
+async fn an_unreadable_file_is_an_error_once_and_put_aside() {
     let rig = Rig::new();
     let provider = rig.provider();
     let good = file_bytes(&rig.record());
@@ -487,7 +491,7 @@ async fn what_cannot_be_read_is_an_error_once_and_put_aside() {
             };
             assert_eq!(failed, ErrorKind::Corrupt, "{number} {method}");
             assert_eq!(provider.load(&key).await.unwrap(), None);
-            // The same millisecond: the next free name.
+            // The clock stands still, so each file takes the next free name.
             let aside =
                 rig.path().join(".corrupt").join(format!("ab12.{}", 1_000_000_000 + 5 * number + method));
             assert_eq!(fs::read(&aside).unwrap(), bytes);
@@ -525,7 +529,7 @@ async fn every_flipped_bit_is_seen() {
 }
 
 #[tokio::test]
-async fn a_record_too_large_to_read_back_is_refused_and_the_old_one_stands() {
+async fn a_record_over_the_size_limit_is_refused() {
     let rig = Rig::new();
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
@@ -536,9 +540,9 @@ async fn a_record_too_large_to_read_back_is_refused_and_the_old_one_stands() {
 }
 
 #[test]
-fn a_write_that_fails_leaves_the_old_file_and_no_temporary_one() {
+fn a_failed_write_leaves_the_old_file_alone() {
     let folder = tempfile::tempdir().unwrap();
-    // rename(2) does not put a file in a folder's place.
+    // rename(2) does not replace a folder by a file.
     fs::create_dir(folder.path().join("ab12")).unwrap();
     let dir = fs::File::open(folder.path()).unwrap().into();
     let error = Error::from(folder::replace(&dir, "ab12", b"new", folder::Flush::All).unwrap_err());
@@ -548,9 +552,9 @@ fn a_write_that_fails_leaves_the_old_file_and_no_temporary_one() {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_costs_nothing_that_was_there() {
+fn a_full_disk_loses_no_stored_session() {
     let rig = Rig::new();
-    // No file above 32 KiB (64 in some shells), which fails like a full disk once the signal is ignored.
+    // The limit is 32 KiB a file (64 KiB in some shells). With the signal ignored, a larger write fails as on a full disk.
     let mut child = in_a_child("child_that_cannot_write_much", &rig.path(), "trap '' XFSZ; ulimit -f 64");
     assert!(child.wait().unwrap().success());
     assert_eq!(names(&rig.path().join("a/b")), ["ab12"]);
@@ -558,14 +562,14 @@ fn a_disk_that_takes_no_more_costs_nothing_that_was_there() {
 }
 
 #[tokio::test]
-#[ignore = "a part of a_disk_that_takes_no_more_costs_nothing_that_was_there: the limit is the whole process's"]
+#[ignore = "a part of a_full_disk_loses_no_stored_session: the limit is the whole process's"]
 async fn child_that_cannot_write_much() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
     let rig = Rig::new();
     let provider = FileProvider::builder(root).clock(rig.time.clock()).open().unwrap();
     let (old, new) = (key("ab12"), key("cd34"));
     assert_eq!(provider.create(&old, &rig.of("alice")).await.unwrap(), Created::Done);
-    // A map of one key to 200 KiB of bytes.
+    // A map with one key and 200 KiB of bytes.
     let data = [&b"\x81\xa1k\xc6\0\x03\x20\0"[..], &[7; 200 << 10]].concat();
     let large = Record::new(&rig.of("bob").meta(), Codec::MESSAGE_PACK, &data);
     let error = provider.update(&old, &large, 1).await.unwrap_err();
@@ -578,7 +582,7 @@ async fn child_that_cannot_write_much() {
         (vec!["ab12".into()], vec![])
     );
 
-    // The new one is written, its predecessor cannot be ended: as if nothing had happened.
+    // The rename writes the new session, fails to end the old one, and undoes the first step.
     let mark = Mark::Rotated { successor: new.clone(), until: Millis::NEVER };
     let stone = large.tombstone(&mark, Millis(1), Millis::NEVER);
     let large = stone.rewritten(stone.times(), data.len(), |out| {
@@ -594,7 +598,7 @@ async fn child_that_cannot_write_much() {
 }
 
 #[tokio::test]
-async fn the_walks_pass_over_what_is_foreign_and_put_aside_what_is_broken() {
+async fn walks_skip_foreign_files_and_put_broken_ones_aside() {
     let rig = Rig::new();
     let provider = rig.provider();
     let mut expected = Vec::new();
@@ -629,7 +633,7 @@ async fn the_walks_pass_over_what_is_foreign_and_put_aside_what_is_broken() {
             }
         }
         assert_eq!(met, expected);
-        assert_eq!(pages, 7usize.div_ceil(limit), "the last page says that it is the last");
+        assert_eq!(pages, 7usize.div_ceil(limit), "the last page has no cursor");
     }
     assert_eq!(rig.aside().len(), 2);
     let none = provider.scan(None, 0).await.unwrap();
@@ -639,19 +643,23 @@ async fn the_walks_pass_over_what_is_foreign_and_put_aside_what_is_broken() {
 }
 
 #[test]
-fn a_folder_is_listed_whole_however_large_it_is() {
+fn a_large_folder_is_listed_completely() {
     let folder = tempfile::tempdir().unwrap();
     let expected: Vec<String> = (0..3000).map(|number| format!("ab{number:060}")).collect();
     expected.iter().for_each(|name| drop(fs::write(folder.path().join(name), "")));
     let dir: std::os::fd::OwnedFd = fs::File::open(folder.path()).unwrap().into();
     assert_eq!(folder::list(&dir).unwrap(), expected);
-    assert_eq!(folder::list(&dir).unwrap(), expected, "from the start again");
+    assert_eq!(folder::list(&dir).unwrap(), expected, "a second listing starts at the beginning");
     fs::remove_dir_all(folder.path()).unwrap();
-    assert_eq!(folder::list(&dir).unwrap(), [""; 0], "what was removed since it was opened is empty");
+    assert_eq!(
+        folder::list(&dir).unwrap(),
+        [""; 0],
+        "a folder that was removed after it was opened is empty"
+    );
 }
 
 #[tokio::test]
-async fn collecting_in_small_steps_progresses_and_ends() {
+async fn collection_in_small_steps_progresses_and_ends() {
     let rig = Rig::new();
     let provider = rig.provider();
     let mut lasting = rig.record();
@@ -669,18 +677,18 @@ async fn collecting_in_small_steps_progresses_and_ends() {
     for more in [true, true] {
         assert_eq!(collected(3).await, Collected { removed: 3, more });
     }
-    // Behind the place where it goes on, and new: found all the same.
+    // A new session before the position of the collection is found too.
     assert_eq!(provider.create(&key("00aa"), &rig.record()).await.unwrap(), Created::Done);
     rig.time.advance(Duration::from_secs(60));
     assert_eq!(collected(4).await, Collected { removed: 4, more: true });
     assert_eq!(collected(1).await, Collected { removed: 1, more: false });
     assert_eq!(collected(9).await, Collected { removed: 0, more: false });
     assert_eq!(provider.count().await.unwrap(), 20);
-    assert_eq!(marks(&rig), [""; 0], "the users' lists are collected with the records");
+    assert_eq!(index_entries(&rig), [""; 0], "the index entries go with the records");
 }
 
 #[tokio::test]
-async fn one_step_of_collecting_is_bounded_and_the_steps_get_round() {
+async fn collection_steps_are_bounded_and_reach_all_keys() {
     let rig = Rig::new();
     let provider = rig.provider();
     let mut lasting = rig.record();
@@ -696,21 +704,21 @@ async fn one_step_of_collecting_is_bounded_and_the_steps_get_round() {
 }
 
 #[tokio::test]
-async fn what_came_back_to_life_since_it_was_looked_at_is_not_collected() {
+async fn a_record_touched_since_it_was_read_is_not_collected() {
     let rig = Rig::new();
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
     let tree = provider.0.tree().unwrap();
-    assert_eq!(provider.0.remove_expired(&tree, &key("ab12")).unwrap(), Some(false), "touched since");
+    assert_eq!(provider.0.remove_expired(&tree, &key("ab12")).unwrap(), Some(false), "a live record stays");
     assert_eq!(provider.load(&key("ab12")).await.unwrap(), Some(rig.record()));
     rig.time.advance(Duration::from_secs(60));
     assert_eq!(provider.0.remove_expired(&tree, &key("ab12")).unwrap(), Some(true));
     let again = provider.0.remove_expired(&tree, &key("ab12")).unwrap();
-    assert_eq!(again, Some(false), "another process was first");
+    assert_eq!(again, Some(false), "the record was removed before");
 }
 
 #[tokio::test]
-async fn temporary_files_of_the_dead_are_swept_and_those_of_the_living_are_not() {
+async fn only_old_temporary_files_are_removed() {
     let rig = Rig::new();
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
@@ -725,7 +733,7 @@ async fn temporary_files_of_the_dead_are_swept_and_those_of_the_living_are_not()
     assert_eq!(names(&leaf), [".other", ".tmp-1-1-young", "ab12", "x.y"]);
 }
 
-/// Adds one to the version, `times` times, as the manager's commit does.
+/// Increments the version `times` times, as the manager's commit does.
 async fn count_up(provider: FileProvider, key: StoreKey, times: u64) {
     for _ in 0..times {
         loop {
@@ -735,14 +743,14 @@ async fn count_up(provider: FileProvider, key: StoreKey, times: u64) {
             match provider.update(&key, &record, expected).await.unwrap() {
                 Updated::Done => break,
                 Updated::Stale => {}
-                Updated::Gone => panic!("the session is there throughout"),
+                Updated::Gone => panic!("the session has not ended"),
             }
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn instances_and_processes_that_share_a_folder_lose_no_update() {
+async fn processes_that_share_a_folder_lose_no_update() {
     let rig = Rig::new();
     let mut record = rig.record();
     record.edit(|meta| meta.times.idle_deadline = Millis::NEVER);
@@ -759,14 +767,14 @@ async fn instances_and_processes_that_share_a_folder_lose_no_update() {
 }
 
 #[tokio::test]
-#[ignore = "a part of instances_and_processes_that_share_a_folder_lose_no_update"]
+#[ignore = "a part of processes_that_share_a_folder_lose_no_update"]
 async fn child_that_counts() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
     count_up(FileProvider::open(root).unwrap(), key("ab12"), 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn renames_in_opposite_directions_do_not_wait_for_each_other() {
+async fn opposite_renames_do_not_deadlock() {
     let rig = Rig::new();
     let (one, two) = (key("ab12"), key("cd34"));
     let mut record = rig.record();
@@ -792,17 +800,17 @@ async fn renames_in_opposite_directions_do_not_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn a_users_list_follows_every_step() {
+async fn a_users_index_follows_every_step() {
     let rig = Rig::new();
     let provider = rig.provider();
     // printf alice | sha256sum; the same for bob.
     let (alice, bob) = ("2bd806c9", "81b637d8");
     assert_eq!(provider.create(&key("ab12"), &rig.of("alice")).await.unwrap(), Created::Done);
-    assert_eq!(marks(&rig), [format!("{alice}/ab12")]);
+    assert_eq!(index_entries(&rig), [format!("{alice}/ab12")]);
     let mut record = rig.of("bob");
     record.edit(|meta| meta.times.version = 2);
     assert_eq!(provider.update(&key("ab12"), &record, 1).await.unwrap(), Updated::Done);
-    assert_eq!(marks(&rig), [format!("{bob}/ab12")]);
+    assert_eq!(index_entries(&rig), [format!("{bob}/ab12")]);
     assert_eq!(keys_of(&provider, "alice").await, [""; 0]);
     assert_eq!(keys_of(&provider, "bob").await, ["ab12"]);
 
@@ -811,25 +819,29 @@ async fn a_users_list_follows_every_step() {
     stone.edit(|meta| meta.principal = Some(principal("bob")));
     let renamed = provider.rename(&key("ab12"), &key("cd34"), &record, 2, Some(&stone)).await.unwrap();
     assert_eq!(renamed, Renamed::Done);
-    assert_eq!(marks(&rig), [format!("{bob}/cd34")]);
+    assert_eq!(index_entries(&rig), [format!("{bob}/cd34")]);
     assert_eq!(keys_of(&provider, "bob").await, ["cd34"]);
     assert_eq!(provider.rename(&key("cd34"), &key("ef56"), &record, 2, None).await.unwrap(), Renamed::Done);
-    assert_eq!(marks(&rig), [format!("{bob}/ef56")]);
+    assert_eq!(index_entries(&rig), [format!("{bob}/ef56")]);
     assert_eq!(provider.update(&key("ef56"), &rig.record(), 2).await.unwrap(), Updated::Done);
-    assert_eq!(marks(&rig), [""; 0]);
-    assert_eq!(names(&rig.path().join(".principals")), [""; 0], "an empty list goes");
+    assert_eq!(index_entries(&rig), [""; 0]);
+    assert_eq!(names(&rig.path().join(".principals")), [""; 0], "the folder of an empty index is removed");
 
     assert_eq!(provider.create(&key("gh78"), &rig.of("bob")).await.unwrap(), Created::Done);
     rig.time.advance(Duration::from_secs(60));
     assert_eq!(keys_of(&provider, "bob").await, [""; 0], "expired");
     assert_eq!(provider.create(&key("gh78"), &rig.of("alice")).await.unwrap(), Created::Done);
-    assert_eq!(marks(&rig), [format!("{alice}/gh78")], "the mark of the expired one went with it");
+    assert_eq!(
+        index_entries(&rig),
+        [format!("{alice}/gh78")],
+        "the index entry of the expired session is removed"
+    );
     assert!(provider.delete(&key("gh78")).await.unwrap());
-    assert_eq!(marks(&rig), [""; 0]);
+    assert_eq!(index_entries(&rig), [""; 0]);
 }
 
 #[tokio::test]
-async fn marks_that_a_crash_has_left_are_removed_when_the_list_is_read() {
+async fn a_listing_removes_stale_index_entries() {
     let rig = Rig::new();
     let provider = rig.provider();
     for (text, user) in [("ab12", "alice"), ("cd34", "alice"), ("ef56", "bob"), ("gh78", "alice")] {
@@ -849,7 +861,7 @@ async fn marks_that_a_crash_has_left_are_removed_when_the_list_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_read_while_sessions_come_and_go_never_forgets_one() {
+async fn a_listing_beside_changes_misses_no_session() {
     let rig = Rig::new();
     let (provider, reader) = (rig.provider(), rig.provider());
     let reading = tokio::spawn(async move {
@@ -867,7 +879,7 @@ async fn a_list_read_while_sessions_come_and_go_never_forgets_one() {
 }
 
 #[tokio::test]
-async fn a_root_removed_or_moved_while_running_ends_the_sessions_and_is_made_anew() {
+async fn a_root_removed_while_running_is_created_again() {
     let rig = Rig::new();
     let provider = rig.provider();
     let key = key("ab12");
@@ -891,20 +903,24 @@ async fn a_root_removed_or_moved_while_running_ends_the_sessions_and_is_made_ane
     }
     fs::remove_dir_all(rig.path()).unwrap();
     symlink(&moved, rig.path()).unwrap();
-    assert_eq!(kind(provider.load(&key).await), ErrorKind::Unavailable, "not followed into the moved one");
+    assert_eq!(
+        kind(provider.load(&key).await),
+        ErrorKind::Unavailable,
+        "the link to the moved folder is not followed"
+    );
     assert_eq!(names(&moved.join("a/b")), ["ab12"]);
 }
 
 #[tokio::test]
-async fn a_lock_file_removed_while_running_locks_again() {
+async fn a_lock_file_removed_while_running_is_created_again() {
     let rig = Rig::new();
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
     let locks = rig.path().join(".locks");
     fs::remove_dir_all(&locks).unwrap();
     let held = hold(&provider, &key("ab12")).await;
-    // What another process would open now is what is locked.
-    let [name] = &names(&locks)[..] else { panic!("one lock, one file") };
+    // The lock is on the file that another process would open now.
+    let [name] = &names(&locks)[..] else { panic!("one lock creates one file") };
     let file = fs::File::open(locks.join(name)).unwrap();
     assert!(matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)));
     drop(held);
@@ -912,11 +928,11 @@ async fn a_lock_file_removed_while_running_locks_again() {
 }
 
 #[tokio::test]
-async fn the_lock_files_are_few_and_every_process_picks_the_same() {
+async fn every_process_maps_a_key_to_the_same_lock_file() {
     let rig = Rig::new();
     let provider = rig.provider();
     let expected: Vec<String> = (0..64).map(|stripe| format!("{stripe:02x}")).collect();
-    assert_eq!(names(&rig.path().join(".locks")), expected, "made while the disk has room for them");
+    assert_eq!(names(&rig.path().join(".locks")), expected, "they are created while the disk has room");
     fs::remove_dir_all(rig.path().join(".locks")).unwrap();
     for number in 0..2_000 {
         drop(hold(&provider, &key(&format!("key{number}"))).await);
@@ -929,7 +945,7 @@ async fn the_lock_files_are_few_and_every_process_picks_the_same() {
 }
 
 #[tokio::test]
-async fn a_step_whose_caller_went_away_before_it_began_is_not_done() {
+async fn a_call_dropped_before_its_step_changes_nothing() {
     let rig = Rig::new();
     let provider = rig.provider();
     let held = hold(&provider, &key("ab12")).await;
@@ -940,21 +956,21 @@ async fn a_step_whose_caller_went_away_before_it_began_is_not_done() {
         assert!(creating.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     drop(held);
-    // The lock is free again: whoever waited for it waits no longer.
+    // The lock is free, so the dropped future does not wait for it any more.
     drop(hold(&provider, &key("ab12")).await);
     assert_eq!(provider.load(&key("ab12")).await.unwrap(), None);
     assert_eq!(keys_of(&provider, "alice").await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_whose_caller_went_away_runs_to_its_end() {
+async fn a_call_dropped_during_its_step_runs_to_its_end() {
     let rig = Rig::new();
     let provider = rig.provider();
     {
         let record = rig.of("alice");
         let wanted = key("ab12");
         let mut creating = pin!(provider.create(&wanted, &record));
-        // It is begun by the first poll, and on a quick disk even done.
+        // The first poll starts the step. On a fast disk it may even end it.
         let _ = creating.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
     while provider.load(&key("ab12")).await.unwrap().is_none() {}
@@ -962,20 +978,20 @@ async fn a_step_whose_caller_went_away_runs_to_its_end() {
 }
 
 #[test]
-fn without_a_runtime_the_callers_thread_does_the_work() {
+fn without_a_runtime_the_call_runs_on_its_thread() {
     let rig = Rig::new();
     let provider = rig.provider();
     let (key, record) = (key("ab12"), rig.record());
     let mut context = Context::from_waker(Waker::noop());
     match pin!(provider.create(&key, &record)).poll(&mut context) {
         Poll::Ready(answer) => assert_eq!(answer.unwrap(), Created::Done),
-        Poll::Pending => panic!("there is nothing to wait for"),
+        Poll::Pending => panic!("without a runtime the call must not wait"),
     }
     assert_eq!(fs::read(rig.file(&key)).unwrap(), file_bytes(&record));
 }
 
 #[tokio::test]
-async fn no_error_tells_a_key() {
+async fn no_error_message_contains_a_key() {
     let rig = Rig::new();
     let provider = rig.provider();
     let secret = key("topsecretkey");
@@ -996,7 +1012,7 @@ async fn no_error_tells_a_key() {
 }
 
 #[test]
-fn durability_is_named_by_a_word() {
+fn durability_is_parsed_from_its_name() {
     assert_eq!("atomic".parse::<Durability>().unwrap(), Durability::default());
     assert_eq!("durable".parse::<Durability>().unwrap(), Durability::Durable);
     let error = "Durable ".parse::<Durability>().unwrap_err();

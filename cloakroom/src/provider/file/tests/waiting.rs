@@ -1,4 +1,4 @@
-//! Locks that another process holds and does not let go.
+//! Locks that another process holds and does not release.
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
@@ -9,12 +9,12 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// More than tokio has threads that may block.
+/// More tasks than tokio has blocking threads.
 const MANY: usize = 600;
-/// How long whoever is not concerned may take on a busy machine.
+/// The time that a step without a lock conflict may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Does as a process that was stopped between two steps: it holds the file's lock.
+/// Locks a file, as a process does that was stopped between two steps.
 fn seize(path: &Path) -> OwnedFd {
     let file: OwnedFd = fs::File::open(path).unwrap().into();
     flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
@@ -25,14 +25,14 @@ fn lock_file(rig: &Rig, key: &StoreKey) -> PathBuf {
     rig.path().join(".locks").join(format!("{:02x}", locks::stripe(key)))
 }
 
-/// Keys whose locks are not those of `taken`.
+/// Returns keys that share no lock with `taken`.
 fn keys_apart_from(taken: &[&StoreKey]) -> Vec<StoreKey> {
     let stripes: Vec<usize> = taken.iter().map(|key| locks::stripe(key)).collect();
     let keys = (0..200).map(|number| key(&format!("other{number:03}")));
     keys.filter(|key| !stripes.contains(&locks::stripe(key))).take(50).collect()
 }
 
-/// A runtime that ends in time, or the test fails.
+/// Runs `work` on a runtime of its own, and fails the test if the runtime does not end in time.
 fn on_a_runtime_that_ends<F: Future<Output = ()> + Send + 'static>(work: F) {
     let (ended, end) = mpsc::channel();
     std::thread::spawn(move || {
@@ -46,10 +46,10 @@ fn on_a_runtime_that_ends<F: Future<Output = ()> + Send + 'static>(work: F) {
 }
 
 #[test]
-fn a_stopped_process_holds_up_its_own_sessions_alone() {
+fn a_stopped_process_delays_only_its_own_sessions() {
     let rig = Rig::new();
     let stopped = [key("ab12"), key("cd34"), key("ef56")];
-    // It takes the locks, says so and is stopped.
+    // The child takes the locks, writes the file `held` and stops itself.
     let mut child = in_a_child("waiting::child_that_is_stopped", &rig.path(), "true");
     let said = rig.folder.path().join("held");
     let provider = rig.provider();
@@ -94,13 +94,13 @@ fn a_stopped_process_holds_up_its_own_sessions_alone() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::KILL)
         .unwrap();
     child.wait().unwrap();
-    // The kernel has released what it held.
+    // The kernel has released the locks of the killed process.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     assert!(!runtime.block_on(rig.provider().delete(&key("ab12"))).unwrap());
 }
 
 #[tokio::test]
-#[ignore = "a part of a_stopped_process_holds_up_its_own_sessions_alone"]
+#[ignore = "a part of a_stopped_process_delays_only_its_own_sessions"]
 async fn child_that_is_stopped() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD").map(PathBuf::from) else { return };
     let provider = FileProvider::open(&root).unwrap();
@@ -116,7 +116,7 @@ async fn child_that_is_stopped() {
 
 #[cfg(feature = "beego")]
 #[test]
-fn a_stopped_process_holds_up_one_of_beegos_sessions() {
+fn a_stopped_process_delays_only_one_beego_session() {
     let rig = Rig::new();
     rig.plant(&key("ab12"), b"\x0d\x7f\x04\x01\x02\xff\x80\x00\x01\x10\x01\x10\x00\x00\x04\xff\x80\x00\x00");
     let provider = FileProvider::builder(rig.path()).open_beego(Duration::from_secs(3600)).unwrap();
@@ -156,7 +156,7 @@ fn a_stopped_process_holds_up_one_of_beegos_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collection_passes_over_what_is_locked_for_too_long() {
+async fn a_collection_skips_keys_locked_for_too_long() {
     let rig = Rig::new();
     let provider = rig.provider();
     let stuck = key("ab12");
@@ -181,14 +181,14 @@ async fn a_walk_waits_for_no_lock() {
     let seized = seize(&lock_file(&rig, &key("cd34")));
     assert_eq!(timeout(PATIENCE, provider.count()).await.unwrap().unwrap(), 1);
     assert_eq!(timeout(PATIENCE, provider.scan(None, 9)).await.unwrap().unwrap().entries.len(), 1);
-    assert_eq!(rig.aside(), [""; 0], "the next walk puts it aside");
+    assert_eq!(rig.aside(), [""; 0], "the next walk moves the file");
     drop(seized);
     assert_eq!(provider.count().await.unwrap(), 1);
     assert_eq!(rig.aside().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_that_comes_free_is_taken_by_who_waits() {
+async fn a_released_lock_is_taken_by_a_waiting_call() {
     let rig = Rig::new();
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.of("alice")).await.unwrap(), Created::Done);

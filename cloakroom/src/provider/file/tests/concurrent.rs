@@ -1,13 +1,13 @@
-//! Calls beside each other on one handle.
+//! Concurrent calls on one handle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::listing::{Listing, Stop};
+use super::super::listing::{Listing, ListingPause};
 use super::*;
 use crate::provider::AnyProvider;
 
-/// Every pair of walks on one handle at the same time, each with the answer that it has alone.
+/// Runs every pair of walks concurrently on one handle and checks that each returns what it returns alone.
 async fn walk_beside_each_other(provider: AnyProvider, alices: Option<usize>) {
     const SESSIONS: usize = 50;
     let mut tasks = tokio::task::JoinSet::new();
@@ -40,7 +40,7 @@ async fn walk_beside_each_other(provider: AnyProvider, alices: Option<usize>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn walks_on_one_handle_do_not_disturb_each_other() {
+async fn concurrent_walks_do_not_disturb_each_other() {
     let rig = Rig::new();
     let provider = rig.provider();
     for number in 0..50 {
@@ -53,7 +53,7 @@ async fn walks_on_one_handle_do_not_disturb_each_other() {
 
 #[cfg(feature = "beego")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn walks_on_beegos_files_do_not_disturb_each_other() {
+async fn concurrent_beego_walks_do_not_disturb_each_other() {
     let rig = Rig::new();
     for number in 0..50 {
         rig.plant(&key(&format!("{:02}{number}", number % 7)), b"a value");
@@ -63,7 +63,7 @@ async fn walks_on_beegos_files_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_folder_is_listed_by_two_at_the_same_time() {
+fn a_folder_can_be_listed_concurrently() {
     let folder = tempfile::tempdir().unwrap();
     let expected: Vec<String> = (0..2000).map(|number| format!("ab{number:060}")).collect();
     expected.iter().for_each(|name| drop(fs::write(folder.path().join(name), "")));
@@ -76,7 +76,7 @@ fn a_folder_is_listed_by_two_at_the_same_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_walk_beside_changes_meets_every_session_that_stays() {
+async fn a_walk_beside_changes_meets_every_lasting_session() {
     let rig = Rig::new();
     let provider = rig.provider();
     let mut lasting = rig.of("alice");
@@ -113,7 +113,7 @@ async fn a_walk_beside_changes_meets_every_session_that_stays() {
     changing.await.unwrap();
 }
 
-/// The list while a session is renamed to a key that was looked at already.
+/// Renames a session, while a listing is under way, to a key that the listing has read already. Returns the listed keys.
 async fn listed_beside_a_rename(rig: &Rig, provider: &FileProvider) -> Vec<String> {
     let (at, from) = (key("ab12"), key("cd34"));
     assert_ne!(locks::stripe(&at), locks::stripe(&from));
@@ -121,7 +121,7 @@ async fn listed_beside_a_rename(rig: &Rig, provider: &FileProvider) -> Vec<Strin
     assert_eq!(provider.create(&from, &record).await.unwrap(), Created::Done);
     let mut listing = Listing::new(&principal("alice"), None, 9);
     let held = hold(provider, &from).await;
-    assert!(matches!(provider.0.of_principal(&mut listing, None).unwrap(), Err(Stop::Locked(_))));
+    assert!(matches!(provider.0.of_principal(&mut listing, None).unwrap(), Err(ListingPause::Locked(_))));
     drop(held);
     assert_eq!(provider.rename(&from, &at, &record, 1, None).await.unwrap(), Renamed::Done);
     let Ok(page) = provider.0.of_principal(&mut listing, None).unwrap() else {
@@ -140,7 +140,7 @@ async fn a_session_renamed_to_an_expired_key_is_listed() {
 }
 
 #[tokio::test]
-async fn a_session_renamed_to_a_key_with_a_stale_mark_is_listed() {
+async fn a_session_renamed_to_a_stale_index_entry_is_listed() {
     let rig = Rig::new();
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.of("alice")).await.unwrap(), Created::Done);
@@ -149,7 +149,7 @@ async fn a_session_renamed_to_a_key_with_a_stale_mark_is_listed() {
 }
 
 #[tokio::test]
-async fn a_users_list_comes_in_bounded_pages() {
+async fn a_users_sessions_come_in_bounded_pages() {
     let rig = Rig::new();
     let provider = rig.provider();
     let (alice, mut expected) = (principal("alice"), Vec::new());
@@ -176,11 +176,11 @@ async fn a_users_list_comes_in_bounded_pages() {
     let end = provider.of_principal(&alice, Some(Cursor::new("zz")), 9).await.unwrap();
     assert!(end.entries.is_empty() && end.next.is_none());
 
-    // A page looks at no more records than it shows: a stale mark behind it stays until its turn.
+    // A page reads no more records than it shows, so a stale index entry after it stays.
     fs::remove_file(rig.file(&key("k20"))).unwrap();
     let page = provider.of_principal(&alice, None, 5).await.unwrap();
     assert_eq!((page.entries.len(), page.next), (5, Some(Cursor::new("k04"))));
-    assert_eq!(marks(&rig).len(), 25);
+    assert_eq!(index_entries(&rig).len(), 25);
     assert_eq!(keys_of(&provider, "alice").await.len(), 24);
-    assert_eq!(marks(&rig).len(), 24);
+    assert_eq!(index_entries(&rig).len(), 24);
 }

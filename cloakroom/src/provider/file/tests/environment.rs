@@ -1,4 +1,4 @@
-//! Where the folder lies and what lies in it: wrong kinds, rights, backups, volumes, disks that take no more.
+//! The environment of the folder: paths, rights, volumes, backups, full and read-only disks.
 
 use std::os::unix::fs::chown;
 
@@ -6,13 +6,13 @@ use super::*;
 
 const NOBODY: u32 = 65_534;
 
-/// A child that is not root, whom permission bits stop.
+/// Runs a test in a child process that is not root, since permission bits do not stop root.
 fn as_nobody(test: &str, role: &Path) -> std::process::Child {
     let setup = "[ \"$(id -u)\" != 0 ] || set -- setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
     in_a_child(test, role, setup)
 }
 
-/// Gives everything below `path` to the user of [`as_nobody`], with these modes for folders and files.
+/// Gives `path` and everything below it to the user of [`as_nobody`], and sets the modes of folders and files.
 fn hand_over(path: &Path, folder: u32, file: u32) {
     let is_folder = fs::symlink_metadata(path).unwrap().is_dir();
     if is_folder {
@@ -25,7 +25,7 @@ fn hand_over(path: &Path, folder: u32, file: u32) {
 }
 
 #[test]
-fn a_path_that_cannot_be_made_is_refused_with_the_reason() {
+fn a_path_that_cannot_be_created_is_refused() {
     let rig = Rig::new();
     let at = |path: &str| rig.folder.path().join(path);
     symlink("/nowhere/x", at("dangling")).unwrap();
@@ -46,16 +46,16 @@ fn a_path_that_cannot_be_made_is_refused_with_the_reason() {
         refused(&at("one").join(below), ErrorKind::Config, "in a circle");
         refused(&at("file").join(below), ErrorKind::Config, "file\" is not a folder");
         refused(&Path::new("/proc/nothing").join(below), ErrorKind::Unavailable, "\"/proc/nothing\" failed");
-        refused(&at(&"x".repeat(300)).join(below), ErrorKind::Unavailable, "cannot be opened or made");
+        refused(&at(&"x".repeat(300)).join(below), ErrorKind::Unavailable, "cannot be opened or created");
     }
     refused(Path::new("/proc/nothing"), ErrorKind::Unavailable, "\"/proc/nothing\" failed");
-    refused(&at(&"d/".repeat(3000)), ErrorKind::Unavailable, "cannot be opened or made");
-    refused(&at("a\0b"), ErrorKind::Unavailable, "cannot be opened or made");
+    refused(&at(&"d/".repeat(3000)), ErrorKind::Unavailable, "cannot be opened or created");
+    refused(&at("a\0b"), ErrorKind::Unavailable, "cannot be opened or created");
     let deep = at(&"d/".repeat(900));
     FileProvider::open(&deep).unwrap();
     assert_eq!(mode(&deep), 0o700);
 
-    // A link above the folder is the administrator's business, as long as it leads somewhere.
+    // A valid link above the folder is followed.
     fs::create_dir(at("real")).unwrap();
     symlink(at("real"), at("link")).unwrap();
     FileProvider::open(at("link/deep/sessions")).unwrap();
@@ -64,7 +64,7 @@ fn a_path_that_cannot_be_made_is_refused_with_the_reason() {
 
 #[cfg(feature = "beego")]
 #[test]
-fn beegos_folder_is_refused_for_the_same_reasons() {
+fn a_beego_folder_is_refused_for_the_same_reasons() {
     let rig = Rig::new();
     symlink("/nowhere/x", rig.folder.path().join("dangling")).unwrap();
     let builder = FileProvider::builder(rig.folder.path().join("dangling/tmp"));
@@ -72,7 +72,7 @@ fn beegos_folder_is_refused_for_the_same_reasons() {
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
-/// What Kubernetes does to a volume with an `fsGroup` at every start.
+/// Does what Kubernetes does at every start to a volume with an `fsGroup`.
 fn give_to_group(path: &Path) {
     let bits = if fs::symlink_metadata(path).unwrap().is_dir() { 0o2070 } else { 0o060 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode(path) | bits)).unwrap();
@@ -80,7 +80,7 @@ fn give_to_group(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_folder_that_a_volume_has_given_to_its_group_is_closed() {
+async fn a_folder_writable_to_its_group_is_closed() {
     let rig = Rig::new();
     let record = rig.of("alice");
     assert_eq!(rig.provider().create(&key("ab12"), &record).await.unwrap(), Created::Done);
@@ -98,19 +98,19 @@ async fn a_folder_that_a_volume_has_given_to_its_group_is_closed() {
         assert_eq!(provider.load(&key("ab12")).await.unwrap(), Some(record.clone()));
         assert_eq!(keys_of(&provider, "alice").await, ["ab12"]);
     }
-    // One that is open to everybody, or holds somebody else's files, is refused as ever.
+    // A folder that is writable to everybody, or holds other files, is still refused.
     for (foreign, open) in [(None, 0o2777), (Some("of somebody else"), 0o2770)] {
         foreign.iter().for_each(|name| fs::write(rig.path().join(name), "").unwrap());
         fs::set_permissions(rig.path(), fs::Permissions::from_mode(open)).unwrap();
         let error = FileProvider::open(rig.path()).unwrap_err();
         assert!(error.to_string().contains(&format!("mode {open:04o}")), "{error}");
-        assert_eq!(mode(&rig.path()), open, "and left as it is");
+        assert_eq!(mode(&rig.path()), open, "its mode is unchanged");
     }
 }
 
 #[cfg(feature = "beego")]
 #[tokio::test]
-async fn beegos_folder_is_closed_to_the_group_of_a_volume() {
+async fn a_beego_folder_writable_to_its_group_is_closed() {
     use crate::provider::AnyProvider;
     let rig = Rig::new();
     let open = || -> AnyProvider {
@@ -123,7 +123,7 @@ async fn beegos_folder_is_closed_to_the_group_of_a_volume() {
     assert_eq!((mode(&rig.path()) & 0o022, mode(&rig.path().join("a/b")) & 0o022), (0, 0));
 }
 
-/// `cp -al`: folders anew, files by another name each.
+/// Copies a folder as `cp -al` does: new folders, and a hard link for each file.
 fn link_all(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for name in names(from) {
@@ -133,7 +133,7 @@ fn link_all(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_backup_by_hard_links_costs_no_session() {
+async fn a_backup_by_hard_links_loses_no_session() {
     let rig = Rig::new();
     let (provider, record) = (rig.provider(), rig.of("alice"));
     for name in ["ab12", "cd34"] {
@@ -155,9 +155,9 @@ async fn a_backup_by_hard_links_costs_no_session() {
     assert!(provider.delete(&key("cd34")).await.unwrap());
     assert_eq!(rig.aside(), [""; 0]);
     for name in ["a/b/ab12", "c/d/cd34"] {
-        assert_eq!(fs::read(backup.join(name)).unwrap(), file_bytes(&record), "the backup is what it was");
+        assert_eq!(fs::read(backup.join(name)).unwrap(), file_bytes(&record), "the backup is unchanged");
     }
-    // And back: a provider on the linked copy.
+    // Restore: open a provider on the linked copy.
     let restored = FileProvider::builder(&backup).clock(rig.time.clock()).open().unwrap();
     assert_eq!(restored.load(&key("cd34")).await.unwrap(), Some(record));
     assert_eq!(restored.count().await.unwrap(), 2);
@@ -166,7 +166,7 @@ async fn a_backup_by_hard_links_costs_no_session() {
 
 #[cfg(feature = "beego")]
 #[tokio::test]
-async fn a_backup_of_beegos_files_costs_no_session() {
+async fn a_backup_of_beego_files_loses_no_session() {
     let rig = Rig::new();
     let provider = FileProvider::builder(rig.path()).open_beego(Duration::from_secs(3600)).unwrap();
     rig.plant(&key("ab12"), b"a value");
@@ -177,7 +177,7 @@ async fn a_backup_of_beegos_files_costs_no_session() {
 }
 
 #[tokio::test]
-async fn something_else_in_a_lock_files_place_is_named() {
+async fn the_error_names_what_replaced_a_lock_file() {
     let rig = Rig::new();
     let provider = rig.provider();
     let lock = rig.path().join(".locks/06");
@@ -197,7 +197,9 @@ async fn something_else_in_a_lock_files_place_is_named() {
         let error = provider.create(&key("ab12"), &rig.record()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(
-            error.to_string().contains(&format!("a lock file below the session folder is {found}")),
+            error
+                .to_string()
+                .contains(&format!("a lock file below the session folder is {found}; remove it")),
             "{error}"
         );
         assert_eq!(provider.load(&key("ab12")).await.unwrap(), None, "reads need no lock");
@@ -206,7 +208,7 @@ async fn something_else_in_a_lock_files_place_is_named() {
 }
 
 #[tokio::test]
-async fn a_session_may_be_deleted_where_nothing_can_be_written() {
+async fn a_delete_works_where_no_file_can_be_written() {
     let rig = Rig::new();
     let provider = rig.provider();
     for (name, user) in [("ab12", "alice"), ("ab13", "bob"), ("ab14", "bob")] {
@@ -214,14 +216,14 @@ async fn a_session_may_be_deleted_where_nothing_can_be_written() {
     }
     fs::remove_dir_all(rig.path().join(".locks")).unwrap();
     hand_over(rig.folder.path(), 0o700, 0o600);
-    // No lock file can be made, as on a full disk; the folder of the records lets go of what is in it.
+    // No lock file can be created, as on a full disk, but records can be removed from their folder.
     fs::set_permissions(rig.path(), fs::Permissions::from_mode(0o500)).unwrap();
-    assert!(as_nobody("places::child_that_deletes", &rig.path()).wait().unwrap().success());
+    assert!(as_nobody("environment::child_that_deletes", &rig.path()).wait().unwrap().success());
     assert_eq!(names(&rig.path().join("a/b")), ["ab13"]);
 }
 
 #[tokio::test]
-#[ignore = "a part of a_session_may_be_deleted_where_nothing_can_be_written: permission bits do not stop root"]
+#[ignore = "a part of a_delete_works_where_no_file_can_be_written: permission bits do not stop root"]
 async fn child_that_deletes() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD").map(PathBuf::from) else { return };
     let rig = Rig::new();
@@ -229,18 +231,18 @@ async fn child_that_deletes() {
     let (one, other) = (open(), open());
     assert!(one.delete(&key("ab12")).await.unwrap());
     assert_eq!(one.load(&key("ab12")).await.unwrap(), None);
-    // Without a lock file the root's own lock keeps processes apart.
+    // Without a lock file, the lock on the root folder separates the processes.
     let held = hold(&one, &key("ab14")).await;
     let name = key("ab14");
     let mut deleting = pin!(other.delete(&name));
     let late = tokio::time::timeout(Duration::from_millis(50), deleting.as_mut()).await;
-    assert!(late.is_err(), "two at the same time");
+    assert!(late.is_err(), "two deletes held the lock at once");
     drop(held);
     assert!(deleting.await.unwrap());
 }
 
 #[tokio::test]
-async fn a_store_that_may_only_be_read_is_read() {
+async fn a_read_only_store_can_be_read() {
     let rig = Rig::new();
     let provider = rig.provider();
     for (name, user) in [("ab12", "alice"), ("cd34", "bob")] {
@@ -252,7 +254,7 @@ async fn a_store_that_may_only_be_read_is_read() {
         }
         hand_over(rig.folder.path(), 0o500, 0o400);
         fs::set_permissions(rig.folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(as_nobody("places::child_that_reads", &rig.path()).wait().unwrap().success());
+        assert!(as_nobody("environment::child_that_reads", &rig.path()).wait().unwrap().success());
         if geteuid().is_root() {
             continue;
         }
@@ -261,7 +263,7 @@ async fn a_store_that_may_only_be_read_is_read() {
 }
 
 #[tokio::test]
-#[ignore = "a part of a_store_that_may_only_be_read_is_read: permission bits do not stop root"]
+#[ignore = "a part of a_read_only_store_can_be_read: permission bits do not stop root"]
 async fn child_that_reads() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD").map(PathBuf::from) else { return };
     let rig = Rig::new();
@@ -291,18 +293,18 @@ async fn child_that_reads() {
 }
 
 #[test]
-fn a_record_without_the_right_to_read_it_is_an_error_once() {
+fn an_unreadable_mode_is_an_error_once() {
     let rig = Rig::new();
     rig.provider();
     rig.plant(&key("ab12"), &file_bytes(&rig.record()));
     hand_over(rig.folder.path(), 0o700, 0o600);
     fs::set_permissions(rig.file(&key("ab12")), fs::Permissions::from_mode(0o200)).unwrap();
-    assert!(as_nobody("places::child_that_may_not_read", &rig.path()).wait().unwrap().success());
+    assert!(as_nobody("environment::child_that_may_not_read", &rig.path()).wait().unwrap().success());
     assert_eq!(rig.aside().len(), 1);
 }
 
 #[tokio::test]
-#[ignore = "a part of a_record_without_the_right_to_read_it_is_an_error_once: permission bits do not stop root"]
+#[ignore = "a part of an_unreadable_mode_is_an_error_once: permission bits do not stop root"]
 async fn child_that_may_not_read() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
     let rig = Rig::new();
@@ -314,7 +316,7 @@ async fn child_that_may_not_read() {
 }
 
 #[test]
-fn a_full_disk_still_lets_sessions_be_read_and_deleted() {
+fn a_full_disk_allows_reads_and_deletes() {
     let rig = Rig::new();
     let full = "trap '' XFSZ; ulimit -f 0";
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -323,12 +325,12 @@ fn a_full_disk_still_lets_sessions_be_read_and_deleted() {
         let created = runtime.block_on(provider.create(&key(name), &rig.of("alice")));
         assert_eq!(created.unwrap(), Created::Done);
     }
-    assert!(in_a_child("places::child_on_a_full_disk", &rig.path(), full).wait().unwrap().success());
+    assert!(in_a_child("environment::child_on_a_full_disk", &rig.path(), full).wait().unwrap().success());
     assert_eq!((names(&rig.path().join("a/b")), names(&rig.path().join("c/d")).len()), (vec![], 1));
 }
 
 #[tokio::test]
-#[ignore = "a part of a_full_disk_still_lets_sessions_be_read_and_deleted: the limit is the whole process's"]
+#[ignore = "a part of a_full_disk_allows_reads_and_deletes: the limit is the whole process's"]
 async fn child_on_a_full_disk() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
     let rig = Rig::new();
