@@ -199,7 +199,7 @@ async fn the_error_names_what_replaced_a_lock_file() {
         assert!(
             error
                 .to_string()
-                .contains(&format!("a lock file below the session folder is {found}; remove it")),
+                .contains(&format!("a lock file below the session folder is {found}")),
             "{error}"
         );
         assert_eq!(provider.load(&key("ab12")).await.unwrap(), None, "reads need no lock");
