@@ -1,4 +1,4 @@
-//! The MySQL provider on a real MariaDB: the whole contract, what each operation costs, and what the server's failures do.
+//! Tests of the MySQL provider on a real MariaDB: the contract, the cost of each operation, and failures of the server.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -53,7 +53,7 @@ cloakroom::conformance!(
     |clock| async move { a_store(&over_socket(), &clock, 1).await }
 );
 
-// As two processes would be: neither may keep in memory what the other changes.
+// Two handles stand for two processes. Neither may cache what the other changes.
 cloakroom::conformance!(
     #[ignore = "needs mariadbd: cargo xtask test"]
     from_two_sides,
@@ -64,9 +64,9 @@ async fn a_store(dsn: &str, clock: &Clock, handles: usize) -> Store {
     let table = a_table();
     let open = async || {
         let builder = MySqlProvider::builder(dsn).unwrap().table(&table).unwrap();
-        // The suite counts what is promised, not how fast a busy machine is.
+        // The suite tests the contract. A long deadline allows for a busy machine.
         let builder = builder.clock(clock.clone()).deadline(Duration::from_secs(20));
-        builder.connect().await.expect("the server takes the connection")
+        builder.connect().await.expect("the server accepts the connection")
     };
     let store = Store::new(open().await);
     let store = if handles == 2 {
@@ -74,8 +74,7 @@ async fn a_store(dsn: &str, clock: &Clock, handles: usize) -> Store {
     } else {
         store.without(Part::Second, "from_two_sides has it")
     };
-    let why =
-        "a setting of the server's would stop the tests beside this one; settings.rs has a server of its own";
+    let why = "a server setting would break the concurrent tests; settings.rs has a server of its own";
     let store = store.without(Part::Full, why).without(Part::ReadOnly, why);
-    store.without(Part::Planting, "own tests of this provider plant unreadable rows")
+    store.without(Part::Planting, "unreadable.rs plants unreadable rows")
 }

@@ -1,4 +1,4 @@
-//! What each kind of request asks of the server, read off its own log.
+//! The statements of each kind of request, read from the server's own log.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use http::header::{COOKIE, SET_COOKIE};
 use servers::{GeneralLog, MariaDb};
 use tower::ServiceExt;
 
-/// A statement up to its first value, with the command that brought it.
+/// Returns a statement up to its first value, with the protocol's command.
 fn shape(line: &str) -> String {
     let end = [" WHERE ", " VALUES ", " = "].iter().filter_map(|word| line.find(word)).min();
     line[..end.unwrap_or(line.len())].to_owned()
@@ -24,7 +24,7 @@ const TOUCH: &str = "Execute UPDATE `t` SET touched";
 const BEGIN: &str = "Query START TRANSACTION";
 const COMMIT: &str = "Query COMMIT AND NO CHAIN NO RELEASE";
 
-/// A visitor of a site over the one connection of a pool.
+/// A visitor of a site whose pool has one connection.
 struct Rig {
     site: Router,
     sessions: Manager,
@@ -33,7 +33,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// What the server was asked for while the site answered to `path`.
+    /// Returns the statements that the server received for a request of `path`.
     async fn costs(&mut self, path: &str) -> Vec<String> {
         self.log.take();
         self.ask(path).await;
@@ -71,15 +71,15 @@ fn site(sessions: &Manager) -> Router {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn each_kind_of_request_costs_the_statements_that_the_documentation_tells_and_no_other() {
+async fn each_request_costs_the_documented_statements() {
     let server = MariaDb::start();
-    // Its clock stands still for the manager alone: the provider goes by the server's, as applications have it.
+    // Only the manager's clock stands still. The provider uses the server's clock, as in applications.
     let time = ManualClock::default();
     let provider = MySqlProvider::builder(&server.dsn("pool=1&table=t")).unwrap().connect().await.unwrap();
     let sessions = Manager::builder(provider).clock(time.clock()).build().unwrap();
     let log = server.log_statements();
     let mut rig = Rig { site: site(&sessions), sessions, log, cookie: String::new() };
-    // Each statement is prepared once for a connection.
+    // Warm up, since each statement is prepared once for a connection.
     for path in ["/set", "/set", "/login", "/regenerate", "/logout"] {
         rig.ask(path).await;
         time.advance(Duration::from_secs(61));
@@ -88,24 +88,24 @@ async fn each_kind_of_request_costs_the_statements_that_the_documentation_tells_
     rig.cookie.clear();
     let none = [""; 0];
 
-    assert_eq!(rig.costs("/untouched").await, none, "a newcomer whom no handler asks about");
-    assert_eq!(rig.costs("/read").await, none, "a newcomer who has nothing");
-    assert_eq!(rig.costs("/logout").await, none, "the logout of nobody");
+    assert_eq!(rig.costs("/untouched").await, none, "a new visitor of a handler without a session");
+    assert_eq!(rig.costs("/read").await, none, "a new visitor's read");
+    assert_eq!(rig.costs("/logout").await, none, "a logout without a session");
     assert_eq!(rig.costs("/set").await, [INSERT], "the first visit");
-    assert_eq!(rig.costs("/untouched").await, none, "a visitor whom no handler asks about");
+    assert_eq!(rig.costs("/untouched").await, none, "a known visitor of a handler without a session");
     assert_eq!(rig.costs("/read").await, [LOAD], "a read");
     assert_eq!(rig.costs("/set").await, [LOAD, CHANGE], "a change");
     assert_eq!(rig.costs("/update").await, [LOAD, CHANGE], "an atomic change");
     time.advance(Duration::from_secs(61));
     assert_eq!(rig.costs("/read").await, [LOAD, TOUCH], "the first read after a minute");
     assert_eq!(rig.costs("/read").await, [LOAD], "the next one");
-    // The old id becomes a tombstone, the session gets the new one, both or neither.
+    // One transaction writes the tombstone and moves the session to its new id.
     let moved = [LOAD, BEGIN, CHANGE, INSERT, COMMIT];
     assert_eq!(rig.costs("/login").await, moved, "a login");
     assert_eq!(rig.costs("/regenerate").await, moved, "a new id");
     assert_eq!(rig.costs("/logout").await, [LOAD, CHANGE], "a logout, which leaves a tombstone");
     rig.cookie.clear();
-    assert_eq!(rig.costs("/login").await, [INSERT], "the login of a newcomer");
+    assert_eq!(rig.costs("/login").await, [INSERT], "a new visitor's login");
 
     rig.log.take();
     assert_eq!(rig.sessions.active_sessions().await.unwrap(), 1);
@@ -118,11 +118,11 @@ async fn each_kind_of_request_costs_the_statements_that_the_documentation_tells_
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_collection_removes_small_batches_by_the_index_and_stands_back_for_another_node() {
+async fn a_collection_deletes_small_batches_on_one_node() {
     let server = MariaDb::start();
     let builder = MySqlProvider::builder(&server.dsn("pool=1&table=t")).unwrap();
     let provider = builder.connect().await.unwrap();
-    // What is long gone, and one that lives.
+    // Insert expired rows and a live one.
     server.sql(
         "INSERT INTO t (id, version, expires, absolute, tombstone, record) \
          SELECT CONCAT('id-', seq), 1, seq, 1, 0, 'x' FROM seq_1_to_2500; \
@@ -148,7 +148,7 @@ async fn a_collection_removes_small_batches_by_the_index_and_stands_back_for_ano
     let oldest = server.sql("SELECT MIN(expires) FROM t");
     assert_eq!(oldest, format!("{}\n", first.removed + 1), "the oldest go first");
 
-    // Another node is at it: it has the lock of this table.
+    // Another node is collecting: it holds the lock of this table.
     let name = executed[0].split('\'').nth(1).unwrap().to_owned();
     let mut other = server.client();
     assert_eq!(other.ask(&format!("SELECT GET_LOCK('{name}', 0)")), "1");
@@ -176,7 +176,7 @@ async fn a_collection_removes_small_batches_by_the_index_and_stands_back_for_ano
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_new_connection_is_set_up_and_looked_at_before_its_first_use() {
+async fn a_new_connection_is_set_up_and_checked() {
     let server = MariaDb::start();
     let mut log = server.log_statements();
     let _provider = MySqlProvider::connect(&server.dsn("table=t&lock_wait_timeout=5")).await.unwrap();

@@ -1,4 +1,4 @@
-//! A call that was dropped half-way leaves no reply for another one to read.
+//! Dropped calls: no other call reads the reply to one.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ async fn through(proxy: &Proxy, pool: usize) -> MySqlProvider {
     builder.table(&a_table()).unwrap().pool(pool).unwrap().connect().await.unwrap()
 }
 
-/// The record of `owner` at `version`, of a size of its own, so that replies differ in every way.
+/// Returns the record of `owner` at `version`. Each owner's record has another size, so that all replies differ.
 fn of(owner: usize, version: u64) -> Record {
     record(&Clock::system()).version(version).value("owner", owner).filled(40 + 97 * owner).build()
 }
@@ -33,13 +33,13 @@ fn size(owner: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn nobody_ever_reads_the_reply_to_a_call_that_was_dropped() {
+async fn no_call_reads_the_reply_to_a_dropped_call() {
     const OWNERS: usize = 12;
     const CALLS: usize = 400;
     let proxy = Proxy::before(shared().address());
-    // Fewer connections than callers: whatever one leaves behind, the next one finds.
+    // Fewer connections than callers, so that another caller uses a connection after a dropped call.
     let provider = through(&proxy, 3).await;
-    // Long enough for most of those that are dropped to be dropped while a reply is on its way.
+    // Delay replies, so that most dropped calls are dropped while a reply is under way.
     proxy.delay(Duration::from_millis(1));
     let dropped = Arc::new(AtomicU64::new(0));
     let mut owners = JoinSet::new();
@@ -51,7 +51,7 @@ async fn nobody_ever_reads_the_reply_to_a_call_that_was_dropped() {
             assert_eq!(provider.create(&key, &of(owner, 1)).await.unwrap(), Created::Done);
             let mut version = 1;
             for call in 0..CALLS {
-                // Knuth's MMIX: any spread will do.
+                // Knuth's MMIX generator; any other would do.
                 chance =
                     chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let patience = Duration::from_micros((chance >> 33) % 60_000);
@@ -78,8 +78,8 @@ async fn nobody_ever_reads_the_reply_to_a_call_that_was_dropped() {
                 };
                 if !over {
                     dropped.fetch_add(1, Ordering::Relaxed);
-                    // Whether a dropped update happened is unknown, and may be decided a little later. A live statement
-                    // holds the row's lock, so a touch waits for it, whatever version it expects.
+                    // A dropped update may still be running on the server. It holds the row's lock, so a touch waits
+                    // for its end, whatever version the touch expects.
                     let _ = provider
                         .touch(&key, Clock::system().now(), of(owner, 1).expires(), version)
                         .await
@@ -95,7 +95,7 @@ async fn nobody_ever_reads_the_reply_to_a_call_that_was_dropped() {
         "{OWNERS} callers on 3 connections, {} calls, {dropped} of them dropped, 0 foreign replies",
         OWNERS * CALLS
     ));
-    assert!(dropped > 200, "only {dropped} calls were dropped: nothing was tested");
+    assert!(dropped > 200, "only {dropped} calls were dropped, too few for the test");
 }
 
 fn mine(owner: usize, found: Option<Record>) -> Record {
@@ -106,7 +106,7 @@ fn mine(owner: usize, found: Option<Record>) -> Record {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_call_that_was_dropped_while_its_statement_was_prepared_spoils_no_other() {
+async fn a_call_dropped_during_its_prepare_harms_no_other() {
     const ROUNDS: u64 = 150;
     let proxy = Proxy::before(shared().address());
     let table = a_table();
@@ -119,12 +119,12 @@ async fn a_call_that_was_dropped_while_its_statement_was_prepared_spoils_no_othe
     }
     let mut dropped = 0;
     for round in 0..ROUNDS {
-        // A statement is prepared once a connection, so each round has a new one.
+        // A statement is prepared once for a connection, so each round opens a new one.
         let provider = builder.clone().connect().await.unwrap();
         proxy.delay(Duration::from_millis(2));
         let patience = Duration::from_micros(500 + 80 * round);
         dropped += u32::from(tokio::time::timeout(patience, provider.load(&one)).await.is_err());
-        // A change is not tried again: it has to find a connection without a foreign reply.
+        // An update is not retried, so its connection must have no foreign reply.
         let next = of(2, round + 2);
         assert_eq!(provider.update(&two, &next, round + 1).await.unwrap(), Updated::Done);
         assert_eq!(provider.load(&two).await.unwrap(), Some(next));
@@ -133,12 +133,12 @@ async fn a_call_that_was_dropped_while_its_statement_was_prepared_spoils_no_othe
     servers::tell(format_args!(
         "{ROUNDS} first calls of a connection, {dropped} of them dropped, 0 others spoilt"
     ));
-    assert!(dropped > 20, "only {dropped} calls were dropped: nothing was tested");
+    assert!(dropped > 20, "only {dropped} calls were dropped, too few for the test");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn connections_are_bounded_and_used_again() {
+async fn connections_are_bounded_and_reused() {
     let proxy = Proxy::before(shared().address());
     let provider = through(&proxy, 4).await;
     let mut callers = JoinSet::new();
@@ -159,7 +159,7 @@ async fn connections_are_bounded_and_used_again() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_connection_that_ended_while_nobody_used_it_is_replaced_without_help() {
+async fn a_connection_that_ended_while_idle_is_replaced() {
     let proxy = Proxy::before(shared().address());
     let provider = through(&proxy, 1).await;
     let key: StoreKey = "one".parse().unwrap();
@@ -168,17 +168,17 @@ async fn a_connection_that_ended_while_nobody_used_it_is_replaced_without_help()
         proxy.cut();
         proxy.heal();
     };
-    // What may be done twice is done again at once.
+    // A call that may run twice is retried at once.
     end();
     mine(1, provider.load(&key).await.unwrap());
     end();
     assert_eq!(provider.count().await.unwrap(), 1);
-    // A change is not: nobody knows whether the server had it. The one after it finds a new connection.
+    // An update is not retried, since the server may have run it. The next one opens a new connection.
     end();
     let error = provider.update(&key, &of(1, 2), 1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(provider.update(&key, &of(1, 2), 1).await.unwrap(), Updated::Done);
-    // One that was idle for longer is asked first.
+    // A connection that was idle for more than a second is checked first.
     end();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(provider.update(&key, &of(1, 3), 2).await.unwrap(), Updated::Done);
@@ -186,7 +186,7 @@ async fn a_connection_that_ended_while_nobody_used_it_is_replaced_without_help()
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_server_that_swallows_everything_is_noticed_by_the_deadline_and_its_connections_are_all_dropped() {
+async fn a_silent_server_is_noticed_at_the_deadline() {
     let proxy = Proxy::before(shared().address());
     let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
     let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "")).unwrap();
@@ -194,12 +194,12 @@ async fn a_server_that_swallows_everything_is_noticed_by_the_deadline_and_its_co
     let provider = builder.connect().await.unwrap();
     let key: StoreKey = "one".parse().unwrap();
     assert_eq!(provider.create(&key, &of(1, 1)).await.unwrap(), Created::Done);
-    // Three connections, all of them idle.
+    // Open three connections and leave them idle.
     let three = tokio::join!(provider.load(&key), provider.load(&key), provider.load(&key));
     drop((three.0.unwrap(), three.1.unwrap(), three.2.unwrap()));
     proxy.blackhole();
     assert_eq!(provider.load(&key).await.unwrap_err().kind(), ErrorKind::Timeout);
     proxy.heal();
-    // The two others would have to be waited for as long.
+    // The two other connections must not cost another deadline each.
     mine(1, provider.load(&key).await.unwrap());
 }

@@ -1,4 +1,4 @@
-//! A database that is killed, stopped and cut off under load, again and again.
+//! A load test during which the database is killed, stopped and cut off repeatedly.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use crate::visitor::{Seen, Visitor, ask, site};
 const VISITORS: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// What is done to the server.
+/// A fault of the server or of the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// SIGKILL, and a start from what is on the disk.
+    /// SIGKILL, and a restart from the disk.
     Kill,
-    /// SIGSTOP, past the deadline: connections stand, and nothing answers.
+    /// SIGSTOP for longer than the deadline. Connections stay open, and nothing answers.
     Stop,
-    /// Every connection ends, and new ones are ended.
+    /// Every connection is closed, and new ones too.
     Cut,
-    /// Every connection carries nothing any more, for ever.
+    /// Every connection loses all data silently.
     Blackhole,
 }
 
 impl Fault {
-    /// Within this, everybody is answered again once the server is.
+    /// Returns the time within which every visitor gets answers again, once the server does.
     fn recovery(self) -> Duration {
         match self {
             Fault::Kill | Fault::Stop | Fault::Cut => Duration::from_secs(1),
-            // A connection that swallows everything looks like one whose server is slow, until the deadline.
+            // Until the deadline, a silent connection looks like a slow server.
             Fault::Blackhole => DEADLINE + Duration::from_secs(1),
         }
     }
@@ -44,14 +44,14 @@ const FAULTS: [Fault; 6] = [Fault::Kill, Fault::Cut, Fault::Stop, Fault::Kill, F
 
 const FAULTS_ONCE: [Fault; 4] = [Fault::Kill, Fault::Stop, Fault::Cut, Fault::Blackhole];
 
-/// How many rounds: 30 where nothing is said.
+/// Returns the number of rounds, 30 by default.
 fn rounds() -> usize {
     std::env::var("CLOAKROOM_FAULT_ROUNDS")
         .ok()
         .map_or(30, |rounds| rounds.parse().expect("CLOAKROOM_FAULT_ROUNDS is a number"))
 }
 
-/// How late this machine's timers are: a busy one must not make the library look slow.
+/// Measures how late this machine's timers are, since a busy machine must not make the library look slow.
 struct Lateness {
     longest: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ impl Drop for Lateness {
     }
 }
 
-/// The server, what stands before it, and what has been done to both.
+/// A server behind a proxy, and a site on it.
 struct Rig {
     server: MariaDb,
     proxy: Proxy,
@@ -102,7 +102,7 @@ impl Rig {
         Rig { server, proxy, site: site(&sessions), sessions }
     }
 
-    /// Does it, lasts a while, and undoes it; the server answers again when this returns.
+    /// Causes a fault for a while and ends it. The server answers again when this returns.
     fn strike(&mut self, fault: Fault) {
         let lasts = |millis| std::thread::sleep(Duration::from_millis(millis));
         match fault {
@@ -133,8 +133,7 @@ impl Rig {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn nothing_acknowledged_is_lost_and_everything_recovers_when_the_server_is_killed_stopped_and_cut_off()
-{
+async fn no_acknowledged_write_is_lost_under_faults() {
     let mut rig = Rig::new().await;
     let (tell, told) = watch::channel(false);
     let lateness = Lateness::watch();
@@ -153,7 +152,7 @@ async fn nothing_acknowledged_is_lost_and_everything_recovers_when_the_server_is
                 if let Some(at) = visitor.last_success {
                     recovered[number].store((at - epoch).as_micros() as u64, Ordering::SeqCst);
                 }
-                // People pause; a loop without a pause would keep the fault from being scheduled on a small machine.
+                // Pause like a person. Without it, a small machine would not schedule the fault.
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
             visitor
@@ -206,7 +205,7 @@ async fn nothing_acknowledged_is_lost_and_everything_recovers_when_the_server_is
             ))
             .join(", ")
     ));
-    assert!(seen.refused > 0 && seen.logouts > 0, "nothing was tested");
+    assert!(seen.refused > 0 && seen.logouts > 0, "no request met a fault, or no visitor logged out");
     assert!(seen.longest <= DEADLINE + DEADLINE / 10 + late, "an answer took {:?}", seen.longest);
     for (fault, took) in slowest {
         assert!(took <= fault.recovery() + late, "recovery from {fault:?} took {took:?}");
@@ -214,7 +213,7 @@ async fn nothing_acknowledged_is_lost_and_everything_recovers_when_the_server_is
     assert!(rig.sessions.active_sessions().await.unwrap() >= 1);
 }
 
-/// Waits until every visitor has been answered with success since `ready`, and says how long that took.
+/// Waits until every visitor has had a success since `ready`, and returns how long that took.
 async fn all_answered(last: &[AtomicU64], epoch: Instant, ready: Instant, fault: Fault) -> Duration {
     let since = (ready - epoch).as_micros() as u64;
     loop {

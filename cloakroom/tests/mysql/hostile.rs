@@ -1,4 +1,4 @@
-//! Servers whose settings would break a promise, if a connection took them as they are.
+//! Servers whose settings would break a promise if a connection kept them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn key(text: &str) -> StoreKey {
     text.parse().unwrap()
 }
 
-/// Does every step on a table of its own, and looks with another connection whether each was committed.
+/// Runs every step on a table of its own, and checks with another connection that each was committed.
 async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     let table = format!("hostile{number}");
     let builder = MySqlProvider::builder(&server.dsn("pool=1")).unwrap().table(&table).unwrap();
@@ -21,7 +21,7 @@ async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     let provider = provider.unwrap_or_else(|error| panic!("{setting}: {error}"));
     let clock = Clock::system();
     let at = |version| record(&clock).version(version).principal("alice").value("n", version).build();
-    // Another connection, which has the server's settings too, sees this.
+    // Reads with another connection, which resets the server's settings for itself.
     let stored = |what: &str, id: &str| {
         let usual = "SET autocommit = 1, sql_mode = '', sql_select_limit = 100, max_statement_time = 0, sql_big_selects = 1";
         let answer = server.sql(&format!("{usual}; SELECT {what} FROM {table} WHERE id = '{id}'"));
@@ -43,7 +43,7 @@ async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     assert_eq!(stored("version", "two"), "3", "{setting}: a new id is committed");
     assert_eq!(provider.update(&two, &at(4), 3).await.unwrap(), Updated::Done, "{setting}");
     assert_eq!(stored("version", "two"), "4", "{setting}: a change after a new id is committed");
-    // A rename that is rolled back, and a change after it.
+    // Roll back a rename, and change the session after it.
     assert_eq!(provider.rename(&two, &one, &at(5), 4, Some(&tombstone)).await.unwrap(), Renamed::Taken);
     assert_eq!(provider.update(&two, &at(5), 4).await.unwrap(), Updated::Done, "{setting}");
     assert_eq!(stored("version", "two"), "5", "{setting}: a change after a refused rename is committed");
@@ -64,7 +64,7 @@ async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     assert_eq!(stored("version", "two"), "", "{setting}: an end is committed");
 }
 
-/// Statements that set something for all connections that follow, each with the one that takes it back.
+/// Global settings for new connections, each with the one that restores the default.
 const HOSTILE: [(&str, &str); 21] = [
     ("autocommit = 0", "autocommit = 1"),
     ("completion_type = 'CHAIN'", "completion_type = DEFAULT"),
@@ -91,7 +91,7 @@ const HOSTILE: [(&str, &str); 21] = [
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn promises_hold_whatever_the_server_sets_for_a_connection() {
+async fn every_promise_holds_under_hostile_server_settings() {
     let server = MariaDb::start();
     for (number, (hostile, usual)) in HOSTILE.iter().enumerate() {
         server.sql(&format!("SET GLOBAL {hostile}"));

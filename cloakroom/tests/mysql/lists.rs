@@ -1,4 +1,4 @@
-//! Lists of many sessions: by an index, and bounded in bytes.
+//! Lists of many sessions: they use an index and are bounded in bytes.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::server::{a_table, plain};
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_page_of_a_users_sessions_reads_the_rows_of_the_page() {
+async fn a_page_of_a_user_reads_only_its_own_rows() {
     const SESSIONS: u64 = 100_000;
     let server = MariaDb::start();
     let provider = MySqlProvider::connect(&server.dsn("table=t&pool=1")).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_page_of_a_users_sessions_reads_the_rows_of_the_page() {
     let asked = log.take();
     let pages: Vec<_> = asked.iter().filter_map(|line| line.strip_prefix("Execute ")).collect();
     assert_eq!(pages.len() as u64, SESSIONS / 1_000 + 1);
-    // The first page, one in the middle, one near the end.
+    // Check the first page, one in the middle and one near the end.
     for statement in [pages[0], pages[50], pages[98]] {
         let plan = server.sql(&format!("EXPLAIN {statement}"));
         assert!(plan.contains("\tprincipal\t") && !plan.contains("filesort"), "{statement}\n{plan}");
@@ -86,7 +86,7 @@ async fn a_page_holds_the_heads_of_records_and_no_data() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_sealed_session_is_listed_for_the_ring_that_opens_it() {
+async fn a_sealed_session_is_listed_only_with_its_key() {
     let provider = MySqlProvider::connect(&(plain() + "table=" + &a_table())).await.unwrap();
     let alice = Principal::new("alice").unwrap();
     let ring = || KeyRing::new(SealKey::generate().unwrap());

@@ -1,4 +1,4 @@
-//! The provider goes the same random way as a plain map.
+//! Random sequences of calls, compared with a plain map.
 
 use cloakroom::testkit::model::{self, Op};
 use cloakroom::{ManualClock, MySqlProvider};
@@ -21,12 +21,12 @@ fn goes_as_the_model_does(dsn: &str, ops: &[Op]) {
 }
 
 proptest! {
-    // Each step is a dozen of statements.
+    // Few cases, since each step is a dozen statements.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     #[ignore = "needs mariadbd: cargo xtask test"]
-    fn it_does_as_the_model_does_on_tcp(ops in ops()) {
+    fn the_provider_matches_the_model_on_tcp(ops in ops()) {
         goes_as_the_model_does(&plain(), &ops);
     }
 }
@@ -36,13 +36,13 @@ proptest! {
 
     #[test]
     #[ignore = "needs mariadbd: cargo xtask test"]
-    fn it_does_as_the_model_does_on_tls(ops in ops()) {
+    fn the_provider_matches_the_model_on_tls(ops in ops()) {
         goes_as_the_model_does(&over_tls(), &ops);
     }
 
     #[test]
     #[ignore = "needs mariadbd: cargo xtask test"]
-    fn it_does_as_the_model_does_on_a_socket(ops in ops()) {
+    fn the_provider_matches_the_model_on_a_socket(ops in ops()) {
         goes_as_the_model_does(&over_socket(), &ops);
     }
 }

@@ -1,4 +1,4 @@
-//! One provider in several runtimes, of which some end: no call fails for it.
+//! One provider in several runtimes, some of which end. No call fails because of that.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -20,14 +20,14 @@ fn four_threads() -> Runtime {
     Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
 }
 
-/// As an application has it in a static: connected by whichever test is first.
+/// A provider in a static, as applications have it. The first test that uses it connects it.
 static SHARED: LazyLock<MySqlProvider> = LazyLock::new(|| {
     let dsn = plain() + "pool=4&table=" + &a_table();
     let connect = std::thread::spawn(move || one_thread().block_on(MySqlProvider::connect(&dsn)).unwrap());
     connect.join().unwrap()
 });
 
-/// A session begins, changes, moves and ends.
+/// Creates, changes, renames and deletes a session.
 async fn a_life(provider: &MySqlProvider, name: &str) {
     let key: StoreKey = name.parse().unwrap();
     let other: StoreKey = format!("{name}-other").parse().unwrap();
@@ -41,7 +41,7 @@ async fn a_life(provider: &MySqlProvider, name: &str) {
 
 #[test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-fn runtimes_that_follow_one_another_share_a_provider() {
+fn consecutive_runtimes_share_a_provider() {
     for round in 0..4 {
         one_thread().block_on(a_life(&SHARED, &format!("follow-{round}")));
         four_threads().block_on(async {
@@ -57,7 +57,7 @@ fn runtimes_that_follow_one_another_share_a_provider() {
 
 #[test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-fn runtimes_side_by_side_share_a_provider() {
+fn concurrent_runtimes_share_a_provider() {
     std::thread::scope(|scope| {
         for number in 0..8 {
             scope.spawn(move || {
@@ -72,7 +72,7 @@ fn runtimes_side_by_side_share_a_provider() {
 
 #[test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-fn a_runtime_goes_on_when_another_one_ends() {
+fn a_runtime_is_unaffected_by_the_end_of_another() {
     let provider =
         one_thread().block_on(MySqlProvider::connect(&(plain() + "pool=2&table=" + &a_table()))).unwrap();
     let (first, second) = (four_threads(), one_thread());
@@ -80,7 +80,7 @@ fn a_runtime_goes_on_when_another_one_ends() {
         first.block_on(a_life(&provider, &format!("first-{round}")));
         second.block_on(a_life(&provider, &format!("second-{round}")));
     }
-    // In the middle of its calls.
+    // End the first runtime during its calls.
     for number in 0..8 {
         let provider = provider.clone();
         first.spawn(async move {
@@ -98,7 +98,7 @@ fn a_runtime_goes_on_when_another_one_ends() {
 
 #[test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-fn a_runtime_that_nobody_drives_holds_up_no_other() {
+fn an_idle_runtime_delays_no_other() {
     let idle = one_thread();
     let builder = MySqlProvider::builder(&(plain() + "pool=1&table=" + &a_table())).unwrap();
     let provider = idle.block_on(builder.deadline(Duration::from_secs(20)).connect()).unwrap();

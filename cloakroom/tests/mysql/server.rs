@@ -1,4 +1,4 @@
-//! One server for all tests of this program that leave it alone.
+//! The server shared by all tests of this program that change no setting of it.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ pub(crate) fn shared() -> &'static MariaDb {
     &SERVER
 }
 
-/// A name that no other table has.
+/// Returns a name that no other table has.
 pub(crate) fn a_table() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -22,7 +22,7 @@ pub(crate) fn plain() -> String {
     shared().dsn("")
 }
 
-/// Verified against the tests' own authority.
+/// Returns a data source name with TLS, verified against the tests' own authority.
 pub(crate) fn over_tls() -> String {
     let authority = shared().certificates().authority.display().to_string().replace('/', "%2F");
     MariaDb::dsn_at(

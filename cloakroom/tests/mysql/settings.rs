@@ -1,4 +1,4 @@
-//! What the data source name sets, what is refused at the start, and what no text may show.
+//! Settings: the data source name, errors at the start, and texts without credentials.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn key(text: &str) -> StoreKey {
     text.parse().unwrap()
 }
 
-/// The error, with all that is beneath it, which must show no credential.
+/// Returns the kind and the text of the error, with its sources, and checks that they show no credential.
 async fn refused(dsn: &str) -> (ErrorKind, String) {
     let answer = MySqlProvider::connect(dsn).await;
     let error = answer.expect_err(dsn);
@@ -30,7 +30,7 @@ fn shown(error: &Error) -> String {
         cause = deeper.source();
     }
     for secret in [MariaDb::USER, MariaDb::PASSWORD, "hunter2", "us3r"] {
-        // The user's name is the library's, too.
+        // The tests' user has the library's name.
         let all =
             all.replace("cloakroom schema", "").replace("cloakroom_sessions", "").replace("cloakroom::", "");
         assert!(!all.contains(secret), "{secret} is shown: {all}");
@@ -40,7 +40,7 @@ fn shown(error: &Error) -> String {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn what_is_wrong_with_the_settings_is_found_at_the_start_and_shows_no_credential() {
+async fn wrong_settings_are_errors_without_credentials() {
     let place = format!("tcp({})", shared().address());
     let tls = MariaDb::dsn_at(&format!("tcp(localhost:{})", shared().address().port()), "tls=true");
     for (dsn, kind, expected) in [
@@ -52,9 +52,9 @@ async fn what_is_wrong_with_the_settings_is_found_at_the_start_and_shows_no_cred
             "does not know the database, or this user may not use it",
         ),
         (plain().replace("/app?", "/?"), ErrorKind::Config, "expected a database"),
-        (plain() + "no_such_variable=hunter2", ErrorKind::Config, "does not take a setting"),
-        (plain() + "charset=hunter2", ErrorKind::Config, "does not take a setting"),
-        (plain() + "sql_mode=%27NO_SUCH_MODE%27", ErrorKind::Config, "does not take a setting"),
+        (plain() + "no_such_variable=hunter2", ErrorKind::Config, "refuses a setting"),
+        (plain() + "charset=hunter2", ErrorKind::Config, "refuses a setting"),
+        (plain() + "sql_mode=%27NO_SUCH_MODE%27", ErrorKind::Config, "refuses a setting"),
         (plain() + "table=no-name", ErrorKind::Config, "letters, digits"),
         (plain() + "pool=10001", ErrorKind::Config, "1 to 10,000"),
         (tls, ErrorKind::Unavailable, "could not be encrypted"),
@@ -63,7 +63,7 @@ async fn what_is_wrong_with_the_settings_is_found_at_the_start_and_shows_no_cred
         ("us3r:hunter2@tcp(192.0.2.1)/app?timeout=50ms".to_owned(), ErrorKind::Timeout, "within 50ms"),
     ] {
         let (found, text) = refused(&dsn).await;
-        // A machine without a network says at once that there is no way there.
+        // On a machine without a network the connection fails at once.
         let no_network = dsn.contains("192.0.2.1") && found == ErrorKind::Unavailable;
         assert!(no_network || (found, text.contains(expected)) == (kind, true), "{found:?}: {text}");
     }
@@ -71,7 +71,7 @@ async fn what_is_wrong_with_the_settings_is_found_at_the_start_and_shows_no_cred
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn the_string_door_opens_it_and_nothing_that_prints_shows_a_credential() {
+async fn a_configuration_string_opens_the_provider() {
     let dsn = plain() + "table=" + &a_table();
     let config = format!("{{\"cookieName\":\"id\",\"gclifetime\":3600,\"providerConfig\":\"{dsn}\"}}");
     let sessions = Manager::new("mysql", &config).await.unwrap();
@@ -85,7 +85,7 @@ async fn the_string_door_opens_it_and_nothing_that_prints_shows_a_credential() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn variables_charsets_and_urls_of_every_form_connect() {
+async fn every_form_of_data_source_name_connects() {
     let escaped: String = MariaDb::PASSWORD.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let port = shared().address().port();
     let socket = shared().socket().display().to_string().replace('/', "%2F");
@@ -117,7 +117,7 @@ async fn variables_charsets_and_urls_of_every_form_connect() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_user_who_must_come_encrypted_is_let_in_by_tls_alone() {
+async fn a_user_who_requires_tls_connects_only_with_tls() {
     shared()
         .sql("CREATE USER 'careful'@'%' IDENTIFIED BY 'pw' REQUIRE SSL; GRANT ALL ON app.* TO 'careful'@'%'");
     let as_careful = |dsn: String| {
@@ -134,7 +134,7 @@ async fn a_user_who_must_come_encrypted_is_let_in_by_tls_alone() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_table_of_another_form_or_engine_is_left_alone_and_named() {
+async fn a_table_of_another_form_is_refused_and_unchanged() {
     let table = a_table();
     shared().sql(&format!("CREATE TABLE {table} (session_key CHAR(64) PRIMARY KEY, session_data BLOB)"));
     let (kind, text) = refused(&(plain() + "table=" + &table)).await;
@@ -155,19 +155,22 @@ async fn a_table_of_another_form_or_engine_is_left_alone_and_named() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_table_is_made_only_if_that_may_be_and_one_from_a_migration_will_do() {
+async fn create_table_false_needs_an_existing_table() {
     let table = a_table();
     let dsn = plain() + "table=" + &table;
     let careful = async || MySqlProvider::builder(&dsn).unwrap().create_table(false).connect().await;
     let error = careful().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("missing"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Config && error.to_string().contains("found no such table"),
+        "{error}"
+    );
     shared().sql(&MySqlProvider::schema(&table).unwrap());
     assert_eq!(careful().await.unwrap().count().await.unwrap(), 0);
 }
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_record_that_the_server_would_not_take_is_refused_before_it_is_sent() {
+async fn a_record_too_large_for_the_server_is_not_sent() {
     const PACKET: usize = 256 * 1024;
     let options =
         MariaDbOptions { settings: vec![format!("--max-allowed-packet={PACKET}")], ..Default::default() };
@@ -197,8 +200,8 @@ async fn a_record_that_the_server_would_not_take_is_refused_before_it_is_sent() 
         assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
         assert!(error.to_string().contains("max_allowed_packet"), "{error}");
     }
-    assert_eq!(log.take(), Vec::<String>::new(), "nothing of it was sent");
-    // The largest goes, every way, with the longest keys and the longest principal.
+    assert_eq!(log.take(), Vec::<String>::new(), "nothing was sent");
+    // Every step accepts the largest record, with the longest keys and the longest principal.
     let largest = of(most);
     assert_eq!(largest.as_bytes().len(), most);
     assert_eq!(provider.update(&other, &largest, version).await.unwrap(), Updated::Done);
@@ -215,7 +218,7 @@ async fn a_record_that_the_server_would_not_take_is_refused_before_it_is_sent() 
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn the_servers_clock_says_what_has_expired_whatever_ours_says() {
+async fn the_servers_clock_decides_what_has_expired() {
     let provider = MySqlProvider::connect(&(plain() + "table=" + &a_table())).await.unwrap();
     let now = Clock::system().now();
     let at = |offset: i64| {
@@ -223,7 +226,7 @@ async fn the_servers_clock_says_what_has_expired_whatever_ours_says() {
         let lasts = Duration::from_secs(7_200u64.saturating_add_signed(offset));
         record(&time.clock()).idle(lasts).absolute(Duration::from_secs(90_000)).build()
     };
-    // Made by a machine two hours behind, with deadlines before and after the server's now.
+    // A machine whose clock is two hours behind creates the records, with deadlines before and after the server's time.
     assert_eq!(provider.create(&key("over"), &at(-60)).await.unwrap(), Created::Done);
     assert_eq!(provider.create(&key("alive"), &at(60)).await.unwrap(), Created::Done);
     assert_eq!(provider.load(&key("over")).await.unwrap(), None);
@@ -238,7 +241,7 @@ async fn the_servers_clock_says_what_has_expired_whatever_ours_says() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_lock_in_the_way_is_waited_for_tried_again_and_at_last_given_up() {
+async fn a_lock_wait_is_retried_until_the_deadline() {
     let table = a_table();
     let builder = MySqlProvider::builder(&(plain() + "table=" + &table)).unwrap();
     let provider = builder.clone().deadline(Duration::from_secs(10)).connect().await.unwrap();
@@ -252,23 +255,23 @@ async fn a_lock_in_the_way_is_waited_for_tried_again_and_at_last_given_up() {
     assert_eq!(other.ask(&format!("SELECT id FROM {table} FOR UPDATE")), "one");
     let error = hasty.update(&one, &next, first.version()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    // Nobody waits for a lock to read.
+    // A read waits for no lock.
     assert_eq!(hasty.load(&one).await.unwrap(), Some(first.clone()));
-    // The server gives up after a second; the lock goes in the one after it.
+    // The server ends the first attempt after a second. The lock is released during the second attempt.
     let update = provider.update(&one, &next, first.version());
     let release = async {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         drop(other);
     };
     let (updated, ()) = tokio::join!(update, release);
-    // The hasty one's statement was on the server already, and may have been first.
+    // The statement of the call that timed out was on the server already, and may have been first.
     assert!(matches!(updated.unwrap(), Updated::Done | Updated::Stale));
     assert_eq!(provider.load(&one).await.unwrap(), Some(next));
 }
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_rename_that_met_a_lock_half_way_is_undone_and_done_again_as_a_whole() {
+async fn a_rename_that_waits_for_a_lock_is_retried_whole() {
     let table = a_table();
     let builder = MySqlProvider::builder(&(plain() + "pool=1&table=" + &table)).unwrap();
     let provider = builder.deadline(Duration::from_secs(30)).connect().await.unwrap();
@@ -278,7 +281,7 @@ async fn a_rename_that_met_a_lock_half_way_is_undone_and_done_again_as_a_whole()
     let next = record(&Clock::system()).principal("alice").version(first.version() + 1).build();
     let mark = record(&Clock::system()).tombstone(&new, Duration::from_secs(30));
 
-    // Someone is about to take the new key, and in the end does not.
+    // Another transaction inserts the new key and is rolled back.
     let mut other = shared().client();
     other.run("START TRANSACTION");
     let columns = "id, version, expires, absolute, tombstone, record";

@@ -1,11 +1,11 @@
-//! Tables that are there before: which will do, and what is said of the others.
+//! Existing tables: the accepted forms, and the errors of the others.
 
 use cloakroom::testkit::record;
 use cloakroom::{Clock, ErrorKind, MySqlProvider, Provider, providers::Created};
 
 use crate::server::{a_table, plain, shared};
 
-/// A table of the provider's own form, then changed.
+/// Creates a table of the provider's form and changes it.
 fn changed(by: &str) -> String {
     let table = a_table();
     shared().sql(&MySqlProvider::schema(&table).unwrap());
@@ -25,7 +25,7 @@ async fn opened(table: &str) -> Result<MySqlProvider, String> {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_table_of_another_form_is_refused_until_it_is_mended() {
+async fn a_table_is_refused_until_the_named_fix_is_run() {
     for (by, found) in [
         ("ALTER TABLE {t} DROP PRIMARY KEY", "no primary key on id"),
         (
@@ -41,8 +41,8 @@ async fn a_table_of_another_form_is_refused_until_it_is_mended() {
         ("ALTER TABLE {t} DROP KEY principal, ADD KEY (principal, expires)", "no key on principal and id"),
         ("ALTER TABLE {t} ADD UNIQUE KEY once (principal)", "the unique key once on principal"),
         ("ALTER TABLE {t} ADD tenant INT NOT NULL", "the column tenant that is NOT NULL and has no default"),
-        ("ALTER TABLE {t} MODIFY principal VARBINARY(256) NOT NULL", "principal that takes no NULL"),
-        ("ALTER TABLE {t} MODIFY touched BIGINT UNSIGNED NOT NULL", "touched that takes no NULL"),
+        ("ALTER TABLE {t} MODIFY principal VARBINARY(256) NOT NULL", "principal that does not allow NULL"),
+        ("ALTER TABLE {t} MODIFY touched BIGINT UNSIGNED NOT NULL", "touched that does not allow NULL"),
         (
             "ALTER TABLE {t} MODIFY principal VARCHAR(256) COLLATE utf8mb4_general_ci",
             "principal of type varchar(256)",
@@ -52,14 +52,14 @@ async fn a_table_of_another_form_is_refused_until_it_is_mended() {
         ("ALTER TABLE {t} MODIFY record BLOB", "record of type blob"),
         ("ALTER TABLE {t} ENGINE = MyISAM", "the engine myisam"),
         ("ALTER TABLE {t} ENGINE = Aria", "the engine aria"),
-        ("ALTER TABLE {t} ADD SYSTEM VERSIONING", "a table that keeps every former row"),
+        ("ALTER TABLE {t} ADD SYSTEM VERSIONING", "a table with system versioning"),
     ] {
         let table = changed(by);
         let text = opened(&table).await.expect_err(by);
         assert!(text.contains(found), "{by}: {text}");
-        let (_, mend) = text.split_once("; run: ").unwrap_or_else(|| panic!("{by}: {text}"));
-        shared().sql(mend);
-        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}, mended by {mend}: {text}"));
+        let (_, fix) = text.split_once("; run: ").unwrap_or_else(|| panic!("{by}: {text}"));
+        shared().sql(fix);
+        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}, fixed by {fix}: {text}"));
         let stored = record(&Clock::system()).build();
         let key = "one".parse().unwrap();
         assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done, "{by}");
@@ -92,7 +92,7 @@ async fn a_view_is_no_table() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn what_an_application_adds_without_harm_is_taken() {
+async fn harmless_additions_to_the_table_are_accepted() {
     for by in [
         "SELECT 1",
         "ALTER TABLE {t} ADD note VARCHAR(20) NULL, ADD made TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
@@ -112,7 +112,7 @@ async fn what_an_application_adds_without_harm_is_taken() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_server_that_lowers_the_case_of_names_finds_its_table() {
+async fn a_server_with_lower_case_names_finds_its_table() {
     let options = servers::MariaDbOptions {
         settings: vec!["--lower-case-table-names=1".to_owned()],
         ..Default::default()

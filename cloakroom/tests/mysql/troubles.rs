@@ -1,4 +1,4 @@
-//! The server's refusals: each is named with its cause, and what can still be done is done.
+//! Errors of the server: each message names the cause, and the other operations still work.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn with(settings: &[&str]) -> MariaDb {
     MariaDb::with(MariaDbOptions { settings, ..Default::default() })
 }
 
-/// A user of its own, with `rights` on the table `t` alone.
+/// Creates a user with `rights`, and returns its data source name for the table `t`.
 fn user(server: &MariaDb, name: &str, rights: &[&str]) -> String {
     server.sql(&format!("CREATE USER '{name}'@'%' IDENTIFIED BY 'pw'"));
     for right in rights {
@@ -41,13 +41,16 @@ async fn refused(dsn: &str) -> Error {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_right_that_the_user_lacks_is_named_at_the_start() {
+async fn a_missing_right_is_named_at_the_start() {
     let server = MariaDb::start();
-    // The table is missing, and these may not make it.
+    // The table is missing, and this user may not create it.
     let dsn = user(&server, "maker", &["SELECT, INSERT, UPDATE, DELETE ON app.*"]);
     let error = refused(&dsn).await;
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("missing and this user may not make it; GRANT CREATE"), "{error}");
+    assert!(
+        error.to_string().contains("missing and that this user may not create it; GRANT CREATE"),
+        "{error}"
+    );
     server.sql(&MySqlProvider::schema("t").unwrap());
     assert!(MySqlProvider::connect(&dsn).await.is_ok());
 
@@ -58,7 +61,9 @@ async fn a_right_that_the_user_lacks_is_named_at_the_start() {
         let error = refused(&dsn).await;
         assert_eq!(error.kind(), ErrorKind::Config);
         let text = error.to_string();
-        assert!(text.contains(&format!("may not {lacking} in the table \"t\"; GRANT")), "{lacking}: {text}");
+        let expected =
+            format!("expected the right {lacking} on the table \"t\", found that this user lacks it; GRANT");
+        assert!(text.contains(&expected), "{lacking}: {text}");
     }
     let dsn = user(&server, "nobody", &["USAGE ON *.*"]);
     let text = refused(&dsn).await.to_string();
@@ -67,7 +72,7 @@ async fn a_right_that_the_user_lacks_is_named_at_the_start() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_right_that_is_taken_away_later_is_named() {
+async fn a_right_revoked_later_is_named() {
     let server = MariaDb::start();
     server.sql(&MySqlProvider::schema("t").unwrap());
     let dsn = user(&server, "passing", &["SELECT, INSERT, UPDATE, DELETE ON app.t"]);
@@ -82,12 +87,12 @@ async fn a_right_that_is_taken_away_later_is_named() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_read_only_server_is_read_and_each_write_says_why_not() {
+async fn a_read_only_server_allows_reads_and_names_the_cause() {
     let server = MariaDb::start();
     let provider = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     server.sql("SET GLOBAL read_only = 1");
-    // A process that starts then finds its table and reads.
+    // A process that starts now finds its table and reads.
     let second = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
     for provider in [&provider, &second] {
         assert_eq!(version(provider, &key("one")).await, Some(1));
@@ -114,7 +119,7 @@ async fn a_read_only_server_is_read_and_each_write_says_why_not() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn without_prepared_statements_everything_works_unprepared() {
+async fn every_call_works_without_prepared_statements() {
     let server = with(&["--max-prepared-stmt-count=0"]);
     let provider = MySqlProvider::connect(&server.dsn("table=t&pool=2")).await.unwrap();
     let (one, two) = (key("one"), key("two"));
@@ -133,7 +138,7 @@ async fn without_prepared_statements_everything_works_unprepared() {
     assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), 2);
     assert_eq!(provider.delete_expired(10).await.unwrap().removed, 0);
     assert!(provider.delete(&one).await.unwrap());
-    // They are used up while the site runs.
+    // The limit is reached while the site runs.
     server.sql("SET GLOBAL max_prepared_stmt_count = 100");
     let provider = MySqlProvider::connect(&server.dsn("table=t&pool=2")).await.unwrap();
     assert_eq!(version(&provider, &two).await, Some(9));
@@ -144,31 +149,31 @@ async fn without_prepared_statements_everything_works_unprepared() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_server_without_a_connection_left_says_so() {
+async fn the_error_names_the_connection_limit() {
     let server = MariaDb::start();
     let provider = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
     server.sql("SET GLOBAL max_connections = 10");
     let taken: Vec<_> = (0..12).map(|_| server.client()).collect();
     let mut held = Vec::new();
     for mut client in taken {
-        // The last of them are refused.
+        // The server refuses the last clients.
         client.run("SELECT 1");
         held.push(client);
     }
     let error = servers_full(&server).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("no connection left (1040); raise max_connections"), "{error}");
-    assert_eq!(provider.count().await.unwrap(), 0, "a connection that is there goes on");
+    assert_eq!(provider.count().await.unwrap(), 0, "an open connection still works");
 
     drop(held);
     server.sql("ALTER USER 'cloakroom'@'%' WITH MAX_USER_CONNECTIONS 1");
     let _one = MySqlProvider::connect(&server.dsn("table=t")).await.unwrap();
     let error = refused(&server.dsn("table=t")).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("used up what the server grants it (1226)"), "{error}");
+    assert!(error.to_string().contains("reached a limit of the server (1226)"), "{error}");
 }
 
-/// Asks until the clients that were started have their connections.
+/// Connects until the clients have taken all connections, and returns the error.
 async fn servers_full(server: &MariaDb) -> Error {
     for _ in 0..1_000 {
         if let Err(error) = MySqlProvider::connect(&server.dsn("table=t")).await {
@@ -176,13 +181,13 @@ async fn servers_full(server: &MariaDb) -> Error {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("the server takes connections without end");
+    panic!("the server never refused a connection");
 }
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_full_tablespace_is_named_and_sessions_are_read() {
-    // One file that does not grow, in the place of one for each table.
+async fn a_full_tablespace_is_named_and_allows_reads() {
+    // One file that does not grow, instead of one for each table.
     let server = with(&["--innodb-data-file-path=ibdata1:12M"]);
     server.sql("SET GLOBAL innodb_file_per_table = 0");
     let builder = MySqlProvider::builder(&server.dsn("table=t")).unwrap();
@@ -201,9 +206,9 @@ async fn a_full_tablespace_is_named_and_sessions_are_read() {
     }
     let error = refusal.expect("12 MiB hold no 100");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("is full (1114); make room"), "{error}");
+    assert!(error.to_string().contains("is full (1114); free some space"), "{error}");
     assert_eq!(version(&provider, &key("one")).await, Some(1));
-    // This server has its undo log in the same file, so it may refuse this too, and says why.
+    // This server has its undo log in the same file, so it may refuse the delete too. The error then names the cause.
     match provider.delete(&key("one")).await {
         Ok(there) => assert!(there),
         Err(error) => assert!(error.to_string().contains("is full (1114)"), "{error}"),
@@ -212,7 +217,7 @@ async fn a_full_tablespace_is_named_and_sessions_are_read() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_statement_that_the_server_was_told_to_end_is_a_timeout() {
+async fn a_statement_ended_by_the_server_is_a_timeout() {
     let server = MariaDb::start();
     let dsn = server.dsn("table=t&pool=1&innodb_lock_wait_timeout=50&max_statement_time=1");
     let builder = MySqlProvider::builder(&dsn).unwrap();
@@ -230,7 +235,7 @@ async fn a_statement_that_the_server_was_told_to_end_is_a_timeout() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_connection_that_was_killed_is_replaced() {
+async fn a_killed_connection_is_replaced() {
     let server = MariaDb::start();
     let provider = MySqlProvider::connect(&server.dsn("table=t&pool=1")).await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
@@ -241,7 +246,7 @@ async fn a_connection_that_was_killed_is_replaced() {
     kill();
     assert_eq!(version(&provider, &key("one")).await, Some(1));
     kill();
-    // Its first statement begins a transaction, so nothing was done.
+    // The first statement of the rename begins a transaction, so nothing has changed and the rename is retried.
     let renamed = provider.rename(&key("one"), &key("two"), &at(2), 1, Some(&at(2))).await.unwrap();
     assert_eq!(renamed, Renamed::Done);
     assert_eq!(version(&provider, &key("two")).await, Some(2));

@@ -1,4 +1,4 @@
-//! Records that cannot be read: an error once, then the visitor starts afresh, and an operator finds the bytes.
+//! Unreadable records: one error, then a new session, and the bytes stay for the operator.
 
 use cloakroom::testkit::record;
 use cloakroom::{
@@ -30,8 +30,8 @@ async fn an_unreadable_record_is_an_error_once_and_put_aside() {
         shared().sql(&format!("UPDATE {table} SET record = {spoil} WHERE id = '{name}'"));
         let error = provider.load(&key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error}");
-        assert_eq!(provider.load(&key).await.unwrap(), None, "{name}: once");
-        // It is in no count and no list, and there for whoever looks into it.
+        assert_eq!(provider.load(&key).await.unwrap(), None, "{name}: the error comes once");
+        // No count and no list has the row, but it is still in the table.
         assert_eq!(provider.count().await.unwrap(), 0, "{name}");
         assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), 0, "{name}");
         let alice = Principal::new("alice").unwrap();
@@ -39,7 +39,7 @@ async fn an_unreadable_record_is_an_error_once_and_put_aside() {
         assert_eq!(provider.delete_expired(10).await.unwrap().removed, 0, "{name}");
         let aside = shared().sql(&format!("SELECT COUNT(*) FROM {table} WHERE id LIKE '!%'"));
         assert_eq!(aside.trim(), (number + 1).to_string(), "{name}");
-        // The key is free again.
+        // The key can be used again.
         assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done);
         assert_eq!(provider.load(&key).await.unwrap(), Some(stored.clone()));
         assert!(provider.delete(&key).await.unwrap());
@@ -54,7 +54,7 @@ async fn an_unreadable_record_is_an_error_once_and_put_aside() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_list_passes_over_what_has_no_head() {
+async fn a_list_skips_a_record_without_a_head() {
     let table = a_table();
     let provider = MySqlProvider::connect(&(plain() + "table=" + &table)).await.unwrap();
     let stored = record(&Clock::system()).principal("alice").filled(20_000).build();
@@ -70,11 +70,11 @@ async fn a_list_passes_over_what_has_no_head() {
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_newer_releases_record_stays_where_it_is() {
+async fn a_record_of_a_newer_release_stays_in_place() {
     let table = a_table();
     let provider = MySqlProvider::connect(&(plain() + "table=" + &table)).await.unwrap();
     let stored = record(&Clock::system()).principal("alice").build();
-    // The format's number, then the codec's.
+    // Change the number of the format, then that of the codec.
     for (name, offset) in [("format", 5), ("codec", 6)] {
         let key: StoreKey = name.parse().unwrap();
         assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done);

@@ -1,4 +1,4 @@
-//! A visitor of a site whose database fails: what it was told, and what must therefore be there.
+//! A visitor of a site whose database fails. It checks that the site agrees with the answers that it got.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use http::header::{COOKIE, SET_COOKIE};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-/// A site whose sessions hold whose they are and a number.
+/// Returns a site whose sessions hold their owner and a number.
 pub(crate) fn site(sessions: &Manager) -> Router {
     let shown = |session: &Session| {
         let whose: Option<String> = session.get("whose").unwrap();
@@ -37,11 +37,11 @@ pub(crate) fn site(sessions: &Manager) -> Router {
         .layer(SessionLayer::new(sessions.clone()))
 }
 
-/// What a site answered: the status, the text, the cookie it set, and how long it took.
+/// An answer of the site.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) text: String,
-    /// `name=value`; the value is empty where the cookie is taken back.
+    /// The cookie as `name=value`; the value is empty if the cookie is removed.
     pub(crate) cookie: Option<String>,
     pub(crate) took: Duration,
 }
@@ -57,25 +57,26 @@ pub(crate) async fn ask(site: &Router, path: &str, cookie: &str) -> Answer {
     Answer { status, text: String::from_utf8_lossy(&body).into_owned(), cookie, took }
 }
 
-/// What all visitors have seen.
+/// The totals of all visitors.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) requests: u64,
     pub(crate) refused: u64,
-    /// Additions, new ids and logouts that were answered with 200.
+    /// The number of additions, new ids and logouts that were answered with 200.
     pub(crate) acknowledged: u64,
     pub(crate) logouts: u64,
     pub(crate) longest: Duration,
 }
 
-/// One session's life after another, each as the visitor was told it is.
+/// A visitor with one session after another, and what it knows of each.
 pub(crate) struct Visitor {
     name: String,
     cookie: String,
-    /// Additions that were acknowledged, and those that may have happened.
+    /// The number of acknowledged additions.
     sure: u64,
+    /// The number of further additions that may have happened.
     maybe: u64,
-    /// Ids that were acknowledged to be no more.
+    /// The ids whose end was acknowledged.
     pub(crate) ended: Vec<String>,
     pub(crate) seen: Seen,
     pub(crate) last_success: Option<Instant>,
@@ -96,7 +97,7 @@ impl Visitor {
         }
     }
 
-    /// The next of a round of requests, and what its answer means.
+    /// Sends the next request and checks its answer.
     pub(crate) async fn step(&mut self, site: &Router, turn: usize) {
         if self.cookie.is_empty() {
             return self.begin(site).await;
@@ -151,7 +152,7 @@ impl Visitor {
         assert_eq!(whose, format!("{}-{}", self.name, self.lives), "someone else's session");
         let known = self.sure..=self.sure + self.maybe;
         assert!(known.contains(&n), "{whose}: {n} is not among {known:?}: a write was lost or done twice");
-        // What was in doubt is known from here, but for what the server still has to do: that may come later.
+        // The read settles the additions that it shows. Others may still be running on the server.
         self.maybe -= n - self.sure;
         self.sure = n;
     }
@@ -169,7 +170,7 @@ impl Visitor {
     async fn renew(&mut self, site: &Router) {
         let before = std::mem::take(&mut self.cookie);
         let answer = ask_with(self, site, "/renew", &before).await;
-        // In doubt the new id is unknown to us: that life is over.
+        // Without an answer the new id is unknown, so this session is over for the visitor.
         let Some(answer) = answer else { return };
         self.cookie = answer.cookie.expect("a new id's cookie");
         self.seen.acknowledged += 1;

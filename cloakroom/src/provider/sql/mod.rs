@@ -1,4 +1,4 @@
-//! Sessions in a table of a SQL database: what such providers share, and a folder for each of them.
+//! Providers on SQL databases: the parts that they share, and a folder for each of them.
 
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;

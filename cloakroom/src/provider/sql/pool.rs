@@ -1,7 +1,7 @@
-//! Connections that are kept for the next call.
+//! A pool of connections to a SQL server.
 //!
-//! Why not the driver's own pool: it sends a ping after every use, which doubles what a read costs, and it hands a connection whose call
-//! was dropped half-way to the next one, trusting that the rest of the reply can be read off first.
+//! `docs/mysql.md` says why this is not the driver's pool, with the measurement. In short: the driver's pool pings a connection after every
+//! use, reuses a connection whose call was dropped in the middle of a reply, and shares connections between runtimes.
 
 use std::fmt;
 use std::future::Future;
@@ -11,36 +11,36 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// An idle connection older than this is closed, so that a burst leaves nothing behind for long.
-pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(30);
-/// An idle connection older than this is asked whether it still stands. The question costs a round trip, so it is asked on
-/// quiet sites alone.
-const CHECKED_FROM: Duration = Duration::from_secs(1);
+/// The time after which an idle connection is closed, so that the connections of a burst do not stay open.
+pub(super) const MAX_IDLE: Duration = Duration::from_secs(30);
+/// The time after which an idle connection is checked before it is used. A check costs a round trip, and a busy site never needs
+/// one.
+const CHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// How connections of one kind are made and looked after.
-pub(super) trait Connector: Send + Sync + 'static {
-    /// What is kept.
+/// The operations on connections of one kind.
+pub(super) trait SqlConnector: Send + Sync + 'static {
+    /// A connection.
     type Connection: Send + 'static;
-    /// Why there is none.
+    /// The error of a connection that failed.
     type Error: Send;
 
-    /// A new connection, ready for use.
+    /// Opens a connection that is ready for use.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
-    /// Whether a connection that was idle still stands.
-    fn stands(&self, connection: &mut Self::Connection) -> impl Future<Output = bool> + Send;
+    /// Returns true if an idle connection still works.
+    fn is_alive(&self, connection: &mut Self::Connection) -> impl Future<Output = bool> + Send;
 
-    /// Says goodbye to the server, as far as that needs no waiting.
+    /// Closes a connection without waiting for the server.
     fn close(&self, connection: Self::Connection);
 }
 
-/// At most so many connections at a time, used last in first out, each by the runtime alone that made it.
+/// A pool with a limit on open connections. It reuses the connection that was used last.
 ///
-/// A socket is driven by the runtime it was made on. Another one would wait for ever if that runtime has nothing to run, and fail if it
-/// has ended.
-pub(super) struct Pool<C: Connector> {
+/// A connection serves only calls on the runtime that opened it, since that runtime drives its socket. A call on another runtime would
+/// wait for ever while the first one has nothing to run, and would fail once it has ended.
+pub(super) struct SqlPool<C: SqlConnector> {
     connector: C,
-    places: Semaphore,
+    permits: Semaphore,
     size: usize,
     checks: bool,
     idle: Mutex<Vec<Idle<C::Connection>>>,
@@ -52,41 +52,41 @@ struct Idle<T> {
     runtime: Option<Id>,
 }
 
-/// The runtime that runs this call.
-fn this_runtime() -> Option<Id> {
+/// Returns the id of the current runtime.
+fn current_runtime() -> Option<Id> {
     Handle::try_current().ok().map(|handle| handle.id())
 }
 
-impl<C: Connector> Pool<C> {
-    /// The most connections that a pool can have: more than any server takes.
-    pub(super) const MOST: usize = 10_000;
+impl<C: SqlConnector> SqlPool<C> {
+    /// The largest size of a pool; more than any server allows.
+    pub(super) const MAX_SIZE: usize = 10_000;
 
-    /// A pool of at most `size` connections; `checks` says whether those that were idle are asked before they are used.
+    /// Creates a pool of at most `size` connections. With `checks`, idle connections are checked before use.
     pub(super) fn new(connector: C, size: usize, checks: bool) -> Self {
-        Pool { connector, places: Semaphore::new(size), size, checks, idle: Mutex::default() }
+        SqlPool { connector, permits: Semaphore::new(size), size, checks, idle: Mutex::default() }
     }
 
-    /// A connection for one call, once there is a place for it. It was in the middle of no reply.
+    /// Waits for a free permit and leases a connection for one call. No reply is pending on it.
     pub(super) async fn lease(&self) -> Result<Lease<'_, C>, C::Error> {
-        // The semaphore is never closed; were it, a call without its place would do no harm.
-        let place = self.places.acquire().await.ok();
-        let runtime = this_runtime();
+        // The semaphore is never closed, so this does not fail.
+        let permit = self.permits.acquire().await.ok();
+        let runtime = current_runtime();
         while let Some(mut idle) = self.pop(runtime) {
             let age = idle.since.elapsed();
-            if age < CHECKED_FROM || !self.checks || self.connector.stands(&mut idle.connection).await {
+            if age < CHECK_AFTER || !self.checks || self.connector.is_alive(&mut idle.connection).await {
                 let connection = Some(idle.connection);
-                return Ok(Lease { pool: self, connection, settled: true, runtime, _place: place });
+                return Ok(Lease { pool: self, connection, idle_reply: true, runtime, _permit: permit });
             }
-            // Most likely the server was restarted, and the others do not stand either.
-            self.forget();
+            // The server has probably restarted, so the other connections have failed too.
+            self.drop_idle();
         }
         self.make_room(runtime);
         let connection = Some(self.connector.connect().await?);
-        Ok(Lease { pool: self, connection, settled: true, runtime, _place: place })
+        Ok(Lease { pool: self, connection, idle_reply: true, runtime, _permit: permit })
     }
 
-    /// Drops all idle connections: the server has gone, or is another one.
-    pub(super) fn forget(&self) {
+    /// Drops all idle connections, after the server has ended or changed.
+    pub(super) fn drop_idle(&self) {
         let idle = std::mem::take(&mut *self.idle.lock());
         drop(idle);
     }
@@ -95,14 +95,14 @@ impl<C: Connector> Pool<C> {
         &self.connector
     }
 
-    /// The connection that `runtime` used last; those too old for use are closed on the way.
+    /// Takes the idle connection that `runtime` used last, and closes those that are too old.
     fn pop(&self, runtime: Option<Id>) -> Option<Idle<C::Connection>> {
         let (last, old) = {
             let mut idle = self.idle.lock();
-            let old = idle.iter().take_while(|idle| idle.since.elapsed() > LONGEST_IDLE).count();
+            let old = idle.iter().take_while(|idle| idle.since.elapsed() > MAX_IDLE).count();
             let old: Vec<_> = idle.drain(..old).collect();
             let last = idle.iter().rposition(|idle| idle.runtime == runtime);
-            (last.map(|place| idle.remove(place)), old)
+            (last.map(|permit| idle.remove(permit)), old)
         };
         for idle in old {
             self.connector.close(idle.connection);
@@ -110,14 +110,14 @@ impl<C: Connector> Pool<C> {
         last
     }
 
-    /// Closes the connection that another runtime has not used for longest, if there would be one too many with a new one of `runtime`'s.
+    /// Closes the least recently used idle connection of another runtime, if a new connection of `runtime` would exceed the limit.
     fn make_room(&self, runtime: Option<Id>) {
         let former = {
             let mut idle = self.idle.lock();
-            // The place of the new one is no longer among those that are free.
-            let is_full = idle.len() > self.places.available_permits();
+            // The caller holds the permit of the new connection, so `available_permits` does not count it.
+            let is_full = idle.len() > self.permits.available_permits();
             let other = idle.iter().position(|idle| idle.runtime != runtime);
-            other.filter(|_| is_full).map(|place| idle.remove(place))
+            other.filter(|_| is_full).map(|permit| idle.remove(permit))
         };
         if let Some(former) = former {
             self.connector.close(former.connection);
@@ -125,49 +125,49 @@ impl<C: Connector> Pool<C> {
     }
 }
 
-impl<C: Connector> fmt::Debug for Pool<C> {
+impl<C: SqlConnector> fmt::Debug for SqlPool<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
+        f.debug_struct("SqlPool")
             .field("size", &self.size)
             .field("idle", &self.idle.lock().len())
             .finish_non_exhaustive()
     }
 }
 
-/// A connection in use. It goes back to the pool when it is dropped, unless an exchange was begun and not settled: what
-/// the server is still sending belongs to that one, so the connection is closed.
-pub(super) struct Lease<'a, C: Connector> {
-    pool: &'a Pool<C>,
-    /// Taken when dropped.
+/// A leased connection. On drop it goes back to the pool, unless a reply is still pending on it. Then it is closed, since the next
+/// call would read that reply.
+pub(super) struct Lease<'a, C: SqlConnector> {
+    pool: &'a SqlPool<C>,
+    /// `None` only while the lease is dropped.
     connection: Option<C::Connection>,
-    settled: bool,
+    idle_reply: bool,
     runtime: Option<Id>,
-    // Given back after the connection, so that whoever waits for the place finds it.
-    _place: Option<SemaphorePermit<'a>>,
+    // Fields drop after `Drop::drop`, so the next call finds the connection in the pool.
+    _permit: Option<SemaphorePermit<'a>>,
 }
 
-impl<C: Connector> Lease<'_, C> {
-    /// The connection, for an exchange that [`settle`](Self::settle) has to end. `None` is never seen.
-    pub(super) fn begin(&mut self) -> Option<&mut C::Connection> {
-        self.settled = false;
+impl<C: SqlConnector> Lease<'_, C> {
+    /// Returns the connection for a statement, and marks a reply as pending until [`finish`](Self::finish). It never returns `None`.
+    pub(super) fn start(&mut self) -> Option<&mut C::Connection> {
+        self.idle_reply = false;
         self.connection.as_mut()
     }
 
-    /// The reply was read to its end.
-    pub(super) fn settle(&mut self) {
-        self.settled = true;
+    /// Marks the reply as completely read.
+    pub(super) fn finish(&mut self) {
+        self.idle_reply = true;
     }
 
-    /// The connection, to look at.
+    /// Returns the connection for reading its fields.
     pub(super) fn connection(&self) -> Option<&C::Connection> {
         self.connection.as_ref()
     }
 }
 
-impl<C: Connector> Drop for Lease<'_, C> {
+impl<C: SqlConnector> Drop for Lease<'_, C> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take()
-            && self.settled
+            && self.idle_reply
         {
             self.pool.idle.lock().push(Idle { connection, since: Instant::now(), runtime: self.runtime });
         }
@@ -180,14 +180,14 @@ mod tests {
 
     use super::*;
 
-    /// Connections are numbers; those below `gone` stand no more.
+    /// A connector whose connections are numbers. Connections below `gone` have failed.
     #[derive(Default)]
     struct Numbers {
         made: AtomicUsize,
         gone: AtomicUsize,
     }
 
-    impl Connector for Numbers {
+    impl SqlConnector for Numbers {
         type Connection = usize;
         type Error = ();
 
@@ -195,7 +195,7 @@ mod tests {
             Ok(self.made.fetch_add(1, Ordering::SeqCst))
         }
 
-        async fn stands(&self, connection: &mut usize) -> bool {
+        async fn is_alive(&self, connection: &mut usize) -> bool {
             *connection >= self.gone.load(Ordering::SeqCst)
         }
 
@@ -203,21 +203,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_settled_comes_back_and_what_was_not_is_dropped() {
-        let pool = Pool::new(Numbers::default(), 2, true);
+    async fn a_connection_with_a_pending_reply_is_closed() {
+        let pool = SqlPool::new(Numbers::default(), 2, true);
         let mut lease = pool.lease().await.unwrap();
-        assert_eq!(lease.begin(), Some(&mut 0));
-        lease.settle();
+        assert_eq!(lease.start(), Some(&mut 0));
+        lease.finish();
         drop(lease);
         let mut lease = pool.lease().await.unwrap();
-        assert_eq!(lease.begin(), Some(&mut 0));
+        assert_eq!(lease.start(), Some(&mut 0));
         drop(lease);
-        assert_eq!(pool.lease().await.unwrap().begin(), Some(&mut 1));
+        assert_eq!(pool.lease().await.unwrap().start(), Some(&mut 1));
     }
 
     #[tokio::test]
-    async fn there_are_never_more_than_there_are_places() {
-        let pool = Pool::new(Numbers::default(), 2, true);
+    async fn a_pool_never_exceeds_its_size() {
+        let pool = SqlPool::new(Numbers::default(), 2, true);
         let (one, two) = (pool.lease().await.unwrap(), pool.lease().await.unwrap());
         let third = pool.lease();
         let mut third = std::pin::pin!(third);
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn idle_connections_that_no_longer_stand_are_replaced() {
-        let pool = Pool::new(Numbers::default(), 3, true);
+    async fn a_failed_idle_connection_is_replaced() {
+        let pool = SqlPool::new(Numbers::default(), 3, true);
         let leases = (pool.lease().await.unwrap(), pool.lease().await.unwrap(), pool.lease().await.unwrap());
         drop(leases);
         pool.connector().gone.store(3, Ordering::SeqCst);
-        let before = Instant::now().checked_sub(2 * CHECKED_FROM).unwrap();
+        let before = Instant::now().checked_sub(2 * CHECK_AFTER).unwrap();
         pool.idle.lock().iter_mut().for_each(|idle| idle.since = before);
-        assert_eq!(pool.lease().await.unwrap().begin(), Some(&mut 3));
+        assert_eq!(pool.lease().await.unwrap().start(), Some(&mut 3));
         assert!(pool.idle.lock().is_empty());
     }
 
@@ -247,15 +247,15 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_serves_the_runtime_that_made_it() {
-        let pool = Pool::new(Numbers::default(), 2, true);
+    fn a_connection_serves_only_its_own_runtime() {
+        let pool = SqlPool::new(Numbers::default(), 2, true);
         let one = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let used = async || pool.lease().await.unwrap().connection().copied();
         assert_eq!(one.block_on(used()), Some(0));
         assert_eq!(on_a_runtime(used()), Some(1));
         assert_eq!(one.block_on(used()), Some(0));
         assert_eq!(pool.idle.lock().len(), 2);
-        // There is room for two, so the one unused for longest makes way.
+        // The pool is full, so it closes the least recently used connection.
         assert_eq!(on_a_runtime(used()), Some(2));
         assert_eq!(pool.idle.lock().iter().map(|idle| idle.connection).collect::<Vec<_>>(), [0, 2]);
         assert_eq!(one.block_on(used()), Some(0));

@@ -1,4 +1,4 @@
-//! A record as the columns of a row.
+//! The columns of a record's row.
 
 use std::time::SystemTime;
 
@@ -6,15 +6,15 @@ use crate::clock::Millis;
 use crate::error::Result;
 use crate::record::Record;
 
-/// What is written of a record: the record itself, and beside it what the database has to look at.
+/// The columns written for a record: its bytes, and the fields that statements compare.
 ///
-/// A touch writes two columns and leaves the record as it is, which may be large: `touched` is when it was used
-/// since, `expires` then its idle deadline. [`restored`] puts them back in.
+/// A touch writes only `touched`, the time of the last use, and `expires`, the new deadline. It does not write the record, which may be
+/// large. [`restored`] applies both to the record.
 pub(super) struct Columns<'a> {
     pub(super) version: u64,
-    /// Milliseconds since 1970, as all times. From then on the row is not there.
+    /// The deadline, in milliseconds since 1970 like every time here. From then on the row does not exist for any statement.
     pub(super) expires: u64,
-    /// The absolute deadline, past which no touch moves `expires`.
+    /// The absolute deadline. No touch moves `expires` past it.
     pub(super) absolute: u64,
     pub(super) tombstone: bool,
     pub(super) principal: Option<&'a [u8]>,
@@ -35,7 +35,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The record of a row, with the last touch in it.
+/// Decodes the record of a row and applies the last touch.
 pub(super) fn restored(bytes: &[u8], touched: Option<u64>, expires: u64) -> Result<Record> {
     let mut record = Record::from_bytes(bytes)?;
     if let Some(touched) = touched {
@@ -44,7 +44,7 @@ pub(super) fn restored(bytes: &[u8], touched: Option<u64>, expires: u64) -> Resu
     Ok(record)
 }
 
-/// A time as it is stored.
+/// Converts a time to milliseconds since 1970.
 pub(super) fn millis(time: SystemTime) -> u64 {
     Millis::from(time).0
 }

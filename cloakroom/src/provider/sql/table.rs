@@ -1,8 +1,8 @@
-//! The name of the table: checked, so that it can be put into a statement.
+//! The name of the table, checked so that statements may contain it.
 
 use std::fmt;
 
-/// A table's name: 1 to 60 letters, digits and `_`, the first no digit. It fits every database we know, with room for a suffix.
+/// A table's name: 1 to 60 letters, digits and `_`, not beginning with a digit. MySQL allows 64 characters and PostgreSQL 63.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TableName(Box<str>);
 
@@ -12,9 +12,10 @@ impl TableName {
     pub(super) fn new(name: &str) -> Result<Self, TableNameError> {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
-        match plain && begins && name.len() <= Self::MOST {
-            true => Ok(TableName(name.into())),
-            false => Err(TableNameError),
+        if plain && begins && name.len() <= Self::MOST {
+            Ok(TableName(name.into()))
+        } else {
+            Err(TableNameError)
         }
     }
 
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_could_end_its_quotes_is_no_name() {
+    fn a_name_that_could_end_its_quotes_is_refused() {
         for name in ["sessions", "_s1", "S", &"x".repeat(60)] {
             assert_eq!(TableName::new(name).unwrap().as_str(), name);
         }

@@ -197,9 +197,7 @@ async fn the_error_names_what_replaced_a_lock_file() {
         let error = provider.create(&key("ab12"), &rig.record()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(
-            error
-                .to_string()
-                .contains(&format!("a lock file below the session folder is {found}")),
+            error.to_string().contains(&format!("a lock file below the session folder is {found}")),
             "{error}"
         );
         assert_eq!(provider.load(&key("ab12")).await.unwrap(), None, "reads need no lock");

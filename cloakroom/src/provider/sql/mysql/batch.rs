@@ -1,14 +1,14 @@
-//! How much garbage is collected at a time.
+//! The batch size of garbage collection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How many rows one statement removes: it holds their locks, and what it writes holds up everyone else's commit, until it is done.
-/// So many as take the server about [`AIM`](Self::AIM), which a small or busy one is asked for less by.
+/// The number of rows that one statement deletes. The statement locks its rows and delays other commits until it ends, so the size
+/// adapts until a batch takes about [`AIM`](Self::AIM).
 #[derive(Debug)]
-pub(super) struct Batch(AtomicUsize);
+pub(super) struct BatchSize(AtomicUsize);
 
-impl Batch {
+impl BatchSize {
     const LEAST: usize = 50;
     const MOST: usize = 1_000;
     const AIM: Duration = Duration::from_millis(20);
@@ -17,7 +17,7 @@ impl Batch {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Learns from a full batch that took so long.
+    /// Adapts the size after a full batch that took `took`.
     pub(super) fn learn(&self, size: usize, took: Duration) {
         let next = match took {
             _ if took > 2 * Self::AIM => size / 2,
@@ -28,9 +28,9 @@ impl Batch {
     }
 }
 
-impl Default for Batch {
+impl Default for BatchSize {
     fn default() -> Self {
-        Batch(AtomicUsize::new(2 * Self::LEAST))
+        BatchSize(AtomicUsize::new(2 * Self::LEAST))
     }
 }
 
@@ -39,8 +39,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_grows_while_the_server_is_quick_and_shrinks_when_it_is_not() {
-        let batch = Batch::default();
+    fn the_batch_size_follows_the_speed_of_the_server() {
+        let batch = BatchSize::default();
         let mut sizes = Vec::new();
         for millis in [1, 1, 1, 1, 1, 15, 30, 41, 200, 200, 200, 200, 200, 9] {
             batch.learn(batch.size(), Duration::from_millis(millis));

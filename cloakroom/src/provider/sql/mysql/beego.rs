@@ -1,6 +1,6 @@
-//! Rows as Beego's `mysql` provider keeps them: the value under the id, and when it was last saved.
+//! The layout of Beego's `mysql` provider: a row holds the value of an id and the time of the last save.
 //!
-//! The table is often a MyISAM one, without transactions: each step is one statement.
+//! Each step is one statement, since the table is often of MyISAM, which has no transactions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr};
 
+use super::connection::{Arguments, ConnectionLease};
 use super::error::MySqlError;
-use super::form::{Faults, Form};
-use super::link::{Arguments, Link};
+use super::form::{Faults, TableForm};
 use super::schema;
 use super::start;
-use super::store::Store;
+use super::store::MySqlStore;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
@@ -21,25 +21,25 @@ use crate::provider::foreign::{Found, Life, Values};
 use crate::provider::sql::table::TableName;
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 
-/// What Beego calls its table.
+/// The name of Beego's table.
 pub(super) const TABLE: &str = "session";
-/// What a BLOB holds. Out of strict mode a server would cut what is longer, without a word.
-const LARGEST: usize = 65_535;
+/// The most bytes of a BLOB. Without strict mode, a server would truncate a longer value silently.
+const MAX_BLOB: usize = 65_535;
 
-/// The rows of one table. A clone is a handle on the same.
+/// The rows of one table. A clone is a handle on the same table.
 #[derive(Clone)]
-pub(super) struct Rows(Arc<Inner>);
+pub(super) struct BeegoRows(Arc<BeegoTable>);
 
-struct Inner {
-    store: Store,
-    sql: Statements,
+struct BeegoTable {
+    store: MySqlStore,
+    sql: BeegoStatements,
     clock: Clock,
     lifetime: Duration,
 }
 
-/// The statements; `?` stand for what is bound. The key is compared twice: as the column does, which finds it by its index but takes
-/// `A` for `a` and passes over blanks at the end, and byte by byte.
-struct Statements {
+/// The statements of one table. Each `?` is a bound value. The key is compared twice: by the column's collation, which uses the index but
+/// may ignore case and final blanks, and byte for byte.
+struct BeegoStatements {
     load: SqlStr,
     insert: SqlStr,
     replace: SqlStr,
@@ -53,20 +53,20 @@ struct Statements {
     scan: SqlStr,
 }
 
-impl Statements {
+impl BeegoStatements {
     fn of(table: &TableName) -> Self {
         const KEY: &str = "session_key = ? AND CAST(session_key AS BINARY) = ?";
-        // The end of its life in milliseconds is behind the time that is bound, less the lifetime.
+        // The bound value is the current time less the lifetime.
         const ALIVE: &str = "session_expiry * 1000 > ?";
         const SAME: &str = "COALESCE(session_data, '') = ?";
         const SET: &str = "session_data = ?, session_expiry = ?";
         const ROW: &str =
             "CAST(session_key AS BINARY), COALESCE(session_data, ''), CAST(session_expiry AS UNSIGNED)";
-        // What is put aside begins with another character: it is reached by nobody, and goes when its time is over. So do ids of other
-        // characters than ours, which a page passes over, or it would end where there are many.
+        // Rows that were put aside begin with another character, so no request finds them, and they expire like others. A page skips ids
+        // with characters that no key has; otherwise a page full of them would end the walk.
         const OURS: &str = "session_key REGEXP '^[A-Za-z0-9_-][A-Za-z0-9_-]+$'";
         let sql = |text: String| AssertSqlSafe(Arc::<str>::from(text)).into_sql_str();
-        Statements {
+        BeegoStatements {
             load: sql(format!("SELECT {ROW} FROM `{table}` WHERE {KEY} AND {ALIVE}")),
             insert: sql(format!(
                 "INSERT INTO `{table}` (session_data, session_expiry, session_key) VALUES (?, ?, ?)"
@@ -91,41 +91,42 @@ impl Statements {
     }
 }
 
-impl Rows {
-    /// The rows of a table that is there.
+impl BeegoRows {
+    /// Opens an existing table.
     pub(super) async fn open(
-        store: Store,
+        store: MySqlStore,
         table: &TableName,
         clock: Clock,
         lifetime: Duration,
-    ) -> Result<Rows, MySqlError> {
-        let sql = Statements::of(table);
-        let rows = Inner { store, sql, clock, lifetime };
-        rows.store.in_long_time(rows.prepare(table)).await?;
-        Ok(Rows(Arc::new(rows)))
+    ) -> Result<BeegoRows, MySqlError> {
+        let sql = BeegoStatements::of(table);
+        let rows = BeegoTable { store, sql, clock, lifetime };
+        rows.store.within_long_deadline(rows.prepare(table)).await?;
+        Ok(BeegoRows(Arc::new(rows)))
     }
 }
 
-impl Inner {
+impl BeegoTable {
     /// Checks that the table has Beego's form and that the user may change it.
     async fn prepare(&self, table: &TableName) -> Result<(), MySqlError> {
-        let mut link = self.store.link().await?;
-        match link.prepare(&self.sql.load).await {
-            // The table there has other columns, or there is none: its form tells which.
-            Err(error) if error.is_of_schema() => {}
-            answer => schema::may(answer, table, "SELECT")?,
+        let mut connection = self.store.connection().await?;
+        match connection.prepare(&self.sql.load).await {
+            // The table is missing or has other columns. The check of its form reports which.
+            Err(error) if error.is_wrong_table() => {}
+            answer => schema::check_right(answer, table, "SELECT")?,
         }
-        let form = Form::of(&mut link, table).await?.ok_or_else(|| schema::missing(table, TABLE_FORM))?;
+        let form =
+            TableForm::of(&mut connection, table).await?.ok_or_else(|| schema::missing(table, TABLE_FORM))?;
         check(table, &form)?;
         let changes =
             [("INSERT", &self.sql.insert), ("UPDATE", &self.sql.swap), ("DELETE", &self.sql.remove)];
         for (right, statement) in changes {
-            schema::may(link.prepare(statement).await, table, right)?;
+            schema::check_right(connection.prepare(statement).await, table, right)?;
         }
-        start::advise(&mut link).await
+        start::warn_about_server(&mut connection).await
     }
 
-    /// What a save must be later than, for the row to be alive.
+    /// Returns the time that a live row's last save is later than.
     fn alive(&self) -> u64 {
         self.clock.millis().before(self.lifetime).0
     }
@@ -142,26 +143,30 @@ impl Inner {
         Ok(Found { value: bytes, life: Life { used, deadline: used.after(self.lifetime) } })
     }
 
-    async fn load(&self, link: &mut Link<'_>, key: &StoreKey) -> Result<Option<Found>, MySqlError> {
+    async fn load(
+        &self,
+        connection: &mut ConnectionLease<'_>,
+        key: &StoreKey,
+    ) -> Result<Option<Found>, MySqlError> {
         let mut bound = Arguments::default();
         self.key(&mut bound, key);
         bound.number(self.alive());
-        let rows = link.fetch(&self.sql.load, bound).await?;
+        let rows = connection.fetch(&self.sql.load, bound).await?;
         rows.first().map(|row| self.found(row)).transpose()
     }
 
     async fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<Created, MySqlError> {
-        fits(value)?;
-        let mut link = self.store.link().await?;
+        check_size(value)?;
+        let mut connection = self.store.connection().await?;
         let mut bound = saved(value, life);
         bound.text(key.as_str());
-        match link.execute(&self.sql.insert, bound).await {
+        match connection.execute(&self.sql.insert, bound).await {
             Ok(_) => Ok(Created::Done),
             Err(error) if error.is_duplicate() => {
                 let mut bound = saved(value, life);
                 self.key(&mut bound, key);
                 bound.number(self.alive());
-                match link.execute(&self.sql.replace, bound).await? {
+                match connection.execute(&self.sql.replace, bound).await? {
                     0 => Ok(Created::Taken),
                     _ => Ok(Created::Done),
                 }
@@ -177,16 +182,16 @@ impl Inner {
         value: &[u8],
         life: Life,
     ) -> Result<Updated, MySqlError> {
-        fits(value)?;
-        let mut link = self.store.link().await?;
+        check_size(value)?;
+        let mut connection = self.store.connection().await?;
         let mut bound = saved(value, life);
         self.key(&mut bound, key);
         bound.number(self.alive());
         bound.bytes(former);
-        if link.execute(&self.sql.swap, bound).await? > 0 {
+        if connection.execute(&self.sql.swap, bound).await? > 0 {
             return Ok(Updated::Done);
         }
-        Ok(if self.load(&mut link, key).await?.is_some() { Updated::Stale } else { Updated::Gone })
+        Ok(if self.load(&mut connection, key).await?.is_some() { Updated::Stale } else { Updated::Gone })
     }
 
     async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched, MySqlError> {
@@ -194,12 +199,12 @@ impl Inner {
         bound.number(life.used.0 / 1000);
         self.key(&mut bound, key);
         bound.number(self.alive());
-        let mut link = self.store.link().await?;
-        if link.execute(&self.sql.touch, bound).await? > 0 {
+        let mut connection = self.store.connection().await?;
+        if connection.execute(&self.sql.touch, bound).await? > 0 {
             return Ok(Touched::Done);
         }
-        // A proxy may count only the rows that it changes, and this one was touched in the same second.
-        Ok(if self.load(&mut link, key).await?.is_some() { Touched::Done } else { Touched::Gone })
+        // A proxy may count only changed rows, and this row was touched in the same second.
+        Ok(if self.load(&mut connection, key).await?.is_some() { Touched::Done } else { Touched::Gone })
     }
 
     async fn rename(
@@ -209,40 +214,40 @@ impl Inner {
         value: &[u8],
         life: Life,
     ) -> Result<Renamed, MySqlError> {
-        fits(value)?;
-        let mut link = self.store.link().await?;
+        check_size(value)?;
+        let mut connection = self.store.connection().await?;
         let mut bound = saved(value, life);
         bound.text(new.as_str());
         self.key(&mut bound, old);
         bound.number(self.alive());
         bound.bytes(former);
-        match link.execute(&self.sql.rename, bound).await {
+        match connection.execute(&self.sql.rename, bound).await {
             Ok(0) => {}
             Ok(_) => return Ok(Renamed::Done),
             Err(error) if error.is_duplicate() => return Ok(Renamed::Taken),
             Err(error) => return Err(error),
         }
-        Ok(if self.load(&mut link, old).await?.is_some() { Renamed::Stale } else { Renamed::Gone })
+        Ok(if self.load(&mut connection, old).await?.is_some() { Renamed::Stale } else { Renamed::Gone })
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<bool, MySqlError> {
         let mut bound = Arguments::default();
         self.key(&mut bound, key);
         bound.number(self.alive());
-        Ok(self.store.link().await?.execute(&self.sql.remove, bound).await? > 0)
+        Ok(self.store.connection().await?.execute(&self.sql.remove, bound).await? > 0)
     }
 
     async fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<bool, MySqlError> {
         let mut bound = Arguments::default();
         self.key(&mut bound, key);
         bound.bytes(value);
-        Ok(self.store.link().await?.execute(&self.sql.put_aside, bound).await? > 0)
+        Ok(self.store.connection().await?.execute(&self.sql.put_aside, bound).await? > 0)
     }
 
     async fn count(&self) -> Result<u64, MySqlError> {
         let mut bound = Arguments::default();
         bound.number(self.alive());
-        let rows = self.store.link().await?.fetch(&self.sql.count, bound).await?;
+        let rows = self.store.connection().await?.fetch(&self.sql.count, bound).await?;
         let count = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
         count.and_then(|count| u64::try_from(count).ok()).ok_or(MySqlError::Protocol)
     }
@@ -251,7 +256,7 @@ impl Inner {
         let mut bound = Arguments::default();
         bound.number(self.alive());
         bound.number(limit as u64);
-        let removed = self.store.link().await?.execute(&self.sql.collect, bound).await? as usize;
+        let removed = self.store.connection().await?.execute(&self.sql.collect, bound).await? as usize;
         Ok(Collected { removed, more: removed == limit })
     }
 
@@ -260,11 +265,11 @@ impl Inner {
         bound.number(self.alive());
         bound.bytes(after.as_bytes());
         bound.number(limit as u64);
-        let rows = self.store.link().await?.fetch(&self.sql.scan, bound).await?;
+        let rows = self.store.connection().await?.fetch(&self.sql.scan, bound).await?;
         let mut found = Vec::new();
         for row in &rows {
             let key = row.try_get::<Vec<u8>, _>(0).map_err(|_| MySqlError::Row { column: "session_key" })?;
-            // What is no key of ours reaches no session.
+            // An id that is no key belongs to no session.
             let key = std::str::from_utf8(&key).ok().and_then(|key| key.parse().ok());
             if let Some(key) = key {
                 found.push((key, self.found(row)?));
@@ -276,8 +281,9 @@ impl Inner {
 
 const TABLE_FORM: &str = "Beego's table of session_key, session_data and session_expiry";
 
-/// Of any engine, as Beego's often is of MyISAM. Its key is compared byte by byte, so that any collation will do.
-fn check(table: &TableName, form: &Form) -> Result<(), MySqlError> {
+/// Checks the form of Beego's table. Any engine will do, since Beego's is often MyISAM, and any collation, since statements compare the
+/// key byte for byte.
+fn check(table: &TableName, form: &TableForm) -> Result<(), MySqlError> {
     const COLUMNS: [(&str, &[&str], &str); 3] = [
         ("session_key", &["char", "varchar", "binary", "varbinary"], "char(64) NOT NULL"),
         ("session_data", &["blob", "mediumblob", "longblob"], "blob"),
@@ -292,8 +298,7 @@ fn check(table: &TableName, form: &Form) -> Result<(), MySqlError> {
         match kind {
             None => faults.fatal(format!("no column {name}")),
             Some(kind) if !kinds.contains(&kind) => {
-                faults
-                    .mendable(format!("the column {name} of type {kind}"), format!("MODIFY {name} {usual}"));
+                faults.fixable(format!("the column {name} of type {kind}"), format!("MODIFY {name} {usual}"));
             }
             Some(_) => {}
         }
@@ -305,7 +310,7 @@ fn check(table: &TableName, form: &Form) -> Result<(), MySqlError> {
     faults.answer(table, TABLE_FORM)
 }
 
-/// Binds what is written of a value.
+/// Binds the columns that are written for a value.
 fn saved(value: &[u8], life: Life) -> Arguments<'_> {
     let mut bound = Arguments::default();
     bound.bytes(value);
@@ -313,41 +318,37 @@ fn saved(value: &[u8], life: Life) -> Arguments<'_> {
     bound
 }
 
-fn fits(value: &[u8]) -> Result<(), MySqlError> {
-    match value.len() <= LARGEST {
-        true => Ok(()),
-        false => Err(MySqlError::TooLarge {
-            limit: LARGEST,
-            found: value.len(),
-            reason: "a BLOB, which is what Beego's table has",
-        }),
+fn check_size(value: &[u8]) -> Result<(), MySqlError> {
+    if value.len() <= MAX_BLOB {
+        return Ok(());
     }
+    Err(MySqlError::TooLarge { limit: MAX_BLOB, found: value.len(), reason: "the BLOB of Beego's table" })
 }
 
-impl Values for Rows {
+impl Values for BeegoRows {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { shared: true, max_record: Some(LARGEST), ..Capabilities::new("mysql") }
+        Capabilities { shared: true, max_record: Some(MAX_BLOB), ..Capabilities::new("mysql") }
     }
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
-        let Inner { store, .. } = &*self.0;
-        let step = || async { self.0.load(&mut store.link().await?, key).await };
-        Ok(store.in_time(store.idempotent(step)).await?)
+        let BeegoTable { store, .. } = &*self.0;
+        let step = || async { self.0.load(&mut store.connection().await?, key).await };
+        Ok(store.within_deadline(store.retry_idempotent(step)).await?)
     }
 
     async fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<Created> {
-        let Inner { store, .. } = &*self.0;
-        Ok(store.in_time(store.undone(|| self.0.insert(key, value, life))).await?)
+        let BeegoTable { store, .. } = &*self.0;
+        Ok(store.within_deadline(store.retry_undone(|| self.0.insert(key, value, life))).await?)
     }
 
     async fn swap(&self, key: &StoreKey, former: &[u8], value: &[u8], life: Life) -> Result<Updated> {
-        let Inner { store, .. } = &*self.0;
-        Ok(store.in_time(store.undone(|| self.0.swap(key, former, value, life))).await?)
+        let BeegoTable { store, .. } = &*self.0;
+        Ok(store.within_deadline(store.retry_undone(|| self.0.swap(key, former, value, life))).await?)
     }
 
     async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched> {
-        let Inner { store, .. } = &*self.0;
-        Ok(store.in_time(store.idempotent(|| self.0.touch(key, life))).await?)
+        let BeegoTable { store, .. } = &*self.0;
+        Ok(store.within_deadline(store.retry_idempotent(|| self.0.touch(key, life))).await?)
     }
 
     async fn rename(
@@ -358,34 +359,32 @@ impl Values for Rows {
         value: &[u8],
         life: Life,
     ) -> Result<Renamed> {
-        let Inner { store, .. } = &*self.0;
+        let BeegoTable { store, .. } = &*self.0;
         let step = || self.0.rename([old, new], former, value, life);
-        Ok(store.in_time(store.undone(step)).await?)
+        Ok(store.within_deadline(store.retry_undone(step)).await?)
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<bool> {
-        let Inner { store, .. } = &*self.0;
-        Ok(store.in_time(store.undone(|| self.0.remove(key))).await?)
+        let BeegoTable { store, .. } = &*self.0;
+        Ok(store.within_deadline(store.retry_undone(|| self.0.remove(key))).await?)
     }
 
     async fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<()> {
-        let Inner { store, .. } = &*self.0;
-        if store.in_time(store.undone(|| self.0.put_aside(key, value))).await? {
-            tracing::warn!(
-                "a session of Beego's cannot be read; it was put aside under a key that begins with !"
-            );
+        let BeegoTable { store, .. } = &*self.0;
+        if store.within_deadline(store.retry_undone(|| self.0.put_aside(key, value))).await? {
+            tracing::warn!("a Beego session cannot be read; it was moved to a key that begins with !");
         }
         Ok(())
     }
 
     async fn count(&self) -> Result<u64> {
-        let Inner { store, .. } = &*self.0;
-        Ok(store.in_long_time(store.idempotent(|| self.0.count())).await?)
+        let BeegoTable { store, .. } = &*self.0;
+        Ok(store.within_long_deadline(store.retry_idempotent(|| self.0.count())).await?)
     }
 
     async fn remove_expired(&self, limit: usize) -> Result<Collected> {
-        let Inner { store, .. } = &*self.0;
-        Ok(store.in_long_time(store.undone(|| self.0.remove_expired(limit))).await?)
+        let BeegoTable { store, .. } = &*self.0;
+        Ok(store.within_long_deadline(store.retry_undone(|| self.0.remove_expired(limit))).await?)
     }
 
     async fn scan(
@@ -393,11 +392,11 @@ impl Values for Rows {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
-        /// A page is in memory as a whole.
+        /// The most rows of a page, which is completely in memory.
         const MOST: usize = 1_000;
-        let Inner { store, .. } = &*self.0;
+        let BeegoTable { store, .. } = &*self.0;
         let (after, limit) = (cursor.as_ref().map_or("", Cursor::as_str), limit.clamp(1, MOST));
-        let page = store.in_long_time(store.idempotent(|| self.0.scan(after, limit))).await?;
+        let page = store.within_long_deadline(store.retry_idempotent(|| self.0.scan(after, limit))).await?;
         let next = page.last().filter(|_| page.len() == limit).map(|(last, _)| Cursor::new(last.as_str()));
         Ok((page, next))
     }

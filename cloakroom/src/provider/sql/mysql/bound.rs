@@ -1,4 +1,4 @@
-//! The values behind a statement's `?`: bound to a prepared statement, or written into its text.
+//! The values of a statement: bound to a prepared statement, or written into its text.
 
 use std::fmt::Write;
 
@@ -7,68 +7,70 @@ use sqlx::mysql::MySqlArguments;
 
 /// The values of a statement, in the order of its `?`.
 #[derive(Default)]
-pub(super) struct Arguments<'a>(Vec<Value<'a>>);
+pub(super) struct Arguments<'a>(Vec<BoundValue<'a>>);
 
-enum Value<'a> {
+enum BoundValue<'a> {
     Number(u64),
-    /// Signed, as the expression is that stands for the server's clock.
+    /// A signed number, like the expression for the server's clock.
     Time(Option<i64>),
     Nothing,
     Bytes(&'a [u8]),
-    /// Compared by the collation of a column, where bytes are not.
+    /// A text, which is compared by a column's collation. Bytes are not.
     Text(&'a str),
 }
 
 impl<'a> Arguments<'a> {
     pub(super) fn bytes(&mut self, bytes: &'a [u8]) {
-        self.0.push(Value::Bytes(bytes));
+        self.0.push(BoundValue::Bytes(bytes));
     }
 
     pub(super) fn optional(&mut self, bytes: Option<&'a [u8]>) {
-        self.0.push(bytes.map_or(Value::Nothing, Value::Bytes));
+        self.0.push(bytes.map_or(BoundValue::Nothing, BoundValue::Bytes));
     }
 
     pub(super) fn number(&mut self, number: u64) {
-        self.0.push(Value::Number(number));
+        self.0.push(BoundValue::Number(number));
     }
 
     pub(super) fn text(&mut self, text: &'a str) {
-        self.0.push(Value::Text(text));
+        self.0.push(BoundValue::Text(text));
     }
 
-    /// The time that deadlines are compared with; `None` for the server's own.
+    /// Binds the time that deadlines are compared with; `None` for the server's clock.
     pub(super) fn now(&mut self, now: Option<i64>) {
-        self.0.push(Value::Time(now));
+        self.0.push(BoundValue::Time(now));
     }
 
-    /// For a prepared statement.
+    /// Returns the values for a prepared statement.
     pub(super) fn encoded(&self) -> MySqlArguments {
         let mut encoded = MySqlArguments::default();
         for value in &self.0 {
-            // Numbers, texts and bytes encode without fail; were one left out, the driver would refuse the statement for its count.
+            // Numbers, texts and bytes always encode. If one were left out, the driver would refuse the statement.
             let _ = match value {
-                Value::Number(number) => encoded.add(number),
-                Value::Time(time) => encoded.add(time),
-                Value::Nothing => encoded.add(None::<&[u8]>),
-                Value::Bytes(bytes) => encoded.add(*bytes),
-                Value::Text(text) => encoded.add(*text),
+                BoundValue::Number(number) => encoded.add(number),
+                BoundValue::Time(time) => encoded.add(time),
+                BoundValue::Nothing => encoded.add(None::<&[u8]>),
+                BoundValue::Bytes(bytes) => encoded.add(*bytes),
+                BoundValue::Text(text) => encoded.add(*text),
             };
         }
         encoded
     }
 
-    /// `sql` with the values in the place of its `?`: digits, or hexadecimal, which needs no escaping.
+    /// Returns `sql` with the values in the place of its `?`, as digits or hexadecimal, which need no escaping.
     pub(super) fn inlined(&self, sql: &str) -> String {
         let mut parts = sql.split('?');
         let mut text = parts.next().unwrap_or_default().to_owned();
         for (value, part) in self.0.iter().zip(parts) {
-            // A String takes whatever is written.
+            // Writing to a String cannot fail.
             let _ = match value {
-                Value::Number(number) => write!(text, "{number}"),
-                Value::Time(Some(time)) => write!(text, "{time}"),
-                Value::Time(None) | Value::Nothing => write!(text, "NULL"),
-                Value::Bytes(bytes) => write!(text, "x'{}'", data_encoding::HEXLOWER.encode_display(bytes)),
-                Value::Text(letters) => {
+                BoundValue::Number(number) => write!(text, "{number}"),
+                BoundValue::Time(Some(time)) => write!(text, "{time}"),
+                BoundValue::Time(None) | BoundValue::Nothing => write!(text, "NULL"),
+                BoundValue::Bytes(bytes) => {
+                    write!(text, "x'{}'", data_encoding::HEXLOWER.encode_display(bytes))
+                }
+                BoundValue::Text(letters) => {
                     write!(text, "_utf8mb4 x'{}'", data_encoding::HEXLOWER.encode_display(letters.as_bytes()))
                 }
             };
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_in_a_text_cannot_end_its_quotes() {
+    fn an_inlined_value_cannot_end_its_quotes() {
         let mut bound = Arguments::default();
         bound.bytes(b"a'\\\0");
         bound.text("ä'");

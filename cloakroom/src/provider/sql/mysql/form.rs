@@ -1,38 +1,38 @@
-//! The form of a table that is there, as the server describes it.
+//! The form of an existing table, as the server describes it.
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, SqlStr};
 
-use super::error::{Mend, MySqlError};
-use super::link::{Arguments, Link};
+use super::connection::{Arguments, ConnectionLease};
+use super::error::{Fix, MySqlError};
 use crate::provider::sql::table::TableName;
 
-/// A table's columns and keys, as the server tells them.
+/// A table's columns and keys, as the server lists them.
 #[derive(Debug, Default)]
-pub(super) struct Form {
-    /// `base table`; a view, or a table that keeps every former row, is something else.
+pub(super) struct TableForm {
+    /// The kind of table, such as `base table`, `view` or `system versioned`.
     pub(super) kind: String,
     pub(super) engine: String,
-    pub(super) columns: Vec<Column>,
-    pub(super) keys: Vec<Key>,
+    pub(super) columns: Vec<TableColumn>,
+    pub(super) keys: Vec<TableKey>,
     pub(super) triggers: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Column {
+pub(super) struct TableColumn {
     pub(super) name: String,
-    /// The server's name of it, in lower case, without the width at which it would print a number.
+    /// The type in lower case, without the display width of integers.
     pub(super) kind: String,
     pub(super) nullable: bool,
-    /// Set if every INSERT has to give it a value.
+    /// True if every INSERT must give the column a value.
     pub(super) demanded: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct TableKey {
     pub(super) name: String,
     pub(super) unique: bool,
-    /// In their order; one of which only the beginning is in the key has `(` behind its name.
+    /// The names of the columns in the key's order. A column of which the key holds only a prefix has `(` after its name.
     pub(super) columns: Vec<String>,
 }
 
@@ -49,49 +49,52 @@ const TABLE: &str = "SELECT LOWER(CONVERT(table_type USING utf8mb4)), COALESCE(L
      (SELECT COUNT(*) FROM information_schema.triggers WHERE event_object_schema = DATABASE() AND event_object_table = ?) \
      FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?";
 
-impl Key {
+impl TableKey {
     pub(super) fn is_primary(&self) -> bool {
         self.name.eq_ignore_ascii_case("PRIMARY")
     }
 }
 
-impl Form {
-    /// The form of `table`; `None` if it is missing.
-    pub(super) async fn of(link: &mut Link<'_>, table: &TableName) -> Result<Option<Form>, MySqlError> {
+impl TableForm {
+    /// Reads the form of `table`; `None` if the table is missing.
+    pub(super) async fn of(
+        connection: &mut ConnectionLease<'_>,
+        table: &TableName,
+    ) -> Result<Option<TableForm>, MySqlError> {
         let named = |times: usize| {
             let mut bound = Arguments::default();
             (0..times).for_each(|_| bound.text(table.as_str()));
             bound
         };
-        let rows = link.fetch(&SqlStr::from_static(TABLE), named(2)).await?;
+        let rows = connection.fetch(&SqlStr::from_static(TABLE), named(2)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let mut form = Form { kind: text(row, 0)?, engine: text(row, 1)?, ..Form::default() };
+        let mut form = TableForm { kind: text(row, 0)?, engine: text(row, 1)?, ..TableForm::default() };
         form.triggers = u64::from(number(row, 2)? != 0);
-        for row in link.fetch(&SqlStr::from_static(COLUMNS), named(1)).await? {
+        for row in connection.fetch(&SqlStr::from_static(COLUMNS), named(1)).await? {
             let (name, kind) = (text(&row, 0)?, plain(&text(&row, 1)?));
             let (nullable, demanded) = (number(&row, 2)? != 0, number(&row, 3)? != 0);
-            form.columns.push(Column { name, kind, nullable, demanded });
+            form.columns.push(TableColumn { name, kind, nullable, demanded });
         }
-        for row in link.fetch(&SqlStr::from_static(KEYS), named(1)).await? {
+        for row in connection.fetch(&SqlStr::from_static(KEYS), named(1)).await? {
             let (name, unique, column) = (text(&row, 0)?, number(&row, 1)? != 0, text(&row, 2)?);
             match form.keys.last_mut().filter(|last| last.name == name) {
                 Some(last) => last.columns.push(column),
-                None => form.keys.push(Key { name, unique, columns: vec![column] }),
+                None => form.keys.push(TableKey { name, unique, columns: vec![column] }),
             }
         }
         Ok(Some(form))
     }
 
-    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+    pub(super) fn column(&self, name: &str) -> Option<&TableColumn> {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// True if the server refuses a second row with the same `column`.
+    /// Returns true if a unique key consists of `column`.
     pub(super) fn is_unique(&self, column: &str) -> bool {
         self.keys.iter().any(|key| key.unique && key.columns == [column])
     }
 
-    /// True if a key begins with `columns`.
+    /// Returns true if a key begins with `columns`.
     pub(super) fn has_key(&self, columns: &[&str]) -> bool {
         self.keys.iter().any(|key| columns.iter().eq(key.columns.iter().take(columns.len())))
     }
@@ -105,7 +108,7 @@ fn number(row: &MySqlRow, place: usize) -> Result<i64, MySqlError> {
     row.try_get(place).map_err(|_| MySqlError::Row { column: "description" })
 }
 
-/// `bigint(20)` and `bigint` are one: MySQL 8.0.19 no longer says how wide it would print.
+/// Removes the display width: `bigint(20)` and `bigint` are one type, and MySQL 8.0.19 no longer reports the width.
 fn plain(column_type: &str) -> String {
     match column_type.split_once("int(") {
         Some((kind, rest)) => format!("{kind}int{}", rest.split_once(')').map_or("", |(_, rest)| rest)),
@@ -113,33 +116,34 @@ fn plain(column_type: &str) -> String {
     }
 }
 
-/// The faults of a table: each with the piece of an `ALTER TABLE` that mends it.
+/// The faults of a table, each with the part of an `ALTER TABLE` that fixes it, if one does.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<(String, Option<String>)>);
 
 impl Faults {
-    pub(super) fn mendable(&mut self, found: impl Into<String>, by: impl Into<String>) {
+    pub(super) fn fixable(&mut self, found: impl Into<String>, by: impl Into<String>) {
         self.0.push((found.into(), Some(by.into())));
     }
 
-    /// One that makes it another table.
+    /// Adds a fault that no `ALTER TABLE` fixes.
     pub(super) fn fatal(&mut self, found: impl Into<String>) {
         self.0.push((found.into(), None));
     }
 
-    /// Columns of the application's own that every INSERT has to give a value to, which this provider does not.
-    pub(super) fn demanded(&mut self, form: &Form, ours: &[&str]) {
+    /// Adds a fault for each further column that needs a value in every INSERT. This provider gives it none.
+    pub(super) fn demanded(&mut self, form: &TableForm, ours: &[&str]) {
         for column in form.columns.iter().filter(|column| column.demanded && !ours.contains(&&*column.name)) {
             let found = format!("the column {} that is NOT NULL and has no default", column.name);
-            self.mendable(found, format!("MODIFY `{}` {} NULL", column.name, column.kind));
+            self.fixable(found, format!("MODIFY `{}` {} NULL", column.name, column.kind));
         }
     }
 
-    /// A unique key of columns of `ours` and without `id` refuses rows that the provider takes for different ones.
-    pub(super) fn too_unique(&mut self, form: &Form, id: &str, ours: &[&str]) {
+    /// Adds a fault for each unique key on columns of `ours` without `id`. It would refuse rows that differ only in `id`.
+    pub(super) fn too_unique(&mut self, form: &TableForm, id: &str, ours: &[&str]) {
         let is_ours = |column: &String| ours.contains(&column.trim_end_matches('('));
-        let foreign =
-            |key: &&Key| !key.columns.iter().all(is_ours) || key.columns.iter().any(|column| column == id);
+        let foreign = |key: &&TableKey| {
+            !key.columns.iter().all(is_ours) || key.columns.iter().any(|column| column == id)
+        };
         for key in form.keys.iter().filter(|key| key.unique && !foreign(key)) {
             let found =
                 format!("the unique key {} on {}", key.name, key.columns.join(", ").replace('(', " in part"));
@@ -148,16 +152,16 @@ impl Faults {
             } else {
                 format!("DROP KEY `{}`", key.name)
             };
-            self.mendable(found, by);
+            self.fixable(found, by);
         }
     }
 
-    /// No unique key on `id` alone, without which a second row is taken under the same key.
-    pub(super) fn not_unique(&mut self, form: &Form, id: &str) {
+    /// Adds a fault if no unique key consists of `id`. Without one, two rows could have the same id.
+    pub(super) fn not_unique(&mut self, form: &TableForm, id: &str) {
         if !form.is_unique(id) {
             let has_primary = form.keys.iter().any(|key| key.is_primary() && !key.columns[0].starts_with(id));
             let kind = if has_primary { "UNIQUE" } else { "PRIMARY" };
-            self.mendable(format!("no primary key on {id}"), format!("ADD {kind} KEY ({id})"));
+            self.fixable(format!("no primary key on {id}"), format!("ADD {kind} KEY ({id})"));
         }
     }
 
@@ -167,8 +171,8 @@ impl Faults {
         }
         let found = self.0.iter().map(|(found, _)| &**found).collect::<Vec<_>>().join(", ");
         let pieces: Option<Vec<_>> = self.0.iter().map(|(_, by)| by.as_deref()).collect();
-        let mend = Mend(pieces.map(|pieces| format!("ALTER TABLE `{table}` {}", pieces.join(", "))));
-        Err(MySqlError::Foreign { table: table.to_string(), expected, found, mend })
+        let fix = Fix(pieces.map(|pieces| format!("ALTER TABLE `{table}` {}", pieces.join(", "))));
+        Err(MySqlError::Foreign { table: table.to_string(), expected, found, fix })
     }
 }
 
@@ -177,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_width_that_older_servers_tell_is_passed_over() {
+    fn the_display_width_of_integers_is_ignored() {
         assert_eq!(plain("bigint(20) unsigned"), "bigint unsigned");
         assert_eq!(plain("tinyint(3) unsigned"), "tinyint unsigned");
         assert_eq!(plain("varbinary(192)"), "varbinary(192)");

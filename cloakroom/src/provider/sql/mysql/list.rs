@@ -1,44 +1,44 @@
-//! Counting, and pages of sessions: of each row the head alone, so that a page is bounded in bytes.
+//! The count, and pages of sessions. A page reads only the head of each record, so that its size in bytes is bounded.
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, SqlStr};
 
+use super::connection::Arguments;
 use super::error::MySqlError;
-use super::link::Arguments;
-use super::store::Store;
+use super::store::MySqlStore;
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::provider::{Cursor, Listed, Page};
 use crate::record::Head;
 
-/// The most rows of a page, which is in memory as a whole.
+/// The most rows of a page. A page is completely in memory.
 const LONGEST_PAGE: usize = 1_000;
 
 /// A row of a list.
 #[derive(Debug)]
-struct Entry {
+struct ListedRow {
     id: Vec<u8>,
     head: Vec<u8>,
     touched: Option<u64>,
     expires: u64,
 }
 
-impl Store {
+impl MySqlStore {
     pub(super) async fn count(&self) -> Result<u64, MySqlError> {
         let mut bound = Arguments::default();
         bound.now(self.now());
-        let rows = self.link().await?.fetch(&self.sql.count, bound).await?;
+        let rows = self.connection().await?.fetch(&self.sql.count, bound).await?;
         let count = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
         count.map(i64::cast_unsigned).ok_or(MySqlError::Protocol)
     }
 
-    /// The sessions behind the cursor, in the order of their keys.
+    /// Returns the sessions after the cursor, in the order of their keys.
     pub(super) async fn scan(&self, cursor: Option<&Cursor>, limit: usize) -> Result<Page, MySqlError> {
         self.page(&self.sql.scan, None, cursor, limit).await
     }
 
-    /// The sessions of a user behind the cursor, in the order of their keys.
+    /// Returns a user's sessions after the cursor, in the order of their keys.
     pub(super) async fn of_principal(
         &self,
         user: &str,
@@ -63,17 +63,17 @@ impl Store {
         bound.bytes(after.as_bytes());
         bound.now(self.now());
         bound.number(limit as u64);
-        let rows = self.link().await?.fetch(sql, bound).await?;
-        let rows = rows.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
+        let rows = self.connection().await?.fetch(sql, bound).await?;
+        let rows = rows.iter().map(ListedRow::of).collect::<Result<Vec<_>, _>>()?;
         let last = rows.last().map_or(after.as_bytes(), |row| &row.id);
         let next = (rows.len() == limit).then(|| Cursor::new(String::from_utf8_lossy(last)));
-        Ok(Page { entries: rows.iter().filter_map(Entry::listed).collect(), next })
+        Ok(Page { entries: rows.iter().filter_map(ListedRow::listed).collect(), next })
     }
 }
 
-impl Entry {
+impl ListedRow {
     fn of(row: &MySqlRow) -> Result<Self, MySqlError> {
-        Ok(Entry {
+        Ok(ListedRow {
             id: row.try_get(0).map_err(|_| MySqlError::Row { column: "id" })?,
             head: row.try_get(1).map_err(|_| MySqlError::Row { column: "record" })?,
             touched: row.try_get(2).map_err(|_| MySqlError::Row { column: "touched" })?,
@@ -81,10 +81,10 @@ impl Entry {
         })
     }
 
-    /// `None`, with a warning, for a row that cannot be read: a list must not fail for it.
+    /// Returns `None` and logs a warning for an unreadable row, so that one bad row does not fail the list.
     fn listed(&self) -> Option<Listed> {
         let listed = self.read();
-        listed.inspect_err(|error| tracing::warn!(%error, "a row that cannot be read was passed over")).ok()
+        listed.inspect_err(|error| tracing::warn!(%error, "a list skipped a row that cannot be read")).ok()
     }
 
     fn read(&self) -> Result<Listed> {

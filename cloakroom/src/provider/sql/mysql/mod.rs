@@ -1,14 +1,14 @@
-//! Sessions in a table of MariaDB or MySQL.
+//! The MySQL provider: sessions in a table of MariaDB or MySQL.
 
 mod batch;
 #[cfg(feature = "beego")]
 mod beego;
 mod bound;
 mod collect;
+mod connection;
 mod dsn;
 mod error;
 mod form;
-mod link;
 mod list;
 mod schema;
 mod session;
@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::pool::Pool;
+use super::pool::SqlPool;
 use super::row::millis;
 use super::table::TableName;
 use crate::clock::Clock;
@@ -36,26 +36,27 @@ use crate::provider::{
 };
 use crate::record::Record;
 
+use connection::MySqlConnector;
 use dsn::Dsn;
 use error::MySqlError;
-use link::Server;
 use statements::Statements;
-use store::{Store, Stored};
+use store::{MySqlStore, StoredRow};
 
-/// Sessions in a table of MariaDB (10.6 and later) or MySQL (8.0 and later), which any number of machines may share.
+/// A provider that keeps sessions in a table of MariaDB (10.6 and later) or MySQL (8.0 and later).
 ///
-/// `docs/mysql.md` has the settings, the table, the privileges it takes and what each operation costs.
+/// Any number of machines may share the table. `docs/mysql.md` lists the settings, the columns, the privileges and the cost of each
+/// operation.
 ///
-/// - **One prepared statement a read, one more for a change.** Compare and swap is the `WHERE` of an `UPDATE`; nothing is ever
-///   inserted and updated at once.
-/// - **The server's clock counts,** so that machines whose clocks differ agree on what has expired.
-/// - **A connection whose call was cancelled, timed out or failed is closed,** and no other call ever sees its reply.
-/// - **The server's settings count for nothing** where a promise depends on them: each connection sets them and reads them back.
-/// - **Nothing is cut:** strict mode is among those settings, and a record that the server would not take is an error before it is sent.
-/// - **Several runtimes may share it:** a connection serves the one that made it.
-/// - **Credentials** are in no error, no log and no `Debug`.
+/// - **A read is one prepared statement, and a change is one more.** The `WHERE` of an `UPDATE` compares the version. No statement is an
+///   upsert.
+/// - **The server's clock decides what has expired,** so that machines whose clocks differ agree.
+/// - **A connection whose call was cancelled, timed out or failed is closed,** so that no other call reads its reply.
+/// - **Every setting of the server on which a promise depends** is set on each connection and read back.
+/// - **No value is truncated:** the connection uses strict mode, and a record that is too large for the server is an error before it is sent.
+/// - **Several runtimes may share a provider:** a connection serves only the runtime that opened it.
+/// - **No error, log line or `Debug` output contains a credential.**
 ///
-/// It needs a [tokio](https://docs.rs/tokio) runtime with I/O and time enabled. A clone is a handle on the same connections.
+/// The provider needs a [tokio](https://docs.rs/tokio) runtime with I/O and time enabled. A clone is a handle on the same connections.
 ///
 /// ```no_run
 /// use cloakroom::{Manager, MySqlProvider};
@@ -66,29 +67,29 @@ use store::{Store, Stored};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct MySqlProvider(Arc<Inner>);
+pub struct MySqlProvider(Arc<ProviderState>);
 
-struct Inner {
-    store: Store,
+struct ProviderState {
+    store: MySqlStore,
     table: TableName,
     max_record: usize,
 }
 
 impl MySqlProvider {
-    /// Connects to the database that `dsn` names, and makes the table `cloakroom_sessions` if it is missing.
+    /// Connects to the database that `dsn` names, and creates the table `cloakroom_sessions` if it is missing.
     ///
-    /// `dsn` is go-sql-driver's `[user[:password]@][net[(addr)]]/dbname[?param1=value1&..]`, or a `mysql://` URL.
+    /// `dsn` is a data source name of go-sql-driver, `[user[:password]@][net[(addr)]]/dbname[?param1=value1&..]`, or a `mysql://` URL.
     ///
     /// # Errors
     ///
-    /// Of kind [`Config`](crate::ErrorKind::Config) for a `dsn` that cannot be read, a login that the server refuses, a server that is
-    /// too old, a right that the user lacks, and a table of that name but another form, with the statement that mends it; of kind [`Unavailable`](crate::ErrorKind::Unavailable) or
-    /// [`Timeout`](crate::ErrorKind::Timeout) where there is no server.
+    /// - [`Config`](crate::ErrorKind::Config) for an invalid `dsn`, a refused login, a server that is too old, a missing right, or an existing
+    ///   table of another form. The message then contains the statement that fixes the table.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) or [`Timeout`](crate::ErrorKind::Timeout) if the server cannot be reached.
     pub async fn connect(dsn: &str) -> Result<MySqlProvider> {
         MySqlProvider::builder(dsn)?.connect().await
     }
 
-    /// Begins a provider for the database that `dsn` names with other settings than the defaults.
+    /// Returns a builder for the database that `dsn` names, for settings other than the defaults.
     ///
     /// ```no_run
     /// use cloakroom::MySqlProvider;
@@ -106,12 +107,12 @@ impl MySqlProvider {
     ///
     /// # Errors
     ///
-    /// Of kind [`Config`](crate::ErrorKind::Config); no text shows a piece of `dsn`.
+    /// [`Config`](crate::ErrorKind::Config) if `dsn` is invalid. The message contains no part of `dsn`.
     pub fn builder(dsn: &str) -> Result<MySqlProviderBuilder> {
         MySqlProviderBuilder::new(dsn)
     }
 
-    /// The statement that makes the table `name`, for those who run migrations themselves.
+    /// Returns the statement that creates the table `name`, for your own migrations.
     ///
     /// ```
     /// use cloakroom::MySqlProvider;
@@ -124,7 +125,7 @@ impl MySqlProvider {
     ///
     /// # Errors
     ///
-    /// Of kind [`Config`](crate::ErrorKind::Config) if `name` is not 1 to 60 letters, digits and `_`.
+    /// [`Config`](crate::ErrorKind::Config) if `name` is not 1 to 60 letters, digits and `_`.
     pub fn schema(name: &str) -> Result<String> {
         Ok(schema::create(&TableName::new(name).map_err(MySqlError::from)?))
     }
@@ -153,12 +154,12 @@ impl Provider for MySqlProvider {
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
         let store = &self.0.store;
-        Ok(store.in_time(store.undone(|| store.create(key, record))).await?)
+        Ok(store.within_deadline(store.retry_undone(|| store.create(key, record))).await?)
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
         let store = &self.0.store;
-        let Some(stored) = store.in_time(store.idempotent(|| store.load(key))).await? else {
+        let Some(stored) = store.within_deadline(store.retry_idempotent(|| store.load(key))).await? else {
             return Ok(None);
         };
         match stored.record() {
@@ -172,7 +173,7 @@ impl Provider for MySqlProvider {
 
     async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
         let store = &self.0.store;
-        Ok(store.in_time(store.undone(|| store.update(key, record, expected))).await?)
+        Ok(store.within_deadline(store.retry_undone(|| store.update(key, record, expected))).await?)
     }
 
     async fn touch(
@@ -184,7 +185,7 @@ impl Provider for MySqlProvider {
     ) -> Result<Touched> {
         let store = &self.0.store;
         let (at, deadline) = (millis(at), millis(deadline));
-        Ok(store.in_time(store.idempotent(|| store.touch(key, at, deadline, expected))).await?)
+        Ok(store.within_deadline(store.retry_idempotent(|| store.touch(key, at, deadline, expected))).await?)
     }
 
     async fn rename(
@@ -196,28 +197,28 @@ impl Provider for MySqlProvider {
         tombstone: Option<&Record>,
     ) -> Result<Renamed> {
         let store = &self.0.store;
-        let renamed = store.undone(|| store.rename((old, new), record, expected, tombstone));
-        Ok(store.in_time(renamed).await?)
+        let renamed = store.retry_undone(|| store.rename((old, new), record, expected, tombstone));
+        Ok(store.within_deadline(renamed).await?)
     }
 
     async fn delete(&self, key: &StoreKey) -> Result<bool> {
         let store = &self.0.store;
-        Ok(store.in_time(store.undone(|| store.delete(key))).await?)
+        Ok(store.within_deadline(store.retry_undone(|| store.delete(key))).await?)
     }
 
     async fn count(&self) -> Result<u64> {
         let store = &self.0.store;
-        Ok(store.in_long_time(store.idempotent(|| store.count())).await?)
+        Ok(store.within_long_deadline(store.retry_idempotent(|| store.count())).await?)
     }
 
     async fn delete_expired(&self, limit: usize) -> Result<Collected> {
         let store = &self.0.store;
-        Ok(store.in_long_time(store.undone(|| store.collect(limit))).await?)
+        Ok(store.within_long_deadline(store.retry_undone(|| store.collect(limit))).await?)
     }
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
         let store = &self.0.store;
-        Ok(store.in_long_time(store.idempotent(|| store.scan(cursor.as_ref(), limit))).await?)
+        Ok(store.within_long_deadline(store.retry_idempotent(|| store.scan(cursor.as_ref(), limit))).await?)
     }
 
     async fn of_principal(
@@ -231,36 +232,38 @@ impl Provider for MySqlProvider {
         }
         let store = &self.0.store;
         let user = principal.as_str();
-        let page = store.idempotent(|| store.of_principal(user, cursor.as_ref(), limit));
-        Ok(store.in_long_time(page).await?)
+        let page = store.retry_idempotent(|| store.of_principal(user, cursor.as_ref(), limit));
+        Ok(store.within_long_deadline(page).await?)
     }
 }
 
 impl MySqlProvider {
-    /// Puts a record aside that cannot be read, so that the visitor starts afresh after one error.
-    async fn put_aside(&self, key: &StoreKey, stored: &Stored) {
+    /// Moves an unreadable record out of the way, so that the visitor gets one error and then a new session.
+    async fn put_aside(&self, key: &StoreKey, stored: &StoredRow) {
         let store = &self.0.store;
-        let aside = store.idempotent(|| store.put_aside(key, stored.bytes()));
-        match store.in_time(aside).await {
+        let aside = store.retry_idempotent(|| store.put_aside(key, stored.bytes()));
+        match store.within_deadline(aside).await {
             Ok(true) => tracing::warn!(
                 table = %self.0.table,
-                "a session that cannot be read was put aside for a week, under an id that begins with !"
+                "a stored session cannot be read; it was moved to an id that begins with ! and is kept for a week"
             ),
-            // Somebody has changed it meanwhile, or has put it aside.
+            // Another call has changed or moved the row since it was loaded.
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "a session that cannot be read could not be put aside"),
+            Err(error) => {
+                tracing::warn!(%error, "a stored session cannot be read and could not be moved away")
+            }
         }
     }
 }
 
-/// The provider that a configuration text names "mysql"; `providerConfig` is its data source name.
+/// Connects the provider that a configuration string names "mysql"; `providerConfig` is its data source name.
 pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     let builder = MySqlProvider::builder(config.provider_config())?;
     match config.format() {
         Format::Native => builder.connect().await.map(AnyProvider::new),
         #[cfg(feature = "beego")]
         Format::Beego => builder.connect_beego(config.idle_timeout()).await,
-        #[allow(unreachable_patterns, reason = "the other formats are a feature")]
+        #[allow(unreachable_patterns, reason = "other formats depend on features")]
         other => {
             let (what, expected) = ("format", "native or beego");
             Err(MySqlError::Setting { what, expected, found: other.to_string() }.into())
@@ -268,9 +271,9 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     }
 }
 
-/// The settings of a [`MySqlProvider`]; begun by [`MySqlProvider::builder`]. What the data source name says is the default of each.
+/// The settings of a [`MySqlProvider`]; [`MySqlProvider::builder`] returns it. The data source name gives the initial values.
 #[derive(Clone, Debug)]
-#[must_use = "nothing is connected before `connect`"]
+#[must_use = "a builder connects to nothing before `connect`"]
 pub struct MySqlProviderBuilder {
     dsn: Dsn,
     table: TableName,
@@ -301,7 +304,7 @@ impl MySqlProviderBuilder {
             table,
             pool: Self::POOL,
             connect_timeout: params.connect.unwrap_or(Self::TIME),
-            // An exchange is a write and a read; the driver bounds each of them, this provider the whole.
+            // Go's driver bounds each write and each read. This provider bounds the whole call, by the greater of the two.
             deadline: params.read.max(params.write).unwrap_or(Self::TIME),
             retries: Self::RETRIES,
             create_table: true,
@@ -312,108 +315,108 @@ impl MySqlProviderBuilder {
         builder.pool(pool)
     }
 
-    /// The table's name: 1 to 60 letters, digits and `_`; `cloakroom_sessions` if not set.
+    /// Sets the table's name: 1 to 60 letters, digits and `_`; `cloakroom_sessions` by default.
     ///
     /// # Errors
     ///
-    /// Of kind [`Config`](crate::ErrorKind::Config) for another name.
+    /// [`Config`](crate::ErrorKind::Config) for any other name.
     pub fn table(self, name: &str) -> Result<Self> {
         Ok(MySqlProviderBuilder { table: TableName::new(name).map_err(MySqlError::from)?, ..self })
     }
 
-    /// The most connections at a time, 1 to 10,000; 10 if not set. Calls beyond wait for one, within their deadline.
+    /// Sets the greatest number of open connections, 1 to 10,000; 10 by default. Further calls wait for a connection, within their deadline.
     ///
     /// # Errors
     ///
-    /// Of kind [`Config`](crate::ErrorKind::Config) for another number.
+    /// [`Config`](crate::ErrorKind::Config) for any other number.
     pub fn pool(self, size: usize) -> Result<Self> {
-        match (1..=Pool::<Server>::MOST).contains(&size) {
-            true => Ok(MySqlProviderBuilder { pool: size, ..self }),
-            false => Err(MySqlError::Setting {
-                what: "the size of the pool",
-                expected: "1 to 10,000 connections",
-                found: size.to_string(),
-            }
-            .into()),
+        if (1..=SqlPool::<MySqlConnector>::MAX_SIZE).contains(&size) {
+            return Ok(MySqlProviderBuilder { pool: size, ..self });
         }
+        let (what, expected) = ("the size of the pool", "1 to 10,000 connections");
+        Err(MySqlError::Setting { what, expected, found: size.to_string() }.into())
     }
 
-    /// How long making a connection may take; 2 s if not set, zero for as long as it takes.
+    /// Sets the time limit for opening a connection; 2 s by default. Zero means no limit.
     pub fn connect_timeout(self, limit: Duration) -> Self {
         MySqlProviderBuilder { connect_timeout: limit, ..self }
     }
 
-    /// How long one call may take, with waiting for a connection and making one; 2 s if not set, zero for as long as it takes.
-    /// Counting, walking and collecting are allowed ten times as long.
+    /// Sets the deadline of one call, including the wait for a connection; 2 s by default. Zero means no deadline.
+    /// Counts, lists and collections have ten times as long.
     pub fn deadline(self, limit: Duration) -> Self {
         MySqlProviderBuilder { deadline: limit, ..self }
     }
 
-    /// How often a call is tried again within its deadline; 3 if not set. What the server undid (a deadlock, a lock that was not to be had) is;
-    /// where the connection was lost, only what was surely not done (a login before its commit) or may be done twice is: `load`, `touch` and the
-    /// lists.
+    /// Sets the greatest number of retries of a call, within its deadline; 3 by default.
+    ///
+    /// A call is retried after a deadlock or a lock wait, which the server has undone. After a lost connection it is retried only if it has
+    /// certainly changed nothing (a login before its commit), or if it may run twice: `load`, `touch` and the lists.
     pub fn retries(self, most: usize) -> Self {
         MySqlProviderBuilder { retries: most, ..self }
     }
 
-    /// Whether a missing table is made; it is if not set. One that is there is checked in any case.
+    /// Sets whether [`connect`](Self::connect) creates a missing table; true by default. An existing table is always checked.
     pub fn create_table(self, make: bool) -> Self {
         MySqlProviderBuilder { create_table: make, ..self }
     }
 
-    /// Compares deadlines with this clock, which must be the manager's, and not with the server's: for tests.
+    /// Sets the clock that deadlines are compared with, for tests; the server's clock by default. It must be the manager's clock.
     pub fn clock(self, clock: Clock) -> Self {
         MySqlProviderBuilder { clock: Some(clock), ..self }
     }
 
-    /// Connects once, makes the table if it is missing, and checks it; [`MySqlProvider::connect`] lists the errors.
+    /// Connects, creates the table if it is missing, and checks it; [`MySqlProvider::connect`] lists the errors.
     pub async fn connect(self) -> Result<MySqlProvider> {
         let lasting = |limit: Duration| Some(limit).filter(|limit| !limit.is_zero());
         let connect_timeout = lasting(self.connect_timeout).unwrap_or(Duration::MAX);
         let checks = !self.dsn.params.unchecked;
         let sql = Statements::of(&self.table, &self.dsn.database);
-        let store = Store {
-            pool: Pool::new(Server::new(self.dsn, connect_timeout), self.pool, checks),
+        let store = MySqlStore {
+            pool: SqlPool::new(MySqlConnector::new(self.dsn, connect_timeout), self.pool, checks),
             sql,
             clock: self.clock,
             deadline: lasting(self.deadline),
             retries: self.retries,
-            batch: batch::Batch::default(),
+            batch: batch::BatchSize::default(),
         };
-        let prepared = store.in_long_time(start::prepare(&store, &self.table, self.create_table)).await;
+        let prepared =
+            store.within_long_deadline(start::prepare(&store, &self.table, self.create_table)).await;
         let max_packet = prepared.map_err(MySqlError::at_start)?;
-        let max_record = store::most_of(max_packet).min(store.most());
-        Ok(MySqlProvider(Arc::new(Inner { store, table: self.table, max_record })))
+        let max_record = store::max_record_for(max_packet).min(store.max_record());
+        Ok(MySqlProvider(Arc::new(ProviderState { store, table: self.table, max_record })))
     }
 
-    /// Connects to the database of a Beego service's `mysql` provider: sessions in its table, which it reads and changes at the same
-    /// time. The table is `session`, unless another name is set, and is used as it is. A session unused for `lifetime` has ended; that
-    /// must be the manager's idle timeout.
+    /// Connects to the database of a Beego application's `mysql` provider, and uses Beego's table. The application may run at the same
+    /// time. The table is `session` unless another name is set, and is never changed. A session ends when it was unused for `lifetime`,
+    /// which must be the manager's idle timeout.
     ///
-    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::config::Codec::GOB), ids in clear, and no absolute timeout. A
+    /// A manager built with the builder needs the codec [`Codec::GOB`](crate::config::Codec::GOB), ids in clear and no absolute timeout. A
     /// session of more than 65,535 bytes is refused, since the table's BLOB holds no more.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) where there is no such table.
+    /// The errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing.
     #[cfg(feature = "beego")]
     pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
         let lasting = |limit: Duration| Some(limit).filter(|limit| !limit.is_zero());
         let connect_timeout = lasting(self.connect_timeout).unwrap_or(Duration::MAX);
         let checks = !self.dsn.params.unchecked;
-        let table = match self.table == TableName::default() {
-            true => TableName::new(beego::TABLE).map_err(MySqlError::from)?,
-            false => self.table,
+        let table = if self.table == TableName::default() {
+            TableName::new(beego::TABLE).map_err(MySqlError::from)?
+        } else {
+            self.table
         };
         let clock = self.clock.clone().unwrap_or_default();
-        let store = Store {
+        let store = MySqlStore {
             sql: Statements::of(&table, &self.dsn.database),
-            pool: Pool::new(Server::new(self.dsn, connect_timeout), self.pool, checks),
+            pool: SqlPool::new(MySqlConnector::new(self.dsn, connect_timeout), self.pool, checks),
             clock: self.clock,
             deadline: lasting(self.deadline),
             retries: self.retries,
-            batch: batch::Batch::default(),
+            batch: batch::BatchSize::default(),
         };
-        let rows = beego::Rows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
+        let rows =
+            beego::BeegoRows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
         Ok(AnyProvider::new(Foreign::beego(rows)))
     }
 }

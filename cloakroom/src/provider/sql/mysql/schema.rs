@@ -1,30 +1,30 @@
-//! The table: how it is made, and whether one that is there will do.
+//! The table: the statement that creates it, and the check of an existing one.
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
-use super::error::{Mend, MySqlError};
-use super::form::{Faults, Form};
-use super::link::Link;
+use super::connection::ConnectionLease;
+use super::error::{Fix, MySqlError};
+use super::form::{Faults, TableForm};
 use super::statements::Statements;
 use crate::provider::sql::table::TableName;
 
-/// A column: its name, what the server calls its type, and whether it has to take NULL.
-struct Expected {
+/// A column that the provider needs: its name, its type in the server's words, and whether it must allow NULL.
+struct ExpectedColumn {
     name: &'static str,
     kind: &'static str,
     nullable: bool,
 }
 
-const fn column(name: &'static str, kind: &'static str) -> Expected {
-    Expected { name, kind, nullable: false }
+const fn column(name: &'static str, kind: &'static str) -> ExpectedColumn {
+    ExpectedColumn { name, kind, nullable: false }
 }
 
-const fn nullable(name: &'static str, kind: &'static str) -> Expected {
-    Expected { name, kind, nullable: true }
+const fn nullable(name: &'static str, kind: &'static str) -> ExpectedColumn {
+    ExpectedColumn { name, kind, nullable: true }
 }
 
-const COLUMNS: [Expected; 8] = [
-    // Compared byte for byte, as `principal` is.
+const COLUMNS: [ExpectedColumn; 8] = [
+    // Binary, so that keys are compared byte for byte.
     column("id", "varbinary(192)"),
     column("version", "bigint unsigned"),
     column("expires", "bigint unsigned"),
@@ -37,10 +37,10 @@ const COLUMNS: [Expected; 8] = [
 
 const FORM: &str = "the table that `cloakroom schema mysql` prints";
 
-/// What a MEDIUMBLOB holds.
+/// The most bytes of a MEDIUMBLOB.
 pub(super) const LARGEST_RECORD: usize = (1 << 24) - 1;
 
-/// The statement that makes the table.
+/// Returns the statement that creates the table.
 pub(super) fn create(table: &TableName) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS `{table}` (
@@ -59,88 +59,91 @@ pub(super) fn create(table: &TableName) -> String {
     )
 }
 
-/// Makes the table if it is missing, and checks that one that is there has the same form, as an application may well have a table of this
-/// name, and that the user may change it.
+/// Creates the table if it is missing. Checks the form of an existing table, which may belong to the application, and the user's rights.
 pub(super) async fn prepare(
-    link: &mut Link<'_>,
+    connection: &mut ConnectionLease<'_>,
     sql: &Statements,
     table: &TableName,
     make: bool,
 ) -> Result<(), MySqlError> {
-    match link.prepare(&sql.load).await {
-        // It is missing or has other columns, and its form tells which.
-        Err(error) if error.is_of_schema() => {}
-        answer => may(answer, table, "SELECT")?,
+    match connection.prepare(&sql.load).await {
+        // The table is missing or has other columns. The check of its form reports which.
+        Err(error) if error.is_wrong_table() => {}
+        answer => check_right(answer, table, "SELECT")?,
     }
-    let form = match Form::of(link, table).await? {
-        None => made(link, table, make).await?,
+    let form = match TableForm::of(connection, table).await? {
+        None => create_missing(connection, table, make).await?,
         Some(form) => form,
     };
     check(table, &form)?;
     if form.triggers > 0 {
-        tracing::warn!(%table, "the table of the sessions has triggers; sessions are safe only if they leave its rows alone");
+        tracing::warn!(%table, "the sessions table has triggers; sessions are safe only if the triggers do not change its rows");
     }
     for (right, statement) in [("INSERT", &sql.insert), ("UPDATE", &sql.update), ("DELETE", &sql.delete)] {
-        may(link.prepare(statement).await, table, right)?;
+        check_right(connection.prepare(statement).await, table, right)?;
     }
     Ok(())
 }
 
-/// The answer to a statement that was prepared to see whether the user has the right to run it.
-pub(super) fn may(
+/// Converts the answer to a statement that was prepared to check the user's `right`.
+pub(super) fn check_right(
     answer: Result<(), MySqlError>,
     table: &TableName,
     right: &'static str,
 ) -> Result<(), MySqlError> {
     match answer {
-        Err(error) if error.is_of_rights() => Err(MySqlError::Right { table: table.to_string(), right }),
-        // Nothing can be prepared at the moment, and `Link` goes without.
-        Err(error) if error.is_unprepared() => Ok(()),
+        Err(error) if error.is_missing_right() => Err(MySqlError::Right { table: table.to_string(), right }),
+        // The server prepares no statement at the moment. `ConnectionLease` then sends statements unprepared.
+        Err(error) if error.cannot_be_prepared() => Ok(()),
         answer => answer,
     }
 }
 
-async fn made(link: &mut Link<'_>, table: &TableName, make: bool) -> Result<Form, MySqlError> {
+async fn create_missing(
+    connection: &mut ConnectionLease<'_>,
+    table: &TableName,
+    make: bool,
+) -> Result<TableForm, MySqlError> {
     if !make {
         return Err(missing(table, FORM));
     }
-    match link.command(AssertSqlSafe(create(table)).into_sql_str()).await {
-        Err(error) if error.is_of_rights() => Err(MySqlError::NoTable { table: table.to_string() }),
+    match connection.command(AssertSqlSafe(create(table)).into_sql_str()).await {
+        Err(error) if error.is_missing_right() => Err(MySqlError::NoTable { table: table.to_string() }),
         Err(error) => Err(error),
         Ok(()) => {
-            tracing::info!(%table, "the table of the sessions was made");
-            Form::of(link, table).await?.ok_or_else(|| missing(table, FORM))
+            tracing::info!(%table, "created the sessions table");
+            TableForm::of(connection, table).await?.ok_or_else(|| missing(table, FORM))
         }
     }
 }
 
 pub(super) fn missing(table: &TableName, expected: &'static str) -> MySqlError {
-    let found = "none: it is missing".to_owned();
-    MySqlError::Foreign { table: table.to_string(), expected, found, mend: Mend(None) }
+    let found = "no such table".to_owned();
+    MySqlError::Foreign { table: table.to_string(), expected, found, fix: Fix(None) }
 }
 
-fn check(table: &TableName, form: &Form) -> Result<(), MySqlError> {
+fn check(table: &TableName, form: &TableForm) -> Result<(), MySqlError> {
     let mut faults = Faults::default();
     match (&*form.kind, &*form.engine) {
         ("base table", "innodb") => {}
-        // Only InnoDB locks rows, keeps what it has acknowledged, and undoes what was broken off.
-        ("base table", engine) => faults.mendable(format!("the engine {engine}"), "ENGINE = InnoDB"),
+        // Only InnoDB locks rows, keeps acknowledged changes, and rolls back transactions.
+        ("base table", engine) => faults.fixable(format!("the engine {engine}"), "ENGINE = InnoDB"),
         ("system versioned", _) => {
-            faults.mendable("a table that keeps every former row", "DROP SYSTEM VERSIONING");
+            faults.fixable("a table with system versioning", "DROP SYSTEM VERSIONING");
         }
         (kind, _) => faults.fatal(format!("a {kind}")),
     }
-    for Expected { name, kind, nullable } in COLUMNS {
+    for ExpectedColumn { name, kind, nullable } in COLUMNS {
         let null = if nullable { "NULL" } else { "NOT NULL" };
         match form.column(name) {
             None => faults.fatal(format!("no column {name} of type {kind}")),
             Some(found) if found.kind != kind => {
                 let found = format!("the column {name} of type {} and not {kind}", found.kind);
-                faults.mendable(found, format!("MODIFY {name} {kind} {null}"));
+                faults.fixable(found, format!("MODIFY {name} {kind} {null}"));
             }
             Some(found) if nullable && !found.nullable => {
-                let found = format!("the column {name} that takes no NULL");
-                faults.mendable(found, format!("MODIFY {name} {kind} {null}"));
+                let found = format!("the column {name} that does not allow NULL");
+                faults.fixable(found, format!("MODIFY {name} {kind} {null}"));
             }
             Some(_) => {}
         }
@@ -150,35 +153,35 @@ fn check(table: &TableName, form: &Form) -> Result<(), MySqlError> {
     faults.not_unique(form, "id");
     faults.too_unique(form, "id", &ours);
     if !form.has_key(&["expires"]) {
-        faults.mendable("no key on expires", "ADD KEY (expires, tombstone)");
+        faults.fixable("no key on expires", "ADD KEY (expires, tombstone)");
     }
-    // InnoDB's keys end with the primary key.
+    // InnoDB appends the primary key to every other key.
     let ends_with_id = form.keys.iter().any(|key| key.is_primary() && key.columns == ["id"]);
     let implied = ends_with_id && form.keys.iter().any(|key| key.columns == ["principal"]);
     if !implied && !form.has_key(&["principal", "id"]) {
-        faults.mendable("no key on principal and id", "ADD KEY (principal, id)");
+        faults.fixable("no key on principal and id", "ADD KEY (principal, id)");
     }
     faults.answer(table, FORM)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::{Column, Key};
+    use super::super::form::{TableColumn, TableKey};
     use super::*;
 
-    fn as_made() -> Form {
-        let columns = COLUMNS.map(|Expected { name, kind, nullable }| Column {
+    fn as_made() -> TableForm {
+        let columns = COLUMNS.map(|ExpectedColumn { name, kind, nullable }| TableColumn {
             name: name.to_owned(),
             kind: kind.to_owned(),
             nullable,
             demanded: !nullable,
         });
-        let key = |name: &str, unique, columns: &[&str]| Key {
+        let key = |name: &str, unique, columns: &[&str]| TableKey {
             name: name.to_owned(),
             unique,
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
         };
-        Form {
+        TableForm {
             kind: "base table".to_owned(),
             engine: "innodb".to_owned(),
             columns: columns.into(),
@@ -192,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn the_statement_makes_the_columns_that_are_checked_for() {
+    fn the_created_table_passes_the_check() {
         let table = TableName::default();
         let statement = create(&table).to_lowercase();
-        for Expected { name, kind, .. } in COLUMNS {
+        for ExpectedColumn { name, kind, .. } in COLUMNS {
             let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
             let line = statement.lines().map(words).find(|line| line.starts_with(&format!("{name} {kind} ")));
             assert!(line.is_some(), "{name} {kind}");
@@ -204,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_another_form_is_told_how_to_mend_it() {
+    fn the_error_of_another_form_says_how_to_fix_it() {
         let table = TableName::default();
-        let told = |change: fn(&mut Form)| {
+        let told = |change: fn(&mut TableForm)| {
             let mut form = as_made();
             change(&mut form);
             check(&table, &form).unwrap_err().to_string()
         };
-        for (text, found, mend) in [
+        for (text, found, fix) in [
             (told(|form| form.engine = "myisam".into()), "the engine myisam", "ENGINE = InnoDB"),
             (
                 told(|form| form.keys.clear()),
@@ -239,7 +242,7 @@ mod tests {
             ),
             (
                 told(|form| form.columns[6].nullable = false),
-                "principal that takes no NULL",
+                "principal that does not allow NULL",
                 "MODIFY principal varbinary(256) NULL",
             ),
             (
@@ -250,11 +253,11 @@ mod tests {
             (told(|form| form.kind = "view".into()), "a view", "name another table"),
             (
                 told(|form| form.kind = "system versioned".into()),
-                "every former row",
+                "system versioning",
                 "DROP SYSTEM VERSIONING",
             ),
         ] {
-            assert!(text.contains(found) && text.contains(mend), "{text}");
+            assert!(text.contains(found) && text.contains(fix), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Every statement there is, written once for a table.
+//! The statements of one table.
 
 use std::sync::Arc;
 
@@ -7,36 +7,36 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use crate::provider::sql::table::TableName;
 use crate::record::Head;
 
-/// The time that deadlines are compared with, in milliseconds since 1970: the bound one, or where that is NULL the server's own.
-/// Not by UNIX_TIMESTAMP, which ends in 2038 on servers of today.
+/// The time that deadlines are compared with, in milliseconds since 1970: the bound value, or the server's clock if that is NULL.
+/// It does not use UNIX_TIMESTAMP, which ends in 2038 on current servers.
 const NOW: &str = "COALESCE(?, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)";
 
-/// How long a record that cannot be read is kept: a week, in milliseconds.
-const ASIDE: u32 = 7 * 24 * 3_600 * 1_000;
+/// The time that an unreadable record is kept: a week, in milliseconds.
+const KEEP_UNREADABLE: u32 = 7 * 24 * 3_600 * 1_000;
 
-/// The columns that a change writes, in the order in which they are bound.
-const CHANGED: &str =
+/// The columns that a change writes, in the order of their bound values.
+const SET_COLUMNS: &str =
     "version = ?, expires = ?, absolute = ?, tombstone = ?, principal = ?, record = ?, touched = NULL";
 
-/// The statements of one table; `?` stand for what is bound.
+/// The statements of one table. Each `?` is a bound value.
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) load: SqlStr,
     pub(super) insert: SqlStr,
-    /// Puts a record in the place of an expired one.
+    /// Replaces an expired record.
     pub(super) replace: SqlStr,
     pub(super) update: SqlStr,
-    /// [`update`](Self::update), and the key with it.
-    pub(super) rekey: SqlStr,
+    /// Updates a record and its key.
+    pub(super) change_key: SqlStr,
     pub(super) touch: SqlStr,
     pub(super) delete: SqlStr,
-    /// The version of a live session.
+    /// Selects the version of a live session.
     pub(super) version: SqlStr,
-    /// Whether anything that has not expired is under a key.
-    pub(super) taken: SqlStr,
-    /// Removes one expired record by its key.
-    pub(super) bury: SqlStr,
-    /// Moves an unreadable record to a key that is none, as the mark that nothing is there, for [`ASIDE`].
+    /// Finds a session or tombstone that has not expired.
+    pub(super) exists: SqlStr,
+    /// Deletes one expired record by its key.
+    pub(super) delete_expired: SqlStr,
+    /// Moves an unreadable record to an id that is no key, as a tombstone that expires after [`KEEP_UNREADABLE`].
     pub(super) put_aside: SqlStr,
     pub(super) count: SqlStr,
     pub(super) scan: SqlStr,
@@ -45,12 +45,12 @@ pub(super) struct Statements {
     pub(super) remaining: SqlStr,
     pub(super) lock: SqlStr,
     pub(super) unlock: SqlStr,
-    /// What the lock of garbage collection is called. Such names are the server's, not the database's.
+    /// The name of the lock of garbage collection. Lock names belong to the server, not to the database.
     pub(super) lock_name: Arc<str>,
 }
 
 impl Statements {
-    /// `database` is where the table is.
+    /// Writes the statements for `table` of `database`.
     pub(super) fn of(table: &TableName, database: &str) -> Self {
         let live = format!("tombstone = 0 AND expires > {NOW}");
         let sql = |text: String| AssertSqlSafe(Arc::<str>::from(text)).into_sql_str();
@@ -63,21 +63,23 @@ impl Statements {
                 "INSERT INTO `{table}` (version, expires, absolute, tombstone, principal, record, id) \
                  VALUES (?, ?, ?, ?, ?, ?, ?)"
             )),
-            replace: sql(format!("UPDATE `{table}` SET {CHANGED} WHERE id = ? AND expires <= {NOW}")),
-            update: sql(format!("UPDATE `{table}` SET {CHANGED} WHERE id = ? AND version = ? AND {live}")),
-            rekey: sql(format!(
-                "UPDATE `{table}` SET {CHANGED}, id = ? WHERE id = ? AND version = ? AND {live}"
+            replace: sql(format!("UPDATE `{table}` SET {SET_COLUMNS} WHERE id = ? AND expires <= {NOW}")),
+            update: sql(format!(
+                "UPDATE `{table}` SET {SET_COLUMNS} WHERE id = ? AND version = ? AND {live}"
+            )),
+            change_key: sql(format!(
+                "UPDATE `{table}` SET {SET_COLUMNS}, id = ? WHERE id = ? AND version = ? AND {live}"
             )),
             touch: sql(format!(
                 "UPDATE `{table}` SET touched = ?, expires = LEAST(?, absolute) WHERE id = ? AND version = ? AND {live}"
             )),
             delete: sql(format!("DELETE FROM `{table}` WHERE id = ? AND {live}")),
             version: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND {live}")),
-            taken: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND expires > {NOW}")),
-            bury: sql(format!("DELETE FROM `{table}` WHERE id = ? AND expires <= {NOW}")),
-            // The old id and the time make one that no other record has.
+            exists: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND expires > {NOW}")),
+            delete_expired: sql(format!("DELETE FROM `{table}` WHERE id = ? AND expires <= {NOW}")),
+            // The old id and the time make the new id unique.
             put_aside: sql(format!(
-                "UPDATE `{table}` SET id = CONCAT('!', LEFT(id, 170), '.', {NOW}), tombstone = 1, expires = {NOW} + {ASIDE} \
+                "UPDATE `{table}` SET id = CONCAT('!', LEFT(id, 170), '.', {NOW}), tombstone = 1, expires = {NOW} + {KEEP_UNREADABLE} \
                  WHERE id = ? AND record = ?"
             )),
             count: sql(format!("SELECT COUNT(*) FROM `{table}` WHERE {live}")),
@@ -94,7 +96,7 @@ impl Statements {
     }
 }
 
-/// A digest, since a lock's name has at most 64 characters and those of databases and tables as many each.
+/// Returns the name of the lock. It is a digest, since a lock's name has at most 64 characters and a database's name may have as many.
 fn lock_name(table: &TableName, database: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::new()

@@ -1,13 +1,13 @@
-//! The variables of a connection on which a promise depends: one list, set after everything else and read back.
+//! The variables of a connection on which a promise depends. The provider sets them last and reads them back.
 
 use std::borrow::Cow;
 
 use super::error::MySqlError;
 
-/// A variable, what sets it, and what must be read afterwards.
+/// A variable, the literal that sets it, and the value that must be read back.
 struct Required {
     name: &'static str,
-    /// As it stands in `SET SESSION`; `None` where [`TRANSACTION`] sets it.
+    /// The literal in `SET SESSION`; `None` if [`TRANSACTION`] sets the variable.
     literal: Option<&'static str>,
     /// The expression that reads it.
     read: &'static str,
@@ -29,38 +29,38 @@ impl Required {
     }
 }
 
-/// How long the server waits for the next statement before it ends a connection, in seconds: twice as long as the pool keeps an idle one.
-/// By this a transaction ends whose client was cut off.
+/// The time that the server keeps a silent connection open, in seconds; twice as long as the pool keeps an idle one.
+/// It ends the transaction of a client that was cut off.
 const WAIT_TIMEOUT: &str = "60";
-const _: () = assert!(crate::provider::sql::pool::LONGEST_IDLE.as_secs() * 2 == 60);
+const _: () = assert!(crate::provider::sql::pool::MAX_IDLE.as_secs() * 2 == 60);
 
 const REQUIRED: [Required; 13] = [
     // A change is committed before it is acknowledged.
     Required::set("autocommit", "1", "@@autocommit", "1"),
-    // COMMIT begins no further transaction and does not end the connection.
+    // COMMIT must not begin another transaction or end the connection.
     Required::set("completion_type", "'NO_CHAIN'", "@@completion_type", "NO_CHAIN"),
-    // Strict, so that nothing is cut. No other mode, since several change what a statement means (EMPTY_STRING_IS_NULL) or
-    // what a column answers (PAD_CHAR_TO_FULL_LENGTH).
+    // Strict, so that no value is truncated. No other mode, since several change the meaning of a statement (EMPTY_STRING_IS_NULL)
+    // or the value of a column (PAD_CHAR_TO_FULL_LENGTH).
     Required::set("sql_mode", "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'", "@@sql_mode", SQL_MODE),
     Required::set("time_zone", "'+00:00'", "@@time_zone", "+00:00"),
     Required::set("wait_timeout", WAIT_TIMEOUT, "@@wait_timeout", WAIT_TIMEOUT),
-    // A lower limit cuts what a SELECT answers; 0 hides every session.
+    // A lower limit would truncate the result of a SELECT; 0 would hide every session.
     Required::set("sql_select_limit", "18446744073709551615", "@@sql_select_limit", "18446744073709551615"),
-    // Refuses changes by a condition without a key, such as a batch of garbage collection.
+    // If on, the server refuses changes whose condition uses no key, such as a batch of garbage collection.
     Required::set("sql_safe_updates", "0", "@@sql_safe_updates", "0"),
-    // Otherwise max_join_size refuses to count many sessions.
+    // If off, max_join_size may refuse to count many sessions.
     Required::set("sql_big_selects", "1", "@@sql_big_selects", "1"),
-    // Without them InnoDB may pass over a taken key.
+    // If off, InnoDB may overlook a taken key.
     Required::set("unique_checks", "1", "@@unique_checks", "1"),
     Required::set("foreign_key_checks", "1", "@@foreign_key_checks", "1"),
-    // A walk goes by the order of whole keys.
+    // A walk needs the order of complete keys.
     Required::set("max_sort_length", "1024", "@@max_sort_length", "1024"),
-    // Without locks on gaps nobody waits for a garbage collection or for a neighbour in an index.
+    // READ COMMITTED locks no gaps, so no statement waits for garbage collection or for a neighbour in an index.
     Required::of_transactions("transaction_isolation", ISOLATION, "READ-COMMITTED"),
     Required::of_transactions("transaction_read_only", READ_ONLY, "0"),
 ];
 
-// Each server reads its own of two comments. MySQL 8 has one name for the variable, MariaDB another one up to 11.1.
+// MariaDB executes the first comment, MySQL the second. The variable has one name in MySQL 8, and another in MariaDB before 11.1.
 const ISOLATION: &str = "COALESCE(/*M! (SELECT MAX(variable_value) FROM information_schema.session_variables \
      WHERE variable_name IN ('tx_isolation', 'transaction_isolation')), */ /*!80000 @@transaction_isolation, */ '')";
 const READ_ONLY: &str = "COALESCE(/*M! (SELECT MAX(variable_value) FROM information_schema.session_variables \
@@ -68,31 +68,31 @@ const READ_ONLY: &str = "COALESCE(/*M! (SELECT MAX(variable_value) FROM informat
 
 const SQL_MODE: &str = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION";
 
-/// Sets what [`assignments`] cannot set by the same name on both servers.
+/// The statement for the variables that have no common name on both servers.
 pub(super) const TRANSACTION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
-/// The required values, as a list for `SET SESSION`.
+/// Returns the assignments of the required values, as a list for `SET SESSION`.
 pub(super) fn assignments() -> String {
     let all =
         REQUIRED.iter().filter_map(|required| Some(format!("{} = {}", required.name, required.literal?)));
     all.collect::<Vec<_>>().join(", ")
 }
 
-/// The expressions that read the variables back, each as text, for a `SELECT`.
+/// Returns the expressions that read the variables back as texts, as a list for `SELECT`.
 pub(super) fn read() -> String {
     let all = REQUIRED.iter().map(|required| format!("CAST({} AS CHAR)", required.read));
     all.collect::<Vec<_>>().join(", ")
 }
 
-/// How many columns [`read`] takes.
+/// The number of columns of [`read`].
 pub(super) const COUNT: usize = REQUIRED.len();
 
-/// Refuses a connection on which a variable has another value than was set: `found` has what [`read`] answered.
+/// Refuses a connection if a variable has another value than was set. `found` holds the result of [`read`].
 pub(super) fn check(found: &[String]) -> Result<(), MySqlError> {
     for (required, found) in REQUIRED.iter().zip(found) {
         let differs = match required.name {
             "sql_mode" => sorted(found) != sorted(required.expected),
-            // MariaDB spells a switch as a word where it is read as text.
+            // MariaDB returns a switch as ON or OFF if it is read as text.
             _ => match &**found {
                 "ON" => required.expected != "1",
                 "OFF" => required.expected != "0",
@@ -113,7 +113,7 @@ fn sorted(modes: &str) -> Vec<&str> {
     modes
 }
 
-/// The required variable that `name` is, if it is one: what a data source name sets it to does not count.
+/// Returns the required variable called `name`, if there is one. The provider overrides a data source name's value for it.
 pub(super) fn required(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let name = match name.strip_prefix("tx_") {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_with_another_value_is_refused_by_its_name() {
+    fn the_error_of_a_wrong_variable_names_it() {
         assert!(check(&as_expected()).is_ok());
         for (place, required) in REQUIRED.iter().enumerate() {
             let opposite = if required.expected == "1" { "OFF" } else { "ON" };
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_modes_may_come_in_any_order_but_none_may_be_added() {
+    fn sql_modes_may_have_any_order_but_no_addition() {
         let with = |modes: &str| {
             let mut found = as_expected();
             found[2] = modes.to_owned();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn both_names_of_the_isolation_are_one_variable() {
+    fn both_names_of_the_isolation_level_are_known() {
         assert_eq!(required("tx_isolation"), Some("transaction_isolation"));
         assert_eq!(required("Transaction_Isolation"), Some("transaction_isolation"));
         assert_eq!(required("SQL_MODE"), Some("sql_mode"));

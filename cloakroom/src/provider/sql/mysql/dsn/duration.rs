@@ -1,8 +1,8 @@
-//! Durations as Go writes them: `300ms`, `1.5h`, `1m30s`.
+//! Durations in Go's notation: `300ms`, `1.5h`, `1m30s`.
 
 use std::time::Duration;
 
-/// The units of Go's `time.ParseDuration`, in nanoseconds. Micro has two signs in Unicode.
+/// The units of Go's `time.ParseDuration`, in nanoseconds. Unicode has two signs for micro.
 const UNITS: [(&str, u128); 8] = [
     ("ns", 1),
     ("us", 1_000),
@@ -14,7 +14,7 @@ const UNITS: [(&str, u128); 8] = [
     ("h", 3_600 * 1_000_000_000),
 ];
 
-/// What `text` says; `None` where it says nothing that Go would take, or is below zero.
+/// Parses `text`. Returns `None` if Go would refuse it or if it is negative.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     u64::try_from(total).ok().filter(|nanos| i64::try_from(*nanos).is_ok()).map(Duration::from_nanos)
 }
 
-/// The first number, its unit, and what follows.
+/// Splits off the first number and its unit. Returns them and the rest.
 fn part(text: &str) -> Option<(&str, u128, &str)> {
     let (amount, rest) = text.split_at(text.find(|char: char| !char.is_ascii_digit() && char != '.')?);
     let (unit, after) = match rest.find(|char: char| char.is_ascii_digit() || char == '.') {
@@ -44,14 +44,14 @@ fn part(text: &str) -> Option<(&str, u128, &str)> {
     Some((amount, *nanos, after))
 }
 
-/// `amount` times `unit`, cut to the nanosecond.
+/// Multiplies `amount` by `unit`, and drops fractions of a nanosecond.
 fn nanos(amount: &str, unit: u128) -> Option<u128> {
     let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
         return None;
     }
     let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
-    // More digits than these are below the nanosecond for every unit.
+    // Further digits are below a nanosecond for every unit.
     let fraction = &fraction[..fraction.len().min(18)];
     let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
     let part = if fraction.is_empty() { 0 } else { u128::from(fraction.parse::<u64>().ok()?) };
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_go_reads_them() {
+    fn durations_are_parsed_as_go_parses_them() {
         for (text, nanos) in [
             ("0", 0),
             ("+0", 0),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused_and_so_is_less_than_nothing() {
+    fn negative_and_malformed_durations_are_refused() {
         for text in [
             "",
             "+",

@@ -1,6 +1,6 @@
-//! Percent-encoding, undone.
+//! The decoder of percent-encoded texts.
 
-/// The text that `escaped` stands for; `None` for a `%` without two hex digits and for bytes that are no UTF-8.
+/// Decodes `escaped`. Returns `None` for a `%` without two hex digits, for a zero byte and for bytes that are not UTF-8.
 /// In a query a `+` is a blank.
 pub(super) fn unescape(escaped: &str, query: bool) -> Option<String> {
     let mut bytes = Vec::with_capacity(escaped.len());
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_encoded_comes_back_and_what_was_not_is_no_text() {
+    fn encoded_texts_are_decoded_and_others_refused() {
         assert_eq!(unescape("a%2Fb%c3%a4+", false).unwrap(), "a/bä+");
         assert_eq!(unescape("a+b%2B", true).unwrap(), "a b+");
         for broken in ["%", "%2", "%zz", "%+1", "a%", "%ff", "%00"] {

@@ -1,6 +1,6 @@
-//! Where the server is and how to log in: go-sql-driver's DSN, and `mysql://` URLs.
+//! Data source names: the form of go-sql-driver, and `mysql://` URLs.
 //!
-//! No error shows a piece of the text: where a delimiter is missing, any piece may be of the password.
+//! No error shows a part of the text, since without its delimiters any part may be a piece of the password.
 
 mod duration;
 mod escape;
@@ -18,7 +18,7 @@ pub(super) use params::{Params, Tls};
 use escape::unescape;
 
 const PORT: u16 = 3306;
-/// Where Go's driver looks for a socket that was not named.
+/// The default socket of Go's driver.
 const SOCKET: &str = "/tmp/mysql.sock";
 
 /// A checked data source name.
@@ -29,7 +29,7 @@ pub(super) struct Dsn {
     pub(super) user: Option<Box<str>>,
     pub(super) password: Option<Box<str>>,
     pub(super) address: Address,
-    /// Empty where none is named.
+    /// The database's name; empty if none is given.
     pub(super) database: Box<str>,
     pub(super) params: Params,
 }
@@ -50,7 +50,7 @@ impl Dsn {
         dsn.checked()
     }
 
-    /// What can only be judged of the whole.
+    /// Checks the rules that concern several parts.
     fn checked(self) -> Result<Dsn, DsnError> {
         let verified = self.params.tls.is_some_and(|tls| tls.verifies());
         match self.address {
@@ -71,7 +71,7 @@ impl fmt::Debug for Dsn {
     }
 }
 
-/// The driver's own form. Its delimiters are searched from the right, so that a password needs no escaping.
+/// Parses the driver's own form. It searches delimiters from the right, so that a password needs no escaping.
 fn from_go(text: &str) -> Result<Dsn, DsnError> {
     let (before, after) = match text.rsplit_once('/') {
         Some(parts) => parts,
@@ -85,15 +85,15 @@ fn from_go(text: &str) -> Result<Dsn, DsnError> {
     };
     let (database, params) = after.split_once('?').unwrap_or((after, ""));
     Ok(Dsn {
-        user: some(user),
-        password: password.and_then(some),
+        user: non_empty(user),
+        password: password.and_then(non_empty),
         address: go_address(place)?,
         database: unescape(database, false).ok_or(DsnError::Database)?.into(),
         params: Params::parse(params)?,
     })
 }
 
-/// `[net[(addr)]]`
+/// Parses `[net[(addr)]]`.
 fn go_address(place: &str) -> Result<Address, DsnError> {
     let (net, address) = match place.split_once('(') {
         None => (place, ""),
@@ -111,7 +111,7 @@ fn go_address(place: &str) -> Result<Address, DsnError> {
     }
 }
 
-/// `host`, `host:port`, `[v6]:port`, `[v6]`, or a bare IPv6 address; nothing is this machine.
+/// Parses `host`, `host:port`, `[v6]:port`, `[v6]` or a bare IPv6 address. An empty text means this machine.
 fn tcp(address: &str) -> Result<Address, DsnError> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
@@ -135,13 +135,10 @@ fn tcp(address: &str) -> Result<Address, DsnError> {
     };
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     let odd = |char: char| char.is_whitespace() || char.is_control() || "/@?#()[]".contains(char);
-    match host.contains(odd) {
-        true => Err(DsnError::Host),
-        false => Ok(Address::Tcp { host: host.into(), port }),
-    }
+    if host.contains(odd) { Err(DsnError::Host) } else { Ok(Address::Tcp { host: host.into(), port }) }
 }
 
-/// What follows `mysql://`. Here the delimiters are searched from the left and each part is percent-encoded, as in any URL.
+/// Parses the text after `mysql://`. As in any URL, delimiters are searched from the left and each part is percent-encoded.
 fn from_url(rest: &str) -> Result<Dsn, DsnError> {
     let (rest, params) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
@@ -159,7 +156,7 @@ fn from_url(rest: &str) -> Result<Dsn, DsnError> {
     let mut params = Params::parse(params)?;
     let address = match params.socket.take() {
         Some(socket) => Address::Unix { socket },
-        // A server behind a socket is spelled `%2Fpath` in the place of the host.
+        // A socket may be given as `%2Fpath` in the place of the host.
         None => match unescape(place, false).ok_or(DsnError::Host)? {
             socket if socket.starts_with('/') => Address::Unix { socket: socket.into() },
             host => tcp(&host)?,
@@ -170,66 +167,69 @@ fn from_url(rest: &str) -> Result<Dsn, DsnError> {
 }
 
 fn decoded(part: &str) -> Result<Option<Box<str>>, DsnError> {
-    unescape(part, false).map(|text| some(&text)).ok_or(DsnError::Login)
+    unescape(part, false).map(|text| non_empty(&text)).ok_or(DsnError::Login)
 }
 
-fn some(text: &str) -> Option<Box<str>> {
+fn non_empty(text: &str) -> Option<Box<str>> {
     (!text.is_empty()).then(|| text.into())
 }
 
-/// What is wrong with a data source name.
+/// The faults of a data source name.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum DsnError {
     #[error(
         "expected a slash before the database's name, found none; write user:password@tcp(host:3306)/dbname"
     )]
     NoSlash,
-    #[error("expected a closing parenthesis behind the address, found none; write tcp(host:3306)/dbname")]
+    #[error("expected a closing parenthesis after the address, found none; write tcp(host:3306)/dbname")]
     Parenthesis,
     #[error(
-        "found text between the address and the last slash; a slash in the database's name or in a parameter is \
-         written %2F"
+        "expected a slash after the address, found other text; write a slash in the database's name or in a parameter as %2F"
     )]
     Unescaped,
-    #[error("expected tcp or unix before the address, found another protocol")]
+    #[error(
+        "expected tcp or unix before the address, found another protocol; write tcp(host:3306) or unix(path)"
+    )]
     Protocol,
     #[error(
-        "expected an IPv6 address in brackets and perhaps a port, such as [::1]:3306, found another form"
+        "expected an IPv6 address in brackets and an optional port, such as [::1]:3306, found another form"
     )]
     Bracket,
-    #[error("expected a port from 1 to 65535 behind the host, found something else")]
+    #[error("expected a port from 1 to 65535 after the host, found another text")]
     Port,
-    #[error("expected the name or the number of a host, found characters that neither has")]
+    #[error("expected a host's name or address, found characters that neither has")]
     Host,
-    #[error("expected user:password, percent-encoded (an @ is %40, a % is %25), found a % of no encoding")]
+    #[error(
+        "expected user:password, percent-encoded (an @ is %40, a % is %25), found a % without two hex digits"
+    )]
     Login,
     #[error("expected a database's name, percent-encoded (a % is %25, a / is %2F), found another form")]
     Database,
-    #[error("found a password and no user; write user:password@")]
+    #[error("expected a user before the password, found none; write user:password@")]
     NoUser,
-    #[error("found a zero byte, which no part can have")]
+    #[error("expected a text without zero bytes, found one; remove it")]
     Nul,
     #[error(
-        "a certificate is verified against a host's name, and a socket has none; drop tls or take tls=skip-verify"
+        "expected no certificate check on a socket, which has no host name, found one; remove tls, or write tls=skip-verify"
     )]
     VerifiedSocket,
-    #[error("parameter {place}: expected name=value, found no =")]
+    #[error("parameter {place}: expected name=value, found no =; write the value after an =")]
     NoValue { place: usize },
     #[error(
-        "parameter {place}: expected a value whose %, & and / are percent-encoded, found a % of no encoding"
+        "parameter {place}: expected a value whose %, & and / are percent-encoded, found a % without two hex digits"
     )]
     Encoding { place: usize },
-    #[error("parameter {place} is no known one; did you mean {nearest}?")]
+    #[error("parameter {place}: expected a known name, found another; did you mean {nearest}?")]
     Unknown { place: usize, nearest: &'static str },
-    #[error("parameter {place} is neither one of the driver's nor the name of a system variable")]
+    #[error("parameter {place}: expected a parameter of the driver or a system variable, found another name")]
     Name { place: usize },
     #[error("{name}: expected {expected}, found another value")]
     Value { name: &'static str, expected: &'static str },
-    #[error("{name} cannot be honoured: {why}")]
+    #[error("{name} is not supported with this value: {why}")]
     Refused { name: &'static str, why: &'static str },
     #[error(
-        "the system variable that parameter {place} sets: expected a number, a word, or a text in single quotes \
-         (%27) without quotes and backslashes in it, found another value"
+        "parameter {place} sets a system variable: expected a number, a word, or a text in single quotes (%27) without quotes \
+         and backslashes in it, found another value"
     )]
     Literal { place: usize },
 }

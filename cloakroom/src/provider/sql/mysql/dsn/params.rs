@@ -1,4 +1,4 @@
-//! The parameters behind the question mark: the driver's, a URL's, ours, and system variables.
+//! The parameters after the question mark: those of Go's driver, of URLs and of this provider, and system variables.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::escape::unescape;
 use super::{DsnError, duration};
 
-/// Every parameter that has a meaning of its own; any other is a system variable.
+/// The known parameters. Any other parameter is a system variable.
 const NAMES: [&str; 34] = [
     "allowAllFiles",
     "allowCleartextPasswords",
@@ -45,26 +45,26 @@ const NAMES: [&str; 34] = [
     "autocommit",
 ];
 
-/// What a DSN's parameters say; each is absent where nothing is said.
+/// The parameters of a data source name. A parameter that is not given is `None`, false or empty.
 #[derive(Clone, Default, PartialEq)]
 pub(in super::super) struct Params {
     pub(in super::super) tls: Option<Tls>,
     pub(in super::super) ca: Option<PathBuf>,
     pub(in super::super) certificate: Option<PathBuf>,
     pub(in super::super) key: Option<PathBuf>,
-    /// `timeout`: how long connecting may take. Zero: as long as it takes.
+    /// The time limit for connecting (`timeout`). Zero means no limit.
     pub(in super::super) connect: Option<Duration>,
     pub(in super::super) read: Option<Duration>,
     pub(in super::super) write: Option<Duration>,
-    /// Bytes; 0 leaves it to the server.
+    /// The most bytes of a packet. Zero means the server's limit.
     pub(in super::super) max_packet: Option<usize>,
-    /// The first that the server knows is taken.
+    /// The character sets in order of preference. The first that the server knows is used.
     pub(in super::super) charsets: Vec<Box<str>>,
     pub(in super::super) collation: Option<Box<str>>,
     pub(in super::super) cleartext_passwords: bool,
     pub(in super::super) unchecked: bool,
     pub(in super::super) reject_read_only: bool,
-    /// A URL's way to name a Unix socket.
+    /// The Unix socket that a URL names.
     pub(in super::super) socket: Option<PathBuf>,
     pub(in super::super) table: Option<Box<str>>,
     pub(in super::super) pool: Option<usize>,
@@ -72,17 +72,17 @@ pub(in super::super) struct Params {
     fall_back: bool,
 }
 
-/// How the connection is encrypted.
+/// The encryption of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) enum Tls {
     Off,
-    /// Where the server offers it, whoever it is.
+    /// Encrypts if the server offers it, without verifying the certificate.
     Preferred,
-    /// Always, whoever the server is.
+    /// Always encrypts, without verifying the certificate.
     Unverified,
-    /// Always, with a certificate of a known authority.
+    /// Always encrypts, and verifies the certificate's authority.
     Authority,
-    /// Always, with a certificate for this very host.
+    /// Always encrypts, and verifies the certificate's authority and host name.
     Verified,
 }
 
@@ -92,7 +92,7 @@ impl Tls {
     }
 }
 
-/// A system variable to set on each connection, name and value checked to be no more than that.
+/// A system variable to set on each connection. Its name and value are checked, so that a statement may contain them.
 #[derive(Clone, PartialEq)]
 pub(in super::super) struct Variable {
     pub(in super::super) name: Box<str>,
@@ -111,7 +111,7 @@ impl Params {
                 None => params.variables.push(Variable::new(place, name, &value)?),
             }
         }
-        params.settled()
+        params.checked()
     }
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), DsnError> {
@@ -130,7 +130,7 @@ impl Params {
             "socket" => self.socket = Some(path(name, value)?),
             "table" => self.table = Some(value.into()),
             "pool" => self.pool = Some(number(name, value, 1)?),
-            _ => passed_over(name, value)?,
+            _ => check_ignored(name, value)?,
         }
         Ok(())
     }
@@ -146,15 +146,15 @@ impl Params {
         Ok(())
     }
 
-    /// What can only be judged of all of them.
-    fn settled(mut self) -> Result<Params, DsnError> {
+    /// Checks the rules that concern several parameters.
+    fn checked(mut self) -> Result<Params, DsnError> {
         if self.fall_back {
             self.tls = match self.tls {
                 None | Some(Tls::Off) => self.tls,
                 Some(Tls::Preferred | Tls::Unverified) => Some(Tls::Preferred),
                 Some(Tls::Authority | Tls::Verified) => {
                     let why =
-                        "a connection that is verified or in clear text is not verified; take tls=preferred";
+                        "a connection that may fall back to clear text is not verified; write tls=preferred";
                     return Err(DsnError::Refused { name: "allowFallbackToPlaintext", why });
                 }
             };
@@ -166,13 +166,13 @@ impl Params {
             return Err(DsnError::Refused { name: "ssl-ca, ssl-cert or ssl-key", why });
         }
         if self.ca.is_some() && !self.tls.is_some_and(Tls::verifies) {
-            let why = "no certificate is verified; take tls=true, or ssl-mode=verify_ca";
+            let why = "no certificate is verified; write tls=true, or ssl-mode=verify_ca";
             return Err(DsnError::Refused { name: "ssl-ca", why });
         }
         if self.certificate.is_some() != self.key.is_some() {
             return Err(DsnError::Refused {
                 name: "ssl-cert",
-                why: "it needs ssl-key, and ssl-key needs it",
+                why: "ssl-cert and ssl-key need each other; give both",
             });
         }
         if self.cleartext_passwords && !encrypted {
@@ -183,27 +183,29 @@ impl Params {
     }
 }
 
-/// Parameters that change nothing here, and those that ask for what cannot be had.
-fn passed_over(name: &'static str, value: &str) -> Result<(), DsnError> {
+/// Checks the parameters that have no effect here, and refuses those that ask for something unsupported.
+fn check_ignored(name: &'static str, value: &str) -> Result<(), DsnError> {
     let refused = |why| Err(DsnError::Refused { name, why });
     match name {
-        // How Go hands out rows, and how statements travel: no session is any different for it.
+        // The representation of rows in Go and the transport of statements have no effect on a session.
         "clientFoundRows" | "columnsWithAlias" | "compress" | "interpolateParams" | "multiStatements"
         | "parseTime" | "tinyInt1IsBool" => flag(name, value).map(drop),
         "timeTruncate" => time(name, value).map(drop),
-        // Every time is in UTC and a number; the server's list of clients does without names.
+        // Times are numbers in UTC, so `loc` has no effect. `connectionAttributes` only labels connections in the server's list.
         "loc" | "connectionAttributes" => Ok(()),
-        "allowAllFiles" if flag(name, value)? => refused("no file is ever sent to the server; drop it"),
+        "allowAllFiles" if flag(name, value)? => {
+            refused("the provider sends no file to the server; remove it")
+        }
         "allowOldPasswords" if flag(name, value)? => {
-            refused("the logins of MySQL 4.0 are broken; give the user another plugin")
+            refused("the login of MySQL 4.0 is insecure; give the user another plugin")
         }
         "allowNativePasswords" if !flag(name, value)? => {
-            refused("mysql_native_password is not to be switched off here; give the user another plugin")
+            refused("mysql_native_password cannot be switched off here; give the user another plugin")
         }
-        "serverPubKey" => refused("it names a key that a Go program has registered; take tls=true"),
-        "strict" => refused("the driver has removed it; strict mode is always on"),
+        "serverPubKey" => refused("it names a key that a Go program has registered; write tls=true"),
+        "strict" => refused("the driver has removed it, and strict mode is always on; remove it"),
         "autocommit" if !matches!(&*value.to_ascii_lowercase(), "1" | "on" | "true") => {
-            refused("every statement must commit by itself; drop it")
+            refused("every statement must commit by itself; remove it")
         }
         _ => Ok(()),
     }
@@ -224,7 +226,7 @@ fn tls(value: &str) -> Result<Tls, DsnError> {
     }
 }
 
-/// What the server's own programs call it.
+/// Parses the word that the servers' own programs use.
 fn ssl_mode(value: &str) -> Result<Tls, DsnError> {
     match &*value.to_ascii_lowercase().replace('-', "_") {
         "disabled" => Ok(Tls::Off),
@@ -239,7 +241,7 @@ fn ssl_mode(value: &str) -> Result<Tls, DsnError> {
     }
 }
 
-/// Go's words, and no others.
+/// Parses Go's words for true and false.
 fn flag(name: &'static str, value: &str) -> Result<bool, DsnError> {
     match value {
         "1" | "true" | "TRUE" | "True" => Ok(true),
@@ -274,10 +276,10 @@ fn charsets(value: &str) -> Result<Vec<Box<str>>, DsnError> {
 fn charset_word(name: &'static str, word: &str) -> Result<Box<str>, DsnError> {
     let fits = (1..=64).contains(&word.len())
         && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    match fits {
-        true => Ok(word.into()),
-        false => Err(DsnError::Value { name, expected: "a name of letters, digits and _, such as utf8mb4" }),
+    if fits {
+        return Ok(word.into());
     }
+    Err(DsnError::Value { name, expected: "a name of letters, digits and _, such as utf8mb4" })
 }
 
 impl Variable {
@@ -289,21 +291,21 @@ impl Variable {
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(DsnError::Name { place });
         }
-        match is_literal(value) {
-            true => Ok(Variable { name: name.into(), literal: value.into() }),
-            false => Err(DsnError::Literal { place }),
+        if !is_literal(value) {
+            return Err(DsnError::Literal { place });
         }
+        Ok(Variable { name: name.into(), literal: value.into() })
     }
 }
 
-/// The parameter that `name` was probably meant to be. System variables have underscores, and some are near: `sql_mode`.
+/// Returns the parameter that `name` probably means. System variables have underscores, and some are close to a parameter, such as `sql_mode`.
 fn misspelt(name: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
     let most = if name.contains('_') { 0 } else { name.len() / 5 };
     let name = plain(name);
     let distance = |known: &&str| {
         let known = plain(known);
-        // No name of another length is nearer than that, and a long one takes long to compare.
+        // The distance is at least the difference of the lengths. The comparison of long names would take long.
         let near = known.len().abs_diff(name.len()) <= most;
         near.then(|| strsim::osa_distance(&known, &name)).filter(|distance| *distance <= most)
     };
@@ -311,7 +313,7 @@ fn misspelt(name: &str) -> Option<&'static str> {
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
-/// A number, a word, or a text in quotes with nothing in it that could end it.
+/// Returns true if `value` is a number, a word, or a quoted text without quotes and backslashes.
 fn is_literal(value: &str) -> bool {
     let word = |text: &str| {
         text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
@@ -326,7 +328,7 @@ fn is_literal(value: &str) -> bool {
 }
 
 impl fmt::Debug for Params {
-    /// Neither names nor values of system variables: with a delimiter missing, they could be anything.
+    /// Leaves out the names and values of system variables: with a delimiter missing, they may be a piece of the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Params")
             .field("tls", &self.tls)

@@ -22,7 +22,7 @@ fn socket(path: &str) -> Address {
 type Parts = (Option<&'static str>, Option<&'static str>, Address, &'static str);
 
 #[test]
-fn every_form_of_the_drivers_documentation_is_read_as_the_driver_reads_it() {
+fn data_source_names_are_parsed_as_go_parses_them() {
     let forms: Vec<(&str, Parts)> = vec![
         ("", (None, None, host("127.0.0.1", 3306), "")),
         ("/", (None, None, host("127.0.0.1", 3306), "")),
@@ -123,7 +123,7 @@ fn the_last_of_two_parameters_counts() {
 }
 
 #[test]
-fn tls_has_the_drivers_words_and_the_servers() {
+fn tls_accepts_the_words_of_driver_and_server() {
     for (text, tls) in [
         ("tls=true", Tls::Verified),
         ("tls=1", Tls::Verified),
@@ -143,7 +143,7 @@ fn tls_has_the_drivers_words_and_the_servers() {
 }
 
 #[test]
-fn what_makes_no_difference_is_accepted() {
+fn parameters_without_effect_are_accepted() {
     let params = parsed(
         "/app?parseTime=true&loc=Europe%2FBerlin&interpolateParams=true&multiStatements=true&clientFoundRows=true\
          &columnsWithAlias=true&compress=true&connectionAttributes=a:b&allowNativePasswords=true&timeTruncate=1h\
@@ -155,7 +155,7 @@ fn what_makes_no_difference_is_accepted() {
 }
 
 #[test]
-fn what_would_matter_and_cannot_be_honoured_is_named() {
+fn an_unsupported_parameter_is_named() {
     for (text, name) in [
         ("allowAllFiles=true", "allowAllFiles"),
         ("allowOldPasswords=1", "allowOldPasswords"),
@@ -178,7 +178,7 @@ fn what_would_matter_and_cannot_be_honoured_is_named() {
 }
 
 #[test]
-fn a_value_that_a_parameter_does_not_take_is_an_error_that_names_it() {
+fn the_error_of_a_wrong_value_names_its_parameter() {
     for (text, name) in [
         ("tls=custom", "tls"),
         ("ssl-mode=on", "ssl-mode"),
@@ -216,7 +216,7 @@ fn a_misspelt_parameter_names_the_nearest_one() {
 }
 
 #[test]
-fn any_other_parameter_is_a_system_variable_whose_value_cannot_be_more_than_a_value() {
+fn any_other_parameter_is_a_system_variable() {
     let dsn =
         parsed("/app?sql_mode=%27ANSI%27&lock_wait_timeout=5&tx_isolation=%22REPEATABLE-READ%22&x=ON&y=-1.5");
     let set: Vec<_> = dsn.params.variables.iter().map(|set| (&*set.name, &*set.literal)).collect();
@@ -253,7 +253,7 @@ fn any_other_parameter_is_a_system_variable_whose_value_cannot_be_more_than_a_va
 }
 
 #[test]
-fn urls_are_read_as_urls_are() {
+fn urls_are_parsed() {
     let forms: Vec<(&str, Parts)> = vec![
         ("mysql://db/app", (None, None, host("db", 3306), "app")),
         ("mariadb://db/app", (None, None, host("db", 3306), "app")),
@@ -288,7 +288,7 @@ fn urls_are_read_as_urls_are() {
 }
 
 #[test]
-fn nothing_that_prints_shows_a_credential() {
+fn no_output_shows_a_credential() {
     let shown = format!("{:?}", parsed("us3r:hunter2@tcp(db)/app?x=hunter2&table=t&loc=hunter2"));
     assert!(!shown.contains("us3r") && !shown.contains("hunter2"), "{shown}");
     for text in [

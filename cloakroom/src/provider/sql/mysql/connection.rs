@@ -1,4 +1,4 @@
-//! A connection of the pool, and the only two ways to use it: each reads its reply to the end or gives the connection up.
+//! Connections to the server. Every call reads its reply to the end, or the connection is closed.
 
 use std::time::{Duration, Instant};
 
@@ -9,44 +9,44 @@ pub(super) use super::bound::Arguments;
 
 use super::dsn::{Address, Dsn, Tls};
 use super::error::MySqlError;
-use super::session::{self, Session};
+use super::session::{self, ServerFacts};
 use super::variables;
-use crate::provider::sql::pool::{Connector, Lease};
+use crate::provider::sql::pool::{Lease, SqlConnector};
 
-/// What makes connections: whither, with what settings, and how long it may take.
-pub(super) struct Server {
+/// The connector of the pool: the server's address, the settings, and the time limit for connecting.
+pub(super) struct MySqlConnector {
     options: MySqlConnectOptions,
     pub(super) dsn: Dsn,
     pub(super) connect_timeout: Duration,
 }
 
-/// A connection, and what was learned of the server when it was made.
-pub(super) struct Connection {
+/// A connection, and the facts about the server that it read when it was opened.
+pub(super) struct ServerConnection {
     raw: MySqlConnection,
-    pub(super) session: Session,
-    /// Since when the server prepares no statement.
+    pub(super) session: ServerFacts,
+    /// The time since which statements are sent unprepared.
     unprepared: Option<Instant>,
 }
 
-impl Connection {
-    /// How long statements go unprepared before one is prepared again.
-    const UNPREPARED: Duration = Duration::from_secs(60);
+impl ServerConnection {
+    /// The time for which statements are sent unprepared after the server has refused to prepare one.
+    const UNPREPARED_TIME: Duration = Duration::from_secs(60);
 
     fn prepares(&mut self) -> bool {
-        self.unprepared = self.unprepared.filter(|since| since.elapsed() < Self::UNPREPARED);
+        self.unprepared = self.unprepared.filter(|since| since.elapsed() < Self::UNPREPARED_TIME);
         self.unprepared.is_none()
     }
 
-    /// Goes without prepared statements from now on.
+    /// Sends statements unprepared from now on.
     fn unprepare(&mut self, error: &MySqlError) {
         self.unprepared = Some(Instant::now());
         tracing::warn!(
             %error,
-            "statements go unprepared on this connection for a minute; raise max_prepared_stmt_count, or lower `pool`"
+            "this connection sends statements unprepared for a minute; raise max_prepared_stmt_count, or lower `pool`"
         );
     }
 
-    /// `sql` with its values in it, for a server that prepares no statement.
+    /// Returns `sql` with its values inlined, for a server that prepares no statement.
     fn inlined(&self, sql: &SqlStr, bound: &Arguments<'_>) -> Result<SqlStr, MySqlError> {
         let text = bound.inlined(sql.as_str());
         let limit = self.session.max_packet;
@@ -58,26 +58,23 @@ impl Connection {
     }
 }
 
-impl Server {
+impl MySqlConnector {
     pub(super) fn new(dsn: Dsn, connect_timeout: Duration) -> Self {
         for variable in dsn.params.variables.iter().filter_map(|set| variables::required(&set.name)) {
-            tracing::warn!(
-                variable,
-                "the data source name sets a variable that the provider sets to its own value"
-            );
+            tracing::warn!(variable, "the data source name sets a variable that the provider overrides");
         }
-        Server { options: options(&dsn), dsn, connect_timeout }
+        MySqlConnector { options: options(&dsn), dsn, connect_timeout }
     }
 
-    async fn connected(&self) -> Result<Connection, MySqlError> {
+    async fn connected(&self) -> Result<ServerConnection, MySqlError> {
         let mut raw = self.options.connect().await?;
         let session = session::set_up(&mut raw, &self.dsn.params).await?;
-        Ok(Connection { raw, session, unprepared: None })
+        Ok(ServerConnection { raw, session, unprepared: None })
     }
 }
 
 fn options(dsn: &Dsn) -> MySqlConnectOptions {
-    // The driver would set variables of its own; `session` sets all there are, and looks at what it got.
+    // Switch off the variables that the driver would set. `session` sets all variables and reads them back.
     let options = MySqlConnectOptions::new()
         .disable_statement_logging()
         .set_names(false)
@@ -96,7 +93,7 @@ fn options(dsn: &Dsn) -> MySqlConnectOptions {
         Address::Unix { socket } => options.socket(socket),
     };
     let options = options.ssl_mode(match dsn.params.tls {
-        // As the driver has it: nothing is encrypted unless it is asked for.
+        // Go's driver encrypts nothing by default.
         None | Some(Tls::Off) => MySqlSslMode::Disabled,
         Some(Tls::Preferred) => MySqlSslMode::Preferred,
         Some(Tls::Unverified) => MySqlSslMode::Required,
@@ -109,24 +106,24 @@ fn options(dsn: &Dsn) -> MySqlConnectOptions {
     params.key.iter().fold(options, |options, file| options.ssl_client_key(file))
 }
 
-impl Connector for Server {
-    type Connection = Connection;
+impl SqlConnector for MySqlConnector {
+    type Connection = ServerConnection;
     type Error = MySqlError;
 
-    async fn connect(&self) -> Result<Connection, MySqlError> {
+    async fn connect(&self) -> Result<ServerConnection, MySqlError> {
         let limit = self.connect_timeout;
         let connected = tokio::time::timeout(limit, self.connected()).await;
         connected.unwrap_or(Err(MySqlError::ConnectTimeout { limit }))
     }
 
-    async fn stands(&self, connection: &mut Connection) -> bool {
-        // Behind a firewall that has forgotten it, a connection takes everything and never answers.
+    async fn is_alive(&self, connection: &mut ServerConnection) -> bool {
+        // A firewall may drop an idle connection silently. Then a ping gets no answer at all.
         const PATIENCE: Duration = Duration::from_millis(500);
         tokio::time::timeout(PATIENCE, connection.raw.ping()).await.is_ok_and(|answer| answer.is_ok())
     }
 
-    fn close(&self, connection: Connection) {
-        // A courtesy to the server, whose log calls a connection that ends without it an aborted one.
+    fn close(&self, connection: ServerConnection) {
+        // The server logs a connection that ends without a goodbye as aborted.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(tokio::time::timeout(Duration::from_secs(1), connection.raw.close()));
         }
@@ -134,112 +131,112 @@ impl Connector for Server {
 }
 
 /// A leased connection.
-pub(super) struct Link<'a> {
-    lease: Lease<'a, Server>,
-    held: Held,
+pub(super) struct ConnectionLease<'a> {
+    lease: Lease<'a, MySqlConnector>,
+    held: ServerState,
 }
 
-/// State that the server keeps for a connection until it is given back or the connection ends.
+/// State that the server keeps for a connection until a statement ends it or the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Held {
+enum ServerState {
     Nothing,
     Lock,
-    /// Its changes are undone unless they are committed.
+    /// An open transaction. A closed connection rolls it back.
     Transaction,
 }
 
-impl<'a> Link<'a> {
-    pub(super) fn new(lease: Lease<'a, Server>) -> Self {
-        Link { lease, held: Held::Nothing }
+impl<'a> ConnectionLease<'a> {
+    pub(super) fn new(lease: Lease<'a, MySqlConnector>) -> Self {
+        ConnectionLease { lease, held: ServerState::Nothing }
     }
 
-    /// From now on the connection may hold a lock: it goes back to the pool only if the statement after [`let_go`](Self::let_go) succeeds.
-    /// Otherwise it is closed, which frees the lock.
+    /// Notes that the connection may hold a lock. It goes back to the pool only if the statement after [`let_go`](Self::let_go) succeeds.
+    /// Otherwise it is closed, which releases the lock.
     pub(super) fn hold_lock(&mut self) {
-        self.held = Held::Lock;
+        self.held = ServerState::Lock;
     }
 
-    /// The same for a transaction, which a closed connection rolls back.
+    /// Notes that the connection has an open transaction, which the server rolls back if the connection is closed.
     pub(super) fn hold_transaction(&mut self) {
-        self.held = Held::Transaction;
+        self.held = ServerState::Transaction;
     }
 
-    /// The next statement gives back what is held.
-    pub(super) fn let_go(&mut self) {
-        self.held = Held::Nothing;
+    /// Notes that the next statement releases the lock or ends the transaction.
+    pub(super) fn release_next(&mut self) {
+        self.held = ServerState::Nothing;
     }
 
-    /// There is nothing to give back after all.
-    pub(super) fn settle(&mut self) {
-        self.held = Held::Nothing;
-        self.lease.settle();
+    /// Notes that the connection holds neither a lock nor a transaction.
+    pub(super) fn hold_nothing(&mut self) {
+        self.held = ServerState::Nothing;
+        self.lease.finish();
     }
 
-    /// What was learned of the server when this connection was made.
-    pub(super) fn session(&self) -> Option<Session> {
+    /// Returns the facts about the server that this connection read when it was opened.
+    pub(super) fn session(&self) -> Option<ServerFacts> {
         self.lease.connection().map(|connection| connection.session)
     }
 
-    /// The rows that `sql` answers.
+    /// Runs `sql` and returns its rows.
     pub(super) async fn fetch(
         &mut self,
         sql: &SqlStr,
         bound: Arguments<'_>,
     ) -> Result<Vec<MySqlRow>, MySqlError> {
-        let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
+        let Some(connection) = self.lease.start() else { return Err(MySqlError::Protocol) };
         if connection.prepares() {
-            // All of them: a reply that is left half-read would be the next statement's.
+            // Fetch all rows: the next statement would read the rest of an unfinished reply.
             let answer = connection.raw.fetch_all(sqlx::query_with(sql.clone(), bound.encoded())).await;
             match answer.map_err(MySqlError::from) {
-                Err(error) if error.is_unprepared() => connection.unprepare(&error),
-                answer => return self.settled(answer),
+                Err(error) if error.cannot_be_prepared() => connection.unprepare(&error),
+                answer => return self.finish(answer),
             }
         }
         let answer = match connection.inlined(sql, &bound) {
             Ok(text) => connection.raw.fetch_all(sqlx::raw_sql(text)).await.map_err(MySqlError::from),
             Err(error) => Err(error),
         };
-        self.settled(answer)
+        self.finish(answer)
     }
 
-    /// How many rows `sql` has matched.
+    /// Runs `sql` and returns the number of rows that it matched.
     pub(super) async fn execute(&mut self, sql: &SqlStr, bound: Arguments<'_>) -> Result<u64, MySqlError> {
-        let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
+        let Some(connection) = self.lease.start() else { return Err(MySqlError::Protocol) };
         if connection.prepares() {
             let answer = connection.raw.execute(sqlx::query_with(sql.clone(), bound.encoded())).await;
             match answer.map_err(MySqlError::from) {
-                Err(error) if error.is_unprepared() => connection.unprepare(&error),
-                answer => return self.settled(answer.map(|done: MySqlQueryResult| done.rows_affected())),
+                Err(error) if error.cannot_be_prepared() => connection.unprepare(&error),
+                answer => return self.finish(answer.map(|done: MySqlQueryResult| done.rows_affected())),
             }
         }
         let answer = match connection.inlined(sql, &bound) {
             Ok(text) => connection.raw.execute(sqlx::raw_sql(text)).await.map_err(MySqlError::from),
             Err(error) => Err(error),
         };
-        self.settled(answer.map(|done| done.rows_affected()))
+        self.finish(answer.map(|done| done.rows_affected()))
     }
 
-    /// A statement that is not prepared: those around a transaction, and the one that makes the table.
+    /// Runs a statement without preparing it: the start and end of a transaction, and `CREATE TABLE`.
     pub(super) async fn command(&mut self, sql: SqlStr) -> Result<(), MySqlError> {
-        let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
+        let Some(connection) = self.lease.start() else { return Err(MySqlError::Protocol) };
         let answer = connection.raw.execute(sqlx::raw_sql(sql)).await.map_err(MySqlError::from);
-        self.settled(answer).map(drop)
+        self.finish(answer).map(drop)
     }
 
-    /// Prepares `sql` without running it, by which the server tells whether it could.
+    /// Prepares `sql` without running it, to check that the server would run it.
     pub(super) async fn prepare(&mut self, sql: &SqlStr) -> Result<(), MySqlError> {
-        let Some(connection) = self.lease.begin() else { return Err(MySqlError::Protocol) };
+        let Some(connection) = self.lease.start() else { return Err(MySqlError::Protocol) };
         let answer = connection.raw.prepare(sql.clone()).await.map(drop).map_err(MySqlError::from);
-        self.settled(answer)
+        self.finish(answer)
     }
 
-    fn settled<T>(&mut self, answer: Result<T, MySqlError>) -> Result<T, MySqlError> {
-        let goes_on = answer.as_ref().err().is_none_or(MySqlError::leaves_connection);
-        if self.held == Held::Nothing && goes_on {
-            self.lease.settle();
+    fn finish<T>(&mut self, answer: Result<T, MySqlError>) -> Result<T, MySqlError> {
+        let goes_on = answer.as_ref().err().is_none_or(MySqlError::keeps_connection);
+        if self.held == ServerState::Nothing && goes_on {
+            self.lease.finish();
         }
         match answer {
-            Err(error) if self.held == Held::Transaction && error.is_lost_connection() => {
+            Err(error) if self.held == ServerState::Transaction && error.is_lost_connection() => {
                 Err(MySqlError::Undone(Box::new(error)))
             }
             answer => answer,
