@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_trouble_names_its_cause_number_and_kind() {
+    fn a_servers_error_has_its_cause_number_and_kind() {
         for (number, word, kind) in [
             (1040, "max_connections", ErrorKind::Unavailable),
             (1203, "max_user_connections", ErrorKind::Unavailable),
@@ -367,7 +367,7 @@ mod tests {
             (1969, "max_statement_time", ErrorKind::Timeout),
             (1153, "max_allowed_packet", ErrorKind::TooLarge),
             (1665, "binlog_format", ErrorKind::Unavailable),
-            (1364, "missing or another one", ErrorKind::Unavailable),
+            (1364, "missing or has another form", ErrorKind::Unavailable),
             (9999, "manual", ErrorKind::Unavailable),
         ] {
             let error = Error::from(answered(number));
