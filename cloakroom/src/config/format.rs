@@ -13,7 +13,7 @@ pub enum Format {
     /// cloakroom's own layout: `docs/format.md`.
     #[default]
     Native,
-    /// The layout of Beego's session module, 1.4 to 2.x: `docs/from-beego.md`. It needs the feature `beego`.
+    /// The layout of Beego's session module, 1.4 to 2.x: see [from Beego](crate::guide::from_beego). It needs the feature `beego`.
     Beego,
 }
 

@@ -146,9 +146,12 @@ pub mod files {}
 pub mod redis {}
 /// Sessions in MariaDB or MySQL. The text is in `docs/mysql.md`.
 pub mod mysql {}
-/// Sealed records and cookies. The text is in `docs/sealing.md`.
-pub mod sealing {}
-/// From Beego, with live sessions. The text is in `docs/from-beego.md`.
-pub mod from_beego {}
-/// From scs and gorilla/sessions. The text is in `docs/from-go.md`.
-pub mod from_go {}
+chapter!(
+    sealing,
+    "Sealed records: keys, what sealing protects against, and upgrades in place.",
+    "sealing.md",
+    "memory",
+    "cookie"
+);
+chapter!(from_beego, "From Beego, with live sessions, in three steps.", "from_beego.md", "beego", "redis");
+chapter!(from_go, "From scs and gorilla/sessions.", "from_go.md", "beego");

@@ -126,7 +126,7 @@ async fn our_cookies_have_what_the_captured_ones_have() {
         alike += 1;
     }
     assert_eq!((alike, without), (20, 2));
-    // What is refused is refused with its name, and for a reason that docs/from-beego.md gives.
+    // What is refused is refused with its name, and for a reason that `cloakroom::guide::from_beego` gives.
     let reasons = [
         (r#"{"cookieLifeTime":-1}"#, "cookieLifeTime: expected a whole number of seconds from 0 on"),
         (r#"{"cookieSameSite":4}"#, "SameSite=None needs Secure"),
