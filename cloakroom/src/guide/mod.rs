@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`getting_started`] | How do I add sessions to an application? |
 //! | [`frameworks`] | How does it work with axum, tower, hyper, or no framework? |
+//! | [`recipes`] | How do I write a login form, a list of devices, a second factor? |
 //! | [`data`] | How do I store values, structs and flash messages? |
 //! | [`users`] | How do I log users in and out, on one device or on all of them? |
 //! | [`lifetimes`] | When does a session end, and what happens to requests that are late? |
@@ -15,12 +16,15 @@
 //! | [`sealing`] | How do I encrypt what is stored? |
 //! | [`writing_a_provider`] | How do I write a store of my own? |
 //! | [`configuration`] | Which keys does the configuration string have? |
+//! | [`errors`] | What does each kind of error mean, and what do I do? |
+//! | [`troubleshooting`] | Why is the visitor logged out, and what is this 409? |
 //! | [`operations`] | What do I watch, limit, back up and upgrade? |
 //! | [`events`] | What does the library report, and what does it log? |
 //! | [`shutdown`] | How do I stop a server without losing changes? |
 //! | [`testing`] | How do I test an application with sessions? |
 //! | [`performance`] | What does a request cost? |
 //! | [`migrating`] | How do I move from another library? In detail: [`from_beego`], [`from_go`] |
+//! | [`glossary`] | What does this word mean? |
 
 /// Declares a chapter. The text is compiled in where the features of its examples are on, as they are on docs.rs.
 macro_rules! chapter {
@@ -139,6 +143,17 @@ chapter!(
 );
 chapter!(performance, "What a request costs, and what makes it cheaper.", "performance.md", "memory");
 chapter!(migrating, "From tower-sessions, actix-session, axum_session and Go.", "migrating.md", "memory");
+
+chapter!(
+    recipes,
+    "Complete examples: logins, devices, second factors, jobs.",
+    "recipes.md",
+    "memory",
+    "axum"
+);
+chapter!(errors, "Every kind of error: when it happens, and what to do.", "errors.md", "memory", "axum");
+chapter!(troubleshooting, "Symptoms, causes and cures.", "troubleshooting.md");
+chapter!(glossary, "The words of this documentation.", "glossary.md");
 
 /// Sessions in files that processes on one machine share. The text is in `docs/files.md`.
 pub mod files {}
