@@ -223,6 +223,7 @@ impl Millis {
         duration.as_secs().saturating_mul(1000).saturating_add(u64::from(duration.subsec_millis()))
     }
 
+    #[allow(dead_code, reason = "providers need it, and they are features")]
     pub(crate) fn after(self, duration: Duration) -> Millis {
         Millis(self.0.saturating_add(Self::of(duration)))
     }

@@ -9,13 +9,13 @@ use tokio::task::JoinHandle;
 use crate::engine::Engine;
 use crate::manager::Manager;
 
-/// A guard that is dropped this soon was most likely never kept.
+/// A guard that is dropped within this time was most likely never kept.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Keeps garbage collection going; stops it when dropped.
+/// Runs garbage collection in the background until it is dropped.
 ///
-/// Give it a name: `let _collecting = sessions.spawn_gc();` keeps it, while `let _ = sessions.spawn_gc();` drops it at once, which is
-/// logged as a warning.
+/// Give it a name: `let _collecting = sessions.spawn_gc();` keeps it. `let _ = sessions.spawn_gc();` drops it at once, which is logged
+/// as a warning.
 #[must_use = "garbage collection stops when its guard is dropped"]
 pub struct GcGuard {
     task: JoinHandle<()>,
@@ -26,14 +26,14 @@ pub struct GcGuard {
 impl Drop for GcGuard {
     fn drop(&mut self) {
         self.task.abort();
-        self.engine.end_collection();
+        self.engine.collection.record_stop();
         if self.begun.elapsed() < AT_ONCE {
             tracing::warn!(
-                "garbage collection has stopped as soon as it had begun, since its guard was dropped: keep what \
+                "garbage collection stopped right after its start, because its guard was dropped: keep the guard that \
                  Manager::spawn_gc returns, as in `let _collecting = sessions.spawn_gc();`"
             );
         } else {
-            tracing::debug!("garbage collection has stopped: its guard was dropped");
+            tracing::debug!("garbage collection stopped: its guard was dropped");
         }
     }
 }
@@ -45,9 +45,10 @@ impl fmt::Debug for GcGuard {
 }
 
 impl Manager {
-    /// Collects garbage every [`Config::gc_interval`](crate::config::Config::gc_interval), give or take a fifth of it so that
-    /// several processes on one store do not meet, until the guard is dropped. A round that fails is logged, and the next one runs
-    /// all the same.
+    /// Collects garbage every [`Config::gc_interval`](crate::config::Config::gc_interval) until the guard is dropped.
+    ///
+    /// The interval varies by up to a fifth, so that several processes on one store do not collect at the same time. A round that fails
+    /// is logged, and the next one runs anyway.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -58,12 +59,12 @@ impl Manager {
     /// ```
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside a Tokio runtime.
     #[doc(alias = "GC")]
     pub fn spawn_gc(&self) -> GcGuard {
         let manager = self.clone();
         let engine = manager.engine();
-        engine.begin_collection();
+        engine.collection.record_start();
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(jittered(manager.config().gc_interval())).await;
@@ -79,6 +80,7 @@ impl Manager {
     }
 }
 
+/// Varies `interval` by up to a fifth.
 fn jittered(interval: Duration) -> Duration {
     let share = getrandom::u32().unwrap_or(u32::MAX / 2);
     interval.mul_f64(0.8 + 0.4 * f64::from(share) / f64::from(u32::MAX))

@@ -14,6 +14,8 @@ mod crowded;
 mod failing;
 #[path = "faults/hanging.rs"]
 mod hanging;
+#[path = "faults/listing.rs"]
+mod listing;
 #[path = "faults/logged.rs"]
 mod logged;
 #[path = "faults/random.rs"]

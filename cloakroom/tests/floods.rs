@@ -17,7 +17,7 @@ use cloakroom::{
 use http::{HeaderMap, StatusCode};
 
 use support::faulty::{Fault, Faulty};
-use support::hooked::{Call, Hook, Hooked};
+use support::hooked::{Call, Hook, Hooked, Verdict};
 use support::{alice, ask, cookies, pair, send, set_cookies};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -175,6 +175,28 @@ async fn who_comes_during_a_count_is_counted_too() {
     time.advance(Duration::from_secs(1));
     assert_eq!(visit(&manager).await.unwrap_err().kind(), ErrorKind::Full);
     assert_eq!(memory.count().await.unwrap(), 3);
+}
+
+/// A store in which the first two fresh ids are taken.
+#[derive(Clone, Default)]
+struct TakenTwice(Arc<AtomicUsize>);
+
+impl Hook for TakenTwice {
+    async fn before(&self, call: Call) -> cloakroom::Result<Verdict> {
+        let is_taken = call == Call::Create && self.0.fetch_add(1, Ordering::Relaxed) < 2;
+        Ok(if is_taken { Verdict::Lose } else { Verdict::Forward })
+    }
+}
+
+#[tokio::test]
+async fn a_commit_is_admitted_once_though_its_id_is_taken() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = Arc::clone(&asked);
+    let manager = Manager::builder(Hooked::new(MemoryProvider::new(), TakenTwice::default()));
+    let manager = manager.session_quota(1).admit(move |_: &Visit| asks.fetch_add(1, Ordering::Relaxed) < 1);
+    let manager = manager.build().unwrap();
+    visit(&manager).await.unwrap();
+    assert_eq!((asked.load(Ordering::Relaxed), manager.active_sessions().await.unwrap()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

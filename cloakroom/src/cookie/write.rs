@@ -52,11 +52,6 @@ impl CookieWriter {
         self.lifetime
     }
 
-    /// What follows `name=` at the start of a request's cookie header.
-    pub(crate) fn token_at_start<'a>(&self, header: &'a [u8]) -> Option<&'a [u8]> {
-        header.strip_prefix(&*self.name)
-    }
-
     /// Sets the cookie to `token`, for `lifetime` or until the browser is closed.
     pub(crate) fn set(
         &self,

@@ -1,75 +1,80 @@
-//! Notices when nobody collects garbage for this manager.
+//! A warning if expired sessions are never collected.
 
-use super::Engine;
-use crate::clock::Millis;
+use std::time::Duration;
+
+use crate::clock::{Clock, Millis};
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 
-/// Sessions that begin without garbage collection before that is told: more than a test makes, fewer than a site in use.
+/// The number of sessions without garbage collection before the warning: more than a test makes, fewer than a site in use.
 const MANY: usize = 100;
 
-/// Intervals of garbage collection after which it is told at the next session.
+/// The number of intervals without garbage collection before the warning.
 const LATE: u32 = 2;
 
+/// Counts sessions and garbage collectors of one manager.
 #[derive(Debug)]
-pub(super) struct Collection {
+pub(crate) struct Collection {
+    clock: Clock,
+    interval: Duration,
+    /// The time of the manager's start.
     since: Millis,
-    /// Set when there is nothing to tell: somebody collects, the store needs nobody to, or it was told before.
+    /// True if the store removes expired sessions by itself.
+    is_needless: bool,
+    /// True if there is nothing to warn of: a collector runs, none is needed, or the warning was given.
     settled: AtomicBool,
+    /// The number of background collectors that run.
     running: AtomicUsize,
-    begun: AtomicUsize,
+    /// The number of tokens that clients were told.
+    told: AtomicUsize,
 }
 
 impl Collection {
-    pub(super) fn new(since: Millis, needless: bool) -> Self {
+    pub(super) fn new(clock: Clock, interval: Duration, is_needless: bool) -> Self {
         Collection {
-            since,
-            settled: AtomicBool::new(needless),
+            since: clock.millis(),
+            clock,
+            interval,
+            is_needless,
+            settled: AtomicBool::new(is_needless),
             running: AtomicUsize::new(0),
-            begun: AtomicUsize::new(0),
-        }
-    }
-}
-
-impl Engine {
-    /// Notes that somebody has collected garbage, and so will again.
-    pub(crate) fn note_collection(&self) {
-        self.collection.settled.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that garbage is collected in the background from now on.
-    pub(crate) fn begin_collection(&self) {
-        self.collection.running.fetch_add(1, Ordering::Relaxed);
-        self.note_collection();
-    }
-
-    /// Notes that this has stopped.
-    pub(crate) fn end_collection(&self) {
-        if self.collection.running.fetch_sub(1, Ordering::Relaxed) == 1 && !self.needs_no_collection() {
-            self.collection.settled.store(false, Ordering::Relaxed);
+            told: AtomicUsize::new(0),
         }
     }
 
-    pub(super) fn needs_no_collection(&self) -> bool {
-        use crate::provider::Provider;
-        self.provider.capabilities().native_expiry
+    /// Records that the application has collected garbage once, and so will again.
+    pub(crate) fn record_round(&self) {
+        self.settled.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that a client is told of its session, and says once if nobody collects what expires.
+    /// Records that a background collector has started.
+    pub(crate) fn record_start(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.record_round();
+    }
+
+    /// Records that a background collector has stopped.
+    pub(crate) fn record_stop(&self) {
+        if self.running.fetch_sub(1, Ordering::Relaxed) == 1 && !self.is_needless {
+            self.settled.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that a client is told its token. Warns once if no collector runs.
     #[inline]
-    pub(super) fn look_for_collection(&self) {
-        if !self.collection.settled.load(Ordering::Relaxed) {
-            self.miss_collection();
+    pub(crate) fn record_session(&self) {
+        if !self.settled.load(Ordering::Relaxed) {
+            self.count_session();
         }
     }
 
     #[cold]
-    fn miss_collection(&self) {
-        let begun = self.collection.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        let late = self.now().since(self.collection.since) >= self.config.gc_interval * LATE;
-        if (begun >= MANY || late) && !self.collection.settled.swap(true, Ordering::Relaxed) {
+    fn count_session(&self) {
+        let told = self.told.fetch_add(1, Ordering::Relaxed) + 1;
+        let late = self.clock.millis().since(self.since) >= self.interval * LATE;
+        if (told >= MANY || late) && !self.settled.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "nobody collects the sessions that expire, so the store grows for ever: keep what Manager::spawn_gc returns for as \
-                 long as the application runs, unless another process collects"
+                "nobody collects the sessions that expire, so the store grows without end: keep the guard that Manager::spawn_gc \
+                 returns for as long as the application runs, unless another process collects"
             );
         }
     }

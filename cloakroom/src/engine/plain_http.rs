@@ -1,48 +1,52 @@
-//! Warns of a Secure cookie that is set where browsers drop it: over plain HTTP, on a host that is not localhost.
+//! A warning if a Secure cookie is set where browsers drop it: over plain HTTP, on a host that is not localhost.
 
 use http::HeaderMap;
 
-use super::Engine;
-use crate::sync::Ordering;
+use crate::sync::{AtomicUsize, Ordering};
 
-/// Visitors without a session who have come over HTTPS before no further one is looked at: a site that lacks it shows that with its first
-/// visitors.
+/// The number of visitors over HTTPS after which no further visitor is checked. A site without HTTPS shows that with its first visitors.
 const ENOUGH: usize = 100;
 
-impl Engine {
-    /// True if requests are still to be looked at: the cookie is Secure, nobody was warned yet, and not many have come over HTTPS.
+/// Counts the visitors without a session that have come over HTTPS, until there are [`ENOUGH`] or a warning was given.
+#[derive(Debug, Default)]
+pub(crate) struct PlainHttpWatch {
+    encrypted: AtomicUsize,
+}
+
+impl PlainHttpWatch {
+    /// Returns true if further requests are to be checked.
     #[inline]
-    pub(crate) fn watches_for_plain_http(&self) -> bool {
-        self.encrypted.load(Ordering::Relaxed) < ENOUGH && self.secure() && self.sends_cookie()
+    pub(super) fn is_open(&self) -> bool {
+        self.encrypted.load(Ordering::Relaxed) < ENOUGH
     }
 
-    /// Notes that a visitor without a session has come over HTTPS, or from this machine.
-    pub(crate) fn note_encrypted(&self) {
+    /// Counts a visitor without a session that has come over HTTPS or from this machine.
+    pub(crate) fn count_encrypted(&self) {
         self.encrypted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Says once what follows from a Secure cookie over plain HTTP.
+    /// Warns of a Secure cookie over plain HTTP, and ends the watch.
     #[cold]
-    pub(crate) fn warn_of_plain_http(&self) {
-        if self.watches_for_plain_http() && self.encrypted.swap(ENOUGH, Ordering::Relaxed) < ENOUGH {
+    pub(super) fn warn(&self) {
+        if self.encrypted.swap(ENOUGH, Ordering::Relaxed) < ENOUGH {
             tracing::warn!(
                 "a Secure cookie was set for a request that seems to have come over plain HTTP, to a host that is not localhost: \
                  browsers drop it, so nobody stays signed in; serve HTTPS, or for development call \
-                 ManagerBuilder::plain_http_for_development; if a proxy or this server has taken the encryption off, have it send \
-                 X-Forwarded-Proto: https, and this warning is void"
+                 ManagerBuilder::plain_http_for_development; if a proxy or this server has ended the encryption, have it send \
+                 X-Forwarded-Proto: https, and ignore this warning"
             );
         }
     }
 }
 
-/// True if a request with these headers seems to have left its browser unencrypted, for a host other than localhost. `authority` is
-/// that of the request's target, as HTTP/2 has it.
+/// Returns true if a request with these headers seems to have left its browser unencrypted, for a host other than localhost. `authority`
+/// is that of the request's target, as HTTP/2 sends it.
 pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let Some(host) = text(headers, "host").or(authority) else { return false };
     if is_local(host) {
         return false;
     }
-    // Browsers send it over HTTPS alone, but for localhost.
+    // Browsers send this header over HTTPS only, except to localhost.
     if headers.contains_key("sec-fetch-site") {
         return false;
     }
@@ -65,19 +69,20 @@ pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let plain = scheme.is_some()
         || forwarded.contains("proto=http")
         || from.is_some_and(|from| from.starts_with("http://"));
-    // A proxy that does not say how the request came may have taken the encryption off.
+    // A proxy that does not tell the scheme may have ended the encryption.
     let proxied = ["via", "forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-host"]
         .iter()
         .any(|name| headers.contains_key(*name));
     plain || !proxied
 }
 
-// By text, not by `HeaderName`: a look-up by that is in the path of every request, and stays in its place only while it is rare.
+/// Returns the value of a header. The name is text on purpose: a lookup by `HeaderName` is in the path of every request, and the compiler
+/// inlines it there only while it has few other callers.
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// True if browsers take a Secure cookie from this host over plain HTTP: localhost and what lies below it, and loopback addresses.
+/// Returns true if browsers accept a Secure cookie from this host over plain HTTP: localhost, its subdomains, and loopback addresses.
 fn is_local(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -105,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_shows_by_the_page_the_proxy_or_their_absence() {
+    fn plain_http_shows_in_origin_referer_and_proxy_headers() {
         for headers in [
             &[][..],
             &[("origin", "http://shop.example")],
@@ -119,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn https_and_silent_proxies_are_no_plain_http() {
+    fn https_and_silent_proxies_are_not_plain_http() {
         for headers in [
             &[("sec-fetch-site", "none")][..],
             &[("origin", "https://shop.example")],
@@ -133,12 +138,12 @@ mod tests {
         ] {
             assert!(!plain("shop.example", headers), "{headers:?}");
         }
-        assert!(!is_plain(&HeaderMap::new(), None), "of no known host");
+        assert!(!is_plain(&HeaderMap::new(), None), "the host is unknown");
         assert!(is_plain(&HeaderMap::new(), Some("shop.example")));
     }
 
     #[test]
-    fn localhost_takes_secure_cookies() {
+    fn localhost_accepts_secure_cookies() {
         for host in
             ["localhost", "localhost:3000", "LOCALHOST", "app.localhost:3000", "127.0.0.1:3000", "[::1]:80"]
         {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Manager, check};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::{Admission, Engine, Guard};
+use crate::engine::{AdmitCallback, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventListener, Events};
 use crate::id::{IdMaker, RandomSource, system_random};
@@ -33,7 +33,7 @@ pub struct ManagerBuilder {
     pub(super) clock: Clock,
     pub(super) random: RandomSource,
     pub(super) listener: Option<Arc<dyn EventListener>>,
-    pub(super) guard: Option<Guard>,
+    pub(super) guard: Option<AdmitCallback>,
     pub(super) plain_http: bool,
 }
 
@@ -123,8 +123,7 @@ impl ManagerBuilder {
             );
         }
         let events = Events::new(listener, &config.event_key, system_random)?;
-        let admission = Admission::new(guard);
-        let engine = Engine::new(provider, former, config, clock, maker, events, admission);
+        let engine = Engine::new(provider, former, config, clock, maker, events, guard);
         Ok(Manager(Arc::new(engine)))
     }
 }

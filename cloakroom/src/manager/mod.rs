@@ -197,7 +197,7 @@ impl Manager {
     /// # Errors
     /// Those of the provider; [`ErrorKind::Unsupported`] if it keeps no list.
     pub async fn sessions_of(&self, principal: &Principal) -> Result<Vec<Listed>> {
-        self.0.sessions_of(principal).await
+        self.0.users.list(principal).await
     }
 
     /// Ends the session of `principal` with this [handle](crate::providers::StoreKey::handle). Returns false if there is none.
@@ -215,7 +215,7 @@ impl Manager {
     /// # Errors
     /// Those of [`sessions_of`](Self::sessions_of).
     pub async fn end_session(&self, principal: &Principal, handle: &str) -> Result<bool> {
-        Ok(self.0.end_sessions(principal, |key| key.handle() == handle).await? > 0)
+        Ok(self.0.users.end(principal, |key| key.handle() == handle).await? > 0)
     }
 
     /// Logs `principal` out everywhere: ends every session of this user, and returns their number.
@@ -235,7 +235,7 @@ impl Manager {
     /// Those of [`sessions_of`](Self::sessions_of).
     #[doc(alias = "logout_everywhere")]
     pub async fn end_sessions(&self, principal: &Principal) -> Result<u64> {
-        self.0.end_sessions(principal, |_| true).await
+        self.0.users.end(principal, |_| true).await
     }
 
     /// Logs out all other devices: ends every other session of the user of `session`, and returns their number.
@@ -256,7 +256,7 @@ impl Manager {
     pub async fn end_other_sessions(&self, session: &Session) -> Result<u64> {
         let user = session.user()?;
         let own = session.0.key();
-        self.0.end_other_sessions(&user, own.as_ref()).await
+        self.0.users.end_others(&user, own.as_ref()).await
     }
 
     /// Counts the live sessions.
@@ -320,7 +320,7 @@ impl Manager {
 
     /// Returns the hash by which [events](crate::event::Event) name the session of `id`, for the application's own log lines.
     pub fn id_hash(&self, id: &SessionId) -> IdHash {
-        self.0.events.hash(self.0.name_of(id).key())
+        self.0.events.hash(self.0.ids.name_of(id).key())
     }
 
     /// Makes new ids with `func` and the HMAC key `key`, on every clone of a running manager. An empty key means a random one. Existing ids
@@ -330,7 +330,7 @@ impl Manager {
     /// [`ErrorKind::Random`] if a random key is asked for and the generator fails. Nothing changes then.
     #[doc(alias = "SetHashFunc")]
     pub fn set_hash_func(&self, func: HashFunc, key: &str) -> Result<()> {
-        self.0.switch_hash(func, key.as_bytes())
+        self.0.ids.switch_hash(func, key.as_bytes())
     }
 
     /// Switches the cookie's `Secure` for every later response, on every clone of a running manager.
@@ -342,7 +342,7 @@ impl Manager {
         let mut cookie = self.0.config.cookie.clone();
         cookie.secure = secure;
         cookie.check()?;
-        self.0.set_secure(secure);
+        self.0.responses.set_secure(secure);
         Ok(())
     }
 }
@@ -368,7 +368,7 @@ impl Manager {
         const PATIENCE: Duration = Duration::from_secs(60);
         // More steps than any store needs. A provider that always reports more must not keep this loop running.
         const MOST: usize = 10_000_000;
-        self.0.note_collection();
+        self.0.collection.record_round();
         let mut removed = 0;
         // A session that was not moved in time expires in the former store.
         'providers: for provider in std::iter::once(&self.0.provider).chain(&self.0.former) {

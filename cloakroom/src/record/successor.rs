@@ -4,7 +4,7 @@ use super::Record;
 use super::format::TAG_SUCCESSOR_ID;
 
 impl Record {
-    /// This tombstone with the successor's id in it, sealed: see `engine/succession.rs`.
+    /// This tombstone with the successor's id in it, sealed: see `engine/tombstones.rs`.
     pub(crate) fn with_successor_id(&self, sealed: &[u8]) -> Record {
         self.with_field(TAG_SUCCESSOR_ID, sealed)
     }

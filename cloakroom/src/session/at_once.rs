@@ -26,10 +26,10 @@ impl Shared {
         if state.turn_taken || !self.engine.provider.is_at_once() {
             return None;
         }
-        let name = match self.engine.only_candidate(&self.ticket) {
+        let name = match self.engine.ids.only_candidate(&self.presented) {
             Some(name) => Some(name),
-            None if self.ticket.is_blank() => None,
-            None => match self.engine.candidates(&self.ticket) {
+            None if self.presented.is_blank() => None,
+            None => match self.engine.ids.candidates(&self.presented, &self.engine.events) {
                 found if found.are_plain() => found.first,
                 _ => return None,
             },
@@ -37,17 +37,17 @@ impl Shared {
         if let Some(name) = name {
             match self.engine.provider.load_at_once(name.key())? {
                 Ok(Some(record)) if !record.is_plain() => return None,
-                Ok(Some(record)) => state.stored = Some(self.engine.stored(name, record)),
+                Ok(Some(record)) => state.stored = Some(self.engine.ids.stored(name, record)),
                 // The session may lie where it is still to be moved from.
                 Ok(None) if self.engine.former.is_some() => return None,
                 Ok(None) => {
                     state.phase = Phase::Loaded;
                     drop(state);
-                    return Some(self.engine.report_unknown(&name));
+                    return Some(self.engine.records.report_unknown(&name));
                 }
                 Err(error) => {
                     drop(state);
-                    return Some(Err(self.engine.report_corrupt(error, name.key())));
+                    return Some(Err(self.engine.records.report_corrupt(error, name.key())));
                 }
             }
         }
@@ -64,7 +64,7 @@ impl Shared {
             Phase::Released(outcome) => return Some(outcome),
             Phase::Releasing => return None,
             Phase::Asked => {
-                self.engine.note_access(headers);
+                self.engine.responses.set_vary(headers);
                 state.phase = Phase::Closed;
                 return Some(Released::Unchanged);
             }
@@ -104,7 +104,8 @@ impl Shared {
             || state.stored.as_ref().is_some_and(|stored| {
                 let now = self.engine.clock.recent();
                 let times = stored.record.times();
-                self.engine.touch_due(&stored.record, &times, now) || self.rotation_due(stored, &times, now)
+                self.engine.deadlines.touch_due(&stored.record, &times, now)
+                    || self.rotation_due(stored, &times, now)
             })
     }
 
@@ -120,7 +121,7 @@ impl Shared {
         }
         match self.plan(state, changes).ok()? {
             Step::Nothing => Some(Released::Unchanged),
-            Step::Create { .. } if self.engine.asks_before_creation() => None,
+            Step::Create { .. } if self.engine.admission.is_needed() => None,
             Step::Create { new } => match provider.create_at_once(new.name.key(), &new.record)?.ok()? {
                 Created::Done => {
                     state.stands(new);

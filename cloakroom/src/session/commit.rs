@@ -90,7 +90,7 @@ impl Shared {
             Err(error) => {
                 match error.kind() {
                     ErrorKind::Refused => self.tell(&self.state(), headers)?,
-                    _ => self.engine.note_access(headers),
+                    _ => self.engine.responses.set_vary(headers),
                 }
                 Err(error)
             }
@@ -102,7 +102,7 @@ impl Shared {
     pub(super) fn finish(&self, state: &mut State, outcome: Released, headers: &mut HeaderMap) -> Result<()> {
         match outcome {
             // What was stored and perhaps due earlier in the request is dead as well.
-            Released::Gone { .. } => self.engine.note_access(headers),
+            Released::Gone { .. } => self.engine.responses.set_vary(headers),
             _ => self.tell(state, headers)?,
         }
         if let Some(kept) = state.form_secret() {
@@ -115,15 +115,16 @@ impl Shared {
 
     #[inline]
     fn tell(&self, state: &State, headers: &mut HeaderMap) -> Result<()> {
-        self.engine.note_access(headers);
+        self.engine.responses.set_vary(headers);
         match (state.cookie, &state.stored) {
             (Due::HandOut, Some(stored)) => {
-                self.engine.hand_out(headers, stored)?;
+                self.engine.collection.record_session();
+                self.engine.responses.set_token(headers, stored)?;
                 if state.plain_http {
-                    self.engine.warn_of_plain_http();
+                    self.engine.responses.warn_of_plain_http();
                 }
             }
-            (Due::TakeBack, _) => self.engine.take_back(headers),
+            (Due::TakeBack, _) => self.engine.responses.remove_token(headers),
             _ => {}
         }
         Ok(())
@@ -161,7 +162,7 @@ impl Shared {
     async fn replay(&self, mut prepare: impl FnMut() -> Result<()> + Send) -> Result<Released> {
         let (mut tries, mut collisions, mut crowded, mut followed) = (0, 0, 0, false);
         let mut queue = None;
-        let (mut ended, mut joined, mut tried) = (false, false, false);
+        let (mut ended, mut joined, mut tried, mut admitted) = (false, false, false, false);
         loop {
             prepare()?;
             let step = self.plan_in_flight(!tried)?;
@@ -169,7 +170,7 @@ impl Shared {
                 (tried, joined) = (true, self.join(&former).await?);
                 continue;
             }
-            let took = match self.take(step).await {
+            let took = match self.take(step, &mut admitted).await {
                 Ok(took) => took,
                 Err(error) => self.join_instead(error, &mut joined).await?,
             };
@@ -197,7 +198,7 @@ impl Shared {
                     tries += 1;
                     let Some(key) = self.stored(|stored| stored.name.key().clone()) else { continue };
                     match &queue {
-                        None => queue = Some(self.engine.queue(&key).await),
+                        None => queue = Some(self.engine.commits.lock(key.as_bytes()).await),
                         Some(_) => sleep(pause(tries)).await,
                     }
                     match self.look_again().await? {
@@ -252,7 +253,8 @@ impl Shared {
         }
     }
 
-    async fn take(&self, step: Step) -> Result<Took> {
+    /// Does `step`. A commit is `admitted` at most once, however often its step is planned anew.
+    async fn take(&self, step: Step, admitted: &mut bool) -> Result<Took> {
         let provider = &self.engine.provider;
         Ok(match step {
             Step::Nothing => Took::Done(Released::Unchanged),
@@ -265,11 +267,12 @@ impl Shared {
                 }
             }
             Step::Create { new } => {
-                if new.record.times().authenticated.is_none() {
-                    self.engine.admit_anonymous(self.ticket.visit()).await?;
+                if new.record.times().authenticated.is_none() && !*admitted {
+                    self.engine.admission.admit(self.presented.visit()).await?;
+                    *admitted = true;
                 }
                 let login = self.login();
-                let _turn = self.engine.admit(login.as_ref(), None).await?;
+                let _turn = self.engine.user_limit.admit(login.as_ref(), None).await?;
                 match provider.create(new.name.key(), &new.record).await? {
                     Created::Done => self.begin(new, login, None).await?,
                     Created::Taken => Took::Collided,
@@ -282,7 +285,7 @@ impl Shared {
             },
             Step::Rename { old, expected, new, tombstone } => {
                 let login = self.login();
-                let _turn = self.engine.admit(login.as_ref(), Some(&old)).await?;
+                let _turn = self.engine.user_limit.admit(login.as_ref(), Some(&old)).await?;
                 let renamed =
                     provider.rename(&old, new.name.key(), &new.record, expected, tombstone.as_ref()).await?;
                 match renamed {
@@ -317,7 +320,7 @@ impl Shared {
     /// Ends a session that is still in the former store.
     #[cfg(feature = "beego")]
     async fn destroy_unmoved(&self, name: &Named, record: &Record) -> Result<Took> {
-        if !self.engine.end_unmoved(name, record).await? {
+        if !self.engine.migration.end(name, record).await? {
             return Ok(Took::Gone);
         }
         self.report_stored(EventKind::Destroyed);
@@ -327,18 +330,18 @@ impl Shared {
     async fn destroy_all(&self, keys: &[StoreKey]) -> Result<Took> {
         let mut ended = false;
         for key in keys {
-            ended |= self.engine.end_named(key).await?;
+            ended |= self.engine.revocation.end_presented(key).await?;
         }
         Ok(if ended { self.ended() } else { Took::Gone })
     }
 
     async fn destroy(&self, key: &StoreKey, record: &Record) -> Result<Took> {
-        if self.engine.bury(key, record).await? == Updated::Done {
+        if self.engine.revocation.write_tombstone(key, record).await? == Updated::Done {
             self.report_stored(EventKind::Destroyed);
             return Ok(self.ended());
         }
         // Changed or renamed meanwhile: a logout ends what has become of the session.
-        Ok(if self.engine.end(key).await? { self.ended() } else { Took::Gone })
+        Ok(if self.engine.revocation.end(key).await? { self.ended() } else { Took::Gone })
     }
 
     fn touched(&self, at: Millis, deadline: Millis) -> Took {
@@ -355,7 +358,7 @@ impl Shared {
             // A cookie that was to outlive the browser is replaced where the session no longer is.
             if stored.by != By::Grace
                 && state.cookie == Due::Nothing
-                && self.engine.renews_cookie(&stored.record)
+                && self.engine.responses.renews_cookie(&stored.record)
             {
                 state.cookie = Due::HandOut;
             }
@@ -373,7 +376,7 @@ impl Shared {
 
     /// A session stands in the store under a fresh id; as a `login` it must be one that the user may have.
     async fn begin(&self, new: Stored, login: Option<Principal>, former: Option<&StoreKey>) -> Result<Took> {
-        if login.is_some() && !self.engine.settle(login.as_ref(), new.name.key()).await? {
+        if login.is_some() && !self.engine.user_limit.enforce(login.as_ref(), new.name.key()).await? {
             self.withdraw(new).await?;
             return Ok(Took::Crowded);
         }
@@ -391,7 +394,7 @@ impl Shared {
     /// Takes back the login under `new`: the visitor has the session of before again, under one more id.
     async fn withdraw(&self, new: Stored) -> Result<()> {
         let Some(Stored { name: left, record: former, .. }) = self.stored(Stored::clone) else {
-            self.engine.end(new.name.key()).await?;
+            self.engine.revocation.end(new.name.key()).await?;
             return Ok(());
         };
         let (key, version) = (new.name.key(), new.record.version());
@@ -400,8 +403,8 @@ impl Shared {
             data.extend_from_slice(former.data());
             Ok(())
         })?;
-        let name = self.engine.new_name()?;
-        let tombstone = self.engine.forwarding(&new.name, &new.record, &name, false);
+        let name = self.engine.ids.new_name()?;
+        let tombstone = self.engine.tombstones.of_replaced(&new.name, &new.record, &name, self.engine.now());
         let provider = &self.engine.provider;
         let back = provider.rename(key, name.key(), &record, version, tombstone.as_ref()).await?;
         if back == Renamed::Done {
@@ -446,7 +449,8 @@ impl Shared {
 
     /// A cookie with a lifetime moves on with the use that was just noted.
     fn renew_cookie(&self, state: &mut State) {
-        let told = |stored: &Stored| stored.by != By::Grace && self.engine.renews_cookie(&stored.record);
+        let told =
+            |stored: &Stored| stored.by != By::Grace && self.engine.responses.renews_cookie(&stored.record);
         if state.cookie == Due::Nothing && state.stored.as_ref().is_some_and(told) {
             state.cookie = Due::HandOut;
         }
@@ -511,7 +515,7 @@ impl Shared {
     pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
         let mut state = self.state();
         if state.phase == Phase::Asked {
-            self.engine.note_access(headers);
+            self.engine.responses.set_vary(headers);
             state.phase = Phase::Closed;
         } else if state.is_open() {
             if let Some(rare) = &mut state.rare {
@@ -544,7 +548,7 @@ impl Shared {
 
     /// Says, in the response that takes the place of a handler's, that it is of one visitor and one moment.
     pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
-        self.engine.note_access(headers);
+        self.engine.responses.set_vary(headers);
         crate::cookie::no_store(headers);
     }
 }

@@ -64,8 +64,9 @@ impl Shared {
         }
         let deadline = self.engine.config.deadline.saturating_sub(self.state().waited);
         let (_turn, queued) = self.turn(deadline).await?;
-        let Candidates { first, others, .. } = self.engine.candidates(&self.ticket);
-        let keys = self.engine.keys_to_end(first.into_iter().chain(others));
+        let Candidates { first, others, .. } =
+            self.engine.ids.candidates(&self.presented, &self.engine.events);
+        let keys = self.engine.revocation.keys_to_end(first.into_iter().chain(others));
         let (keys, waited) = within(deadline.saturating_sub(queued), Box::pin(keys)).await;
         let mut state = self.state();
         state.waited += waited;
@@ -76,7 +77,7 @@ impl Shared {
 
     async fn find(&self, deadline: Duration) -> (Result<Found>, Duration) {
         let engine = &self.engine;
-        let Candidates { first, others, malformed } = engine.candidates(&self.ticket);
+        let Candidates { first, others, malformed } = engine.ids.candidates(&self.presented, &engine.events);
         for token in malformed {
             engine.events.report(EventKind::MalformedId, token);
         }

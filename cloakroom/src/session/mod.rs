@@ -81,11 +81,11 @@ impl Session {
         headers: &HeaderMap,
         authority: impl FnOnce() -> Option<&'a str>,
     ) {
-        if self.0.engine.watches_for_plain_http() && self.0.stored(|_| ()).is_none() {
+        if self.0.engine.responses.watches_for_plain_http() && self.0.stored(|_| ()).is_none() {
             if is_plain(headers, authority()) {
                 self.0.note_plain_http();
             } else {
-                self.0.engine.note_encrypted();
+                self.0.engine.responses.plain_http.count_encrypted();
             }
         }
     }

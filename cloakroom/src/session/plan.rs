@@ -96,9 +96,10 @@ impl Shared {
             let record = self.changed(&stored.record, changes, now, times.issued)?;
             return Ok(Step::Update { key, record, expected: times.version });
         }
-        Ok(match self.engine.touch_due(&stored.record, &times, now) {
+        Ok(match self.engine.deadlines.touch_due(&stored.record, &times, now) {
             true => {
-                let deadline = self.engine.idle_deadline(stored.record.lifetime(), times.authenticated, now);
+                let deadline =
+                    self.engine.deadlines.idle_deadline(stored.record.lifetime(), times.authenticated, now);
                 Step::Touch { key, at: now, deadline, expected: times.version }
             }
             false => Step::Nothing,
@@ -108,7 +109,8 @@ impl Shared {
     /// True if a request whose id had ended before it came begins a session with `changes`: as any visitor without one, except that
     /// other changes than a login are refused while the browser may just be receiving the id that took the place of its own.
     fn may_begin(&self, former: &Former, changes: &Changes) -> bool {
-        changes.principal.is_some() || (changes.would_be_lost() && !self.engine.is_arriving(former))
+        changes.principal.is_some()
+            || (changes.would_be_lost() && !former.refuses_changes(&self.engine.deadlines, self.engine.now()))
     }
 
     fn plan_create(&self, state: &State, changes: &Changes, now: Millis) -> Result<Step> {
@@ -125,7 +127,7 @@ impl Shared {
     }
 
     fn plan_new(&self, changes: &Changes, now: Millis) -> Result<Step> {
-        let times = self.engine.times_of_new(now, changes.principal.as_ref().map(|_| now));
+        let times = self.engine.deadlines.times_of_new(now, changes.principal.as_ref().map(|_| now));
         let mut meta = Meta::new(times, changes.principal.clone());
         if let Some(beside) = &changes.beside {
             beside.apply(&mut meta);
@@ -134,15 +136,19 @@ impl Shared {
         let codec = self.engine.config.codec;
         let record =
             Record::written(&meta, codec, changes.room(), |data| self.write_data(codec, b"", changes, data))?;
-        let record = self.engine.marked(record);
-        Ok(Step::Create { new: Stored { name: self.engine.new_name()?, record, by: By::Own } })
+        let record = self.engine.ids.marked(record);
+        Ok(Step::Create { new: Stored { name: self.engine.ids.new_name()?, record, by: By::Own } })
     }
 
     fn plan_rename(&self, stored: &Stored, changes: &Changes, now: Millis, wanted: bool) -> Result<Step> {
-        let name = self.engine.new_name()?;
+        let name = self.engine.ids.new_name()?;
         let record = self.changed(&stored.record, changes, now, now)?;
         // An id that somebody asked to replace is dead at once; one replaced in passing still serves the requests under way.
-        let tombstone = self.engine.forwarding(&stored.name, &stored.record, &name, !wanted);
+        let tombstone = if wanted {
+            self.engine.tombstones.of_replaced(&stored.name, &stored.record, &name, now)
+        } else {
+            self.engine.tombstones.of_rotated(&stored.record, &name, now)
+        };
         let new = Stored { name, record, by: By::Own };
         Ok(Step::Rename { old: stored.name.key().clone(), expected: stored.record.version(), new, tombstone })
     }
@@ -155,7 +161,7 @@ impl Shared {
             version: former.version.wrapping_add(1),
             issued,
             last_active: former.last_active.max(now),
-            idle_deadline: self.engine.idle_deadline(record.lifetime(), former.authenticated, now),
+            idle_deadline: self.engine.deadlines.idle_deadline(record.lifetime(), former.authenticated, now),
             ..former
         };
         let mut base = if changes.flush { &[][..] } else { record.data() };
@@ -200,10 +206,10 @@ impl Shared {
     /// only comes nearer: what it was reckoned by may since have been configured otherwise.
     fn set_deadlines(&self, meta: &mut Meta, changes: &Changes, now: Millis) {
         let times = &mut meta.times;
-        times.idle_deadline = self.engine.idle_deadline(meta.lifetime, times.authenticated, now);
+        times.idle_deadline = self.engine.deadlines.idle_deadline(meta.lifetime, times.authenticated, now);
         if changes.set_lifetime() {
             let from = times.authenticated.unwrap_or(times.created);
-            times.absolute_deadline = self.engine.absolute_deadline(meta.lifetime, from);
+            times.absolute_deadline = self.engine.deadlines.absolute_deadline(meta.lifetime, from);
         }
         times.absolute_deadline = times.absolute_deadline.min(meta.ends_by.unwrap_or(Millis::NEVER));
     }

@@ -35,7 +35,7 @@ impl Shared {
         if let Some(handed_out) = state.form_secret() {
             return Ok(matches(&handed_out.secret));
         }
-        let brought = self.engine.form_secrets(&self.ticket);
+        let brought = self.engine.form_cookie.secrets(&self.presented);
         let Some(secret) = brought.into_iter().find(|secret| matches(secret)) else { return Ok(false) };
         state.rare().form_secret = Some(CookieSecret { secret, due: false });
         Ok(true)
@@ -48,7 +48,7 @@ impl Shared {
             Keeper::Session => self.secret_in_session(None).await,
             Keeper::Cookie => self.secret_in_cookie(None),
             Keeper::Both => {
-                let brought = self.engine.form_secrets(&self.ticket).first().copied();
+                let brought = self.engine.form_cookie.secrets(&self.presented).first().copied();
                 let secret = self.secret_in_session(brought).await?;
                 self.secret_in_cookie(Some(secret))
             }
@@ -59,11 +59,11 @@ impl Shared {
     /// whose page may have been another.
     pub(crate) fn expects_token(&self) -> bool {
         let engine = &self.engine;
-        !engine.names_a_session(&self.ticket) && !engine.form_secrets(&self.ticket).is_empty()
+        !engine.ids.are_presented(&self.presented) && !engine.form_cookie.secrets(&self.presented).is_empty()
     }
 
     fn keeper(&self) -> Keeper {
-        if self.principal().is_some() || !self.engine.keeps_form_secrets() {
+        if self.principal().is_some() || !self.engine.responses.sends_cookie() {
             return Keeper::Session;
         }
         let state = self.state();
@@ -98,7 +98,7 @@ impl Shared {
         {
             return Ok(handed_out.secret);
         }
-        let brought = self.engine.form_secrets(&self.ticket).first().copied();
+        let brought = self.engine.form_cookie.secrets(&self.presented).first().copied();
         let secret = match wanted.or(brought) {
             Some(known) => known,
             None => random()?,
@@ -115,7 +115,8 @@ impl Shared {
     #[cold]
     pub(super) fn tell_form_secret(&self, kept: &CookieSecret, headers: &mut http::HeaderMap) {
         if kept.due {
-            self.engine.hand_out_form_secret(headers, &kept.secret);
+            let secure = self.engine.responses.is_secure();
+            self.engine.form_cookie.set(headers, &kept.secret, secure);
         }
     }
 

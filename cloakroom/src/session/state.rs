@@ -12,7 +12,7 @@ use super::reserved::is_reserved;
 use super::undo::Undo;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Change, Codec, Limits};
-use crate::engine::{By, Engine, FormSecret, Former, Stored, Ticket};
+use crate::engine::{By, Engine, FormSecret, Former, Presented, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::{Level, Principal};
@@ -20,7 +20,7 @@ use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering, Semaphore};
 
 pub(crate) struct Shared {
     pub(super) engine: Arc<Engine>,
-    pub(super) ticket: Ticket,
+    pub(super) presented: Presented,
     /// [`UNTOUCHED`], [`ASKED`] or [`OVER`]: most requests end with a look at this, without a lock.
     pub(super) touched: AtomicU8,
     /// Apart from any request: nothing follows that could fail.
@@ -119,7 +119,7 @@ impl Shared {
     pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap, extensions: &Extensions) -> Arc<Self> {
         // Not for a cycle: this way it is put together in its place on the heap, and not moved there.
         Arc::new_cyclic(|_| Shared {
-            ticket: engine.ticket(headers, extensions),
+            presented: engine.requests.read(headers, extensions),
             engine,
             touched: AtomicU8::new(UNTOUCHED),
             detached: false,
@@ -130,7 +130,7 @@ impl Shared {
     /// A session apart from any request.
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
         Arc::new(Shared {
-            ticket: Ticket::default(),
+            presented: Presented::default(),
             engine,
             touched: AtomicU8::new(ASKED),
             detached: true,
@@ -207,7 +207,7 @@ impl Shared {
     #[cold]
     fn report_unreadable(&self, error: Error) -> Error {
         match self.key() {
-            Some(key) => self.engine.report_corrupt(error, &key),
+            Some(key) => self.engine.records.report_corrupt(error, &key),
             None => error,
         }
     }

@@ -46,6 +46,11 @@ pub(crate) trait Hook: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// Changes a page of a user's sessions.
+    fn page(&self, page: Page) -> Page {
+        page
+    }
+
     /// What the provider declares that itself declares `inner`.
     fn capabilities(&self, inner: Capabilities) -> Capabilities {
         inner
@@ -148,7 +153,8 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
         limit: usize,
     ) -> Result<Page> {
         let page = self.inner.of_principal(principal, cursor, limit);
-        self.around(Call::OfPrincipal, page, |_| true, Page::default()).await
+        let page = self.around(Call::OfPrincipal, page, |_| true, Page::default()).await?;
+        Ok(self.hook.page(page))
     }
 }
 
