@@ -42,7 +42,7 @@ impl UserLimit {
         let (Some(user), Some((limit, OverLimit::Refuse))) = (login, self.limit) else { return Ok(None) };
         let turn = self.logins.lock(user.as_str().as_bytes()).await;
         if self.has_others(user, leaving, limit).await? {
-            return Err(Error::new(ErrorKind::Refused, LimitError { limit }));
+            return Err(Error::new(ErrorKind::Refused, UserLimitError { limit }));
         }
         Ok(Some(turn))
     }
@@ -80,6 +80,6 @@ impl UserLimit {
 
 #[derive(Debug, thiserror::Error)]
 #[error("session limit reached: {limit} sessions for this user; have the user end one of them first")]
-struct LimitError {
+struct UserLimitError {
     limit: usize,
 }

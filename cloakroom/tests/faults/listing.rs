@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cloakroom::{Cursor, ErrorKind, Manager, MemoryProvider, OverLimit, Page, Result, Session};
+use cloakroom::config::OverLimit;
+use cloakroom::providers::{Cursor, Page};
+use cloakroom::{ErrorKind, Manager, MemoryProvider, Result, Session};
 use http::HeaderMap;
 
 use crate::support::alice;
