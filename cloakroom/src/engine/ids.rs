@@ -164,17 +164,22 @@ impl Ids {
     fn recognised(&self, maker: &IdMaker, token: &[u8]) -> Option<Named> {
         match &self.tokens {
             None => maker.recognises(token).then(|| self.keying.named(token)),
-            Some(tokens) => tokens.recognises(token).then(|| Keying::Clear.named(token)),
+            Some(tokens) => recognised_record(tokens, token),
         }
     }
 
     /// Returns the session that `name` has led to.
     #[inline]
     pub(crate) fn stored(&self, name: Named, record: Record) -> Stored {
-        let name = match &self.tokens {
-            None => name,
-            Some(_) => record.own_id().map_or(name, |id| self.name_of(&id)),
-        };
+        match &self.tokens {
+            None => Stored { name, record, by: By::Own },
+            Some(_) => self.stored_record(name, record),
+        }
+    }
+
+    #[cold]
+    fn stored_record(&self, name: Named, record: Record) -> Stored {
+        let name = record.own_id().map_or(name, |id| self.name_of(&id));
         Stored { name, record, by: By::Own }
     }
 
@@ -198,6 +203,12 @@ impl Ids {
     pub(super) fn is_foreign(&self, record: &Record) -> bool {
         self.namespace.as_ref().is_some_and(|mark| record.is_of_another_namespace(mark))
     }
+}
+
+/// Returns the name of `token` if it can be a sealed record. Cold, so that `Ids::recognised` stays small enough to be inlined.
+#[cold]
+fn recognised_record(tokens: &SealedTokens, token: &[u8]) -> Option<Named> {
+    tokens.recognises(token).then(|| Keying::Clear.named(token))
 }
 
 /// Returns the error of a commit that has drawn more than [`COLLISIONS`] taken ids.
