@@ -1,4 +1,4 @@
-//! `Session` as an argument of axum handlers.
+//! The axum extractors of `Session` and `Typed`, and the response of an `Error`.
 
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
@@ -12,8 +12,9 @@ use crate::session::{Session, SessionData, SessionHandle, Typed};
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
-    /// Reads the session, once a request however often it is extracted. What is answered if the store fails is the
-    /// error's own response: 503, and a body that tells nothing.
+    /// Reads the session. A request reads it once, however often it is extracted.
+    ///
+    /// If the store fails, the response is that of the error: 503, with a body that gives no details.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         const FAILED: &str = "a request could not read its session";
         let Some(handle) = parts.extensions.get::<SessionHandle>() else {
@@ -32,7 +33,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
 impl<S: Sync, T: SessionData + Send> FromRequestParts<S> for Typed<T> {
     type Rejection = Error;
 
-    /// Reads the session and the struct in it. What is answered if that fails is the error's own response.
+    /// Reads the session and the struct in it. If that fails, the response is that of the error.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let session = Session::from_request_parts(parts, state).await?;
         session.typed().map_err(|error| error.logged("a request could not read the struct in its session"))
@@ -40,8 +41,10 @@ impl<S: Sync, T: SessionData + Send> FromRequestParts<S> for Typed<T> {
 }
 
 impl IntoResponse for Error {
-    /// The [status](Error::status) and a short sentence for visitors. The text of the error is logged here, unless it was
-    /// logged before: at ERROR where the server is at fault, at INFO or DEBUG where a visitor can cause it.
+    /// Returns the [status](Error::status) and a short sentence for visitors.
+    ///
+    /// Logs the text of the error, unless it was logged before: at ERROR for a fault of the server, at INFO or DEBUG for an error
+    /// that a visitor can cause.
     fn into_response(self) -> Response {
         let error = self.logged("a handler answered with an error of its session");
         (error.status(), text_for_visitors(&error)).into_response()

@@ -1,4 +1,4 @@
-//! The short texts that refusals carry: a browser shows an empty 409 as an error of its own.
+//! Short texts for the bodies of refusals. A browser shows a 409 with an empty body as an error page of its own.
 
 use std::any::Any;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 /// The text for a visitor whose change was refused because the session had ended.
 pub(super) const ENDED: &str = "Your session has ended or was replaced in the meantime, so nothing was changed. Please load the page again.";
 
-/// The text about `error` for visitors: never its own text, which is for logs.
+/// Returns a text about `error` for visitors. The error's own text is for logs only.
 pub(super) fn text_for_visitors(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Gone => ENDED,
@@ -30,7 +30,7 @@ pub(super) fn text_for_visitors(error: &Error) -> &'static str {
     }
 }
 
-/// A response of `status` that carries `text` if this crate knows how to make a `B` of it; otherwise the body is `B`'s default.
+/// Returns a response of `status` with `text`. The body is `B`'s default if this crate cannot make a `B` from a text.
 pub(super) fn plain<B: Default + 'static>(status: StatusCode, text: &'static str) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = status;
@@ -41,7 +41,7 @@ pub(super) fn plain<B: Default + 'static>(status: StatusCode, text: &'static str
     response
 }
 
-/// Puts `text` into `body`; false if that is of no known type.
+/// Puts `text` into `body`. Returns false if the type of `body` is unknown.
 fn fill(body: &mut dyn Any, text: &'static str) -> bool {
     #[cfg(feature = "axum")]
     if put::<axum_core::body::Body>(body, || text.into()) {

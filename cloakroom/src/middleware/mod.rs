@@ -1,4 +1,4 @@
-//! Where requests meet sessions: a handle goes in before the handler, a commit comes before the response leaves.
+//! Middleware: gives each request a session handle, and commits the session before the response leaves.
 
 #[cfg(feature = "axum")]
 mod axum;

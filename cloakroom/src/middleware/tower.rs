@@ -1,4 +1,4 @@
-//! The `tower` layer.
+//! `SessionLayer`, a `tower` layer.
 
 use std::fmt;
 use std::future::Future;
@@ -16,34 +16,60 @@ use crate::error::{Error, Result};
 use crate::manager::Manager;
 use crate::session::{Released, SessionHandle, Shared};
 
-/// Puts a [`SessionHandle`] into each request, and commits what was changed before the response leaves.
+/// A `tower` layer that gives each request a session and commits its changes before the response leaves.
 ///
-/// A request whose handler does not ask for its session costs no I/O. If the commit fails, its response is replaced: by 503 if
-/// the store failed, by 409 if the session had ended under the handler's changes or others kept changing it, by 413 if it grew
-/// over a limit.
-///
-/// # What commits nothing
-///
-/// A request that is answered 5xx or 408 commits nothing, whether the handler answers so or a layer between it and this one,
-/// such as tower-http's `TimeoutLayer`. The same goes for a request that is cancelled and for a handler that panics. A
-/// panic is noticed by the handler's [`Session`](crate::Session), which is dropped on the way, so that a `CatchPanicLayer` inside
-/// this layer may answer what it likes.
-///
-/// A handler that a timeout layer has cut off cannot be told from one that has finished if the answer is, say, 200 or 404. Put such
-/// a layer outside this one, or have it answer 408 or 5xx.
-///
-/// # One manager, one session
-///
-/// Where layers of the same manager lie inside one another, all of a request shares one session. The outermost layer commits
-/// it, by its own [`on_error`](Self::on_error) and [`on_ended`](Self::on_ended). Layers of different managers do not know each other.
+/// It puts a [`SessionHandle`] into each request. A handler takes the [`Session`](crate::Session) as an argument (axum), or
+/// [loads](SessionHandle::load) it from the handle. A request that does not load its session costs no I/O.
 ///
 /// ```
-/// use cloakroom::{Manager, MemoryProvider, SessionLayer};
+/// use axum::{Router, routing::post};
+/// use cloakroom::{Manager, MemoryProvider, Session, SessionLayer};
 ///
+/// async fn visit(session: Session) -> cloakroom::Result<String> {
+///     let visits = session.get::<u32>("visits")?.unwrap_or(0) + 1;
+///     session.set("visits", visits)?;
+///     Ok(format!("visit {visits}"))
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
-/// let layer = SessionLayer::new(sessions);
-/// # Ok::<(), cloakroom::Error>(())
+/// let app: Router = Router::new().route("/", post(visit)).layer(SessionLayer::new(sessions.clone()));
+///
+/// use tower::ServiceExt;
+/// let request = axum::extract::Request::post("/").body(axum::body::Body::empty())?;
+/// let response = app.oneshot(request).await?;
+/// assert!(response.headers()["set-cookie"].to_str()?.starts_with("__Host-id="));
+/// assert_eq!(sessions.active_sessions().await?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Failed commits
+///
+/// A failed commit replaces the handler's response:
+///
+/// | status | reason |
+/// |---|---|
+/// | 409 | the session had ended before the handler's changes could be stored, or other requests kept changing it |
+/// | 413 | the session grew over a limit |
+/// | 503 | the store failed |
+///
+/// [`on_error`](Self::on_error) and [`on_ended`](Self::on_ended) make other responses.
+///
+/// # Requests that commit nothing
+///
+/// - A response of 5xx or 408, from the handler or from a layer between it and this one, such as tower-http's `TimeoutLayer`.
+/// - A cancelled request.
+/// - A handler that panics. Its [`Session`](crate::Session) notices the panic when it is dropped, so a `CatchPanicLayer`
+///   inside this layer may respond with any status.
+///
+/// A timeout layer inside this one must respond with 408 or 5xx. With another status, such as 200 or 404, the handler seems to
+/// have finished, and its changes are committed. Otherwise put the timeout layer outside this one.
+///
+/// # Nested layers
+///
+/// Nested layers of one manager share one session for each request. The outermost layer commits it, with its own
+/// [`on_error`](Self::on_error) and [`on_ended`](Self::on_ended). Layers of different managers are independent.
 #[derive(Clone, Debug)]
 pub struct SessionLayer<E = PlainErrors, D = RefuseEnded> {
     manager: Manager,
@@ -52,14 +78,16 @@ pub struct SessionLayer<E = PlainErrors, D = RefuseEnded> {
 }
 
 impl SessionLayer {
-    /// A layer over the sessions of `manager`.
+    /// Creates a layer for the sessions of `manager`.
     pub fn new(manager: Manager) -> Self {
         SessionLayer { manager, on_error: PlainErrors, on_ended: RefuseEnded }
     }
 }
 
 impl<E, D> SessionLayer<E, D> {
-    /// Has `respond` make the response when a commit failed. Only the error's [status](Error::status) is for clients.
+    /// Sets the function that makes the response after a failed commit. By default it is [`PlainErrors`].
+    ///
+    /// Send clients the error's [status](Error::status) only. Its text is for logs.
     ///
     /// ```
     /// # use cloakroom::{Error, Manager, MemoryProvider, SessionLayer};
@@ -74,8 +102,10 @@ impl<E, D> SessionLayer<E, D> {
         SessionLayer { manager: self.manager, on_error: respond, on_ended: self.on_ended }
     }
 
-    /// Has `respond` make the response, from the handler's own, when the session had ended before the handler's changes
-    /// could be stored. Handing the response back lets it through, though it acknowledges a write that is lost.
+    /// Sets the function that makes the response when the session ended before the handler's changes could be stored. By
+    /// default it is [`RefuseEnded`].
+    ///
+    /// `respond` gets the handler's response. If it returns that one, the client takes a lost write for stored.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, SessionLayer};
@@ -89,9 +119,9 @@ impl<E, D> SessionLayer<E, D> {
     }
 }
 
-/// Makes the response when a commit failed: any `Fn(&Error) -> Response<B>` that is `Clone`.
+/// Makes the response after a failed commit. Every `Fn(&Error) -> Response<B>` implements it. A layer needs one that is `Clone`.
 pub trait OnError<B> {
-    /// The response in the place of the handler's.
+    /// Returns the response that replaces the handler's.
     fn respond(&self, error: &Error) -> Response<B>;
 }
 
@@ -101,11 +131,11 @@ impl<B, F: Fn(&Error) -> Response<B>> OnError<B> for F {
     }
 }
 
-/// Answers with the error's [status](Error::status). A refusal (4xx) carries a short sentence for visitors, a failure (5xx) an
-/// empty body.
+/// Responds with the error's [status](Error::status). The body of a refusal (4xx) is a short sentence for visitors, that of a
+/// failure (5xx) is empty.
 ///
-/// The sentence is left out where the response's body is of a type that this crate cannot make of a text. It can for axum's body,
-/// `Full<Bytes>`, `Bytes`, `String`, `&str` and `Vec<u8>`.
+/// The sentence needs a body that this crate can make from a text: axum's `Body`, `Full<Bytes>`, `Bytes`, `String`, `&str` or
+/// `Vec<u8>`. Another body type has its default value.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PlainErrors;
@@ -117,10 +147,10 @@ impl<B: Default + 'static> OnError<B> for PlainErrors {
     }
 }
 
-/// Makes the response when the session had ended under a handler's changes: any `Fn(Response<B>) -> Response<B>` that is
-/// `Clone`.
+/// Makes the response when the session ended before a handler's changes could be stored. Every `Fn(Response<B>) -> Response<B>`
+/// implements it. A layer needs one that is `Clone`.
 pub trait OnEnded<B> {
-    /// The response in the place of `response`, which was the handler's.
+    /// Returns the response that replaces `response`, the handler's.
     fn respond(&self, response: Response<B>) -> Response<B>;
 }
 
@@ -130,8 +160,9 @@ impl<B, F: Fn(Response<B>) -> Response<B>> OnEnded<B> for F {
     }
 }
 
-/// Answers 409 and a short sentence for visitors: a success would acknowledge a lost write. For the sentence, the same holds
-/// as for [`PlainErrors`].
+/// Responds with 409 and a short sentence for visitors, since a success would acknowledge a lost write.
+///
+/// The sentence needs the same body types as that of [`PlainErrors`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RefuseEnded;
@@ -174,7 +205,8 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let SessionHandle(shared) = self.layer.manager.handle_in(request.headers(), request.extensions());
         if let Some(outer) = request.extensions_mut().insert(SessionHandle(Arc::clone(&shared))) {
-            // If a layer further out has the same manager, nobody will ask for `shared`, so there is nothing to commit here.
+            // If an outer layer has the same manager, its handle replaces `shared`. Then nothing loads `shared`, and this
+            // layer commits nothing.
             nest(request.extensions_mut(), &shared, outer);
         }
         let (on_error, on_ended) = (self.layer.on_error.clone(), self.layer.on_ended.clone());
@@ -182,12 +214,12 @@ where
     }
 }
 
-/// The handles of session layers further out, but for the one of the layer that comes next.
+/// The handles of the outer session layers, without that of the nearest one.
 #[derive(Clone, Default)]
 struct OuterHandles(Vec<SessionHandle>);
 
-/// Puts the handle of a layer of the same manager as `inner`'s, if there is one further out, in the place of `inner`. `next` is the
-/// handle of the next layer further out.
+/// Replaces `inner` by the handle of an outer layer with the same manager, if there is one. `next` is the handle of the nearest
+/// outer layer.
 #[cold]
 fn nest(extensions: &mut Extensions, inner: &Arc<Shared>, next: SessionHandle) {
     let mut outer = extensions.remove::<OuterHandles>().unwrap_or_default();
@@ -208,12 +240,12 @@ pin_project! {
         shared: Arc<Shared>,
         on_error: E,
         on_ended: D,
-        // Boxed, since the handler's future is moved about and few requests get here.
+        // Boxed: the handler's future is moved often, and few responses wait for a commit.
         committing: Option<Box<Committing<B>>>,
     }
 }
 
-/// The response waits for its session to be stored. Its headers are out on loan.
+/// A response that waits for the commit of its session. `release` has its headers meanwhile.
 struct Committing<B> {
     response: Response<B>,
     release: Release,
@@ -227,14 +259,14 @@ impl<F, B, E, D> fmt::Debug for ResponseFuture<F, B, E, D> {
     }
 }
 
-/// Whether a handler's response need not wait: nobody asked for the session, or all that was to be done to it is done.
+/// Returns true if the response need not wait: the session was not loaded, is not committed, or was committed at once.
 fn may_leave<B>(shared: &Shared, response: &mut Response<B>) -> bool {
     if shared.close_untouched() {
         return true;
     }
     let status = response.status();
     let failed = status.is_server_error() && !shared.commits_on_server_error();
-    // A handler that was cut off has not finished, whatever is to become of server errors.
+    // 408 means that a timeout stopped the handler, so its changes are incomplete, also where server errors commit.
     if failed || status == StatusCode::REQUEST_TIMEOUT {
         shared.abandon(response.headers_mut());
         return true;
@@ -254,7 +286,7 @@ where
         let this = self.project();
         if this.committing.is_none() {
             let mut polled = this.handler.poll(context);
-            // What may leave is handed on as it is: moving a response costs every request.
+            // The response is returned in place, without a move, which every request would pay for.
             let Poll::Ready(Ok(response)) = &mut polled else { return polled };
             if may_leave(this.shared, response) {
                 return polled;
@@ -276,7 +308,7 @@ where
         let mut response = match released {
             Ok(Released::Gone { lost_write: true }) => {
                 tracing::info!(
-                    "a commit was refused: the session had ended or was replaced under the request"
+                    "a commit was refused: the session ended or was replaced while the request ran"
                 );
                 this.on_ended.respond(response)
             }
@@ -284,7 +316,7 @@ where
             Err(mut error) => {
                 error.log("a session could not be committed");
                 let mut response = this.on_error.respond(&error);
-                // What a save stored earlier in the request stands, and without its cookie nobody would reach it.
+                // An earlier `save` of this request may have stored a new session. Keep its cookie, or no client reaches it.
                 this.shared.abandon(response.headers_mut());
                 response
             }

@@ -1,4 +1,4 @@
-//! What every case works on: the store, its time, and calls that fail the test where the store fails.
+//! `Fixture`: the store under test, its time, and calls that fail the test on an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::testkit::store::{Advance, Parts, Switch};
 use crate::testkit::{Part, RecordBuilder, Store, record};
 
-/// More pages than any case fills; a walk that goes on past it would never end.
+/// The most pages of a walk. No case needs that many, so a longer walk has no end.
 const MOST_PAGES: usize = 10_000;
 
 /// A store under test and its time. A clone is the same store.
@@ -34,7 +34,7 @@ pub(crate) struct Fixture {
     home: Home,
 }
 
-/// The runtime that the factory ran in, where a case may end it.
+/// The runtime that the factory ran in, for a case that shuts it down.
 pub(crate) type Home = Arc<Mutex<Option<Runtime>>>;
 
 impl Fixture {
@@ -51,22 +51,22 @@ impl Fixture {
         }
     }
 
-    /// The same, where the factory ran in `home` and not in the runtime of the case.
+    /// Sets the runtime that the factory ran in, if it was not the runtime of the case.
     pub(crate) fn opened_in(self, home: Option<Runtime>) -> Self {
         Fixture { home: Arc::new(Mutex::new(home)), ..self }
     }
 
-    /// The runtime that the store was opened in, for a case that ends it.
+    /// Takes the runtime that the store was opened in, for a case that shuts it down.
     pub(crate) fn take_home(&self) -> Runtime {
         self.home.lock().take().expect("a case of this module is run apart from the runtime of its store")
     }
 
-    /// One of the two handles on the store, in turn, so that parallel calls come from both sides.
+    /// Returns the two handles of the store in turn, so that parallel calls come from both.
     pub(crate) fn handle(&self, turn: usize) -> AnyProvider {
         [&self.provider, &self.second][turn % 2].clone()
     }
 
-    /// The same store, the other handle first.
+    /// Returns the same store with its two handles swapped.
     pub(crate) fn swapped(&self) -> Fixture {
         Fixture { provider: self.second.clone(), second: self.provider.clone(), ..self.clone() }
     }
@@ -85,7 +85,7 @@ impl Fixture {
         (self.on_advance)(step).await;
     }
 
-    /// The parts of the suite that the capabilities ask for and the store neither gives nor leaves out.
+    /// Returns the parts that the capabilities ask for and the store neither gives nor leaves out.
     pub(crate) fn missing_parts(&self) -> Vec<Part> {
         let Capabilities { shared, persistent, .. } = self.capabilities();
         let parts = &self.parts;
@@ -100,12 +100,12 @@ impl Fixture {
         missing.map(|(part, ..)| part).collect()
     }
 
-    /// The parts that the store leaves out, and why.
+    /// Returns the parts that the store leaves out, with the reasons.
     pub(crate) fn left_out(&self) -> &[(Part, String)] {
         &self.parts.left_out
     }
 
-    /// True if the store lets a case plant bytes.
+    /// Returns true if a case can plant bytes in the store.
     pub(crate) fn plants(&self) -> bool {
         self.parts.plant.is_some()
     }
@@ -116,22 +116,22 @@ impl Fixture {
         plant(key.clone(), bytes.to_vec()).await;
     }
 
-    /// The switch that fills the store, if it gives one.
+    /// Returns the switch that fills the store, if it has one.
     pub(crate) fn full(&self) -> Option<Switch> {
         self.parts.full.clone()
     }
 
-    /// The switch that makes the store refuse every change, if it gives one.
+    /// Returns the switch that makes the store refuse every change, if it has one.
     pub(crate) fn read_only(&self) -> Option<Switch> {
         self.parts.read_only.clone()
     }
 
-    /// A record that begins now.
+    /// Begins a record that is created now.
     pub(crate) fn record(&self) -> RecordBuilder {
         record(&self.clock)
     }
 
-    /// Whether the provider lists. If it says that it does not, each of the three methods has to say so too.
+    /// Returns true if the provider can list. If not, checks that the three methods return `Unsupported`.
     pub(crate) async fn lists(&self) -> bool {
         let lists = self.capabilities().lists;
         if !lists {
@@ -142,7 +142,7 @@ impl Fixture {
         lists
     }
 
-    /// Whether the provider can end a session. If it says that it cannot, `delete` has to say so too.
+    /// Returns true if the provider can end a session. If not, checks that `delete` returns `Unsupported`.
     pub(crate) async fn revokes(&self) -> bool {
         let revocable = self.capabilities().revocable;
         if !revocable {
@@ -155,7 +155,7 @@ impl Fixture {
         answer("create", self.provider.create(key, record).await)
     }
 
-    /// Stores `record` under `key`, which is free.
+    /// Stores `record` under `key`, which must be free.
     pub(crate) async fn put(&self, key: &StoreKey, record: &Record) {
         assert_eq!(self.create(key, record).await, Created::Done, "create under a key that nothing is under");
     }
@@ -168,7 +168,7 @@ impl Fixture {
         answer("update", self.provider.update(key, record, expected).await)
     }
 
-    /// Touches the record under `key` as it is now.
+    /// Touches the record under `key` at its present version.
     pub(crate) async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
         let version = self.load(key).await.map_or(1, |record| record.version());
         self.touch_version(key, at, deadline, version).await
@@ -207,7 +207,7 @@ impl Fixture {
         answer("delete_expired", self.provider.delete_expired(limit).await)
     }
 
-    /// Collects in steps of `limit` until nothing remains, and answers how many went.
+    /// Collects in steps of `limit` until no expired record remains. Returns the number of removed records.
     pub(crate) async fn collect_all(&self, limit: usize) -> usize {
         let mut total = 0;
         for _ in 0..MOST_PAGES {
@@ -222,7 +222,7 @@ impl Fixture {
         panic!("delete_expired({limit}) still says that more remain after {MOST_PAGES} rounds");
     }
 
-    /// Everything that a walk in pages of `limit` meets, each key once and as it was last met.
+    /// Scans in pages of `limit`. Returns each key once, with the last of its entries.
     pub(crate) async fn scan(&self, limit: usize) -> Vec<Listed> {
         let mut met = BTreeMap::new();
         let mut cursor = None;
@@ -239,12 +239,12 @@ impl Fixture {
         panic!("scan in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
     }
 
-    /// The sessions of `name` in one page.
+    /// Returns the sessions of `name` from one page.
     pub(crate) async fn of_principal(&self, name: &str) -> Vec<Listed> {
         self.of_principal_in_pages(name, 1000).await
     }
 
-    /// The sessions of `name` in pages of `limit`; one that is met twice is in the list twice.
+    /// Returns the sessions of `name` from pages of `limit`. A session in two pages is in the list twice.
     pub(crate) async fn of_principal_in_pages(&self, name: &str, limit: usize) -> Vec<Listed> {
         let (user, mut met, mut cursor) = (principal(name), Vec::new(), None);
         for _ in 0..MOST_PAGES {
@@ -259,19 +259,19 @@ impl Fixture {
         panic!("of_principal in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
     }
 
-    /// `record` and nothing else is under `key`.
+    /// Checks that `record` is stored under `key`.
     pub(crate) async fn holds(&self, key: &StoreKey, record: &Record, why: &str) {
         let found = self.load(key).await;
         assert!(found.as_ref() == Some(record), "{why}\n expected {record:?}\n    found {found:?}");
     }
 
-    /// Nothing is under `key`.
+    /// Checks that no record is stored under `key`.
     pub(crate) async fn lacks(&self, key: &StoreKey, why: &str) {
         let found = self.load(key).await;
         assert!(found.is_none(), "{why}\n expected nothing\n    found {found:?}");
     }
 
-    /// The sessions of `name` are those under `expected` and no others.
+    /// Checks that the sessions of `name` are exactly those under `expected`.
     pub(crate) async fn belong_to(&self, name: &str, expected: &[&StoreKey], why: &str) {
         let found = keys_of(&self.of_principal(name).await);
         let mut expected: Vec<StoreKey> = expected.iter().copied().cloned().collect();
@@ -280,12 +280,12 @@ impl Fixture {
     }
 }
 
-/// A key that reads `text`.
+/// Returns the key with the text `text`.
 pub(crate) fn key(text: &str) -> StoreKey {
     text.parse().expect("a case names its keys in the alphabet of keys")
 }
 
-/// `count` different keys.
+/// Returns `count` different keys.
 pub(crate) fn keys(count: usize) -> Vec<StoreKey> {
     (0..count).map(|n| key(&format!("session-{n:04}"))).collect()
 }
@@ -298,7 +298,7 @@ pub(crate) fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-/// The keys of a list, sorted.
+/// Returns the keys of a list, sorted.
 pub(crate) fn keys_of(listed: &[Listed]) -> Vec<StoreKey> {
     let mut keys: Vec<StoreKey> = listed.iter().map(|entry| entry.key.clone()).collect();
     keys.sort();

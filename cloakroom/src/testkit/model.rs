@@ -1,6 +1,6 @@
-//! The model test: a provider and a plain map go the same random way, and have to answer the same at every step.
+//! The model test: runs the same random steps on a provider and on a plain map, and compares their answers.
 //!
-//! Three lines of `proptest` drive it, and find the shortest way to a difference:
+//! A test with `proptest` needs three lines. If the two differ, `proptest` finds a short series of steps that shows it:
 //!
 //! ```
 //! use cloakroom::testkit::model::{self, Op};
@@ -9,13 +9,13 @@
 //!
 //! proptest! {
 //!     // A test has `#[test]` here.
-//!     fn the_provider_does_as_the_model(steps in proptest::collection::vec(any::<[u8; Op::BYTES]>(), 1..60)) {
+//!     fn the_provider_equals_the_model(steps in proptest::collection::vec(any::<[u8; Op::BYTES]>(), 1..60)) {
 //!         let ops: Vec<Op> = steps.into_iter().map(Op::from).collect();
 //!         let time = ManualClock::default();
 //!         model::run(MemoryProvider::builder().clock(time.clock()).build(), &time, &ops);
 //!     }
 //! }
-//! # the_provider_does_as_the_model();
+//! # the_provider_equals_the_model();
 //! ```
 
 mod plain;
@@ -33,62 +33,65 @@ use crate::record::{Meta, Record};
 
 pub(crate) use plain::Model;
 
-/// Few, so that steps meet; each is the other's neighbour in some way that a store might get wrong.
+/// The keys of the steps. They are few, so that steps meet on one key, and so alike that a careless store confuses them.
 const KEYS: [&str; 6] = ["session", "Session", "session-", "se", "s_ssion", "10"];
 const PRINCIPALS: [&str; 3] = ["alice", "Alice", "alice/\n%\0"];
 
-/// One step. Keys and principals are numbers of small sets, times are minutes.
+/// One step of the model test.
+///
+/// Keys and principals are indexes into small sets. Times are in minutes. `off` is added to the present version to get the expected
+/// one, so only 0 succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the parameters of the provider's methods")]
 #[allow(clippy::exhaustive_enums, reason = "a strategy of the caller's own builds it")]
 pub enum Op {
-    /// [`Provider::load`](crate::Provider::load). First, so that a shrinking test turns to what changes nothing.
+    /// [`Provider::load`](crate::Provider::load). It is the first variant, so that a shrinking test prefers steps that change nothing.
     Load { key: u8 },
     /// [`Provider::create`](crate::Provider::create).
     Create { key: u8, record: Shape },
-    /// [`Provider::update`](crate::Provider::update), at the present version or at one that is `off` by so much.
+    /// [`Provider::update`](crate::Provider::update).
     Update { key: u8, record: Shape, off: u8 },
-    /// [`Provider::update`](crate::Provider::update) to the tombstone of an ended session, remembered for so many minutes.
+    /// [`Provider::update`](crate::Provider::update) with the tombstone of an ended session, which expires after `idle`.
     End { key: u8, idle: u8, off: u8 },
-    /// [`Provider::touch`](crate::Provider::touch), for so many minutes from now, at the present version or one that is `off`.
+    /// [`Provider::touch`](crate::Provider::touch) with an idle deadline `idle` from now.
     Touch { key: u8, idle: u8, off: u8 },
-    /// [`Provider::rename`](crate::Provider::rename), with a tombstone of so many minutes.
+    /// [`Provider::rename`](crate::Provider::rename), with a tombstone that expires after `tombstone`, or with none.
     Rename { old: u8, new: u8, record: Shape, off: u8, tombstone: Option<u8> },
     /// [`Provider::delete`](crate::Provider::delete).
     Delete { key: u8 },
     /// [`Provider::count`](crate::Provider::count).
     Count,
-    /// [`Provider::scan`](crate::Provider::scan), all pages of so many and one more.
+    /// [`Provider::scan`](crate::Provider::scan), all pages, of `limit` + 1 entries each.
     Scan { limit: u8 },
-    /// [`Provider::of_principal`](crate::Provider::of_principal), all pages of so many and one more.
+    /// [`Provider::of_principal`](crate::Provider::of_principal), all pages, of `limit` + 1 entries each.
     OfPrincipal { principal: u8, limit: u8 },
     /// [`Provider::delete_expired`](crate::Provider::delete_expired).
     DeleteExpired { limit: u8 },
-    /// The clock moves on.
+    /// Moves the clock.
     Advance { minutes: u8 },
 }
 
-/// The record of a step: its user, its deadlines in minutes, and 64 times so many bytes of data.
+/// The record of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a strategy of the caller's own builds it")]
 pub struct Shape {
-    /// Whose session it is.
+    /// The index of the user.
     pub principal: Option<u8>,
-    /// Minutes until the idle deadline; at 0 it is over at once.
+    /// Minutes until the idle deadline. A record with 0 has expired.
     pub idle: u8,
     /// Minutes until the absolute deadline.
     pub absolute: Option<u8>,
-    /// Data of 64 times so many bytes.
+    /// The size of the data, in units of 64 bytes.
     pub size: u8,
 }
 
 impl Op {
-    /// How many bytes one step is made of.
+    /// The number of bytes that make one step.
     pub const BYTES: usize = 8;
 }
 
 impl From<[u8; Op::BYTES]> for Op {
-    /// A step of any eight bytes; smaller bytes make a simpler one.
+    /// Makes a step from any eight bytes. Smaller bytes make a simpler step.
     ///
     /// ```
     /// use cloakroom::testkit::model::Op;
@@ -96,7 +99,7 @@ impl From<[u8; Op::BYTES]> for Op {
     /// assert_eq!(Op::from([0; 8]), Op::Load { key: 0 });
     /// ```
     fn from([kind, key, other, principal, idle, absolute, size, off]: [u8; Op::BYTES]) -> Self {
-        // The first user is as likely as none.
+        // One record in four has no user.
         let user = (principal % 4).checked_sub(1);
         let record = Shape {
             principal: user,
@@ -129,45 +132,45 @@ impl From<[u8; Op::BYTES]> for Op {
     }
 }
 
-/// [`check`] in a runtime of its own, for a plain `#[test]`.
+/// Calls [`check`] in a new runtime, for a plain `#[test]`.
 ///
 /// # Panics
 ///
-/// As [`check`] does.
+/// Panics as [`check`] does.
 pub fn run(store: impl Into<Store>, time: &ManualClock, ops: &[Op]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("the operating system gives a runtime").block_on(check(store, time, ops));
 }
 
-/// Does every step on the store and on a plain map, and compares: each answer, and after each step all that is stored.
+/// Runs every step on the store and on a plain map. Compares each answer and, after each step, all records.
 ///
-/// The store must be empty and go by `time`. It may do as it likes where the contract leaves it a choice.
+/// The store must be empty and use `time`. Where the contract allows several answers, each of them passes.
 ///
 /// # Panics
 ///
-/// At the first difference; the message has the number of the step, the step, and both sides.
+/// Panics at the first difference. The message shows the step, its number, and both answers.
 pub async fn check(store: impl Into<Store>, time: &ManualClock, ops: &[Op]) {
     let store = store.into();
     let f = Fixture::new(&store, time.clone());
     let model = Model::new(f.now());
-    let mut walk = Walk { f, model, step: String::new(), changes: 0 };
+    let mut run = ModelRun { f, model, step: String::new(), changes: 0 };
     for (n, op) in ops.iter().enumerate() {
-        walk.step = format!("step {} of {}, {op:?}", n + 1, ops.len());
-        walk.step(op).await;
-        walk.compare().await;
+        run.step = format!("step {} of {}, {op:?}", n + 1, ops.len());
+        run.step(op).await;
+        run.compare().await;
     }
 }
 
-/// The two sides on their common way.
-struct Walk {
+/// The store and the model, after the same steps.
+struct ModelRun {
     f: Fixture,
     model: Model,
     step: String,
-    /// Makes the data of each record another one.
+    /// The number of records made. It is part of their data, so that no two are equal.
     changes: u64,
 }
 
-impl Walk {
+impl ModelRun {
     async fn step(&mut self, op: &Op) {
         match *op {
             Op::Load { key } => {
@@ -259,7 +262,7 @@ impl Walk {
         }
     }
 
-    /// A store may have dropped some of the expired on its way, so the model knows the most that there can be.
+    /// A store may drop expired records at any time, so the model knows only the largest possible number.
     async fn delete_expired(&mut self, limit: usize) {
         let found = self.f.delete_expired(limit).await;
         let most = self.model.expired();
@@ -269,19 +272,18 @@ impl Walk {
             found.removed <= most,
             "{step}\n expected at most {most}, as many as expired\n    found {found:?}"
         );
-        match found.more {
-            true => {
-                assert!(
-                    found.removed < most,
-                    "{step}\n {most} have expired, all are removed\n    found {found:?}"
-                );
-                assert!(found.removed > 0 || limit == 0, "{step}\n expected some to go\n    found {found:?}");
-            }
-            false => self.model.collected(),
+        if !found.more {
+            self.model.collected();
+            return;
         }
+        assert!(
+            found.removed < most,
+            "{step}\n {most} have expired, and all are removed\n    found {found:?}"
+        );
+        assert!(found.removed > 0 || limit == 0, "{step}\n expected a removed record\n    found {found:?}");
     }
 
-    /// All that the two sides hold, seen through `load` and `count`.
+    /// Compares all records by `load` and `count`.
     async fn compare(&self) {
         for key in (0..KEYS.len() as u8).map(key_of) {
             let (found, expected) = (self.f.load(&key).await, self.model.load(&key));
@@ -301,13 +303,13 @@ impl Walk {
         assert!(found == expected, "{}\n expected {expected:?}\n    found {found:?}", self.step);
     }
 
-    /// The version to ask for and the next record under `key`.
+    /// Returns the expected version and the next record for `key`.
     fn change(&mut self, key: &StoreKey, shape: Shape, off: u8) -> (u64, Record) {
         let present = self.model.version(key).unwrap_or(1);
         (present + u64::from(off), self.record(shape).version(present + 1).build())
     }
 
-    /// A record of `shape`, with data that no other step's has.
+    /// Begins a record of `shape`, with data that no other record has.
     fn record(&mut self, shape: Shape) -> RecordBuilder {
         self.changes += 1;
         let mut record = record(&self.f.clock).value("step", self.changes).idle(minutes(shape.idle));

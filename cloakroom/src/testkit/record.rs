@@ -1,4 +1,4 @@
-//! Records made to measure, without a manager.
+//! Sample records, made without a manager.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::record::{Mark, Meta, Record, Times};
 
-/// What the builder's door gives a session: 30 minutes idle, 8 hours at most.
+/// The defaults of [`ManagerBuilder`](crate::ManagerBuilder): 30 minutes idle, 8 hours absolute.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 const ABSOLUTE: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// A record that begins now: anonymous, empty, at version 1, idle for 30 minutes and 8 hours at the most.
+/// Begins a record that is created now: anonymous, empty, at version 1. It expires after 30 idle minutes, or after 8 hours.
 ///
 /// ```
 /// use cloakroom::{Clock, testkit};
@@ -45,9 +45,9 @@ pub fn record(clock: &Clock) -> RecordBuilder {
     }
 }
 
-/// Makes one [`Record`]; see [`record()`].
+/// A builder of one [`Record`], from [`record()`].
 ///
-/// Durations count from the moment that [`record()`] was called at.
+/// Durations count from the call of [`record()`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct RecordBuilder {
@@ -64,18 +64,18 @@ impl RecordBuilder {
         self
     }
 
-    /// The session belongs to `name`, who has logged in just now.
+    /// Sets the user, with a login now.
     ///
     /// # Panics
     ///
-    /// If `name` is no [`Principal`].
+    /// Panics if `name` is not a valid [`Principal`].
     pub fn principal(mut self, name: impl AsRef<str>) -> Self {
         self.meta.principal = Some(Principal::new(name).expect("a principal of 1 to 256 bytes"));
         self.meta.times.authenticated = Some(self.now);
         self
     }
 
-    /// The session ends when it was not used for so long.
+    /// Sets the idle deadline.
     ///
     /// ```
     /// # use cloakroom::{Clock, testkit};
@@ -89,25 +89,25 @@ impl RecordBuilder {
         self
     }
 
-    /// The session ends after so long, however much it is used.
+    /// Sets the absolute deadline.
     pub fn absolute(mut self, after: Duration) -> Self {
         self.meta.times.absolute_deadline = self.now.after(after);
         self
     }
 
-    /// No policy sets an absolute deadline.
+    /// Removes the absolute deadline.
     pub fn no_absolute(mut self) -> Self {
         self.meta.times.absolute_deadline = Millis::NEVER;
         self
     }
 
-    /// The session has no deadline at all.
+    /// Removes both deadlines.
     pub fn endless(mut self) -> Self {
         self.meta.times.idle_deadline = Millis::NEVER;
         self.no_absolute()
     }
 
-    /// Began so long ago, had its id half as long ago, and was last used a quarter as long ago: four times that all differ.
+    /// Sets three different times in the past: created `age` ago, id issued half as long ago, last used a quarter as long ago.
     pub fn aged(mut self, age: Duration) -> Self {
         let ago = |part: u32| Millis(self.now.0.saturating_sub(Millis::of(age / part)));
         let times = &mut self.meta.times;
@@ -115,14 +115,14 @@ impl RecordBuilder {
         self
     }
 
-    /// What the data is encoded in. Empties the data.
+    /// Sets the codec of the data, and empties the data.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self.data = Vec::new();
         self
     }
 
-    /// Sets one value, as a session does.
+    /// Sets one value, as [`Session::set`](crate::Session::set) does.
     ///
     /// ```
     /// # use cloakroom::{Clock, testkit};
@@ -132,7 +132,7 @@ impl RecordBuilder {
     ///
     /// # Panics
     ///
-    /// If the value cannot be encoded within the default limits.
+    /// Panics if the value cannot be encoded within the default limits.
     pub fn value(mut self, key: &str, value: impl Serialize) -> Self {
         let change = self.codec.encode(key, &value, &Limits::DEFAULT).expect("a value that the codec takes");
         let mut data = Buffer::new();
@@ -142,8 +142,9 @@ impl RecordBuilder {
         self
     }
 
-    /// Data of exactly `size` bytes in MessagePack, every byte value among them where there is room: one key with one
-    /// binary value. Sizes below 5 cannot hold that: 0 is the empty data, the others become 5.
+    /// Sets data of exactly `size` bytes in MessagePack: one key with one binary value. Large data holds every byte value.
+    ///
+    /// The smallest such data has 5 bytes, so sizes of 1 to 4 become 5. A size of 0 is empty data.
     ///
     /// ```
     /// # use cloakroom::{Clock, testkit};
@@ -157,13 +158,13 @@ impl RecordBuilder {
         self
     }
 
-    /// The record.
+    /// Builds the record.
     pub fn build(self) -> Record {
         Record::new(&self.meta, self.codec, &self.data)
     }
 
-    /// The record as a later release might write it: in another format, with data and a field that only that release understands. This
-    /// release can list, count and end such a session, and cannot read it.
+    /// Builds the record as a later release might write it: in another format, with data and a field that this release does not
+    /// know. This release can list, count and end such a session, but cannot read its data.
     ///
     /// ```
     /// # use cloakroom::{Clock, testkit};
@@ -174,8 +175,8 @@ impl RecordBuilder {
         self.build().of_newer_release()
     }
 
-    /// The tombstone that the record would leave behind when `successor` replaces its id: reachable for `grace`, and
-    /// remembered until the earlier of the record's deadlines.
+    /// Builds the tombstone that the record leaves when `successor` replaces its id. The old id works for `grace` more. The
+    /// tombstone expires at the earlier of the record's deadlines.
     ///
     /// ```
     /// # use cloakroom::{Clock, testkit};
@@ -191,7 +192,7 @@ impl RecordBuilder {
         self.build().tombstone(&mark, now, forgotten)
     }
 
-    /// The tombstone that the record would leave behind when it is ended: remembered until the earlier of its deadlines.
+    /// Builds the tombstone that the record leaves when its session ends. It expires at the earlier of the record's deadlines.
     ///
     /// ```
     /// # use cloakroom::{Clock, testkit};
@@ -220,7 +221,7 @@ fn filling(size: usize) -> Vec<u8> {
             bytes.extend_from_slice(&((size - 8) as u32).to_be_bytes());
         }
     }
-    // 251 is a prime: the pattern falls out of step with every block of a power of two, so that swapped blocks show.
+    // The period of 507 is odd, so neighbouring blocks of a power of two differ, and swapped blocks show.
     let pattern = (0..=255u8).chain((0..251).rev()).cycle();
     let rest = size.max(5) - bytes.len();
     bytes.extend(pattern.take(rest));
@@ -232,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_the_builder_makes_is_well_formed() {
+    fn every_record_of_the_builder_is_well_formed() {
         for size in (0..600).chain(65_530..65_550).chain([1 << 20]) {
             let record = record(&Clock::system()).filled(size).build();
             assert!(size < 5 || record.data().len() == size, "{size}");

@@ -1,4 +1,4 @@
-//! A logged-in request in one line.
+//! `TestSession`: a stored session, and the headers of a request that carries it.
 
 use std::fmt;
 
@@ -16,8 +16,7 @@ use crate::principal::{Level, Principal};
 use crate::record::Lifetime;
 use crate::session::{Session, SessionData};
 
-/// A stored session and the request headers that bring it, for tests of applications: the result of a login, a few pages and a
-/// browser.
+/// A session for the tests of an application. It stores the session and makes the headers of a request that carries it.
 ///
 /// ```
 /// use cloakroom::testkit::TestSession;
@@ -27,15 +26,16 @@ use crate::session::{Session, SessionData};
 /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
 /// let headers = TestSession::new(&sessions).principal("alice").set("cart", 3).headers().await;
 ///
-/// // What the application does with such a request:
+/// // The application handles a request with these headers:
 /// let session = sessions.start(&headers).await?;
 /// assert_eq!(session.principal().unwrap().as_str(), "alice");
 /// assert_eq!(session.get::<u32>("cart")?, Some(3));
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
 ///
-/// [`apply`](Self::apply) puts it into a request that is there already, [`cookie`](Self::cookie) gives the bare header. What a session does
-/// over time is tested with a [`ManualClock`](crate::ManualClock):
+/// [`apply`](Self::apply) adds the headers to a request, and [`cookie`](Self::cookie) returns the value of the `Cookie` header alone.
+///
+/// A [`ManualClock`](crate::ManualClock) tests expiry:
 ///
 /// ```
 /// use cloakroom::testkit::TestSession;
@@ -58,7 +58,7 @@ use crate::session::{Session, SessionData};
 ///
 /// # Panics
 ///
-/// As tests do: where the session cannot be stored, and where neither a user nor a value was given, since such a session is
+/// The methods that store the session panic if that fails. They also panic without a user and a value, since such a session is
 /// never stored.
 #[must_use = "nothing is stored before `headers`, `apply` or `cookie`"]
 pub struct TestSession {
@@ -73,7 +73,7 @@ pub struct TestSession {
 type Change = Box<dyn FnOnce(&Session) -> Result<()> + Send>;
 
 impl TestSession {
-    /// Begins a session of `manager`'s.
+    /// Begins a session of `manager`. Nothing is stored yet.
     pub fn new(manager: &Manager) -> Self {
         TestSession {
             manager: manager.clone(),
@@ -85,13 +85,13 @@ impl TestSession {
         }
     }
 
-    /// Logs this user in.
+    /// Logs the user `name` in.
     pub fn principal(mut self, name: impl Into<String>) -> Self {
         self.principal = Some(name.into());
         self
     }
 
-    /// Has the user prove who they are as surely as `level`. Needs a [`principal`](Self::principal).
+    /// Sets the level of the login. Needs a [`principal`](Self::principal).
     ///
     /// ```
     /// # use cloakroom::testkit::TestSession;
@@ -107,19 +107,20 @@ impl TestSession {
         self
     }
 
-    /// Gives the session a lifetime of its own.
+    /// Sets the session's own lifetime.
     pub fn lifetime(self, lifetime: Lifetime) -> Self {
         self.change(move |session| session.set_lifetime(lifetime))
     }
 
-    /// Puts `value` under `key`, for a handler that calls [`Session::get`]. A struct that handlers take as
-    /// [`Typed`](crate::Typed) is stored with its version: see [`data`](Self::data).
+    /// Stores `value` under `key`, for a handler that calls [`Session::get`].
+    ///
+    /// A struct that handlers take as [`Typed`](crate::Typed) needs [`data`](Self::data), which stores its version as well.
     pub fn set<T: Serialize + Send + 'static>(self, key: impl Into<String>, value: T) -> Self {
         let key = key.into();
         self.change(move |session| session.set(&key, value))
     }
 
-    /// Stores `value` under its own key, for a handler that takes it as [`Typed`](crate::Typed).
+    /// Stores a struct under its own key, for a handler that takes it as [`Typed`](crate::Typed).
     ///
     /// ```
     /// # use cloakroom::testkit::TestSession;
@@ -147,8 +148,20 @@ impl TestSession {
         })
     }
 
-    /// Has the request bring the session's CSRF token, in the header `X-CSRF-Token`. For a form, or for a header of another name, see
-    /// [`headers_and_token`](Self::headers_and_token).
+    /// Adds the session's CSRF token to the request, in the header `X-CSRF-Token`.
+    ///
+    /// For a form, or a header with another name, use [`headers_and_token`](Self::headers_and_token).
+    ///
+    /// ```
+    /// # use cloakroom::testkit::TestSession;
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let mut request = http::Request::post("/address").body("Main Street")?;
+    /// TestSession::new(&sessions).principal("alice").csrf_token().apply(&mut request).await;
+    /// assert!(request.headers().contains_key("x-csrf-token"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     #[cfg(feature = "csrf")]
     pub fn csrf_token(mut self) -> Self {
         self.csrf = true;
@@ -160,13 +173,24 @@ impl TestSession {
         self
     }
 
-    /// Stores the session. The headers of a request that brings it: `Cookie`, or the header for ids where the
-    /// manager sends no cookies.
+    /// Stores the session and returns the headers of a request that carries it.
+    ///
+    /// The header is `Cookie`, or the header for ids if the manager sends no cookies.
+    ///
+    /// ```
+    /// # use cloakroom::testkit::TestSession;
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let headers = TestSession::new(&sessions).principal("alice").headers().await;
+    /// assert!(sessions.start(&headers).await?.principal().is_some());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub async fn headers(self) -> HeaderMap {
         self.stored().await.headers
     }
 
-    /// Stores the session. The headers of a request that brings it, and a token for the field of a form.
+    /// Stores the session and returns the headers of a request that carries it, and a CSRF token for the field of a form.
     ///
     /// ```
     /// # use cloakroom::testkit::TestSession;
@@ -186,7 +210,7 @@ impl TestSession {
         (headers, stored.token.expect("a token was asked for"))
     }
 
-    /// Stores the session, and has `request` bring it beside the cookies that it has.
+    /// Stores the session and adds it to `request`, which keeps its other cookies.
     ///
     /// ```
     /// # use cloakroom::testkit::TestSession;
@@ -207,7 +231,7 @@ impl TestSession {
         }
     }
 
-    /// Stores the session. The value of a `Cookie` header that brings it: `name=id`.
+    /// Stores the session and returns the value of a `Cookie` header that carries it: `name=id`.
     ///
     /// ```
     /// # use cloakroom::testkit::TestSession;
@@ -224,8 +248,8 @@ impl TestSession {
         headers.remove(COOKIE).expect("this manager sends no cookies; use `headers` or `apply`")
     }
 
-    /// Stores the session through the manager, and takes what a browser would bring from the response.
-    async fn stored(self) -> Stored {
+    /// Stores the session through the manager, and takes a browser's next headers from the response.
+    async fn stored(self) -> StoredSession {
         let session =
             self.manager.start(&HeaderMap::new()).await.expect("a request without a cookie needs no store");
         match (self.principal, self.level) {
@@ -240,9 +264,10 @@ impl TestSession {
             change(&session).expect("values within the manager's limits");
         }
         #[cfg(feature = "csrf")]
-        let token = match self.csrf {
-            true => Some(session.csrf_token().await.expect("the session of a test is stored")),
-            false => None,
+        let token = if self.csrf {
+            Some(session.csrf_token().await.expect("the session of a test is stored"))
+        } else {
+            None
         };
         let mut response = HeaderMap::new();
         let _ = session.release(&mut response).await.expect("the session of a test is stored");
@@ -250,10 +275,10 @@ impl TestSession {
             session.id().is_some(),
             "a session with neither user nor values is never stored: call `principal` or `set`"
         );
-        let headers = brought(&self.manager, &response);
+        let headers = next_headers(&self.manager, &response);
         #[cfg(feature = "csrf")]
         let headers = with_token(headers, token.as_ref());
-        Stored {
+        StoredSession {
             headers,
             #[cfg(feature = "csrf")]
             token,
@@ -261,7 +286,7 @@ impl TestSession {
     }
 }
 
-struct Stored {
+struct StoredSession {
     headers: HeaderMap,
     #[cfg(feature = "csrf")]
     token: Option<CsrfToken>,
@@ -278,8 +303,8 @@ fn with_token(mut headers: HeaderMap, token: Option<&CsrfToken>) -> HeaderMap {
 #[cfg(feature = "csrf")]
 const TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
-/// The headers that the client of `response` sends next: its cookies, or its id in the header where there are none.
-fn brought(manager: &Manager, response: &HeaderMap) -> HeaderMap {
+/// Returns the headers that a client sends after `response`: its cookies or, without any, its id in the header for ids.
+fn next_headers(manager: &Manager, response: &HeaderMap) -> HeaderMap {
     let pair = |cookie: &'_ HeaderValue| {
         let bytes = cookie.as_bytes();
         bytes.split(|byte| *byte == b';').next().unwrap_or_default().to_vec()
@@ -297,7 +322,7 @@ fn brought(manager: &Manager, response: &HeaderMap) -> HeaderMap {
 }
 
 fn sensitive(bytes: &[u8]) -> HeaderValue {
-    let mut value = HeaderValue::from_bytes(bytes).expect("header values, joined by what may stand in one");
+    let mut value = HeaderValue::from_bytes(bytes).expect("joined header values are a header value");
     value.set_sensitive(true);
     value
 }
@@ -319,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_session_is_stored_and_its_headers_reach_it() {
+    async fn a_session_is_stored_and_its_headers_reach_it() {
         let sessions = sessions();
         let test = TestSession::new(&sessions).set("cart", 3).principal("alice").set("name", "Ada");
         let headers = test.headers().await;
@@ -333,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_keeps_the_cookies_it_has() {
+    async fn a_request_keeps_its_other_cookies() {
         let sessions = sessions();
         let mut request = Request::get("/").header("cookie", "a=1").header("cookie", "b=2").body(()).unwrap();
         TestSession::new(&sessions).set("n", 1).apply(&mut request).await;
@@ -343,13 +368,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_manager_without_cookies_gets_its_id_in_its_header() {
+    async fn without_cookies_the_id_is_in_its_header() {
         let config = r#"{"cookieName":"id","enableSetCookie":false,"EnableSidInHTTPHeader":true,
             "SessionNameInHTTPHeader":"x-session"}"#;
         let sessions = Manager::new("memory", config).await.unwrap();
         let mut request = Request::get("/").header("x-session", "former").body(()).unwrap();
         TestSession::new(&sessions).set("n", 1).apply(&mut request).await;
-        assert_eq!(request.headers().get_all("x-session").iter().count(), 1, "the former is replaced");
+        assert_eq!(request.headers().get_all("x-session").iter().count(), 1, "the former value is replaced");
         assert_eq!(request.headers().get(COOKIE), None);
         assert_eq!(sessions.start(request.headers()).await.unwrap().get::<u32>("n").unwrap(), Some(1));
     }
@@ -364,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_test_session_has_all_that_a_login_can_have() {
+    async fn a_test_session_has_level_lifetime_and_data() {
         let time = crate::ManualClock::default();
         let provider = MemoryProvider::builder().clock(time.clock()).build();
         let sessions = Manager::builder(provider).clock(time.clock()).build().unwrap();
@@ -385,7 +410,7 @@ mod tests {
 
     #[cfg(feature = "csrf")]
     #[tokio::test]
-    async fn a_request_can_bring_the_sessions_token() {
+    async fn a_request_can_carry_the_sessions_token() {
         for user in [Some("alice"), None] {
             let sessions = sessions();
             let test = || match user {
@@ -409,7 +434,7 @@ mod tests {
 
     #[cfg(feature = "cookie")]
     #[tokio::test]
-    async fn a_session_in_a_cookie_is_brought_too() {
+    async fn a_session_in_a_cookie_is_carried_too() {
         let ring = crate::KeyRing::new(crate::seal::SealKey::generate().unwrap());
         let sessions = Manager::builder(crate::CookieProvider::new(ring)).build().unwrap();
         let headers = TestSession::new(&sessions).principal("alice").set("cart", 3).headers().await;
@@ -419,13 +444,13 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "call `principal` too")]
-    async fn a_level_without_a_user_is_refused_with_advice() {
+    async fn a_level_without_a_user_panics_with_advice() {
         let _ = TestSession::new(&sessions()).level(Level::new(2)).headers().await;
     }
 
     #[tokio::test]
     #[should_panic(expected = "call `principal` or `set`")]
-    async fn a_session_of_nothing_is_refused_with_advice() {
+    async fn an_empty_session_panics_with_advice() {
         let _ = TestSession::new(&sessions()).cookie().await;
     }
 }

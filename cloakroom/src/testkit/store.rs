@@ -1,4 +1,4 @@
-//! The store that a test works on: a provider, and everything that lives and moves along with it.
+//! The store under test: a provider with its time, its guard and its switches.
 
 use std::any::Any;
 use std::fmt;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::id::StoreKey;
 use crate::provider::{AnyProvider, Provider};
 
-/// An empty store under test: its provider and what belongs to it.
+/// An empty store under test, with its provider.
 ///
-/// A bare provider becomes one by itself. So does a pair of a provider and a guard that must outlive it, such as a
-/// temporary folder. Stores that need more are built here:
+/// A provider converts into one. So does a pair of a provider and a guard that must outlive it, such as a temporary
+/// folder. The methods add the other parts:
 ///
 /// ```
 /// use cloakroom::MemoryProvider;
@@ -30,11 +30,11 @@ pub struct Store {
     pub(super) parts: Parts,
     pub(super) on_advance: Advance,
     pub(super) slack: Duration,
-    // Last, so that a server or folder goes after the providers that use it.
+    // The last field, so that a server or folder is dropped after the providers that use it.
     _guard: Box<dyn Any + Send>,
 }
 
-/// The parts that a store gives besides its provider.
+/// The parts of a store besides its provider.
 #[derive(Clone, Default)]
 pub(super) struct Parts {
     pub(super) second: Option<AnyProvider>,
@@ -46,24 +46,23 @@ pub(super) struct Parts {
 
 /// A part of the conformance suite that needs more of a [`Store`] than its provider.
 ///
-/// The suite fails if a store neither gives a part that its [`Capabilities`](crate::providers::Capabilities) ask for, nor says with
-/// [`Store::without`] why it cannot.
+/// [`Capabilities`](crate::providers::Capabilities) decide which parts a store has to give. The suite fails if one is missing,
+/// unless [`Store::without`] gives the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
-    /// A second handle on the store: [`Store::with_second`]. Providers whose [`shared`](crate::providers::Capabilities::shared) is true need it.
+    /// A second provider for the same store: [`Store::with_second`]. Needed if [`shared`](crate::providers::Capabilities::shared) is true.
     Second,
-    /// Unreadable records: [`Store::with_planting`]. Providers whose [`persistent`](crate::providers::Capabilities::persistent) is true need it.
+    /// Unreadable records: [`Store::with_planting`]. Needed if [`persistent`](crate::providers::Capabilities::persistent) is true.
     Planting,
-    /// A full store: [`Store::with_full`]. Providers whose [`persistent`](crate::providers::Capabilities::persistent) is true need it.
+    /// A full store: [`Store::with_full`]. Needed if [`persistent`](crate::providers::Capabilities::persistent) is true.
     Full,
-    /// A store that can only be read: [`Store::with_read_only`]. Providers whose [`persistent`](crate::providers::Capabilities::persistent) is
-    /// true need it.
+    /// A read-only store: [`Store::with_read_only`]. Needed if [`persistent`](crate::providers::Capabilities::persistent) is true.
     ReadOnly,
 }
 
 impl Part {
-    /// The method that gives it.
+    /// Returns the name of the method that adds the part.
     pub(super) fn method(self) -> &'static str {
         match self {
             Part::Second => "with_second",
@@ -76,15 +75,15 @@ impl Part {
 
 type Answer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What moves the store's own time on.
+/// A function that moves the store's own time forward.
 pub(super) type Advance = Arc<dyn Fn(Duration) -> Answer + Send + Sync>;
-/// Puts bytes in the place of a stored record.
+/// A function that overwrites a stored record with bytes.
 pub(super) type Plant = Arc<dyn Fn(StoreKey, Vec<u8>) -> Answer + Send + Sync>;
-/// Makes the store refuse changes, and take them again.
+/// A function that makes the store refuse changes (true) or accept them again (false).
 pub(super) type Switch = Arc<dyn Fn(bool) -> Answer + Send + Sync>;
 
 impl Store {
-    /// An empty store that `provider` reaches.
+    /// Creates a store from the provider of an empty one.
     pub fn new(provider: impl Provider) -> Self {
         Store {
             provider: AnyProvider::new(provider),
@@ -95,23 +94,24 @@ impl Store {
         }
     }
 
-    /// Keeps `guard` until the test is over: a temporary folder, a server's process.
+    /// Keeps `guard` until the test ends. A guard is a temporary folder or a server's process.
     #[must_use]
     pub fn keep(mut self, guard: impl Send + 'static) -> Self {
         self._guard = Box::new((self._guard, guard));
         self
     }
 
-    /// A second way to the same store, as another process would open it: the tests of concurrency and of visibility
-    /// then go through both. For providers whose [`shared`](crate::providers::Capabilities::shared) is true.
+    /// Adds a second provider for the same store, as another process opens it. Tests of concurrency and of visibility use both.
+    ///
+    /// Needed if [`shared`](crate::providers::Capabilities::shared) is true.
     #[must_use]
     pub fn with_second(mut self, provider: impl Provider) -> Self {
         self.parts.second = Some(AnyProvider::new(provider));
         self
     }
 
-    /// Has the suite test unreadable records. `plant` overwrites the stored record under a key with the given bytes, past the
-    /// provider, as a bad disk or a foreign program does. A record is under that key when it is called.
+    /// Adds tests of unreadable records. `plant` overwrites the record under a key with bytes. It bypasses the provider, as a bad
+    /// disk or another program does. The store holds a record under that key when `plant` is called.
     ///
     /// ```no_run
     /// # use cloakroom::{FileProvider, providers::StoreKey};
@@ -133,8 +133,8 @@ impl Store {
         self
     }
 
-    /// Has the suite test a full store. `fill(true)` has the store refuse whatever would make it grow, as a full disk does;
-    /// it still reads and deletes. `fill(false)` ends that.
+    /// Adds tests of a full store. After `fill(true)` the store refuses every write that makes it grow, as a full disk does. It
+    /// still reads and deletes. `fill(false)` ends that.
     #[must_use]
     pub fn with_full<F, R>(mut self, fill: F) -> Self
     where
@@ -145,8 +145,8 @@ impl Store {
         self
     }
 
-    /// Has the suite test a store that can only be read. `lock(true)` has the store refuse every change, deletes too, as a replica
-    /// or a read-only file system does. `lock(false)` ends that.
+    /// Adds tests of a read-only store. After `lock(true)` the store refuses every change, deletes too, as a replica or a read-only
+    /// file system does. `lock(false)` ends that.
     #[must_use]
     pub fn with_read_only<F, R>(mut self, lock: F) -> Self
     where
@@ -157,11 +157,11 @@ impl Store {
         self
     }
 
-    /// Leaves `part` of the suite out, for the reason `why`, which the suite prints.
+    /// Leaves `part` of the suite out. The suite prints the reason `why`.
     ///
     /// # Panics
     ///
-    /// If `why` is empty.
+    /// Panics if `why` is empty.
     #[must_use]
     pub fn without(mut self, part: Part, why: impl Into<String>) -> Self {
         let why = why.into();
@@ -170,8 +170,8 @@ impl Store {
         self
     }
 
-    /// For a store that tells the time by itself, such as a database server: moves it on by the given step. The clock
-    /// that the factory was given moves in any case.
+    /// Sets the function that moves the store's own time forward by a step, for a store with a clock of its own, such as a
+    /// database server. The clock that the factory gets moves in any case.
     #[must_use]
     pub fn on_advance<F, R>(mut self, advance: F) -> Self
     where
@@ -182,8 +182,10 @@ impl Store {
         self
     }
 
-    /// How far before its deadline a record may be taken for expired already: a store with its own time runs ahead of a clock
-    /// that stands still. 1 ms, the resolution of a deadline, where nothing is said.
+    /// Sets how long before its deadline the store may report a record as expired. The default and the minimum are 1 ms, the
+    /// resolution of a deadline.
+    ///
+    /// A store with its own time needs more: its time moves on while the test's clock stands still.
     #[must_use]
     pub fn slack(mut self, slack: Duration) -> Self {
         self.slack = slack.max(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! `CsrfToken` as an argument of axum handlers.
+//! The axum extractor of `CsrfToken`.
 
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
@@ -10,8 +10,8 @@ use crate::session::Session;
 impl<S: Sync> FromRequestParts<S> for CsrfToken {
     type Rejection = Error;
 
-    /// The token for a form on the page that the handler makes. Stores nothing where there is no session: see
-    /// [`Session::csrf_token`].
+    /// Returns the token for a form on the handler's page, as [`Session::csrf_token`] does. A visitor without a session gets no
+    /// session by it.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let session = Session::from_request_parts(parts, state).await?;
         session

@@ -1,4 +1,4 @@
-//! A form's body, read as far as its token and then handed on whole.
+//! A request's body that is read up to its token. The handler still gets all of it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a request behind a [`CsrfLayer`](crate::CsrfLayer): what came, frame by frame, though some of it was read before.
+    /// The body of a request behind a [`CsrfLayer`](crate::CsrfLayer). It yields every frame, also those that the layer has read.
     pub struct CsrfBody<B> {
         read: VecDeque<Frame<Bytes>>,
         #[pin]
@@ -62,44 +62,44 @@ impl<B: Body<Data = Bytes>> Body for CsrfBody<B> {
     }
 }
 
-/// What was found of a form's field.
+/// The result of a search for a form's field.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum FormField {
     Found(String),
     Absent,
-    /// Not within as much as may be read.
+    /// The field does not end within the limit.
     TooFar,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> CsrfBody<B> {
-    /// Reads on until the field called `name` of a URL-encoded form was read, at most `limit` bytes.
-    pub(super) async fn field(&mut self, name: &str, limit: usize) -> Result<Field, B::Error> {
+    /// Reads a URL-encoded form until it has the whole field `name`, or more than `limit` bytes.
+    pub(super) async fn field(&mut self, name: &str, limit: usize) -> Result<FormField, B::Error> {
         let (mut unread, mut total) = (Vec::new(), 0);
         loop {
             let frame = poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context)).await.transpose()?;
             let Some(frame) = frame else {
-                return Ok(found(&unread, name).map_or(Field::Absent, Field::Found));
+                return Ok(first_field(&unread, name).map_or(FormField::Absent, FormField::Found));
             };
             if let Some(data) = frame.data_ref() {
                 total += data.len();
-                // No more of it is kept twice than may be looked at.
+                // Copy at most `limit` bytes, however large a frame is.
                 unread.extend_from_slice(&data[..data.len().min(limit.saturating_sub(unread.len()))]);
             }
             self.read.push_back(frame);
             let whole = memchr::memrchr(b'&', &unread).unwrap_or(0);
-            if let Some(token) = found(&unread[..whole], name) {
-                return Ok(Field::Found(token));
+            if let Some(value) = first_field(&unread[..whole], name) {
+                return Ok(FormField::Found(value));
             }
             unread.drain(..whole);
             if total > limit {
-                return Ok(Field::TooFar);
+                return Ok(FormField::TooFar);
             }
         }
     }
 }
 
-/// The first field called `name` among whole ones.
-fn found(pairs: &[u8], name: &str) -> Option<String> {
+/// Returns the value of the first field `name` in `pairs`, which ends with a whole field.
+fn first_field(pairs: &[u8], name: &str) -> Option<String> {
     form_urlencoded::parse(pairs).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use http_body_util::BodyExt;
     use std::convert::Infallible;
 
-    /// A body of these pieces.
+    /// A body that yields a frame for each text.
     struct Pieces(VecDeque<&'static str>);
 
     impl Body for Pieces {
@@ -128,33 +128,33 @@ mod tests {
         CsrfBody::new(Pieces(pieces.iter().copied().collect()))
     }
 
-    /// What was found, how many pieces were left unread, and whether the body still comes whole.
-    async fn read(pieces: &[&'static str], limit: usize) -> (Field, usize) {
+    /// Searches for the field `t`. Returns the result and the number of unread pieces. Checks that the body still yields all.
+    async fn read(pieces: &[&'static str], limit: usize) -> (FormField, usize) {
         let mut body = body(pieces);
         let field = body.field("t", limit).await.unwrap();
         let unread = body.rest.0.len();
         let whole = body.collect().await.unwrap().to_bytes();
-        assert_eq!(whole, pieces.concat(), "handed on as it came");
+        assert_eq!(whole, pieces.concat(), "the body yields every byte");
         (field, unread)
     }
 
     #[tokio::test]
-    async fn a_form_is_read_no_further_than_its_token_and_comes_whole() {
-        let found = |token: &str| Field::Found(token.to_owned());
+    async fn a_form_is_read_up_to_its_token_and_stays_whole() {
+        let found = |token: &str| FormField::Found(token.to_owned());
         assert_eq!(read(&["t=abc"], 100).await, (found("abc"), 0));
         assert_eq!(read(&["t=abc&x=", "1", "2"], 100).await, (found("abc"), 2));
         assert_eq!(read(&["x=1&", "t=a", "bc", "&y=2", "3"], 100).await, (found("abc"), 1));
         assert_eq!(read(&["x=t=no&t=a%2Db+c&", "1"], 100).await, (found("a-b c"), 1));
         assert_eq!(read(&["t=one&t=two"], 100).await, (found("one"), 0));
-        assert_eq!(read(&["xt=1&", "tt=2"], 100).await, (Field::Absent, 0));
-        assert_eq!(read(&[], 100).await, (Field::Absent, 0));
+        assert_eq!(read(&["xt=1&", "tt=2"], 100).await, (FormField::Absent, 0));
+        assert_eq!(read(&[], 100).await, (FormField::Absent, 0));
         assert_eq!(read(&["t"], 100).await, (found(""), 0));
     }
 
     #[tokio::test]
-    async fn no_more_is_read_than_is_allowed() {
-        assert_eq!(read(&["x=12345", "67890&", "t=abc"], 10).await, (Field::TooFar, 1));
-        assert_eq!(read(&["x=1234567890&t=abc&"], 10).await, (Field::TooFar, 0));
-        assert_eq!(read(&["t=abcdefgh"], 10).await, (Field::Found("abcdefgh".to_owned()), 0));
+    async fn a_form_is_read_up_to_the_limit() {
+        assert_eq!(read(&["x=12345", "67890&", "t=abc"], 10).await, (FormField::TooFar, 1));
+        assert_eq!(read(&["x=1234567890&t=abc&"], 10).await, (FormField::TooFar, 0));
+        assert_eq!(read(&["t=abcdefgh"], 10).await, (FormField::Found("abcdefgh".to_owned()), 0));
     }
 }

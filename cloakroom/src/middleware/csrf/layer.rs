@@ -1,4 +1,4 @@
-//! The `tower` layer.
+//! `CsrfLayer`, a `tower` layer.
 
 use std::fmt;
 use std::future::Future;
@@ -15,36 +15,32 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::body::{CsrfBody, Field};
-use super::origin::{Origin, Provenance, is_handshake, provenance};
+use super::body::{CsrfBody, FormField};
+use super::origin::{PageOrigin, Provenance, is_handshake, provenance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::middleware::tower::{OnError, PlainErrors};
 use crate::session::SessionHandle;
 
-/// As far as a form is read for its token: more than any form that carries it near its beginning.
+/// The most bytes of a form that are read for its token. A form with the token's field near its beginning needs far fewer.
 const MAX_FORM: usize = 64 * 1024;
 
-/// Refuses requests that another site's page sends in a visitor's name (cross-site request forgery).
+/// A `tower` layer that refuses forged requests (cross-site request forgery): those that another site's page sends with a
+/// visitor's cookies.
 ///
-/// Goes inside a [`SessionLayer`](crate::SessionLayer), whose session it looks at. `GET`, `HEAD`, `OPTIONS` and `TRACE` pass: they
-/// must change nothing. For all other requests there are three rules:
+/// Put it inside a [`SessionLayer`](crate::SessionLayer), which gives it the session. `GET`, `HEAD`, `OPTIONS` and `TRACE` pass,
+/// so their handlers must change nothing. Every other request has to keep three rules:
 ///
-/// 1. A request is refused if the browser says, in `Sec-Fetch-Site` or `Origin`, that it comes from another site.
-/// 2. A request with a live session must bring its [token](crate::CsrfToken), in the header `X-CSRF-Token` or in the
+/// 1. The browser must not say, in `Sec-Fetch-Site` or `Origin`, that the request comes from another site.
+/// 2. A request with a live session must carry its [token](crate::CsrfToken), in the header `X-CSRF-Token` or in the
 ///    field `csrf_token` of a URL-encoded form.
-/// 3. A request without a session must bring the token that its visitor was given, if one was. Otherwise it passes, unless
-///    [`require_session`](Self::require_session) is set: nothing can be done in somebody's name but a login, which the
-///    first rule guards. The same goes for a request whose session has ended.
+/// 3. A request without a live session must carry the visitor's token, if the visitor was given one. Otherwise it passes,
+///    unless [`require_session`](Self::require_session) is set. Such a request can only be a login, which the first
+///    rule protects.
 ///
-/// A WebSocket handshake (a `GET` with `Upgrade: websocket`, or `CONNECT`) cannot carry a token. The first rule alone is for it, so that a
-/// page on another host is refused.
-///
-/// A form is read as far as its token, 64 KiB at the most, and handed on whole: put the hidden field first. A form that uploads files
-/// (`multipart/form-data`) is not read: have its script send the header, or leave its route out of the layer and
-/// [verify](crate::Session::verify_csrf_token) the token there.
+/// A refused request gets 403.
 ///
 /// ```
-/// use axum::{Router, response::Html, routing::{get, post}};
+/// use axum::{Router, response::Html, routing::get};
 /// use cloakroom::{CsrfLayer, CsrfToken, Manager, MemoryProvider, Session, SessionLayer};
 ///
 /// async fn form(token: CsrfToken) -> Html<String> {
@@ -61,25 +57,38 @@ const MAX_FORM: usize = 64 * 1024;
 ///     .layer(SessionLayer::new(sessions));
 /// # Ok(()) }
 /// ```
+///
+/// # Forms
+///
+/// A URL-encoded form is read up to its token, at most 64 KiB. Put the hidden field first. The handler still gets the whole body.
+///
+/// A form that uploads files (`multipart/form-data`) is not read. Have its script send the header. Or leave its route out of
+/// the layer and [verify](crate::Session::verify_csrf_token) the token in the handler.
+///
+/// # WebSockets
+///
+/// A WebSocket handshake (a `GET` with `Upgrade: websocket`, or `CONNECT`) cannot carry a token. Only the first rule applies to
+/// it: a page on another host is refused.
 #[derive(Clone, Debug)]
 pub struct CsrfLayer<E = PlainErrors> {
-    policy: Arc<Policy>,
+    policy: Arc<CsrfPolicy>,
     on_refused: E,
 }
 
 #[derive(Clone, Debug)]
-struct Policy {
+struct CsrfPolicy {
     field: Box<str>,
     header: HeaderName,
-    trusted: Vec<Origin>,
+    trusted: Vec<PageOrigin>,
     require_session: bool,
     origin_only: bool,
 }
 
 impl CsrfLayer {
-    /// A layer with the names that the [type](Self) tells.
+    /// Creates a layer that looks for the token in the header `X-CSRF-Token` and the field `csrf_token`, and trusts no other
+    /// origin.
     pub fn new() -> Self {
-        let policy = Policy {
+        let policy = CsrfPolicy {
             field: "csrf_token".into(),
             header: HeaderName::from_static("x-csrf-token"),
             trusted: Vec::new(),
@@ -97,33 +106,48 @@ impl Default for CsrfLayer {
 }
 
 impl<E> CsrfLayer<E> {
-    /// The form field that carries the token.
+    /// Sets the name of the form field that carries the token.
     #[must_use = "this gives the changed layer back"]
     pub fn field(mut self, name: impl Into<Box<str>>) -> Self {
         self.policy_mut().field = name.into();
         self
     }
 
-    /// The header that carries the token.
+    /// Sets the name of the header that carries the token.
+    ///
+    /// ```
+    /// use cloakroom::CsrfLayer;
+    /// use http::HeaderName;
+    ///
+    /// let layer = CsrfLayer::new().field("authenticity_token").header(HeaderName::from_static("x-xsrf-token"));
+    /// ```
     #[must_use = "this gives the changed layer back"]
     pub fn header(mut self, name: HeaderName) -> Self {
         self.policy_mut().header = name;
         self
     }
 
-    /// Has pages of `origin`, such as `https://app.example.com`, send requests as this site's own do. They need a token all the same.
+    /// Accepts requests from pages of `origin`, such as `https://app.example.com`. They need a token all the same.
+    ///
+    /// ```
+    /// use cloakroom::{CsrfLayer, ErrorKind};
+    ///
+    /// let layer = CsrfLayer::new().trust_origin("https://app.example.com")?;
+    /// let error = layer.trust_origin("https://*.example.com").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if it is no scheme and host, or has a path.
+    /// [`ErrorKind::Config`] unless `origin` is `http://` or `https://` with a host and perhaps a port.
     pub fn trust_origin(mut self, origin: &str) -> Result<Self> {
         let invalid = || Error::new(ErrorKind::Config, CsrfError::Origin);
-        let origin = Origin::parse(origin).ok_or_else(invalid)?;
+        let origin = PageOrigin::parse(origin).ok_or_else(invalid)?;
         self.policy_mut().trusted.push(origin);
         Ok(self)
     }
 
-    /// Refuses a request that would change something and brings no token, even where there is no live session. Then a login needs
-    /// a token as well, so its page must ask for one.
+    /// Requires a token of requests without a live session, too. A login then needs a token, so its page must have one.
     #[must_use = "this gives the changed layer back"]
     pub fn require_session(mut self) -> Self {
         self.policy_mut().require_session = true;
@@ -138,13 +162,25 @@ impl<E> CsrfLayer<E> {
         self
     }
 
-    /// Has `respond` make the response to a refused request; by default it is 403 and a short sentence. The error's
-    /// [kind](Error::kind) is [`Forged`](ErrorKind::Forged), or that of a session that could not be read.
+    /// Sets the function that makes the response to a refused request. By default it is [`PlainErrors`]: 403 and a short
+    /// sentence.
+    ///
+    /// The error's [kind](Error::kind) is [`Forged`](ErrorKind::Forged). If the session could not be read, it is the kind of that
+    /// error.
+    ///
+    /// ```
+    /// use cloakroom::{CsrfLayer, Error};
+    /// use http::Response;
+    ///
+    /// let layer = CsrfLayer::new().on_refused(|error: &Error| {
+    ///     Response::builder().status(error.status()).body("Please load the page again.".to_owned()).unwrap()
+    /// });
+    /// ```
     pub fn on_refused<F>(self, respond: F) -> CsrfLayer<F> {
         CsrfLayer { policy: self.policy, on_refused: respond }
     }
 
-    fn policy_mut(&mut self) -> &mut Policy {
+    fn policy_mut(&mut self) -> &mut CsrfPolicy {
         Arc::make_mut(&mut self.policy)
     }
 }
@@ -182,9 +218,9 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let request = request.map(CsrfBody::new);
         if request.method().is_safe() && !is_handshake(request.method(), request.headers()) {
-            return CsrfFuture { way: Way::Pass { handler: self.inner.call(request) } };
+            return CsrfFuture { state: CsrfState::Pass { handler: self.inner.call(request) } };
         }
-        // The clone has not been asked whether it is ready: the one that was does the work.
+        // `poll_ready` was called on `self.inner`, not on its clone. So the original handles this request.
         let fresh = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, fresh);
         let layer = self.layer.clone();
@@ -198,11 +234,12 @@ where
                 }
             }
         });
-        CsrfFuture { way: Way::Check { checked } }
+        CsrfFuture { state: CsrfState::Check { checked } }
     }
 }
 
-impl Policy {
+impl CsrfPolicy {
+    /// Checks the three rules.
     async fn check<B>(&self, parts: &Parts, body: &mut CsrfBody<B>) -> Result<()>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -223,6 +260,7 @@ impl Policy {
         session.verify_csrf_token(&self.token(&parts.headers, body).await?)
     }
 
+    /// Returns the token in the request's header or form.
     async fn token<B>(&self, headers: &HeaderMap, body: &mut CsrfBody<B>) -> Result<String>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -234,11 +272,11 @@ impl Policy {
         if !is_form(headers) {
             return Err(absent());
         }
-        // What went wrong with the body is the client's business, and no reason to tell more.
+        // The error of a body that cannot be read is the client's, so it adds nothing to the log.
         match body.field(&self.field, MAX_FORM).await.map_err(|_| absent())? {
-            Field::Found(token) => Ok(token),
-            Field::Absent => Err(absent()),
-            Field::TooFar => Err(Error::new(ErrorKind::Forged, CsrfError::TooFar)),
+            FormField::Found(token) => Ok(token),
+            FormField::Absent => Err(absent()),
+            FormField::TooFar => Err(Error::new(ErrorKind::Forged, CsrfError::TooFar)),
         }
     }
 }
@@ -254,15 +292,15 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct CsrfFuture<F, R, E> {
         #[pin]
-        way: Way<F, R, E>,
+        state: CsrfState<F, R, E>,
     }
 }
 
 type Checked<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
 
 pin_project! {
-    #[project = WayProjection]
-    enum Way<F, R, E> {
+    #[project = CsrfStateProjection]
+    enum CsrfState<F, R, E> {
         Pass { #[pin] handler: F },
         Check { checked: Checked<R, E> },
     }
@@ -278,9 +316,9 @@ impl<F: Future<Output = Result<R, E>>, R, E> Future for CsrfFuture<F, R, E> {
     type Output = Result<R, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().way.project() {
-            WayProjection::Pass { handler } => handler.poll(context),
-            WayProjection::Check { checked } => checked.as_mut().poll(context),
+        match self.project().state.project() {
+            CsrfStateProjection::Pass { handler } => handler.poll(context),
+            CsrfStateProjection::Check { checked } => checked.as_mut().poll(context),
         }
     }
 }
@@ -288,16 +326,12 @@ impl<F: Future<Output = Result<R, E>>, R, E> Future for CsrfFuture<F, R, E> {
 #[derive(Debug, thiserror::Error)]
 enum CsrfError {
     #[error(
-        "expected a request from a page of this site, found that the browser names another; if that is yours, trust its origin"
+        "the browser named another site as the origin of this request; if that site is yours, call CsrfLayer::trust_origin"
     )]
     Foreign,
-    #[error(
-        "expected the session's token in the header or in a form's field, found none; put one into the form"
-    )]
+    #[error("the request carried no CSRF token; put one into the form's hidden field or into the header")]
     NoToken,
-    #[error(
-        "expected the session's token within the first {MAX_FORM} bytes of the form, found none; put its field first"
-    )]
+    #[error("the first {MAX_FORM} bytes of the form held no CSRF token; put its hidden field first")]
     TooFar,
     #[error(
         "expected a SessionLayer around the CsrfLayer, found none; add .layer(SessionLayer::new(manager)) after it"

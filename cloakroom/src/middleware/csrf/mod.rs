@@ -1,4 +1,4 @@
-//! Protection against requests that another site's page sends in a visitor's name.
+//! Protection against forged requests (CSRF): those that another site's page sends with a visitor's cookies.
 
 #[cfg(feature = "axum")]
 mod axum;

@@ -1,31 +1,33 @@
-//! What the browser says of where a request comes from.
+//! The origin of a request, as the browser names it.
 
 use http::header::{HOST, HeaderValue, ORIGIN, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-/// Where a request comes from, as far as that can be told.
+/// The kind of page that a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Provenance {
-    /// A page of this site or of a trusted origin, or the visitor's own hand.
+    /// A page of this site or of a trusted origin, or no page: an address that the visitor typed.
     Own,
-    /// Another site's page.
+    /// A page of another site.
     Foreign,
-    /// The browser does not say, or it is none.
+    /// The headers do not say. The client is an old browser or no browser.
     Unknown,
 }
 
-/// Reads `Sec-Fetch-Site` (W3C Fetch Metadata), which no page can set, and `Origin` where a browser does not send it. Chromium
-/// leaves `Sec-Fetch-Site` out over plain HTTP.
-pub(super) fn provenance(request: &Parts, trusted: &[Origin]) -> Provenance {
+/// Returns the kind of page that `request` comes from.
+///
+/// Reads `Sec-Fetch-Site` (W3C Fetch Metadata), which no page can set. If it is absent, reads `Origin`: Chromium sends no
+/// `Sec-Fetch-Site` over plain HTTP.
+pub(super) fn provenance(request: &Parts, trusted: &[PageOrigin]) -> Provenance {
     let named = request.headers.get(ORIGIN);
-    let origin = named.and_then(|origin| Origin::parse(origin.to_str().ok()?));
+    let origin = named.and_then(|origin| PageOrigin::parse(origin.to_str().ok()?));
     if origin.as_ref().is_some_and(|origin| trusted.contains(origin)) {
         return Provenance::Own;
     }
     match (request.headers.get("sec-fetch-site"), named) {
         (Some(site), _) if site == "same-origin" || site == "none" => Provenance::Own,
-        // Hosts of one site are no friends: cookies pass between them, and so would forged requests.
+        // `same-site` is foreign, too: another host of the same site may belong to somebody else.
         (Some(_), _) => Provenance::Foreign,
         (None, Some(_)) if origin.is_some_and(|origin| origin.is_of(request)) => Provenance::Own,
         (None, Some(_)) => Provenance::Foreign,
@@ -33,8 +35,9 @@ pub(super) fn provenance(request: &Parts, trusted: &[Origin]) -> Provenance {
     }
 }
 
-/// True if the request asks for a WebSocket, or for something else by an extended CONNECT (RFC 8441, RFC 9220). Its script has no way to
-/// send a token. No page can make any other request look like one: `Upgrade` and CONNECT are forbidden to scripts.
+/// Returns true for a WebSocket handshake or an extended CONNECT (RFC 8441, RFC 9220). The script that starts one cannot send a token.
+///
+/// No page can make another request look like a handshake: scripts may set neither `Upgrade` nor CONNECT.
 pub(super) fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
     let websocket = |value: &HeaderValue| {
         let mut protocols = value.as_bytes().split(|byte| *byte == b',');
@@ -47,16 +50,16 @@ pub(super) fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Scheme, host and port of a page's address (RFC 6454). Equal if a browser takes them for the same.
+/// Scheme, host and port of a page's address (RFC 6454).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct PageOrigin {
     secure: bool,
     host: Box<str>,
     port: u16,
 }
 
-impl Origin {
-    /// `None` for what is no http or https origin, such as `null`.
+impl PageOrigin {
+    /// Parses an origin. Returns `None` unless it is an http or https origin: `null` is none.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let secure = scheme.eq_ignore_ascii_case("https");
@@ -65,14 +68,16 @@ impl Origin {
         }
         let (host, port) = host_and_port(authority)?;
         let port = port.unwrap_or(if secure { 443 } else { 80 });
-        Some(Origin { secure, host: host.to_ascii_lowercase().into(), port })
+        Some(PageOrigin { secure, host: host.to_ascii_lowercase().into(), port })
     }
 
-    /// True if the request is for this origin's host and port. Its scheme is not looked at, since a proxy may have taken the
-    /// encryption off; a host without a port is the default of whichever scheme the page has.
+    /// Returns true if the request is for this origin's host and port.
+    ///
+    /// The request's scheme is ignored, since a proxy may have removed the encryption. A host without a port has the default port
+    /// of the origin's scheme.
     fn is_of(&self, request: &Parts) -> bool {
         let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
-        // HTTP/2 names the host in the target.
+        // HTTP/2 has the host in the request target.
         let host = host.or_else(|| request.uri.authority().map(|authority| authority.as_str().as_bytes()));
         let host = host.and_then(|host| host_and_port(std::str::from_utf8(host).ok()?));
         host.is_some_and(|(host, port)| {
@@ -82,7 +87,7 @@ impl Origin {
     }
 }
 
-/// The parts of `example.com`, `example.com:8443` or `[::1]:8443`; an empty port is none (RFC 3986, section 3.2.3).
+/// Splits `example.com`, `example.com:8443` or `[::1]:8443`. An empty port counts as none (RFC 3986, section 3.2.3).
 fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match authority.get(end..)?.find(':') {
@@ -102,17 +107,17 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn told(uri: &str, headers: &[(&str, &str)]) -> Provenance {
+    fn provenance_of(uri: &str, headers: &[(&str, &str)]) -> Provenance {
         let mut request = Request::post(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let trusted = [Origin::parse("https://app.example").unwrap()];
+        let trusted = [PageOrigin::parse("https://app.example").unwrap()];
         provenance(&request.body(()).unwrap().into_parts().0, &trusted)
     }
 
     #[test]
-    fn the_browsers_own_word_decides() {
+    fn sec_fetch_site_decides_where_it_is_sent() {
         for (site, expected) in [
             ("same-origin", Provenance::Own),
             ("none", Provenance::Own),
@@ -122,13 +127,13 @@ mod tests {
             ("Same-Origin", Provenance::Foreign),
         ] {
             let headers = [("sec-fetch-site", site), ("host", "a.example"), ("origin", "https://a.example")];
-            assert_eq!(told("/", &headers), expected, "{site}");
+            assert_eq!(provenance_of("/", &headers), expected, "{site}");
         }
     }
 
     #[test]
-    fn an_older_browsers_origin_must_be_the_host() {
-        let from = |origin| told("/", &[("origin", origin), ("host", "a.example:3000")]);
+    fn without_sec_fetch_site_the_origin_must_be_the_host() {
+        let from = |origin| provenance_of("/", &[("origin", origin), ("host", "a.example:3000")]);
         assert_eq!(from("http://a.example:3000"), Provenance::Own);
         assert_eq!(from("https://A.example:3000"), Provenance::Own);
         for foreign in [
@@ -144,26 +149,30 @@ mod tests {
         ] {
             assert_eq!(from(foreign), Provenance::Foreign, "{foreign}");
         }
-        assert_eq!(told("/", &[("origin", "https://a.example")]), Provenance::Foreign, "of no known host");
-        let http2 = told("https://a.example/", &[("origin", "https://a.example")]);
+        assert_eq!(
+            provenance_of("/", &[("origin", "https://a.example")]),
+            Provenance::Foreign,
+            "of no known host"
+        );
+        let http2 = provenance_of("https://a.example/", &[("origin", "https://a.example")]);
         assert_eq!(http2, Provenance::Own);
     }
 
     #[test]
-    fn a_trusted_origin_is_as_good_as_the_sites_own() {
+    fn a_trusted_origin_counts_as_this_site() {
         let headers = [("origin", "https://app.example"), ("sec-fetch-site", "same-site")];
-        assert_eq!(told("/", &headers), Provenance::Own);
+        assert_eq!(provenance_of("/", &headers), Provenance::Own);
         let headers = [("origin", "https://app.example.evil"), ("sec-fetch-site", "cross-site")];
-        assert_eq!(told("/", &headers), Provenance::Foreign);
+        assert_eq!(provenance_of("/", &headers), Provenance::Foreign);
     }
 
     #[test]
-    fn what_is_no_browser_says_nothing() {
-        assert_eq!(told("/", &[("host", "a.example")]), Provenance::Unknown);
+    fn a_client_without_these_headers_is_unknown() {
+        assert_eq!(provenance_of("/", &[("host", "a.example")]), Provenance::Unknown);
     }
 
     #[test]
-    fn a_default_port_is_the_same_as_none() {
+    fn a_default_port_equals_no_port() {
         for (host, origin, expected) in [
             ("example.com:443", "https://example.com", Provenance::Own),
             ("example.com", "https://example.com:443", Provenance::Own),
@@ -181,12 +190,16 @@ mod tests {
             ("example.com:99999", "https://example.com", Provenance::Foreign),
             ("example.com:+443", "https://example.com", Provenance::Foreign),
         ] {
-            assert_eq!(told("/", &[("host", host), ("origin", origin)]), expected, "{host} from {origin}");
+            assert_eq!(
+                provenance_of("/", &[("host", host), ("origin", origin)]),
+                expected,
+                "{host} from {origin}"
+            );
         }
     }
 
     #[test]
-    fn handshakes_are_known_by_upgrade_or_connect() {
+    fn upgrade_and_connect_mark_a_handshake() {
         let headers =
             |value: &'static str| HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(value))]);
         for upgrade in ["websocket", "WebSocket", "foo, websocket"] {

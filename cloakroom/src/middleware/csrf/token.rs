@@ -1,4 +1,4 @@
-//! What a form proves that its page came from this site: the session's secret under a mask.
+//! The CSRF token of a form: the session's secret under a random mask.
 
 use std::fmt;
 
@@ -9,21 +9,31 @@ use crate::engine::{FormSecret, SECRET_LEN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
 
-/// Bytes of the mask over the secret.
+/// The number of bytes of the mask, and of the secret.
 const LEN: usize = SECRET_LEN;
 
-/// Proves that a form is on a page of this site and was loaded by this visitor: from [`Session::csrf_token`], and, with the feature `axum`,
-/// as an argument of handlers.
+/// A token that proves that a form was loaded from this site by this visitor. [`CsrfLayer`](crate::CsrfLayer) checks it.
 ///
-/// Put [`as_str`](Self::as_str) into a hidden field called `csrf_token`, or have the page's script send it in the header
-/// `X-CSRF-Token`. 86 characters of `A-Z a-z 0-9 - _`. The secret behind it is the session's own and stays until the next login.
-/// A visitor without a session has it in a cookie of its own, named like the session's with `-csrf` behind it. The mask over the secret
-/// is another on every page, so that compression gives nothing away (BREACH). `Debug` hides the token.
+/// It comes from [`Session::csrf_token`] or, with the feature `axum`, as an argument of a handler. Put it into a hidden field
+/// `csrf_token`, or have the page's script send it in the header `X-CSRF-Token`. It has 86 characters of `A-Z a-z 0-9 - _`.
+///
+/// The token is a secret under a mask. The secret belongs to the session and stays until the next login. A visitor without a
+/// session has the secret in a cookie, named like the session's with `-csrf` at the end. Each page has another mask, so the
+/// compression of a response reveals nothing (BREACH). `Debug` hides the token.
+///
+/// ```
+/// use axum::response::Html;
+/// use cloakroom::CsrfToken;
+///
+/// async fn form(token: CsrfToken) -> Html<String> {
+///     Html(format!(r#"<form method="post"><input type="hidden" name="csrf_token" value="{token}"></form>"#))
+/// }
+/// ```
 #[derive(Clone)]
 pub struct CsrfToken(String);
 
 impl CsrfToken {
-    /// `secret` under a fresh mask.
+    /// Puts a new mask over `secret`.
     fn masking(secret: &FormSecret) -> Result<Self> {
         let mut bytes = [0; 2 * LEN];
         let (mask, masked) = bytes.split_at_mut(LEN);
@@ -34,7 +44,7 @@ impl CsrfToken {
         Ok(CsrfToken(BASE64URL_NOPAD.encode(&bytes)))
     }
 
-    /// The token as it goes into a page.
+    /// Returns the text of the token. It needs no escaping in HTML.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,13 +63,13 @@ impl fmt::Debug for CsrfToken {
 }
 
 impl Session {
-    /// The token for a form on the page that this response is.
+    /// Returns a token for a form on the response's page.
     ///
-    /// The first token of a session makes the session's secret and stores it at once. A visitor without a session gets no
-    /// session for it, and nothing is stored: the secret is kept in a cookie of its own, which the release sets. A session that
-    /// begins in a request that uses this secret takes it over, so that forms loaded before go on; after a login they do not.
+    /// The first token of a session creates the session's secret and stores it at once. A visitor without a session gets no
+    /// session: the release sets a cookie with the secret, and nothing is stored. A session that begins later in such a visitor's
+    /// request takes the secret over, so forms that were loaded before stay valid. After a login they are invalid.
     ///
-    /// Where the manager sends no cookies, a session begins for the token.
+    /// If the manager sends no cookies, the token begins a session.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -80,11 +90,25 @@ impl Session {
         CsrfToken::masking(&self.0.secret().await?)
     }
 
-    /// Answers whether `token` is one of this visitor's: of the session, or of the visitor's own cookie where there is no session. [`CsrfLayer`](crate::CsrfLayer) does it for most requests; this is for
-    /// those whose token it does not find, such as forms that upload files.
+    /// Checks that `token` belongs to this visitor: to the session or, without a session, to the visitor's cookie.
+    ///
+    /// [`CsrfLayer`](crate::CsrfLayer) calls it for most requests. Call it yourself where the layer cannot find the token, such
+    /// as in a form that uploads files.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&HeaderMap::new()).await?;
+    /// let token = session.csrf_token().await?;
+    /// assert!(session.verify_csrf_token(token.as_str()).is_ok());
+    /// assert!(session.verify_csrf_token("another").is_err());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Forged`], which is answered with 403.
+    /// [`ErrorKind::Forged`] if it does not. Its status is 403.
     pub fn verify_csrf_token(&self, token: &str) -> Result<()> {
         if self.0.knows_secret(|secret| unmasks_to(token.as_bytes(), secret))? {
             return Ok(());
@@ -93,7 +117,7 @@ impl Session {
     }
 }
 
-/// Whether `token` is `secret` under some mask. Takes as long wherever the two differ.
+/// Returns true if `token` is `secret` under some mask. The comparison takes constant time.
 fn unmasks_to(token: &[u8], secret: &FormSecret) -> bool {
     let mut bytes = [0; 2 * LEN];
     if BASE64URL_NOPAD.decode_len(token.len()) != Ok(bytes.len()) {
@@ -111,7 +135,7 @@ fn unmasks_to(token: &[u8], secret: &FormSecret) -> bool {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "expected a token of this visitor's, found another or an old one; load the page again and send its form"
+    "the request's CSRF token is not this visitor's or is outdated; load the page again and send its form"
 )]
 struct WrongToken;
 
@@ -120,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_another_every_time_and_unmasks_to_its_own_secret_alone() {
+    fn a_token_has_a_new_mask_and_unmasks_to_its_secret() {
         let (secret, other) = ([7; LEN], [8; LEN]);
         let tokens = [(); 3].map(|()| CsrfToken::masking(&secret).unwrap());
         for token in &tokens {
@@ -132,11 +156,11 @@ mod tests {
         assert_ne!(tokens[0].as_str(), tokens[1].as_str());
         let half =
             |token: &CsrfToken| BASE64URL_NOPAD.decode(token.as_str().as_bytes()).unwrap()[LEN..].to_vec();
-        assert_ne!(half(&tokens[0]), half(&tokens[1]), "the secret never shows twice as the same bytes");
+        assert_ne!(half(&tokens[0]), half(&tokens[1]), "each token hides the secret under another mask");
     }
 
     #[test]
-    fn every_bit_counts() {
+    fn a_token_with_one_wrong_bit_is_refused() {
         let secret: [u8; LEN] = std::array::from_fn(|place| place as u8);
         let token = CsrfToken::masking(&secret).unwrap();
         let bytes = BASE64URL_NOPAD.decode(token.as_str().as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! The contract in its plainest form: a map, and nothing beside it.
+//! The provider contract in its simplest form: a map.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -7,7 +7,7 @@ use crate::id::StoreKey;
 use crate::provider::{Created, Renamed, Touched, Updated};
 use crate::record::{Meta, Record};
 
-/// The contract in its plainest form. Expired records stay in the map until they are collected, and are not seen.
+/// A model of the provider contract. Expired records stay in the map until they are collected, but no method returns them.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Model {
     now: SystemTime,
@@ -23,7 +23,7 @@ impl Model {
         self.now = now;
     }
 
-    /// The version under `key`, expired or not.
+    /// Returns the version under `key`, also of an expired record.
     pub(crate) fn version(&self, key: &StoreKey) -> Option<u64> {
         self.records.get(key).map(Record::version)
     }
@@ -73,7 +73,7 @@ impl Model {
         }
     }
 
-    /// The answers that are right: where several things stand in the way, any of them may be named.
+    /// Returns the answers that the contract allows. If a rename fails for several reasons, the store may report any of them.
     pub(crate) fn rename(&self, old: &StoreKey, new: &StoreKey, expected: u64) -> Vec<Renamed> {
         let mut fits = match self.session(old) {
             None => vec![Renamed::Gone],
