@@ -1,4 +1,4 @@
-//! Requests that another site's page sends in a visitor's name, against a site of axum.
+//! Forged requests against a site of axum.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -21,7 +21,7 @@ use support::faulty::Fault;
 use support::hooked::Call;
 use support::{Rig, alice, ask, pair, send, set_cookies, text};
 
-/// A page with a form, one without, and what its forms post to; the body of a post comes back.
+/// A page with a form, one without, and the paths that forms post to. A post returns its body.
 fn routes() -> Router {
     let change = async |session: Session, body: Bytes| {
         session.set("changed", true).unwrap();
@@ -49,7 +49,7 @@ fn manager() -> Manager {
     Manager::builder(MemoryProvider::new()).build().unwrap()
 }
 
-/// The cookie and the token of a visitor who has loaded the page with the form.
+/// Returns the cookie and the token of a visitor who has loaded the page with the form.
 async fn visitor(site: &Router) -> (String, String) {
     let page = ask(site, "/form", "").await;
     let cookie = pair(page.headers()).unwrap();
@@ -92,7 +92,7 @@ impl<'a> Post<'a> {
 }
 
 #[tokio::test]
-async fn a_form_with_its_sessions_token_passes_and_its_body_comes_whole() {
+async fn a_form_with_its_sessions_token_passes() {
     let site = site(&manager(), CsrfLayer::new());
     let (cookie, token) = visitor(&site).await;
     for body in [format!("csrf_token={token}"), format!("a=1&csrf_token={token}&b=%20+")] {
@@ -101,13 +101,13 @@ async fn a_form_with_its_sessions_token_passes_and_its_body_comes_whole() {
         assert_eq!(text(response).await, body);
     }
     let again = text(ask(&site, "/form", &cookie).await).await;
-    assert_ne!(again, token, "another mask on every page");
+    assert_ne!(again, token, "each page has another mask");
     assert_eq!(Post::form(&cookie, format!("csrf_token={again}")).status(&site).await, StatusCode::OK);
     assert_eq!(Post::form(&cookie, format!("csrf_token={token}")).status(&site).await, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_header_passes_for_any_body() {
+async fn a_token_in_the_header_passes_for_any_body() {
     let site = site(&manager(), CsrfLayer::new());
     let (cookie, token) = visitor(&site).await;
     let post = Post { headers: vec![("content-type", "application/json")], ..Post::form(&cookie, "{}") };
@@ -116,7 +116,7 @@ async fn a_header_passes_for_any_body() {
 }
 
 #[tokio::test]
-async fn one_visitors_token_is_worth_nothing_with_anothers_session() {
+async fn a_token_of_another_visitor_is_refused() {
     let site = site(&manager(), CsrfLayer::new());
     let ((alices, alices_token), (bobs, bobs_token)) = (visitor(&site).await, visitor(&site).await);
     for (cookie, token, expected) in [
@@ -134,7 +134,7 @@ async fn one_visitors_token_is_worth_nothing_with_anothers_session() {
     }
     assert_eq!(Post::form(&alices, "a=1").status(&site).await, StatusCode::FORBIDDEN, "no token at all");
     let query = Post { path: &format!("/form?csrf_token={alices_token}"), ..Post::form(&alices, "a=1") };
-    assert_eq!(query.status(&site).await, StatusCode::FORBIDDEN, "an address is no place for it");
+    assert_eq!(query.status(&site).await, StatusCode::FORBIDDEN, "a token in the query does not count");
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_refused_request_never_reaches_its_handler() {
 }
 
 #[tokio::test]
-async fn the_token_is_another_after_a_login() {
+async fn a_login_makes_earlier_tokens_invalid() {
     let site = site(&manager(), CsrfLayer::new());
     let (cookie, before) = visitor(&site).await;
     let login = Post { path: "/login", ..Post::form(&cookie, format!("csrf_token={before}")) };
@@ -166,7 +166,7 @@ async fn the_token_is_another_after_a_login() {
 }
 
 #[tokio::test]
-async fn safe_methods_need_no_token_and_pages_without_a_form_begin_no_session() {
+async fn safe_methods_need_no_token() {
     let manager = manager();
     let site = site(&manager, CsrfLayer::new());
     for path in ["/plain", "/login"] {
@@ -175,7 +175,7 @@ async fn safe_methods_need_no_token_and_pages_without_a_form_begin_no_session() 
     }
     assert_eq!(manager.active_sessions().await.unwrap(), 0);
     let (cookie, _) = visitor(&site).await;
-    assert_eq!(manager.active_sessions().await.unwrap(), 0, "a form needs none");
+    assert_eq!(manager.active_sessions().await.unwrap(), 0, "a form needs no session");
     for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
         let mut request = support::request("/plain", &cookie);
         request.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
@@ -183,7 +183,7 @@ async fn safe_methods_need_no_token_and_pages_without_a_form_begin_no_session() 
         assert_ne!(
             send(&site, request).await.status(),
             StatusCode::FORBIDDEN,
-            "{method}: a link from elsewhere"
+            "{method}: a link on another site"
         );
     }
     for method in [Method::PUT, Method::DELETE, Method::POST, Method::from_bytes(b"ODD").unwrap()] {
@@ -194,7 +194,7 @@ async fn safe_methods_need_no_token_and_pages_without_a_form_begin_no_session() 
 }
 
 #[tokio::test]
-async fn what_the_browser_says_comes_from_another_site_is_refused_even_with_the_token() {
+async fn a_request_from_another_site_is_refused_with_its_token() {
     let trusting = CsrfLayer::new().trust_origin("https://app.shop.example").unwrap();
     let site = site(&manager(), trusting);
     let (cookie, token) = visitor(&site).await;
@@ -222,7 +222,7 @@ async fn what_the_browser_says_comes_from_another_site_is_refused_even_with_the_
 }
 
 #[tokio::test]
-async fn a_visitor_without_a_session_passes_unless_one_is_required() {
+async fn without_a_session_a_token_is_optional_unless_required() {
     let manager = manager();
     let lenient = site(&manager, CsrfLayer::new());
     let strict = site(&manager, CsrfLayer::new().require_session());
@@ -259,7 +259,7 @@ fn routes_without_sessions() -> Router {
 }
 
 #[tokio::test]
-async fn pages_that_are_loaded_at_the_same_time_get_tokens_that_all_count() {
+async fn concurrent_pages_all_get_valid_tokens() {
     let rig = Rig::new();
     let cookie = rig.session_with(1).await;
     let site = site(&rig.manager, CsrfLayer::new());
@@ -276,7 +276,7 @@ async fn pages_that_are_loaded_at_the_same_time_get_tokens_that_all_count() {
 }
 
 #[tokio::test]
-async fn names_can_be_chosen_and_refusals_answered_in_the_sites_own_words() {
+async fn names_and_the_refusal_can_be_configured() {
     let layer = CsrfLayer::new().field("_token").header(http::HeaderName::from_static("x-own")).on_refused(
         |error: &Error| {
             Response::builder().status(error.status()).body(Body::from("Load it again.")).unwrap()
@@ -291,7 +291,7 @@ async fn names_can_be_chosen_and_refusals_answered_in_the_sites_own_words() {
 }
 
 #[tokio::test]
-async fn a_form_whose_token_stands_too_far_back_is_refused_and_other_bodies_are_not_read() {
+async fn a_token_beyond_64_kib_of_a_form_is_refused() {
     let site = site(&manager(), CsrfLayer::new());
     let (cookie, token) = visitor(&site).await;
     let filler = "x".repeat(64 * 1024);
@@ -315,30 +315,30 @@ async fn a_form_whose_token_stands_too_far_back_is_refused_and_other_bodies_are_
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_told_as_that_and_a_missing_layer_too() {
+async fn a_failing_store_is_503_and_a_missing_layer_500() {
     let rig = Rig::new();
     let site = site(&rig.manager, CsrfLayer::new());
     let cookie = rig.session_with(1).await;
     let token = text(ask(&site, "/form", &cookie).await).await;
     rig.faults.set(Call::Load, Fault::Fail);
     let refused = Post::form(&cookie, format!("csrf_token={token}")).send(&site).await;
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "never as no session");
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "a failed load is not a missing session");
     let bare = routes().layer(CsrfLayer::new());
     assert_eq!(Post::form("", "").status(&bare).await, StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 #[tokio::test]
-async fn a_token_can_be_verified_by_hand() {
+async fn verify_csrf_token_checks_a_token() {
     let manager = manager();
     let session = manager.start(&HeaderMap::new()).await.unwrap();
     assert_eq!(
         session.verify_csrf_token("").unwrap_err().kind(),
         ErrorKind::Forged,
-        "no secret is no wildcard"
+        "without a secret no token is valid"
     );
     let token = session.csrf_token().await.unwrap();
     assert!(session.verify_csrf_token(token.as_str()).is_ok());
-    assert!(session.is_empty().unwrap(), "no key of the application's");
+    assert!(session.is_empty().unwrap(), "the application sees no key");
     session.clear().unwrap();
     assert_eq!(session.verify_csrf_token(token.as_str()).unwrap_err().kind(), ErrorKind::Forged);
 }

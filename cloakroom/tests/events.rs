@@ -1,4 +1,4 @@
-//! What a listener hears and a log shows of a session's life and of attacks on it.
+//! The events and log lines of a session's life and of attacks on it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -29,7 +29,7 @@ use support::{alice, ask, cookies, pair};
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
-/// A manager whose events are kept.
+/// A manager whose events are recorded.
 struct Watched {
     manager: Manager,
     heard: Heard,
@@ -41,7 +41,7 @@ struct Watched {
 struct Heard(Arc<Mutex<Vec<Event>>>);
 
 impl Heard {
-    /// What has come since this was last asked.
+    /// Returns the events since the last call.
     fn events(&self) -> Vec<Event> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -52,7 +52,7 @@ impl Heard {
 }
 
 impl Watched {
-    /// On a provider that waits now and then, as a real store does.
+    /// Uses a provider that waits now and then, as a real store does.
     fn waiting() -> Self {
         Self::with(|builder| builder)
     }
@@ -64,7 +64,7 @@ impl Watched {
         Self::on(settings(builder), time, faults)
     }
 
-    /// On the memory provider itself, which never waits.
+    /// Uses the memory provider, which never waits.
     fn at_once() -> Self {
         let time = ManualClock::default();
         let memory = MemoryProvider::builder().clock(time.clock()).build();
@@ -78,7 +78,7 @@ impl Watched {
         Watched { manager: builder.clock(time.clock()).build().unwrap(), heard, time, faults }
     }
 
-    /// A request with `cookie` that changes its session by `change`; the cookie afterwards.
+    /// Makes a request with `cookie` that changes its session by `change`. Returns the cookie afterwards.
     async fn request(&self, cookie: &str, change: impl FnOnce(&Session)) -> String {
         let session = self.manager.start(&headers(cookie)).await.unwrap();
         change(&session);
@@ -97,7 +97,7 @@ fn headers(cookie: &str) -> HeaderMap {
 }
 
 #[tokio::test]
-async fn a_life_is_heard_from_its_beginning_to_its_end_under_hashes_that_follow_it() {
+async fn events_follow_a_session_from_creation_to_its_end() {
     for watched in [Watched::waiting(), Watched::at_once()] {
         let cookie = watched.visited().await;
         let created = watched.heard.events();
@@ -120,7 +120,11 @@ async fn a_life_is_heard_from_its_beginning_to_its_end_under_hashes_that_follow_
 
         let cookie = watched.request(&cookie, |session| session.regenerate().unwrap()).await;
         let renewed = watched.heard.events();
-        assert_eq!(renewed.iter().map(Event::kind).collect::<Vec<_>>(), [EventKind::Rotated], "no login");
+        assert_eq!(
+            renewed.iter().map(Event::kind).collect::<Vec<_>>(),
+            [EventKind::Rotated],
+            "regenerate is no login"
+        );
         assert_eq!(renewed[0].former(), login[0].session());
 
         let session = watched.manager.start(&headers(&cookie)).await.unwrap();
@@ -134,7 +138,11 @@ async fn a_life_is_heard_from_its_beginning_to_its_end_under_hashes_that_follow_
         assert_eq!(destroyed[0].principal(), Some(&alice()));
 
         watched.request(&cookie, |_| ()).await;
-        assert_eq!(watched.heard.kinds(), [], "a request that was under way");
+        assert_eq!(
+            watched.heard.kinds(),
+            [],
+            "an id of a recent tombstone may be that of a request under way"
+        );
         watched.time.advance(Duration::from_secs(3600));
         watched.request(&cookie, |_| ()).await;
         assert_eq!(watched.heard.kinds(), [EventKind::UnknownId]);
@@ -142,7 +150,7 @@ async fn a_life_is_heard_from_its_beginning_to_its_end_under_hashes_that_follow_
 }
 
 #[tokio::test]
-async fn a_session_that_gives_way_to_a_newer_one_of_its_user_is_heard() {
+async fn a_session_over_the_limit_ends_with_an_event() {
     let watched =
         Watched::with(|builder| builder.sessions_per_user(ONE, cloakroom::config::OverLimit::EndOldest));
     watched.request("", |session| session.authenticate(alice()).unwrap()).await;
@@ -164,7 +172,7 @@ async fn a_first_visit_that_logs_in_is_created_and_authenticated() {
 }
 
 #[tokio::test]
-async fn a_site_behind_the_layer_is_heard_too() {
+async fn the_session_layer_sends_events() {
     let watched = Watched::at_once();
     let site = Router::new()
         .route("/set", get(async |session: Session| session.set("n", 2).unwrap()))
@@ -176,7 +184,7 @@ async fn a_site_behind_the_layer_is_heard_too() {
         )
         .layer(SessionLayer::new(watched.manager.clone()));
     let _ = ask(&site, "/fails", "").await;
-    assert_eq!(watched.heard.kinds(), [], "what was not committed has not happened");
+    assert_eq!(watched.heard.kinds(), [], "a change that is not committed is no event");
     let response = ask(&site, "/set", "").await;
     assert_eq!(watched.heard.kinds(), [EventKind::Created]);
     let _ = ask(&site, "/set", &pair(response.headers()).unwrap()).await;
@@ -184,7 +192,7 @@ async fn a_site_behind_the_layer_is_heard_too() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_ended_by_its_handle_is_heard_under_the_same_hash() {
+async fn an_end_by_handle_has_the_sessions_hash() {
     let watched = Watched::waiting();
     watched.request("", |session| session.authenticate(alice()).unwrap()).await;
     let created = watched.heard.events();
@@ -195,7 +203,7 @@ async fn a_session_that_is_ended_by_its_handle_is_heard_under_the_same_hash() {
 }
 
 #[tokio::test]
-async fn strange_ids_are_heard_once_a_request() {
+async fn strange_ids_cause_one_event_each_request() {
     const UNKNOWN: &str = "Yd9c-2xwV0_kQm5n7TzB1aLr8sEoHgUjXpWiFvKtCyM";
     for watched in [Watched::waiting(), Watched::at_once()] {
         let (one, other) = (watched.visited().await, watched.visited().await);
@@ -214,7 +222,7 @@ async fn strange_ids_are_heard_once_a_request() {
         }
         let many: Vec<_> = (0..9).map(|n| format!("__Host-id={n}{}", &UNKNOWN[1..])).collect();
         watched.request(&many.join("; "), |_| ()).await;
-        assert_eq!(watched.heard.kinds(), [EventKind::Duplicate], "more than are looked up");
+        assert_eq!(watched.heard.kinds(), [EventKind::Duplicate], "more ids than are looked up");
         watched.request(&["__Host-id=x"; 100].join("; "), |_| ()).await;
         assert_eq!(watched.heard.kinds(), [EventKind::MalformedId; 4], "a request cannot fill a log");
         watched.request(&one, |_| ()).await;
@@ -223,7 +231,7 @@ async fn strange_ids_are_heard_once_a_request() {
 }
 
 #[tokio::test]
-async fn a_malformed_id_in_the_header_for_ids_is_heard() {
+async fn a_malformed_id_in_the_header_causes_an_event() {
     let watched = Watched::with(|builder| builder.id_header(http::HeaderName::from_static("x-session")));
     let mut request = HeaderMap::new();
     request.insert("x-session", "no id".parse().unwrap());
@@ -232,7 +240,7 @@ async fn a_malformed_id_in_the_header_for_ids_is_heard() {
 }
 
 #[tokio::test]
-async fn the_use_of_an_id_that_was_replaced_is_heard_and_warns() {
+async fn reuse_of_a_rotated_id_causes_a_warning() {
     let log = Log::start();
     let watched = Watched::with(|builder| builder.rotate_every(Duration::from_secs(60)));
     let old = watched.visited().await;
@@ -243,7 +251,7 @@ async fn the_use_of_an_id_that_was_replaced_is_heard_and_warns() {
     assert_eq!(watched.heard.kinds(), [EventKind::Rotated]);
 
     watched.request(&old, |_| ()).await;
-    assert_eq!(watched.heard.kinds(), [], "within the grace");
+    assert_eq!(watched.heard.kinds(), [], "the id is in its grace");
     watched.time.advance(Duration::from_secs(31));
     watched.request(&old, |_| ()).await;
     let heard = watched.heard.events();
@@ -255,7 +263,7 @@ async fn the_use_of_an_id_that_was_replaced_is_heard_and_warns() {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_heard_where_it_can_be_known() {
+async fn expiry_causes_an_event_where_it_is_known() {
     let watched = Watched::waiting();
     let (cookie, _) = (watched.visited().await, watched.visited().await);
     let created = watched.heard.events();
@@ -268,7 +276,11 @@ async fn what_has_expired_is_heard_where_it_can_be_known() {
     assert_eq!(heard[0].session(), created[0].session());
 
     watched.request(&cookie, |_| ()).await;
-    assert_eq!(watched.heard.kinds(), [EventKind::UnknownId], "a store does not say what it once had");
+    assert_eq!(
+        watched.heard.kinds(),
+        [EventKind::UnknownId],
+        "a store cannot tell an expired id from an unknown one"
+    );
 
     assert_eq!(watched.manager.collect_garbage().await.unwrap(), 2);
     let collected = watched.heard.events();
@@ -279,7 +291,7 @@ async fn what_has_expired_is_heard_where_it_can_be_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_cannot_be_read_and_a_commit_that_gives_up_are_heard() {
+async fn corrupt_records_and_conflicts_cause_events() {
     let watched = Watched::waiting();
     let cookie = watched.visited().await;
     let created = watched.heard.events();
@@ -304,9 +316,9 @@ async fn a_record_that_cannot_be_read_and_a_commit_that_gives_up_are_heard() {
     assert_eq!(conflict[0].session(), created[0].session());
 }
 
-/// A lock that is held while a listener is called would hang here.
+/// A lock that the manager holds during the call of a listener would make this test hang.
 #[tokio::test]
-async fn a_listener_may_use_the_manager_and_the_session_it_hears_of() {
+async fn a_listener_may_use_the_manager_and_the_session() {
     for provider_waits in [true, false] {
         let (known, faults) = (Arc::new(Mutex::new(None::<(Manager, Session)>)), Faulty::default());
         let seen = Arc::clone(&known);
@@ -319,9 +331,10 @@ async fn a_listener_may_use_the_manager_and_the_session_it_hears_of() {
                 uses.lock().unwrap().push((event.kind(), stored));
             }
         };
-        let manager = match provider_waits {
-            true => Manager::builder(Hooked::new(MemoryProvider::new(), faults)),
-            false => Manager::builder(MemoryProvider::new()),
+        let manager = if provider_waits {
+            Manager::builder(Hooked::new(MemoryProvider::new(), faults))
+        } else {
+            Manager::builder(MemoryProvider::new())
         };
         let manager = manager.on_event(listener).build().unwrap();
         let unknown = "__Host-id=Yd9c-2xwV0_kQm5n7TzB1aLr8sEoHgUjXpWiFvKtCyM";
@@ -342,7 +355,7 @@ async fn a_listener_may_use_the_manager_and_the_session_it_hears_of() {
 }
 
 #[test]
-fn a_key_for_the_hashes_that_is_too_short_is_refused() {
+fn an_event_key_of_fewer_than_16_bytes_is_refused() {
     let short = Manager::builder(MemoryProvider::new()).event_key("fifteen letters").build().unwrap_err();
     assert_eq!(short.kind(), cloakroom::ErrorKind::Config);
     let text = short.to_string();

@@ -1,4 +1,4 @@
-//! What becomes of requests when the store fails, hangs, panics or lies, when they are cancelled, and when no id can be made.
+//! Requests while the store fails, hangs, panics or lies, while they are cancelled, and while no id can be made.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -31,7 +31,7 @@ use cloakroom::{Manager, Session, SessionLayer};
 
 use support::alice;
 
-/// A site with a path for every kind of change.
+/// A site with a path for each kind of change.
 fn site(sessions: &Manager) -> Router {
     let read = async |session: Session| format!("{:?}", session.get::<u64>("n").unwrap());
     Router::new()

@@ -1,4 +1,4 @@
-//! Messages for the next page: each is kept until one request, and one alone, has delivered it.
+//! Flash messages: each is kept until exactly one request has delivered it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -34,7 +34,7 @@ async fn take(session: &Session) -> Vec<Flash> {
     session.take_flashes::<String>().await.unwrap()
 }
 
-/// What the next page would show.
+/// Returns the messages that the next page would show.
 async fn waiting(manager: &Manager, cookie: &str) -> Vec<String> {
     let session = start(manager, cookie).await;
     let taken = take(&session).await.into_iter().map(|flash| flash.message).collect();
@@ -42,7 +42,7 @@ async fn waiting(manager: &Manager, cookie: &str) -> Vec<String> {
     taken
 }
 
-/// A stored session in which `messages` wait; its cookie.
+/// Stores a session with `messages` and returns its cookie.
 async fn left(rig: &Rig, messages: &[&str]) -> String {
     let session = rig.store.start(&HeaderMap::new()).await.unwrap();
     for message in messages {
@@ -53,7 +53,7 @@ async fn left(rig: &Rig, messages: &[&str]) -> String {
     pair(&headers).unwrap()
 }
 
-/// Lets what was spawned go on until `done`.
+/// Lets spawned tasks run until `done` returns true.
 async fn until<F: Future<Output = bool>>(done: impl Fn() -> F) {
     let all = async {
         while !done().await {
@@ -64,7 +64,7 @@ async fn until<F: Future<Output = bool>>(done: impl Fn() -> F) {
 }
 
 #[tokio::test]
-async fn a_message_is_taken_once_and_in_the_order_it_was_left() {
+async fn messages_are_taken_once_in_their_order() {
     for codec in [Codec::MESSAGE_PACK, Codec::JSON] {
         let rig = Rig::with(|builder| builder.codec(codec));
         let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
@@ -75,9 +75,9 @@ async fn a_message_is_taken_once_and_in_the_order_it_was_left() {
         let cookie = pair(&headers).unwrap();
 
         let next = start(&rig.manager, &cookie).await;
-        assert!(next.is_empty().unwrap() && next.keys().unwrap().is_empty(), "no keys of the application's");
+        assert!(next.is_empty().unwrap() && next.keys().unwrap().is_empty(), "the application sees no key");
         let taken = take(&next).await;
-        assert_eq!(format!("{taken:?}"), "[Flash { .. }, Flash { .. }]", "no message in a log");
+        assert_eq!(format!("{taken:?}"), "[Flash { .. }, Flash { .. }]", "Debug shows no message");
         assert_eq!(shown(&taken), [("success", "Saved."), ("a-warning", "Nearly full.")]);
         assert_eq!(take(&next).await, []);
         let _ = next.release(&mut HeaderMap::new()).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_message_is_taken_once_and_in_the_order_it_was_left() {
 }
 
 #[tokio::test]
-async fn a_page_without_messages_asks_the_store_for_nothing_more() {
+async fn a_page_without_messages_makes_no_store_call() {
     let rig = Rig::new();
     let cookie = rig.session_with(1).await;
     let session = start(&rig.manager, &cookie).await;
@@ -97,7 +97,7 @@ async fn a_page_without_messages_asks_the_store_for_nothing_more() {
 }
 
 #[tokio::test]
-async fn messages_of_requests_at_the_same_time_all_stand() {
+async fn messages_of_concurrent_requests_are_all_stored() {
     let rig = Rig::new();
     let cookie = rig.session_with(1).await;
     let requests: Vec<_> = futures(8, |n| {
@@ -125,7 +125,7 @@ fn futures<F: Future<Output = T> + Send + 'static, T: Send + 'static>(
 }
 
 #[tokio::test]
-async fn of_many_readers_at_the_same_time_one_gets_each_message() {
+async fn each_message_goes_to_one_of_many_readers() {
     for round in 0..20 {
         let rig = Rig::new();
         rig.faults.pause(round % 4);
@@ -139,23 +139,23 @@ async fn of_many_readers_at_the_same_time_one_gets_each_message() {
             all.extend(reader.await.unwrap());
         }
         all.sort_unstable();
-        assert_eq!(all, ["one", "three", "two"], "each once");
+        assert_eq!(all, ["one", "three", "two"], "each message once");
     }
 }
 
 #[tokio::test]
-async fn what_a_request_left_itself_it_can_take_and_nothing_is_stored_for_it() {
+async fn a_request_can_take_its_own_message_unstored() {
     let rig = Rig::new();
     let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
     session.flash("error", "No such user.").unwrap();
     assert_eq!(shown(&take(&session).await), [("error", "No such user.")]);
     let mut headers = HeaderMap::new();
     let _ = session.release(&mut headers).await.unwrap();
-    assert_eq!((rig.count().await, pair(&headers)), (0, None), "neither a record nor a cookie");
+    assert_eq!((rig.count().await, pair(&headers)), (0, None), "no record and no cookie");
 }
 
 #[tokio::test]
-async fn messages_come_along_to_a_login_and_go_with_a_flush_and_a_logout() {
+async fn messages_survive_a_login_but_no_clear_or_logout() {
     let rig = Rig::new();
     let after = async |change: fn(&Session)| {
         let cookie = left(&rig, &["before"]).await;
@@ -168,11 +168,15 @@ async fn messages_come_along_to_a_login_and_go_with_a_flush_and_a_logout() {
     };
     assert_eq!(after(|session| session.authenticate(alice()).unwrap()).await, ["before", "after"]);
     assert_eq!(after(|session| session.clear().unwrap()).await, ["after"]);
-    assert_eq!(after(|session| session.destroy().unwrap()).await, ["after"], "of the new session");
+    assert_eq!(
+        after(|session| session.destroy().unwrap()).await,
+        ["after"],
+        "the message of the new session"
+    );
 }
 
 #[tokio::test]
-async fn messages_of_another_type_wait_for_whoever_asks_for_them() {
+async fn messages_of_another_type_stay() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Notice {
         title: String,
@@ -193,7 +197,7 @@ async fn messages_of_another_type_wait_for_whoever_asks_for_them() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_keeps_the_newest_messages_and_its_session() {
+async fn the_newest_32_messages_are_kept() {
     let rig = Rig::new();
     let mut cookie = rig.session_with(1).await;
     for n in 0..40 {
@@ -207,14 +211,14 @@ async fn a_client_that_never_reads_keeps_the_newest_messages_and_its_session() {
     assert_eq!(waiting(&rig.manager, &cookie).await, expected);
 }
 
-/// A site whose handlers take what waits and then do what their path says.
+/// A site whose handlers take the messages and then do what their path says.
 fn site(manager: &Manager) -> Router {
     let show = async |session: Session| join(take(&session).await);
     let fail = async |session: Session| (StatusCode::BAD_GATEWAY, join(take(&session).await));
     let panic = async |session: Session| {
         take(&session).await;
         if true {
-            panic!("the handler panics, as it was asked to");
+            panic!("an injected panic of the handler");
         }
     };
     let hang = async |session: Session| {
@@ -239,7 +243,7 @@ fn join(flashes: Vec<Flash>) -> String {
 }
 
 #[tokio::test]
-async fn what_a_failing_handler_took_is_shown_by_the_next_that_does_not_fail() {
+async fn messages_of_a_failed_handler_are_shown_later() {
     for path in ["/fail", "/panic", "/hang"] {
         let rig = Rig::new();
         let cookie = left(&rig, &["one", "two"]).await;
@@ -252,7 +256,7 @@ async fn what_a_failing_handler_took_is_shown_by_the_next_that_does_not_fail() {
             _ => {
                 let taken = async || rig.faults.calls().contains(&Call::Update);
                 until(taken).await;
-                // Stored, and the answer is on its way: now the handler hangs.
+                // The update has begun. Let its answer arrive, so that the handler hangs with the messages.
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
                 }
@@ -260,7 +264,7 @@ async fn what_a_failing_handler_took_is_shown_by_the_next_that_does_not_fail() {
                 assert!(request.await.unwrap_err().is_cancelled());
             }
         }
-        // Put back in the background: a store call that has been counted has not been answered yet.
+        // The messages are put back in the background. The update has begun, so let its answer arrive.
         until(async || rig.faults.calls().contains(&Call::Update)).await;
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -270,12 +274,12 @@ async fn what_a_failing_handler_took_is_shown_by_the_next_that_does_not_fail() {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
-        assert!(waiting(&rig.store, &cookie).await.is_empty(), "what was shown is not put back");
+        assert!(waiting(&rig.store, &cookie).await.is_empty(), "shown messages are not put back");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_taken_before_a_commit_that_fails_is_put_back() {
+async fn messages_are_put_back_after_a_failed_commit() {
     let rig = Rig::new();
     let cookie = left(&rig, &["one"]).await;
     let session = start(&rig.manager, &cookie).await;
@@ -292,14 +296,15 @@ async fn what_was_taken_before_a_commit_that_fails_is_put_back() {
 }
 
 #[tokio::test]
-async fn what_was_saved_after_it_was_taken_and_what_a_detached_handle_took_is_taken_for_good() {
+async fn messages_are_not_put_back_after_a_save() {
     let rig = Rig::new();
     for detached in [false, true] {
         let cookie = left(&rig, &["one"]).await;
         let session = start(&rig.manager, &cookie).await;
-        let session = match detached {
-            true => rig.manager.session(&session.id().unwrap()).await.unwrap().unwrap(),
-            false => session,
+        let session = if detached {
+            rig.manager.session(&session.id().unwrap()).await.unwrap().unwrap()
+        } else {
+            session
         };
         assert_eq!(shown(&take(&session).await), [("info", "one")]);
         if !detached {
@@ -314,7 +319,7 @@ async fn what_was_saved_after_it_was_taken_and_what_a_detached_handle_took_is_ta
 }
 
 #[tokio::test]
-async fn a_session_that_ended_meanwhile_gives_nothing() {
+async fn a_session_that_ended_has_no_messages() {
     let rig = Rig::new();
     let cookie = left(&rig, &["one"]).await;
     let session = start(&rig.manager, &cookie).await;
@@ -325,7 +330,7 @@ async fn a_session_that_ended_meanwhile_gives_nothing() {
 }
 
 #[tokio::test]
-async fn a_layer_that_has_answered_hears_that_it_is_too_late() {
+async fn flash_after_the_release_is_an_error() {
     let manager = Manager::builder(MemoryProvider::new()).build().unwrap();
     let kept = Arc::new(std::sync::Mutex::new(None));
     let keep = Arc::clone(&kept);
@@ -342,7 +347,7 @@ async fn a_layer_that_has_answered_hears_that_it_is_too_late() {
 }
 
 #[tokio::test]
-async fn keys_of_the_librarys_own_are_refused_to_applications() {
+async fn reserved_keys_are_refused_to_applications() {
     let rig = Rig::new();
     let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
     for key in ["\u{1}", "\u{1}csrf", "\u{1}flash/"] {

@@ -1,4 +1,4 @@
-//! Floods of first visits: anonymous sessions are short, counted, and asked for.
+//! Floods of first visits. Anonymous sessions live for a shorter time, have a quota, and can be refused by a callback.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -54,7 +54,7 @@ async fn alive(manager: &Manager, cookie: &str) -> bool {
 }
 
 #[tokio::test]
-async fn who_has_not_logged_in_is_forgotten_sooner() {
+async fn an_anonymous_session_ends_after_its_own_timeout() {
     let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(10 * MINUTE)));
     let (idle, used, user) =
         (visit(&manager).await.unwrap(), visit(&manager).await.unwrap(), visit(&manager).await.unwrap());
@@ -62,8 +62,8 @@ async fn who_has_not_logged_in_is_forgotten_sooner() {
     time.advance(9 * MINUTE);
     request(&manager, &used, |_| ()).await.unwrap();
     time.advance(MINUTE);
-    assert!(!alive(&manager, &idle).await, "ten minutes unused");
-    assert!(alive(&manager, &used).await, "a use moves the end on");
+    assert!(!alive(&manager, &idle).await, "unused for ten minutes");
+    assert!(alive(&manager, &used).await, "a use moves the deadline");
     time.advance(9 * MINUTE);
     assert!(!alive(&manager, &used).await);
     assert!(alive(&manager, &user).await, "a user has the idle timeout");
@@ -72,7 +72,7 @@ async fn who_has_not_logged_in_is_forgotten_sooner() {
 }
 
 #[tokio::test]
-async fn a_change_of_a_users_session_keeps_the_users_timeout_and_an_anonymous_ones_its_own() {
+async fn a_change_keeps_the_kind_of_timeout() {
     let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(10 * MINUTE)));
     let (visitor, user) = (visit(&manager).await.unwrap(), login(&manager, "").await.unwrap());
     for cookie in [&visitor, &user] {
@@ -83,11 +83,11 @@ async fn a_change_of_a_users_session_keeps_the_users_timeout_and_an_anonymous_on
 }
 
 #[tokio::test]
-async fn a_timeout_longer_than_the_idle_one_and_uses_within_a_short_one() {
+async fn the_anonymous_timeout_is_at_most_the_idle_timeout() {
     let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(60 * MINUTE)));
     let cookie = visit(&manager).await.unwrap();
     time.advance(30 * MINUTE);
-    assert!(!alive(&manager, &cookie).await, "never longer than a user's");
+    assert!(!alive(&manager, &cookie).await, "no longer than the idle timeout");
 
     let (manager, time) = rig(|builder| builder.anonymous_timeout(Some(MINUTE)));
     let cookie = visit(&manager).await.unwrap();
@@ -95,11 +95,11 @@ async fn a_timeout_longer_than_the_idle_one_and_uses_within_a_short_one() {
         time.advance(Duration::from_secs(50));
         request(&manager, &cookie, |_| ()).await.unwrap();
     }
-    assert!(alive(&manager, &cookie).await, "uses are noted often enough for it");
+    assert!(alive(&manager, &cookie).await, "touches are frequent enough");
 }
 
 #[tokio::test]
-async fn at_the_quota_no_anonymous_session_begins_and_logins_go_on() {
+async fn at_the_quota_only_logins_begin_sessions() {
     let (manager, time) = rig(|builder| builder.session_quota(3));
     let first = visit(&manager).await.unwrap();
     let _ = (visit(&manager).await.unwrap(), visit(&manager).await.unwrap());
@@ -110,7 +110,7 @@ async fn at_the_quota_no_anonymous_session_begins_and_logins_go_on() {
 
     request(&manager, &first, |session| session.set("n", 2).unwrap()).await.unwrap();
     login(&manager, "").await.unwrap();
-    assert_eq!(manager.active_sessions().await.unwrap(), 4, "a user comes in all the same");
+    assert_eq!(manager.active_sessions().await.unwrap(), 4, "a login still begins a session");
 
     request(&manager, &first, |session| session.destroy().unwrap()).await.unwrap();
     time.advance(31 * MINUTE);
@@ -118,7 +118,7 @@ async fn at_the_quota_no_anonymous_session_begins_and_logins_go_on() {
 }
 
 #[tokio::test]
-async fn many_first_visits_at_once_stop_at_the_quota() {
+async fn concurrent_first_visits_stop_at_the_quota() {
     let (manager, _time) = rig(|builder| builder.session_quota(10));
     let visits: Vec<_> = (0..50)
         .map(|_| {
@@ -134,7 +134,7 @@ async fn many_first_visits_at_once_stop_at_the_quota() {
 }
 
 #[tokio::test]
-async fn a_flood_has_the_store_counted_once_a_second_and_not_for_every_visit() {
+async fn a_flood_counts_the_store_once_a_second() {
     let (time, faults) = (ManualClock::default(), Faulty::default());
     let memory = MemoryProvider::builder().clock(time.clock()).build();
     let builder = Manager::builder(Hooked::new(memory, faults.clone())).clock(time.clock());
@@ -149,7 +149,7 @@ async fn a_flood_has_the_store_counted_once_a_second_and_not_for_every_visit() {
     }
 }
 
-/// A store that answers a count late: meanwhile two more visitors have come.
+/// A store whose count returns after two more visitors have come.
 #[derive(Clone, Default)]
 struct CountedLate(Arc<OnceLock<Manager>>);
 
@@ -165,7 +165,7 @@ impl Hook for CountedLate {
 }
 
 #[tokio::test]
-async fn who_comes_during_a_count_is_counted_too() {
+async fn a_visit_during_a_count_is_counted() {
     let (time, late) = (ManualClock::default(), CountedLate::default());
     let memory = MemoryProvider::builder().clock(time.clock()).build();
     let builder = Manager::builder(Hooked::new(memory.clone(), late.clone())).clock(time.clock());
@@ -200,7 +200,7 @@ async fn a_commit_is_admitted_once_though_its_id_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_count_that_hangs_is_given_up_and_another_begins() {
+async fn after_a_minute_another_count_replaces_one_that_hangs() {
     let faults = Faulty::default();
     let manager = Manager::builder(Hooked::new(MemoryProvider::new(), faults.clone()));
     let manager = manager.session_quota(3).build().unwrap();
@@ -212,7 +212,7 @@ async fn a_count_that_hangs_is_given_up_and_another_begins() {
 }
 
 #[tokio::test]
-async fn a_guard_sees_the_request_and_its_no_is_answered_429_without_a_cookie() {
+async fn admit_sees_the_request_and_a_refusal_is_429() {
     #[derive(Clone)]
     struct Address(&'static str);
 
@@ -249,12 +249,12 @@ async fn a_guard_sees_the_request_and_its_no_is_answered_429_without_a_cookie() 
     assert_eq!(ask_from("/look", "flood", true, "").await, (StatusCode::OK, None));
     assert_eq!(ask_from("/set", "flood", true, &cookie).await, (StatusCode::OK, None));
     assert_eq!(ask_from("/login", "flood", true, "").await.0, StatusCode::OK);
-    assert_eq!(asked.load(Ordering::Relaxed), 3, "asked where an anonymous session begins, and nowhere else");
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "called only when an anonymous session begins");
     assert_eq!(manager.active_sessions().await.unwrap(), 2);
 }
 
 #[tokio::test]
-async fn ten_thousand_who_only_look_or_log_out_leave_nothing() {
+async fn ten_thousand_reads_and_logouts_store_nothing() {
     let (manager, _time) = rig(|builder| builder);
     let site = Router::new()
         .route("/look", get(async |session: Session| session.get::<u8>("n").unwrap().is_some().to_string()))
@@ -269,7 +269,7 @@ async fn ten_thousand_who_only_look_or_log_out_leave_nothing() {
 }
 
 #[test]
-fn both_settings_are_told_in_words() {
+fn explain_names_anonymous_timeout_and_quota() {
     let (manager, _time) = rig(|builder| builder.anonymous_timeout(Some(10 * MINUTE)).session_quota(100));
     let told = manager.explain();
     assert!(told.contains("Where nobody has logged in it ends 10 min after that use"), "{told}");
@@ -279,7 +279,7 @@ fn both_settings_are_told_in_words() {
 }
 
 #[test]
-fn the_configuration_text_knows_both_settings() {
+fn the_configuration_string_has_both_settings() {
     let config =
         Config::from_json(r#"{"cookieName":"id","anonymousTimeout":600,"sessionQuota":100000}"#).unwrap();
     assert_eq!((config.anonymous_timeout(), config.session_quota()), (10 * MINUTE, Some(100_000)));

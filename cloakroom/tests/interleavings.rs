@@ -1,6 +1,7 @@
-//! Two or three requests at once on one session, in more orders than anyone would think of: each seed is one order. The
-//! provider tells in what order the steps took effect, a plain model does the same one after the other, and in the end
-//! both hold the same.
+//! Two or three concurrent requests on one session, in thousands of random orders. Each seed is one order.
+//!
+//! The provider logs the order in which the steps took effect. A plain model applies them one after the other. In the
+//! end both must hold the same.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
@@ -18,10 +19,10 @@ use support::hooked::{Call, Hook, Hooked, Verdict, give_way};
 use support::{alice, cookies, pair};
 use tokio::task::LocalSet;
 
-/// `CLOAKROOM_SEEDS` makes it more; `CLOAKROOM_SEED` one alone.
+/// The number of seeds. `CLOAKROOM_SEEDS` sets another number, and `CLOAKROOM_SEED` runs one seed alone.
 const SEEDS: u64 = 20_000;
 
-/// Numbers that look random and come again with their seed (splitmix64).
+/// A random generator that repeats with its seed (splitmix64).
 #[derive(Clone)]
 struct Random(u64);
 
@@ -35,7 +36,7 @@ impl Random {
     }
 }
 
-/// What a request does to its session.
+/// A change of a session by a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     /// A key that no other request writes.
@@ -77,7 +78,7 @@ impl Plan {
     }
 }
 
-/// A session as the model has it.
+/// A session in the model.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     values: BTreeMap<String, u64>,
@@ -85,7 +86,7 @@ struct Model {
 }
 
 impl Model {
-    /// What becomes of a session by the changes of request `who`. Those after a destroy are of another session.
+    /// Applies the changes of request `who`. Changes after a destroy belong to another session.
     fn apply(&mut self, who: usize, plan: &Plan) {
         let Plan::Changes(changes) = plan else {
             *self.values.entry("n".to_owned()).or_default() += 1;
@@ -116,17 +117,18 @@ impl Model {
 }
 
 tokio::task_local! {
-    /// Which request is asking.
+    /// The number of the current request.
     static WHO: usize;
 }
 
-/// Gives way before and after each call as often as the seed says, and notes in what order the calls took effect.
+/// A hook that yields a random number of times before and after each call, and logs the order in which the calls took
+/// effect.
 #[derive(Clone)]
 struct Scheduler(Arc<Mutex<Schedule>>);
 
 struct Schedule {
     random: Random,
-    /// Who did what, in the order it took effect.
+    /// The request and its call, in the order of effect.
     log: Vec<(usize, Call)>,
 }
 
@@ -153,15 +155,15 @@ impl Hook for Scheduler {
     }
 }
 
-/// How a request went.
+/// The outcome of a request.
 #[derive(Clone, Debug)]
 struct Outcome {
-    /// Whether it found the session, or came when there was none any more.
+    /// True if the request found the session alive.
     found: bool,
     released: Result<Released, ErrorKind>,
-    /// What its increment came to.
+    /// The result of its increment.
     n: Option<u64>,
-    /// The cookie it was told: none, or the empty one that removes.
+    /// The cookie of the response. It is empty if it removes the cookie.
     cookie: Option<String>,
 }
 
@@ -195,7 +197,7 @@ async fn request(manager: Manager, scheduler: Scheduler, cookie: String, who: us
     Outcome { found, released: failed.map_or(released, Err), n, cookie: pair(&headers) }
 }
 
-/// One seed: what was asked, how it went, and in what order.
+/// The plans and outcomes of one seed, and the order of their steps.
 struct Round {
     seed: u64,
     plans: Vec<Plan>,
@@ -217,7 +219,7 @@ impl Round {
         let first = pair(&headers).unwrap();
 
         let plans: Vec<_> = (0..2 + random.below(2)).map(|_| Plan::draw(&mut random)).collect();
-        // As requests of one process, or each of a process of its own.
+        // The requests belong to one process, or each to its own.
         let apart = random.below(2) == 0;
         let scheduler = Scheduler(Arc::new(Mutex::new(Schedule { random, log: Vec::new() })));
         let manager = || Manager::builder(Hooked::new(provider.clone(), scheduler.clone())).build().unwrap();
@@ -251,7 +253,7 @@ impl Round {
         }
     }
 
-    /// Does what was done, one after the other, and compares.
+    /// Applies the logged steps to the model one after the other, and compares.
     async fn check(&self) {
         let mut session = Some(Model { values: BTreeMap::from([("base".to_owned(), 7)]), user: None });
         let mut cookie = self.first.clone();
@@ -260,13 +262,13 @@ impl Round {
             let (plan, outcome) = (&self.plans[who], &self.outcomes[who]);
             match call {
                 Call::Update | Call::Rename => {
-                    let Some(model) = &mut session else { self.fail("a dead session was changed") };
+                    let Some(model) = &mut session else { self.fail("an ended session was changed") };
                     model.apply(who, plan);
                     if let Some(n) = outcome.n {
                         self.same("an increment", Some(&n), model.values.get("n"));
                     }
                     if call == Call::Rename {
-                        let Some(new) = &outcome.cookie else { self.fail("nobody was told the new id") };
+                        let Some(new) = &outcome.cookie else { self.fail("no response has the new id") };
                         if Model::stored(&self.store, &cookie).await.is_some() {
                             self.fail("the old id lives");
                         }
@@ -283,21 +285,21 @@ impl Round {
         }
         others += u64::from(session.is_some());
         self.same("the session", Model::stored(&self.store, &cookie).await, session);
-        self.same("how many there are", self.store.active_sessions().await.unwrap(), others);
+        self.same("the number of sessions", self.store.active_sessions().await.unwrap(), others);
         (0..self.plans.len()).for_each(|who| self.check_outcome(who));
     }
 
-    /// A session that request `who` began: it holds what that request put into it, and nothing of the one that had been.
+    /// Checks a session that request `who` began: it holds only the data of that request.
     async fn check_other(&self, who: usize) {
         let mut model = Model::default();
         model.apply(who, &self.plans[who]);
         let Some(cookie) = &self.outcomes[who].cookie else {
-            self.fail("nobody was told of the new session")
+            self.fail("no response has the new session's id")
         };
         self.same("the new session", Model::stored(&self.store, cookie).await, Some(model));
     }
 
-    /// True if request `who` was told the id of a session that another one's login has begun.
+    /// Returns true if request `who` got the id of a session that another request's login began.
     fn joined(&self, who: usize) -> bool {
         let own =
             self.log.iter().any(|entry| matches!(entry, (by, Call::Rename | Call::Create) if *by == who));
@@ -308,20 +310,20 @@ impl Round {
         !own && cookie && logs_in(&who) && renamed.any(|other| logs_in(other) && same(other))
     }
 
-    /// True if no session begins for what request `who` does.
+    /// Returns true if request `who` begins no session.
     fn leaves_nothing(&self, who: usize) -> bool {
         let mut model = Model::default();
         model.apply(who, &self.plans[who]);
         model == Model::default()
     }
 
-    /// True if the first id was ended, and not replaced.
+    /// Returns true if the first id was ended, not replaced.
     fn ended_first(&self) -> bool {
         let mut changes = self.log.iter().map(|(_, call)| *call);
         changes.find(|call| matches!(call, Call::End | Call::Rename)) == Some(Call::End)
     }
 
-    /// What request `who` was told is what it did.
+    /// Checks that the outcome of request `who` fits its calls.
     fn check_outcome(&self, who: usize) {
         let outcome = &self.outcomes[who];
         let calls: Vec<_> = self.log.iter().filter(|(by, _)| *by == who).map(|(_, call)| *call).collect();
@@ -344,24 +346,24 @@ impl Round {
             [Call::Rename] => Ok(Released::Regenerated),
             [Call::End] => Ok(Released::Destroyed),
             [Call::End, Call::Create] => Ok(Released::Created),
-            // It came when the session had ended, or to a login's place.
+            // The request arrived after the end of the session, or after a login had replaced the id.
             [Call::Create] if !outcome.found => Ok(Released::Created),
             [] if !outcome.found && self.ended_first() && self.leaves_nothing(who) => match changes[..] {
                 [.., Change::Destroy] => Ok(Released::Gone { lost_write: false }),
                 _ => Ok(Released::Unchanged),
             },
-            // It came too late, or was overtaken. Either way the id has ended.
+            // The request arrived after the end of the id, or the id ended while it ran.
             [] => match changes[..] {
-                // An end undoes what came before it.
+                // A destroy undoes the changes before it.
                 [_, Change::Destroy] => Ok(Released::Gone { lost_write: false }),
                 _ => gone,
             },
-            _ => self.fail("more was done than was asked for"),
+            _ => self.fail("a request made more calls than it needed"),
         };
-        self.same("what a request was told", &outcome.released, &expected);
+        self.same("the outcome of a release", &outcome.released, &expected);
         let told = outcome.cookie.is_some();
         let due = matches!(expected, Ok(Released::Regenerated | Released::Created | Released::Destroyed));
-        self.same("whether a cookie was set", told, due);
+        self.same("a cookie was set", told, due);
     }
 }
 
@@ -370,7 +372,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_in_any_order_come_to_what_they_come_to_one_after_the_other() {
+async fn concurrent_requests_equal_some_serial_order() {
     let seeds = match number("CLOAKROOM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("CLOAKROOM_SEEDS").unwrap_or(SEEDS),

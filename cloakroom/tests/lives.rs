@@ -1,4 +1,4 @@
-//! How sessions end, and how many of them a user has.
+//! The end of sessions, and a user's number of sessions.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 

@@ -1,4 +1,5 @@
-//! The layer around axum routers and plain tower services: what it costs, what it commits, and what its responses say.
+//! The session layer around axum routers and plain tower services: its calls to the store, its commits, and its
+//! responses.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 

@@ -1,4 +1,4 @@
-//! One manager for a whole test program on the stores that need no server.
+//! One manager shared by all tests of a program, on the stores that need no server.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -13,7 +13,7 @@ async fn in_memory() -> Manager {
 }
 
 async fn in_files() -> Manager {
-    // For as long as the program runs.
+    // The folder stays until the program ends.
     let folder = tempfile::tempdir().unwrap().keep();
     Manager::builder(FileProvider::open(folder.join("sessions")).unwrap()).build().unwrap()
 }

@@ -1,4 +1,4 @@
-//! A request's life, promise by promise, through the framework-free door.
+//! The promises of a request's life, tested without a framework.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -21,7 +21,7 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
 #[tokio::test]
-async fn a_visitor_who_sets_nothing_gets_neither_record_nor_cookie() {
+async fn a_visitor_who_sets_nothing_gets_no_record_and_no_cookie() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let touch_all = |session: &Session| {
@@ -43,7 +43,7 @@ async fn a_visitor_who_sets_nothing_gets_neither_record_nor_cookie() {
 }
 
 #[tokio::test]
-async fn what_is_set_is_there_in_the_next_request() {
+async fn the_next_request_reads_the_value_that_was_set() {
     for codec in [Codec::MESSAGE_PACK, Codec::JSON] {
         let rig = Rig::with(|builder| builder.codec(codec));
         let mut browser = Browser::default();
@@ -95,7 +95,7 @@ async fn a_destroyed_session_stays_dead_under_a_slow_write() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_of_a_destroyed_session_goes_through() {
+async fn a_slow_read_of_a_destroyed_session_succeeds() {
     let (rig, mut browser) = visited().await;
     let slow = rig.start(&browser).await;
     let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
@@ -105,7 +105,7 @@ async fn a_slow_reader_of_a_destroyed_session_goes_through() {
 }
 
 #[tokio::test]
-async fn what_two_requests_wrote_under_different_keys_both_stands() {
+async fn concurrent_changes_of_different_keys_are_both_stored() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("base", 0).unwrap()).await;
@@ -125,7 +125,7 @@ async fn what_two_requests_wrote_under_different_keys_both_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_concurrent_updates_make_a_hundred() {
+async fn a_hundred_concurrent_updates_are_all_counted() {
     let rig = Arc::new(Rig::new());
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("n", 0).unwrap()).await;
@@ -146,11 +146,11 @@ async fn a_hundred_concurrent_updates_make_a_hundred() {
         seen.push(task.await.unwrap());
     }
     seen.sort_unstable();
-    assert_eq!(seen, (1..=100).collect::<Vec<u64>>(), "each saw a number of its own");
+    assert_eq!(seen, (1..=100).collect::<Vec<u64>>(), "each update returned a different number");
 }
 
 #[tokio::test]
-async fn an_update_commits_at_once_and_leaves_the_rest_pending() {
+async fn an_update_commits_only_its_own_change() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let session = rig.start(&browser).await;
@@ -166,7 +166,7 @@ async fn an_update_commits_at_once_and_leaves_the_rest_pending() {
 }
 
 #[tokio::test]
-async fn an_update_that_meets_another_change_is_made_anew_on_the_newest() {
+async fn an_update_after_a_conflict_runs_on_the_newest_value() {
     let (rig, mut browser) = visited().await;
     let late = rig.start(&browser).await;
     let _ = rig.request(&mut browser, |session| session.set("n", 50).unwrap()).await;
@@ -182,7 +182,7 @@ async fn an_update_that_meets_another_change_is_made_anew_on_the_newest() {
 }
 
 #[tokio::test]
-async fn an_update_of_a_dead_session_is_an_error() {
+async fn an_update_of_an_ended_session_is_an_error() {
     let (rig, mut browser) = visited().await;
     let slow = rig.start(&browser).await;
     let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
@@ -191,7 +191,7 @@ async fn an_update_of_a_dead_session_is_an_error() {
 }
 
 #[tokio::test]
-async fn regenerate_gives_a_new_id_keeps_the_data_and_kills_the_old_id_at_once() {
+async fn regenerate_keeps_the_data_and_ends_the_old_id_at_once() {
     let (rig, mut browser) = visited().await;
     let old = browser.clone();
     assert_eq!(
@@ -205,7 +205,7 @@ async fn regenerate_gives_a_new_id_keeps_the_data_and_kills_the_old_id_at_once()
 }
 
 #[tokio::test]
-async fn a_write_under_an_id_that_was_regenerated_meanwhile_is_gone_and_nothing_revives() {
+async fn a_write_under_a_regenerated_id_is_refused() {
     let (rig, mut browser) = visited().await;
     let old = browser.clone();
     let slow = rig.start(&browser).await;
@@ -217,7 +217,7 @@ async fn a_write_under_an_id_that_was_regenerated_meanwhile_is_gone_and_nothing_
 }
 
 #[tokio::test]
-async fn a_login_always_gets_a_new_id_and_writes_nothing_under_the_old() {
+async fn a_login_gets_a_new_id_and_ends_the_old_one() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("cart", 3).unwrap()).await;
@@ -237,7 +237,7 @@ async fn a_login_always_gets_a_new_id_and_writes_nothing_under_the_old() {
 }
 
 #[tokio::test]
-async fn a_login_that_meets_another_change_carries_it_over() {
+async fn a_login_keeps_a_concurrent_change() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("cart", 1).unwrap()).await;
@@ -249,7 +249,7 @@ async fn a_login_that_meets_another_change_carries_it_over() {
 }
 
 #[tokio::test]
-async fn another_users_login_finds_nothing_of_the_former() {
+async fn a_login_of_another_user_starts_with_no_data() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let login = |session: &Session| {
@@ -268,7 +268,7 @@ async fn another_users_login_finds_nothing_of_the_former() {
 }
 
 #[tokio::test]
-async fn flush_keeps_id_and_principal_and_empties_the_data() {
+async fn clear_empties_the_data_and_keeps_id_and_principal() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let login = |session: &Session| {
@@ -289,7 +289,7 @@ async fn flush_keeps_id_and_principal_and_empties_the_data() {
 }
 
 #[tokio::test]
-async fn a_set_after_destroy_begins_a_new_session_under_a_new_id() {
+async fn a_set_after_destroy_begins_a_new_session() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let login = |session: &Session| {
@@ -311,7 +311,7 @@ async fn a_set_after_destroy_begins_a_new_session_under_a_new_id() {
 }
 
 #[tokio::test]
-async fn release_twice_is_once_and_a_later_change_is_an_error() {
+async fn a_change_after_the_release_is_an_error() {
     let rig = Rig::new();
     let session = rig.start(&Browser::default()).await;
     session.set("n", 1).unwrap();
@@ -331,7 +331,7 @@ async fn release_twice_is_once_and_a_later_change_is_an_error() {
 }
 
 #[tokio::test]
-async fn save_commits_at_once_and_the_cookie_follows_with_the_release() {
+async fn save_commits_at_once_and_release_sends_the_cookie() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let session = rig.start(&browser).await;
@@ -343,7 +343,7 @@ async fn save_commits_at_once_and_the_cookie_follows_with_the_release() {
 }
 
 #[tokio::test]
-async fn a_use_is_noted_when_a_twentieth_of_the_idle_timeout_has_passed_and_not_before() {
+async fn a_read_touches_after_a_twentieth_of_the_idle_timeout() {
     let minutes = |n: u64| Duration::from_secs(60 * n);
     for (idle, interval) in [(minutes(10), Duration::from_secs(30)), (minutes(600), Duration::from_secs(60))]
     {
@@ -363,7 +363,7 @@ async fn a_use_is_noted_when_a_twentieth_of_the_idle_timeout_has_passed_and_not_
 }
 
 #[tokio::test]
-async fn no_use_carries_a_session_past_its_absolute_timeout() {
+async fn no_use_extends_a_session_past_its_absolute_timeout() {
     let (rig, mut browser) = visited().await;
     for _ in 0..8 * 60 - 1 {
         rig.time.advance(Duration::from_secs(60));
@@ -377,7 +377,7 @@ async fn no_use_carries_a_session_past_its_absolute_timeout() {
 }
 
 #[tokio::test]
-async fn a_cookie_with_a_lifetime_moves_on_with_use_and_never_outlives_the_absolute_timeout() {
+async fn a_cookie_is_renewed_up_to_the_absolute_timeout() {
     let hour = Duration::from_secs(3600);
     let rig =
         Rig::with(|builder| builder.cookie_lifetime(Some(hour)).absolute_timeout(Some(hour + hour / 2)));
@@ -402,7 +402,7 @@ async fn a_cookie_with_a_lifetime_moves_on_with_use_and_never_outlives_the_absol
 }
 
 #[tokio::test]
-async fn routine_rotation_keeps_requests_under_way_and_never_tells_them_the_new_id() {
+async fn rotation_keeps_requests_under_way_without_the_new_id() {
     let rig = Rig::with(|builder| builder.rotate_every(Duration::from_secs(900)));
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
@@ -416,7 +416,7 @@ async fn routine_rotation_keeps_requests_under_way_and_never_tells_them_the_new_
     assert_eq!(old.release(&slow).await, Released::Saved, "a request under way follows the session");
     let late = |session: &Session| session.set("late", 1).unwrap();
     assert_eq!(rig.request(&mut old, late).await, Released::Saved);
-    assert_eq!(old.0, first, "the old id is never told the new one");
+    assert_eq!(old.0, first, "the old id never gets the new one");
     assert_eq!(rig.start(&browser).await.keys().unwrap(), ["n", "slow", "late"]);
     assert_eq!(rig.manager.active_sessions().await.unwrap(), 1);
 
@@ -426,7 +426,7 @@ async fn routine_rotation_keeps_requests_under_way_and_never_tells_them_the_new_
 }
 
 #[tokio::test]
-async fn a_logout_by_an_id_in_its_grace_ends_the_session() {
+async fn a_logout_under_an_id_in_its_grace_ends_the_session() {
     let rig = Rig::with(|builder| builder.rotate_every(Duration::from_secs(900)));
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
@@ -443,7 +443,7 @@ async fn a_logout_by_an_id_in_its_grace_ends_the_session() {
 }
 
 #[tokio::test]
-async fn of_duplicate_cookies_the_one_that_is_alive_counts_and_two_alive_count_for_none() {
+async fn of_duplicate_cookies_only_a_single_live_one_counts() {
     let rig = Rig::new();
     let (mut one, mut two) = (Browser::default(), Browser::default());
     let _ = rig.request(&mut one, |session| session.set("n", 1).unwrap()).await;
@@ -463,12 +463,12 @@ async fn of_duplicate_cookies_the_one_that_is_alive_counts_and_two_alive_count_f
     assert_eq!(seen(&[&one, &two]).await, None);
     assert_eq!(seen(&[&two, &s0, &one]).await, None);
     for order in [[&one, &s0, &s1, &s2, &s3], [&s3, &s2, &s1, &s0, &one]] {
-        assert_eq!(seen(&order.map(|token| token.as_str())).await, None, "more than four: in no order any");
+        assert_eq!(seen(&order.map(|token| token.as_str())).await, None, "of more than four, none counts");
     }
 }
 
 #[tokio::test]
-async fn a_logout_that_names_several_sessions_ends_them_all() {
+async fn a_logout_with_several_cookies_ends_every_session() {
     let rig = Rig::new();
     let (mut one, mut two) = (Browser::default(), Browser::default());
     let _ = rig.request(&mut one, |session| session.set("n", 1).unwrap()).await;
@@ -486,11 +486,11 @@ async fn a_logout_that_names_several_sessions_ends_them_all() {
     let tokens: Vec<_> = fakes.chain(one.0.clone()).collect();
     let mut tossed = Browser(Some(tokens.join("; __Host-id=")));
     assert_eq!(rig.request(&mut tossed, |session| session.destroy().unwrap()).await, Released::Destroyed);
-    assert!(rig.start(&one).await.id().is_none(), "nor can planted cookies keep one alive");
+    assert!(rig.start(&one).await.id().is_none(), "planted cookies cannot keep a session alive");
 }
 
 #[tokio::test]
-async fn limits_hold_and_what_was_there_stays() {
+async fn a_value_over_a_limit_is_refused_and_the_rest_stays() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("keep", 1).unwrap()).await;
@@ -514,7 +514,7 @@ async fn limits_hold_and_what_was_there_stays() {
 }
 
 #[tokio::test]
-async fn what_two_requests_wrote_may_be_too_large_only_together() {
+async fn two_changes_that_are_too_large_together_are_refused() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("keep", 1).unwrap()).await;
@@ -528,7 +528,7 @@ async fn what_two_requests_wrote_may_be_too_large_only_together() {
 }
 
 #[tokio::test]
-async fn namespaces_do_not_see_each_others_sessions() {
+async fn namespaces_are_separate() {
     let (rig, browser) = visited().await;
     let other =
         Manager::builder(rig.provider.clone()).namespace("admin").clock(rig.time.clock()).build().unwrap();
@@ -537,7 +537,7 @@ async fn namespaces_do_not_see_each_others_sessions() {
 }
 
 #[tokio::test]
-async fn the_hash_function_and_secure_change_on_a_running_manager() {
+async fn hash_function_and_secure_change_on_a_running_manager() {
     let rig = Rig::with(|builder| builder.cookie_name("id"));
     let cookie = async || {
         let session = rig.manager.clone().start(&HeaderMap::new()).await.unwrap();
@@ -556,14 +556,14 @@ async fn the_hash_function_and_secure_change_on_a_running_manager() {
     assert!(!cookie().await.contains("Secure"));
     let mut headers = HeaderMap::new();
     headers.insert(COOKIE, HeaderValue::try_from(before.split(';').next().unwrap()).unwrap());
-    assert!(rig.manager.start(&headers).await.unwrap().id().is_some(), "former ids stay valid");
+    assert!(rig.manager.start(&headers).await.unwrap().id().is_some(), "earlier ids stay valid");
 
     let strict = Rig::new().manager;
     assert_eq!(strict.set_secure(false).unwrap_err().kind(), ErrorKind::Config);
 }
 
 #[tokio::test]
-async fn a_users_other_sessions_are_ended_by_handles_that_are_no_ids() {
+async fn handles_end_sessions_and_reveal_no_id() {
     let rig = Rig::new();
     let mut browsers = [Browser::default(), Browser::default(), Browser::default()];
     for browser in &mut browsers {
@@ -574,7 +574,11 @@ async fn a_users_other_sessions_are_ended_by_handles_that_are_no_ids() {
     let session = rig.start(&browsers[0]).await;
     let own = session.handle().unwrap();
     let handles: Vec<_> = listed.iter().map(|listed| listed.key.handle()).collect();
-    assert_eq!(handles.iter().position(|handle| *handle == own), Some(2), "the one used last comes first");
+    assert_eq!(
+        handles.iter().position(|handle| *handle == own),
+        Some(2),
+        "the session used last comes first"
+    );
     for browser in &browsers {
         let id = browser.0.as_ref().unwrap();
         assert!(
@@ -610,7 +614,7 @@ async fn a_release_waits_for_an_update_of_another_task() {
         std::future::poll_fn(|context| std::task::Poll::Ready(release.as_mut().poll(context))).await;
     go_on.send(()).unwrap();
     assert_eq!(task.join().unwrap().unwrap(), 1);
-    assert!(at_once.is_pending(), "whoever changes the session has not finished");
+    assert!(at_once.is_pending(), "the other task's update has not finished");
     let _ = release.await.unwrap();
-    assert!(headers.contains_key(SET_COOKIE), "what was stored is told to the client");
+    assert!(headers.contains_key(SET_COOKIE), "the response has the new session's cookie");
 }

@@ -1,5 +1,7 @@
-//! The memory provider and the commit in every order, or in very many, of the steps that threads may take between one
-//! another: each lock, atomic and wait is a place where another may go on. For `cargo xtask test`, which builds it apart.
+//! The memory provider and the commit, with the steps of several threads in every order or in very many.
+//!
+//! Each lock, atomic and wait is a point where shuttle may switch to another thread. `cargo xtask test` builds these
+//! tests apart.
 
 #![cfg(shuttle)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]

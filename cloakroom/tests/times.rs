@@ -1,7 +1,7 @@
-//! Times at random: whatever a site and its sessions are set to, a session in use lives until its absolute end, and one that has
-//! ended is dead at every later instant.
+//! Random times. With any settings a session in use lives until its absolute deadline, and an ended session stays ended
+//! at every later instant.
 //!
-//! `CLOAKROOM_TIMES=20000 cargo test -p cloakroom --all-features --test times` is the long run.
+//! The long run is `CLOAKROOM_TIMES=20000 cargo test -p cloakroom --all-features --test times`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -26,7 +26,7 @@ fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// A time of 2 s to 36 days; short ones are as likely as long ones.
+/// A time of 2 s to 36 days. Short times are as likely as long ones.
 fn a_time() -> impl Strategy<Value = Duration> {
     (1u32..21, 0u64..1000)
         .prop_map(|(power, part)| Duration::from_secs((1 << power) + (1 << power) * part / 1000))
@@ -49,7 +49,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     })
 }
 
-/// A lifetime of one session's own.
+/// A lifetime for one session.
 fn lifetime() -> impl Strategy<Value = Lifetime> {
     prop_oneof![
         a_time().prop_map(Lifetime::idle),
@@ -59,7 +59,7 @@ fn lifetime() -> impl Strategy<Value = Lifetime> {
     ]
 }
 
-/// Does to the session what `number` stands for.
+/// Makes the change with the number `number`.
 fn act(session: &Session, number: u8) {
     match number % 6 {
         0 | 1 => {}
@@ -70,12 +70,12 @@ fn act(session: &Session, number: u8) {
     }
 }
 
-/// How a session begins.
+/// The beginning of a session.
 #[derive(Clone, Debug)]
 struct Beginning {
     logs_in: bool,
     own: Option<Lifetime>,
-    /// The lifetime is set by a request of its own.
+    /// True if a second request sets the lifetime.
     later: bool,
     ends_by: Option<Duration>,
 }
@@ -85,7 +85,7 @@ fn beginning() -> impl Strategy<Value = Beginning> {
         .prop_map(|(logs_in, own, later, ends_by)| Beginning { logs_in, own, later, ends_by })
 }
 
-/// When a session that began so at `0` ends, used or not, and how long it lives unused.
+/// Returns the absolute deadline of a session that begins at time 0, and its idle timeout.
 fn end_and_idle(settings: &Settings, beginning: &Beginning) -> (Option<Duration>, Duration) {
     let policy = match settings.anonymous.filter(|_| !beginning.logs_in) {
         Some(anonymous) => anonymous.min(settings.idle),
@@ -99,7 +99,7 @@ fn end_and_idle(settings: &Settings, beginning: &Beginning) -> (Option<Duration>
     (end, idle)
 }
 
-/// Begins a session at this instant.
+/// Begins a session now.
 async fn begin(site: &Site, client: &mut Client, beginning: &Beginning) {
     let by = beginning.ends_by.map(|time| site.now() + time);
     let request = |session: &Session| {
@@ -144,7 +144,7 @@ async fn lives_while_used(
         let session = site.start(&mut client).await;
         let told =
             format!("step {n}, {step:?} later; {:?} after the beginning", site.now().duration_since(start));
-        // A lasting cookie is kept for whole seconds: the browser may be up to one early.
+        // A browser keeps a lasting cookie for whole seconds, so it may forget it up to a second early.
         let nearly = end.is_some_and(|end| site.now() + Duration::from_secs(1) > end);
         if over || (nearly && client.has_forgotten()) {
             prop_assert!(session.id().is_none(), "{}", told);
@@ -156,13 +156,13 @@ async fn lives_while_used(
         site.release(&mut client, &session).await;
         cookie_is_right(&site, &settings, &beginning, &mut client).await?;
     }
-    // From here on it is used no more.
+    // The session is not used from here on.
     site.time.advance(idle);
     prop_assert!(site.start(&mut client).await.id().is_none(), "unused for {:?}", idle);
     Ok(())
 }
 
-/// The browser keeps the cookie as long as it should, and no longer than the session lives.
+/// Checks that the browser keeps the cookie as long as it should, and no longer than the session lives.
 async fn cookie_is_right(
     site: &Site,
     settings: &Settings,
@@ -170,19 +170,20 @@ async fn cookie_is_right(
     client: &mut Client,
 ) -> Result<(), TestCaseError> {
     let lasting = beginning.own.as_ref().map_or(settings.cookie.is_some(), Lifetime::is_persistent);
-    prop_assert_eq!(client.kept_until.is_some(), lasting, "whether the cookie outlives the browser");
+    prop_assert_eq!(client.kept_until.is_some(), lasting, "the cookie outlives the browser");
     let (Some(until), true) = (client.kept_until, beginning.own.is_some()) else { return Ok(()) };
     let session = site.start(client).await;
-    // Less than a second is kept as one; and what a cookie provider's own age ends, the browser may keep.
+    // A cookie with less than a second left is kept for one. The browser may also keep a cookie that the cookie
+    // provider's own age has ended.
     let aged = matches!(settings.kept, Kept::Cookie { max_age: Some(_), .. });
     if let (Some(expires), false) = (session.expires(), aged) {
         let expires = expires.max(site.now() + Duration::from_secs(1));
-        prop_assert!(until <= expires, "kept for {:?} more than it lives", until.duration_since(expires));
+        prop_assert!(until <= expires, "kept for {:?} longer than it lives", until.duration_since(expires));
     }
     Ok(())
 }
 
-/// A step of a session's life.
+/// A step in the life of a session.
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u8),
@@ -248,12 +249,12 @@ async fn ends(site: &Site, client: &mut Client, ending: Ending) {
         Ending::Limit => {
             let login = |session: &Session| session.authenticate(principal("alice")).unwrap();
             let mut other = Client::default();
-            // Of two logins of one millisecond either may be the older.
+            // With two logins in one millisecond, either may be the older.
             site.time.advance(ms(1));
             site.request(&mut other, login).await;
         }
         Ending::Expiry => {
-            let end = client.latest_end.expect("it has lived");
+            let end = client.latest_end.expect("the session has begun");
             site.time.set(end.max(site.now()));
         }
     }
@@ -267,7 +268,7 @@ async fn stays_dead(
 ) -> Result<(), TestCaseError> {
     let Some(site) = Site::new(&settings) else { return Err(TestCaseError::reject("refused at build")) };
     if ending == Ending::Limit && !site.limits() {
-        return Err(TestCaseError::reject("a provider that does not list knows no limit"));
+        return Err(TestCaseError::reject("a provider that cannot list has no limit"));
     }
     let mut client = Client::default();
     let login = |session: &Session| {
@@ -279,15 +280,16 @@ async fn stays_dead(
     for step in &life {
         takes(&site, &mut client, step).await;
     }
-    // A visitor who is out already has nothing that the ending could end.
+    // A visitor who is logged out already has no session to end.
     if site.start(&mut client).await.principal().is_none() {
-        let end = client.latest_end.expect("it has lived");
+        let end = client.latest_end.expect("the session has begun");
         site.time.set(end.max(site.now()));
     } else {
         ends(&site, &mut client, ending).await;
     }
     let ended = site.now();
-    let last = client.latest_end.expect("it has lived").max(ended) + Duration::from_secs(24 * 60 * 60);
+    let last =
+        client.latest_end.expect("the session has begun").max(ended) + Duration::from_secs(24 * 60 * 60);
     let whole = last.duration_since(ended).unwrap();
     let mut instants: Vec<_> =
         later.iter().map(|part| ended + whole.mul_f64(f64::from(*part) / 65_535.0)).collect();
@@ -333,7 +335,7 @@ proptest! {
     }
 
     #[test]
-    fn an_ended_session_is_dead_at_every_later_instant(
+    fn an_ended_session_stays_ended_at_every_later_instant(
         settings in settings(),
         life in proptest::collection::vec(step(), 0..14),
         ending in ending(),
@@ -343,7 +345,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cookie_is_kept_no_longer_than_its_session_is_remembered(
+    fn a_cookie_is_kept_no_longer_than_its_session_lives(
         settings in settings(),
         lifetimes in proptest::collection::vec(lifetime(), 1..5),
     ) {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use support::{Rig, ask, cookies, pair, text};
 
-/// The cart of the application as it was.
+/// The cart of the old version.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Old {
     items: Vec<String>,
@@ -26,7 +26,7 @@ impl SessionData for Old {
     const KEY: &'static str = "cart";
 }
 
-/// And as it is now: one more field, one fewer.
+/// The cart of the new version, with one more field and one fewer.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct New {
     items: Vec<String>,
@@ -38,7 +38,7 @@ impl SessionData for New {
     const KEY: &'static str = "cart";
 }
 
-/// And as it will be: the items have another name and another shape.
+/// The cart of the next version. Its items have another name and another shape.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Next {
     lines: Vec<(String, u32)>,
@@ -73,7 +73,7 @@ impl Visitor {
         self.manager.start(&cookies(&self.cookie)).await.unwrap()
     }
 
-    /// A request that changes the struct by `change`.
+    /// Makes a request that changes the struct by `change`.
     async fn request<T: SessionData>(&self, change: impl FnOnce(&mut T)) {
         let session = self.session().await;
         let mut typed = session.typed::<T>().unwrap();
@@ -92,7 +92,7 @@ fn items(names: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_struct_comes_back_and_its_default_stands_where_nothing_is() {
+async fn a_struct_is_stored_and_its_default_is_read_first() {
     for codec in BOTH {
         let visitor = Visitor::new(codec).await;
         assert_eq!(visitor.read::<Old>().await, Old::default());
@@ -100,12 +100,12 @@ async fn a_struct_comes_back_and_its_default_stands_where_nothing_is() {
         visitor.request::<Old>(|cart| cart.note = Some("as a gift".to_owned())).await;
         let expected = Old { items: items(&["tea"]), note: Some("as a gift".to_owned()) };
         assert_eq!(visitor.read::<Old>().await, expected);
-        assert_eq!(visitor.session().await.get::<u64>("n").unwrap(), Some(1), "beside other keys");
+        assert_eq!(visitor.session().await.get::<u64>("n").unwrap(), Some(1), "other keys stay");
     }
 }
 
 #[tokio::test]
-async fn while_two_versions_run_each_keeps_the_fields_of_the_other() {
+async fn each_version_keeps_the_fields_of_the_other() {
     for codec in BOTH {
         let visitor = Visitor::new(codec).await;
         visitor.request::<Old>(|cart| cart.note = Some("as a gift".to_owned())).await;
@@ -120,7 +120,7 @@ async fn while_two_versions_run_each_keeps_the_fields_of_the_other() {
 }
 
 #[tokio::test]
-async fn a_field_that_a_version_knows_and_leaves_out_is_gone() {
+async fn a_known_field_that_is_left_out_is_removed() {
     for codec in BOTH {
         let visitor = Visitor::new(codec).await;
         visitor.request::<Old>(|cart| cart.note = Some("as a gift".to_owned())).await;
@@ -130,7 +130,7 @@ async fn a_field_that_a_version_knows_and_leaves_out_is_gone() {
 }
 
 #[tokio::test]
-async fn an_older_version_goes_through_the_hook_and_what_it_takes_goes_with_the_next_write() {
+async fn migrate_runs_until_the_struct_is_saved() {
     for codec in BOTH {
         let visitor = Visitor::new(codec).await;
         visitor
@@ -141,12 +141,12 @@ async fn an_older_version_goes_through_the_hook_and_what_it_takes_goes_with_the_
             .await;
         let migrated = Next { lines: vec![("tea".to_owned(), 1)] };
         assert_eq!(visitor.read::<Next>().await, migrated);
-        assert_eq!(visitor.read::<Next>().await, migrated, "nothing is written by reading");
+        assert_eq!(visitor.read::<Next>().await, migrated, "reading writes nothing");
         visitor.request::<Next>(|cart| cart.lines.push(("milk".to_owned(), 2))).await;
         let expected = Next { lines: vec![("tea".to_owned(), 1), ("milk".to_owned(), 2)] };
-        assert_eq!(visitor.read::<Next>().await, expected, "the hook has run for the last time");
+        assert_eq!(visitor.read::<Next>().await, expected, "the data is migrated");
 
-        // The old version needs its items and finds them gone; the coupon is still there for whoever asks.
+        // The old version fails without its items. The coupon is still stored, for a version that reads it.
         let error = visitor.session().await.typed::<Old>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Value);
         #[derive(Default, Serialize, Deserialize)]
@@ -158,12 +158,16 @@ async fn an_older_version_goes_through_the_hook_and_what_it_takes_goes_with_the_
         }
         assert_eq!(visitor.read::<Coupon>().await.coupon.as_deref(), Some("SAVE10"));
         visitor.request::<Coupon>(|cart| cart.coupon = None).await;
-        assert_eq!(visitor.read::<Next>().await, expected, "an older process' write keeps the version");
+        assert_eq!(
+            visitor.read::<Next>().await,
+            expected,
+            "a write by an older version keeps the data's version"
+        );
     }
 }
 
 #[tokio::test]
-async fn atomic_updates_of_requests_at_the_same_time_all_stand() {
+async fn concurrent_updates_of_a_struct_are_all_stored() {
     let visitor = Visitor::new(Codec::MESSAGE_PACK).await;
     let mut requests = Vec::new();
     for n in 0..20 {
@@ -182,7 +186,7 @@ async fn atomic_updates_of_requests_at_the_same_time_all_stand() {
 }
 
 #[tokio::test]
-async fn what_is_no_such_struct_is_an_error_and_is_left_as_it_is() {
+async fn a_value_of_another_type_is_an_error_and_stays() {
     #[derive(Default, Serialize, Deserialize)]
     struct Unit;
     impl SessionData for Unit {
@@ -204,7 +208,7 @@ async fn what_is_no_such_struct_is_an_error_and_is_left_as_it_is() {
     }
 }
 
-/// One whose key is the library's.
+/// A struct with a reserved key.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Forbidden {
     secret: String,
@@ -215,7 +219,7 @@ impl SessionData for Forbidden {
 }
 
 #[tokio::test]
-async fn a_key_of_the_librarys_own_is_refused_to_a_struct_as_to_any_value() {
+async fn a_struct_with_a_reserved_key_is_refused() {
     let visitor = Visitor::new(Codec::MESSAGE_PACK).await;
     let session = visitor.session().await;
     let mut forbidden = session.typed::<Forbidden>().unwrap();
@@ -226,7 +230,7 @@ async fn a_key_of_the_librarys_own_is_refused_to_a_struct_as_to_any_value() {
 }
 
 #[tokio::test]
-async fn what_a_later_release_keeps_beside_version_and_fields_stays() {
+async fn unknown_data_beside_version_and_fields_stays() {
     for codec in BOTH {
         let visitor = Visitor::new(codec).await;
         let later = serde_json::json!({ "version": 1, "fields": { "items": ["tea"] }, "later": [7] });
@@ -243,7 +247,7 @@ async fn what_a_later_release_keeps_beside_version_and_fields_stays() {
 }
 
 #[tokio::test]
-async fn a_struct_is_an_argument_of_a_handler() {
+async fn a_handler_can_take_a_struct_as_an_argument() {
     async fn buy(mut cart: Typed<Old>) -> cloakroom::Result<String> {
         cart.items.push("tea".to_owned());
         cart.save()?;
@@ -254,7 +258,7 @@ async fn a_struct_is_an_argument_of_a_handler() {
     let site = Router::new().route("/", get(buy)).layer(SessionLayer::new(rig.manager.clone()));
     let first = ask(&site, "/", "").await;
     let cookie = pair(first.headers()).unwrap();
-    assert_eq!(text(first).await, "tea Typed { .. }", "and no value in a log");
+    assert_eq!(text(first).await, "tea Typed { .. }", "Debug shows no value");
     assert_eq!(text(ask(&site, "/", &cookie).await).await, "tea tea Typed { .. }");
     let bare: Router = Router::new().route("/", get(buy));
     assert_eq!(ask(&bare, "/", "").await.status(), http::StatusCode::INTERNAL_SERVER_ERROR);

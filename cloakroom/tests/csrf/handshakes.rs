@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode};
 
 use crate::support::{Rig, alice, cookies, pair, send};
 
-/// The status of a handshake with `headers`, for a user with a session.
+/// Returns the status of a handshake with `headers`, for a user with a session.
 async fn handshake(method: Method, headers: &[(&str, &str)]) -> StatusCode {
     let rig = Rig::new();
     let session = rig.store.start(&http::HeaderMap::new()).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_handshake_from_another_host_is_refused() {
 }
 
 #[tokio::test]
-async fn a_handshake_from_the_own_page_needs_no_token() {
+async fn a_handshake_from_this_site_needs_no_token() {
     for host in ["shop.example", "shop.example:443"] {
         let own = [(HOST.as_str(), host), (ORIGIN.as_str(), "https://shop.example")];
         assert_eq!(by_get(&own).await, StatusCode::OK, "{host}");
@@ -65,6 +65,6 @@ async fn a_handshake_from_the_own_page_needs_no_token() {
     let own = [(ORIGIN.as_str(), "https://shop.example")];
     assert_eq!(handshake(Method::CONNECT, &own).await, StatusCode::OK);
     assert_eq!(handshake(Method::CONNECT, &[("sec-fetch-site", "same-origin")]).await, StatusCode::OK);
-    // A client that is no browser has nobody's cookie but its own.
+    // A client that is not a browser sends only cookies of its own user.
     assert_eq!(by_get(&[(HOST.as_str(), "shop.example")]).await, StatusCode::OK);
 }

@@ -1,4 +1,4 @@
-//! Visitors without a session: their tokens need no record.
+//! Tokens of visitors without a session. They need no record.
 
 use std::num::NonZeroUsize;
 
@@ -42,7 +42,7 @@ impl Jar {
         }
     }
 
-    /// Loads `path`; its body.
+    /// Loads `path` and returns the body.
     async fn get(&mut self, site: &Router, path: &str) -> String {
         let response = ask(site, path, &self.header()).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -130,7 +130,7 @@ async fn the_cookie_follows_the_settings_of_the_sessions() {
 }
 
 #[tokio::test]
-async fn set_secure_counts_for_the_cookie_too() {
+async fn set_secure_applies_to_the_csrf_cookie() {
     let manager = built(|builder| builder.cookie_name("id"));
     let site = site(&manager, CsrfLayer::new());
     manager.set_secure(false).unwrap();
@@ -139,7 +139,7 @@ async fn set_secure_counts_for_the_cookie_too() {
 }
 
 #[tokio::test]
-async fn without_cookies_a_session_keeps_the_secret() {
+async fn without_cookies_a_session_holds_the_secret() {
     let config = r#"{"cookieName":"id","enableSetCookie":false,"EnableSidInHTTPHeader":true,
         "SessionNameInHTTPHeader":"x-session"}"#;
     let manager = Manager::new("memory", config).await.unwrap();
@@ -155,12 +155,12 @@ async fn without_cookies_a_session_keeps_the_secret() {
 }
 
 #[tokio::test]
-async fn a_token_is_worth_nothing_without_its_own_cookie() {
+async fn a_token_is_invalid_without_its_cookie() {
     let strict = site(&manager(), CsrfLayer::new().require_session());
     let lenient = site(&manager(), CsrfLayer::new());
     for site in [&strict, &lenient] {
         let ((alices, _), (_, bobs_token)) = (visitor(site).await, visitor(site).await);
-        // An attacker can fetch this for a form of his own.
+        // An attacker can load a page and take this token for a form of his own.
         assert_eq!(Post::form(&alices, format!("csrf_token={bobs_token}")).status(site).await, 403);
         assert_eq!(Post::form(&alices, "a=1").status(site).await, 403, "no token");
         let malformed = "__Host-id-csrf=AAAA; __Host-id-csrf=; __Host-id-csrf=!";
@@ -170,7 +170,7 @@ async fn a_token_is_worth_nothing_without_its_own_cookie() {
 }
 
 #[tokio::test]
-async fn any_process_can_check_a_token_before_a_session() {
+async fn any_process_can_check_a_visitors_token() {
     let (one, two) =
         (site(&manager(), CsrfLayer::new()), site(&manager(), CsrfLayer::new().require_session()));
     let (cookie, token) = visitor(&one).await;
@@ -178,7 +178,7 @@ async fn any_process_can_check_a_token_before_a_session() {
 }
 
 #[tokio::test]
-async fn a_second_cookie_of_the_name_locks_nobody_out() {
+async fn a_second_cookie_of_the_name_does_no_harm() {
     let site = site(&manager(), CsrfLayer::new().require_session());
     let ((former, _), (cookie, token)) = (visitor(&site).await, visitor(&site).await);
     for both in [format!("{former}; {cookie}"), format!("{cookie}; {former}")] {
@@ -195,14 +195,14 @@ async fn at_the_quota_a_login_with_a_token_works() {
         assert_eq!(Post::form(&cookie, format!("csrf_token={token}")).status(&site).await, 200);
         let mut jar = Jar::default();
         let token = jar.get(&site, "/form").await;
-        assert_eq!(jar.status(&site, "/form", &token).await, 503, "no anonymous session more");
+        assert_eq!(jar.status(&site, "/form", &token).await, 503, "no further anonymous session");
         assert_eq!(jar.status(&site, "/login", &token).await, 200);
         assert!(jar.value("__Host-id").is_some());
     }
 }
 
 #[tokio::test]
-async fn with_a_session_the_cookies_tokens_no_longer_count() {
+async fn with_a_session_only_its_own_secret_counts() {
     let manager = manager();
     let site = site(&manager, CsrfLayer::new());
     let mut jar = Jar::default();
@@ -221,7 +221,7 @@ async fn with_a_session_the_cookies_tokens_no_longer_count() {
 }
 
 #[tokio::test]
-async fn forms_loaded_before_an_anonymous_session_go_on() {
+async fn forms_stay_valid_when_an_anonymous_session_begins() {
     let manager = manager();
     let site = site(&manager, CsrfLayer::new());
     let mut jar = Jar::default();
@@ -253,7 +253,7 @@ async fn a_page_that_begins_a_session_and_has_a_form_works() {
 }
 
 #[tokio::test]
-async fn a_login_ends_the_tokens_of_before_it() {
+async fn a_login_makes_a_visitors_tokens_invalid() {
     for policy in [CsrfLayer::new(), CsrfLayer::new().require_session()] {
         let site = site(&manager(), policy);
         let mut jar = Jar::default();
@@ -282,12 +282,16 @@ async fn a_double_click_on_sign_in_keeps_its_token() {
         let token = jar.get(&site, "/form").await;
         let mut second = jar.clone();
         assert_eq!(jar.status(&site, "/login", &token).await, 200);
-        assert_eq!(second.status(&site, "/login", &token).await, 200, "it never saw the first answer");
+        assert_eq!(
+            second.status(&site, "/login", &token).await,
+            200,
+            "the second request did not have the first response"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_form_of_an_ended_session_is_for_the_handler_to_judge() {
+async fn a_form_of_an_ended_session_reaches_the_handler() {
     let manager = manager();
     let site = site(&manager, CsrfLayer::new());
     let mut jar = Jar::default();
@@ -297,7 +301,7 @@ async fn a_form_of_an_ended_session_is_for_the_handler_to_judge() {
     let alice = Principal::new("alice").unwrap();
     manager.end_sessions(&alice).await.unwrap();
     let status = jar.status(&site, "/read", &token).await;
-    assert_eq!(status, 200, "as a visitor without a session");
+    assert_eq!(status, 200, "like a visitor without a session");
 }
 
 #[tokio::test]
@@ -314,7 +318,7 @@ async fn a_visitors_page_needs_no_store() {
 }
 
 #[tokio::test]
-async fn a_token_after_the_head_has_left_is_an_error() {
+async fn a_token_after_the_release_is_an_error() {
     let session = manager().start(&HeaderMap::new()).await.unwrap();
     let _ = session.release(&mut HeaderMap::new()).await.unwrap();
     assert_eq!(session.csrf_token().await.unwrap_err().kind(), ErrorKind::Released);

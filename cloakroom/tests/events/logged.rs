@@ -1,4 +1,4 @@
-//! The same as `tracing` events.
+//! Events as lines of the log.
 
 use axum::Router;
 use axum::routing::get;
@@ -16,7 +16,7 @@ const VALUE: &str = "value-nobody-may-see";
 const EVENT_KEY: &str = "event-key-nobody-may-see";
 
 #[tokio::test]
-async fn events_are_logged_as_single_escaped_lines_without_ids_and_users() {
+async fn an_event_is_one_escaped_line_without_id_or_user() {
     let (log, watched) = (Log::start(), Watched::waiting());
     let forged = "__Host-id=x%0d%0a\tWARN cloakroom::event: forged";
     let first = watched.visited().await;
@@ -29,9 +29,9 @@ async fn events_are_logged_as_single_escaped_lines_without_ids_and_users() {
 
     let (text, heard) = (log.text(), watched.heard.events());
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), heard.len(), "one line an event, and nothing else: {text}");
+    assert_eq!(lines.len(), heard.len(), "one line for each event: {text}");
     for (line, event) in lines.iter().zip(&heard) {
-        // What a stranger can bring about as often as they like does not warn.
+        // An event that a stranger can cause as often as they like is no warning.
         assert!(line.contains("DEBUG cloakroom::event: "), "{line}");
         assert!(line.contains(&format!("event=\"{}\"", event.kind())), "{line}");
         for (name, hash) in [("session", event.session()), ("former", event.former())] {
@@ -46,7 +46,7 @@ async fn events_are_logged_as_single_escaped_lines_without_ids_and_users() {
     }
 }
 
-/// A site that uses all there is: messages, a struct, a form's token, a login.
+/// A site that uses flash messages, a form's token, a login and a logout.
 fn site(sessions: &Manager) -> Router {
     let form = async |token: CsrfToken| token.to_string();
     let keep = async |session: Session| {
@@ -67,7 +67,7 @@ fn site(sessions: &Manager) -> Router {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_request_logs_an_id_a_key_a_token_a_value_or_a_user() {
+async fn no_request_logs_a_secret() {
     let (log, watched) = (Log::start(), Watched::with(|builder| builder.event_key(EVENT_KEY)));
     let site = site(&watched.manager);
     let mut secrets: Vec<String> = [KEY, VALUE, USER, EVENT_KEY].map(str::to_owned).into();

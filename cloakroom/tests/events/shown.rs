@@ -1,4 +1,4 @@
-//! What `Debug` shows of every public type that holds a secret: no id, no key, no token, no value, no user.
+//! The `Debug` output of every public type that holds a secret shows no id, key, token, value or user.
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
@@ -35,7 +35,7 @@ impl SessionData for Kept {
     }
 }
 
-/// Everything that was shown, each by its own `Debug`, plain and pretty.
+/// The `Debug` output of everything, plain and pretty.
 #[derive(Default)]
 struct Shown(String);
 
@@ -57,7 +57,7 @@ fn builder(config: &Config, shown: &Arc<Mutex<Shown>>) -> ManagerBuilder {
 }
 
 #[tokio::test]
-async fn nothing_that_debug_shows_is_a_secret() {
+async fn debug_shows_no_secret() {
     let text = format!(
         r#"{{"cookieName":"id","sessionIDHashKey":"{HASH_KEY}","eventKey":"{EVENT_KEY}",
             "providerConfig":"127.0.0.1:6379,100,{PASSWORD}"}}"#
@@ -114,6 +114,6 @@ async fn nothing_that_debug_shows_is_a_secret() {
         assert!(!shown.0.contains(secret), "{secret} in {}", shown.0);
     }
     for kind in ["Created", "Rotated", "Authenticated", "MalformedId"] {
-        assert!(shown.0.contains(kind), "{kind} was to be shown, or this test shows nothing");
+        assert!(shown.0.contains(kind), "{kind} is missing, so the test shows too little");
     }
 }

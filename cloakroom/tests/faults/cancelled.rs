@@ -1,4 +1,4 @@
-//! Requests that are dropped at each point where they can be: the store holds the old or the new, and goes on working.
+//! Requests that are dropped at each await point. The store holds the old or the new state, and still works.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use crate::support::hooked::Call;
 use crate::support::{Rig, alice, ask, cookies, pair, request};
 use tower::ServiceExt;
 
-/// Polls `future` at most `polls` times, and then drops it; what it gave, if it came to its end.
+/// Polls `future` at most `polls` times, and drops it. Returns its result if it finished.
 async fn for_a_while<T>(future: impl Future<Output = T>, polls: u32) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..polls {
@@ -26,8 +26,9 @@ async fn for_a_while<T>(future: impl Future<Output = T>, polls: u32) -> Option<T
     None
 }
 
-/// Has a request for `path`, which leaves the id as it is or ends it, dropped after each number of polls until one comes to its end, a fresh rig each time; `check`
-/// tells the two possible outcomes apart, and both must have been seen.
+/// Drops a request for `path` after each number of polls, until one finishes. Each has a new rig.
+///
+/// `check` returns true if the request took effect. Both outcomes must have been seen.
 async fn dropped_at_every_point(path: &str, check: impl AsyncFn(&Rig, &str) -> bool) {
     let mut seen = BTreeSet::new();
     for polls in 0.. {
@@ -38,12 +39,12 @@ async fn dropped_at_every_point(path: &str, check: impl AsyncFn(&Rig, &str) -> b
         let response = for_a_while(site.clone().oneshot(request(path, &alive)), polls).await;
         let happened = check(&rig, &alive).await;
         seen.insert(happened);
-        // Nobody holds a lock any more: the next request of the same visitor is answered.
+        // No lock is held any more: the next request of the same visitor gets its response.
         let next = if happened && path == "/login" { 409 } else { 200 };
         assert_eq!(ask(&site, "/set", &alive).await.status(), next, "{path} after {polls} polls");
         if let Some(response) = response {
             assert_eq!(response.unwrap().status(), 200, "{path}");
-            assert!(happened, "{path}: it came to its end");
+            assert!(happened, "{path}: it finished");
             break;
         }
     }
@@ -51,7 +52,7 @@ async fn dropped_at_every_point(path: &str, check: impl AsyncFn(&Rig, &str) -> b
 }
 
 #[tokio::test]
-async fn a_change_that_is_cancelled_anywhere_leaves_the_old_or_the_new() {
+async fn a_cancelled_change_is_stored_or_not() {
     let check = async |rig: &Rig, cookie: &str| match rig.stored(cookie).await {
         Some(1) => false,
         Some(2) => true,
@@ -61,7 +62,7 @@ async fn a_change_that_is_cancelled_anywhere_leaves_the_old_or_the_new() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_cancelled_anywhere_leaves_one_session_under_the_old_id_or_under_a_new() {
+async fn a_cancelled_login_leaves_one_session() {
     let check = async |rig: &Rig, cookie: &str| {
         let (old, logged_in) =
             (rig.alive(cookie).await, rig.store.sessions_of(&alice()).await.unwrap().len());
@@ -72,7 +73,7 @@ async fn a_login_that_is_cancelled_anywhere_leaves_one_session_under_the_old_id_
 }
 
 #[tokio::test]
-async fn a_logout_that_is_cancelled_anywhere_has_happened_or_not() {
+async fn a_cancelled_logout_happens_or_not() {
     let check = async |rig: &Rig, cookie: &str| match rig.stored(cookie).await {
         Some(1) => false,
         None => rig.count().await == 0,
@@ -82,7 +83,7 @@ async fn a_logout_that_is_cancelled_anywhere_has_happened_or_not() {
 }
 
 #[tokio::test]
-async fn a_first_visit_that_is_cancelled_anywhere_leaves_one_session_or_none() {
+async fn a_cancelled_first_visit_leaves_one_session_or_none() {
     let mut seen = BTreeSet::new();
     for polls in 0.. {
         let rig = Rig::new();
@@ -98,7 +99,7 @@ async fn a_first_visit_that_is_cancelled_anywhere_leaves_one_session_or_none() {
 }
 
 #[tokio::test]
-async fn a_session_whose_release_was_cancelled_anywhere_may_be_changed_and_released_again() {
+async fn after_a_cancelled_release_a_session_can_be_released() {
     for polls in 0.. {
         let rig = Rig::new();
         rig.faults.pause(3);
@@ -119,13 +120,13 @@ async fn a_session_whose_release_was_cancelled_anywhere_may_be_changed_and_relea
 }
 
 #[tokio::test]
-async fn an_update_that_is_cancelled_anywhere_counts_once_or_not_at_all_and_holds_nobody_up() {
+async fn a_cancelled_update_counts_at_most_once() {
     for polls in 0.. {
         let rig = Rig::new();
         rig.faults.pause(3);
         let alive = rig.session_with(1).await;
         let session = rig.manager.start(&cookies(&alive)).await.unwrap();
-        // Another request is first, so that the cancelled one goes through the queue of those who have lost.
+        // Another request commits first, so that the cancelled one queues for its retry.
         let other = rig.store.start(&cookies(&alive)).await.unwrap();
         other.set("m", 1).unwrap();
         other.save().await.unwrap();
@@ -142,7 +143,7 @@ async fn an_update_that_is_cancelled_anywhere_counts_once_or_not_at_all_and_hold
 }
 
 #[tokio::test]
-async fn a_provider_that_panics_takes_its_request_along_and_no_other() {
+async fn a_panic_of_the_provider_fails_only_its_request() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for (path, call) in
@@ -167,7 +168,7 @@ async fn a_provider_that_panics_takes_its_request_along_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_load_whose_caller_goes_away_is_taken_over_by_the_next_who_asks() {
+async fn after_a_cancelled_load_the_next_call_loads() {
     for polls in 0.. {
         let rig = Rig::new();
         rig.faults.pause(3);

@@ -1,4 +1,4 @@
-//! Garbage collection in the background: a round that fails is told, and the next one runs.
+//! Garbage collection in the background: a failed round is logged, and the next one runs.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::faulty::Fault;
 use crate::support::hooked::Call;
 use crate::support::log::Log;
 
-/// Lets rounds of at most `interval` seconds, give or take a fifth, pass until `count` have been; how long that took.
+/// Waits for `count` rounds. Returns the time that they took.
 async fn rounds(rig: &Rig, count: usize) -> Duration {
     let start = tokio::time::Instant::now();
     let mut seen = 0;
@@ -22,7 +22,7 @@ async fn rounds(rig: &Rig, count: usize) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_round_that_fails_is_logged_and_the_next_one_runs_all_the_same() {
+async fn a_failed_round_is_logged_and_the_next_one_runs() {
     let log = Log::start();
     let rig = Rig::new();
     let _collecting = rig.manager.spawn_gc();
@@ -37,7 +37,7 @@ async fn a_round_that_fails_is_logged_and_the_next_one_runs_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rounds_come_every_interval_give_or_take_a_fifth() {
+async fn rounds_come_at_the_interval_within_a_fifth() {
     let rig = Rig::with(|builder| builder.gc_interval(Duration::from_secs(100)));
     let _collecting = rig.manager.spawn_gc();
     let took = rounds(&rig, 20).await.as_secs();
@@ -45,7 +45,7 @@ async fn rounds_come_every_interval_give_or_take_a_fifth() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_guard_stops_the_rounds_even_one_that_hangs() {
+async fn dropping_the_guard_stops_a_hanging_round() {
     for fault in [None, Some(Fault::Hang)] {
         let rig = Rig::new();
         if let Some(fault) = fault {
@@ -62,7 +62,7 @@ async fn the_guard_stops_the_rounds_even_one_that_hangs() {
 }
 
 #[tokio::test]
-async fn a_round_by_hand_says_what_failed() {
+async fn collect_garbage_returns_the_error() {
     let rig = Rig::new();
     rig.faults.set(Call::DeleteExpired, Fault::Fail);
     assert_eq!(rig.manager.collect_garbage().await.unwrap_err().kind(), ErrorKind::Unavailable);

@@ -1,4 +1,4 @@
-//! Logins for the last place that a user has: those of one process wait for one another, those of others are not raced with for ever.
+//! Logins at a user's session limit. Those of one process queue. A race with another process ends after some tries.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -19,7 +19,7 @@ fn places(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
 }
 
-/// Logs alice in by a request without cookies: what came of it, and whether the client was told of an id.
+/// Logs alice in by a request without cookies. Returns the outcome, and true if the response sets a cookie.
 async fn log_in(sessions: &Manager) -> (Result<Released>, bool) {
     let session = sessions.start(&HeaderMap::new()).await.unwrap();
     session.authenticate(alice()).unwrap();
@@ -29,7 +29,7 @@ async fn log_in(sessions: &Manager) -> (Result<Released>, bool) {
 }
 
 #[tokio::test]
-async fn logins_of_one_process_queue_and_none_that_was_stored_is_taken_back() {
+async fn logins_of_one_process_queue_at_the_limit() {
     let rig = Rig::with(|builder| builder.sessions_per_user(places(3), OverLimit::Refuse));
     rig.faults.pause(5);
     let mut logins = tokio::task::JoinSet::new();
@@ -44,17 +44,17 @@ async fn logins_of_one_process_queue_and_none_that_was_stored_is_taken_back() {
     assert_eq!(rig.manager.sessions_of(&alice()).await.unwrap().len(), 3);
 }
 
-/// Somebody on another node who logs alice in whenever we have done so, and ends that whenever we take ours back.
+/// Another node that logs alice in after each login of ours, and ends that session after each withdrawal of ours.
 #[derive(Clone)]
 struct Rival {
     elsewhere: Manager,
     is_in: Arc<AtomicBool>,
-    /// Logins of ours that were stored.
+    /// The number of our logins that were stored.
     ours: Arc<AtomicU32>,
 }
 
 impl Rival {
-    /// On a store, and a manager that has to do with this rival there.
+    /// Returns a manager on `store`, and the rival that races with it there.
     fn of(store: MemoryProvider, settings: impl FnOnce(ManagerBuilder) -> ManagerBuilder) -> (Manager, Self) {
         let elsewhere = Manager::builder(store.clone()).build().unwrap();
         let rival = Rival { elsewhere, is_in: Arc::default(), ours: Arc::default() };
@@ -66,7 +66,7 @@ impl Rival {
 
 impl Hook for Rival {
     async fn after(&self, call: Call, _: bool) -> Result<()> {
-        // A login, and how it is taken back: by the end of a session that there was not before, or by one more id.
+        // A login, or its withdrawal: the end of a new session, or another change of id.
         if matches!(call, Call::Create | Call::Rename | Call::End) {
             if self.is_in.fetch_not(Ordering::Relaxed) {
                 self.elsewhere.end_sessions(&alice()).await?;
@@ -80,16 +80,16 @@ impl Hook for Rival {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_withdraws_for_another_gives_up_after_nine_tries_and_leaves_nothing() {
+async fn a_login_that_loses_the_last_place_gives_up_after_nine_tries() {
     let (sessions, rival) = Rival::of(MemoryProvider::new(), |builder| builder);
     let (released, told) = log_in(&sessions).await;
     assert_eq!(released.unwrap_err().kind(), ErrorKind::Refused);
-    assert_eq!((rival.ours.load(Ordering::Relaxed), told), (9, false), "one, and eight more");
+    assert_eq!((rival.ours.load(Ordering::Relaxed), told), (9, false), "one try and eight retries");
     assert_eq!(sessions.active_sessions().await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visitor_whose_login_withdraws_has_what_they_had_under_an_id_that_they_and_listeners_are_told() {
+async fn a_withdrawn_login_keeps_the_visitors_data_under_a_new_id() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = Arc::clone(&heard);
     let listener = move |event: &Event| hears.lock().unwrap().push(event.clone());
@@ -111,8 +111,11 @@ async fn a_visitor_whose_login_withdraws_has_what_they_had_under_an_id_that_they
     assert_eq!(sessions.active_sessions().await.unwrap(), 1);
     let heard = heard.lock().unwrap();
     let kinds: Vec<_> = heard.iter().map(Event::kind).collect();
-    assert_eq!(kinds, [EventKind::Rotated; 9], "no login that stood");
+    assert_eq!(kinds, [EventKind::Rotated; 9], "only ids were changed, nobody was logged in");
     let id = after.id().unwrap();
     assert_eq!(heard[8].session(), Some(sessions.id_hash(&id)));
-    assert!(heard.windows(2).all(|pair| pair[1].former() == pair[0].session()), "each from the one before");
+    assert!(
+        heard.windows(2).all(|pair| pair[1].former() == pair[0].session()),
+        "each id replaces the one before"
+    );
 }

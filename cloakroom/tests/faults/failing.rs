@@ -1,4 +1,4 @@
-//! A store that fails or lies: an error, never an empty session, and nothing lost but the request.
+//! A store that fails or lies. The request gets an error, never an empty session, and only the request is lost.
 
 use cloakroom::{ErrorKind, FileProvider, Manager, Released};
 use http::HeaderMap;
@@ -9,7 +9,7 @@ use crate::support::hooked::Call;
 use crate::support::{Rig, ask, cookies, pair, set_cookies, text};
 
 #[tokio::test]
-async fn a_load_that_fails_is_503_and_the_cookie_works_again_afterwards() {
+async fn a_failed_load_is_503_and_keeps_the_cookie() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for path in ["/read", "/set", "/login", "/regenerate", "/logout"] {
@@ -28,7 +28,7 @@ async fn a_load_that_fails_is_503_and_the_cookie_works_again_afterwards() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_is_503_without_a_cookie_and_changes_nothing() {
+async fn a_failed_commit_is_503_and_changes_nothing() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for (path, cookie) in
@@ -48,7 +48,7 @@ async fn a_commit_that_fails_is_503_without_a_cookie_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_save_that_fails_may_be_released_again_and_stores_everything_once() {
+async fn after_a_failed_save_a_release_stores_everything() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for fault in [Fault::Fail, Fault::LoseAnswer] {
@@ -68,13 +68,17 @@ async fn a_save_that_fails_may_be_released_again_and_stores_everything_once() {
         let seen = rig.store.start(&cookies(&alive)).await.unwrap();
         assert_eq!(seen.keys().unwrap(), ["a", "b"], "{fault:?}");
         assert_eq!((seen.get("a").unwrap(), seen.get("b").unwrap()), (Some(3), Some(2)));
-        assert_eq!(session.release(&mut headers).await.unwrap(), Released::Saved, "twice is once");
+        assert_eq!(
+            session.release(&mut headers).await.unwrap(),
+            Released::Saved,
+            "a second release does nothing"
+        );
         rig.faults.calls();
     }
 }
 
 #[tokio::test]
-async fn a_first_save_that_fails_makes_one_session_when_it_is_released_again() {
+async fn after_a_failed_first_save_one_session_is_created() {
     let rig = Rig::new();
     let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
     session.set("n", 5).unwrap();
@@ -88,7 +92,7 @@ async fn a_first_save_that_fails_makes_one_session_when_it_is_released_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conflicts_without_end_are_409_after_a_bounded_number_of_tries() {
+async fn endless_conflicts_are_409_after_65_tries() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for (path, call) in [("/set", Call::Update), ("/login", Call::Rename)] {
@@ -96,7 +100,7 @@ async fn conflicts_without_end_are_409_after_a_bounded_number_of_tries() {
         let response = ask(&site(&rig.manager), path, &alive).await;
         assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (409, vec![]), "{path}");
         let tries = rig.faults.calls().into_iter().filter(|made| *made == call).count();
-        assert_eq!(tries, 65, "one, and 64 more");
+        assert_eq!(tries, 65, "one try and 64 retries");
         rig.faults.heal();
     }
     let session = rig.manager.start(&cookies(&alive)).await.unwrap();
@@ -108,7 +112,7 @@ async fn conflicts_without_end_are_409_after_a_bounded_number_of_tries() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_an_error_and_never_an_empty_session() {
+async fn an_unreadable_record_is_500_and_no_empty_session() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     rig.faults.set(Call::Load, Fault::Corrupt);
@@ -122,7 +126,7 @@ async fn a_record_that_cannot_be_read_is_an_error_and_never_an_empty_session() {
 }
 
 #[tokio::test]
-async fn a_spoilt_file_is_500_once_and_kept_aside() {
+async fn a_corrupt_file_is_500_once_and_put_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions");
     let sessions = Manager::builder(FileProvider::open(&path).unwrap()).build().unwrap();
@@ -137,10 +141,10 @@ async fn a_spoilt_file_is_500_once_and_kept_aside() {
     assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (500, vec![]));
     assert_eq!(std::fs::read_dir(path.join(".corrupt")).unwrap().count(), 1);
     let response = ask(&site(&sessions), "/read", &alive).await;
-    assert_eq!(text(response).await, "None", "put aside, and so no session any more");
+    assert_eq!(text(response).await, "None", "the session's file was put aside");
 }
 
-/// The one record in the folder.
+/// Returns the path of the only record in the folder.
 fn record_below(path: &std::path::Path) -> std::path::PathBuf {
     let visible = |path: &std::path::Path| {
         let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());

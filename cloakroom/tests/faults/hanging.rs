@@ -1,4 +1,4 @@
-//! A store that does not answer, or not in time: no request waits longer than the deadline.
+//! A store that does not answer in time. No request waits longer than the deadline.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::{Rig, ask, cookies, set_cookies};
 const DEADLINE: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(200);
 
-/// Asks, and asserts that the answer is a 503 after the deadline and not much later.
+/// Makes a request. Checks that the response is 503 soon after the deadline.
 async fn answered_in_time(site: &Router, path: &str, cookie: &str) {
     let start = Instant::now();
     let response = ask(site, path, cookie).await;
@@ -26,7 +26,7 @@ async fn answered_in_time(site: &Router, path: &str, cookie: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_holds_no_request_longer_than_the_deadline() {
+async fn a_hanging_store_delays_no_request_past_the_deadline() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for (path, call) in [
@@ -50,7 +50,7 @@ async fn a_store_that_hangs_holds_no_request_longer_than_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_load_leaves_the_commit_only_what_is_left_of_the_deadline() {
+async fn load_and_commit_share_one_deadline() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     rig.faults.set(Call::Load, Fault::Slow(Duration::from_millis(1500)));
@@ -63,7 +63,7 @@ async fn a_slow_load_leaves_the_commit_only_what_is_left_of_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_way_through_a_lost_race_is_within_the_deadline_too() {
+async fn the_retry_after_a_conflict_is_within_the_deadline() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let (store, cookie, faults) = (rig.store.clone(), alive.clone(), rig.faults.clone());
@@ -80,7 +80,7 @@ async fn the_way_through_a_lost_race_is_within_the_deadline_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_asks_again_after_a_failed_load_gets_no_second_deadline() {
+async fn repeated_loads_share_one_deadline() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     rig.faults.set(Call::Load, Fault::Hang);
@@ -104,7 +104,7 @@ async fn several_cookies_of_our_name_share_one_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_application_asks_a_manager_directly_is_bounded_as_well() {
+async fn calls_outside_of_a_request_have_the_deadline() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let session = rig.manager.start(&cookies(&alive)).await.unwrap();

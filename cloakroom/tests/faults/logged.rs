@@ -1,4 +1,4 @@
-//! What is logged, down to TRACE, while all goes wrong: no id, no value, no user.
+//! The log during faults, down to TRACE: it holds no id, no value and no user.
 
 use cloakroom::{Principal, Session};
 use http::HeaderMap;
@@ -12,7 +12,7 @@ const VALUE: &str = "the-value-nobody-may-see";
 const KEY: &str = "key-of-the-value";
 const USER: &str = "user-nobody-may-see";
 
-/// Whatever a request can do.
+/// Every kind of change that a request can make.
 fn changes() -> [fn(&Session); 6] {
     [
         |_| (),
@@ -25,7 +25,7 @@ fn changes() -> [fn(&Session); 6] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_id_no_value_and_no_user_is_logged_or_told_by_an_error() {
+async fn neither_log_nor_error_holds_an_id_a_value_or_a_user() {
     let log = Log::start();
     let rig = Rig::new();
     let mut ids = Vec::new();
@@ -79,7 +79,7 @@ async fn no_id_no_value_and_no_user_is_logged_or_told_by_an_error() {
     }
 }
 
-/// Requests whose cookies give reason to log.
+/// Makes requests whose cookies cause log lines.
 async fn strange_cookies(rig: &Rig, ids: &[String]) {
     let live = rig.session_with(1).await;
     let cookie = |id: &String| format!("__Host-id={id}");

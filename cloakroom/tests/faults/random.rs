@@ -1,4 +1,4 @@
-//! A random generator that fails or repeats itself: never a weaker id, never somebody else's session.
+//! A random generator that fails or repeats itself. It never causes a weaker id or access to another session.
 
 use std::cell::Cell;
 use std::io;
@@ -12,7 +12,7 @@ use crate::support::hooked::Call;
 use crate::support::{Rig, ask, pair, set_cookies, text};
 
 thread_local! {
-    /// The generator of this test's thread: it fails at `None`, else each number is drawn as often as it says.
+    /// The generator of this thread. It fails at `None`. Otherwise it returns each number that many times.
     static REPEATS: Cell<Option<u32>> = const { Cell::new(Some(1)) };
     static DRAWN: Cell<u32> = const { Cell::new(0) };
 }
@@ -30,7 +30,7 @@ fn rig() -> Rig {
 }
 
 #[tokio::test]
-async fn without_randomness_there_is_503_and_neither_record_nor_cookie() {
+async fn without_randomness_a_new_session_is_503() {
     let rig = rig();
     let alive = rig.session_with(1).await;
     REPEATS.set(None);
@@ -40,14 +40,18 @@ async fn without_randomness_there_is_503_and_neither_record_nor_cookie() {
         assert_eq!(text(response).await, "");
     }
     assert_eq!((rig.stored(&alive).await, rig.count().await), (Some(1), 1));
-    assert_eq!(ask(&site(&rig.manager), "/set", &alive).await.status(), 200, "what needs no id goes on");
+    assert_eq!(
+        ask(&site(&rig.manager), "/set", &alive).await.status(),
+        200,
+        "a request that needs no new id succeeds"
+    );
     REPEATS.set(Some(1));
     let response = ask(&site(&rig.manager), "/login", &alive).await;
     assert_eq!(rig.stored(&pair(response.headers()).unwrap()).await, Some(2));
 }
 
 #[tokio::test]
-async fn an_id_that_comes_twice_is_never_given_to_a_second_session() {
+async fn a_repeated_id_is_never_given_to_a_second_session() {
     let rig = rig();
     let first = rig.session_with(1).await;
     DRAWN.set(DRAWN.get() - 1);
@@ -55,7 +59,7 @@ async fn an_id_that_comes_twice_is_never_given_to_a_second_session() {
     let response = ask(&site(&rig.manager), "/set", "").await;
     let second = pair(response.headers()).unwrap();
     assert_ne!(first, second);
-    assert_eq!(rig.faults.calls(), [Call::Create, Call::Create], "the first id was taken");
+    assert_eq!(rig.faults.calls(), [Call::Create, Call::Create], "the first id is taken");
     assert_eq!((rig.stored(&first).await, rig.stored(&second).await), (Some(1), Some(2)));
 
     DRAWN.set(DRAWN.get() - 1);
@@ -66,7 +70,7 @@ async fn an_id_that_comes_twice_is_never_given_to_a_second_session() {
 }
 
 #[tokio::test]
-async fn nor_is_it_where_the_provider_never_waits() {
+async fn a_repeated_id_is_refused_in_memory_too() {
     let sessions = Manager::builder(MemoryProvider::new()).danger_random(generator).build().unwrap();
     let created = async |value: u32| {
         let session = sessions.start(&HeaderMap::new()).await.unwrap();
@@ -83,7 +87,7 @@ async fn nor_is_it_where_the_provider_never_waits() {
 }
 
 #[tokio::test]
-async fn a_generator_that_repeats_itself_for_ever_is_503_and_the_first_session_stays_whole() {
+async fn a_stuck_generator_is_503_and_harms_no_session() {
     let rig = rig();
     REPEATS.set(Some(1000));
     DRAWN.set(5000);
@@ -92,7 +96,7 @@ async fn a_generator_that_repeats_itself_for_ever_is_503_and_the_first_session_s
         rig.faults.calls();
         let response = ask(&site(&rig.manager), path, "").await;
         assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (503, vec![]), "{path}");
-        assert_eq!(rig.faults.calls().len(), 4, "one, and three more");
+        assert_eq!(rig.faults.calls().len(), 4, "one try and three retries");
     }
     let response = ask(&site(&rig.manager), "/regenerate", &first).await;
     assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (503, vec![]));
@@ -100,7 +104,7 @@ async fn a_generator_that_repeats_itself_for_ever_is_503_and_the_first_session_s
 }
 
 #[tokio::test]
-async fn a_store_that_calls_every_id_taken_is_asked_four_times_and_then_given_up() {
+async fn a_create_gives_up_after_four_taken_ids() {
     let rig = Rig::new();
     rig.faults.set(Call::Create, Fault::Lose);
     let session = rig.manager.start(&HeaderMap::new()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A store that takes no writes: reading goes on, and a logout needs no more than the store can still do.
+//! A store that refuses writes. Reading works, and a logout needs no more than a delete.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::faulty::{Fault, Faulty};
 use crate::support::hooked::{Call, Hooked};
 use crate::support::{alice, cookies, pair, set_cookies};
 
-/// A manager on a clock that stands still, and what stands between it and its store.
+/// A manager with a clock that a test sets, and the faults of its store.
 struct Store {
     manager: Manager,
     faults: Faulty,
@@ -24,7 +24,7 @@ impl Store {
         Store { manager: settings(builder).build().unwrap(), faults, time }
     }
 
-    /// A session of alice; its cookie.
+    /// Stores a session of alice and returns its cookie.
     async fn logged_in(&self) -> String {
         let session = self.manager.start(&HeaderMap::new()).await.unwrap();
         session.authenticate(alice()).unwrap();
@@ -47,7 +47,7 @@ impl Store {
 }
 
 #[tokio::test]
-async fn a_request_that_only_reads_succeeds_where_no_use_is_noted() {
+async fn a_read_succeeds_though_the_touch_fails() {
     for (rotates, call) in [(false, Call::Touch), (true, Call::Rename)] {
         let store = Store::with(|builder| {
             let builder = builder.cookie_lifetime(Some(Duration::from_secs(3600)));
@@ -60,17 +60,17 @@ async fn a_request_that_only_reads_succeeds_where_no_use_is_noted() {
         assert_eq!(session.get::<u32>("n").unwrap(), Some(1));
         let mut headers = HeaderMap::new();
         assert_eq!(session.release(&mut headers).await.unwrap(), Released::Unchanged);
-        assert_eq!(store.faults.calls(), [Call::Load, call], "it was tried");
-        assert_eq!(set_cookies(&headers), [""; 0], "a cookie is renewed only where the use was stored");
+        assert_eq!(store.faults.calls(), [Call::Load, call], "the write was tried");
+        assert_eq!(set_cookies(&headers), [""; 0], "a cookie is renewed only if the touch was stored");
         let session = store.manager.start(&cookies(&cookie)).await.unwrap();
         session.set("n", 2).unwrap();
         let error = session.release(&mut HeaderMap::new()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "a change that is lost is an error");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "a lost change is an error");
     }
 }
 
 #[tokio::test]
-async fn a_logout_needs_no_more_than_a_delete() {
+async fn a_logout_needs_only_a_delete() {
     let store = Store::with(|builder| builder);
     let cookie = store.logged_in().await;
     store.refuse_writes();
@@ -84,7 +84,7 @@ async fn a_logout_needs_no_more_than_a_delete() {
 }
 
 #[tokio::test]
-async fn log_out_everywhere_needs_no_more_than_deletes() {
+async fn log_out_everywhere_needs_only_deletes() {
     let store = Store::with(|builder| builder);
     let (one, other) = (store.logged_in().await, store.logged_in().await);
     store.refuse_writes();
@@ -93,7 +93,7 @@ async fn log_out_everywhere_needs_no_more_than_deletes() {
 }
 
 #[tokio::test]
-async fn a_logout_where_the_store_cannot_even_load_deletes() {
+async fn a_logout_deletes_a_session_that_cannot_be_loaded() {
     let store = Store::with(|builder| builder);
     let cookie = store.logged_in().await;
     let user = alice();
@@ -105,7 +105,7 @@ async fn a_logout_where_the_store_cannot_even_load_deletes() {
 }
 
 #[tokio::test]
-async fn a_logout_is_an_error_only_where_no_step_could_be_done() {
+async fn a_logout_fails_only_if_every_step_fails() {
     let store = Store::with(|builder| builder);
     let cookie = store.logged_in().await;
     store.refuse_writes();
@@ -120,7 +120,7 @@ async fn a_logout_is_an_error_only_where_no_step_could_be_done() {
 }
 
 #[tokio::test]
-async fn one_session_that_cannot_be_ended_keeps_no_other_alive() {
+async fn a_session_that_cannot_be_ended_keeps_no_other_alive() {
     let store = Store::with(|builder| builder);
     let cookies_of_hers = [store.logged_in().await, store.logged_in().await, store.logged_in().await];
     store.faults.set(Call::Load, Fault::Corrupt);
@@ -128,7 +128,7 @@ async fn one_session_that_cannot_be_ended_keeps_no_other_alive() {
     let error = store.manager.end_sessions(&alice()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let tried = store.faults.calls().into_iter().filter(|call| *call == Call::Delete).count();
-    assert_eq!(tried, 3, "each was tried");
+    assert_eq!(tried, 3, "each session was tried");
     store.faults.heal();
     assert_eq!(store.manager.end_sessions(&alice()).await.unwrap(), 3, "a second call ends the rest");
     for cookie in &cookies_of_hers {

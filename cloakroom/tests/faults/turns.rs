@@ -1,4 +1,4 @@
-//! A request's calls wait for one another: in the order in which they came, and no longer than the deadline.
+//! The calls on one session wait for one another, in their order, and no longer than the deadline.
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::support::faulty::Fault;
 use crate::support::hooked::Call;
 use crate::support::{Rig, ask, cookies};
 
-/// A session whose store hangs at an update, and a task that waits for it.
+/// Returns a session whose store hangs in an update, and the task that waits for it.
 async fn parked(rig: &Rig) -> (Session, tokio::task::JoinHandle<cloakroom::Result<u32>>) {
     let alive = rig.session_with(1).await;
     let session = rig.manager.start(&cookies(&alive)).await.unwrap();
@@ -31,11 +31,11 @@ async fn parked(rig: &Rig) -> (Session, tokio::task::JoinHandle<cloakroom::Resul
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_a_turn_is_within_the_deadline() {
+async fn waiting_for_another_call_has_the_deadline() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let session = rig.manager.start(&cookies(&alive)).await.unwrap();
-    // A caller that is polled no more keeps the turn, as one that is parked in a `select!` does.
+    // A caller that is not polled keeps its turn, for example in a `select!`.
     rig.faults.set(Call::Update, Fault::Hang);
     let mut parked = Box::pin(session.update("n", |n: Option<u32>| n.unwrap_or(0) + 1));
     while !rig.faults.calls().contains(&Call::Update) {
@@ -59,7 +59,7 @@ async fn a_wait_for_a_turn_is_within_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_wait_for_a_turn_holds_nobody_up() {
+async fn a_cancelled_wait_blocks_no_other_call() {
     let rig = Rig::new();
     let (session, task) = parked(&rig).await;
     let waiting = session.clone();
@@ -75,7 +75,7 @@ async fn a_cancelled_wait_for_a_turn_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_release_has_its_turn_beside_a_loop_of_updates() {
+async fn a_release_gets_its_turn_during_a_loop_of_updates() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let session = rig.manager.start(&cookies(&alive)).await.unwrap();
@@ -99,7 +99,8 @@ async fn a_release_has_its_turn_beside_a_loop_of_updates() {
     updates.await.unwrap();
 }
 
-/// A site whose handler hands its session's handle to a task, which loads the session once it is told to; what came of that.
+/// Makes a request whose handler gives the session's handle to a task. The task loads the session after the response
+/// has left, or begins before. Returns the result of the load.
 async fn loaded_late(rig: &Rig, cookie: &str, begin_before: bool) -> cloakroom::Result<Session> {
     let (go, late) = (Arc::new(Notify::new()), Arc::new(Mutex::new(None)));
     let (told, task) = (Arc::clone(&go), Arc::clone(&late));
@@ -124,8 +125,8 @@ async fn a_load_after_the_response_has_left_is_an_error() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let error = loaded_late(&rig, &alive, false).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Released, "nobody had asked before");
+    assert_eq!(error.kind(), ErrorKind::Released, "the load began after the response");
     rig.faults.set(Call::Load, Fault::Slow(Duration::from_millis(20)));
     let error = loaded_late(&rig, &alive, true).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Released, "its load was under way");
+    assert_eq!(error.kind(), ErrorKind::Released, "the load was under way");
 }

@@ -1,4 +1,4 @@
-//! A request that arrives with an id which was replaced or ended: it may log in, and a second click joins the first one's login.
+//! A request that arrives with a replaced or ended id. It may log in, and a second click joins the login of the first.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use http::HeaderMap;
 use crate::hooked::{Call, Hook, Hooked, Verdict};
 use crate::visitor::{Browser, Rig, alice, principal, release_without_cookie, seconds};
 
-/// A store whose keys are hashes, as those of every persistent one.
+/// A store whose keys are hashes, as in every persistent store.
 struct Persistent;
 
 impl Hook for Persistent {
@@ -24,7 +24,7 @@ impl Hook for Persistent {
     }
 }
 
-/// The same site on a store that holds ids, and on one that holds hashes.
+/// Returns the same site on two stores: one with ids as keys, one with hashes.
 fn rigs(settings: impl Fn(ManagerBuilder) -> ManagerBuilder) -> [Rig; 2] {
     let time = ManualClock::default();
     let provider = MemoryProvider::builder().clock(time.clock()).build();
@@ -37,7 +37,7 @@ fn sign_in(session: &Session) {
     session.authenticate(alice()).unwrap();
 }
 
-/// An anonymous visitor with a cart.
+/// Returns an anonymous visitor with a cart.
 async fn shopping(rig: &Rig) -> Browser {
     let mut browser = Browser::default();
     let filled = |session: &Session| session.set("cart", 3).unwrap();
@@ -45,7 +45,7 @@ async fn shopping(rig: &Rig) -> Browser {
     browser
 }
 
-/// Checks that the two answers of a double click have led to one session, one cookie, and the cart in it.
+/// Checks that both responses of a double click have the same cookie, for one session with the cart.
 async fn is_one_login(rig: &Rig, first: &Browser, second: &Browser) {
     assert_eq!(first.0, second.0, "both answers carry the same cookie");
     let session = rig.start(first).await;
@@ -62,7 +62,7 @@ fn limits() -> [fn(ManagerBuilder) -> ManagerBuilder; 3] {
 }
 
 #[tokio::test]
-async fn a_second_click_that_loads_later_joins_the_login() {
+async fn a_click_that_loads_after_the_login_joins_it() {
     for settings in limits() {
         for rig in rigs(settings) {
             let mut first = shopping(&rig).await;
@@ -75,13 +75,17 @@ async fn a_second_click_that_loads_later_joins_the_login() {
             };
             assert_eq!(rig.request(&mut second, also).await, Released::Regenerated);
             is_one_login(&rig, &first, &second).await;
-            assert_eq!(rig.start(&first).await.get::<bool>("seen").unwrap(), Some(true), "its other change");
+            assert_eq!(
+                rig.start(&first).await.get::<bool>("seen").unwrap(),
+                Some(true),
+                "the other change of the second click"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_second_click_that_loaded_before_joins_the_login() {
+async fn a_click_that_loaded_before_the_login_joins_it() {
     for settings in limits() {
         for rig in rigs(settings) {
             let mut first = shopping(&rig).await;
@@ -96,7 +100,7 @@ async fn a_second_click_that_loaded_before_joins_the_login() {
     }
 }
 
-/// True if a login of alice at the default level joins, after `first` has replaced the id and `since` has been done to its session.
+/// Returns true if the login `second` joins, after `first` has replaced the id and `since` has changed its session.
 async fn joins(
     rig: &Rig,
     first: impl FnOnce(&Session),
@@ -115,7 +119,7 @@ async fn joins(
             true
         }
         Released::Created => {
-            assert_eq!(cart, None, "nothing of the former session is carried over");
+            assert_eq!(cart, None, "the new session has no data of the former one");
             assert_ne!(late.0, browser.0);
             false
         }
@@ -137,12 +141,12 @@ async fn only_the_same_login_is_joined() {
         assert!(!joins(&rig, sign_in, nothing, surer).await, "another level");
         assert!(joins(&rig, surer, nothing, surer).await);
         let renew = |session: &Session| session.regenerate().unwrap();
-        assert!(!joins(&rig, sign_in, renew, sign_in).await, "another id since");
-        assert!(!joins(&rig, renew, nothing, sign_in).await, "no login");
+        assert!(!joins(&rig, sign_in, renew, sign_in).await, "the id was changed since");
+        assert!(!joins(&rig, renew, nothing, sign_in).await, "the id was replaced without a login");
         let raise = |session: &Session| session.set_level(Level::new(3)).unwrap();
-        assert!(!joins(&rig, sign_in, raise, sign_in).await, "another level since");
+        assert!(!joins(&rig, sign_in, raise, sign_in).await, "the level was changed since");
         let bounded = move |session: &Session| session.end_by(end).unwrap();
-        assert!(!joins(&rig, sign_in, bounded, sign_in).await, "another end since");
+        assert!(!joins(&rig, sign_in, bounded, sign_in).await, "the end was changed since");
         let federated = move |session: &Session| {
             sign_in(session);
             session.end_by(end).unwrap();
@@ -172,7 +176,7 @@ async fn a_login_is_joined_for_five_seconds() {
 }
 
 #[tokio::test]
-async fn a_chain_of_former_ids_leads_to_no_join() {
+async fn a_chain_of_replaced_ids_allows_no_join() {
     for rig in rigs(|builder| builder.rotate_every(seconds(60))) {
         let mut browser = shopping(&rig).await;
         let mut first = browser.clone();
@@ -180,14 +184,18 @@ async fn a_chain_of_former_ids_leads_to_no_join() {
         let in_grace = rig.start(&browser).await;
         assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated, "rotated");
         let _ = rig.request(&mut browser, sign_in).await;
-        assert_eq!(rig.request(&mut first, sign_in).await, Released::Created, "it arrived");
+        assert_eq!(rig.request(&mut first, sign_in).await, Released::Created, "a request that arrived later");
         sign_in(&in_grace);
-        assert_eq!(release_without_cookie(&in_grace).await, Released::Gone { lost_write: true }, "under way");
+        assert_eq!(
+            release_without_cookie(&in_grace).await,
+            Released::Gone { lost_write: true },
+            "a request that was under way"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_change_under_a_replaced_id_is_refused_for_a_time() {
+async fn a_change_under_a_replaced_id_is_refused_for_five_seconds() {
     for rig in rigs(|builder| builder) {
         let mut browser = shopping(&rig).await;
         let former = browser.clone();
@@ -207,24 +215,24 @@ async fn a_change_under_a_replaced_id_is_refused_for_a_time() {
         }
         let saved = rig.start(&former).await;
         saved.set("n", 1).unwrap();
-        assert_eq!(saved.save().await.unwrap_err().kind(), ErrorKind::Gone, "a save says so too");
+        assert_eq!(saved.save().await.unwrap_err().kind(), ErrorKind::Gone, "save reports it as well");
         rig.time.advance(Duration::from_millis(1));
         let late = rig.start(&former).await;
         late.regenerate().unwrap();
         assert_eq!(
             release_without_cookie(&late).await,
             Released::Unchanged,
-            "as any visitor without a session"
+            "like a visitor without a session"
         );
         let mut anew = former.clone();
         assert_eq!(rig.request(&mut anew, |session| session.set("n", 1).unwrap()).await, Released::Created);
-        assert_ne!(anew.0, former.0, "an id that the client brings is never adopted");
-        assert_eq!(rig.start(&browser).await.principal(), Some(alice()), "the login goes on");
+        assert_ne!(anew.0, former.0, "an id from the client is never adopted");
+        assert_eq!(rig.start(&browser).await.principal(), Some(alice()), "the login's session stays");
     }
 }
 
 #[tokio::test]
-async fn a_request_under_an_ended_id_begins_anew_at_once() {
+async fn a_request_under_an_ended_id_begins_a_new_session() {
     for rig in rigs(|builder| builder) {
         let mut browser = shopping(&rig).await;
         let _ = rig.request(&mut browser, sign_in).await;
@@ -242,7 +250,7 @@ async fn a_request_under_an_ended_id_begins_anew_at_once() {
 }
 
 #[tokio::test]
-async fn a_change_under_way_when_its_session_ended_is_refused() {
+async fn a_change_under_way_is_refused_after_the_session_ends() {
     for rig in rigs(|builder| builder) {
         let mut browser = shopping(&rig).await;
         let changes: [fn(&Session); 2] = [sign_in, |session| session.set("n", 1).unwrap()];
@@ -256,7 +264,7 @@ async fn a_change_under_way_when_its_session_ended_is_refused() {
 }
 
 #[tokio::test]
-async fn a_joined_session_that_ends_meanwhile_refuses_the_change() {
+async fn a_join_is_refused_after_the_session_ends() {
     let [rig, _] = rigs(|builder| builder);
     let mut browser = shopping(&rig).await;
     let slow = rig.start(&browser).await;
@@ -268,7 +276,7 @@ async fn a_joined_session_that_ends_meanwhile_refuses_the_change() {
 }
 
 #[tokio::test]
-async fn a_planted_id_cannot_log_its_user_out_by_reuse() {
+async fn reuse_of_a_planted_id_does_not_log_its_user_out() {
     for rig in rigs(|builder| builder.rotate_every(seconds(60)).end_user_on_reuse(true)) {
         let mut victim = shopping(&rig).await;
         let planted = victim.clone();
@@ -276,13 +284,13 @@ async fn a_planted_id_cannot_log_its_user_out_by_reuse() {
         assert_eq!(rig.request(&mut victim, |_| ()).await, Released::Regenerated, "rotated");
         let _ = rig.request(&mut victim, sign_in).await;
         rig.time.advance(seconds(31));
-        assert!(rig.start(&planted).await.id().is_none(), "past its grace: reported as reuse");
+        assert!(rig.start(&planted).await.id().is_none(), "the id is past its grace and reported as reuse");
         assert_eq!(rig.start(&victim).await.principal(), Some(alice()));
     }
 }
 
 #[tokio::test]
-async fn regenerate_within_the_grace_of_a_rotation_gives_an_id() {
+async fn regenerate_under_an_id_in_its_grace_gives_a_new_id() {
     for rig in rigs(|builder| builder.rotate_every(seconds(60))) {
         let mut browser = shopping(&rig).await;
         let mut former = browser.clone();
@@ -293,12 +301,12 @@ async fn regenerate_within_the_grace_of_a_rotation_gives_an_id() {
             Released::Regenerated
         );
         assert_eq!(rig.start(&former).await.get::<u32>("cart").unwrap(), Some(3));
-        assert!(rig.start(&browser).await.id().is_none(), "the id of before is dead at once");
+        assert!(rig.start(&browser).await.id().is_none(), "the previous id ends at once");
     }
 }
 
 #[tokio::test]
-async fn a_login_has_the_level_it_names_and_no_other() {
+async fn a_login_sets_the_level_that_it_names() {
     let rig = Rig::new();
     let level = async |change: fn(&Session)| {
         let mut browser = Browser::default();
@@ -315,7 +323,7 @@ async fn a_login_has_the_level_it_names_and_no_other() {
         session.authenticate_at(alice(), Level::new(3)).unwrap();
         session.authenticate(alice()).unwrap();
     });
-    assert_eq!(again.await, default, "the same user, proved less surely");
+    assert_eq!(again.await, default, "the same user at a lower level");
     let raised = level(|session| {
         sign_in(session);
         session.set_level(Level::new(2)).unwrap();
@@ -324,7 +332,7 @@ async fn a_login_has_the_level_it_names_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_second_user_in_one_request_gets_nothing_of_the_first() {
+async fn a_second_login_in_one_request_starts_with_no_data() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let both = |session: &Session| {
@@ -342,7 +350,7 @@ async fn a_second_user_in_one_request_gets_nothing_of_the_first() {
 }
 
 #[tokio::test]
-async fn another_managers_id_is_no_session_though_ids_are_in_clear() {
+async fn with_ids_in_clear_another_managers_id_is_unknown() {
     let [_, rig] = rigs(|builder| builder);
     let manager = |cookie: &str, namespace: Option<&str>| {
         let builder = Manager::builder(Hooked::new(rig.provider.clone(), Persistent)).clock(rig.time.clock());
@@ -367,7 +375,7 @@ async fn another_managers_id_is_no_session_though_ids_are_in_clear() {
     }
 }
 
-/// Logs alice out everywhere before the first use is noted.
+/// A hook that logs alice out everywhere before the first touch.
 struct EndedBefore(Manager);
 
 impl Hook for EndedBefore {
@@ -380,7 +388,7 @@ impl Hook for EndedBefore {
 }
 
 #[tokio::test]
-async fn a_join_of_a_session_that_ends_meanwhile_is_refused() {
+async fn a_join_is_refused_if_the_session_ends_meanwhile() {
     let rig = Rig::with(|builder| builder.idle_timeout(seconds(20)));
     let hooked = Hooked::new(rig.provider.clone(), EndedBefore(rig.manager.clone()));
     let slow = Manager::builder(hooked).idle_timeout(seconds(20)).clock(rig.time.clock()).build().unwrap();

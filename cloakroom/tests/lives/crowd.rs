@@ -1,4 +1,4 @@
-//! One user with a hundred thousand sessions: whatever asks for them goes in bounded steps.
+//! One user with a hundred thousand sessions. Listing and ending them takes bounded steps.
 
 use cloakroom::{Provider, Session};
 
@@ -8,7 +8,7 @@ const SESSIONS: usize = 100_000;
 const LIMIT: usize = 500;
 
 #[tokio::test]
-async fn a_hundred_thousand_sessions_of_one_user_end() {
+async fn a_hundred_thousand_sessions_of_a_user_can_be_ended() {
     let rig = Rig::new();
     let login = |session: &Session| session.authenticate(alice()).unwrap();
     for _ in 0..SESSIONS {

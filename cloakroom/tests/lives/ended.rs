@@ -1,10 +1,11 @@
-//! An id that was replaced, or whose session was ended, is answered as ended while requests may be under way with it.
+//! Requests under way with an id that was replaced, or whose session has ended.
 
 use cloakroom::{ErrorKind, Released, Session};
 
 use crate::visitor::{Browser, Rig, alice, principal, release_without_cookie, seconds, visited};
 
-/// A browser whose login was answered while requests of its former, anonymous id are under way.
+/// Logs a browser in. Returns it before and after the login, for requests that are under way with the old, anonymous
+/// id.
 async fn logged_in() -> (Rig, Browser, Browser) {
     let (rig, mut browser) = visited().await;
     let before = browser.clone();
@@ -14,7 +15,7 @@ async fn logged_in() -> (Rig, Browser, Browser) {
 }
 
 #[tokio::test]
-async fn a_slow_anonymous_request_cannot_take_the_cookie_of_a_login_away() {
+async fn a_slow_anonymous_request_does_not_replace_a_logins_cookie() {
     let (rig, mut browser) = visited().await;
     let slow = rig.start(&browser).await;
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
@@ -25,7 +26,7 @@ async fn a_slow_anonymous_request_cannot_take_the_cookie_of_a_login_away() {
 }
 
 #[tokio::test]
-async fn a_request_that_arrives_under_a_replaced_id_begins_no_session() {
+async fn a_write_under_a_replaced_id_begins_no_session() {
     let (rig, before, _) = logged_in().await;
     let late = rig.start(&before).await;
     assert!(late.id().is_none() && late.principal().is_none() && late.is_empty().unwrap());
@@ -36,32 +37,36 @@ async fn a_request_that_arrives_under_a_replaced_id_begins_no_session() {
     let error = rig.start(&before).await.update("n", |n: Option<u32>| n.unwrap_or(0) + 1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Gone);
     assert!(!rig.start(&before).await.reload().await.unwrap());
-    assert_eq!(rig.manager.active_sessions().await.unwrap(), 1, "the login's");
+    assert_eq!(rig.manager.active_sessions().await.unwrap(), 1, "only the login's session");
 }
 
 #[tokio::test]
-async fn a_logout_that_races_with_a_login_ends_the_session_wherever_it_is() {
+async fn a_logout_under_way_ends_a_concurrent_logins_session() {
     let (rig, mut browser) = visited().await;
     let logout = rig.start(&browser).await;
     let mut leaving = browser.clone();
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
     logout.destroy().unwrap();
     assert_eq!(leaving.release(&logout).await, Released::Destroyed);
-    assert_eq!(rig.start(&browser).await.principal(), None, "the logout is not undone by the new id");
+    assert_eq!(rig.start(&browser).await.principal(), None, "the new id does not undo the logout");
     assert_eq!(rig.manager.active_sessions().await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_logout_under_an_id_that_was_replaced_before_it_came_ends_nothing() {
+async fn a_logout_that_arrives_under_a_replaced_id_ends_nothing() {
     let (rig, before, browser) = logged_in().await;
     let logout = rig.start(&before).await;
     logout.destroy().unwrap();
     assert_eq!(release_without_cookie(&logout).await, Released::Gone { lost_write: false });
-    assert_eq!(rig.start(&browser).await.principal(), Some(alice()), "who planted the id cannot log her out");
+    assert_eq!(
+        rig.start(&browser).await.principal(),
+        Some(alice()),
+        "an attacker who planted the id cannot log her out"
+    );
 }
 
 #[tokio::test]
-async fn of_an_ended_and_a_live_cookie_the_live_one_counts() {
+async fn of_an_ended_and_a_live_id_the_live_one_counts() {
     let (rig, before, browser) = logged_in().await;
     for (one, other) in [(&before, &browser), (&browser, &before)] {
         let both =
@@ -75,7 +80,7 @@ async fn of_an_ended_and_a_live_cookie_the_live_one_counts() {
 }
 
 #[tokio::test]
-async fn a_logout_holds_against_a_request_that_changes_the_session_all_the_time() {
+async fn a_logout_succeeds_despite_concurrent_changes() {
     let (rig, browser) = visited().await;
     let logout = rig.start(&browser).await;
     for n in 0..3 {
@@ -90,7 +95,7 @@ async fn a_logout_holds_against_a_request_that_changes_the_session_all_the_time(
 }
 
 #[tokio::test]
-async fn a_handle_that_outlives_the_grace_of_a_rotation_still_reaches_its_session_and_is_no_thief() {
+async fn a_long_lived_handle_follows_rotations_and_is_no_reuse() {
     let rig = Rig::with(|builder| builder.rotate_every(seconds(900)).end_user_on_reuse(true));
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
@@ -105,7 +110,7 @@ async fn a_handle_that_outlives_the_grace_of_a_rotation_still_reaches_its_sessio
 }
 
 #[tokio::test]
-async fn an_id_in_its_grace_reaches_the_session_over_several_rotations() {
+async fn an_id_in_its_grace_works_over_several_rotations() {
     let rig = Rig::with(|builder| builder.rotate_every(seconds(5)));
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
@@ -116,11 +121,15 @@ async fn an_id_in_its_grace_reaches_the_session_over_several_rotations() {
     }
     assert_eq!(rig.start(&first).await.get::<u32>("n").unwrap(), Some(1));
     rig.time.advance(seconds(20));
-    assert_eq!(rig.start(&first).await.get::<u32>("n").unwrap(), None, "30 s after its own rotation");
+    assert_eq!(
+        rig.start(&first).await.get::<u32>("n").unwrap(),
+        None,
+        "the grace ends 30 s after the rotation of this id"
+    );
 }
 
 #[tokio::test]
-async fn an_id_in_its_grace_stays_one_after_a_lost_race() {
+async fn after_a_conflict_an_id_in_its_grace_gets_no_cookie() {
     let settings = |builder: cloakroom::ManagerBuilder| {
         builder.rotate_every(seconds(900)).cookie_lifetime(Some(seconds(86_400)))
     };
@@ -142,7 +151,7 @@ async fn an_id_in_its_grace_stays_one_after_a_lost_race() {
 }
 
 #[tokio::test]
-async fn a_rotated_id_counts_as_replaced_from_a_later_login_on() {
+async fn a_later_login_makes_a_rotated_id_a_replaced_one() {
     let rig = Rig::with(|builder| builder.rotate_every(seconds(900)));
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
@@ -171,14 +180,18 @@ async fn a_logout_under_too_many_ids_ends_no_later_login() {
     let logout = rig.start(&with_others(&before.0)).await;
     logout.destroy().unwrap();
     assert_eq!(release_without_cookie(&logout).await, Released::Gone { lost_write: false });
-    assert_eq!(rig.start(&browser).await.principal(), Some(alice()), "who planted the id cannot log her out");
+    assert_eq!(
+        rig.start(&browser).await.principal(),
+        Some(alice()),
+        "an attacker who planted the id cannot log her out"
+    );
     let logout = rig.start(&with_others(&browser.0)).await;
     logout.destroy().unwrap();
     assert_eq!(with_others(&None).release(&logout).await, Released::Destroyed);
-    assert_eq!(rig.start(&browser).await.principal(), None, "but she herself can");
+    assert_eq!(rig.start(&browser).await.principal(), None, "her own logout works");
 }
 
-/// One session of alice whose first id is used after its grace, another of hers, and one of bob.
+/// Makes three sessions: one of alice whose first id is used after its grace, another of alice, and one of bob.
 async fn reused(end_user: bool) -> (Rig, Browser, Browser, Browser) {
     let rig = Rig::with(|builder| {
         builder.rotate_every(seconds(900)).end_user_on_reuse(end_user).rotation_grace(seconds(10))
@@ -199,7 +212,7 @@ async fn reused(end_user: bool) -> (Rig, Browser, Browser, Browser) {
 }
 
 #[tokio::test]
-async fn the_use_of_a_rotated_id_after_its_grace_may_end_every_session_of_the_user() {
+async fn reuse_of_a_rotated_id_can_end_every_session_of_the_user() {
     let (rig, hers, other, his) = reused(true).await;
     assert_eq!(rig.start(&hers).await.principal(), None);
     assert_eq!(rig.start(&other).await.principal(), None);
@@ -207,7 +220,7 @@ async fn the_use_of_a_rotated_id_after_its_grace_may_end_every_session_of_the_us
 }
 
 #[tokio::test]
-async fn the_use_of_a_rotated_id_after_its_grace_ends_nothing_unless_asked_to() {
+async fn reuse_of_a_rotated_id_ends_no_session_by_default() {
     let (rig, hers, other, _) = reused(false).await;
     assert_eq!(rig.start(&hers).await.principal(), Some(alice()));
     assert_eq!(rig.start(&other).await.principal(), Some(alice()));

@@ -1,4 +1,4 @@
-//! The policy in words is the policy in deeds: what `explain` says is read back, and tried.
+//! `Manager::explain` describes what happens: its text is parsed, and each time in it is tried.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use cloakroom::{
 
 use crate::visitor::{Browser, Rig, alice, release_without_cookie, seconds};
 
-/// What the words say.
+/// The times and limits in the text.
 struct Said {
     idle: Duration,
     touch: Duration,
     absolute: Option<Duration>,
     rotation: Option<(Duration, Duration)>,
-    /// How long a change under a replaced id is refused.
+    /// The time for which a change under a replaced id is refused.
     arrival: Duration,
     cookie: Option<Duration>,
     limit: Option<usize>,
 }
 
-/// The time that stands between two texts.
+/// Returns the time between two texts.
 fn time(line: &str, before: &str, after: &str) -> Duration {
     let text = line.split_once(before).unwrap_or_else(|| panic!("{before:?} in {line:?}")).1;
     let text = text.split_once(after).unwrap_or_else(|| panic!("{after:?} in {line:?}")).0;
@@ -59,7 +59,7 @@ fn login(session: &Session) {
     session.authenticate(alice()).unwrap();
 }
 
-/// Whether a session that has just begun is alive after so long, used every so often.
+/// Returns true if a new session is alive after `after`, used every `used_every`.
 async fn lives(rig: &Rig, after: Duration, used_every: Option<Duration>) -> bool {
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, login).await;
@@ -82,16 +82,16 @@ async fn words_match_deeds(settings: impl Fn(ManagerBuilder) -> ManagerBuilder) 
     let often = Some((said.idle / 3).max(said.touch));
     match said.absolute {
         Some(most) => {
-            assert!(lives(&rig, most - instant, often).await, "used, until the absolute timeout");
-            assert!(!lives(&rig, most, often).await, "and no longer");
+            assert!(lives(&rig, most - instant, often).await, "in use, it lives until the absolute timeout");
+            assert!(!lives(&rig, most, often).await, "in use, it ends at the absolute timeout");
         }
-        None => assert!(lives(&rig, said.idle * 40, often).await, "as long as it is used"),
+        None => assert!(lives(&rig, said.idle * 40, often).await, "it lives as long as it is used"),
     }
 
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, login).await;
     rig.time.advance(said.touch - instant);
-    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Unchanged, "used too soon to be noted");
+    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Unchanged, "too early for a touch");
     rig.time.advance(instant);
     let due = if said.rotation.is_some_and(|(age, _)| age <= said.touch) {
         Released::Regenerated
@@ -112,14 +112,22 @@ async fn rotation_is_as_said(rig: &Rig, said: &Said) {
     match said.rotation {
         Some((age, grace)) => {
             rig.time.advance(age);
-            assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Regenerated, "in passing");
+            assert_eq!(
+                rig.request(&mut browser, |_| ()).await,
+                Released::Regenerated,
+                "a read rotates the id"
+            );
             rig.time.advance(grace - Duration::from_millis(1));
-            assert!(rig.start(&old).await.id().is_some(), "in its grace");
+            assert!(rig.start(&old).await.id().is_some(), "the old id is in its grace");
             rig.time.advance(Duration::from_millis(1));
         }
         None => {
             rig.time.advance(said.idle - Duration::from_millis(1));
-            assert_ne!(rig.request(&mut browser, |_| ()).await, Released::Regenerated, "never in passing");
+            assert_ne!(
+                rig.request(&mut browser, |_| ()).await,
+                Released::Regenerated,
+                "a read never rotates the id"
+            );
             let _ = rig.request(&mut browser, login).await;
         }
     }
@@ -129,15 +137,16 @@ async fn rotation_is_as_said(rig: &Rig, said: &Said) {
         rig.time.advance(advance);
         let session = rig.start(&old).await;
         session.set("n", 1).unwrap();
-        match ended {
-            true => assert_eq!(release_without_cookie(&session).await, Released::Gone { lost_write: true }),
-            false => assert_eq!(old.clone().release(&session).await, Released::Created),
+        if ended {
+            assert_eq!(release_without_cookie(&session).await, Released::Gone { lost_write: true });
+        } else {
+            assert_eq!(old.clone().release(&session).await, Released::Created);
         }
     }
 }
 
 #[tokio::test]
-async fn the_words_of_many_policies_are_what_happens() {
+async fn every_policy_does_what_explain_says() {
     let default = words_match_deeds(|builder| builder).await;
     assert_eq!((default.idle, default.absolute), (seconds(1800), Some(seconds(8 * 3600))));
     for policy in [Policy::NIST_AAL2, Policy::NIST_AAL3, Policy::OWASP_HIGH_VALUE, Policy::OWASP_LOW_VALUE] {
@@ -153,7 +162,7 @@ async fn the_words_of_many_policies_are_what_happens() {
 }
 
 #[tokio::test]
-async fn the_words_tell_of_the_cookie_and_of_the_number_of_sessions() {
+async fn explain_names_the_cookie_and_the_session_limit() {
     let three = NonZeroUsize::new(3).unwrap();
     let rig = Rig::with(|builder| {
         builder.cookie_lifetime(Some(seconds(7200))).sessions_per_user(three, OverLimit::EndOldest)

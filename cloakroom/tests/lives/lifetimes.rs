@@ -1,4 +1,4 @@
-//! One policy for all sessions, and lifetimes of their own for some.
+//! The policy for all sessions, and lifetimes of single sessions.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::visitor::{Browser, Rig, alice, principal, seconds};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The cookie's Max-Age after a request.
+/// Returns the cookie's Max-Age after a request.
 async fn max_age(rig: &Rig, browser: &mut Browser, change: impl FnOnce(&Session)) -> Option<u64> {
     let session = rig.start(browser).await;
     change(&session);
@@ -26,7 +26,7 @@ async fn alive(rig: &Rig, browser: &Browser) -> bool {
 }
 
 #[tokio::test]
-async fn a_remembered_session_outlives_the_policy_and_the_browser_and_ends_on_its_day() {
+async fn a_remembered_session_lives_for_its_own_lifetime() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let login = |session: &Session| {
@@ -47,7 +47,7 @@ async fn a_remembered_session_outlives_the_policy_and_the_browser_and_ends_on_it
 }
 
 #[tokio::test]
-async fn a_lifetime_of_its_own_may_be_shorter_than_the_policy() {
+async fn a_sessions_lifetime_may_be_shorter_than_the_policy() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let kiosk = Lifetime::idle(seconds(120)).at_most(seconds(300));
@@ -62,16 +62,16 @@ async fn a_lifetime_of_its_own_may_be_shorter_than_the_policy() {
         assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Touched);
     }
     rig.time.advance(seconds(61));
-    assert!(alive(&rig, &browser).await, "299 s after its beginning");
+    assert!(alive(&rig, &browser).await, "299 s after it began");
     rig.time.advance(seconds(1));
-    assert!(!alive(&rig, &browser).await, "however much it was used");
+    assert!(!alive(&rig, &browser).await, "used all the time");
     let _ = rig.request(&mut unused, begin).await;
     rig.time.advance(seconds(120));
     assert!(!alive(&rig, &unused).await, "unused");
 }
 
 #[tokio::test]
-async fn a_lifetime_alone_begins_no_session_and_one_set_twice_moves_no_end() {
+async fn setting_a_lifetime_again_does_not_move_the_end() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let lifetime = Lifetime::idle(seconds(DAY)).at_most(seconds(DAY));
@@ -87,7 +87,7 @@ async fn a_lifetime_alone_begins_no_session_and_one_set_twice_moves_no_end() {
 }
 
 #[tokio::test]
-async fn a_remembered_session_that_another_user_logs_in_to_is_remembered_no_longer() {
+async fn a_login_of_another_user_ends_remembering() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = max_age(&rig, &mut browser, |session| {
@@ -108,7 +108,7 @@ async fn a_remembered_session_that_another_user_logs_in_to_is_remembered_no_long
 }
 
 #[tokio::test]
-async fn the_earliest_end_that_somebody_has_set_counts_until_the_next_login() {
+async fn the_earliest_end_counts_until_the_next_login() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let now = rig.time.clock().now();
@@ -137,11 +137,11 @@ async fn the_earliest_end_that_somebody_has_set_counts_until_the_next_login() {
     rig.time.advance(Duration::from_millis(1));
     assert!(!alive(&rig, &bound).await);
     rig.time.advance(seconds(900));
-    assert!(alive(&rig, &again).await, "a new login is not bound by the end of the former");
+    assert!(alive(&rig, &again).await, "the former login's end does not apply to a new login");
 }
 
 #[tokio::test]
-async fn an_end_that_was_set_is_put_off_by_nothing_but_a_login() {
+async fn only_a_login_moves_an_end_that_was_set() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let now = rig.time.clock().now();
@@ -163,7 +163,7 @@ async fn an_end_that_was_set_is_put_off_by_nothing_but_a_login() {
 }
 
 #[tokio::test]
-async fn another_absolute_timeout_counts_from_the_next_login_and_moves_no_end_before() {
+async fn a_new_absolute_timeout_counts_from_the_next_login() {
     for redeployed in [seconds(DAY), seconds(3600)] {
         let rig =
             Rig::with(|builder| builder.idle_timeout(seconds(3600)).absolute_timeout(Some(seconds(7200))));
@@ -190,7 +190,7 @@ async fn another_absolute_timeout_counts_from_the_next_login_and_moves_no_end_be
 }
 
 #[tokio::test]
-async fn no_number_of_touches_moves_the_absolute_deadline_and_a_login_does() {
+async fn a_login_moves_the_absolute_deadline_and_a_touch_does_not() {
     let rig = Rig::with(|builder| builder.policy(Policy::NIST_AAL3));
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
@@ -208,7 +208,7 @@ async fn no_number_of_touches_moves_the_absolute_deadline_and_a_login_does() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_seen_to_expire_stays_so_when_the_clock_is_set_back() {
+async fn an_expired_session_stays_so_when_the_clock_goes_back() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
@@ -220,7 +220,7 @@ async fn a_session_that_was_seen_to_expire_stays_so_when_the_clock_is_set_back()
 }
 
 #[tokio::test]
-async fn a_lifetime_that_is_no_time_is_refused() {
+async fn a_lifetime_out_of_range_is_refused() {
     let rig = Rig::new();
     let session = rig.start(&Browser::default()).await;
     for lifetime in [Lifetime::idle(Duration::ZERO), Lifetime::idle(seconds(60)).at_most(Duration::MAX)] {
@@ -230,7 +230,7 @@ async fn a_lifetime_that_is_no_time_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_in_use_lives_whatever_its_own_lifetime() {
+async fn a_session_in_use_lives_with_any_idle_lifetime() {
     for idle in [1, 10, 30, 59, 120, 3_600] {
         let rig = Rig::new();
         let mut browser = Browser::default();
@@ -250,7 +250,7 @@ async fn a_session_in_use_lives_whatever_its_own_lifetime() {
 }
 
 #[tokio::test]
-async fn a_cookie_in_use_is_renewed_before_it_ends() {
+async fn a_cookie_in_use_is_renewed_before_it_expires() {
     let rig = Rig::with(|builder| builder.cookie_lifetime(Some(seconds(40))));
     let mut browser = Browser::default();
     assert_eq!(max_age(&rig, &mut browser, |session| session.set("n", 1).unwrap()).await, Some(40));
@@ -260,7 +260,7 @@ async fn a_cookie_in_use_is_renewed_before_it_ends() {
     }
 }
 
-/// The `Set-Cookie` of a request.
+/// Returns the `Set-Cookie` of a request.
 async fn cookie_of(rig: &Rig, browser: &mut Browser, change: impl FnOnce(&Session)) -> Option<String> {
     let session = rig.start(browser).await;
     change(&session);
@@ -271,7 +271,7 @@ async fn cookie_of(rig: &Rig, browser: &mut Browser, change: impl FnOnce(&Sessio
 }
 
 #[tokio::test]
-async fn a_session_no_longer_remembered_gets_a_browser_cookie() {
+async fn a_forgotten_lifetime_turns_the_cookie_into_a_browser_cookie() {
     for by_config in [false, true] {
         let rig = Rig::with(
             |builder| if by_config { builder.cookie_lifetime(Some(seconds(DAY))) } else { builder },
@@ -295,7 +295,7 @@ async fn a_session_no_longer_remembered_gets_a_browser_cookie() {
 }
 
 #[tokio::test]
-async fn a_touch_undoes_no_change_of_lifetime() {
+async fn a_touch_keeps_a_concurrent_change_of_lifetime() {
     let lifetimes = [Lifetime::remembered(seconds(30 * DAY)), Lifetime::idle(seconds(120))];
     for (before, after) in [(lifetimes[1], lifetimes[0]), (lifetimes[0], lifetimes[1])] {
         let rig = Rig::new();

@@ -1,4 +1,4 @@
-//! Sessions of a newer release, met by this one while an upgrade is under way.
+//! Sessions that a newer release wrote, while an upgrade is under way.
 
 use cloakroom::{
     ErrorKind, KeyRing, MemoryProvider, Provider, Released,
@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::visitor::{Browser, Rig, alice, seconds};
 
-/// Alice is logged in, and the newer release has rewritten her session.
+/// Logs alice in. Then rewrites her session as a newer release does.
 async fn upgraded(rig: &Rig, browser: &mut Browser) -> Record {
     let _ = rig.request(browser, |session| session.authenticate(alice()).unwrap()).await;
     let key = rig.manager.sessions_of(&alice()).await.unwrap()[0].key.clone();
@@ -45,7 +45,7 @@ async fn stored(rig: &Rig) -> Option<Record> {
 }
 
 #[tokio::test]
-async fn a_newer_releases_session_is_refused_and_left_alone() {
+async fn a_session_of_a_newer_release_is_refused_and_kept() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     let newer = upgraded(&rig, &mut browser).await;
     for _ in 0..3 {
@@ -55,11 +55,11 @@ async fn a_newer_releases_session_is_refused_and_left_alone() {
         assert!(error.to_string().contains("newer release"), "{error}");
     }
     assert_eq!(rig.manager.active_sessions().await.unwrap(), 1);
-    assert_eq!(stored(&rig).await, Some(newer), "not one byte has changed");
+    assert_eq!(stored(&rig).await, Some(newer), "the record is unchanged");
 }
 
 #[tokio::test]
-async fn a_request_under_way_does_not_write_over_an_upgrade() {
+async fn a_request_under_way_keeps_an_upgraded_session() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
     let session = rig.start(&browser).await;
@@ -73,7 +73,7 @@ async fn a_request_under_way_does_not_write_over_an_upgrade() {
 }
 
 #[tokio::test]
-async fn a_logout_ends_a_newer_releases_session() {
+async fn a_logout_ends_a_session_of_a_newer_release() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     upgraded(&rig, &mut browser).await;
     let mut response = HeaderMap::new();
@@ -81,11 +81,11 @@ async fn a_logout_ends_a_newer_releases_session() {
     assert_eq!(ended, Released::Destroyed);
     assert!(response["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(rig.manager.active_sessions().await.unwrap(), 0);
-    assert!(rig.start(&browser).await.principal().is_none(), "its id is that of an ended session");
+    assert!(rig.start(&browser).await.principal().is_none(), "the id belongs to an ended session");
 }
 
 #[tokio::test]
-async fn logging_out_everywhere_ends_a_newer_releases_session() {
+async fn logging_out_everywhere_ends_a_newer_session() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     upgraded(&rig, &mut browser).await;
     assert_eq!(rig.manager.end_sessions(&alice()).await.unwrap(), 1);
@@ -93,7 +93,7 @@ async fn logging_out_everywhere_ends_a_newer_releases_session() {
 }
 
 #[tokio::test]
-async fn a_newer_releases_session_expires_and_is_collected() {
+async fn a_session_of_a_newer_release_is_collected() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     upgraded(&rig, &mut browser).await;
     rig.time.advance(seconds(31 * 60));
@@ -102,12 +102,12 @@ async fn a_newer_releases_session_expires_and_is_collected() {
 }
 
 #[tokio::test]
-async fn a_field_that_only_a_newer_release_knows_survives_a_change() {
+async fn an_unknown_field_survives_a_change() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
     let key = stored_keys(&rig.provider).await.remove(0);
     let record = rig.provider.load(&key).await.unwrap().unwrap();
-    // A field of tag 200, which a reader may pass over: docs/format.md.
+    // A field with the tag 200, which a reader may skip: docs/format.md.
     let mut bytes = record.as_bytes().to_vec();
     bytes.splice(72..72, [200, 0, 2, 7, 7]);
     bytes[67] += 5;
@@ -136,7 +136,7 @@ async fn a_sealed_session_of_a_newer_release_can_be_ended() {
 }
 
 #[tokio::test]
-async fn a_forged_tombstone_of_a_newer_format_leads_nowhere() {
+async fn a_forged_tombstone_of_a_newer_format_is_not_followed() {
     let ring = KeyRing::new(SealKey::generate().unwrap());
     let rig = Rig::with(|builder| builder.seal(ring.clone()));
     let (mut victim, mut thief) = (Browser::default(), Browser::default());
@@ -144,7 +144,7 @@ async fn a_forged_tombstone_of_a_newer_format_leads_nowhere() {
     let _ = rig.request(&mut thief, |session| session.set("n", 1).unwrap()).await;
     let theirs = rig.manager.sessions_of(&alice()).await.unwrap()[0].key.clone();
     let own = stored_keys(&rig.provider).await.into_iter().find(|key| *key != theirs).unwrap();
-    // A writer in the store reads the key's id off any record.
+    // An attacker who can write to the store reads the key's id in any record.
     let sealed = rig.provider.load(&own).await.unwrap().unwrap();
     let mark = testkit::record(&rig.time.clock()).tombstone(&theirs, seconds(600));
     let mut bytes = mark.as_bytes().to_vec();
@@ -157,7 +157,7 @@ async fn a_forged_tombstone_of_a_newer_format_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn a_session_in_a_codec_that_is_not_built_in_is_left_alone() {
+async fn a_session_in_an_unknown_codec_is_kept() {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
     let key = stored_keys(&rig.provider).await.remove(0);

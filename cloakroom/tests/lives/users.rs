@@ -1,4 +1,4 @@
-//! A user's sessions: listed, ended, limited, and what a login is worth.
+//! A user's sessions: how they are listed, ended and limited, and the level of a login.
 
 use std::num::NonZeroUsize;
 
@@ -16,7 +16,7 @@ fn login(session: &Session) {
 }
 
 #[tokio::test]
-async fn one_login_more_than_a_user_may_have_ends_the_oldest() {
+async fn a_login_over_the_limit_ends_the_oldest_session() {
     let rig = limited(2, OverLimit::EndOldest);
     let mut browsers = [Browser::default(), Browser::default(), Browser::default()];
     for browser in &mut browsers {
@@ -31,13 +31,13 @@ async fn one_login_more_than_a_user_may_have_ends_the_oldest() {
     assert_eq!(
         rig.request(&mut browsers[1], login).await,
         Released::Regenerated,
-        "one who is in may log in again"
+        "a logged-in user may log in again"
     );
     assert_eq!(rig.manager.sessions_of(&alice()).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn one_login_more_than_a_user_may_have_may_be_refused_and_the_visitor_keeps_what_they_had() {
+async fn a_login_over_the_limit_can_be_refused() {
     let rig = limited(1, OverLimit::Refuse);
     let mut first = Browser::default();
     let _ = rig.request(&mut first, login).await;
@@ -50,16 +50,20 @@ async fn one_login_more_than_a_user_may_have_may_be_refused_and_the_visitor_keep
     let error = session.save().await.unwrap_err();
     assert_eq!((error.kind(), error.status().as_u16()), (ErrorKind::Refused, 403));
     assert_eq!(session.principal(), None);
-    assert_eq!(second.release(&session).await, Released::Unchanged, "the handler may answer as it likes");
+    assert_eq!(second.release(&session).await, Released::Unchanged, "the handler still makes its response");
     let session = rig.start(&second).await;
     assert_eq!((session.keys().unwrap(), &second.0), (vec!["cart".to_owned()], &before));
-    assert_eq!(rig.request(&mut first, login).await, Released::Regenerated, "one who is in may log in again");
+    assert_eq!(
+        rig.request(&mut first, login).await,
+        Released::Regenerated,
+        "a logged-in user may log in again"
+    );
     assert_eq!(rig.request(&mut first, |session| session.destroy().unwrap()).await, Released::Destroyed);
     assert_eq!(rig.request(&mut second, login).await, Released::Regenerated);
     assert_eq!(rig.start(&second).await.get::<u32>("cart").unwrap(), Some(3));
 }
 
-/// So many logins of alice at once, on two managers of one store: how many were let in.
+/// Makes `count` concurrent logins of alice, on two managers of one store. Returns the number of successful ones.
 async fn log_in_at_once(rig: &Rig, other: &Manager, count: usize) -> usize {
     let mut logins = tokio::task::JoinSet::new();
     for n in 0..count {
@@ -95,7 +99,7 @@ async fn the_limit_holds_exactly_under_parallel_logins() {
 }
 
 #[tokio::test]
-async fn ending_the_other_sessions_finds_one_that_is_given_another_id_meanwhile() {
+async fn ending_other_sessions_follows_a_concurrent_rotation() {
     let rig = Rig::with(|builder| builder.rotate_every(seconds(60)));
     let (mut mine, mut other) = (Browser::default(), Browser::default());
     let _ = rig.request(&mut mine, login).await;
@@ -103,7 +107,7 @@ async fn ending_the_other_sessions_finds_one_that_is_given_another_id_meanwhile(
     let listed = rig.manager.sessions_of(&alice()).await.unwrap();
     rig.time.advance(seconds(60));
     assert_eq!(rig.request(&mut other, |_| ()).await, Released::Regenerated);
-    // What the list has shown is now a tombstone.
+    // The listed key of the other session now holds a tombstone.
     let keep = rig.start(&mine).await.handle().unwrap();
     assert!(listed.iter().any(|listed| listed.key.handle() != keep));
     assert_eq!(rig.manager.end_other_sessions(&rig.start(&mine).await).await.unwrap(), 1);
@@ -112,7 +116,7 @@ async fn ending_the_other_sessions_finds_one_that_is_given_another_id_meanwhile(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn ending_a_users_sessions_while_others_rotate_leaves_none_of_those_that_were_there() {
+async fn ending_a_users_sessions_follows_concurrent_rotations() {
     for _ in 0..20 {
         let rig = Rig::new();
         let mut browsers = Vec::new();
@@ -137,7 +141,7 @@ async fn ending_a_users_sessions_while_others_rotate_leaves_none_of_those_that_w
 }
 
 #[tokio::test]
-async fn a_list_of_devices_shows_where_from_and_since_when_and_no_id() {
+async fn a_list_of_devices_shows_network_and_times_but_no_id() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let mut request = HeaderMap::new();
@@ -165,7 +169,7 @@ async fn a_list_of_devices_shows_where_from_and_since_when_and_no_id() {
 }
 
 #[tokio::test]
-async fn a_level_counts_from_its_login_and_changes_the_id_whenever_it_changes() {
+async fn a_change_of_level_gives_a_new_id() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, login).await;
@@ -182,15 +186,11 @@ async fn a_level_counts_from_its_login_and_changes_the_id_whenever_it_changes() 
     assert_eq!((session.level(), session.authenticated()), (Some(Level::new(2)), at_login));
     assert!(session.require_level(Level::new(2)).is_ok());
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
-    assert_eq!(
-        rig.start(&browser).await.level(),
-        Some(Level::new(1)),
-        "never above what the last login proved"
-    );
+    assert_eq!(rig.start(&browser).await.level(), Some(Level::new(1)), "the level is that of the last login");
 }
 
 #[tokio::test]
-async fn a_recent_login_is_let_through_and_an_older_one_not() {
+async fn require_recent_accepts_only_a_recent_login() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let anonymous = rig.start(&browser).await;
@@ -208,13 +208,13 @@ async fn a_recent_login_is_let_through_and_an_older_one_not() {
     let session = rig.start(&browser).await;
     assert_eq!(session.require_recent(seconds(300)).unwrap_err().kind(), ErrorKind::Denied);
     login(&session);
-    assert!(session.require_recent(seconds(300)).is_ok(), "this request's own login counts");
+    assert!(session.require_recent(seconds(300)).is_ok(), "the login of this request counts");
     session.destroy().unwrap();
     assert!(session.require_recent(seconds(300)).is_err() && session.level().is_none());
 }
 
 #[tokio::test]
-async fn the_principal_of_another_user_takes_neither_device_nor_level_along() {
+async fn a_login_of_another_user_drops_device_and_level() {
     let rig = Rig::new();
     let mut browser = Browser::default();
     let device = Device::default().with_address("10.0.0.1".parse().unwrap());
@@ -230,7 +230,7 @@ async fn the_principal_of_another_user_takes_neither_device_nor_level_along() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_rotated_meanwhile_is_no_other_session() {
+async fn end_other_sessions_keeps_the_rotated_session() {
     let rig = Rig::with(|builder| builder.rotate_every(seconds(900)));
     let (mut browser, mut other) = (Browser::default(), Browser::default());
     let login = |session: &Session| session.authenticate(alice()).unwrap();

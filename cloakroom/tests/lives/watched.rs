@@ -1,4 +1,4 @@
-//! A session that somebody watches: word of its end comes within a second.
+//! A watched session: `Session::revoked` returns within a second of its end.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::visitor::{Browser, Rig, alice, seconds};
 
-/// How long it takes from now until the watcher knows.
+/// Returns the time until `revoked` returns.
 async fn told(session: &Session) -> Duration {
     let start = Instant::now();
     timeout(Duration::from_secs(60), session.revoked()).await.expect("word of the end");
     start.elapsed()
 }
 
-/// A logged-in browser, and its session as another manager of the same store holds it.
+/// Returns a logged-in browser, and its session as another manager of the same store holds it.
 async fn watched(rig: &Rig) -> (Browser, Session) {
     let mut browser = Browser::default();
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
@@ -24,17 +24,17 @@ async fn watched(rig: &Rig) -> (Browser, Session) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_logout_elsewhere_is_known_within_a_second() {
+async fn a_watch_ends_within_a_second_of_a_logout() {
     let rig = Rig::new();
     let (mut browser, session) = watched(&rig).await;
     let still = timeout(Duration::from_secs(30), session.revoked()).await;
-    assert!(still.is_err(), "a session that lives is not told to have ended");
+    assert!(still.is_err(), "a live session is not reported as ended");
     let _ = rig.request(&mut browser, |session| session.destroy().unwrap()).await;
     assert!(told(&session).await <= Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_is_under_way_ends_within_a_second_of_the_logout_whenever_that_comes() {
+async fn a_running_watch_ends_within_a_second_of_any_logout() {
     for after in (0..2_000).step_by(130) {
         let rig = Rig::new();
         let (mut browser, session) = watched(&rig).await;
@@ -52,7 +52,7 @@ async fn a_watch_that_is_under_way_ends_within_a_second_of_the_logout_whenever_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn expiry_and_a_change_of_privileges_end_a_watch_too() {
+async fn expiry_and_regenerate_end_a_watch() {
     let rig = Rig::new();
     let (_, session) = watched(&rig).await;
     rig.time.advance(seconds(1800));
@@ -63,10 +63,10 @@ async fn expiry_and_a_change_of_privileges_end_a_watch_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_rotates_is_followed_however_often_it_does() {
+async fn a_watch_follows_a_hundred_rotations() {
     let rig = Rig::with(|builder| builder.rotate_every(seconds(60)));
     let (mut browser, session) = watched(&rig).await;
-    // The first id is forgotten after the grace and the idle timeout, and nobody follows a hundred ids at once.
+    // The first id expires after its grace and the idle timeout. Only the chain of ids reaches the last one.
     for _ in 0..100 {
         rig.time.advance(seconds(60));
         let _ = rig.request(&mut browser, |_| ()).await;
@@ -77,7 +77,7 @@ async fn a_session_that_rotates_is_followed_however_often_it_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_not_stored_is_over_at_once() {
+async fn a_watch_of_an_unstored_session_ends_at_once() {
     let session = Rig::new().start(&Browser::default()).await;
     assert_eq!(told(&session).await, Duration::ZERO);
 }

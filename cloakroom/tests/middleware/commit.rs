@@ -1,4 +1,4 @@
-//! What a handler's end means for its changes.
+//! The commit at the end of a request: which responses commit, and what a failed commit does.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -26,7 +26,7 @@ async fn set_and_fail(session: Session) -> StatusCode {
 
 async fn set_and_panic(session: Session) {
     session.set("n", 2).unwrap();
-    panic!("the handler panics, as it was asked to");
+    panic!("an injected panic of the handler");
 }
 
 async fn set_and_wait(session: Session) {
@@ -48,7 +48,7 @@ fn site(rig: &Rig) -> Router {
         .layer(SessionLayer::new(rig.manager.clone()))
 }
 
-/// A site whose handler loses its session, by another request's logout, before it ends.
+/// A site whose handler changes its session. Then another request logs out before the handler ends.
 fn site_with_a_logout_between(
     rig: &Rig,
     cookie: &str,
@@ -67,7 +67,7 @@ fn site_with_a_logout_between(
 }
 
 #[tokio::test]
-async fn a_handler_that_answers_5xx_commits_nothing_and_sends_no_cookie() {
+async fn a_5xx_response_commits_nothing() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for cookie in [&*alive, ""] {
@@ -80,7 +80,7 @@ async fn a_handler_that_answers_5xx_commits_nothing_and_sends_no_cookie() {
 }
 
 #[tokio::test]
-async fn a_5xx_commits_where_that_was_asked_for() {
+async fn commit_on_server_error_commits_a_5xx_response() {
     let rig = Rig::with(|builder| builder.commit_on_server_error(true));
     let alive = rig.session_with(1).await;
     let response = ask(&site(&rig), "/fail", &alive).await;
@@ -90,16 +90,16 @@ async fn a_5xx_commits_where_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_commits_nothing_and_the_next_request_works() {
+async fn a_panicking_handler_commits_nothing() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for cookie in [&*alive, ""] {
-        // A server runs each connection in a task, which takes the panic.
+        // A server runs each connection in a task, which catches the panic.
         let (site, request) = (site(&rig), request("/panic", cookie));
         let task = tokio::spawn(async move { site.oneshot(request).await.map(|_| ()) });
         assert!(task.await.unwrap_err().is_panic());
     }
-    // What somebody had left to do would be done now.
+    // A pending commit would run now.
     give_way(50).await;
     assert_eq!(rig.faults.calls(), [Call::Load]);
     assert_eq!((rig.stored(&alive).await, rig.count().await), (Some(1), 1));
@@ -108,7 +108,7 @@ async fn a_handler_that_panics_commits_nothing_and_the_next_request_works() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_cancelled_in_its_handler_commits_nothing() {
+async fn a_request_cancelled_in_its_handler_commits_nothing() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     {
@@ -126,7 +126,7 @@ async fn a_request_that_is_cancelled_in_its_handler_commits_nothing() {
 }
 
 #[tokio::test]
-async fn the_store_holds_the_change_when_the_response_head_is_there() {
+async fn the_commit_precedes_the_response_head() {
     let rig = Rig::new();
     rig.faults.pause(20);
     let response = ask(&site(&rig), "/set", "").await;
@@ -137,7 +137,7 @@ async fn the_store_holds_the_change_when_the_response_head_is_there() {
 }
 
 #[tokio::test]
-async fn a_change_from_the_body_after_the_head_has_left_is_an_error_to_its_caller() {
+async fn a_change_during_the_response_body_is_an_error() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let late = Arc::new(Mutex::new(Vec::new()));
@@ -168,7 +168,7 @@ async fn a_change_from_the_body_after_the_head_has_left_is_an_error_to_its_calle
     assert_eq!(rig.stored(&alive).await, Some(1));
 }
 
-/// A body of what one future gives.
+/// A body with the result of one future.
 struct Late<F>(Option<Pin<Box<F>>>);
 
 impl<F: Future<Output = Bytes>> HttpBody for Late<F> {
@@ -187,7 +187,7 @@ impl<F: Future<Output = Bytes>> HttpBody for Late<F> {
 }
 
 #[tokio::test]
-async fn a_write_to_a_session_that_ended_meanwhile_is_409_without_a_cookie() {
+async fn a_write_to_a_session_that_ended_is_409() {
     let rig = Rig::new();
     let changes: [fn(&Session); 4] = [
         |session| session.set("n", 2).unwrap(),
@@ -203,23 +203,23 @@ async fn a_write_to_a_session_that_ended_meanwhile_is_409_without_a_cookie() {
         assert_eq!(joined(response.headers(), "vary"), "Cookie");
         assert_eq!(joined(response.headers(), "cache-control"), "no-store");
         assert!(text(response).await.starts_with("Your session has ended"));
-        assert_eq!(rig.count().await, 0, "nothing was revived");
+        assert_eq!(rig.count().await, 0, "no session was created");
     }
 }
 
-/// What a handler does that changes nothing.
+/// A handler that changes nothing.
 type Reader = Box<dyn Fn(&Session) + Send + Sync>;
 
 #[tokio::test]
-async fn a_reader_of_a_session_that_ended_meanwhile_goes_through() {
+async fn a_read_of_a_session_that_ended_succeeds() {
     let time = ManualClock::default();
     let clock = time.clock();
     let rig = Rig::with(move |builder| builder.clock(clock.clone()));
     let readers: [Reader; 3] = [
         Box::new(|_| ()),
-        // A use is due to be noted, which finds nothing to note it in.
+        // A touch is due, and finds no session.
         Box::new(move |_| time.advance(Duration::from_secs(120))),
-        // The second of two logouts has lost nothing.
+        // The second of two logouts loses nothing.
         Box::new(|session| session.destroy().unwrap()),
     ];
     for reader in readers.map(Arc::new) {
@@ -232,7 +232,7 @@ async fn a_reader_of_a_session_that_ended_meanwhile_goes_through() {
 }
 
 #[tokio::test]
-async fn on_ended_may_let_the_handlers_response_through_but_no_cookie_of_ours() {
+async fn on_ended_may_return_the_handlers_response() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let site = site_with_a_logout_between(&rig, &alive, |session| session.set("n", 2).unwrap());
@@ -248,7 +248,7 @@ async fn on_ended_may_let_the_handlers_response_through_but_no_cookie_of_ours() 
 }
 
 #[tokio::test]
-async fn a_session_that_was_saved_and_then_ended_leaves_no_cookie() {
+async fn a_saved_session_that_ended_sets_no_cookie() {
     let rig = Rig::new();
     for lost_write in [false, true] {
         let store = rig.store.clone();
@@ -258,10 +258,11 @@ async fn a_session_that_was_saved_and_then_ended_leaves_no_cookie() {
             let elsewhere = store.session(&session.id().unwrap()).await.unwrap().unwrap();
             elsewhere.destroy().unwrap();
             elsewhere.save().await.unwrap();
-            match lost_write {
-                true => session.set("n", 2).unwrap(),
-                // Finds out that the session has ended, and changes nothing.
-                false => session.destroy().unwrap(),
+            if lost_write {
+                session.set("n", 2).unwrap();
+            } else {
+                // The session has ended already, so this loses nothing.
+                session.destroy().unwrap();
             }
         };
         let layer = SessionLayer::new(rig.manager.clone()).on_ended(|response: Response| response);
@@ -272,7 +273,7 @@ async fn a_session_that_was_saved_and_then_ended_leaves_no_cookie() {
 }
 
 #[tokio::test]
-async fn on_error_makes_the_response_when_a_commit_failed() {
+async fn on_error_makes_the_response_of_a_failed_commit() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let seen = Arc::new(Mutex::new(None));
@@ -293,7 +294,7 @@ async fn on_error_makes_the_response_when_a_commit_failed() {
 }
 
 #[tokio::test]
-async fn an_id_that_was_stored_before_the_commit_failed_still_reaches_the_client() {
+async fn a_failed_commit_still_sends_an_id_that_was_saved() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let handler = async |session: Session| {
@@ -305,7 +306,7 @@ async fn an_id_that_was_stored_before_the_commit_failed_still_reaches_the_client
     rig.faults.set(Call::Update, Fault::Fail);
     let response = ask(&site, "/", &alive).await;
     assert_eq!(response.status(), 503);
-    let renewed = pair(response.headers()).expect("the old id is dead, so the client must learn the new one");
+    let renewed = pair(response.headers()).expect("the old id has ended, so the client needs the new one");
     assert!(!rig.alive(&alive).await);
     assert_eq!(rig.stored(&renewed).await, Some(1));
 }

@@ -1,4 +1,4 @@
-//! Handlers that are cut off by a layer inside the session layer, which answers in their place.
+//! Handlers that a layer inside the session layer stops, and responds for.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::support::hooked::{Call, give_way};
 use crate::support::{Rig, alice, ask, pair, set_cookies};
 
-/// As tower-http's `TimeoutLayer` does it.
+/// Responds with 408 after a timeout, as tower-http's `TimeoutLayer` does.
 async fn with_a_timeout(request: Request, next: Next) -> Response {
     match tokio::time::timeout(Duration::from_millis(20), next.run(request)).await {
         Ok(response) => response,
@@ -25,7 +25,7 @@ async fn with_a_timeout(request: Request, next: Next) -> Response {
     }
 }
 
-/// As tower-http's `CatchPanicLayer` does it, with an answer of its own.
+/// Responds with 200 after a panic, as tower-http's `CatchPanicLayer` can.
 async fn catching_panics(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
@@ -40,7 +40,7 @@ async fn login_and_wait(session: Session) {
 }
 
 #[tokio::test]
-async fn a_handler_cut_off_with_408_commits_nothing() {
+async fn a_handler_stopped_with_408_commits_nothing() {
     for commit_on_server_error in [false, true] {
         let rig = Rig::with(|builder| builder.commit_on_server_error(commit_on_server_error));
         let site = Router::new()
@@ -58,7 +58,7 @@ async fn a_handler_cut_off_with_408_commits_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_saved_before_a_408_still_reaches_the_client() {
+async fn a_session_saved_before_a_408_sends_its_cookie() {
     let rig = Rig::new();
     let handler = async |session: Session| {
         session.set("n", 2).unwrap();
@@ -84,13 +84,13 @@ impl SessionData for Cart {
 }
 
 #[tokio::test]
-async fn a_panic_that_is_answered_200_commits_nothing() {
+async fn a_caught_panic_with_a_200_commits_nothing() {
     let by_hand = async |session: Session| {
         session.set("n", 2).unwrap();
         session.authenticate(alice()).unwrap();
         give_way(1).await;
         if session.id().is_some() || session.principal().is_some() {
-            panic!("the handler panics, as it was asked to");
+            panic!("an injected panic of the handler");
         }
     };
     let typed = async |mut cart: Typed<Cart>| {
@@ -98,7 +98,7 @@ async fn a_panic_that_is_answered_200_commits_nothing() {
         cart.save().unwrap();
         give_way(1).await;
         if cart.items == 3 {
-            panic!("the handler panics, as it was asked to");
+            panic!("an injected panic of the handler");
         }
     };
     for commit_on_server_error in [false, true] {
@@ -121,12 +121,12 @@ async fn a_panic_that_is_answered_200_commits_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_a_panicking_handler_took_is_put_back() {
+async fn a_message_taken_before_a_panic_is_put_back() {
     let rig = Rig::new();
     let handler = async |session: Session| {
         assert_eq!(session.take_flashes::<String>().await.unwrap().len(), 1);
         if session.id().is_some() {
-            panic!("the handler panics, as it was asked to");
+            panic!("an injected panic of the handler");
         }
     };
     let site = Router::new()
@@ -145,7 +145,7 @@ async fn a_message_that_a_panicking_handler_took_is_put_back() {
 }
 
 #[tokio::test]
-async fn what_follows_a_caught_panic_is_committed() {
+async fn a_change_after_a_caught_panic_is_committed() {
     let rig = Rig::new();
     let count = async |session: Session, request: Request, next: Next| {
         let response = next.run(request).await;
@@ -155,7 +155,7 @@ async fn what_follows_a_caught_panic_is_committed() {
     let handler = async |session: Session| {
         session.set("n", 2).unwrap();
         if session.id().is_none() {
-            panic!("the handler panics, as it was asked to");
+            panic!("an injected panic of the handler");
         }
     };
     let site = Router::new()
@@ -169,14 +169,14 @@ async fn what_follows_a_caught_panic_is_committed() {
 }
 
 #[tokio::test]
-async fn the_panic_of_another_task_undoes_nothing() {
+async fn a_panic_of_another_task_discards_nothing() {
     let rig = Rig::new();
     let handler = async |session: Session| {
         session.set("n", 2).unwrap();
         let clone = session.clone();
         let task = tokio::spawn(async move {
             let _clone = clone;
-            panic!("the task panics, as it was asked to");
+            panic!("an injected panic of the task");
         });
         assert!(task.await.unwrap_err().is_panic());
         Ok::<_, Infallible>(())

@@ -1,4 +1,4 @@
-//! No work before it is asked for: the calls that each kind of request costs.
+//! The store calls of each kind of request. A request that does not use its session makes none.
 
 use std::convert::Infallible;
 
@@ -28,7 +28,7 @@ fn site(rig: &Rig) -> Router {
         .layer(SessionLayer::new(rig.manager.clone()))
 }
 
-/// Two extractors and a handle, which must be one and the same session.
+/// Checks that two extractors and a handle give the same session.
 async fn twice(one: Session, two: Session, Extension(handle): Extension<SessionHandle>) -> String {
     one.set("seen", true).unwrap();
     let three = handle.load().await.unwrap();
@@ -37,7 +37,7 @@ async fn twice(one: Session, two: Session, Extension(handle): Extension<SessionH
     format!("{:?}", three.get::<u64>("n").unwrap())
 }
 
-/// Several at the same time, from tasks of their own too.
+/// Loads the session several times at once, also from another task.
 async fn together(Extension(handle): Extension<SessionHandle>) -> String {
     let elsewhere = tokio::spawn({
         let handle = handle.clone();
@@ -50,7 +50,7 @@ async fn together(Extension(handle): Extension<SessionHandle>) -> String {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_ask_for_its_session_calls_nothing_whatever_its_cookie() {
+async fn an_unused_session_costs_no_store_call() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for cookie in ["", UNKNOWN, &*alive, "__Host-id=../x", "junk"] {
@@ -75,7 +75,7 @@ async fn a_read_is_exactly_one_load() {
 }
 
 #[tokio::test]
-async fn extractors_and_handles_of_one_request_share_one_load_and_one_session() {
+async fn extractors_of_one_request_share_one_session() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     assert_eq!(text(ask(&site(&rig), "/twice", &alive).await).await, "Some(1)");
@@ -83,7 +83,7 @@ async fn extractors_and_handles_of_one_request_share_one_load_and_one_session() 
 }
 
 #[tokio::test]
-async fn those_who_ask_at_the_same_time_wait_for_one_load() {
+async fn concurrent_loads_of_one_request_make_one_call() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     assert_eq!(text(ask(&site(&rig), "/together", &alive).await).await, "[Some(1), Some(1), Some(1)]");
@@ -95,7 +95,7 @@ async fn a_change_is_one_load_and_one_update() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let response = ask(&site(&rig), "/set", &alive).await;
-    assert_eq!(set_cookies(response.headers()), [""; 0], "the cookie it has is good");
+    assert_eq!(set_cookies(response.headers()), [""; 0], "the browser has its cookie already");
     assert_eq!(rig.faults.calls(), [Call::Load, Call::Update]);
     assert_eq!(rig.stored(&alive).await, Some(2));
 }
@@ -109,7 +109,7 @@ async fn a_first_visit_that_sets_something_is_one_create() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_one_of_our_ids_costs_no_call() {
+async fn a_malformed_id_costs_no_store_call() {
     let rig = Rig::new();
     let long = vec![b'A'; 1 << 20];
     let ids: [&[u8]; 12] = [
@@ -133,14 +133,14 @@ async fn what_cannot_be_one_of_our_ids_costs_no_call() {
         assert_eq!(text(send(&site(&rig), asked).await).await, "None");
         assert_eq!(rig.faults.calls(), [], "{} bytes", id.len());
     }
-    HeaderValue::from_bytes(b"__Host-id=\0").expect_err("a NUL does not even become a header");
+    HeaderValue::from_bytes(b"__Host-id=\0").expect_err("a header cannot hold a NUL");
     let response = ask(&site(&rig), "/set", "__Host-id=../x").await;
-    assert_eq!(rig.faults.calls(), [Call::Create], "a fresh visitor");
+    assert_eq!(rig.faults.calls(), [Call::Create], "a new visitor");
     assert_eq!(pair(response.headers()).unwrap().len(), "__Host-id=".len() + 43);
 }
 
 #[tokio::test]
-async fn the_logout_of_nobody_calls_nothing_and_sets_no_cookie() {
+async fn a_logout_without_a_session_costs_no_store_call() {
     let rig = Rig::new();
     let response = ask(&site(&rig), "/logout", "").await;
     assert_eq!((response.status().as_u16(), set_cookies(response.headers())), (200, vec![]));
@@ -148,7 +148,7 @@ async fn the_logout_of_nobody_calls_nothing_and_sets_no_cookie() {
 }
 
 #[tokio::test]
-async fn a_logout_is_one_load_and_one_update_and_takes_the_cookie_back() {
+async fn a_logout_is_one_load_and_one_update() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let response = ask(&site(&rig), "/logout", &alive).await;
@@ -158,7 +158,7 @@ async fn a_logout_is_one_load_and_one_update_and_takes_the_cookie_back() {
 }
 
 #[tokio::test]
-async fn several_cookie_headers_are_read_as_one_and_a_bad_neighbour_hides_nothing() {
+async fn a_malformed_cookie_hides_no_other_cookie() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     let crumbs: [&[&[u8]]; 3] = [
@@ -176,7 +176,7 @@ async fn several_cookie_headers_are_read_as_one_and_a_bad_neighbour_hides_nothin
 }
 
 #[tokio::test]
-async fn a_plain_tower_service_finds_a_handle_in_the_request() {
+async fn a_tower_service_finds_a_handle_in_the_request() {
     let rig = Rig::new();
     let handler = service_fn(async |request: Request<()>| {
         if request.uri().path() != "/untouched" {
@@ -203,12 +203,12 @@ async fn a_plain_tower_service_finds_a_handle_in_the_request() {
 }
 
 #[tokio::test]
-async fn a_client_without_cookies_brings_and_gets_its_id_in_a_header() {
+async fn a_client_without_cookies_has_its_id_in_a_header() {
     let name = HeaderName::from_static("x-session");
     let rig = Rig::with(|builder| builder.id_header(HeaderName::from_static("x-session")));
     let first = ask(&site(&rig), "/set", "").await;
     let id = first.headers()[&name].clone();
-    assert!(id.is_sensitive(), "a debug print of the headers must not tell it");
+    assert!(id.is_sensitive(), "Debug of the headers must not show it");
     assert_eq!(pair(first.headers()).unwrap(), format!("__Host-id={}", id.to_str().unwrap()));
     assert_eq!(joined(first.headers(), "vary"), "Cookie, x-session");
 
@@ -222,5 +222,5 @@ async fn a_client_without_cookies_brings_and_gets_its_id_in_a_header() {
     assert_eq!(visit(b"../x", "").await, "None");
     assert_eq!(rig.faults.calls(), []);
     let other = rig.session_with(7).await;
-    assert_eq!(visit(id.as_bytes(), &other).await, "Some(7)", "a cookie goes before the header");
+    assert_eq!(visit(id.as_bytes(), &other).await, "Some(7)", "a cookie has precedence over the header");
 }

@@ -1,4 +1,4 @@
-//! Errors that become responses: logged once, with their text, at a level that strangers cannot abuse.
+//! The log of errors that become responses: one line each, at a level that strangers cannot abuse.
 
 use axum::Router;
 use axum::body::Body;
@@ -15,7 +15,7 @@ use crate::support::hooked::Call;
 use crate::support::log::Log;
 use crate::support::{Rig, alice, ask, cookies, send, text};
 
-/// The log's lines that are not events, each as level and text.
+/// Returns level and text of the log's lines, without events.
 fn lines(log: &Log) -> Vec<(String, String)> {
     let text = log.text();
     let lines = text.lines().filter(|line| !line.contains("cloakroom::event: "));
@@ -26,7 +26,7 @@ fn lines(log: &Log) -> Vec<(String, String)> {
     told.collect()
 }
 
-/// Asserts that the log has one line: of this level, with this text in it.
+/// Checks that the log has one line, with this level and this text in it.
 #[track_caller]
 fn assert_logged(log: &Log, level: &str, expected: &str) {
     let lines = lines(log);
@@ -41,7 +41,7 @@ async fn update(session: Session) -> cloakroom::Result<()> {
 }
 
 #[tokio::test]
-async fn a_missing_layer_is_logged_with_its_cure() {
+async fn a_missing_layer_is_logged_with_its_remedy() {
     let log = Log::start();
     let site = Router::new().route("/", get(async |_: Session| "never"));
     assert_eq!(ask(&site, "/", "").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -49,7 +49,7 @@ async fn a_missing_layer_is_logged_with_its_cure() {
 }
 
 #[tokio::test]
-async fn a_rejection_that_the_application_answers_is_logged_too() {
+async fn a_rejection_that_the_application_handles_is_logged() {
     let log = Log::start();
     let own = async |session: Result<Session, Error>| match session {
         Ok(_) => StatusCode::OK,
@@ -61,7 +61,7 @@ async fn a_rejection_that_the_application_answers_is_logged_too() {
 }
 
 #[tokio::test]
-async fn a_csrf_layer_without_a_session_layer_says_so() {
+async fn a_csrf_layer_without_a_session_layer_is_logged() {
     let log = Log::start();
     let site = Router::new().route("/", post(async || "never")).layer(CsrfLayer::new());
     let response = send(&site, Request::post("/").body(Body::empty()).unwrap()).await;
@@ -70,7 +70,7 @@ async fn a_csrf_layer_without_a_session_layer_says_so() {
 }
 
 #[tokio::test]
-async fn an_error_handed_on_by_a_handler_is_logged_once() {
+async fn an_error_returned_by_a_handler_is_logged_once() {
     let log = Log::start();
     let rig = Rig::new();
     let site = Router::new().route("/", get(update)).layer(SessionLayer::new(rig.manager.clone()));
@@ -80,7 +80,7 @@ async fn an_error_handed_on_by_a_handler_is_logged_once() {
 }
 
 #[tokio::test]
-async fn a_load_that_fails_is_logged_once() {
+async fn a_failed_load_is_logged_once() {
     let rig = Rig::new();
     let cookie = rig.session_with(1).await;
     let site = Router::new()
@@ -96,7 +96,7 @@ async fn a_load_that_fails_is_logged_once() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_is_logged_once() {
+async fn a_failed_commit_is_logged_once() {
     let log = Log::start();
     let rig = Rig::new();
     let set = async |session: Session| session.set("n", 2).unwrap();
@@ -107,7 +107,7 @@ async fn a_commit_that_fails_is_logged_once() {
 }
 
 #[tokio::test]
-async fn a_refused_commit_says_so_and_carries_a_body() {
+async fn a_refused_commit_is_logged_and_has_a_body() {
     let log = Log::start();
     let rig = Rig::new();
     let cookie = rig.session_with(1).await;
@@ -125,7 +125,7 @@ async fn a_refused_commit_says_so_and_carries_a_body() {
 }
 
 #[tokio::test]
-async fn what_strangers_can_cause_is_no_warning() {
+async fn an_error_that_strangers_can_cause_is_no_warning() {
     let set = async |session: Session| session.set("n", 2).unwrap();
     let login = async |session: Session| session.authenticate(alice()).unwrap();
     let level = async |session: Session| session.require_level(Level::new(2));
@@ -162,7 +162,7 @@ async fn what_strangers_can_cause_is_no_warning() {
 }
 
 #[tokio::test]
-async fn made_up_ids_warn_nobody() {
+async fn unknown_ids_cause_no_warning() {
     let log = Log::start();
     let rig = Rig::new();
     let site =
@@ -178,7 +178,7 @@ async fn made_up_ids_warn_nobody() {
 }
 
 #[tokio::test]
-async fn an_error_answered_by_hand_is_logged_once() {
+async fn an_error_made_into_a_response_is_logged_once() {
     let log = Log::start();
     let rig = Rig::new();
     let cookie = rig.session_with(1).await;

@@ -12,7 +12,7 @@ use crate::support::faulty::Fault;
 use crate::support::hooked::Call;
 use crate::support::{Rig, alice, ask, cookies, pair, set_cookies, text};
 
-/// Writes before and after the handler, as a middleware that counts visits would.
+/// Changes the session before and after the handler, as a middleware that counts visits does.
 async fn between(session: Session, request: Request, next: Next) -> Response {
     let visits = session.get::<u64>("visits").unwrap().unwrap_or(0);
     session.set("visits", visits + 1).unwrap();
@@ -21,7 +21,7 @@ async fn between(session: Session, request: Request, next: Next) -> Response {
     response
 }
 
-/// A site whose router for `/shop` brings a layer of its own.
+/// A site whose router for `/shop` has a session layer of its own.
 fn site(manager: &Manager) -> Router {
     let add = async |session: Session| session.set("cart", 3).unwrap();
     let login = async |session: Session| session.authenticate(alice()).unwrap();
@@ -65,7 +65,7 @@ async fn two_layers_of_one_manager_share_one_session() {
 }
 
 #[tokio::test]
-async fn three_layers_of_one_manager_share_one_session_too() {
+async fn three_layers_of_one_manager_share_one_session() {
     let rig = Rig::new();
     let layer = || SessionLayer::new(rig.manager.clone());
     let site = Router::new()
@@ -80,7 +80,7 @@ async fn three_layers_of_one_manager_share_one_session_too() {
 }
 
 #[tokio::test]
-async fn the_outer_layer_answers_for_a_commit_that_failed() {
+async fn the_outer_layer_responds_to_a_failed_commit() {
     let rig = Rig::new();
     let inner = SessionLayer::new(rig.manager.clone())
         .on_error(|_: &cloakroom::Error| Response::builder().status(418).body("".into()).unwrap());
@@ -104,7 +104,7 @@ async fn layers_of_two_managers_keep_two_sessions() {
     let build = |name: &str| Manager::builder(provider.clone()).cookie_name(name).build().unwrap();
     let (shop, admin) = (build("__Host-shop"), build("__Host-admin"));
     let set = async |session: Session| session.set("n", 1).unwrap();
-    // The shop's layer stands around and within the other one.
+    // The shop's layer is both outside and inside of the other one.
     let site = Router::new()
         .route("/shop", get(set).layer(SessionLayer::new(shop.clone())))
         .route("/admin", get(set))
@@ -145,7 +145,7 @@ async fn a_csrf_layer_between_sees_the_same_session() {
 }
 
 #[tokio::test]
-async fn the_handlers_handle_is_the_outer_layers() {
+async fn the_handler_gets_the_outer_layers_handle() {
     let rig = Rig::new();
     let outer = async |session: Session, mut request: Request, next: Next| {
         session.set("outer", 1).unwrap();

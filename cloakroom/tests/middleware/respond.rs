@@ -1,4 +1,4 @@
-//! What responses say: `Vary`, `Cache-Control`, one `Set-Cookie`, and nothing of our insides.
+//! The headers of responses: `Vary`, `Cache-Control`, one `Set-Cookie`. The bodies reveal nothing about the server.
 
 use axum::Router;
 use axum::response::AppendHeaders;
@@ -39,7 +39,7 @@ async fn login(session: Session) -> AppendHeaders<[(http::HeaderName, &'static s
 }
 
 #[tokio::test]
-async fn every_access_varies_by_cookie_and_an_untouched_request_does_not() {
+async fn only_a_request_that_uses_its_session_varies_by_cookie() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for cookie in ["", &*alive] {
@@ -52,7 +52,7 @@ async fn every_access_varies_by_cookie_and_an_untouched_request_does_not() {
 }
 
 #[tokio::test]
-async fn a_cookie_in_a_response_keeps_it_out_of_caches_whatever_else_was_said() {
+async fn a_response_with_a_cookie_is_never_cached() {
     let rig = Rig::new();
     let control = async |path, cookie| {
         let response = ask(&site(&rig), path, cookie).await;
@@ -66,7 +66,7 @@ async fn a_cookie_in_a_response_keeps_it_out_of_caches_whatever_else_was_said() 
 }
 
 #[tokio::test]
-async fn a_response_sets_our_cookie_once_whatever_else_it_sets() {
+async fn a_response_sets_the_session_cookie_once() {
     let rig = Rig::new();
     let alive = rig.session_with(1).await;
     for cookie in ["", &*alive] {
@@ -84,7 +84,7 @@ async fn a_response_sets_our_cookie_once_whatever_else_it_sets() {
 }
 
 #[tokio::test]
-async fn without_the_layer_an_extractor_answers_500_and_tells_nothing_of_us() {
+async fn without_the_layer_an_extractor_responds_500() {
     let site = Router::new().route("/", get(async |_: Session| "never"));
     let response = ask(&site, "/", "").await;
     assert_eq!(response.status(), 500);

@@ -1,4 +1,4 @@
-//! Warnings about a set-up in which sessions cannot work: given once, with the cure.
+//! Warnings about settings with which sessions cannot work. Each is given once and names the remedy.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn built(settings: impl Fn(ManagerBuilder) -> ManagerBuilder) -> Manager {
     settings(Manager::builder(MemoryProvider::new())).build().unwrap()
 }
 
-/// Visits a page that begins a session, with these headers; how often the log has warned of `what`.
+/// Visits a page that begins a session, with `headers`. Returns the number of warnings with `what`.
 async fn warnings(manager: &Manager, what: &str, headers: &[(&str, &str)]) -> usize {
     let log = Log::start();
     let set = async |session: Session| session.set("n", 2).unwrap();
@@ -44,13 +44,13 @@ async fn a_secure_cookie_over_plain_http_warns_once() {
     let manager = built(|builder| builder);
     let host = [("host", "192.168.1.7:3000")];
     assert_eq!(warnings(&manager, DROPPED, &host).await, 1);
-    assert_eq!(warnings(&manager, "plain_http_for_development", &host).await, 0, "once a manager");
+    assert_eq!(warnings(&manager, "plain_http_for_development", &host).await, 0, "once for each manager");
     let page = [("host", "shop.test"), ("origin", "http://shop.test"), ("x-forwarded-for", "10.0.0.1")];
     assert_eq!(warnings(&built(|builder| builder), "plain_http_for_development", &page).await, 1);
 }
 
 #[tokio::test]
-async fn https_and_localhost_are_not_warned_of() {
+async fn https_and_localhost_cause_no_warning() {
     for headers in [
         &[("host", "localhost:3000")][..],
         &[("host", "127.0.0.1:3000")],
@@ -65,7 +65,7 @@ async fn https_and_localhost_are_not_warned_of() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_started_by_hand_warns_too() {
+async fn a_session_without_the_layer_warns_too() {
     let log = Log::start();
     let manager = built(|builder| builder);
     let mut headers = http::HeaderMap::new();
@@ -77,7 +77,7 @@ async fn a_session_that_is_started_by_hand_warns_too() {
 }
 
 #[tokio::test]
-async fn one_method_makes_plain_http_work_in_development() {
+async fn plain_http_for_development_makes_plain_http_work() {
     type Settings = fn(ManagerBuilder) -> ManagerBuilder;
     let cases: [(Settings, &str); 4] = [
         (|builder| builder.plain_http_for_development(), "id="),
@@ -107,7 +107,7 @@ async fn one_method_makes_plain_http_work_in_development() {
 
 const UNCOLLECTED: &str = "nobody collects the sessions that expire";
 
-/// Counts the warnings of `what` in the log while `sessions` sessions began.
+/// Begins `sessions` sessions. Returns the number of warnings with `what`.
 async fn told(manager: &Manager, what: &str, sessions: usize) -> usize {
     let log = Log::start();
     for _ in 0..sessions {
@@ -119,7 +119,7 @@ async fn told(manager: &Manager, what: &str, sessions: usize) -> usize {
 }
 
 #[tokio::test]
-async fn missing_garbage_collection_is_told_once() {
+async fn missing_garbage_collection_warns_once() {
     let manager = built(|builder| builder);
     assert_eq!(told(&manager, UNCOLLECTED, 300).await, 1, "after many sessions");
     assert_eq!(told(&manager, UNCOLLECTED, 300).await, 0);
@@ -133,15 +133,15 @@ async fn missing_garbage_collection_is_told_once() {
 }
 
 #[tokio::test]
-async fn whoever_collects_is_not_told() {
+async fn with_garbage_collection_there_is_no_warning() {
     let manager = built(|builder| builder);
     let guard = manager.spawn_gc();
     assert_eq!(told(&manager, UNCOLLECTED, 300).await, 0);
     drop(guard);
-    assert_eq!(told(&manager, UNCOLLECTED, 300).await, 1, "once the guard is gone");
+    assert_eq!(told(&manager, UNCOLLECTED, 300).await, 1, "after the guard was dropped");
     let manager = built(|builder| builder);
     manager.collect_garbage().await.unwrap();
-    assert_eq!(told(&manager, UNCOLLECTED, 300).await, 0, "rounds by hand are as good");
+    assert_eq!(told(&manager, UNCOLLECTED, 300).await, 0, "a call of collect_garbage counts");
 }
 
 #[tokio::test]

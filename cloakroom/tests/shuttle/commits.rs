@@ -1,4 +1,5 @@
-//! The commit: requests at once on one session, or of one user, on one manager or each on its own as processes that share a store.
+//! Commits of concurrent requests on one session or of one user. The requests use one manager, or each its own, like
+//! processes that share a store.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -13,13 +14,13 @@ use crate::visitor::{Browser, Rig, alice, seconds};
 
 const GONE: Result<Released, ErrorKind> = Ok(Released::Gone { lost_write: true });
 
-/// A site of one process, or of one for every request.
+/// A site of one process, or of one process for each request.
 struct Site {
     rig: Rig,
     managers: Vec<Manager>,
 }
 
-/// How a request went, and the cookie that its browser holds now.
+/// The outcome of a request, and the cookie of its browser afterwards.
 struct Answered {
     released: Result<Released, ErrorKind>,
     browser: Browser,
@@ -44,12 +45,12 @@ impl Site {
         self.managers.len() == 1
     }
 
-    /// The manager that request `n` comes to.
+    /// Returns the manager for request `n`.
     fn manager(&self, n: usize) -> Manager {
         self.managers[n % self.managers.len()].clone()
     }
 
-    /// A visitor with a session that holds 1 under "n", changed by `change` as well.
+    /// Makes a visitor whose session has `n` = 1 and the changes of `change`.
     async fn visited(&self, change: impl FnOnce(&Session)) -> Browser {
         let mut browser = Browser::default();
         let released = self.rig.request(&mut browser, |session| {
@@ -60,7 +61,7 @@ impl Site {
         browser
     }
 
-    /// Two requests of one browser at once.
+    /// Makes two concurrent requests of one browser.
     async fn both(
         &self,
         browser: &Browser,
@@ -129,7 +130,7 @@ async fn increment(session: Session) -> u64 {
 }
 
 #[test]
-fn of_two_increments_none_is_lost() {
+fn two_concurrent_increments_are_both_counted() {
     explore("two increments", || async {
         let site = Site::new();
         let browser = site.visited(|_| ()).await;
@@ -148,7 +149,7 @@ fn of_two_increments_none_is_lost() {
 }
 
 #[test]
-fn one_request_may_use_its_session_from_two_tasks_at_once() {
+fn two_tasks_of_one_request_may_use_its_session() {
     explore("two increments in one request", || async {
         let site = Site::new();
         let browser = site.visited(|_| ()).await;
@@ -168,7 +169,7 @@ fn one_request_may_use_its_session_from_two_tasks_at_once() {
 }
 
 #[test]
-fn of_two_changes_to_different_keys_both_stand() {
+fn changes_of_different_keys_are_both_stored() {
     explore("two changes to different keys", || async {
         let site = Site::new();
         let browser = site.visited(|_| ()).await;
@@ -179,7 +180,7 @@ fn of_two_changes_to_different_keys_both_stand() {
 }
 
 #[test]
-fn no_change_outlives_a_logout() {
+fn no_concurrent_change_revives_a_session_after_its_logout() {
     explore("a logout and a change", || async {
         let site = Site::new();
         let browser = site.visited(|_| ()).await;
@@ -188,13 +189,13 @@ fn no_change_outlives_a_logout() {
         assert_eq!(left.browser.0, None);
         let anew = changed.released == Ok(Released::Created);
         assert!(anew || [Ok(Released::Saved), GONE].contains(&changed.released), "{:?}", changed.released);
-        assert_eq!(changed.browser.0 != browser.0, anew, "no cookie for a session that has ended under way");
+        assert_eq!(changed.browser.0 != browser.0, anew, "a session that ended gets no cookie");
         assert_eq!((site.is_alive(&browser).await, site.count().await), (false, u64::from(anew)));
     });
 }
 
 #[test]
-fn a_change_beside_a_login_is_in_the_session_or_told_to_be_lost() {
+fn a_change_beside_a_login_is_stored_or_refused() {
     explore("a login and a change", || async {
         let site = Site::new();
         let browser = site.visited(|_| ()).await;
@@ -205,7 +206,7 @@ fn a_change_beside_a_login_is_in_the_session_or_told_to_be_lost() {
             _ => None,
         };
         assert!(expected.is_some() || changed.released == GONE, "{:?}", changed.released);
-        assert_eq!(changed.browser.0, browser.0, "the new id is the login's alone");
+        assert_eq!(changed.browser.0, browser.0, "only the login gets the new id");
         assert_eq!(site.value(&entered.browser, "k").await, expected);
         assert_eq!(site.value(&entered.browser, "n").await, Some(1));
         assert_eq!((site.is_alive(&browser).await, site.count().await, site.hers().await), (false, 1, 1));
@@ -213,16 +214,16 @@ fn a_change_beside_a_login_is_in_the_session_or_told_to_be_lost() {
 }
 
 #[test]
-fn a_logout_that_reached_the_session_ends_what_a_login_makes_of_it() {
+fn a_logout_ends_the_session_of_a_concurrent_login() {
     explore("a login and a logout", || async {
         let site = Site::new();
         let browser = site.visited(|_| ()).await;
         let [entered, left] = site.both(&browser, login, logout).await;
         let alive = match (entered.released, left.released) {
             (Ok(Released::Regenerated) | GONE, Ok(Released::Destroyed)) => 0,
-            // The login came when the session had ended already.
+            // The login arrived after the end of the session.
             (Ok(Released::Created), Ok(Released::Destroyed)) => 1,
-            // The logout came when the login had replaced its id already.
+            // The logout arrived after the login had replaced the id.
             (Ok(Released::Regenerated), Ok(Released::Gone { lost_write: false })) => 1,
             other => panic!("{other:?}"),
         };
@@ -233,7 +234,7 @@ fn a_logout_that_reached_the_session_ends_what_a_login_makes_of_it() {
 }
 
 #[test]
-fn of_two_who_ask_for_a_new_id_one_gets_it() {
+fn of_two_regenerations_one_gets_a_new_id() {
     explore("two regenerations", || async {
         let site = Site::new();
         let browser = site.visited(|_| ()).await;
@@ -248,7 +249,7 @@ fn of_two_who_ask_for_a_new_id_one_gets_it() {
 }
 
 #[test]
-fn a_double_click_on_login_ends_in_one_session() {
+fn a_double_click_on_login_gives_one_session() {
     explore("a double click", || async {
         let site = match thread_rng().gen_range(0..3) {
             0 => Site::new(),
@@ -259,7 +260,7 @@ fn a_double_click_on_login_ends_in_one_session() {
         let answers = site.both(&browser, login, login).await;
         for answered in &answers {
             assert_eq!(answered.released, Ok(Released::Regenerated));
-            assert_eq!(answered.browser.0, answers[0].browser.0, "both are told the same id");
+            assert_eq!(answered.browser.0, answers[0].browser.0, "both get the same id");
             assert_eq!(site.value(&answered.browser, "n").await, Some(1));
         }
         assert_eq!((site.is_alive(&browser).await, site.count().await, site.hers().await), (false, 1, 1));
@@ -267,7 +268,7 @@ fn a_double_click_on_login_ends_in_one_session() {
 }
 
 #[test]
-fn of_two_requests_that_find_rotation_due_one_rotates_and_both_changes_stand() {
+fn of_two_requests_at_a_due_rotation_one_rotates() {
     explore("two changes when rotation is due", || async {
         let site = Site::with(|builder| builder.rotate_every(seconds(60)));
         let browser = site.visited(|_| ()).await;
@@ -286,7 +287,7 @@ fn of_two_requests_that_find_rotation_due_one_rotates_and_both_changes_stand() {
 }
 
 #[test]
-fn no_new_id_gets_a_session_away_from_the_end_of_all() {
+fn end_sessions_ends_a_concurrently_regenerated_session() {
     explore("the end of a user's sessions and a regeneration", || async {
         let site = Site::new();
         let browser = site.visited(login).await;
@@ -294,7 +295,7 @@ fn no_new_id_gets_a_session_away_from_the_end_of_all() {
         let ending = spawn(async move { ending.end_sessions(&alice()).await.unwrap() });
         let renewed = request(site.manager(0), browser, regenerate).await;
         assert_eq!(ending.await.unwrap(), 1);
-        // One that came after the end found nothing to renew.
+        // A request that arrived after the end had no session to renew.
         let expected = [Ok(Released::Regenerated), Ok(Released::Unchanged), GONE];
         assert!(expected.contains(&renewed.released), "{:?}", renewed.released);
         assert!(!site.is_alive(&renewed.browser).await);
@@ -303,7 +304,7 @@ fn no_new_id_gets_a_session_away_from_the_end_of_all() {
 }
 
 #[test]
-fn the_end_of_all_leaves_a_login_that_is_later_and_nothing_that_was_there() {
+fn end_sessions_leaves_only_a_later_login() {
     explore("the end of a user's sessions and a login", || async {
         let site = Site::new();
         let browser = site.visited(login).await;
@@ -319,7 +320,7 @@ fn the_end_of_all_leaves_a_login_that_is_later_and_nothing_that_was_there() {
     });
 }
 
-/// Three logins of one user, who may have two sessions.
+/// Makes three logins of a user who may have two sessions.
 async fn three_logins(over: OverLimit) -> (Site, Vec<Answered>) {
     let site = Site::with(|builder| builder.sessions_per_user(NonZeroUsize::new(2).unwrap(), over));
     let logins = [0, 1, 2].map(|n| spawn(request(site.manager(n), Browser::default(), login)));
@@ -331,7 +332,7 @@ async fn three_logins(over: OverLimit) -> (Site, Vec<Answered>) {
 }
 
 #[test]
-fn no_login_is_let_in_beyond_the_limit() {
+fn concurrent_logins_never_exceed_the_limit() {
     explore("three logins where two are let in", || async {
         let (site, answers) = three_logins(OverLimit::Refuse).await;
         let mut entered = 0;
@@ -342,14 +343,14 @@ fn no_login_is_let_in_beyond_the_limit() {
             }
             assert_eq!(site.is_alive(&answered.browser).await, answered.released.is_ok());
         }
-        // Processes may refuse in favour of one another; within one they wait for their turn.
+        // Logins of two processes may both withdraw. Those of one process queue.
         assert!(entered == 2 || (entered < 2 && !site.is_one_process()), "{entered} have entered");
         assert_eq!((site.count().await, site.hers().await), (entered as u64, entered));
     });
 }
 
 #[test]
-fn logins_at_once_end_just_as_many_sessions_as_there_are_too_many() {
+fn concurrent_logins_end_only_the_surplus_sessions() {
     explore("three logins where the oldest session ends", || async {
         let (site, answers) = three_logins(OverLimit::EndOldest).await;
         let mut alive = 0;

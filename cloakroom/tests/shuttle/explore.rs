@@ -1,4 +1,4 @@
-//! Runs a kernel under schedule after schedule, and tells how many.
+//! Runs a kernel under many schedules, and counts them.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex};
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, Runner};
 
-/// Runs of a kernel under each scheduler that draws; `CLOAKROOM_SCHEDULES` makes it another number.
+/// The number of runs of a kernel under each random scheduler. `CLOAKROOM_SCHEDULES` sets another number.
 const SCHEDULES: usize = 5_000;
 
-/// And so many times as many at the most where one goes through all there are.
+/// The most runs of an exhaustive scheduler, in units of `schedules()`.
 const EXHAUSTIVE: usize = 20;
 
-/// Points at which PCT puts another task first: its paper finds that few bugs need more.
+/// The number of points at which PCT changes the priorities. Its paper finds that few bugs need more.
 const DEPTH: usize = 3;
 
-/// In all kernels of this process so far.
+/// The number of different interleavings in all kernels of this process.
 static IN_ALL: AtomicUsize = AtomicUsize::new(0);
 
 fn schedules() -> usize {
@@ -25,26 +25,26 @@ fn schedules() -> usize {
     asked.map_or(SCHEDULES, |text| text.parse().expect("CLOAKROOM_SCHEDULES is a number"))
 }
 
-/// Runs `kernel` in orders drawn at random, in two ways.
+/// Runs `kernel` in random orders, under two schedulers.
 pub(crate) fn at_random(name: &str, kernel: impl Fn() + Copy + Send + Sync + 'static) {
     let times = schedules();
     explore(name, "random", RandomScheduler::new(times), kernel);
     explore(name, "PCT", PctScheduler::new(DEPTH, times), kernel);
 }
 
-/// Runs `kernel` in every order there is, if there are not too many.
+/// Runs `kernel` in every order, up to a limit.
 pub(crate) fn in_every_order(kernel: impl Fn() + Send + Sync + 'static) -> Told {
     let most = EXHAUSTIVE * schedules();
     let told = run(DfsScheduler::new(Some(most), false), kernel);
     Told { all: told.runs < most, ..told }
 }
 
-/// What came of an exploration.
+/// The result of an exploration.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Told {
     pub(crate) runs: usize,
     pub(crate) different: usize,
-    /// Whether there are no others.
+    /// True if these are all orders.
     pub(crate) all: bool,
 }
 
@@ -58,7 +58,7 @@ fn explore(
 }
 
 impl Told {
-    /// A line of the closing report.
+    /// Prints a line of the closing report.
     pub(crate) fn print(self, name: &str, how: &str) {
         let Told { runs, different, .. } = self;
         let in_all = IN_ALL.fetch_add(different, Ordering::Relaxed) + different;
@@ -70,7 +70,7 @@ fn run(scheduler: impl Scheduler + 'static, kernel: impl Fn() + Send + Sync + 's
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let noted = Noted { inner: scheduler, order: None, seen: Arc::clone(&seen) };
     let mut config = Config::new();
-    // Room for the frames of an unoptimised build.
+    // An unoptimised build has large stack frames.
     config.stack_size = 1 << 19;
     config.silence_warnings = true;
     let runs = Runner::new(noted, config).run(kernel);
@@ -78,17 +78,17 @@ fn run(scheduler: impl Scheduler + 'static, kernel: impl Fn() + Send + Sync + 's
     Told { runs, different, all: false }
 }
 
-/// A scheduler, and the orders that it chose.
+/// A scheduler that records the orders it chooses.
 struct Noted<S> {
     inner: S,
-    /// Of the run that is under way.
+    /// The hash of the order of the current run.
     order: Option<DefaultHasher>,
     seen: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl<S: Scheduler> Scheduler for Noted<S> {
     fn new_execution(&mut self) -> Option<Schedule> {
-        // Asked for once more after the last.
+        // Shuttle calls this once more after the last run.
         if let Some(order) = self.order.replace(DefaultHasher::new()) {
             self.seen.lock().unwrap().insert(order.finish());
         }

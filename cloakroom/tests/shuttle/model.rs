@@ -1,4 +1,4 @@
-//! What one thread asks of a store, and a plain map that answers the same questions one after the other.
+//! The calls of a thread to a store, and a plain map that answers the same calls one after the other.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,7 +13,7 @@ use cloakroom::{
 
 use crate::visitor::{alice, principal};
 
-/// One call.
+/// A call to the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Create(&'static str, Record),
@@ -27,7 +27,7 @@ pub(crate) enum Call {
     List,
 }
 
-/// What a store says to it.
+/// The answer to a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     Created(Created),
@@ -40,14 +40,14 @@ pub(crate) enum Answer {
     Listed(Vec<StoreKey>),
 }
 
-/// Every change is made by one who has seen this version.
+/// The version that every change expects.
 pub(crate) const SEEN: u64 = 1;
 
 pub(crate) fn key(name: &str) -> StoreKey {
     name.parse().unwrap()
 }
 
-/// The answer of one that never waits.
+/// Returns the result of a future that is never pending.
 pub(crate) fn tried<T>(answer: impl Future<Output = T>) -> T {
     match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
@@ -80,7 +80,7 @@ impl Call {
     }
 }
 
-/// The keys of a user's sessions, in order; one that is listed twice stands there twice.
+/// Returns the keys of a user's sessions, sorted. A session that is listed twice is in the list twice.
 pub(crate) fn listed(store: &MemoryProvider, user: &str) -> Vec<StoreKey> {
     let all = now(store.of_principal(&principal(user), None, 100)).entries;
     let mut keys: Vec<_> = all.into_iter().map(|listed| listed.key).collect();
@@ -100,7 +100,7 @@ impl Model {
         Model { records: BTreeMap::new(), now }
     }
 
-    /// What stands under `at`, unless it has expired.
+    /// Returns the record under `at`, unless it has expired.
     pub(crate) fn live(&self, at: &str) -> Option<&Record> {
         self.records.get(&key(at)).filter(|record| !record.is_expired(self.now))
     }
@@ -184,7 +184,7 @@ impl Model {
     }
 }
 
-/// A deadline that a touch moves to.
+/// Returns the deadline that a touch sets.
 pub(crate) fn later(now: SystemTime) -> SystemTime {
     now + Duration::from_secs(600)
 }

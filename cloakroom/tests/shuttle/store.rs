@@ -1,4 +1,4 @@
-//! The memory provider: whatever threads ask of it at once, the answers and what is left are those of one order of the same calls.
+//! The memory provider: the answers to concurrent calls, and the records left, are those of some serial order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,24 +15,24 @@ use crate::explore::{Told, at_random, in_every_order};
 use crate::model::{Answer, Call, Model, key, later, listed, now, tried};
 use crate::visitor::seconds;
 
-/// Alice's session stands here.
+/// The key of alice's session.
 const HERS: &str = "hers";
-/// Bob's, in the other shard.
+/// The key of bob's session, in the other shard.
 const HIS: &str = "theirs";
-/// One that nobody has collected yet, in that shard, too.
+/// The key of an expired session that has not been collected, also in the other shard.
 const EXPIRED: &str = "expired";
-/// Free ones, in the shard of hers and in the other.
+/// Free keys: one in the shard of alice's session, one in the other.
 const FREE: [&str; 2] = ["vacant", "empty"];
 const EVERY: [&str; 5] = [HERS, HIS, EXPIRED, FREE[0], FREE[1]];
 
 struct Store {
     provider: MemoryProvider,
     time: ManualClock,
-    /// Counts beginnings and ends of calls.
+    /// Counts the beginnings and ends of calls.
     moment: AtomicUsize,
 }
 
-/// A call, its answer, and the time between which it took effect.
+/// A call with its answer. It took effect between `began` and `ended`.
 #[derive(Clone, Debug)]
 struct Asked {
     call: Call,
@@ -50,7 +50,7 @@ impl Store {
         time.advance(seconds(1));
         let mut model = Model::new(time.clock().now());
         for (at, record) in [(EXPIRED, expired), (HERS, made("alice").build()), (HIS, made("bob").build())] {
-            // Through the front door: a clock that stands still tells the same to both.
+            // Both are filled by the same calls, at the same time of the clock.
             let call = Call::Create(at, record);
             assert_eq!(call.ask(&provider), model.ask(&call));
         }
@@ -68,7 +68,7 @@ impl Store {
         calls.iter().map(|call| self.ask(call)).collect()
     }
 
-    /// What is left is what the model holds.
+    /// Returns true if the store holds the same records as the model.
     fn holds(&self, model: &Model) -> bool {
         let store = &self.provider;
         EVERY.iter().all(|at| now(store.load(&key(at))).as_ref() == model.live(at))
@@ -76,7 +76,7 @@ impl Store {
             && now(store.count()) == model.sessions().count() as u64
     }
 
-    /// Runs a list of calls on each thread, and finds the order that they took effect in.
+    /// Runs a list of calls on each thread. Checks that some order of the calls explains the answers.
     fn compare(self: &Arc<Self>, model: &Model, threads: &[Vec<Call>]) {
         let (mine, others) = threads.split_first().unwrap();
         let others: Vec<_> = others
@@ -89,11 +89,11 @@ impl Store {
             .collect();
         let mut asked = self.ask_all(mine);
         asked.extend(others.into_iter().flat_map(|other| other.join().unwrap()));
-        assert!(self.explains(model, &asked), "no order of these comes to what is left: {asked:#?}");
+        assert!(self.explains(model, &asked), "no order of these calls explains the answers: {asked:#?}");
     }
 
-    /// Whether some order of what is `left`, in which nothing comes before what had ended when it began, has these answers and
-    /// this end.
+    /// Returns true if some order of the calls in `left` gives their answers and the store's records. A call that ended
+    /// before another began must come first.
     fn explains(&self, model: &Model, left: &[Asked]) -> bool {
         if left.is_empty() {
             return self.holds(model);
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// Every kind of call that the sessions above can meet. What is written says who wrote it.
+/// Every kind of call for the sessions above. Written data names its writer.
 fn calls(time: &ManualClock, who: &str) -> Vec<Call> {
     let clock = time.clock();
     let made = |version| testkit::record(&clock).version(version).value("by", who).endless();
@@ -141,13 +141,13 @@ fn calls(time: &ManualClock, who: &str) -> Vec<Call> {
 }
 
 #[test]
-fn the_keys_of_these_tests_are_spread_over_both_shards() {
+fn the_test_keys_are_in_both_shards() {
     let told = in_every_order(|| {
         let record = testkit::record(&ManualClock::default().clock()).endless().build();
         let shards = EVERY.map(|at| {
             let alone = MemoryProvider::new();
             assert_eq!(now(alone.create(&key(at), &record)), Created::Done);
-            // A cursor begins with the shard that it goes on in.
+            // A cursor begins with the number of the shard in which it continues.
             let next = now(alone.scan(None, 1)).next.unwrap();
             next.as_str().starts_with("0:")
         });
@@ -157,7 +157,7 @@ fn the_keys_of_these_tests_are_spread_over_both_shards() {
 }
 
 #[test]
-fn any_two_calls_are_as_if_one_came_after_the_other() {
+fn any_two_concurrent_calls_are_linearizable() {
     let kinds = calls(&ManualClock::default(), "").len();
     let (mut told, mut pairs, mut whole) = (Told::default(), 0, 0);
     for first in 0..kinds {
@@ -176,7 +176,7 @@ fn any_two_calls_are_as_if_one_came_after_the_other() {
 }
 
 #[test]
-fn any_two_calls_on_each_of_three_threads_are_as_if_one_came_after_the_other() {
+fn two_calls_on_each_of_three_threads_are_linearizable() {
     at_random("three threads with two calls each on the store", || {
         let (store, model) = Store::new();
         let threads = ["one", "two", "three"].map(|who| {
@@ -187,7 +187,7 @@ fn any_two_calls_on_each_of_three_threads_are_as_if_one_came_after_the_other() {
     });
 }
 
-/// A store of at most so many.
+/// A store with a maximal number of sessions.
 struct Full {
     provider: MemoryProvider,
     made: testkit::RecordBuilder,
@@ -204,7 +204,7 @@ impl Full {
         tried(self.provider.create(&key(at), record)).map_err(|error| error.kind())
     }
 
-    /// The answers to threads of which each begins one session, sorted.
+    /// Begins each session in a thread of its own. Returns the answers.
     fn begin_at_once(
         self: &Arc<Self>,
         sessions: Vec<(&'static str, Record)>,
@@ -219,7 +219,7 @@ impl Full {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     }
 
-    /// It takes so many visitors more, and then none: what it counts is what it holds.
+    /// Checks that the store takes exactly `visitors` more sessions, so its count is right.
     fn has_room_for(&self, visitors: usize) {
         let visit = self.made.clone().build();
         for place in 0..visitors {
@@ -230,7 +230,7 @@ impl Full {
 }
 
 #[test]
-fn a_full_store_puts_out_nobody_who_is_logged_in_and_holds_no_more_than_it_may() {
+fn a_full_store_evicts_only_anonymous_sessions() {
     at_random("logins and visits in a full store", || {
         let store = Arc::new(Full::of(2));
         let (visit, alice) = (store.made.clone().build(), store.made.clone().principal("alice").build());
@@ -249,7 +249,7 @@ fn a_full_store_puts_out_nobody_who_is_logged_in_and_holds_no_more_than_it_may()
 }
 
 #[test]
-fn what_has_expired_in_a_full_store_makes_room_for_as_many_and_no_more() {
+fn expired_sessions_in_a_full_store_make_room() {
     at_random("visits to a full store of which a part has expired", || {
         let time = ManualClock::default();
         let provider = MemoryProvider::builder().clock(time.clock()).max_sessions(3).build();
@@ -263,7 +263,7 @@ fn what_has_expired_in_a_full_store_makes_room_for_as_many_and_no_more() {
         time.advance(seconds(1));
         let visit = store.made.clone().build();
         let [near, far] = FREE;
-        // One comes to the very place of one that has expired.
+        // One of them takes the key of an expired session.
         let answers =
             store.begin_at_once(vec![(near, visit.clone()), (far, visit.clone()), (EXPIRED, visit)]);
         let refused = answers.iter().filter(|answer| **answer == Err(ErrorKind::TooLarge)).count();
@@ -277,7 +277,7 @@ fn what_has_expired_in_a_full_store_makes_room_for_as_many_and_no_more() {
 }
 
 #[test]
-fn of_two_logins_under_one_id_in_a_full_store_one_is_told_that_it_is_taken_and_none_is_counted_twice() {
+fn of_two_creates_of_one_key_in_a_full_store_one_is_taken() {
     at_random("two logins under one id in a full store", || {
         let store = Arc::new(Full::of(2));
         let visit = store.made.clone().build();

@@ -1,4 +1,4 @@
-//! A hook that counts the calls, and has those fail that a test wants to fail.
+//! A hook that counts calls and injects faults.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,32 +8,33 @@ use cloakroom::{Error, ErrorKind, Result};
 
 use super::hooked::{Call, Hook, Verdict, give_way};
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails and does nothing.
+    /// The call fails and does nothing.
     Fail,
-    /// It does its work, and then the answer is lost.
+    /// The call does its work, but its answer is lost.
     LoseAnswer,
-    /// It says that what is stored cannot be read.
+    /// The call reports that the stored record cannot be read.
     Corrupt,
-    /// It never answers.
+    /// The call never answers.
     Hang,
-    /// It answers after a while.
+    /// The call answers after a delay.
     Slow(Duration),
     Panic,
-    /// It says that somebody else was first, whether or not that is so.
+    /// The call reports a conflict, also without one.
     Lose,
 }
 
-/// Lets calls through, counted, each of them pending now and then as a real store's are; but for the faults that are set.
+/// A hook that counts calls and injects the faults that a test sets. Without a fault a call is pending now and then,
+/// like one to a real store.
 #[derive(Clone, Default)]
 pub(crate) struct Faulty(Arc<Mutex<State>>);
 
 struct State {
     calls: Vec<Call>,
     faults: BTreeMap<Call, Fault>,
-    /// How often each call is pending before it begins, and again before it answers.
+    /// The number of times that each call is pending before it begins, and again before it answers.
     pauses: u32,
 }
 
@@ -44,12 +45,12 @@ impl Default for State {
 }
 
 impl Faulty {
-    /// From now on `call` goes wrong by `fault`.
+    /// Injects `fault` into `call` from now on.
     pub(crate) fn set(&self, call: Call, fault: Fault) {
         self.0.lock().unwrap().faults.insert(call, fault);
     }
 
-    /// From now on whatever a request can ask for goes wrong by `fault`.
+    /// Injects `fault` into every call that a request can make, from now on.
     pub(crate) fn set_all(&self, fault: Fault) {
         for call in [Call::Create, Call::Load, Call::Update, Call::Touch, Call::Rename, Call::End] {
             self.set(call, fault);
@@ -60,12 +61,12 @@ impl Faulty {
         self.0.lock().unwrap().faults.clear();
     }
 
-    /// Has each call be pending `pauses` times before and after its work.
+    /// Makes each call pending `pauses` times before and after its work.
     pub(crate) fn pause(&self, pauses: u32) {
         self.0.lock().unwrap().pauses = pauses;
     }
 
-    /// The calls since this was last asked.
+    /// Returns the calls since the last call of this method.
     pub(crate) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.0.lock().unwrap().calls)
     }
@@ -76,7 +77,7 @@ impl Faulty {
     }
 }
 
-/// The text of a store that tells too much; no response may repeat it.
+/// An error text with secrets of the store. No response may repeat it.
 pub(crate) const INDISCRETION: &str = "redis://admin:hunter2@10.0.0.7:6379 refused SELECT /var/lib/store";
 
 impl Hook for Faulty {
@@ -92,7 +93,7 @@ impl Hook for Faulty {
                 tokio::time::sleep(time).await;
                 Ok(Verdict::Forward)
             }
-            Some(Fault::Panic) => panic!("the provider panics, as it was asked to"),
+            Some(Fault::Panic) => panic!("an injected panic of the provider"),
             Some(Fault::Lose) => Ok(Verdict::Lose),
             Some(Fault::LoseAnswer) | None => Ok(Verdict::Forward),
         }

@@ -1,4 +1,4 @@
-//! A provider with something before and after each of its calls.
+//! A provider with a hook before and after each call.
 
 use std::future::Future;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ pub(crate) enum Call {
     Create,
     Load,
     Update,
-    /// An update to a tombstone: a session ends.
+    /// An update to a tombstone, which ends a session.
     End,
     Touch,
     Rename,
@@ -27,21 +27,21 @@ pub(crate) enum Call {
     OfPrincipal,
 }
 
-/// What becomes of a call.
+/// The decision of a hook about a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Forward,
-    /// Not forwarded: a key is taken, a record stale, and nothing is there.
+    /// The call is not forwarded. It reports a conflict: the key is taken, the record is stale, or no record exists.
     Lose,
 }
 
-/// What stands before and after the calls.
+/// A hook before and after each call.
 pub(crate) trait Hook: Send + Sync + 'static {
     fn before(&self, _: Call) -> impl Future<Output = Result<Verdict>> + Send {
         std::future::ready(Ok(Verdict::Forward))
     }
 
-    /// `done`: the call found or changed something.
+    /// Runs after the call. `done` is true if the call found or changed a record.
     fn after(&self, _: Call, _done: bool) -> impl Future<Output = Result<()>> + Send {
         std::future::ready(Ok(()))
     }
@@ -51,13 +51,13 @@ pub(crate) trait Hook: Send + Sync + 'static {
         page
     }
 
-    /// What the provider declares that itself declares `inner`.
+    /// Returns the capabilities of the hooked provider. `inner` are those of the provider itself.
     fn capabilities(&self, inner: Capabilities) -> Capabilities {
         inner
     }
 }
 
-/// `inner`, with `hook` around every call.
+/// A provider that calls `hook` around every call of `inner`.
 pub(crate) struct Hooked<P, H> {
     inner: P,
     hook: H,
@@ -101,7 +101,7 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
 
     async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
         let done = |answer: &Updated| *answer == Updated::Done;
-        // A session ends by a tombstone in its place.
+        // A session ends by an update to a tombstone.
         let call = if record.is_tombstone() { Call::End } else { Call::Update };
         self.around(call, self.inner.update(key, record, expected), done, Updated::Stale).await
     }
@@ -158,7 +158,7 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
     }
 }
 
-/// Is pending `times` times, whoever polls it.
+/// Is pending `times` times.
 pub(crate) async fn give_way(times: u32) {
     let mut left = times;
     std::future::poll_fn(|context| match left.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! What a thread logs, down to TRACE.
+//! The log of one thread, down to TRACE.
 
 use std::cell::RefCell;
 use std::io;
@@ -6,15 +6,15 @@ use std::sync::Once;
 
 use tracing_subscriber::filter::LevelFilter;
 
-/// What this thread logs from now on. One subscriber serves all threads: with one for each, a line that a thread without any
-/// reaches first is taken for one that nobody wants.
+/// The log of this thread from now on. All threads share one subscriber. With one for each thread, `tracing` would
+/// cache a line as disabled if a thread without a subscriber reached it first.
 pub(crate) struct Log(());
 
 thread_local! {
     static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Writes to the text of the thread that logs.
+/// A writer to the log of the current thread.
 struct ThisThread;
 
 impl Log {

@@ -1,4 +1,4 @@
-//! What the tests of whole requests share: a provider that a test can look into and break, and a visitor of a site.
+//! Shared parts of the tests of whole requests: a provider that a test can inspect and break, and a visitor of a site.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -18,10 +18,10 @@ use tower::ServiceExt;
 use faulty::Faulty;
 use hooked::Hooked;
 
-/// A manager over a memory store, and what stands between the two.
+/// A manager of a memory store, with a hook between the two.
 pub(crate) struct Rig {
     pub(crate) manager: Manager,
-    /// The store itself, past the faults.
+    /// A manager of the same store that bypasses the faults.
     pub(crate) store: Manager,
     pub(crate) faults: Faulty,
 }
@@ -38,7 +38,7 @@ impl Rig {
         Rig { manager, store: settings(Manager::builder(provider)).build().unwrap(), faults }
     }
 
-    /// A stored session that holds `n`; the calls for it are not counted. Its cookie.
+    /// Stores a session with `n` and returns its cookie. The calls are not counted.
     pub(crate) async fn session_with(&self, n: u64) -> String {
         let session = self.store.start(&HeaderMap::new()).await.unwrap();
         session.set("n", n).unwrap();
@@ -47,12 +47,12 @@ impl Rig {
         pair(&headers).unwrap()
     }
 
-    /// What is stored under `n` in the session of `cookie`.
+    /// Returns the stored value `n` of the session of `cookie`.
     pub(crate) async fn stored(&self, cookie: &str) -> Option<u64> {
         self.store.start(&cookies(cookie)).await.unwrap().get("n").unwrap()
     }
 
-    /// Whether the session of `cookie` is alive.
+    /// Returns true if the session of `cookie` is alive.
     pub(crate) async fn alive(&self, cookie: &str) -> bool {
         self.store.start(&cookies(cookie)).await.unwrap().id().is_some()
     }
@@ -62,12 +62,12 @@ impl Rig {
     }
 }
 
-/// The headers of a request that brings `cookie`, as it stands in the header.
+/// Returns the headers of a request with `cookie` as its `Cookie` header.
 pub(crate) fn cookies(cookie: &str) -> HeaderMap {
     HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(cookie).unwrap())])
 }
 
-/// A request for `path` with `cookie`; none if that is empty.
+/// Returns a request for `path` with `cookie`. An empty `cookie` means no cookie.
 pub(crate) fn request(path: &str, cookie: &str) -> Request<Body> {
     let mut request = Request::get(path).body(Body::empty()).unwrap();
     if !cookie.is_empty() {
@@ -76,7 +76,7 @@ pub(crate) fn request(path: &str, cookie: &str) -> Request<Body> {
     request
 }
 
-/// What `site` answers to a request for `path` with `cookie`.
+/// Sends a request for `path` with `cookie` to `site`.
 pub(crate) async fn ask(site: &Router, path: &str, cookie: &str) -> Response {
     send(site, request(path, cookie)).await
 }
@@ -85,24 +85,24 @@ pub(crate) async fn send(site: &Router, request: Request<Body>) -> Response {
     site.clone().oneshot(request).await.unwrap()
 }
 
-/// The text of a response's body.
+/// Returns the text of a response's body.
 pub(crate) async fn text(response: Response) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-/// Every `Set-Cookie`.
+/// Returns every `Set-Cookie` header.
 pub(crate) fn set_cookies(headers: &HeaderMap) -> Vec<&str> {
     headers.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect()
 }
 
-/// `name=value` of the one cookie that is set, if one is.
+/// Returns `name=value` of the only cookie that is set, if one is.
 pub(crate) fn pair(headers: &HeaderMap) -> Option<String> {
     let all = set_cookies(headers);
     assert!(all.len() <= 1, "more than one cookie: {}", all.len());
     all.first().map(|cookie| cookie.split(';').next().unwrap().to_owned())
 }
 
-/// The values of the header `name`, joined as HTTP joins them.
+/// Returns the values of the header `name`, joined as HTTP joins them.
 pub(crate) fn joined(headers: &HeaderMap, name: &str) -> String {
     let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
     values.join(", ")

@@ -1,5 +1,5 @@
-//! One manager for a whole test program, used from several tests at once: each test has a runtime of its own, and the runtimes
-//! end one after another while the manager goes on.
+//! One manager that several tests use at the same time. Each test has a runtime of its own. The runtimes end one after
+//! another while the manager is still in use.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use cloakroom::{Manager, Principal, Released};
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
-/// Makes eight tests on a runtime of one thread, and eight on one of four, that share the manager which the expression gives: it
-/// is awaited once, by whichever test comes first.
+/// Makes eight tests on a runtime of one thread, and eight on a runtime of four. They share one manager. The first test
+/// awaits the expression that gives it.
 ///
-/// The text after the expression stands before each test, such as `#[ignore = "needs redis-server"]`.
+/// Attributes after the expression are put on each test, such as `#[ignore = "needs redis-server"]`.
 #[macro_export]
 macro_rules! one_manager {
     ($module:ident, $manager:expr $(, #[$attribute:meta])*) => {
         mod $module {
-            #[allow(unused_imports, reason = "the expression may use what stands around it")]
+            #[allow(unused_imports, reason = "the expression may use names around the macro call")]
             use super::*;
 
             static MANAGER: tokio::sync::OnceCell<cloakroom::Manager> = tokio::sync::OnceCell::const_new();
@@ -45,9 +45,9 @@ macro_rules! one_manager {
     };
 }
 
-/// Visits, logins, parallel changes, lists and logouts, with pauses in which other tests end.
+/// Visits, logs in, changes in parallel, lists and logs out, with pauses in which other tests end.
 pub(crate) async fn use_it(manager: &Manager, user: &str) {
-    // Some tests end early, others go on after them.
+    // The number of rounds depends on the name, so that some tests end while others go on.
     let rounds = 2 + user.len() as u64 % 5;
     let principal = Principal::new(user).unwrap();
     for round in 0..rounds {
@@ -81,7 +81,7 @@ pub(crate) async fn use_it(manager: &Manager, user: &str) {
     }
 }
 
-/// One request of `browser`'s that changes its session.
+/// Makes one request of `browser` that changes its session.
 async fn change(
     manager: &Manager,
     browser: &mut HeaderMap,

@@ -1,4 +1,4 @@
-//! A manager on a clock that a test sets, and visitors with one cookie each.
+//! A manager with a clock that a test sets, and visitors with one cookie each.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -8,7 +8,7 @@ use cloakroom::{Manager, ManagerBuilder, ManualClock, MemoryProvider, Principal,
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
-/// A manager on a clock that stands still.
+/// A manager with a clock that a test sets.
 #[derive(Clone)]
 pub(crate) struct Rig {
     pub(crate) manager: Manager,
@@ -32,7 +32,7 @@ impl Rig {
         self.manager.start(&browser.headers()).await.unwrap()
     }
 
-    /// One request that changes the session by `change`.
+    /// Makes one request that changes the session by `change`.
     pub(crate) async fn request(&self, browser: &mut Browser, change: impl FnOnce(&Session)) -> Released {
         let session = self.start(browser).await;
         change(&session);
@@ -40,7 +40,7 @@ impl Rig {
     }
 }
 
-/// The one cookie that a browser would hold.
+/// A browser with at most one cookie.
 #[derive(Clone, Default)]
 pub(crate) struct Browser(pub(crate) Option<String>);
 
@@ -63,7 +63,7 @@ impl Browser {
     pub(crate) fn take(&mut self, headers: &HeaderMap) {
         let mut cookies = headers.get_all(SET_COOKIE).iter();
         let Some(cookie) = cookies.next() else { return };
-        assert!(cookies.next().is_none(), "one Set-Cookie of our name at the most");
+        assert!(cookies.next().is_none(), "at most one Set-Cookie of our name");
         assert_eq!(headers["cache-control"], "no-store");
         assert_eq!(headers["vary"], "Cookie");
         let value = cookie.to_str().unwrap().strip_prefix("__Host-id=").unwrap().split(';').next().unwrap();
@@ -71,14 +71,14 @@ impl Browser {
     }
 }
 
-/// A visitor with a session in which `n` is 1.
+/// Returns a visitor whose session has `n` = 1.
 pub(crate) async fn visited() -> (Rig, Browser) {
     let (rig, mut browser) = (Rig::new(), Browser::default());
     assert_eq!(rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await, Released::Created);
     (rig, browser)
 }
 
-/// Releases a session whose response must not touch the browser's cookie, not even to say again what it is.
+/// Releases a session and checks that the response sets no cookie.
 pub(crate) async fn release_without_cookie(session: &Session) -> Released {
     let mut headers = HeaderMap::new();
     let released = session.release(&mut headers).await.unwrap();

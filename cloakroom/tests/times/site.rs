@@ -1,4 +1,4 @@
-//! A site on a clock that a test sets, and a browser that forgets a cookie when its time is over.
+//! A site with a clock that a test sets, and a browser that forgets expired cookies.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -10,11 +10,11 @@ use cloakroom::{
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
-/// Where the sessions are.
+/// The place of the sessions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kept {
     Memory,
-    /// In the cookie, with revocations whose marks are kept for `longest` at least.
+    /// In the cookie, with revocations that are kept for at least `longest`.
     Cookie {
         max_age: Option<Duration>,
         longest: Duration,
@@ -36,13 +36,13 @@ pub(crate) struct Settings {
 pub(crate) struct Site {
     manager: Manager,
     sealed: Option<CookieProvider>,
-    /// The sessions, or the marks of those that have ended.
+    /// The store of the sessions, or of the revocations.
     memory: MemoryProvider,
     pub(crate) time: ManualClock,
 }
 
 impl Site {
-    /// `None` where the settings are refused.
+    /// Returns `None` if the settings are refused.
     pub(crate) fn new(settings: &Settings) -> Option<Site> {
         let time = ManualClock::default();
         let memory = MemoryProvider::builder().clock(time.clock()).build();
@@ -77,15 +77,15 @@ impl Site {
         self.time.clock().now()
     }
 
-    /// True if a user may have one session only.
+    /// Returns true if a user may have only one session.
     pub(crate) fn limits(&self) -> bool {
         self.sealed.is_none()
     }
 
-    /// The session of a request that arrives now.
+    /// Returns the session of a request that arrives now.
     pub(crate) async fn start(&self, client: &mut Client) -> Session {
         if client.kept_until.is_some_and(|until| self.now() >= until) {
-            // That session goes on without this browser.
+            // The session lives on, but this browser no longer has its cookie.
             (client.token, client.kept_until) = (None, None);
             client.past.clear();
         }
@@ -99,12 +99,12 @@ impl Site {
         session
     }
 
-    /// Its response.
+    /// Releases the session, and gives the response to the client.
     pub(crate) async fn release(&self, client: &mut Client, session: &Session) {
         let mut headers = HeaderMap::new();
         let _ = session.release(&mut headers).await.unwrap();
         client.takes(&headers, self.now());
-        // The client knows its new id from now on.
+        // The client uses its new id from now on.
         let _ = self.start(client).await;
     }
 
@@ -126,17 +126,17 @@ impl Site {
     }
 }
 
-/// A browser with the one cookie that it holds, and all that it held of that session.
+/// A browser with one cookie, and the earlier cookies of the same session.
 #[derive(Default)]
 pub(crate) struct Client {
     token: Option<String>,
-    /// When the browser forgets the cookie; `None`: when it is closed.
+    /// The time when the browser forgets the cookie. `None` means when it is closed.
     pub(crate) kept_until: Option<SystemTime>,
-    /// Each cookie of the session that it has now, or had last.
+    /// Each cookie of the client's present or last session.
     pub(crate) past: Vec<String>,
-    /// Set if its last request found a session.
+    /// True if the last request found a session.
     is_in: bool,
-    /// The latest that any session of this client was ever to end.
+    /// The latest deadline that any session of this client ever had.
     pub(crate) latest_end: Option<SystemTime>,
 }
 
@@ -145,7 +145,7 @@ impl Client {
         Client { token: Some(token.to_owned()), ..Client::default() }
     }
 
-    /// True if it has no cookie any more.
+    /// Returns true if the browser no longer has a cookie.
     pub(crate) fn has_forgotten(&self) -> bool {
         self.token.is_none()
     }
@@ -158,7 +158,7 @@ impl Client {
             cookie.split("Max-Age=").nth(1).map(|rest| rest.split(';').next().unwrap().parse().unwrap());
         self.token = Some(value.to_owned()).filter(|value| !value.is_empty() && age != Some(0));
         self.kept_until = age.filter(|_| self.token.is_some()).map(|age| now + Duration::from_secs(age));
-        // Nobody ended what the former cookies name: what their last one said has expired, which older copies need not know.
+        // The session of the earlier cookies has expired, not been ended. Older cookies may have a later deadline.
         if !self.is_in {
             self.past.clear();
         }
