@@ -236,7 +236,7 @@ async fn without_a_session_a_token_is_optional_unless_required() {
 }
 
 #[tokio::test]
-async fn origin_only_refuses_other_sites_and_asks_no_token() {
+async fn origin_only_refuses_other_sites_without_a_token() {
     let manager = manager();
     let cookie = visitor(&site(&manager, CsrfLayer::new())).await.0;
     for site in [site(&manager, CsrfLayer::new().origin_only()), routes_without_sessions()] {

@@ -3,6 +3,7 @@
 //! `exceptions` lists what breaks a rule today. A list only gets shorter.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::exceptions::{CIRCLES, NAMESAKES, Rule, SPREAD, UNREAD};
 use crate::rules::file_edges;
@@ -12,6 +13,12 @@ use crate::{code, comments, library, words};
 
 /// The most comments in a hundred that may open without a subject.
 const MAX_HEADLESS: usize = 1;
+
+/// The library's types. The tests share one reading.
+fn types() -> &'static Types {
+    static TYPES: LazyLock<Types> = LazyLock::new(|| Types::read(library()));
+    &TYPES
+}
 
 fn texts(extensions: &[&str]) -> Vec<Text> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the library is in a workspace");
@@ -44,23 +51,22 @@ fn none(rule: Rule, found: Vec<(String, String)>) {
 
 #[test]
 fn no_methods_of_one_type_call_each_other_in_circles() {
-    only(&CIRCLES, Types::read(library()).circles_of_a_type());
+    only(&CIRCLES, types().circles_of_a_type());
 }
 
 #[test]
 fn no_calls_make_a_cycle_that_imports_hide() {
-    let tree = library();
-    only(&CIRCLES, Types::read(tree).circles_of_files(&file_edges(&tree.edges())));
+    only(&CIRCLES, types().circles_of_files(&file_edges(&library().edges())));
 }
 
 #[test]
 fn no_types_methods_are_in_more_than_three_files() {
-    only(&SPREAD, Types::read(library()).spread());
+    only(&SPREAD, types().spread());
 }
 
 #[test]
 fn no_two_private_types_share_a_name() {
-    only(&NAMESAKES, Types::read(library()).namesakes());
+    only(&NAMESAKES, types().namesakes());
 }
 
 #[test]

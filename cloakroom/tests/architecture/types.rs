@@ -24,8 +24,10 @@ const STANDARD: [&str; 28] = [
 /// The types of the library and their methods, by file.
 #[derive(Debug, Default)]
 pub(crate) struct Types {
-    definitions: Vec<Definition>,
-    methods: Vec<Method>,
+    /// The definitions of each name.
+    definitions: BTreeMap<String, Vec<Definition>>,
+    /// The methods of each name.
+    methods: BTreeMap<String, Vec<Method>>,
     /// Names of methods of traits, which a call by name may mean as well.
     of_traits: BTreeSet<String>,
     calls: Vec<Call>,
@@ -34,7 +36,6 @@ pub(crate) struct Types {
 /// A struct, an enum or a union.
 #[derive(Debug)]
 struct Definition {
-    name: String,
     file: String,
     line: usize,
     is_public: bool,
@@ -44,7 +45,6 @@ struct Definition {
 #[derive(Debug)]
 struct Method {
     owner: String,
-    name: String,
     file: String,
 }
 
@@ -60,7 +60,7 @@ struct Call {
 }
 
 impl Types {
-    /// The types of `tree`. Test code is left out.
+    /// Reads the types of `tree`, without test code.
     pub(crate) fn read(tree: &Tree) -> Types {
         let reached = tree.reached();
         let mut types = Types::default();
@@ -73,7 +73,7 @@ impl Types {
         types
     }
 
-    /// Cycles of calls among the files that hold one type's methods.
+    /// Returns the cycles of calls among the files that hold one type's methods.
     pub(crate) fn circles_of_a_type(&self) -> Vec<Finding> {
         let mut graphs: BTreeMap<String, Graph> = BTreeMap::new();
         for call in &self.calls {
@@ -96,7 +96,7 @@ impl Types {
         findings
     }
 
-    /// Cycles among the files of a folder, where calls of methods count as `imports` do. A call needs no import of the type.
+    /// Returns the cycles among the files of a folder. Calls of methods count as `imports` do, since a call needs no import.
     pub(crate) fn circles_of_files(&self, imports: &Graph) -> Vec<Finding> {
         let mut graph = imports.clone();
         let mut examples = BTreeMap::new();
@@ -120,9 +120,9 @@ impl Types {
         cycles(&graph).into_iter().map(finding).collect()
     }
 
-    /// The method that `call` means, if there is no doubt.
+    /// Returns the method that `call` means, if that is certain.
     fn meant(&self, call: &Call) -> Option<&Method> {
-        let mut named = self.methods.iter().filter(|method| method.name == call.method);
+        let mut named = self.methods.get(&call.method).into_iter().flatten();
         match &call.on {
             Some(owner) => {
                 let owner = self.identity(owner, &call.file);
@@ -132,16 +132,16 @@ impl Types {
         }
     }
 
-    /// True if only one type of the library has a method of this name, and neither a trait nor another crate is known to have one.
+    /// Returns true if one type of the library has a method of this name, and no trait or known type of another crate has one.
     fn is_unique(&self, method: &str) -> bool {
-        let owners = self.methods.iter().filter(|it| it.name == method).count();
+        let owners = self.methods.get(method).map_or(0, Vec::len);
         owners == 1 && !self.of_traits.contains(method) && !STANDARD.contains(&method)
     }
 
-    /// Types whose inherent methods are in more than `MAX_FILES` files.
+    /// Returns the types whose inherent methods are in more than `MAX_FILES` files.
     pub(crate) fn spread(&self) -> Vec<Finding> {
         let mut types: BTreeMap<String, (usize, BTreeSet<&str>)> = BTreeMap::new();
-        for method in &self.methods {
+        for method in self.methods.values().flatten() {
             let (count, files) = types.entry(self.identity(&method.owner, &method.file)).or_default();
             *count += 1;
             files.insert(&method.file);
@@ -154,25 +154,26 @@ impl Types {
         spread.map(finding).collect()
     }
 
-    /// Names that two private types of the library share.
+    /// Returns the names that several private types share.
     pub(crate) fn namesakes(&self) -> Vec<Finding> {
-        let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for Definition { name, file, line, .. } in self.definitions.iter().filter(|it| !it.is_public) {
-            places.entry(name).or_default().push(format!("{file}:{line}"));
+        let mut findings = Vec::new();
+        for (name, definitions) in &self.definitions {
+            let private = definitions.iter().filter(|definition| !definition.is_public);
+            let places: Vec<_> = private.map(|it| format!("{}:{}", it.file, it.line)).collect();
+            if places.len() > 1 {
+                findings.push(Finding::new(name, format!("private types at {}", places.join(", "))));
+            }
         }
-        let namesakes = places.iter().filter(|(_, places)| places.len() > 1);
-        namesakes
-            .map(|(name, places)| Finding::new(name, format!("private types at {}", places.join(", "))))
-            .collect()
+        findings
     }
 
-    /// The name of the type that `name` means in `file`: with the nearest file that defines one, if several do.
+    /// Returns the type that `name` means in `file`. If several files define the name, the nearest file is put before it.
     fn identity(&self, name: &str, file: &str) -> String {
-        let named = || self.definitions.iter().filter(|it| it.name == name);
+        let named = self.definitions.get(name).map_or(&[][..], Vec::as_slice);
         let common =
             |it: &&Definition| it.file.split('/').zip(file.split('/')).take_while(|(a, b)| a == b).count();
-        match named().max_by_key(|it| (common(it), Reverse(it.file.len()))) {
-            Some(nearest) if named().count() > 1 => format!("{}: {name}", nearest.file),
+        match named.iter().max_by_key(|it| (common(it), Reverse(it.file.len()))) {
+            Some(nearest) if named.len() > 1 => format!("{}: {name}", nearest.file),
             _ => name.to_owned(),
         }
     }
@@ -191,7 +192,7 @@ impl Finding {
     }
 }
 
-/// The walk through one file.
+/// The visit of one file.
 struct Reading<'a> {
     types: &'a mut Types,
     path: &'a str,
@@ -201,12 +202,9 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn define(&mut self, visibility: &syn::Visibility, name: &syn::Ident) {
-        self.types.definitions.push(Definition {
-            name: name.to_string(),
-            file: self.path.to_owned(),
-            line: line(name.span()),
-            is_public: matches!(visibility, syn::Visibility::Public(_)),
-        });
+        let is_public = matches!(visibility, syn::Visibility::Public(_));
+        let definition = Definition { file: self.path.to_owned(), line: line(name.span()), is_public };
+        self.types.definitions.entry(name.to_string()).or_default().push(definition);
     }
 
     fn call(&mut self, method: &syn::Ident, on: Option<String>) {
@@ -238,8 +236,10 @@ impl<'ast> Visit<'ast> for Reading<'_> {
         if item.trait_.is_some() {
             self.types.of_traits.extend(methods);
         } else if let Some(name) = &name {
-            let method = |method| Method { owner: name.clone(), name: method, file: self.path.to_owned() };
-            self.types.methods.extend(methods.map(method));
+            for method in methods {
+                let it = Method { owner: name.clone(), file: self.path.to_owned() };
+                self.types.methods.entry(method).or_default().push(it);
+            }
         }
         self.within = name.filter(|_| item.trait_.is_none());
         visit::visit_item_impl(self, item);
@@ -268,7 +268,7 @@ impl<'ast> Visit<'ast> for Reading<'_> {
     }
 }
 
-/// The name of the type that an implementation is for.
+/// Returns the name of the type that an implementation is for.
 fn last_name(of: &syn::Type) -> Option<String> {
     match of {
         syn::Type::Path(path) => path.path.segments.last().map(|segment| segment.ident.to_string()),
@@ -300,7 +300,7 @@ fn is_for_tests(attribute: &syn::Attribute) -> bool {
     list.path.is_ident("cfg") && (condition == "test" || condition.starts_with("all(test,"))
 }
 
-/// The line that `span` begins on.
+/// Returns the line of `span`.
 pub(crate) fn line(span: Span) -> usize {
     span.start().line
 }

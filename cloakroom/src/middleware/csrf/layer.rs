@@ -154,8 +154,10 @@ impl<E> CsrfLayer<E> {
         self
     }
 
-    /// Checks the first rule only, and no token. This suits an API whose clients cannot get a token. It trusts the browser to send
-    /// `Sec-Fetch-Site` or `Origin`, as all current ones do, and needs no [`SessionLayer`](crate::SessionLayer).
+    /// Checks the first rule only, and no token.
+    ///
+    /// Use it for an API whose clients cannot get a token. It relies on the browser to send `Sec-Fetch-Site` or `Origin`, as all
+    /// current ones do. It needs no [`SessionLayer`](crate::SessionLayer).
     #[must_use = "this gives the changed layer back"]
     pub fn origin_only(mut self) -> Self {
         self.policy_mut().origin_only = true;
@@ -239,7 +241,7 @@ where
 }
 
 impl CsrfPolicy {
-    /// Checks the three rules.
+    /// Checks the three rules, or the first one alone.
     async fn check<B>(&self, parts: &Parts, body: &mut CsrfBody<B>) -> Result<()>
     where
         B: Body<Data = Bytes> + Unpin,
