@@ -8,10 +8,11 @@ use http::{Extensions, HeaderMap};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
+use super::storage::Storage;
 use super::within::within;
-use crate::clock::{Clock, Millis};
+use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::Provider;
 use crate::sync::Mutex;
 
 /// The time for which a count of the store is used, in milliseconds. Sessions that this process begins meanwhile are added to it.
@@ -60,8 +61,7 @@ pub(crate) type AdmitCallback = Arc<dyn Fn(&Visit) -> bool + Send + Sync>;
 pub(crate) struct Admission {
     guard: Option<AdmitCallback>,
     quota: Option<u64>,
-    provider: AnyProvider,
-    clock: Clock,
+    storage: Storage,
     deadline: Duration,
     counts: Arc<Counts>,
 }
@@ -101,11 +101,10 @@ impl Admission {
     pub(super) fn new(
         guard: Option<AdmitCallback>,
         quota: Option<u64>,
-        provider: AnyProvider,
-        clock: Clock,
+        storage: Storage,
         deadline: Duration,
     ) -> Self {
-        Admission { guard, quota, provider, clock, deadline, counts: Arc::default() }
+        Admission { guard, quota, storage, deadline, counts: Arc::default() }
     }
 
     /// Returns true if anything is checked before an anonymous session begins.
@@ -132,7 +131,7 @@ impl Admission {
     /// Returns true if the store has room for another session. It uses a count of the last second, or the one before while a new count
     /// takes long.
     async fn has_room(&self, quota: u64) -> Result<bool> {
-        let now = self.clock.millis();
+        let now = self.storage.now();
         let counts = &self.counts;
         let is_fresh = |at: Millis| now.0.abs_diff(at.0) < COUNT_HOLDS;
         if let Some(has_room) = counts.admit(quota, is_fresh) {
@@ -167,7 +166,7 @@ impl Admission {
 
     /// Counts the store. The count is kept, and `turn` ends after it, even if the caller stops waiting.
     async fn count(&self, now: Millis, turn: OwnedMutexGuard<()>) -> Result<()> {
-        let (provider, counts) = (self.provider.clone(), Arc::clone(&self.counts));
+        let (provider, counts) = (self.storage.provider.clone(), Arc::clone(&self.counts));
         let before = counts.known.lock().admitted;
         let counting = async move {
             let count = within(LONGEST_COUNT, provider.count()).await.0?;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::deadlines::Deadlines;
 use super::ids::{COLLISIONS, Ids, repeats_itself};
 use super::revocation::Revocation;
+use super::storage::Storage;
 use super::stored::{By, Stored};
 use super::tombstones::Tombstones;
 use super::within::within;
-use crate::clock::Clock;
 use crate::codec::{Buffer, Codec};
 use crate::config::Config;
 use crate::error::Result;
-use crate::event::{EventKind, Events};
+use crate::event::EventKind;
 use crate::id::{Keying, Named, StoreKey};
 use crate::provider::{AnyProvider, Created, Provider};
 use crate::record::{Meta, Record};
@@ -22,13 +22,11 @@ use crate::record::{Meta, Record};
 #[derive(Debug)]
 pub(crate) struct Migration {
     former: Option<AnyProvider>,
-    provider: AnyProvider,
+    storage: Storage,
     ids: Arc<Ids>,
     deadlines: Deadlines,
     tombstones: Tombstones,
     revocation: Arc<Revocation>,
-    events: Arc<Events>,
-    clock: Clock,
     codec: Codec,
     /// The deadline of work that a request can do without: a part of its own.
     patience: Duration,
@@ -45,23 +43,17 @@ pub(crate) enum MoveOutcome {
 }
 
 impl Migration {
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "these are the parts of one manager, put together in one place"
-    )]
     pub(super) fn new(
         former: Option<AnyProvider>,
-        provider: AnyProvider,
+        storage: Storage,
         ids: Arc<Ids>,
         deadlines: Deadlines,
         tombstones: Tombstones,
         revocation: Arc<Revocation>,
-        events: Arc<Events>,
-        clock: Clock,
         config: &Config,
     ) -> Self {
         let (codec, patience) = (config.codec, (config.deadline / 4).min(Duration::from_secs(1)));
-        Migration { former, provider, ids, deadlines, tombstones, revocation, events, clock, codec, patience }
+        Migration { former, storage, ids, deadlines, tombstones, revocation, codec, patience }
     }
 
     /// Moves the session that one of `names` has in the former store, after this store had none. It gets a new id, which its client is
@@ -81,7 +73,7 @@ impl Migration {
                 // Another request may have moved it between the lookup here and the one there.
                 return Ok(MoveOutcome::ByAnother);
             }
-            self.events.report(EventKind::Duplicate, found.len() as u64);
+            self.storage.events.report(EventKind::Duplicate, found.len() as u64);
             return Ok(MoveOutcome::None);
         };
         let copy = self.copy_of(record)?;
@@ -121,8 +113,8 @@ impl Migration {
 
     /// Stores a tombstone under `name`, where a request that moves the session would store its claim. Ends the session if it was moved.
     async fn end_moved(&self, name: &Named, record: &Record) -> Result<bool> {
-        if let Some(tombstone) = self.tombstones.of_end(record, self.clock.millis())
-            && self.provider.create(name.key(), &tombstone).await? == Created::Done
+        if let Some(tombstone) = self.tombstones.of_end(record, self.storage.now())
+            && self.storage.provider.create(name.key(), &tombstone).await? == Created::Done
         {
             return Ok(false);
         }
@@ -135,17 +127,17 @@ impl Migration {
     /// in the former store: a copy that is left there cannot bring the session back.
     async fn store(&self, name: &Named, record: &Record, copy: &Record) -> Result<MoveOutcome> {
         let moved = self.create(copy).await?;
-        let now = self.clock.millis();
+        let now = self.storage.now();
         let claim = self.tombstones.of_moved(name, copy, &moved.name, record.deadline(), now);
         // After an error here the claim may be stored or not. The copy stays: a claim without its session would end the session.
-        match self.provider.create(name.key(), &claim).await? {
+        match self.storage.provider.create(name.key(), &claim).await? {
             Created::Done => {
                 tracing::debug!("a session of another library's was moved");
                 self.clear(name).await;
                 Ok(MoveOutcome::Session(moved))
             }
             Created::Taken => {
-                self.provider.delete(moved.name.key()).await?;
+                self.storage.provider.delete(moved.name.key()).await?;
                 Ok(MoveOutcome::ByAnother)
             }
         }
@@ -178,7 +170,7 @@ impl Migration {
     /// Returns a copy of `record` as this manager would have written it.
     fn copy_of(&self, record: &Record) -> Result<Record> {
         record.check_readable()?;
-        let times = self.deadlines.times_of_new(self.clock.millis(), None);
+        let times = self.deadlines.times_of_new(self.storage.now(), None);
         let mut data = Buffer::new();
         record.codec().convert(record.data(), self.codec, &mut data)?;
         Ok(Record::new(&Meta::new(times, None), self.codec, &data))
@@ -187,7 +179,7 @@ impl Migration {
     async fn create(&self, record: &Record) -> Result<Stored> {
         for _ in 0..=COLLISIONS {
             let name = self.ids.new_name()?;
-            if self.provider.create(name.key(), record).await? == Created::Done {
+            if self.storage.provider.create(name.key(), record).await? == Created::Done {
                 return Ok(Stored { name, record: record.clone(), by: By::Moved });
             }
         }

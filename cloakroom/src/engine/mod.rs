@@ -17,6 +17,7 @@ mod presented;
 mod records;
 mod responses;
 mod revocation;
+mod storage;
 mod stored;
 mod succession;
 mod tombstones;
@@ -30,7 +31,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::event::Events;
 use crate::id::{IdMaker, Keying};
-use crate::provider::{AnyProvider, Provider, SealedTokens};
+use crate::provider::{AnyProvider, Capabilities, Provider, SealedTokens};
 
 pub use admission::Visit;
 pub(crate) use admission::{Admission, AdmitCallback};
@@ -48,6 +49,7 @@ pub(crate) use presented::{Presented, RequestReader};
 pub(crate) use records::Records;
 pub(crate) use responses::Responses;
 pub(crate) use revocation::Revocation;
+pub(crate) use storage::Storage;
 pub(crate) use stored::{By, Stored};
 pub(crate) use succession::{Former, Login};
 pub(crate) use tombstones::Tombstones;
@@ -97,70 +99,51 @@ impl Engine {
     ) -> Self {
         let capabilities = provider.capabilities();
         let tokens = capabilities.sealed_tokens().cloned();
-        let keying = keying(&config, capabilities.persistent, tokens.is_some());
-        let in_clear = capabilities.persistent && !config.hash_ids && tokens.is_none();
-        // Another library's layout has no room for a mark.
-        let marks = in_clear && capabilities.codec.is_none();
-        let namespace = marks.then(|| Keying::mark(config.namespace()));
-
-        let events = Arc::new(events);
+        let (keying, namespace) = keying(&config, &capabilities);
         let deadlines = Deadlines::new(&config, tokens.as_ref().and_then(SealedTokens::max_age));
         let tombstones = Tombstones::new(keying.clone(), deadlines, capabilities.tombstones);
         let ids = Arc::new(Ids::new(maker, keying, tokens.clone(), namespace, &config.cookie.name));
-        let records = Arc::new(Records::new(provider.clone(), Arc::clone(&ids), Arc::clone(&events)));
-        let revocation = Arc::new(Revocation::new(
-            provider.clone(),
-            Arc::clone(&records),
-            Arc::clone(&ids),
-            tombstones.clone(),
-            Arc::clone(&events),
-            clock.clone(),
-        ));
+        let storage = Storage { provider, clock, events: Arc::new(events) };
+        let records = Arc::new(Records::new(storage.clone(), Arc::clone(&ids)));
+        let revocation =
+            Revocation::new(storage.clone(), Arc::clone(&records), Arc::clone(&ids), tombstones.clone());
+        let revocation = Arc::new(revocation);
+        let provider = storage.provider.clone();
         let users = Arc::new(UserSessions::new(provider.clone(), Arc::clone(&revocation), config.deadline));
         Engine {
             requests: RequestReader::new(config.id_header.clone(), guard.is_some()),
-            responses: Responses::new(&config, tokens, clock.clone()),
+            responses: Responses::new(&config, tokens, storage.clock.clone()),
             form_cookie: FormCookie::beside(&config.cookie),
-            collection: Collection::new(clock.clone(), config.gc_interval, capabilities.native_expiry),
+            collection: Collection::new(
+                storage.clock.clone(),
+                config.gc_interval,
+                capabilities.native_expiry,
+            ),
             user_limit: UserLimit::new(&config, Arc::clone(&users), Arc::clone(&revocation)),
-            admission: Admission::new(
-                guard,
-                config.session_quota,
-                provider.clone(),
-                clock.clone(),
-                config.deadline,
-            ),
-            plain_ids: PlainIds::new(
-                config.plain_ids_until,
-                provider.clone(),
-                Arc::clone(&records),
-                Arc::clone(&ids),
-                clock.clone(),
-            ),
+            admission: Admission::new(guard, config.session_quota, storage.clone(), config.deadline),
+            plain_ids: PlainIds::new(&config, storage.clone(), Arc::clone(&records), Arc::clone(&ids)),
             #[cfg(feature = "beego")]
             migration: Migration::new(
                 former.clone(),
-                provider.clone(),
+                storage.clone(),
                 Arc::clone(&ids),
                 deadlines,
                 tombstones.clone(),
                 Arc::clone(&revocation),
-                Arc::clone(&events),
-                clock.clone(),
                 &config,
             ),
             commits: KeyedLocks::new(),
+            provider,
+            clock: storage.clock,
+            events: storage.events,
             deadlines,
             tombstones,
             ids,
             records,
             revocation,
             users,
-            provider,
             former,
             config,
-            clock,
-            events,
         }
     }
 
@@ -170,13 +153,19 @@ impl Engine {
     }
 }
 
-/// Returns how ids become keys. `are_records` is true if a token is its record, so that its id leads to nothing in the store.
-fn keying(config: &Config, persistent: bool, are_records: bool) -> Keying {
-    if !persistent && !are_records {
-        Keying::tagged(config.namespace())
-    } else if config.hash_ids && !are_records {
-        Keying::hashed(config.namespace())
+/// Returns how ids become keys, and the mark of the namespace for the records if their keys do not contain it.
+fn keying(config: &Config, provider: &Capabilities) -> (Keying, Option<[u8; 8]>) {
+    let namespace = config.namespace();
+    if provider.token_is_record() {
+        // The id leads to nothing in the store.
+        (Keying::Clear, None)
+    } else if !provider.persistent {
+        (Keying::tagged(namespace), None)
+    } else if config.hash_ids {
+        (Keying::hashed(namespace), None)
     } else {
-        Keying::Clear
+        // Another library's layout has no room for a mark.
+        let marks = provider.codec.is_none();
+        (Keying::Clear, marks.then(|| Keying::mark(namespace)))
     }
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::ids::Ids;
 use super::records::Records;
+use super::storage::Storage;
 use super::stored::{By, Stored};
-use crate::clock::{Clock, Millis};
+use crate::clock::Millis;
+use crate::config::Config;
 use crate::error::Result;
 use crate::id::Named;
-use crate::provider::{AnyProvider, Provider, Renamed};
+use crate::provider::{Provider, Renamed};
 
 /// The number of conflicts after which the move to the hashed key is left to the next request.
 const TRIES: usize = 8;
@@ -17,35 +19,29 @@ const TRIES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct PlainIds {
     accepted_until: Option<Millis>,
-    provider: AnyProvider,
+    storage: Storage,
     records: Arc<Records>,
     ids: Arc<Ids>,
-    clock: Clock,
 }
 
 impl PlainIds {
-    pub(super) fn new(
-        accepted_until: Option<Millis>,
-        provider: AnyProvider,
-        records: Arc<Records>,
-        ids: Arc<Ids>,
-        clock: Clock,
-    ) -> Self {
-        PlainIds { accepted_until, provider, records, ids, clock }
+    pub(super) fn new(config: &Config, storage: Storage, records: Arc<Records>, ids: Arc<Ids>) -> Self {
+        PlainIds { accepted_until: config.plain_ids_until, storage, records, ids }
     }
 
     /// Returns the session of `name` if it is still under its plain id. Nothing was found under its hashed key.
     ///
     /// The session is moved before it is used, so from its first request on the store no longer contains its id.
     pub(super) async fn adopt(&self, name: &Named) -> Result<Option<Stored>> {
-        let accepted = self.accepted_until.is_some_and(|until| self.clock.millis() < until);
+        let accepted = self.accepted_until.is_some_and(|until| self.storage.now() < until);
         let Some((plain, name)) = accepted.then(|| self.ids.plain_key(name)).flatten() else {
             return Ok(None);
         };
         for _ in 0..TRIES {
             let found = self.records.load(&plain).await?.filter(|record| !record.is_tombstone());
             let Some(record) = found else { break };
-            let moved = self.provider.rename(&plain, name.key(), &record, record.version(), None).await;
+            let moved =
+                self.storage.provider.rename(&plain, name.key(), &record, record.version(), None).await;
             match moved {
                 // A store that refuses writes can still be read. The next request tries the move again.
                 Err(error) => {

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use super::ids::Ids;
+use super::storage::Storage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{EventKind, Events};
+use crate::event::EventKind;
 use crate::id::{Named, StoreKey};
-use crate::provider::{AnyProvider, Provider};
+use crate::provider::Provider;
 use crate::record::Record;
 
 /// Loads records, and reports those that are missing or cannot be read.
 #[derive(Debug)]
 pub(crate) struct Records {
-    provider: AnyProvider,
+    storage: Storage,
     ids: Arc<Ids>,
-    events: Arc<Events>,
 }
 
 impl Records {
-    pub(super) fn new(provider: AnyProvider, ids: Arc<Ids>, events: Arc<Events>) -> Self {
-        Records { provider, ids, events }
+    pub(super) fn new(storage: Storage, ids: Arc<Ids>) -> Self {
+        Records { storage, ids }
     }
 
     /// Loads the record under `key`: a session with data that this build can read, or a tombstone.
@@ -33,7 +33,7 @@ impl Records {
 
     /// Loads the record under `key` for a caller that does not read its data. So a session can be ended that a newer release wrote.
     pub(super) async fn load_any(&self, key: &StoreKey) -> Result<Option<Record>> {
-        let loaded = match self.provider.load(key).await {
+        let loaded = match self.storage.provider.load(key).await {
             Ok(Some(record)) if record.is_sealed() && !record.is_sealed_anew() => {
                 Err(Error::new(ErrorKind::Corrupt, Sealed))
             }
@@ -46,7 +46,7 @@ impl Records {
     /// Reports that the store has no record under the key of `name`, which is no error.
     #[cold]
     pub(crate) fn report_unknown(&self, name: &Named) -> Result<()> {
-        self.events.report(EventKind::UnknownId, name.key());
+        self.storage.events.report(EventKind::UnknownId, name.key());
         Ok(())
     }
 
@@ -54,7 +54,7 @@ impl Records {
     #[cold]
     pub(crate) fn report_corrupt(&self, error: Error, key: &StoreKey) -> Error {
         if error.kind() == ErrorKind::Corrupt {
-            self.events.report(EventKind::Corrupt, key);
+            self.storage.events.report(EventKind::Corrupt, key);
         }
         error
     }

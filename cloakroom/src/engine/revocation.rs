@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::ids::Ids;
 use super::records::Records;
+use super::storage::Storage;
 use super::tombstones::{MOST_ROTATIONS, Tombstones};
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{About, EventKind, Events};
+use crate::event::{About, EventKind};
 use crate::id::{Named, StoreKey};
-use crate::provider::{AnyProvider, Provider, Updated};
+use crate::provider::{Provider, Updated};
 use crate::record::{Mark, Record};
 
 /// The number of conflicts after which a session is deleted without a look at its version. Also the largest number of tombstones that
@@ -19,24 +19,20 @@ pub(super) const MOST_CONFLICTS: usize = 64;
 /// Ends sessions: with a tombstone if the store takes one, else by deleting the record.
 #[derive(Debug)]
 pub(crate) struct Revocation {
-    provider: AnyProvider,
+    storage: Storage,
     records: Arc<Records>,
     ids: Arc<Ids>,
     tombstones: Tombstones,
-    events: Arc<Events>,
-    clock: Clock,
 }
 
 impl Revocation {
     pub(super) fn new(
-        provider: AnyProvider,
+        storage: Storage,
         records: Arc<Records>,
         ids: Arc<Ids>,
         tombstones: Tombstones,
-        events: Arc<Events>,
-        clock: Clock,
     ) -> Self {
-        Revocation { provider, records, ids, tombstones, events, clock }
+        Revocation { storage, records, ids, tombstones }
     }
 
     /// Ends the session under `key`, or the one that its tombstones lead to. Returns false if there is none.
@@ -44,21 +40,21 @@ impl Revocation {
     /// It works as long as the store can do anything: if it refuses a tombstone or cannot load the session, the record is deleted.
     pub(crate) async fn end(&self, key: &StoreKey) -> Result<bool> {
         if self.ids.token_is_record() {
-            return self.provider.delete(key).await;
+            return self.storage.provider.delete(key).await;
         }
         let mut latest = key.clone();
         for _ in 0..MOST_CONFLICTS {
             let (live, record) = match self.live(&latest).await {
                 Ok(Some(found)) => found,
                 // A sealed record that no key of the ring opens is loaded as none. It would be back with its key.
-                Ok(None) => return self.provider.delete(&latest).await,
+                Ok(None) => return self.storage.provider.delete(&latest).await,
                 // An unreadable record, or a store that cannot load, must not keep a user from ending a session.
                 Err(error) => return self.delete_despite(&latest, error).await,
             };
             match self.write_tombstone(&live, &record).await? {
                 Updated::Done => {
                     let about = About { record: Some(&record), ..About::from(&live) };
-                    self.events.report(EventKind::Destroyed, about);
+                    self.storage.events.report(EventKind::Destroyed, about);
                     return Ok(true);
                 }
                 // Another request has changed, renamed or ended it.
@@ -66,9 +62,9 @@ impl Revocation {
             }
         }
         // Endless changes by other requests must not keep it alive.
-        let deleted = self.provider.delete(&latest).await?;
+        let deleted = self.storage.provider.delete(&latest).await?;
         if deleted {
-            self.events.report(EventKind::Destroyed, &latest);
+            self.storage.events.report(EventKind::Destroyed, &latest);
         }
         Ok(deleted)
     }
@@ -82,7 +78,7 @@ impl Revocation {
             let Ok(Some(record)) = self.records.load_any(&key).await else { return self.end(&key).await };
             match record.mark() {
                 None => return self.end(&self.ids.own_key(&record).unwrap_or(key)).await,
-                Some(Mark::Rotated { successor, until }) if self.clock.millis() < until => key = successor,
+                Some(Mark::Rotated { successor, until }) if self.storage.now() < until => key = successor,
                 Some(_) => return Ok(false),
             }
         }
@@ -119,13 +115,13 @@ impl Revocation {
     /// Replaces `record` with a tombstone; deletes it if the store holds none or takes none.
     pub(crate) async fn write_tombstone(&self, key: &StoreKey, record: &Record) -> Result<Updated> {
         let mut refused = None;
-        if let Some(tombstone) = self.tombstones.of_end(record, self.clock.millis()) {
-            match self.provider.update(key, &tombstone, record.version()).await {
+        if let Some(tombstone) = self.tombstones.of_end(record, self.storage.now()) {
+            match self.storage.provider.update(key, &tombstone, record.version()).await {
                 Err(error) => refused = Some(error),
                 answer => return answer,
             }
         }
-        match (self.provider.delete(key).await, refused) {
+        match (self.storage.provider.delete(key).await, refused) {
             (Ok(true), Some(error)) => {
                 tracing::warn!(%error, "the store took no tombstone for an ended session; its record was deleted");
                 Ok(Updated::Done)
@@ -138,9 +134,9 @@ impl Revocation {
 
     /// Deletes the record under `key` after `error`. Returns that error if there was nothing to delete.
     async fn delete_despite(&self, key: &StoreKey, error: Error) -> Result<bool> {
-        match self.provider.delete(key).await {
+        match self.storage.provider.delete(key).await {
             Ok(true) => {
-                self.events.report(EventKind::Destroyed, key);
+                self.storage.events.report(EventKind::Destroyed, key);
                 Ok(true)
             }
             // The provider has put an unreadable record aside, so the key is free.
