@@ -143,9 +143,9 @@ pub mod providers {
     pub use crate::provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
     pub use crate::provider::{
         AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed,
-        SealedProvider, Touched, Updated, Watched, Watcher,
+        SealedProvider, SealedTokens, Touched, Updated, Watched, Watcher,
     };
-    pub use crate::record::{Meta, Record};
+    pub use crate::record::{IndexEntry, IndexKind, Label, Meta, Record};
 }
 
 /// Sessions shared with Go services: values, keys and cookies as Beego, scs and gorilla write them.

@@ -7,7 +7,7 @@ mod told;
 
 use std::time::Duration;
 
-use cloakroom::testkit::{Store, model, record};
+use cloakroom::testkit::{Store, base, model, record};
 use cloakroom::{
     Cached, Clock, Manager, ManualClock, MemoryProvider, Provider,
     providers::{Created, Record, StoreKey, Updated},
@@ -62,7 +62,7 @@ async fn with_one(clock: &Clock) -> (Told, Record) {
 
 async fn change(provider: &impl Provider, clock: &Clock, version: u64) -> Record {
     let next = record(clock).version(version + 1).value("n", version + 1).build();
-    assert_eq!(provider.update(&key(0), &next, version).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key(0), &next, &base(version)).await.unwrap(), Updated::Done);
     next
 }
 
@@ -211,7 +211,7 @@ async fn a_change_that_is_cancelled_leaves_no_copy_of_what_was_before() {
     store.hold_answers().await;
     let cancelled = tokio::spawn({
         let (near, next) = (near.clone(), next.clone());
-        async move { near.update(&key(0), &next, 1).await }
+        async move { near.update(&key(0), &next, &base(1)).await }
     });
     store.has_acted().await;
     cancelled.abort();

@@ -9,6 +9,8 @@ mod hooked;
 mod less;
 #[path = "conformance/refusing.rs"]
 mod refusing;
+#[path = "conformance/rights.rs"]
+mod rights;
 
 use std::collections::BTreeSet;
 use std::fs;

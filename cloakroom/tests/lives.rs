@@ -4,6 +4,8 @@
 
 #[path = "lives/arrivals.rs"]
 mod arrivals;
+#[path = "lives/configured.rs"]
+mod configured;
 #[path = "lives/crowd.rs"]
 mod crowd;
 #[path = "lives/ended.rs"]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cloakroom::testkit::base;
 use cloakroom::{
     Clock, ErrorKind, KeyRing, Manager, ManagerBuilder, ManualClock, MemoryProvider, Principal, Provider,
     Released, SessionId,
@@ -296,7 +297,7 @@ async fn a_writer_in_the_store_can_roll_a_session_back_and_move_its_idle_deadlin
     assert_eq!(note(&manager, &token).await.unwrap().as_deref(), Some("first"));
 
     let mut prolonged = first.clone();
-    prolonged.touch(rig.time.clock().now(), rig.time.clock().now() + 1000 * HOUR);
+    prolonged.touch(rig.time.clock().now() + 1000 * HOUR);
     rig.plant(&key, &prolonged).await;
     rig.time.advance(8 * HOUR - Duration::from_millis(1));
     assert_eq!(note(&manager, &token).await.unwrap().as_deref(), Some("first"));
@@ -479,8 +480,8 @@ async fn outcomes_of_the_store_pass_through_the_seal() {
     let record = cloakroom::testkit::record(&rig.time.clock()).value("n", 1).build();
     assert_eq!(provider.create(&key("aa"), &record).await.unwrap(), Created::Done);
     assert_eq!(provider.create(&key("aa"), &record).await.unwrap(), Created::Taken);
-    assert_eq!(provider.update(&key("aa"), &record, 99).await.unwrap(), Updated::Stale);
-    assert_eq!(provider.update(&key("bb"), &record, 1).await.unwrap(), Updated::Gone);
+    assert_eq!(provider.update(&key("aa"), &record, &base(99)).await.unwrap(), Updated::Stale);
+    assert_eq!(provider.update(&key("bb"), &record, &base(1)).await.unwrap(), Updated::Gone);
     assert_eq!(provider.rename(&key("bb"), &key("cc"), &record, 1, None).await.unwrap(), Renamed::Gone);
     assert_eq!(provider.load(&key("aa")).await.unwrap(), Some(record));
 }

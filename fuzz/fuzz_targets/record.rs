@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{ErrorKind, Manager, ManualClock, Principal, Provider, Result, Session, SessionId, providers::{Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched, Updated}};
+use cloakroom::{ErrorKind, Manager, ManualClock, Principal, Provider, Result, Session, SessionId, providers::{Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey, Touched, Updated}};
 use cloakroom_fuzz::at_once;
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;
@@ -91,11 +91,11 @@ fn look_at(record: &Record) {
     assert!(record.as_bytes().ends_with(record.data()));
 
     let mut touched = record.clone();
-    touched.touch(SystemTime::UNIX_EPOCH + Duration::from_secs(1), record.expires());
+    touched.touch(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
     assert_eq!(readable(&touched), touched);
     assert_eq!((touched.version(), touched.data()), (record.version(), record.data()));
     assert_eq!(touched.is_tombstone(), record.is_tombstone());
-    assert!(touched.expires() <= record.expires());
+    assert!(touched.expires() >= record.expires());
 }
 
 /// A request on a store that holds `record` under every key: `change`, and the commit.
@@ -160,16 +160,16 @@ impl Provider for Everywhere {
         Ok(Some(self.record().clone()))
     }
 
-    async fn update(&self, _: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    async fn update(&self, _: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         let mut present = self.record();
-        assert_eq!(present.version(), expected);
-        assert_ne!(record.version(), expected, "nobody could see that it has changed");
+        assert_eq!(present.version(), base.version());
+        assert_ne!(record.version(), base.version(), "nobody could see that it has changed");
         *present = readable(record);
         Ok(Updated::Done)
     }
 
-    async fn touch(&self, _: &StoreKey, at: SystemTime, deadline: SystemTime, _: u64) -> Result<Touched> {
-        self.record().touch(at, deadline);
+    async fn touch(&self, _: &StoreKey, at: SystemTime) -> Result<Touched> {
+        self.record().touch(at);
         Ok(Touched::Done)
     }
 
@@ -204,7 +204,7 @@ impl Provider for Everywhere {
         Ok(Page::default())
     }
 
-    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
+    async fn indexed(&self, _: &IndexEntry, _: Option<Cursor>, _: usize) -> Result<Page> {
         Ok(Page::default())
     }
 }

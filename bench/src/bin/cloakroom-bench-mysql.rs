@@ -156,11 +156,10 @@ async fn visit(provider: &MySqlProvider, round: u64) -> Result<(usize, u64)> {
         "load" => drop(provider.load(&key).await?),
         "update" => {
             let next = record(&clock).version(stored.version() + 1).principal("visitor").filled(310).build();
-            let _updated = provider.update(&key, &next, stored.version()).await?;
+            let _updated = provider.update(&key, &next, &stored).await?;
         }
         "touch" => {
-            let _touched: Touched =
-                provider.touch(&key, clock.now(), stored.expires(), stored.version()).await?;
+            let _touched: Touched = provider.touch(&key, clock.now()).await?;
         }
         "create" => {
             let _made: Created = provider.create(&key, &stored).await?;

@@ -91,7 +91,7 @@ impl Ids {
     /// Returns the key of the session in `record`; `None` unless the token is the record, which then contains its own id.
     pub(super) fn own_key(&self, record: &Record) -> Option<StoreKey> {
         self.tokens.as_ref()?;
-        record.own_id().map(|id| self.name_of(&id).key().clone())
+        record.token_id().map(|id| self.name_of(&id).key().clone())
     }
 
     /// Returns true if a session's token is its sealed record.
@@ -179,7 +179,7 @@ impl Ids {
 
     #[cold]
     fn stored_record(&self, name: Named, record: Record) -> Stored {
-        let name = record.own_id().map_or(name, |id| self.name_of(&id));
+        let name = record.token_id().map_or(name, |id| self.name_of(&id));
         Stored { name, record, by: By::Own }
     }
 

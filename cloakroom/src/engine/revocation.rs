@@ -116,7 +116,7 @@ impl Revocation {
     pub(crate) async fn write_tombstone(&self, key: &StoreKey, record: &Record) -> Result<Updated> {
         let mut refused = None;
         if let Some(tombstone) = self.tombstones.of_end(record, self.storage.now()) {
-            match self.storage.provider.update(key, &tombstone, record.version()).await {
+            match self.storage.provider.update(key, &tombstone, record).await {
                 Err(error) => refused = Some(error),
                 answer => return answer,
             }

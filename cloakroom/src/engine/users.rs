@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::provider::{AnyProvider, Cursor, Listed, Provider};
+use crate::record::IndexEntry;
 
 /// The page size: more sessions than nearly every user has, and a short step for every store.
 const PAGE: usize = 500;
@@ -149,7 +150,8 @@ impl Pages<'_> {
             Next::After(cursor) => Some(cursor),
             Next::None => return Ok(None),
         };
-        let page = self.users.provider.of_principal(self.user, cursor, PAGE);
+        let entry = IndexEntry::from(self.user);
+        let page = self.users.provider.indexed(&entry, cursor, PAGE);
         let page = within(self.users.deadline, page).await.0?;
         self.read += 1;
         if let Some(cursor) = page.next {
@@ -165,7 +167,7 @@ impl Pages<'_> {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "expected a last page of the user's sessions, found none; of_principal of the provider \"{provider}\" repeats a cursor or never \
+    "expected a last page of the user's sessions, found none; `indexed` of the provider \"{provider}\" repeats a cursor or never \
      ends, which is a fault of that provider"
 )]
 struct EndlessList {

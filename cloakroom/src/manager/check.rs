@@ -14,6 +14,11 @@ pub(super) fn problem(
         .or_else(|| former.and_then(|former| cannot_move(config, former, provider)))
         .or_else(|| token_mismatch(config, provider))
         .or_else(|| {
+            // Without a tombstone the former id would be dead at once, also for requests that are running.
+            let graceless = config.rotate_every.is_some() && !provider.tombstones;
+            graceless.then_some(BuildError::Graceless { provider: provider.name })
+        })
+        .or_else(|| {
             let needs = [
                 (
                     "a limit on the sessions of a user (sessionsPerUser)",
@@ -101,6 +106,11 @@ pub(super) enum BuildError {
         "rotateEvery has no meaning for the cookie provider, which seals the cookie anew whenever it is sent; remove the setting"
     )]
     Rotation,
+    #[error(
+        "rotateEvery: expected a provider that keeps tombstones, found {provider}, on which a former id could not go on for a while; \
+         take another provider, or drop the setting"
+    )]
+    Graceless { provider: &'static str },
     #[error(
         "the cookie provider seals with its own keys, and the manager was given others; give the ring to the provider alone"
     )]

@@ -11,8 +11,7 @@ use std::time::SystemTime;
 use super::{Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{IndexEntry, Record};
 
 /// Any provider, its type forgotten. A cheap clone of a handle on the same store.
 ///
@@ -60,9 +59,9 @@ impl AnyProvider {
         &self,
         key: &StoreKey,
         record: &Record,
-        expected: u64,
+        base: &Record,
     ) -> Option<Result<Updated>> {
-        self.at_once.then(|| self.erased.update_at_once(key, record, expected))?
+        self.at_once.then(|| self.erased.update_at_once(key, record, base))?
     }
 }
 
@@ -79,14 +78,8 @@ trait Erased: Send + Sync {
     fn capabilities(&self) -> Capabilities;
     fn create<'a>(&'a self, key: &'a StoreKey, record: &'a Record) -> Boxed<'a, Created>;
     fn load<'a>(&'a self, key: &'a StoreKey) -> Boxed<'a, Option<Record>>;
-    fn update<'a>(&'a self, key: &'a StoreKey, record: &'a Record, expected: u64) -> Boxed<'a, Updated>;
-    fn touch<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Boxed<'a, Touched>;
+    fn update<'a>(&'a self, key: &'a StoreKey, record: &'a Record, base: &'a Record) -> Boxed<'a, Updated>;
+    fn touch<'a>(&'a self, key: &'a StoreKey, at: SystemTime) -> Boxed<'a, Touched>;
     fn rename<'a>(
         &'a self,
         old: &'a StoreKey,
@@ -99,15 +92,10 @@ trait Erased: Send + Sync {
     fn count(&self) -> Boxed<'_, u64>;
     fn delete_expired(&self, limit: usize) -> Boxed<'_, Collected>;
     fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Boxed<'_, Page>;
-    fn of_principal<'a>(
-        &'a self,
-        principal: &'a Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Boxed<'a, Page>;
+    fn indexed<'a>(&'a self, entry: &'a IndexEntry, cursor: Option<Cursor>, limit: usize) -> Boxed<'a, Page>;
     fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>>;
     fn load_at_once(&self, key: &StoreKey) -> Option<Result<Option<Record>>>;
-    fn update_at_once(&self, key: &StoreKey, record: &Record, expected: u64) -> Option<Result<Updated>>;
+    fn update_at_once(&self, key: &StoreKey, record: &Record, base: &Record) -> Option<Result<Updated>>;
 }
 
 /// What `future` gives at its first poll.
@@ -131,18 +119,12 @@ impl<P: Provider> Erased for P {
         Box::pin(Provider::load(self, key))
     }
 
-    fn update<'a>(&'a self, key: &'a StoreKey, record: &'a Record, expected: u64) -> Boxed<'a, Updated> {
-        Box::pin(Provider::update(self, key, record, expected))
+    fn update<'a>(&'a self, key: &'a StoreKey, record: &'a Record, base: &'a Record) -> Boxed<'a, Updated> {
+        Box::pin(Provider::update(self, key, record, base))
     }
 
-    fn touch<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Boxed<'a, Touched> {
-        Box::pin(Provider::touch(self, key, at, deadline, expected))
+    fn touch<'a>(&'a self, key: &'a StoreKey, at: SystemTime) -> Boxed<'a, Touched> {
+        Box::pin(Provider::touch(self, key, at))
     }
 
     fn rename<'a>(
@@ -172,13 +154,8 @@ impl<P: Provider> Erased for P {
         Box::pin(Provider::scan(self, cursor, limit))
     }
 
-    fn of_principal<'a>(
-        &'a self,
-        principal: &'a Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Boxed<'a, Page> {
-        Box::pin(Provider::of_principal(self, principal, cursor, limit))
+    fn indexed<'a>(&'a self, entry: &'a IndexEntry, cursor: Option<Cursor>, limit: usize) -> Boxed<'a, Page> {
+        Box::pin(Provider::indexed(self, entry, cursor, limit))
     }
 
     fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>> {
@@ -189,8 +166,8 @@ impl<P: Provider> Erased for P {
         at_once(Provider::load(self, key))
     }
 
-    fn update_at_once(&self, key: &StoreKey, record: &Record, expected: u64) -> Option<Result<Updated>> {
-        at_once(Provider::update(self, key, record, expected))
+    fn update_at_once(&self, key: &StoreKey, record: &Record, base: &Record) -> Option<Result<Updated>> {
+        at_once(Provider::update(self, key, record, base))
     }
 }
 
@@ -208,18 +185,12 @@ impl Provider for AnyProvider {
         self.erased.load(key).await
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        self.erased.update(key, record, expected).await
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
+        self.erased.update(key, record, base).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
-        self.erased.touch(key, at, deadline, expected).await
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        self.erased.touch(key, at).await
     }
 
     async fn rename(
@@ -249,12 +220,7 @@ impl Provider for AnyProvider {
         self.erased.scan(cursor, limit).await
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.erased.of_principal(principal, cursor, limit).await
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.erased.indexed(entry, cursor, limit).await
     }
 }

@@ -13,8 +13,7 @@ use crate::clock::Millis;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{IndexEntry, Record};
 
 /// The values of a store, each step atomic as [`Provider`]'s contract asks it.
 ///
@@ -42,7 +41,8 @@ pub(crate) trait Values: Send + Sync + 'static {
         life: Life,
     ) -> impl Future<Output = Result<Updated>> + Send;
 
-    fn touch(&self, key: &StoreKey, life: Life) -> impl Future<Output = Result<Touched>> + Send;
+    /// Moves the last use to `used`, never back; the value then lives for the store's lifetime from there.
+    fn touch(&self, key: &StoreKey, used: Millis) -> impl Future<Output = Result<Touched>> + Send;
 
     /// Only if `former` is under `old`, and nothing under `new`.
     fn rename(
@@ -124,6 +124,8 @@ impl<V: Values> Foreign<V> {
             Some("a lifetime of the session's own")
         } else if meta.level.is_some() || meta.device.is_some() {
             Some("a level or a device")
+        } else if !meta.labels.is_empty() {
+            Some("a label")
         } else if meta.times.absolute_deadline != Millis::NEVER {
             Some("an absolute timeout")
         } else if record.codec() != self.codec {
@@ -167,6 +169,7 @@ impl<V: Values> Provider for Foreign<V> {
             persistent: true,
             tombstones: false,
             users: false,
+            labels: false,
             codec: Some(self.codec),
             ..self.values.capabilities()
         }
@@ -188,33 +191,21 @@ impl<V: Values> Provider for Foreign<V> {
         }
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         if record.is_tombstone() {
             let what = "a mark in the place of a session that has ended";
             return Err(Error::new(ErrorKind::Unsupported, ForeignError::Homeless { what }));
         }
         let value = self.value(record)?;
-        match self.expect(key, expected).await? {
+        match self.expect(key, base.version()).await? {
             Expected::There(found) => self.values.swap(key, &found.value, value, Life::of(record)).await,
             Expected::Other => Ok(Updated::Stale),
             Expected::Gone => Ok(Updated::Gone),
         }
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
-        match self.expect(key, expected).await? {
-            Expected::There(_) => {
-                self.values.touch(key, Life { used: at.into(), deadline: deadline.into() }).await
-            }
-            Expected::Other => Ok(Touched::Stale),
-            Expected::Gone => Ok(Touched::Gone),
-        }
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        self.values.touch(key, at.into()).await
     }
 
     async fn rename(
@@ -261,8 +252,8 @@ impl<V: Values> Provider for Foreign<V> {
         Ok(Page { entries: found.into_iter().map(listed).collect::<Result<_>>()?, next })
     }
 
-    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
-        Err(Error::new(ErrorKind::Unsupported, ForeignError::Users))
+    async fn indexed(&self, _: &IndexEntry, _: Option<Cursor>, _: usize) -> Result<Page> {
+        Err(Error::new(ErrorKind::Unsupported, ForeignError::Index))
     }
 }
 
@@ -270,6 +261,6 @@ impl<V: Values> Provider for Foreign<V> {
 enum ForeignError {
     #[error("this format has no place for {what}; move to native records to have one")]
     Homeless { what: &'static str },
-    #[error("this format does not say whose a session is; move to native records to list a user's sessions")]
-    Users,
+    #[error("this format keeps neither users nor labels; move to native records to list sessions by them")]
+    Index,
 }

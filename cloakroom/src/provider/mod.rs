@@ -26,90 +26,104 @@ use std::time::SystemTime;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::{Meta, Record};
+use crate::record::{IndexEntry, Meta, Record};
 
 pub use any::AnyProvider;
 pub use sealed::SealedProvider;
-pub(crate) use tokens::SealedTokens;
+pub use tokens::SealedTokens;
 pub use watch::{Watched, Watcher};
 
 /// A store of sessions.
 ///
+/// Implement this trait to keep sessions in a store of your own. Methods are plain `async fn`. The crate
+/// `examples/custom_provider` is a complete implementation, and [`conformance!`](crate::conformance) tests one.
+///
 /// # Contract
 ///
-/// It binds every provider, those in other crates too; `cloakroom::conformance!` tests it.
+/// The contract binds every provider, whether it is part of this crate or not.
 ///
-/// - **Each method is one atomic step.** Whatever runs beside it, in this process or (where
-///   [`Capabilities::shared`] is true) in another, sees the store before it or after it.
-/// - **A session that has ended stays ended.** Only [`create`](Self::create) and [`rename`](Self::rename) bring a key to life, and never one
-///   that is there. No method is an upsert.
-/// - **Expiry is by the record's own deadline** ([`Record::expires`]): from that instant on a record is not there for any method,
-///   whether or not it was collected yet. `create` may take the place of an expired one.
-/// - **Tombstones** ([`Record::is_tombstone`]) are loaded like any record. To `update`, `touch` and as the old side of `rename` they are gone;
-///   `count`, `scan` and `of_principal` leave them out; `delete` says `false` and leaves them, so that whoever ends a session by its former id
-///   can still be led to the present one.
-/// - **An outcome is not an error.** A miss, a lost race or a taken key is told by the `#[must_use]` answer. An error means
-///   that the store failed ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)) or holds what cannot be read
-///   ([`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt)), carries the cause as its source, and leaves the record as it was or as it should be, never in between.
-/// - **Dropping a future** at any await leaves the store consistent and the provider usable. Whether the step happened is then unknown.
-/// - **Providers know bytes and deadlines**, nothing of cookies and codecs.
+/// - **Each method is one atomic step.** Other calls see the store before the step or after it. This holds for calls of this process
+///   and, where [`Capabilities::shared`] is true, for calls of others.
+/// - **An ended session stays ended.** Only [`create`](Self::create) and [`rename`](Self::rename) add a key, and only one that is free.
+///   There is no upsert.
+/// - **A record expires by its own deadline,** [`Record::expires`]. From that instant on it is absent for every method,
+///   whether it was collected or not. `create` may take its place.
+/// - **Tombstones** ([`Record::is_tombstone`]) are stored and loaded like any record. `update`, `touch` and `rename` treat them as absent.
+///   `count`, `scan` and `indexed` leave them out. `delete` answers `false` and leaves them, so that a logout with a former id
+///   still finds the session's present id.
+/// - **An outcome is not an error.** An absent key, a conflict and a taken key are answers, and each answer is `#[must_use]`.
+/// - **An error leaves the record either unchanged or fully updated.** [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) means that
+///   the store failed. [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) means that the stored bytes cannot be read. The error
+///   has its cause as its [source](std::error::Error::source).
+/// - **A dropped future leaves the store consistent** and the provider usable. Whether the step happened is then unknown.
+/// - **A provider knows records and deadlines,** and nothing of cookies and codecs.
 ///
-/// `Clone`, where a provider has it, gives a handle on the same store. A wrapper forwards every method: there are no default methods
-/// that could bypass it. What a provider cannot do stands in its [`Capabilities`], and the method answers
+/// A provider that cannot do something says so in its [`Capabilities`], and the method returns
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 ///
-/// # Example
+/// # Wrappers
 ///
-/// `examples/custom_provider` is a whole one, in a crate of its own. Implementations write plain `async fn`.
+/// A wrapper forwards every method. The trait has no default methods, so none is bypassed by accident. A clone of a provider is a
+/// handle on the same store.
 #[doc(alias = "SessionStore")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a session provider",
     note = "use MemoryProvider or FileProvider, or implement `cloakroom::Provider`; examples/custom_provider shows how"
 )]
 pub trait Provider: Send + Sync + 'static {
-    /// What this provider can do. The same answer every time, without I/O.
+    /// Returns what this provider can do: the same answer every time, without I/O.
     fn capabilities(&self) -> Capabilities;
 
-    /// Stores `record` under `key`, only if no live record or tombstone is there.
+    /// Stores `record` under `key`, if the key is free.
+    ///
+    /// A key is free if nothing is under it or what is there has expired. Otherwise the answer is [`Created::Taken`] and nothing
+    /// changes. A tombstone takes its key like a session.
     #[doc(alias = "insert")]
     #[doc(alias = "SessionInit")]
     fn create(&self, key: &StoreKey, record: &Record) -> impl Future<Output = Result<Created>> + Send;
 
-    /// The record under `key`; `None` if there is none or it has expired.
+    /// Returns the record under `key`, a tombstone too.
+    ///
+    /// The answer is `None` if nothing is under the key or what is there has expired.
     #[doc(alias = "SessionRead")]
     #[doc(alias = "SessionExist")]
     fn load(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Record>>> + Send;
 
-    /// Puts `record` in the place of the one under `key`, only if that is there and at version `expected`.
+    /// Replaces the record under `key` by `record`, if it is still at the version of `base`.
     ///
-    /// `record` may be a tombstone: this is how a session ends while requests may be under way with it.
+    /// `base` is the record that the change was made from, as the caller loaded or last stored it. Most stores compare
+    /// [`Record::version`]. A store without a place for a number may compare [`Record::data`] instead. A [`touch`](Self::touch) that came
+    /// in between changes neither, and so does not make an update stale.
+    ///
+    /// `record` may be a tombstone: this is how a session ends while requests with it may be running.
+    ///
+    /// The answer is [`Updated::Gone`] if no live session is under the key, and [`Updated::Stale`] if the session is at another version.
+    /// In both cases nothing changes.
     #[doc(alias = "save")]
     fn update(
         &self,
         key: &StoreKey,
         record: &Record,
-        expected: u64,
+        base: &Record,
     ) -> impl Future<Output = Result<Updated>> + Send;
 
-    /// Notes a use at `at` and moves the idle deadline to `deadline`, only if the record is there and at version `expected`: see
-    /// [`Record::touch`]. Neither data nor version change, and the deadline never passes the absolute one.
+    /// Records that the session under `key` was used at `at`.
     ///
-    /// The version is compared because `deadline` was computed from the record as the caller had loaded it: a change that came
-    /// in between may have given the session another lifetime.
-    fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> impl Future<Output = Result<Touched>> + Send;
+    /// The *stored* record decides how long the session lives on, as [`Record::touch`] describes. Data and version do not change. So a
+    /// touch and any other change give the same result in either order, and a touch is never stale.
+    ///
+    /// The answer is [`Touched::Gone`] if no live session is under the key. A touch never adds a record.
+    fn touch(&self, key: &StoreKey, at: SystemTime) -> impl Future<Output = Result<Touched>> + Send;
 
-    /// Moves a session: `record` comes to life under `new`, and what is under `old`, if it is at version `expected`, is
-    /// replaced by `tombstone` or goes.
+    /// Moves the session under `old`, which is at version `expected`, to the free key `new`, and stores `record` there.
     ///
-    /// Where the store cannot do both at once, the new one is durable first, so that a crash between the two leaves the session
-    /// reachable. `new` never takes the place of a record that is there.
+    /// `tombstone` then takes its place under `old`; without one the old key is free.
+    ///
+    /// A store that cannot do both at once makes the new record durable first. A crash between the two then leaves the session
+    /// reachable.
+    ///
+    /// The answer is [`Renamed::Gone`] if no live session is under `old`, [`Renamed::Stale`] if it is at another version, and
+    /// [`Renamed::Taken`] if `new` is not free. In each of these cases nothing changes.
     #[doc(alias = "cycle_id")]
     #[doc(alias = "SessionRegenerate")]
     fn rename(
@@ -121,42 +135,50 @@ pub trait Provider: Send + Sync + 'static {
         tombstone: Option<&Record>,
     ) -> impl Future<Output = Result<Renamed>> + Send;
 
-    /// Removes the live record under `key`; true if there was one.
+    /// Removes the live session under `key`.
+    ///
+    /// Returns true if there was one. An absent key, an expired record and a tombstone are `false`, which is no error.
     #[doc(alias = "remove")]
     #[doc(alias = "SessionDestroy")]
     fn delete(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;
 
-    /// How many live records there are, exactly. A session that is being renamed at that moment may count under both keys or under
-    /// neither, where the store looks at one key after the other.
+    /// Returns the number of live sessions, exactly.
+    ///
+    /// A store that looks at one key after the other may count a session that is being renamed twice or not at all.
     #[doc(alias = "SessionAll")]
     fn count(&self) -> impl Future<Output = Result<u64>> + Send;
 
     /// Removes at most `limit` expired records and tombstones, the oldest first where that is cheap.
+    ///
+    /// Nothing to remove is an answer of none, and no error.
     #[doc(alias = "SessionGC")]
     #[doc(alias = "purge")]
     fn delete_expired(&self, limit: usize) -> impl Future<Output = Result<Collected>> + Send;
 
-    /// A page of at most `limit` live records, from the start or from where an earlier page ended.
+    /// Returns a page of at most `limit` live sessions, from the start or from where an earlier page ended.
     ///
-    /// Walking all pages meets every record that is there throughout at least once, also when its deadline moves back meanwhile. It may
-    /// be met more than once; a record that comes or goes meanwhile may be met or not. So nobody counts by a walk: that is what
-    /// [`count`](Self::count) is for. A cursor may be used again.
+    /// A walk through all pages meets each session that is there throughout at least once, even if its deadline moves back
+    /// meanwhile. It may meet a session more than once, and may miss one that comes or goes. So do not count by a walk: use
+    /// [`count`](Self::count). A cursor may be used again. An empty store has one page, empty and without a next one.
     fn scan(&self, cursor: Option<Cursor>, limit: usize) -> impl Future<Output = Result<Page>> + Send;
 
-    /// A page of at most `limit` live sessions of one user, in no particular order, from the start or from where an earlier page ended.
+    /// Returns a page of at most `limit` live sessions that have `entry` among their [index entries](Record::index_entries), in no
+    /// particular order, from the start or from where an earlier page ended.
     ///
-    /// A page is one bounded step, however many sessions the user has, and one consistent look: a session that is renamed beside it
-    /// is found under its old key or its new one. Between two pages a rename may carry a session past the cursor, so a caller that
-    /// needs every session walks again until two walks find the same.
-    fn of_principal(
+    /// Each page is one bounded step, however many sessions there are, and one consistent view: a session that is being renamed appears
+    /// under its old key or under its new one. A rename between two pages may move a session past the cursor. So a caller that
+    /// needs every session walks until two walks find the same.
+    ///
+    /// An entry that no session has gives an empty page without a next one.
+    fn indexed(
         &self,
-        principal: &Principal,
+        entry: &IndexEntry,
         cursor: Option<Cursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page>> + Send;
 }
 
-/// What a provider can do, so that callers get a clear error instead of a silent no.
+/// The abilities of a provider, so that callers get a clear error where something cannot be done.
 ///
 /// ```
 /// use cloakroom::{MemoryProvider, Provider};
@@ -168,35 +190,37 @@ pub trait Provider: Send + Sync + 'static {
 pub struct Capabilities {
     /// The provider's name, for logs and errors.
     pub name: &'static str,
-    /// Sessions outlive the process. Ids are then hashed before they become keys, unless that is switched off.
+    /// True if sessions outlive the process. Ids are then hashed before they become keys, unless that is switched off.
     pub persistent: bool,
-    /// A session can be ended from the server's side.
+    /// True if a session can be ended from the server's side.
     pub revocable: bool,
-    /// The store drops expired records by itself: garbage collection has nothing to do.
+    /// True if the store drops expired records by itself, so that garbage collection has nothing to do.
     pub native_expiry: bool,
-    /// `count`, `scan` and `of_principal` work.
+    /// True if `count`, `scan` and `indexed` work.
     pub lists: bool,
-    /// Other processes may use the same store at the same time.
+    /// True if other processes may use the same store at the same time.
     pub shared: bool,
-    /// The store holds tombstones, so that a request which is under way when its session ends is told so. Where it does not, such a
-    /// request may begin a new session.
+    /// True if the store holds tombstones, so that a request still running when its session ends learns of that. Without
+    /// tombstones such a request may begin a new session, and routine rotation of ids is refused.
     pub tombstones: bool,
-    /// The store knows whose a session is: it keeps the [`Principal`], and `of_principal` works where `lists` is true.
+    /// True if the store keeps the [`Principal`](crate::Principal) of a session. `indexed` then finds sessions by it where `lists` is true.
     pub users: bool,
-    /// The one codec whose data the store can keep, in another library's layout and with nothing beside it; `None`: any.
+    /// True if the store keeps the [labels](crate::providers::Label) of a session. `indexed` then finds sessions by them where `lists` is true.
+    pub labels: bool,
+    /// The one codec whose data the store can keep, in another library's layout and with nothing beside it; `None`: any codec.
     pub codec: Option<Codec>,
-    /// The largest record in bytes, as [`Record::as_bytes`] counts; `None` where only the manager's limits bind.
+    /// The largest record in bytes, as [`Record::as_bytes`] counts; `None`: only the manager's limits apply.
     pub max_record: Option<usize>,
-    /// The type whose futures are all done at their first poll. A type and no mere flag, since a wrapper may hand these
-    /// capabilities on and wait nevertheless.
+    /// The type whose futures are all ready at their first poll. A flag would not do, since a wrapper may return these
+    /// capabilities as its own and wait nevertheless.
     at_once: Option<TypeId>,
-    /// Where the token is the sealed record, and the provider stores none: what seals it.
+    /// What seals the token, where the token is the sealed record and the provider stores none.
     tokens: Option<SealedTokens>,
 }
 
 impl Capabilities {
-    /// A provider called `name` that keeps sessions in this process, can end and list them, and does nothing else.
-    /// Set the other fields from there.
+    /// Returns the capabilities of a provider that keeps all of a session in this process, and can end and list sessions. Set
+    /// the fields that differ.
     ///
     /// ```
     /// let mut capabilities = cloakroom::providers::Capabilities::new("own");
@@ -213,6 +237,7 @@ impl Capabilities {
             shared: false,
             tombstones: true,
             users: true,
+            labels: true,
             codec: None,
             max_record: None,
             at_once: None,
@@ -220,7 +245,7 @@ impl Capabilities {
         }
     }
 
-    /// Whether the client carries the whole session, sealed, and nothing is stored: then the last of parallel responses wins, and a
+    /// True if the client carries the whole session, sealed, and nothing is stored. The last of parallel responses then wins, and a
     /// logout cannot end the copy of a cookie unless [`revocable`](Self::revocable) says so.
     pub fn token_is_record(&self) -> bool {
         self.tokens.is_some()
@@ -230,109 +255,135 @@ impl Capabilities {
         self.tokens.as_ref()
     }
 
-    #[cfg(feature = "cookie")]
-    pub(crate) fn tokens(self, tokens: SealedTokens) -> Self {
+    /// Declares that the token is the whole record, sealed by `tokens`, and that the provider stores no record itself.
+    ///
+    /// The manager then sends `tokens`' sealed record as the cookie. The key of [`Provider::load`] is the token that the request came with:
+    /// open it with [`SealedTokens::open`]. The key of every other method is the session's id, which stays the same from
+    /// token to token: see [`Record::token_id`].
+    ///
+    /// ```
+    /// use cloakroom::KeyRing;
+    /// use cloakroom::providers::{Capabilities, SealedTokens};
+    /// use cloakroom::seal::SealKey;
+    ///
+    /// let tokens = SealedTokens::new(KeyRing::new(SealKey::generate()?));
+    /// let mut capabilities = Capabilities::new("own cookie").with_tokens(tokens);
+    /// capabilities.lists = false;
+    /// assert!(capabilities.token_is_record());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn with_tokens(self, tokens: SealedTokens) -> Self {
         Capabilities { tokens: Some(tokens), ..self }
     }
 
-    /// Those of `P`, which never waits: a request is then served without a future for every call.
-    #[cfg(any(feature = "memory", feature = "cookie"))]
-    pub(crate) fn at_once<P: Provider>(self) -> Self {
+    /// Declares that the futures of `P`, the provider itself, are all ready at their first poll. A request is then served without a
+    /// future for each call.
+    ///
+    /// The declaration holds for `P` alone. A wrapper that returns the capabilities of a provider inside it is polled
+    /// as usual. A future that is not ready nevertheless is dropped, and the call is made again and awaited.
+    ///
+    /// ```
+    /// use cloakroom::MemoryProvider;
+    /// use cloakroom::providers::Capabilities;
+    ///
+    /// let capabilities = Capabilities::new("own").never_waits::<MemoryProvider>();
+    /// assert_ne!(capabilities, Capabilities::new("own"));
+    /// ```
+    pub fn never_waits<P: Provider>(self) -> Self {
         Capabilities { at_once: Some(TypeId::of::<P>()), ..self }
     }
 }
 
-/// What [`Provider::create`] found.
+/// The outcome of [`Provider::create`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a taken key was not stored"]
 #[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
 pub enum Created {
     /// The record is stored.
     Done,
-    /// Something is there already; nothing was changed.
+    /// The key is not free. Nothing was changed.
     Taken,
 }
 
-/// What [`Provider::update`] found.
+/// The outcome of [`Provider::update`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a stale or missing record was not updated"]
 #[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
 pub enum Updated {
     /// The record is stored.
     Done,
-    /// Another change was first: the version is another one. Nothing was changed.
+    /// Another change came first: the session is at another version. Nothing was changed.
     Stale,
-    /// There is no live record.
+    /// No live session is under the key. Nothing was changed.
     Gone,
 }
 
-/// What [`Provider::touch`] found.
+/// The outcome of [`Provider::touch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a changed or missing record was not touched"]
+#[must_use = "a missing record was not touched"]
 #[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
 pub enum Touched {
-    /// The times are stored.
+    /// The use is stored.
     Done,
-    /// Another change was first, and has moved the deadline by itself. Nothing was changed.
-    Stale,
-    /// There is no live record.
+    /// No live session is under the key. Nothing was changed.
     Gone,
 }
 
-/// What [`Provider::rename`] found.
+/// The outcome of [`Provider::rename`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a session that was not renamed still has its old id"]
 #[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
 pub enum Renamed {
     /// The session lives under the new key alone.
     Done,
-    /// Another change was first: the old record's version is another one. Nothing was changed.
+    /// Another change came first: the session is at another version. Nothing was changed.
     Stale,
-    /// There is no live record under the old key. Nothing was changed.
+    /// No live session is under the old key. Nothing was changed.
     Gone,
-    /// Something is under the new key already. Nothing was changed.
+    /// The new key is not free. Nothing was changed.
     Taken,
 }
 
-/// What [`Provider::delete_expired`] did.
+/// The outcome of [`Provider::delete_expired`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "there may be more to collect"]
 #[allow(clippy::exhaustive_structs, reason = "providers build it")]
 pub struct Collected {
-    /// Records and tombstones removed.
+    /// The number of records and tombstones removed.
     pub removed: usize,
-    /// Whether expired ones remain.
+    /// True if expired ones may remain.
     pub more: bool,
 }
 
-/// Where a page of [`Provider::scan`] or [`Provider::of_principal`] ended: the provider's own text.
+/// The place where a page of [`Provider::scan`] or [`Provider::indexed`] ended, as a text of the provider's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(Box<str>);
 
 impl Cursor {
-    /// A cursor of the provider's own `text`.
+    /// Makes a cursor of the provider's own `text`.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Cursor(text.into())
     }
 
-    /// The provider's own text.
+    /// Returns the provider's own text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A page of [`Provider::scan`] or [`Provider::of_principal`].
+/// A page of [`Provider::scan`] or [`Provider::indexed`].
 #[derive(Clone, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "providers build it")]
 pub struct Page {
-    /// At most as many as were asked for; fewer do not mean the end.
+    /// The sessions: at most as many as were asked for. Fewer do not mean the end.
     pub entries: Vec<Listed>,
-    /// Where the next page begins; `None` at the end.
+    /// The beginning of the next page; `None` at the end.
     pub next: Option<Cursor>,
 }
 
 impl Page {
-    /// The page of `all` that begins after the key in `cursor`, in the order of the keys: for stores that have a user's sessions at hand.
+    /// Returns the page of `all` that begins after the key in `cursor`, in the order of the keys: for stores that have all sessions of an
+    /// index entry at hand.
     #[doc(hidden)]
     pub fn slice(mut all: Vec<Listed>, cursor: Option<Cursor>, limit: usize) -> Page {
         all.sort_unstable_by(|one, other| one.key.cmp(&other.key));
@@ -350,12 +401,12 @@ impl Page {
     }
 }
 
-/// One session in a list: its key, and what stands beside its data.
+/// One session in a list: its key, and what is stored beside its data.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::exhaustive_structs, reason = "providers build it")]
 pub struct Listed {
-    /// The key that reaches it.
+    /// The key of the session.
     pub key: StoreKey,
-    /// Times, version and user.
+    /// Times, version, user and labels.
     pub meta: Meta,
 }

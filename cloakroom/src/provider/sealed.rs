@@ -10,8 +10,7 @@ use super::{
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::{RandomSource, StoreKey, system_random};
-use crate::principal::Principal;
-use crate::record::{Meta, Record, Sealing, forged};
+use crate::record::{IndexEntry, Meta, Record, Sealing, forged};
 use crate::seal::{self, KeyRing, Unopened};
 
 /// The most sessions of a store that are looked at one by one for a count.
@@ -170,18 +169,12 @@ impl Provider for SealedProvider {
         }
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        self.inner.update(key, &self.seal(key, record)?, expected).await
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
+        self.inner.update(key, &self.seal(key, record)?, base).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
-        self.inner.touch(key, at, deadline, expected).await
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        self.inner.touch(key, at).await
     }
 
     async fn rename(
@@ -217,12 +210,7 @@ impl Provider for SealedProvider {
         self.inner.scan(cursor, limit).await.map(|page| self.ours(page))
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.inner.of_principal(principal, cursor, limit).await.map(|page| self.ours(page))
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.inner.indexed(entry, cursor, limit).await.map(|page| self.ours(page))
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens that are the records themselves: what a provider hands to the engine that stores nothing.
+//! Tokens that are the records themselves, for a provider that stores nothing.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -8,19 +8,30 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{MAX_ID_LEN, RandomSource, SessionId, StoreKey, are_base64url};
+use crate::id::{MAX_ID_LEN, RandomSource, SessionId, StoreKey, are_base64url, system_random};
 use crate::record::Record;
 use crate::seal::{self, Context, KeyRing, Unopened};
 
 /// The version of what a token is bound to.
 const VERSION: u8 = 1;
 
-/// Seals records into tokens and opens them: a cheap clone of what a provider and its manager's engine share.
+/// Seals records into tokens and opens them, for a provider whose token is the record: see
+/// [`Capabilities::with_tokens`](crate::providers::Capabilities::with_tokens). A clone shares all of it.
 ///
-/// A token is bound to the cookie's name and to the application, which only the manager knows: it [binds](Self::bind)
-/// them before the first request. Until then nothing opens.
+/// A token is bound to the cookie's name and to the namespace. The manager that is built on the provider sets both, before the first
+/// request. Until then no token opens.
+///
+/// ```
+/// use cloakroom::KeyRing;
+/// use cloakroom::providers::SealedTokens;
+/// use cloakroom::seal::SealKey;
+///
+/// let tokens = SealedTokens::new(KeyRing::new(SealKey::generate()?)).with_label("admin");
+/// assert!(tokens.open(&"not-a-token".parse()?).is_none());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone)]
-pub(crate) struct SealedTokens(Arc<Shared>);
+pub struct SealedTokens(Arc<Shared>);
 
 struct Shared {
     ring: KeyRing,
@@ -68,7 +79,7 @@ impl SealedTokens {
         }
     }
 
-    /// How long a token that was not renewed is taken; `None`: as long as its record says.
+    /// The longest time that a token which was not renewed is accepted; `None`: as long as its record says.
     pub(crate) fn max_age(&self) -> Option<Duration> {
         self.0.max_age
     }
@@ -118,35 +129,57 @@ impl SealedTokens {
     /// What an id takes in a record at the most: its tag, its length, and itself.
     const ID_ROOM: usize = 3 + MAX_ID_LEN;
 
-    pub(crate) fn new(ring: KeyRing, label: &str, max_age: Option<Duration>, random: RandomSource) -> Self {
+    pub(crate) fn with(ring: KeyRing, label: &str, max_age: Option<Duration>, random: RandomSource) -> Self {
         let (label, bound) = (label.into(), OnceLock::new());
         SealedTokens(Arc::new(Shared { ring, label, max_age, random, bound }))
     }
+}
 
-    /// How long the manager's policy lets a session live unused.
-    pub(crate) fn idle_timeout(&self) -> Duration {
+impl SealedTokens {
+    /// Makes tokens that `ring` seals, and that are accepted as long as their records say.
+    pub fn new(ring: KeyRing) -> Self {
+        SealedTokens::with(ring, "", None, system_random)
+    }
+
+    /// Sets these tokens apart from others of the same cookie name, namespace and key. Call it before a manager is built.
+    pub fn with_label(self, label: &str) -> Self {
+        SealedTokens::with(self.0.ring.clone(), label, self.0.max_age, self.0.random)
+    }
+
+    /// Sets the longest time that a token which was not renewed is accepted. The manager renews the token of a session in use in time.
+    /// Call it before a manager is built.
+    pub fn with_max_age(self, age: Duration) -> Self {
+        SealedTokens::with(self.0.ring.clone(), &self.0.label, Some(age), self.0.random)
+    }
+
+    /// Returns how long the manager's policy lets a session live unused; zero before there is a manager.
+    pub fn idle_timeout(&self) -> Duration {
         self.0.bound.get().map_or(Duration::ZERO, |bound| bound.idle_timeout)
     }
 
-    /// The namespace that the tokens are bound to.
-    pub(crate) fn namespace(&self) -> &str {
+    /// Returns the namespace that the tokens are bound to; empty before there is a manager.
+    pub fn namespace(&self) -> &str {
         self.0.bound.get().map_or("", |bound| &bound.namespace)
     }
 
-    /// How long a request may be under way that began before its session ended.
-    pub(crate) fn longest_request(&self) -> Duration {
+    /// Returns how long a request may still run that began before its session ended; zero before there is a manager.
+    pub fn longest_request(&self) -> Duration {
         self.0.bound.get().map_or(Duration::ZERO, |bound| bound.longest_request)
     }
 
-    /// Answers whether the token of the session `id` fits into the cookie with this `record`.
-    pub(crate) fn fits(&self, id: &StoreKey, record: &Record) -> Result<()> {
+    /// Checks that the token of the session `id` fits into the cookie with this `record`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] if name and token would be longer than the 4,096 bytes that browsers accept.
+    pub fn fits(&self, id: &StoreKey, record: &Record) -> Result<()> {
         let id = id.as_str().parse()?;
         self.check_len(text_len(seal::OVERHEAD + record.with_id(&id).as_bytes().len()))
     }
 
-    /// The record in `token`. Nothing of it is read before its seal has proved to be ours; whatever it is else, the answer
-    /// is the same.
-    pub(crate) fn open(&self, token: &[u8]) -> Option<Record> {
+    /// Returns the record in `token`, or `None` if no key of the ring has sealed it for this cookie and namespace. Nothing of the token is
+    /// read before its seal is checked. Whether the record has expired is for the caller to check.
+    pub fn open(&self, token: &StoreKey) -> Option<Record> {
+        let token = token.as_bytes();
         let bound = self.0.bound.get()?;
         if !self.recognises(token) {
             return None;
@@ -155,7 +188,7 @@ impl SealedTokens {
         match self.0.ring.open(&bound.context, &sealed) {
             Ok(record) => {
                 let record = Record::from_bytes(&record).ok()?;
-                record.own_id().is_some().then_some(record)
+                record.token_id().is_some().then_some(record)
             }
             Err(Unopened::UnknownKey) => {
                 tracing::debug!("a cookie was sealed by a key that the ring does not hold");

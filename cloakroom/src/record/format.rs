@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Device, Lifetime, Mark, Meta, Record, Times};
+use super::{Device, Label, Lifetime, Mark, Meta, Record, Times};
 use crate::clock::Millis;
 use crate::codec::{Buffer, Codec};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +51,8 @@ pub(super) const TAG_SUCCESSOR_ID: u8 = 131;
 pub(super) const TAG_NAMESPACE: u8 = 132;
 const TAG_USER_AGENT: u8 = 129;
 const TAG_NETWORK: u8 = 130;
+/// The one field that a record may have several times.
+const TAG_LABEL: u8 = 133;
 
 impl Record {
     /// What every record in the native format begins with.
@@ -195,15 +197,48 @@ impl Record {
         draft.finish()
     }
 
-    /// Notes a use at `at` and moves the idle deadline to `deadline`, though never past the absolute one.
+    /// Records a use at `at`: what a provider that keeps whole records does for [`touch`](crate::Provider::touch).
     ///
-    /// What a provider that keeps whole records does for [`touch`](crate::Provider::touch).
-    pub fn touch(&mut self, at: SystemTime, deadline: SystemTime) {
-        self.touch_at(at.into(), deadline.into());
+    /// The idle time of the record is the time from its last use to its idle deadline. The use moves the last use to `at` and the
+    /// idle deadline to `at` plus the idle time. Neither moves back, and the idle deadline never passes the absolute one.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{ManualClock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::default();
+    /// let mut record = testkit::record(&time.clock()).idle(Duration::from_secs(600)).build();
+    /// time.advance(Duration::from_secs(60));
+    /// record.touch(time.clock().now());
+    /// assert_eq!(record.expires(), time.clock().now() + Duration::from_secs(600));
+    /// # }
+    /// ```
+    pub fn touch(&mut self, at: SystemTime) {
+        self.touch_at(at.into());
     }
 
     /// [`touch`](Self::touch) in the numbers of the record.
-    pub(crate) fn touch_at(&mut self, at: Millis, deadline: Millis) {
+    pub(crate) fn touch_at(&mut self, at: Millis) {
+        let used = self.millis(AT_LAST_ACTIVE);
+        self.set_use(used.max(at), self.idle_deadline_after(at));
+    }
+
+    /// The idle deadline after a use at `at`, the absolute one not considered.
+    fn idle_deadline_after(&self, at: Millis) -> Millis {
+        let (used, deadline) = (self.millis(AT_LAST_ACTIVE), self.millis(AT_IDLE_DEADLINE));
+        // A deadline before the last use leaves no idle time, and a use does not move it back.
+        let idle = deadline.0.saturating_sub(used.0);
+        deadline.max(Millis(at.0.saturating_add(idle)))
+    }
+
+    /// The deadline of the record once it was used at `at`.
+    pub(crate) fn deadline_after(&self, at: Millis) -> Millis {
+        self.idle_deadline_after(at).min(self.millis(AT_ABSOLUTE_DEADLINE))
+    }
+
+    /// Sets the last use to `at` and the idle deadline to `deadline`, or to the absolute one if that is earlier.
+    pub(crate) fn set_use(&mut self, at: Millis, deadline: Millis) {
         let deadline = deadline.min(self.millis(AT_ABSOLUTE_DEADLINE));
         let bytes = Arc::make_mut(&mut self.0);
         let mut put = |place: usize, number: Millis| {
@@ -241,6 +276,21 @@ impl Record {
         self.field(TAG_PRINCIPAL)
     }
 
+    /// Returns the labels of the session, at most [`Label::MAX_COUNT`].
+    pub fn labels(&self) -> Vec<Label> {
+        let text = |value| std::str::from_utf8(value).ok();
+        self.label_values().filter_map(|value| Label::new(text(value)?).ok()).collect()
+    }
+
+    /// The labels as they are stored, for a comparison without a copy.
+    pub(crate) fn label_values(&self) -> impl Iterator<Item = &[u8]> {
+        Fields(self.fields()).flatten().filter(|(tag, _)| *tag == TAG_LABEL).map(|(_, value)| value)
+    }
+
+    pub(crate) fn has_label(&self, label: &[u8]) -> bool {
+        self.label_values().any(|value| value == label)
+    }
+
     /// What stands beside the data.
     pub fn meta(&self) -> Meta {
         let text = |tag| self.field(tag).and_then(|value| std::str::from_utf8(value).ok()).map(Box::from);
@@ -255,6 +305,7 @@ impl Record {
                 .map(|value| Millis(be_u64(value))),
             level: self.field(TAG_LEVEL).and_then(<[u8]>::first).map(|number| Level::new(*number)),
             device: (!device.is_empty()).then_some(device),
+            labels: self.labels(),
             sealing: self.sealing(),
         }
     }
@@ -267,7 +318,7 @@ impl Record {
     /// Whether this is no session but the mark that one was here: its id was replaced, or it was ended.
     ///
     /// Providers store and load tombstones like any record; [`count`](crate::Provider::count), [`scan`](crate::Provider::scan)
-    /// and [`of_principal`](crate::Provider::of_principal) leave them out, and nothing but expiry ends them.
+    /// and [`indexed`](crate::Provider::indexed) leave them out, and nothing but expiry ends them.
     pub fn is_tombstone(&self) -> bool {
         let is_mark = |tag| matches!(tag, TAG_SUCCESSOR | TAG_ENDED);
         // Most records have no fields at all.
@@ -364,12 +415,13 @@ fn fields_of(meta: &Meta, mark: Option<&Mark>) -> Vec<u8> {
         push(TAG_USER_AGENT, device.user_agent().map(str::as_bytes));
         push(TAG_NETWORK, device.network().map(str::as_bytes));
     }
+    meta.labels.iter().for_each(|label| push(TAG_LABEL, Some(label.as_str().as_bytes())));
     fields
 }
 
 /// Whether [`Meta`] and [`Mark`] say nothing of this field, so that a rewrite must carry it along.
 fn is_unknown(tag: u8) -> bool {
-    let optional = tag >= OPTIONAL_TAGS && !matches!(tag, TAG_USER_AGENT | TAG_NETWORK);
+    let optional = tag >= OPTIONAL_TAGS && !matches!(tag, TAG_USER_AGENT | TAG_NETWORK | TAG_LABEL);
     optional || (!is_of_session(tag) && !is_of_tombstone(tag))
 }
 
@@ -466,7 +518,7 @@ fn check(bytes: &[u8]) -> Result<(), FormatError> {
     if fields > MAX_FIELDS || HEADER + fields + data != bytes.len() {
         return Err(FormatError::Length { found: bytes.len(), fields, data });
     }
-    let (mut successor, mut grace_end, mut ended) = (false, false, false);
+    let (mut successor, mut grace_end, mut ended, mut labels) = (false, false, false, 0);
     for field in Fields(&bytes[HEADER..HEADER + fields]) {
         let (tag, value) = field?;
         let text = std::str::from_utf8(value).ok();
@@ -489,6 +541,10 @@ fn check(bytes: &[u8]) -> Result<(), FormatError> {
             TAG_ENDS_BY => value.len() == 8,
             TAG_LEVEL => value.len() == 1,
             TAG_USER_AGENT | TAG_NETWORK => text.is_some(),
+            TAG_LABEL => {
+                labels += 1;
+                labels <= Label::MAX_COUNT && text.is_some_and(|label| Label::new(label).is_ok())
+            }
             // A newer release's own.
             _ => true,
         };
@@ -644,10 +700,61 @@ mod tests {
         let mut record = sample();
         record.edit(|meta| meta.times.absolute_deadline = Millis(5_000));
         let before = record.times();
-        record.touch(Millis(2_500).into(), Millis(9_000).into());
-        let expected = Times { last_active: Millis(2_500), idle_deadline: Millis(5_000), ..before };
+        record.touch(Millis(before.last_active.0 + 3_000).into());
+        let used = Millis(before.last_active.0 + 3_000);
+        let expected = Times { last_active: used, idle_deadline: Millis(5_000), ..before };
         assert_eq!(record.times(), expected);
         assert_eq!(record.data(), sample().data());
+    }
+
+    #[test]
+    fn touches_give_the_same_times_in_any_order() {
+        for absolute in [3_700, 5_500, u64::MAX] {
+            let mut record = sample();
+            record.edit(|meta| meta.times.absolute_deadline = Millis(absolute));
+            let touched = |order: [u64; 3]| {
+                let mut record = record.clone();
+                order.into_iter().for_each(|at| record.touch(Millis(at).into()));
+                record.times()
+            };
+            let orders = [[1_900, 2_500, 2_900], [2_900, 1_900, 2_500], [2_500, 2_900, 1_900]];
+            assert_eq!(touched(orders[0]), touched(orders[1]), "{absolute}");
+            assert_eq!(touched(orders[0]), touched(orders[2]), "{absolute}");
+        }
+    }
+
+    #[test]
+    fn a_touch_survives_odd_times() {
+        let odd = [0, 1, 2_000, 1 << 53, u64::MAX - 1, u64::MAX];
+        for (used, idle) in odd.into_iter().flat_map(|used| odd.map(|idle| (used, idle))) {
+            for at in odd {
+                let mut record = sample();
+                record.edit(|meta| {
+                    let times = &mut meta.times;
+                    (times.last_active, times.idle_deadline) = (Millis(used), Millis(idle));
+                    times.absolute_deadline = Millis::NEVER;
+                });
+                record.touch_at(Millis(at));
+                let expected = at.saturating_add(idle.saturating_sub(used)).max(idle);
+                let times = record.times();
+                assert_eq!((times.last_active.0, times.idle_deadline.0), (used.max(at), expected));
+            }
+        }
+    }
+
+    #[test]
+    fn labels_come_back_and_are_bounded() {
+        let label = |n: usize| Label::new(format!("label-{n}")).unwrap();
+        let mut record = sample();
+        record.edit(|meta| meta.labels = (0..Label::MAX_COUNT).map(label).collect());
+        let read = Record::from_bytes(record.as_bytes()).unwrap();
+        assert_eq!(read.labels(), (0..Label::MAX_COUNT).map(label).collect::<Vec<_>>());
+        assert_eq!(read.meta().labels(), read.labels());
+        assert_eq!(read.index_entries().count(), 1 + Label::MAX_COUNT);
+        record.edit(|meta| meta.labels.push(label(9)));
+        assert_eq!(Record::from_bytes(record.as_bytes()).unwrap_err().kind(), ErrorKind::Corrupt);
+        record.edit(|meta| *meta = sample().meta());
+        assert_eq!(record, sample(), "a rewrite carries no label along");
     }
 
     #[test]
@@ -689,8 +796,8 @@ mod tests {
         assert_eq!(refused.kind(), ErrorKind::Incompatible);
         assert!(refused.to_string().contains("format 255 where this one reads 1"), "{refused}");
         let mut touched = newer.clone();
-        touched.touch(Millis(2_500).into(), Millis(9_000).into());
-        assert_eq!(touched.deadline(), Millis(9_000));
+        touched.touch(Millis(2_500).into());
+        assert_eq!(touched.times().last_active, Millis(2_500));
         assert_eq!((touched.form(), touched.data()), (newer.form(), newer.data()));
     }
 

@@ -40,9 +40,9 @@ impl Head {
         Ok(Head { record: Record::from_bytes(&head)?, sealed })
     }
 
-    /// Notes a use that is stored beside the record.
-    pub(crate) fn touch(&mut self, at: Millis, deadline: Millis) {
-        self.record.touch_at(at, deadline);
+    /// Sets the last use and the idle deadline, which are stored beside the record.
+    pub(crate) fn set_use(&mut self, at: Millis, deadline: Millis) {
+        self.record.set_use(at, deadline);
     }
 
     pub(crate) fn meta(&self) -> Meta {
@@ -83,7 +83,7 @@ mod tests {
             let mut head = Head::read(&bytes[..bytes.len().min(Head::MOST)]).unwrap();
             assert_eq!(head.meta(), record.meta());
             assert!(matches!(head.meta().sealing, Sealing::Open));
-            head.touch(Millis(2_000), Millis(9_000));
+            head.set_use(Millis(2_000), Millis(9_000));
             assert_eq!(
                 (head.meta().times.last_active, head.meta().times.deadline()),
                 (Millis(2_000), Millis(5_000))

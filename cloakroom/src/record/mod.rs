@@ -4,6 +4,7 @@ mod device;
 mod format;
 #[cfg(feature = "mysql")]
 mod head;
+mod index;
 mod lifetime;
 mod mark;
 mod namespace;
@@ -25,6 +26,7 @@ use crate::principal::{Level, Principal};
 pub use device::Device;
 #[cfg(feature = "mysql")]
 pub(crate) use head::Head;
+pub use index::{IndexEntry, IndexKind, Label};
 pub use lifetime::Lifetime;
 pub(crate) use mark::Mark;
 pub(crate) use sealed::forged;
@@ -47,6 +49,7 @@ pub struct Meta {
     pub(crate) ends_by: Option<Millis>,
     pub(crate) level: Option<Level>,
     pub(crate) device: Option<Device>,
+    pub(crate) labels: Vec<Label>,
     pub(crate) sealing: Sealing,
 }
 
@@ -173,6 +176,19 @@ impl Meta {
         self.device.as_ref()
     }
 
+    /// The labels that the session can be found by, beside its user.
+    pub fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+
+    /// Returns true if a store finds the session by `entry`.
+    pub fn is_indexed_by(&self, entry: &IndexEntry) -> bool {
+        match entry.kind() {
+            IndexKind::Principal => self.principal().is_some_and(|user| user.as_str() == entry.value()),
+            IndexKind::Label => self.labels.iter().any(|label| label.as_str() == entry.value()),
+        }
+    }
+
     pub(crate) fn new(times: Times, principal: Option<Principal>) -> Meta {
         Meta {
             times,
@@ -181,6 +197,7 @@ impl Meta {
             ends_by: None,
             level: None,
             device: None,
+            labels: Vec::new(),
             sealing: Sealing::Open,
         }
     }

@@ -27,8 +27,8 @@ impl Record {
         Record(Arc::from([&bytes, &fields, self.data()].concat()))
     }
 
-    /// The id of the session, where the record came as its own token.
-    pub(crate) fn own_id(&self) -> Option<SessionId> {
+    /// Returns the id of the session, where the record came as its own token; `None` for a record that a store keeps.
+    pub fn token_id(&self) -> Option<SessionId> {
         std::str::from_utf8(self.field(TAG_ID)?).ok()?.parse().ok()
     }
 }

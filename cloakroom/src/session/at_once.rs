@@ -129,8 +129,8 @@ impl Shared {
                 }
                 Created::Taken => None,
             },
-            Step::Update { key, record, expected } => {
-                match provider.update_at_once(&key, &record, expected)?.ok()? {
+            Step::Update { key, record, base } => {
+                match provider.update_at_once(&key, &record, &base)?.ok()? {
                     Updated::Done => Some(self.updated(state, record)),
                     Updated::Stale | Updated::Gone => None,
                 }

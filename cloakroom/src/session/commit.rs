@@ -258,14 +258,10 @@ impl Shared {
         let provider = &self.engine.provider;
         Ok(match step {
             Step::Nothing => Took::Done(Released::Unchanged),
-            Step::Touch { key, at, deadline, expected } => {
-                match provider.touch(&key, at.into(), deadline.into(), expected).await? {
-                    Touched::Done => self.touched(at, deadline),
-                    // The change that was first has noted a use, too.
-                    Touched::Stale => Took::Done(Released::Unchanged),
-                    Touched::Gone => Took::Gone,
-                }
-            }
+            Step::Touch { key, at } => match provider.touch(&key, at.into()).await? {
+                Touched::Done => self.touched(at),
+                Touched::Gone => Took::Gone,
+            },
             Step::Create { new } => {
                 if new.record.times().authenticated.is_none() && !*admitted {
                     self.engine.admission.admit(self.presented.visit()).await?;
@@ -278,8 +274,13 @@ impl Shared {
                     Created::Taken => Took::Collided,
                 }
             }
-            Step::Update { key, record, expected } => match provider.update(&key, &record, expected).await? {
-                Updated::Done => Took::Done(self.updated(&mut self.state(), record)),
+            Step::Update { key, record, base } => match provider.update(&key, &record, &base).await? {
+                Updated::Done => {
+                    // The request may have changed nothing itself, and only carried new deadlines to the store.
+                    let only_read = self.only_read();
+                    let saved = self.updated(&mut self.state(), record);
+                    Took::Done(if only_read { Released::Touched } else { saved })
+                }
                 Updated::Stale => Took::Lost,
                 Updated::Gone => Took::Gone,
             },
@@ -344,10 +345,10 @@ impl Shared {
         Ok(if self.engine.revocation.end(key).await? { self.ended() } else { Took::Gone })
     }
 
-    fn touched(&self, at: Millis, deadline: Millis) -> Took {
+    fn touched(&self, at: Millis) -> Took {
         let mut state = self.state();
         if let Some(stored) = &mut state.stored {
-            stored.record.touch(at.into(), deadline.into());
+            stored.record.touch_at(at);
         }
         self.renew_cookie(&mut state);
         Took::Done(Released::Touched)

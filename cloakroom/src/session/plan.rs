@@ -9,6 +9,7 @@ use crate::error::Result;
 #[cfg(feature = "beego")]
 use crate::id::Named;
 use crate::id::StoreKey;
+use crate::provider::Provider;
 use crate::record::{Meta, Record, Times};
 
 /// What is to be asked of the provider next.
@@ -17,8 +18,6 @@ pub(super) enum Step {
     Touch {
         key: StoreKey,
         at: Millis,
-        deadline: Millis,
-        expected: u64,
     },
     Create {
         new: Stored,
@@ -26,7 +25,7 @@ pub(super) enum Step {
     Update {
         key: StoreKey,
         record: Record,
-        expected: u64,
+        base: Record,
     },
     Rename {
         old: StoreKey,
@@ -94,16 +93,30 @@ impl Shared {
         let key = stored.name.key().clone();
         if changes.touch_data() || changes.touch_fields() {
             let record = self.changed(&stored.record, changes, now, times.issued)?;
-            return Ok(Step::Update { key, record, expected: times.version });
+            return Ok(Step::Update { key, record, base: stored.record.clone() });
         }
-        Ok(match self.engine.deadlines.touch_due(&stored.record, &times, now) {
-            true => {
-                let deadline =
-                    self.engine.deadlines.idle_deadline(stored.record.lifetime(), times.authenticated, now);
-                Step::Touch { key, at: now, deadline, expected: times.version }
-            }
-            false => Step::Nothing,
-        })
+        if self.engine.deadlines.touch_due(&stored.record, &times, now) {
+            return self.plan_use(key, &stored.record, now);
+        }
+        Ok(Step::Nothing)
+    }
+
+    /// Plans to record a use at `now`. A touch keeps to the idle time that the stored record has. Where the policy has another one by
+    /// now, an update takes the place of the touch, so that a new configuration reaches sessions that are only read.
+    fn plan_use(&self, key: StoreKey, record: &Record, now: Millis) -> Result<Step> {
+        let times = record.times();
+        let idle = self.engine.deadlines.idle_deadline(
+            record.lifetime(),
+            times.authenticated,
+            times.last_active.max(now),
+        );
+        // A layout without a place for times has an idle time of its own.
+        let keeps_times = self.engine.provider.capabilities().codec.is_none();
+        if keeps_times && record.deadline_after(now) != idle.min(times.absolute_deadline) {
+            let renewed = self.changed(record, &Changes::default(), now, times.issued)?;
+            return Ok(Step::Update { key, record: renewed, base: record.clone() });
+        }
+        Ok(Step::Touch { key, at: now })
     }
 
     /// True if a request whose id had ended before it came begins a session with `changes`: as any visitor without one, except that
@@ -131,7 +144,7 @@ impl Shared {
         let mut meta = Meta::new(times, changes.principal.clone());
         if let Some(beside) = &changes.beside {
             beside.apply(&mut meta);
-            self.set_deadlines(&mut meta, changes, now);
+            self.set_deadlines(&mut meta, changes);
         }
         let codec = self.engine.config.codec;
         let record =
@@ -156,12 +169,14 @@ impl Shared {
     /// `record` with `changes` made to it, one version on, under an id that was `issued` then.
     fn changed(&self, record: &Record, changes: &Changes, now: Millis, issued: Millis) -> Result<Record> {
         let former = record.times();
+        // The idle deadline goes with the last use: a touch takes the time between the two for the record's idle time.
+        let used = former.last_active.max(now);
         let mut times = Times {
             // A stored number may be any, and what counts is that it becomes another.
             version: former.version.wrapping_add(1),
             issued,
-            last_active: former.last_active.max(now),
-            idle_deadline: self.engine.deadlines.idle_deadline(record.lifetime(), former.authenticated, now),
+            last_active: used,
+            idle_deadline: self.engine.deadlines.idle_deadline(record.lifetime(), former.authenticated, used),
             ..former
         };
         let mut base = if changes.flush { &[][..] } else { record.data() };
@@ -183,7 +198,7 @@ impl Shared {
             if let Some(beside) = &changes.beside {
                 beside.apply(&mut meta);
             }
-            self.set_deadlines(&mut meta, changes, now);
+            self.set_deadlines(&mut meta, changes);
             times = meta.times;
             bound = record.with_meta(meta);
             fields_of = &bound;
@@ -202,11 +217,12 @@ impl Shared {
         }
     }
 
-    /// The deadlines of a session whose terms `changes` have changed at `now`. But for a login or a lifetime of its own the absolute one
+    /// The deadlines of a session whose terms `changes` have changed at its last use. But for a login or a lifetime of its own the absolute one
     /// only comes nearer: what it was reckoned by may since have been configured otherwise.
-    fn set_deadlines(&self, meta: &mut Meta, changes: &Changes, now: Millis) {
+    fn set_deadlines(&self, meta: &mut Meta, changes: &Changes) {
         let times = &mut meta.times;
-        times.idle_deadline = self.engine.deadlines.idle_deadline(meta.lifetime, times.authenticated, now);
+        times.idle_deadline =
+            self.engine.deadlines.idle_deadline(meta.lifetime, times.authenticated, times.last_active);
         if changes.set_lifetime() {
             let from = times.authenticated.unwrap_or(times.created);
             times.absolute_deadline = self.engine.deadlines.absolute_deadline(meta.lifetime, from);

@@ -14,9 +14,9 @@ use crate::principal::Principal;
 use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Listed, Provider, Renamed, Touched, Updated,
 };
-use crate::record::Record;
+use crate::record::{IndexEntry, Label, Record};
 use crate::testkit::store::{Advance, Parts, Switch};
-use crate::testkit::{Part, RecordBuilder, Store, record};
+use crate::testkit::{Part, RecordBuilder, Store, base, record};
 
 /// The most pages of a walk. No case needs that many, so a longer walk has no end.
 const MOST_PAGES: usize = 10_000;
@@ -137,7 +137,8 @@ impl Fixture {
         if !lists {
             unsupported("count", self.provider.count().await);
             unsupported("scan", self.provider.scan(None, 10).await);
-            unsupported("of_principal", self.provider.of_principal(&principal("alice"), None, 10).await);
+            unsupported("indexed", self.provider.indexed(&user("alice"), None, 10).await);
+            unsupported("indexed", self.provider.indexed(&label("device"), None, 10).await);
         }
         lists
     }
@@ -164,24 +165,16 @@ impl Fixture {
         answer("load", self.provider.load(key).await)
     }
 
+    /// Updates from the record under `key` as it was at version `expected`: the stored one, or another if that has another version.
     pub(crate) async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
-        answer("update", self.provider.update(key, record, expected).await)
+        let stored = self.load(key).await.filter(|stored| stored.version() == expected);
+        let base = stored.unwrap_or_else(|| base(expected));
+        answer("update", self.provider.update(key, record, &base).await)
     }
 
-    /// Touches the record under `key` at its present version.
-    pub(crate) async fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime) -> Touched {
-        let version = self.load(key).await.map_or(1, |record| record.version());
-        self.touch_version(key, at, deadline, version).await
-    }
-
-    pub(crate) async fn touch_version(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Touched {
-        answer("touch", self.provider.touch(key, at, deadline, expected).await)
+    /// Touches the session under `key` now.
+    pub(crate) async fn touch(&self, key: &StoreKey) -> Touched {
+        answer("touch", self.provider.touch(key, self.now()).await)
     }
 
     pub(crate) async fn rename(
@@ -239,16 +232,16 @@ impl Fixture {
         panic!("scan in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
     }
 
-    /// Returns the sessions of `name` from one page.
-    pub(crate) async fn of_principal(&self, name: &str) -> Vec<Listed> {
-        self.of_principal_in_pages(name, 1000).await
+    /// The sessions of the user `name` in one page.
+    pub(crate) async fn of_user(&self, name: &str) -> Vec<Listed> {
+        self.indexed(&user(name), 1000).await
     }
 
-    /// Returns the sessions of `name` from pages of `limit`. A session in two pages is in the list twice.
-    pub(crate) async fn of_principal_in_pages(&self, name: &str, limit: usize) -> Vec<Listed> {
-        let (user, mut met, mut cursor) = (principal(name), Vec::new(), None);
+    /// The sessions of `entry` in pages of `limit`; one that is met twice is in the list twice.
+    pub(crate) async fn indexed(&self, entry: &IndexEntry, limit: usize) -> Vec<Listed> {
+        let (mut met, mut cursor) = (Vec::new(), None);
         for _ in 0..MOST_PAGES {
-            let page = answer("of_principal", self.provider.of_principal(&user, cursor, limit).await);
+            let page = answer("indexed", self.provider.indexed(entry, cursor, limit).await);
             assert!(page.entries.len() <= limit, "a page of at most {limit} has {}", page.entries.len());
             met.extend(page.entries);
             cursor = page.next;
@@ -256,7 +249,7 @@ impl Fixture {
                 return met;
             }
         }
-        panic!("of_principal in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
+        panic!("indexed in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
     }
 
     /// Checks that `record` is stored under `key`.
@@ -273,7 +266,12 @@ impl Fixture {
 
     /// Checks that the sessions of `name` are exactly those under `expected`.
     pub(crate) async fn belong_to(&self, name: &str, expected: &[&StoreKey], why: &str) {
-        let found = keys_of(&self.of_principal(name).await);
+        self.have(&user(name), expected, why).await;
+    }
+
+    /// The sessions of `entry` are those under `expected` and no others.
+    pub(crate) async fn have(&self, entry: &IndexEntry, expected: &[&StoreKey], why: &str) {
+        let found = keys_of(&self.indexed(entry, 1000).await);
         let mut expected: Vec<StoreKey> = expected.iter().copied().cloned().collect();
         expected.sort();
         assert_eq!(found, expected, "{why}");
@@ -290,8 +288,14 @@ pub(crate) fn keys(count: usize) -> Vec<StoreKey> {
     (0..count).map(|n| key(&format!("session-{n:04}"))).collect()
 }
 
-pub(crate) fn principal(name: &str) -> Principal {
-    Principal::new(name).expect("a case names its users in 1 to 256 bytes")
+/// The index entry of the user `name`.
+pub(crate) fn user(name: &str) -> IndexEntry {
+    IndexEntry::from(&Principal::new(name).expect("a case names its users in 1 to 256 bytes"))
+}
+
+/// The index entry of the label `text`.
+pub(crate) fn label(text: &str) -> IndexEntry {
+    IndexEntry::from(&Label::new(text).expect("a case has labels of 1 to 256 bytes"))
 }
 
 pub(crate) fn minutes(count: u64) -> Duration {

@@ -52,6 +52,6 @@ mod record;
 mod session;
 mod store;
 
-pub use record::{RecordBuilder, record};
+pub use record::{RecordBuilder, base, record};
 pub use session::TestSession;
 pub use store::{Part, Store};

@@ -24,11 +24,11 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::fixture::Fixture;
+use super::fixture::{Fixture, label, user};
 use super::{RecordBuilder, Store, record};
 use crate::clock::ManualClock;
 use crate::id::StoreKey;
-use crate::provider::{Listed, Renamed};
+use crate::provider::{Listed, Provider, Renamed};
 use crate::record::{Meta, Record};
 
 pub(crate) use plain::Model;
@@ -36,6 +36,7 @@ pub(crate) use plain::Model;
 /// The keys of the steps. They are few, so that steps meet on one key, and so alike that a careless store confuses them.
 const KEYS: [&str; 6] = ["session", "Session", "session-", "se", "s_ssion", "10"];
 const PRINCIPALS: [&str; 3] = ["alice", "Alice", "alice/\n%\0"];
+const LABELS: [&str; 2] = ["alice", "device"];
 
 /// One step of the model test.
 ///
@@ -53,8 +54,8 @@ pub enum Op {
     Update { key: u8, record: Shape, off: u8 },
     /// [`Provider::update`](crate::Provider::update) with the tombstone of an ended session, which expires after `idle`.
     End { key: u8, idle: u8, off: u8 },
-    /// [`Provider::touch`](crate::Provider::touch) with an idle deadline `idle` from now.
-    Touch { key: u8, idle: u8, off: u8 },
+    /// [`Provider::touch`](crate::Provider::touch), of a use now or so many minutes ago.
+    Touch { key: u8, ago: u8 },
     /// [`Provider::rename`](crate::Provider::rename), with a tombstone that expires after `tombstone`, or with none.
     Rename { old: u8, new: u8, record: Shape, off: u8, tombstone: Option<u8> },
     /// [`Provider::delete`](crate::Provider::delete).
@@ -63,8 +64,8 @@ pub enum Op {
     Count,
     /// [`Provider::scan`](crate::Provider::scan), all pages, of `limit` + 1 entries each.
     Scan { limit: u8 },
-    /// [`Provider::of_principal`](crate::Provider::of_principal), all pages, of `limit` + 1 entries each.
-    OfPrincipal { principal: u8, limit: u8 },
+    /// [`Provider::indexed`](crate::Provider::indexed), all pages, of `limit` + 1 entries each. The principals come before the labels.
+    Indexed { entry: u8, limit: u8 },
     /// [`Provider::delete_expired`](crate::Provider::delete_expired).
     DeleteExpired { limit: u8 },
     /// Moves the clock.
@@ -77,6 +78,8 @@ pub enum Op {
 pub struct Shape {
     /// The index of the user.
     pub principal: Option<u8>,
+    /// Its labels, one for each bit.
+    pub labels: u8,
     /// Minutes until the idle deadline. A record with 0 has expired.
     pub idle: u8,
     /// Minutes until the absolute deadline.
@@ -103,6 +106,7 @@ impl From<[u8; Op::BYTES]> for Op {
         let user = (principal % 4).checked_sub(1);
         let record = Shape {
             principal: user,
+            labels: principal / 4 % 4,
             idle: idle % 16,
             absolute: (absolute % 3 == 2).then_some(absolute % 16),
             size: size % 8,
@@ -114,7 +118,7 @@ impl From<[u8; Op::BYTES]> for Op {
             3..10 => Op::Create { key, record },
             10..13 => Op::Update { key, record, off },
             13 => Op::End { key, idle: idle % 16, off },
-            14..17 => Op::Touch { key, idle: idle % 16, off },
+            14..17 => Op::Touch { key, ago: if off == 0 { 0 } else { idle % 16 } },
             17..22 => {
                 let tombstone = (absolute % 2 == 1).then_some(absolute % 16);
                 Op::Rename { old: key, new: other % KEYS.len() as u8, record, off, tombstone }
@@ -123,8 +127,8 @@ impl From<[u8; Op::BYTES]> for Op {
             24 => Op::Count,
             25 => Op::Scan { limit: size % 8 },
             26 => {
-                let principal = principal % PRINCIPALS.len() as u8;
-                Op::OfPrincipal { principal, limit: size % 8 }
+                let entry = principal % (PRINCIPALS.len() + LABELS.len()) as u8;
+                Op::Indexed { entry, limit: size % 8 }
             }
             27..29 => Op::DeleteExpired { limit: size % 5 },
             _ => Op::Advance { minutes: idle % 8 },
@@ -186,12 +190,12 @@ impl ModelRun {
             }
             Op::Update { key, record, off } => self.update(&key_of(key), record, off).await,
             Op::End { key, idle, off } => self.end(&key_of(key), idle, off).await,
-            Op::Touch { key, idle, off } => self.touch(&key_of(key), idle, off).await,
+            Op::Touch { key, ago } => self.touch(&key_of(key), ago).await,
             Op::Rename { old, new, record, off, tombstone } => {
                 self.rename(&key_of(old), &key_of(new), record, off, tombstone).await;
             }
             Op::Delete { key } => self.delete(&key_of(key)).await,
-            Op::Count | Op::Scan { .. } | Op::OfPrincipal { .. } => self.list(op).await,
+            Op::Count | Op::Scan { .. } | Op::Indexed { .. } => self.list(op).await,
             Op::DeleteExpired { limit } => self.delete_expired(usize::from(limit)).await,
             Op::Advance { minutes: count } => {
                 self.f.advance(minutes(count)).await;
@@ -207,11 +211,11 @@ impl ModelRun {
         self.same(&found, &expected);
     }
 
-    async fn touch(&mut self, key: &StoreKey, idle: u8, off: u8) {
-        let (at, deadline) = (self.f.now(), self.f.now() + minutes(idle));
-        let version = self.model.version(key).unwrap_or(1) + u64::from(off);
-        let found = self.f.touch_version(key, at, deadline, version).await;
-        let expected = self.model.touch(key, at, deadline, version);
+    async fn touch(&mut self, key: &StoreKey, ago: u8) {
+        let at = self.f.now() - minutes(ago);
+        let found = self.f.provider.touch(key, at).await;
+        let found = found.unwrap_or_else(|error| panic!("{}: {error} ({error:?})", self.step));
+        let expected = self.model.touch(key, at);
         self.same(&found, &expected);
     }
 
@@ -252,10 +256,15 @@ impl ModelRun {
                 let found = self.f.scan(usize::from(limit) + 1).await;
                 self.same(&by_key(&found), &self.model.live(|_| true));
             }
-            Op::OfPrincipal { principal, limit } => {
-                let name = PRINCIPALS[usize::from(principal) % PRINCIPALS.len()];
-                let found = self.f.of_principal_in_pages(name, usize::from(limit) + 1).await;
-                let theirs = |meta: &Meta| meta.principal().is_some_and(|user| user.as_str() == name);
+            Op::Indexed { entry, limit } => {
+                let number = usize::from(entry) % (PRINCIPALS.len() + LABELS.len());
+                let entry = match PRINCIPALS.get(number) {
+                    Some(name) => user(name),
+                    None if !self.f.capabilities().labels => return,
+                    None => label(LABELS[number - PRINCIPALS.len()]),
+                };
+                let found = self.f.indexed(&entry, usize::from(limit) + 1).await;
+                let theirs = |meta: &Meta| meta.is_indexed_by(&entry);
                 self.same(&by_key(&found), &self.model.live(theirs));
             }
             _ => self.same(&self.f.count().await, &(self.model.live(|_| true).len() as u64)),
@@ -318,6 +327,11 @@ impl ModelRun {
         }
         if let Some(after) = shape.absolute {
             record = record.absolute(minutes(after));
+        }
+        for (bit, text) in LABELS.iter().enumerate() {
+            if shape.labels >> bit & 1 == 1 {
+                record = record.label(text);
+            }
         }
         match shape.principal {
             Some(user) => record.principal(PRINCIPALS[usize::from(user) % PRINCIPALS.len()]),

@@ -8,7 +8,7 @@ use crate::clock::{Clock, Millis};
 use crate::codec::{Buffer, Codec, Limits};
 use crate::id::StoreKey;
 use crate::principal::Principal;
-use crate::record::{Mark, Meta, Record, Times};
+use crate::record::{Label, Mark, Meta, Record, Times};
 
 /// The defaults of [`ManagerBuilder`](crate::ManagerBuilder): 30 minutes idle, 8 hours absolute.
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -45,6 +45,16 @@ pub fn record(clock: &Clock) -> RecordBuilder {
     }
 }
 
+/// An empty record of which the version alone counts: what to call [`update`](crate::Provider::update) with, in the place of the
+/// record that a change was made from, on a store that compares versions.
+///
+/// ```
+/// assert_eq!(cloakroom::testkit::base(7).version(), 7);
+/// ```
+pub fn base(version: u64) -> Record {
+    record(&Clock::system()).version(version).build()
+}
+
 /// A builder of one [`Record`], from [`record()`].
 ///
 /// Durations count from the call of [`record()`].
@@ -72,6 +82,21 @@ impl RecordBuilder {
     pub fn principal(mut self, name: impl AsRef<str>) -> Self {
         self.meta.principal = Some(Principal::new(name).expect("a principal of 1 to 256 bytes"));
         self.meta.times.authenticated = Some(self.now);
+        self
+    }
+
+    /// Adds a label.
+    ///
+    /// # Panics
+    ///
+    /// If `text` is no [`Label`], or the record has as many labels as it may.
+    pub fn label(mut self, text: impl AsRef<str>) -> Self {
+        assert!(
+            self.meta.labels.len() < Label::MAX_COUNT,
+            "a record has at most {} labels",
+            Label::MAX_COUNT
+        );
+        self.meta.labels.push(Label::new(text).expect("a label of 1 to 256 bytes"));
         self
     }
 

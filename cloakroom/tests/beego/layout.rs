@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use cloakroom::testkit::base;
 use cloakroom::{
     Device, ErrorKind, Lifetime, Manager, ManualClock, Principal, Provider, Released, Session, SessionData,
     config::Codec,
@@ -328,19 +329,19 @@ async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
     layout.put(OTHER, &unhex(EMPTY), now).await;
     let [id, other, free] = [ID, OTHER, &"ef".repeat(20)].map(|key| key.parse::<StoreKey>().unwrap());
     let record = provider.load(&id).await.unwrap().unwrap();
-    let (version, deadline) = (record.version(), record.expires());
+    let version = record.version();
 
     assert_eq!(provider.create(&other, &record).await.unwrap(), Created::Taken);
     assert_eq!(provider.rename(&id, &other, &record, version, None).await.unwrap(), Renamed::Taken);
     assert_eq!(provider.rename(&id, &free, &record, version ^ 1, None).await.unwrap(), Renamed::Stale);
-    assert_eq!(provider.update(&id, &record, version ^ 1).await.unwrap(), Updated::Stale);
+    assert_eq!(provider.update(&id, &record, &base(version ^ 1)).await.unwrap(), Updated::Stale);
     assert_eq!(hex(&layout.value(OTHER).await.unwrap()), EMPTY);
     assert_eq!(hex(&layout.value(ID).await.unwrap()), ONE);
     assert!(provider.load(&free).await.unwrap().is_none());
 
-    assert_eq!(provider.update(&free, &record, version).await.unwrap(), Updated::Gone);
+    assert_eq!(provider.update(&free, &record, &base(version)).await.unwrap(), Updated::Gone);
     assert_eq!(provider.rename(&free, &id, &record, version, None).await.unwrap(), Renamed::Gone);
-    assert_eq!(provider.touch(&free, now, deadline, version).await.unwrap(), Touched::Gone);
+    assert_eq!(provider.touch(&free, now).await.unwrap(), Touched::Gone);
     assert!(!provider.delete(&free).await.unwrap());
     assert!(layout.value(free.as_str()).await.is_none(), "never an upsert");
 
@@ -350,8 +351,8 @@ async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
     // What has expired is not there, and its key is free.
     if !layout.drops_expired() {
         layout.put(free.as_str(), &unhex(ONE), now - HOUR - Duration::from_secs(1)).await;
-        assert_eq!(provider.update(&free, &record, version).await.unwrap(), Updated::Gone);
-        assert_eq!(provider.touch(&free, now, deadline, version).await.unwrap(), Touched::Gone);
+        assert_eq!(provider.update(&free, &record, &base(version)).await.unwrap(), Updated::Gone);
+        assert_eq!(provider.touch(&free, now).await.unwrap(), Touched::Gone);
         assert!(!provider.delete(&free).await.unwrap());
         assert_eq!(provider.create(&free, &record).await.unwrap(), Created::Done);
         assert!(provider.delete(&free).await.unwrap());

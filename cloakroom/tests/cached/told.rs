@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use cloakroom::{
-    Clock, MemoryProvider, Principal, Provider, Result,
+    Clock, MemoryProvider, Provider, Result,
     providers::{
-        Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched, Updated, Watched,
-        Watcher,
+        Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey, Touched,
+        Updated, Watched, Watcher,
     },
 };
 use parking_lot::Mutex;
@@ -112,21 +112,15 @@ impl Provider for Told {
         loaded
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        let updated = self.0.store.update(key, record, expected).await;
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
+        let updated = self.0.store.update(key, record, base).await;
         self.changed(key);
         self.0.answer().await;
         updated
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
-        let touched = self.0.store.touch(key, at, deadline, expected).await;
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        let touched = self.0.store.touch(key, at).await;
         self.changed(key);
         touched
     }
@@ -163,12 +157,7 @@ impl Provider for Told {
         self.0.store.scan(cursor, limit).await
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.0.store.of_principal(principal, cursor, limit).await
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.0.store.indexed(entry, cursor, limit).await
     }
 }

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use cloakroom::{
-    Clock, Error, ErrorKind, MemoryProvider, Principal, Provider, Result,
+    Clock, Error, ErrorKind, MemoryProvider, Provider, Result,
     providers::{
-        AnyProvider, Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched,
-        Updated,
+        AnyProvider, Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey,
+        Touched, Updated,
     },
 };
 
@@ -51,19 +51,13 @@ impl Provider for Less {
         self.0.load(key).await
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         Less::fits(record)?;
-        self.0.update(key, record, expected).await
+        self.0.update(key, record, base).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
-        self.0.touch(key, at, deadline, expected).await
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        self.0.touch(key, at).await
     }
 
     async fn rename(
@@ -94,7 +88,7 @@ impl Provider for Less {
         cannot()
     }
 
-    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
+    async fn indexed(&self, _: &IndexEntry, _: Option<Cursor>, _: usize) -> Result<Page> {
         cannot()
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Clock, ErrorKind, MySqlProvider, Principal, Provider,
-    providers::{Collected, Created, Renamed, StoreKey, Touched, Updated},
+    providers::{Collected, Created, IndexEntry, Renamed, StoreKey, Touched, Updated},
 };
 use servers::MariaDb;
 
@@ -32,7 +32,7 @@ async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     assert_eq!(stored("version", "one"), "1", "{setting}: a new session is committed");
     assert_eq!(provider.create(&one, &at(1)).await.unwrap(), Created::Taken, "{setting}");
     assert_eq!(provider.load(&one).await.unwrap().map(|found| found.version()), Some(1), "{setting}");
-    assert_eq!(provider.update(&one, &at(2), 1).await.unwrap(), Updated::Done, "{setting}");
+    assert_eq!(provider.update(&one, &at(2), &base(1)).await.unwrap(), Updated::Done, "{setting}");
     assert_eq!(stored("version", "one"), "2", "{setting}: a change is committed");
     let tombstone = provider.load(&one).await.unwrap().unwrap();
     assert_eq!(
@@ -41,19 +41,23 @@ async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
         "{setting}"
     );
     assert_eq!(stored("version", "two"), "3", "{setting}: a new id is committed");
-    assert_eq!(provider.update(&two, &at(4), 3).await.unwrap(), Updated::Done, "{setting}");
+    assert_eq!(provider.update(&two, &at(4), &base(3)).await.unwrap(), Updated::Done, "{setting}");
     assert_eq!(stored("version", "two"), "4", "{setting}: a change after a new id is committed");
     // Roll back a rename, and change the session after it.
     assert_eq!(provider.rename(&two, &one, &at(5), 4, Some(&tombstone)).await.unwrap(), Renamed::Taken);
-    assert_eq!(provider.update(&two, &at(5), 4).await.unwrap(), Updated::Done, "{setting}");
+    assert_eq!(provider.update(&two, &at(5), &base(4)).await.unwrap(), Updated::Done, "{setting}");
     assert_eq!(stored("version", "two"), "5", "{setting}: a change after a refused rename is committed");
-    let (now, expires) = (clock.now(), at(5).expires());
-    assert_eq!(provider.touch(&two, now, expires, 5).await.unwrap(), Touched::Done, "{setting}");
+    let now = clock.now();
+    assert_eq!(provider.touch(&two, now).await.unwrap(), Touched::Done, "{setting}");
     assert_ne!(stored("touched", "two"), "NULL", "{setting}: a touch is committed");
     assert_eq!(provider.count().await.unwrap(), 2, "{setting}");
     assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), 2, "{setting}");
     let alice = Principal::new("alice").unwrap();
-    assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 2, "{setting}");
+    assert_eq!(
+        provider.indexed(&IndexEntry::from(&alice), None, 10).await.unwrap().entries.len(),
+        2,
+        "{setting}"
+    );
     let over = record(&clock).idle(Duration::from_millis(1)).build();
     assert_eq!(provider.create(&key("over"), &over).await.unwrap(), Created::Done, "{setting}");
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -119,7 +123,7 @@ async fn the_data_source_name_cannot_switch_a_promise_off() {
             Renamed::Done,
             "{set}"
         );
-        assert_eq!(provider.update(&two, &at(3), 2).await.unwrap(), Updated::Done, "{set}");
+        assert_eq!(provider.update(&two, &at(3), &base(2)).await.unwrap(), Updated::Done, "{set}");
         assert_eq!(server.sql("SELECT version FROM cloakroom_sessions WHERE id = 'two'"), "3\n", "{set}");
         server.sql("DELETE FROM cloakroom_sessions");
     }

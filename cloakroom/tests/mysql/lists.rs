@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use cloakroom::testkit::record;
 use cloakroom::{
     Clock, KeyRing, MySqlProvider, Principal, Provider,
-    providers::{Created, SealedProvider},
+    providers::{Created, IndexEntry, SealedProvider},
     seal::SealKey,
 };
 use servers::MariaDb;
@@ -34,7 +34,7 @@ async fn a_page_of_a_user_reads_only_its_own_rows() {
     let mut seen = HashSet::new();
     let mut cursor = None;
     loop {
-        let page = provider.of_principal(&alice, cursor, 1_000).await.unwrap();
+        let page = provider.indexed(&IndexEntry::from(&alice), cursor, 1_000).await.unwrap();
         seen.extend(page.entries.into_iter().map(|listed| listed.key));
         cursor = page.next;
         if cursor.is_none() {
@@ -74,7 +74,7 @@ async fn a_page_holds_the_heads_of_records_and_no_data() {
     for by_user in [true, false] {
         let before = sent();
         let page = if by_user {
-            provider.of_principal(&alice, None, 100).await.unwrap()
+            provider.indexed(&IndexEntry::from(&alice), None, 100).await.unwrap()
         } else {
             provider.scan(None, 100).await.unwrap()
         };
@@ -95,7 +95,10 @@ async fn a_sealed_session_is_listed_only_with_its_key() {
     assert_eq!(sealed.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done);
     let other = SealedProvider::new(provider, ring(), "");
     for (provider, expected) in [(sealed, 1), (other, 0)] {
-        assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), expected);
+        assert_eq!(
+            provider.indexed(&IndexEntry::from(&alice), None, 10).await.unwrap().entries.len(),
+            expected
+        );
         assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), expected);
         assert_eq!(provider.count().await.unwrap(), expected as u64);
     }

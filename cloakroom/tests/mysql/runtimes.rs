@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Clock, MySqlProvider, Provider,
     providers::{Created, StoreKey, Updated},
@@ -33,7 +33,7 @@ async fn a_life(provider: &MySqlProvider, name: &str) {
     let other: StoreKey = format!("{name}-other").parse().unwrap();
     let at = |version| record(&Clock::system()).version(version).build();
     assert_eq!(provider.create(&key, &at(1)).await.unwrap(), Created::Done);
-    assert_eq!(provider.update(&key, &at(2), 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key, &at(2), &base(1)).await.unwrap(), Updated::Done);
     let renamed = provider.rename(&key, &other, &at(3), 2, None).await.unwrap();
     assert_eq!(renamed, cloakroom::providers::Renamed::Done);
     assert!(provider.delete(&other).await.unwrap());

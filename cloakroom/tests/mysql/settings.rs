@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Clock, Error, ErrorKind, Manager, ManualClock, MySqlProvider, Provider,
     providers::{Created, Renamed, StoreKey, Touched, Updated},
@@ -193,7 +193,7 @@ async fn a_record_too_large_for_the_server_is_not_sent() {
     let version = small.version();
     for error in [
         provider.create(&long, &too_large).await.unwrap_err(),
-        provider.update(&other, &too_large, version).await.unwrap_err(),
+        provider.update(&other, &too_large, &base(version)).await.unwrap_err(),
         provider.rename(&other, &long, &too_large, version, None).await.unwrap_err(),
         provider.rename(&other, &long, &small, version, Some(&too_large)).await.unwrap_err(),
     ] {
@@ -204,7 +204,7 @@ async fn a_record_too_large_for_the_server_is_not_sent() {
     // Every step accepts the largest record, with the longest keys and the longest principal.
     let largest = of(most);
     assert_eq!(largest.as_bytes().len(), most);
-    assert_eq!(provider.update(&other, &largest, version).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&other, &largest, &base(version)).await.unwrap(), Updated::Done);
     assert_eq!(provider.rename(&other, &long, &largest, 2, None).await.unwrap(), Renamed::Done);
     assert_eq!(provider.load(&long).await.unwrap(), Some(largest.clone()));
     assert_eq!(provider.rename(&long, &other, &largest, 2, Some(&small)).await.unwrap(), Renamed::Done);
@@ -232,10 +232,7 @@ async fn the_servers_clock_decides_what_has_expired() {
     assert_eq!(provider.load(&key("over")).await.unwrap(), None);
     assert_eq!(provider.load(&key("alive")).await.unwrap(), Some(at(60)));
     assert_eq!(provider.count().await.unwrap(), 1);
-    assert_eq!(
-        provider.touch(&key("alive"), now, now + Duration::from_secs(600), 1).await.unwrap(),
-        Touched::Done
-    );
+    assert_eq!(provider.touch(&key("alive"), now).await.unwrap(), Touched::Done);
     assert_eq!(provider.delete_expired(10).await.unwrap().removed, 1);
 }
 
@@ -253,12 +250,12 @@ async fn a_lock_wait_is_retried_until_the_deadline() {
     let mut other = shared().client();
     other.run("START TRANSACTION");
     assert_eq!(other.ask(&format!("SELECT id FROM {table} FOR UPDATE")), "one");
-    let error = hasty.update(&one, &next, first.version()).await.unwrap_err();
+    let error = hasty.update(&one, &next, &first).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     // A read waits for no lock.
     assert_eq!(hasty.load(&one).await.unwrap(), Some(first.clone()));
     // The server ends the first attempt after a second. The lock is released during the second attempt.
-    let update = provider.update(&one, &next, first.version());
+    let update = provider.update(&one, &next, &first);
     let release = async {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         drop(other);

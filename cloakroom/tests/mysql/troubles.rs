@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Clock, Error, ErrorKind, MySqlProvider, Principal, Provider,
-    providers::{Created, Renamed, StoreKey, Touched, Updated},
+    providers::{Created, IndexEntry, Renamed, StoreKey, Touched, Updated},
 };
 use servers::{MariaDb, MariaDbOptions};
 
@@ -79,7 +79,7 @@ async fn a_right_revoked_later_is_named() {
     let provider = MySqlProvider::connect(&dsn).await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     server.sql("REVOKE UPDATE ON app.t FROM 'passing'@'%'");
-    let error = provider.update(&key("one"), &at(2), 1).await.unwrap_err();
+    let error = provider.update(&key("one"), &at(2), &base(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("lacks a right (1142)"), "{error}");
     assert!(provider.delete(&key("one")).await.unwrap());
@@ -99,8 +99,8 @@ async fn a_read_only_server_allows_reads_and_names_the_cause() {
         assert_eq!(provider.count().await.unwrap(), 1);
         let now = Clock::system().now();
         for error in [
-            provider.touch(&key("one"), now, at(1).expires(), 1).await.unwrap_err(),
-            provider.update(&key("one"), &at(2), 1).await.unwrap_err(),
+            provider.touch(&key("one"), now).await.unwrap_err(),
+            provider.update(&key("one"), &at(2), &base(1)).await.unwrap_err(),
             provider.create(&key("two"), &at(1)).await.unwrap_err(),
             provider.rename(&key("one"), &key("two"), &at(2), 1, Some(&at(2))).await.unwrap_err(),
             provider.delete(&key("one")).await.unwrap_err(),
@@ -114,7 +114,7 @@ async fn a_read_only_server_allows_reads_and_names_the_cause() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("read-only"), "{error}");
     server.sql("SET GLOBAL read_only = 0");
-    assert_eq!(provider.update(&key("one"), &at(2), 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key("one"), &at(2), &base(1)).await.unwrap(), Updated::Done);
 }
 
 #[tokio::test]
@@ -126,15 +126,15 @@ async fn every_call_works_without_prepared_statements() {
     assert_eq!(provider.create(&one, &at(1)).await.unwrap(), Created::Done);
     assert_eq!(provider.create(&one, &at(1)).await.unwrap(), Created::Taken);
     assert_eq!(version(&provider, &one).await, Some(1));
-    assert_eq!(provider.update(&one, &at(2), 1).await.unwrap(), Updated::Done);
-    assert_eq!(provider.update(&one, &at(2), 1).await.unwrap(), Updated::Stale);
+    assert_eq!(provider.update(&one, &at(2), &base(1)).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&one, &at(2), &base(1)).await.unwrap(), Updated::Stale);
     let now = Clock::system().now();
-    assert_eq!(provider.touch(&one, now, at(2).expires(), 2).await.unwrap(), Touched::Done);
+    assert_eq!(provider.touch(&one, now).await.unwrap(), Touched::Done);
     assert_eq!(provider.rename(&one, &two, &at(3), 2, None).await.unwrap(), Renamed::Done);
     assert_eq!(provider.rename(&two, &one, &at(4), 3, Some(&at(9))).await.unwrap(), Renamed::Done);
     assert_eq!(provider.count().await.unwrap(), 2);
     let alice = Principal::new("alice").unwrap();
-    assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 2);
+    assert_eq!(provider.indexed(&IndexEntry::from(&alice), None, 10).await.unwrap().entries.len(), 2);
     assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), 2);
     assert_eq!(provider.delete_expired(10).await.unwrap().removed, 0);
     assert!(provider.delete(&one).await.unwrap());
@@ -143,7 +143,7 @@ async fn every_call_works_without_prepared_statements() {
     let provider = MySqlProvider::connect(&server.dsn("table=t&pool=2")).await.unwrap();
     assert_eq!(version(&provider, &two).await, Some(9));
     server.sql("SET GLOBAL max_prepared_stmt_count = 1");
-    assert_eq!(provider.update(&two, &at(10), 9).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&two, &at(10), &base(9)).await.unwrap(), Updated::Done);
     assert_eq!(provider.count().await.unwrap(), 1);
 }
 
@@ -226,7 +226,7 @@ async fn a_statement_ended_by_the_server_is_a_timeout() {
     let mut other = server.client();
     other.run("START TRANSACTION");
     assert_eq!(other.ask("SELECT id FROM t FOR UPDATE"), "one");
-    let error = provider.update(&key("one"), &at(2), 1).await.unwrap_err();
+    let error = provider.update(&key("one"), &at(2), &base(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("took too long (1969)"), "{error}");
     drop(other);

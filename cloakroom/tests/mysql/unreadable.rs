@@ -3,7 +3,7 @@
 use cloakroom::testkit::record;
 use cloakroom::{
     Clock, ErrorKind, MySqlProvider, Principal, Provider,
-    providers::{Created, StoreKey},
+    providers::{Created, IndexEntry, StoreKey},
 };
 
 use crate::server::{a_table, plain, shared};
@@ -35,7 +35,11 @@ async fn an_unreadable_record_is_an_error_once_and_put_aside() {
         assert_eq!(provider.count().await.unwrap(), 0, "{name}");
         assert_eq!(provider.scan(None, 10).await.unwrap().entries.len(), 0, "{name}");
         let alice = Principal::new("alice").unwrap();
-        assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 0, "{name}");
+        assert_eq!(
+            provider.indexed(&IndexEntry::from(&alice), None, 10).await.unwrap().entries.len(),
+            0,
+            "{name}"
+        );
         assert_eq!(provider.delete_expired(10).await.unwrap().removed, 0, "{name}");
         let aside = shared().sql(&format!("SELECT COUNT(*) FROM {table} WHERE id LIKE '!%'"));
         assert_eq!(aside.trim(), (number + 1).to_string(), "{name}");
@@ -87,6 +91,6 @@ async fn a_record_of_a_newer_release_stays_in_place() {
         }
     }
     let alice = Principal::new("alice").unwrap();
-    assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 2);
+    assert_eq!(provider.indexed(&IndexEntry::from(&alice), None, 10).await.unwrap().entries.len(), 2);
     assert!(provider.delete(&"format".parse().unwrap()).await.unwrap(), "it can be ended");
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Cached, Clock, ErrorKind, Provider, RedisProvider,
     providers::{Created, Record, StoreKey, Updated},
@@ -75,7 +75,7 @@ async fn what_one_node_changes_or_ends_the_other_sees_without_asking_again() {
     let first = create(&there).await;
     until(&here, "the new session", |loaded| loaded.unwrap().as_ref() == Some(&first)).await;
     let second = record(&Clock::system()).principal("alice").version(2).value("n", 2).build();
-    assert_eq!(there.update(&key(), &second, 1).await.unwrap(), Updated::Done);
+    assert_eq!(there.update(&key(), &second, &base(1)).await.unwrap(), Updated::Done);
     until(&here, "the change", |loaded| loaded.unwrap().as_ref() == Some(&second)).await;
     assert!(there.delete(&key()).await.unwrap());
     until(&here, "the end", |loaded| loaded.unwrap().is_none()).await;

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Clock, ErrorKind, Manager, ManualClock, Principal, Provider, RedisProvider,
-    providers::{Created, StoreKey, Updated},
+    providers::{Created, IndexEntry, StoreKey, Updated},
 };
 use servers::{Proxy, Redis, RedisCluster, RedisOptions, RedisSentinels};
 
@@ -307,14 +307,14 @@ async fn what_is_no_record_is_put_aside_and_answered_as_an_error_once() {
     for words in [&["SET", name, "short"], &["RPUSH", name, "a list"]] {
         for method in ["load", "update", "create", "delete", "rename", "touch"] {
             redis.ask::<()>(words);
-            let (now, later) = (Clock::system().now(), Clock::system().now() + Duration::from_secs(60));
+            let now = Clock::system().now();
             let answer = match method {
                 "load" => provider.load(&key("aa")).await.map(drop),
-                "update" => provider.update(&key("aa"), &record, 1).await.map(drop),
+                "update" => provider.update(&key("aa"), &record, &base(1)).await.map(drop),
                 "create" => provider.create(&key("aa"), &record).await.map(drop),
                 "delete" => provider.delete(&key("aa")).await.map(drop),
                 "rename" => provider.rename(&key("aa"), &key("bb"), &record, 1, None).await.map(drop),
-                _ => provider.touch(&key("aa"), now, later, 1).await.map(drop),
+                _ => provider.touch(&key("aa"), now).await.map(drop),
             };
             assert_eq!(answer.unwrap_err().kind(), ErrorKind::Corrupt, "{method}");
             assert_eq!(provider.load(&key("aa")).await.unwrap(), None, "{method}: an error once");
@@ -343,11 +343,11 @@ async fn every_key_has_a_time_to_live_but_the_sets() {
         assert_eq!(ttl(set), -1, "{set}");
     }
     // A touch moves it on.
-    let later = time.clock().now() + Duration::from_secs(1200);
-    let _ = provider.touch(&key("aa"), time.clock().now(), later, 1).await.unwrap();
+    let later = time.clock().now() + Duration::from_secs(600);
+    let _ = provider.touch(&key("aa"), later).await.unwrap();
     assert!((1255..=1260).contains(&ttl("session:aa")));
     let shorter = record.clone().version(2).idle(Duration::from_secs(60)).build();
-    assert_eq!(provider.update(&key("aa"), &shorter, 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key("aa"), &shorter, &base(1)).await.unwrap(), Updated::Done);
     assert!((115..=120).contains(&ttl("session:aa")));
 }
 
@@ -362,7 +362,10 @@ async fn sessions_of_two_prefixes_and_of_two_namespaces_never_meet() {
     stores(&two).await;
     assert!(one.delete(&key("aa")).await.unwrap());
     assert_eq!((one.count().await.unwrap(), two.count().await.unwrap()), (0, 1));
-    assert_eq!(one.of_principal(&Principal::new("x").unwrap(), None, 10).await.unwrap().entries, []);
+    assert_eq!(
+        one.indexed(&IndexEntry::from(&Principal::new("x").unwrap()), None, 10).await.unwrap().entries,
+        []
+    );
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloakroom::testkit::{RecordBuilder, record};
+use cloakroom::testkit::{RecordBuilder, base, record};
 use cloakroom::{
     ErrorKind, ManualClock, Principal, Provider, RedisProvider,
-    providers::{Collected, Created, StoreKey, Touched, Updated},
+    providers::{Collected, Created, IndexEntry, StoreKey, Touched, Updated},
 };
 use servers::Redis;
 
@@ -49,7 +49,7 @@ impl Place {
 
     async fn change(&self, version: u64) {
         let record = self.used_now().version(version).build();
-        assert_eq!(self.provider.update(&key(), &record, version - 1).await.unwrap(), Updated::Done);
+        assert_eq!(self.provider.update(&key(), &record, &base(version - 1)).await.unwrap(), Updated::Done);
     }
 
     fn score(&self, set: &str) -> Option<u64> {
@@ -57,7 +57,12 @@ impl Place {
     }
 
     async fn listed(&self) -> usize {
-        self.provider.of_principal(&Principal::new("alice").unwrap(), None, 100).await.unwrap().entries.len()
+        self.provider
+            .indexed(&IndexEntry::from(&Principal::new("alice").unwrap()), None, 100)
+            .await
+            .unwrap()
+            .entries
+            .len()
     }
 }
 
@@ -94,8 +99,7 @@ async fn a_session_whose_place_is_over_lives_until_it_ends() {
         assert_eq!(first, place.now() + IDLE);
         place.pass(5000);
         if by_touch {
-            let till = place.time.clock().now() + Duration::from_millis(IDLE);
-            let touched = place.provider.touch(&key(), place.time.clock().now(), till, 1).await.unwrap();
+            let touched = place.provider.touch(&key(), place.time.clock().now()).await.unwrap();
             assert_eq!(touched, Touched::Done);
         } else {
             place.change(2).await;
@@ -144,7 +148,7 @@ async fn a_shortened_session_moves_at_once_but_in_its_users_set() {
     let mut theirs = place.score("user:alice").unwrap();
     for (version, millis) in [(2, IDLE - 10), (3, IDLE + 8), (4, 2 * IDLE)] {
         let record = place.used_now().version(version).idle(Duration::from_millis(millis)).build();
-        assert_eq!(place.provider.update(&key(), &record, version - 1).await.unwrap(), Updated::Done);
+        assert_eq!(place.provider.update(&key(), &record, &base(version - 1)).await.unwrap(), Updated::Done);
         assert_eq!(place.score("deadlines"), Some(place.now() + millis));
         // There it moves up alone, so that a walk over the user's sessions does not miss it.
         let before = std::mem::replace(&mut theirs, place.score("user:alice").unwrap());
@@ -205,7 +209,7 @@ async fn no_name_stays_in_a_users_set_past_the_absolute_deadline() {
     assert_eq!(place.score("user:alice"), Some(START + IDLE + 1000));
     // Later is another end, and so another place.
     let later = record.version(2).absolute(end * 2).build();
-    assert_eq!(place.provider.update(&key(), &later, 1).await.unwrap(), Updated::Done);
+    assert_eq!(place.provider.update(&key(), &later, &base(1)).await.unwrap(), Updated::Done);
     assert_eq!(place.score("user:alice"), Some(START + IDLE + EIGHTH));
 }
 
@@ -234,7 +238,7 @@ async fn a_count_waits_for_no_replica() {
     let builder = RedisProvider::builder(place.redis.url()).clock(place.time.clock());
     let waiting = builder.wait_for_replicas(1, Duration::from_millis(50)).connect().await.unwrap();
     let record = place.used_now().version(2).build();
-    assert_eq!(waiting.update(&key(), &record, 1).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(waiting.update(&key(), &record, &base(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(waiting.count().await.unwrap(), 1);
     place.pass(IDLE);
     assert_eq!(waiting.delete_expired(10).await.unwrap(), Collected { removed: 1, more: false });

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Clock, ErrorKind, ManualClock, Principal, Provider, RedisProvider,
-    providers::{Created, StoreKey, Touched, Updated},
+    providers::{Created, IndexEntry, StoreKey, Touched, Updated},
 };
 use servers::{Flavor, Redis, RedisOptions};
 
@@ -45,8 +45,8 @@ async fn a_full_server_keeps_what_is_used_and_lets_go_what_ends() {
         refuses(&provider, "Redis is full").await;
         // Into another eighth of the idle time, so that it moves in the sets as well.
         let clock = Clock::system();
-        let deadline = clock.now() + Duration::from_secs(20_000);
-        let touched = provider.touch(&key("aa"), clock.now(), deadline, 1).await.unwrap();
+        let later = clock.now() + Duration::from_secs(18_200);
+        let touched = provider.touch(&key("aa"), later).await.unwrap();
         assert_eq!(touched, Touched::Done, "{flavor:?}: a session in use lives on");
         let ttl = redis.ask::<i64>(&["TTL", "cloakroom:{0}:session:aa"]);
         assert!(ttl > 19_000, "{flavor:?}: {ttl}");
@@ -56,11 +56,15 @@ async fn a_full_server_keeps_what_is_used_and_lets_go_what_ends() {
         );
         // A logout leaves a tombstone or nothing.
         let tombstone = record(&clock).version(2).tombstone(&key("dd"), Duration::from_secs(60));
-        assert_eq!(provider.update(&key("bb"), &tombstone, 1).await.unwrap(), Updated::Done, "{flavor:?}");
+        assert_eq!(
+            provider.update(&key("bb"), &tombstone, &base(1)).await.unwrap(),
+            Updated::Done,
+            "{flavor:?}"
+        );
         assert!(provider.delete(&key("cc")).await.unwrap(), "{flavor:?}");
         assert_eq!(provider.count().await.unwrap(), 1);
         let alice = Principal::new("alice").unwrap();
-        assert_eq!(provider.of_principal(&alice, None, 10).await.unwrap().entries.len(), 1);
+        assert_eq!(provider.indexed(&IndexEntry::from(&alice), None, 10).await.unwrap().entries.len(), 1);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom::testkit::record;
+use cloakroom::testkit::{base, record};
 use cloakroom::{
     Cached, Clock, Provider, RedisProvider,
     providers::{Created, StoreKey, Updated},
@@ -39,7 +39,7 @@ async fn visits(provider: &impl Provider, name: &str) {
     assert_eq!(provider.create(&key, &one).await.unwrap(), Created::Done);
     assert_eq!(provider.load(&key).await.unwrap(), Some(one));
     let two = record(&Clock::system()).principal("alice").version(2).value("n", 2).build();
-    assert_eq!(provider.update(&key, &two, 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key, &two, &base(1)).await.unwrap(), Updated::Done);
     assert_eq!(provider.load(&key).await.unwrap(), Some(two));
     assert!(provider.delete(&key).await.unwrap());
     assert_eq!(provider.load(&key).await.unwrap(), None);
@@ -153,7 +153,7 @@ fn copies_outlive(first: Runtime, end: impl FnOnce(Runtime) -> Option<Runtime>) 
     until("a copy", || uses_copies(&redis, &first, &here));
     let _first = end(first);
     let new = record(&Clock::system()).principal("alice").version(2).value("n", 2).build();
-    assert_eq!(other.block_on(there.update(&key("aa"), &new, 1)).unwrap(), Updated::Done);
+    assert_eq!(other.block_on(there.update(&key("aa"), &new, &base(1))).unwrap(), Updated::Done);
     until("the change", || other.block_on(here.load(&key("aa"))).unwrap().as_ref() == Some(&new));
     // News come on the living runtime now.
     until("a copy again", || uses_copies(&redis, &other, &here));

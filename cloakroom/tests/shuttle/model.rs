@@ -6,9 +6,10 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
+use cloakroom::testkit::base;
 use cloakroom::{
     MemoryProvider, Provider,
-    providers::{Collected, Created, Record, Renamed, StoreKey, Touched, Updated},
+    providers::{Collected, Created, IndexEntry, Record, Renamed, StoreKey, Touched, Updated},
 };
 
 use crate::visitor::{alice, principal};
@@ -19,7 +20,7 @@ pub(crate) enum Call {
     Create(&'static str, Record),
     Load(&'static str),
     Update(&'static str, Record),
-    Touch(&'static str, SystemTime, SystemTime),
+    Touch(&'static str, SystemTime),
     Rename(&'static str, &'static str, Record, Option<Record>),
     Delete(&'static str),
     Collect,
@@ -64,10 +65,8 @@ impl Call {
         match self {
             Call::Create(at, record) => Answer::Created(now(store.create(&key(at), record))),
             Call::Load(at) => Answer::Loaded(now(store.load(&key(at)))),
-            Call::Update(at, record) => Answer::Updated(now(store.update(&key(at), record, SEEN))),
-            Call::Touch(at, time, deadline) => {
-                Answer::Touched(now(store.touch(&key(at), *time, *deadline, SEEN)))
-            }
+            Call::Update(at, record) => Answer::Updated(now(store.update(&key(at), record, &base(SEEN)))),
+            Call::Touch(at, time) => Answer::Touched(now(store.touch(&key(at), *time))),
             Call::Rename(old, new, record, tombstone) => {
                 let (old, new) = (key(old), key(new));
                 let renamed = store.rename(&old, &new, record, SEEN, tombstone.as_ref());
@@ -82,7 +81,7 @@ impl Call {
 
 /// Returns the keys of a user's sessions, sorted. A session that is listed twice is in the list twice.
 pub(crate) fn listed(store: &MemoryProvider, user: &str) -> Vec<StoreKey> {
-    let all = now(store.of_principal(&principal(user), None, 100)).entries;
+    let all = now(store.indexed(&IndexEntry::from(&principal(user)), None, 100)).entries;
     let mut keys: Vec<_> = all.into_iter().map(|listed| listed.key).collect();
     keys.sort();
     keys
@@ -140,11 +139,10 @@ impl Model {
                     Updated::Done
                 }
             }),
-            Call::Touch(at, time, deadline) => Answer::Touched(match self.session(at).cloned() {
+            Call::Touch(at, time) => Answer::Touched(match self.session(at).cloned() {
                 None => Touched::Gone,
-                Some(found) if found.version() != SEEN => Touched::Stale,
                 Some(mut record) => {
-                    record.touch(*time, *deadline);
+                    record.touch(*time);
                     self.put(at, &record);
                     Touched::Done
                 }

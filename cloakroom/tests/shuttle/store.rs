@@ -116,7 +116,7 @@ fn calls(time: &ManualClock, who: &str) -> Vec<Call> {
     let hers = || -> Record { made(2).principal("alice").build() };
     let ended = made(2).ended();
     let left = |at| made(2).tombstone(&key(at), seconds(30));
-    let touch = |at| Call::Touch(at, clock.now(), later(clock.now()));
+    let touch = |at| Call::Touch(at, later(clock.now()));
     let [near, far] = FREE;
     vec![
         Call::Create(HERS, made(1).principal("alice").build()),

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use cloakroom::{
-    Principal, Provider, Result,
+    Provider, Result,
     providers::{
-        Capabilities, Collected, Created, Cursor, Page, Record, Renamed, StoreKey, Touched, Updated,
+        Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey, Touched,
+        Updated,
     },
 };
 
@@ -99,22 +100,16 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
         self.around(Call::Load, self.inner.load(key), Option::is_some, None).await
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         let done = |answer: &Updated| *answer == Updated::Done;
         // A session ends by an update to a tombstone.
         let call = if record.is_tombstone() { Call::End } else { Call::Update };
-        self.around(call, self.inner.update(key, record, expected), done, Updated::Stale).await
+        self.around(call, self.inner.update(key, record, base), done, Updated::Stale).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
         let done = |answer: &Touched| *answer == Touched::Done;
-        self.around(Call::Touch, self.inner.touch(key, at, deadline, expected), done, Touched::Gone).await
+        self.around(Call::Touch, self.inner.touch(key, at), done, Touched::Gone).await
     }
 
     async fn rename(
@@ -146,13 +141,8 @@ impl<P: Provider, H: Hook> Provider for Hooked<P, H> {
         self.around(Call::Scan, self.inner.scan(cursor, limit), |_| true, Page::default()).await
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let page = self.inner.of_principal(principal, cursor, limit);
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        let page = self.inner.indexed(entry, cursor, limit);
         let page = self.around(Call::OfPrincipal, page, |_| true, Page::default()).await?;
         Ok(self.hook.page(page))
     }

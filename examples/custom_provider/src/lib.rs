@@ -25,9 +25,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use cloakroom::{
-    Clock, Principal, Provider, Result,
+    Clock, Provider, Result,
     providers::{
-        Capabilities, Collected, Created, Cursor, Listed, Page, Record, Renamed, StoreKey, Touched, Updated,
+        Capabilities, Collected, Created, Cursor, IndexEntry, Listed, Page, Record, Renamed, StoreKey,
+        Touched, Updated,
     },
 };
 
@@ -80,12 +81,12 @@ impl Provider for OwnProvider {
         Ok(self.lock().load(key, self.clock.now()).cloned())
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         let mut sessions = self.lock();
         match sessions.session(key, self.clock.now()) {
             // Never an upsert: what has ended stays ended.
             None => Ok(Updated::Gone),
-            Some(present) if present.version() != expected => Ok(Updated::Stale),
+            Some(present) if present.version() != base.version() => Ok(Updated::Stale),
             Some(_) => {
                 sessions.put(key, record.clone());
                 Ok(Updated::Done)
@@ -93,22 +94,13 @@ impl Provider for OwnProvider {
         }
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
         let mut sessions = self.lock();
         let Some(mut record) = sessions.session(key, self.clock.now()).cloned() else {
             return Ok(Touched::Gone);
         };
-        if record.version() != expected {
-            return Ok(Touched::Stale);
-        }
-        // Keeps to the absolute deadline by itself.
-        record.touch(at, deadline);
+        // The record knows its idle time and its absolute deadline.
+        record.touch(at);
         sessions.put(key, record);
         Ok(Touched::Done)
     }
@@ -179,17 +171,12 @@ impl Provider for OwnProvider {
         Ok(Page { entries, next })
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
         let after: Option<StoreKey> = cursor.map(|cursor| cursor.as_str().parse()).transpose()?;
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let sessions = self.lock();
         let now = self.clock.now();
-        let keys = sessions.by_user.get(principal).into_iter();
+        let keys = sessions.index.get(entry).into_iter();
         let keys = keys.flat_map(|keys| keys.range::<StoreKey, _>((from, Bound::Unbounded)));
         let theirs = keys.filter_map(|key| sessions.session(key, now).map(|record| listed(key, record)));
         let entries: Vec<Listed> = theirs.take(limit).collect();
@@ -203,7 +190,7 @@ impl Provider for OwnProvider {
 #[derive(Debug, Default)]
 struct Sessions {
     records: BTreeMap<StoreKey, Record>,
-    by_user: BTreeMap<Principal, BTreeSet<StoreKey>>,
+    index: BTreeMap<IndexEntry, BTreeSet<StoreKey>>,
 }
 
 impl Sessions {
@@ -227,20 +214,19 @@ impl Sessions {
     /// Stores `record` in the place of whatever is under `key`.
     fn put(&mut self, key: &StoreKey, record: Record) {
         self.take(key);
-        if let Some(user) = record.principal() {
-            self.by_user.entry(user).or_default().insert(key.clone());
+        for entry in record.index_entries() {
+            self.index.entry(entry).or_default().insert(key.clone());
         }
         self.records.insert(key.clone(), record);
     }
 
     fn take(&mut self, key: &StoreKey) -> Option<Record> {
         let record = self.records.remove(key)?;
-        if let Some(user) = record.principal()
-            && let Some(keys) = self.by_user.get_mut(&user)
-        {
+        for entry in record.index_entries() {
+            let Some(keys) = self.index.get_mut(&entry) else { continue };
             keys.remove(key);
             if keys.is_empty() {
-                self.by_user.remove(&user);
+                self.index.remove(&entry);
             }
         }
         Some(record)

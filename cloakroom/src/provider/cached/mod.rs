@@ -13,8 +13,7 @@ use super::{
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{IndexEntry, Record};
 
 /// A [`Provider`] in front of another one that keeps copies of the records it has read, up to a bound.
 ///
@@ -146,20 +145,14 @@ impl<P: Provider> Provider for Cached<P> {
         Ok(loaded)
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         let _changing = self.copies.changing(key);
-        self.store.update(key, record, expected).await
+        self.store.update(key, record, base).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
         let _changing = self.copies.changing(key);
-        self.store.touch(key, at, deadline, expected).await
+        self.store.touch(key, at).await
     }
 
     async fn rename(
@@ -191,12 +184,7 @@ impl<P: Provider> Provider for Cached<P> {
         self.store.scan(cursor, limit).await
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.store.of_principal(principal, cursor, limit).await
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.store.indexed(entry, cursor, limit).await
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{RandomSource, StoreKey, system_random};
 use crate::principal::Principal;
-use crate::record::{Mark, Record};
+use crate::record::{IndexEntry, Mark, Record};
 use crate::seal::KeyRing;
 
 pub(crate) use config::from_config;
@@ -102,22 +102,22 @@ impl CookieProvider {
 
     /// What `token` holds, if it is one of ours and has not ended by its own times.
     fn open(&self, token: &StoreKey) -> Option<Record> {
-        let mut record = self.tokens.open(token.as_bytes())?;
+        let mut record = self.tokens.open(token)?;
         let (now, times) = (self.clock.millis(), record.times());
         // The record says so itself, so that its use is noted in time.
         if let Some(aged) = self.tokens.max_age().map(|most| times.last_active.after(most))
             && aged < times.idle_deadline
         {
-            record.touch_at(times.last_active, aged);
+            record.set_use(times.last_active, aged);
         }
         let ahead = times.last_active > now.after(SKEW);
         (!record.expired_at(now) && !ahead).then_some(record)
     }
 
-    /// Has a mark that ends the session `id` outlive a copy that lives until `deadline`.
-    async fn reach(&self, id: &[u8], deadline: Millis) -> Result<()> {
+    /// Has a mark that ends the session `id` outlive a copy that lives as long as `record`.
+    async fn reach(&self, id: &[u8], record: &Record) -> Result<()> {
         match &self.revocations {
-            Some(revocations) => revocations.reach(&self.tokens, id, self.clock.millis(), deadline).await,
+            Some(revocations) => revocations.reach(&self.tokens, id, self.clock.millis(), record).await,
             None => Ok(()),
         }
     }
@@ -185,7 +185,7 @@ impl CookieProviderBuilder {
     /// The provider, for one manager: its cookies are bound to that one's cookie name and namespace.
     pub fn build(self) -> CookieProvider {
         CookieProvider {
-            tokens: SealedTokens::new(self.ring, &self.label, self.max_age, self.random),
+            tokens: SealedTokens::with(self.ring, &self.label, self.max_age, self.random),
             clock: self.clock,
             revocations: self.revocations,
         }
@@ -206,7 +206,7 @@ impl fmt::Debug for CookieProvider {
 #[deny(clippy::missing_trait_methods)]
 impl Provider for CookieProvider {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::new("cookie").tokens(self.tokens.clone());
+        let mut capabilities = Capabilities::new("cookie").with_tokens(self.tokens.clone());
         capabilities.persistent = true;
         capabilities.shared = true;
         capabilities.native_expiry = self.revocations.is_none();
@@ -216,18 +216,18 @@ impl Provider for CookieProvider {
         capabilities.max_record = Some(SealedTokens::MAX_RECORD);
         match &self.revocations {
             Some(_) => capabilities,
-            None => capabilities.at_once::<Self>(),
+            None => capabilities.never_waits::<Self>(),
         }
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
         self.tokens.fits(key, record)?;
-        self.reach(key.as_bytes(), record.deadline()).await?;
+        self.reach(key.as_bytes(), record).await?;
         Ok(Created::Done)
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        let found = self.open(key).and_then(|record| Some((record.own_id()?, record)));
+        let found = self.open(key).and_then(|record| Some((record.token_id()?, record)));
         let Some((id, record)) = found else { return Ok(None) };
         let Some(ended) = self.ended(id.expose().as_bytes(), Some(&record)).await? else {
             return Ok(Some(record));
@@ -237,25 +237,21 @@ impl Provider for CookieProvider {
         Ok((self.clock.millis() < forgotten).then(|| record.tombstone(&Mark::Ended, ended, forgotten)))
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, _expected: u64) -> Result<Updated> {
+    async fn update(&self, key: &StoreKey, record: &Record, _base: &Record) -> Result<Updated> {
         self.tokens.fits(key, record)?;
         let gone = if record.is_tombstone() {
             !self.end(key).await?
         } else {
-            self.reach(key.as_bytes(), record.deadline()).await?;
+            self.reach(key.as_bytes(), record).await?;
             self.ended(key.as_bytes(), Some(record)).await?.is_some()
         };
         Ok(if gone { Updated::Gone } else { Updated::Done })
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        _at: SystemTime,
-        deadline: SystemTime,
-        _expected: u64,
-    ) -> Result<Touched> {
-        self.reach(key.as_bytes(), deadline.into()).await?;
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        if let Some(revocations) = &self.revocations {
+            revocations.reach_on(&self.tokens, key.as_bytes(), at).await?;
+        }
         let ended = self.ended(key.as_bytes(), None).await?;
         Ok(if ended.is_some() { Touched::Gone } else { Touched::Done })
     }
@@ -269,7 +265,7 @@ impl Provider for CookieProvider {
         _tombstone: Option<&Record>,
     ) -> Result<Renamed> {
         self.tokens.fits(new, record)?;
-        self.reach(new.as_bytes(), record.deadline()).await?;
+        self.reach(new.as_bytes(), record).await?;
         Ok(if self.end(old).await? { Renamed::Done } else { Renamed::Gone })
     }
 
@@ -292,8 +288,8 @@ impl Provider for CookieProvider {
         Err(unsupported("list sessions"))
     }
 
-    async fn of_principal(&self, _: &Principal, _: Option<Cursor>, _: usize) -> Result<Page> {
-        Err(unsupported("list a user's sessions"))
+    async fn indexed(&self, _: &IndexEntry, _: Option<Cursor>, _: usize) -> Result<Page> {
+        Err(unsupported("list sessions by their user or a label"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What of a cookie session can be ended from the server's side: marks in a store, for those that ended and for users.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::principal::Principal;
 use crate::provider::tokens::SealedTokens;
-use crate::provider::{AnyProvider, Collected, Created, Provider, Updated};
+use crate::provider::{AnyProvider, Collected, Created, Provider, Touched, Updated};
 use crate::record::{Meta, Record, Times};
 
 /// Lost races before a change of a mark gives up.
@@ -39,30 +39,47 @@ impl Revocations {
         now.after(self.longest.max(tokens.idle_timeout())).after(SKEW)
     }
 
-    /// Notes that a copy of the session `id` may live until `deadline`. To be called before it is asked whether the session has ended, and
-    /// before the copy is handed out.
+    /// Notes that a copy of the session `id` may live as long as `record`. To be called before it is asked whether the session has ended,
+    /// and before the copy is handed out.
+    ///
+    /// The note has the record's own idle time and absolute deadline, so that [`reach_on`](Self::reach_on) can prolong it with the copy.
     pub(super) async fn reach(
         &self,
         tokens: &SealedTokens,
         id: &[u8],
         now: Millis,
-        deadline: Millis,
+        record: &Record,
     ) -> Result<()> {
-        if deadline <= self.covered(tokens, now) {
+        let times = record.times();
+        if times.deadline() <= self.covered(tokens, now) {
             return Ok(());
         }
-        self.raise(&key("reach", tokens.namespace(), id)?, now, deadline.after(SKEW)).await
+        let reach = Reach {
+            used: times.last_active,
+            idle: times.idle_deadline.after(SKEW),
+            absolute: times.absolute_deadline.after(SKEW),
+        };
+        self.raise(&key("reach", tokens.namespace(), id)?, now, reach).await
     }
 
-    /// Has a mark be there until `until` at least.
-    async fn raise(&self, key: &StoreKey, now: Millis, until: Millis) -> Result<()> {
+    /// Notes that a copy of the session `id` is handed out that was used at `at`. A copy of which no reach is stored lives no longer than
+    /// the policy says.
+    pub(super) async fn reach_on(&self, tokens: &SealedTokens, id: &[u8], at: SystemTime) -> Result<()> {
+        match self.store.touch(&key("reach", tokens.namespace(), id)?, at).await? {
+            Touched::Done | Touched::Gone => Ok(()),
+        }
+    }
+
+    /// Has a mark be there as long as `reach` says, at least.
+    async fn raise(&self, key: &StoreKey, now: Millis, reach: Reach) -> Result<()> {
         for _ in 0..TRIES {
             let done = match self.store.load(key).await? {
-                None => self.store.create(key, &mark(1, now, until)).await? == Created::Done,
-                Some(present) if present.deadline() >= until => true,
+                None => self.store.create(key, &reach.mark(1, now)).await? == Created::Done,
+                Some(present) if reach.is_within(&present.times()) => true,
                 Some(present) => {
-                    let next = mark(present.version().wrapping_add(1), present.times().created, until);
-                    self.store.update(key, &next, present.version()).await? == Updated::Done
+                    let (times, version) = (present.times(), present.version().wrapping_add(1));
+                    let next = reach.or(&times).mark(version, times.created);
+                    self.store.update(key, &next, &present).await? == Updated::Done
                 }
             };
             if done {
@@ -99,10 +116,11 @@ impl Revocations {
         let last_copy = async || Ok::<_, Error>(self.store.load(&reach).await?.map(|noted| noted.deadline()));
         let covered = self.covered(tokens, now);
         let until = last_copy().await?.map_or(covered, |last| last.max(covered));
-        let created = self.store.create(&ended, &mark(1, now, until)).await? == Created::Done;
+        let created =
+            self.store.create(&ended, &Reach::until(now, until).mark(1, now)).await? == Created::Done;
         // A request that noted a longer copy meanwhile has not seen the mark.
         if let Some(later) = last_copy().await?.filter(|last| *last > until) {
-            self.raise(&ended, now, later).await?;
+            self.raise(&ended, now, Reach::until(now, later)).await?;
         }
         Ok(created)
     }
@@ -110,14 +128,15 @@ impl Revocations {
     /// Marks all sessions of `user` as ended whose login was not after `now`. There is one such mark a user and it stays, since nothing says
     /// how long the copies of all their sessions may live.
     pub(super) async fn end_all_of(&self, namespace: &str, user: &Principal, now: Millis) -> Result<()> {
-        let key = key("user", namespace, user.as_str().as_bytes())?;
+        let (key, always) =
+            (key("user", namespace, user.as_str().as_bytes())?, Reach::until(now, Millis::NEVER));
         for _ in 0..TRIES {
             let done = match self.store.load(&key).await? {
-                None => self.store.create(&key, &mark(1, now, Millis::NEVER)).await? == Created::Done,
+                None => self.store.create(&key, &always.mark(1, now)).await? == Created::Done,
                 Some(present) if present.times().created >= now => true,
                 Some(present) => {
-                    let next = mark(present.version().wrapping_add(1), now, Millis::NEVER);
-                    self.store.update(&key, &next, present.version()).await? == Updated::Done
+                    let next = always.mark(present.version().wrapping_add(1), now);
+                    self.store.update(&key, &next, &present).await? == Updated::Done
                 }
             };
             if done {
@@ -132,17 +151,49 @@ impl Revocations {
     }
 }
 
-fn mark(version: u64, created: Millis, until: Millis) -> Record {
-    let times = Times {
-        version,
-        created,
-        issued: created,
-        last_active: created,
-        idle_deadline: until,
-        absolute_deadline: until,
-        authenticated: None,
-    };
-    Record::new(&Meta::new(times, None), Codec::MESSAGE_PACK, b"")
+/// How long a mark lives.
+#[derive(Clone, Copy)]
+struct Reach {
+    used: Millis,
+    idle: Millis,
+    absolute: Millis,
+}
+
+impl Reach {
+    /// That of a mark that is never touched.
+    fn until(now: Millis, until: Millis) -> Self {
+        Reach { used: now, idle: until, absolute: until }
+    }
+
+    /// True if a mark with `times` lives as long, and goes on to do so however often both are touched.
+    fn is_within(&self, times: &Times) -> bool {
+        let idle = |used: Millis, deadline: Millis| deadline.0.saturating_sub(used.0);
+        times.deadline() >= self.idle.min(self.absolute)
+            && times.absolute_deadline >= self.absolute
+            && idle(times.last_active, times.idle_deadline) >= idle(self.used, self.idle)
+    }
+
+    /// A reach within which both are, and stay.
+    fn or(&self, times: &Times) -> Reach {
+        Reach {
+            used: self.used.min(times.last_active),
+            idle: self.idle.max(times.idle_deadline),
+            absolute: self.absolute.max(times.absolute_deadline),
+        }
+    }
+
+    fn mark(&self, version: u64, created: Millis) -> Record {
+        let times = Times {
+            version,
+            created,
+            issued: created,
+            last_active: self.used,
+            idle_deadline: self.idle,
+            absolute_deadline: self.absolute,
+            authenticated: None,
+        };
+        Record::new(&Meta::new(times, None), Codec::MESSAGE_PACK, b"")
+    }
 }
 
 /// Where a mark lies: neither an id nor a user's name can be read from it, and no session's key is the same.

@@ -302,14 +302,15 @@ impl BeegoFolder {
         Ok(ValueStep::Done(Updated::Done))
     }
 
-    fn touch(&self, key: &StoreKey, life: Life) -> Result<ValueStep<Touched>> {
+    fn touch(&self, key: &StoreKey, used: Millis) -> Result<ValueStep<Touched>> {
         let root = self.root()?;
         let held = match self.lock_live(&root.0, key)? {
             ValueLock::Locked(held) => held,
             ValueLock::Missing => return Ok(ValueStep::Done(Touched::Gone)),
             ValueLock::Busy => return Ok(ValueStep::Busy),
         };
-        set_used(&held.file, life.used).map_err(FileError::io("noting the use of a session"))?;
+        set_used(&held.file, used.max(held.found.life.used))
+            .map_err(FileError::io("noting the use of a session"))?;
         Ok(ValueStep::Done(Touched::Done))
     }
 
@@ -506,9 +507,9 @@ impl Values for BeegoFiles {
         self.change(key, move |tree| tree.swap(&name, &former, &value, life)).await
     }
 
-    async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched> {
+    async fn touch(&self, key: &StoreKey, used: Millis) -> Result<Touched> {
         let name = key.clone();
-        self.change(key, move |tree| tree.touch(&name, life)).await
+        self.change(key, move |tree| tree.touch(&name, used)).await
     }
 
     async fn rename(

@@ -1,23 +1,22 @@
-//! Pages of one user's sessions.
+//! Pages of the sessions of one index entry: a user or a label.
 
 use std::os::fd::AsFd;
 
 use super::locks::{self, LocalGuard, LockAttempt, LockGuard};
 use super::store::FileStore;
-use super::tree::{self, Tree};
+use super::tree::Tree;
 use super::walk::RECORDS_PER_STEP;
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
 use crate::provider::{Cursor, Listed, Page};
-use crate::record::Record;
+use crate::record::{IndexEntry, Record};
 
-/// The most times that a page is read again because the user's list changed meanwhile.
+/// The most times that a page is read again because the index changed meanwhile.
 const MAX_RESTARTS: usize = 64;
 
 /// A page that is read in several steps.
 pub(super) struct Listing {
-    principal: Principal,
+    entry: IndexEntry,
     /// The key after which the page begins.
     after: String,
     limit: usize,
@@ -38,10 +37,10 @@ pub(super) enum ListingPause {
 }
 
 impl Listing {
-    pub(super) fn new(principal: &Principal, cursor: Option<Cursor>, limit: usize) -> Self {
+    pub(super) fn new(entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Self {
         let after = cursor.map_or(String::new(), |cursor| cursor.as_str().to_owned());
         let (marked, found) = (None, Vec::new());
-        Listing { principal: principal.clone(), after, limit, marked, checked: 0, found, restarts: 0 }
+        Listing { entry: entry.clone(), after, limit, marked, checked: 0, found, restarts: 0 }
     }
 
     /// Returns true if the page reads no more records. Stale index entries count too, so that a page stays bounded.
@@ -67,7 +66,7 @@ impl Listing {
 
 impl FileStore {
     /// Runs one step of the listing. `guard` is the local lock of the next key, if the last step stopped there.
-    pub(super) fn of_principal(
+    pub(super) fn indexed(
         &self,
         listing: &mut Listing,
         guard: Option<LocalGuard>,
@@ -96,7 +95,7 @@ impl FileStore {
                     listing.marked = Some(marked);
                     return Ok(Err(ListingPause::Locked(stripe)));
                 };
-                let found = self.read_listed(&tree, &listing.principal, key, held)?;
+                let found = self.read_listed(&tree, &listing.entry, key, held)?;
                 listing.found.extend(found);
                 listing.checked += 1;
             }
@@ -115,7 +114,7 @@ impl FileStore {
         }
     }
 
-    /// Returns the page if the user's index has not changed since it was read. Otherwise it restarts the listing.
+    /// Returns the page if the index has not changed since it was read. Otherwise it restarts the listing.
     fn page(&self, tree: &Tree, listing: &mut Listing) -> Result<Option<Page>> {
         let now = marked_behind(tree, listing)?;
         let checked_keys = &listing.marked.as_deref().unwrap_or_default()[..listing.checked];
@@ -129,7 +128,7 @@ impl FileStore {
         // A rename beside this listing may move a session to a key that was not in the index yet, or to a key whose old session
         // had expired when it was read. The page would miss that session.
         let grown = here.iter().any(|key| match checked_keys.binary_search(key) {
-            Ok(_) => !listing.has_found(key) && self.holds_session_of(tree, &listing.principal, key),
+            Ok(_) => !listing.has_found(key) && self.holds_session_of(tree, &listing.entry, key),
             Err(_) => true,
         });
         let lost = listing.found.iter().any(|listed| here.binary_search(&listed.key).is_err());
@@ -142,30 +141,28 @@ impl FileStore {
         Ok(Some(Page { entries: std::mem::take(&mut listing.found), next }))
     }
 
-    /// Returns true if a live session of `principal` is under `key` now.
-    fn holds_session_of(&self, tree: &Tree, principal: &Principal, key: &StoreKey) -> bool {
-        let is_theirs = |record: &Record| {
-            self.is_live_session(record) && tree::indexed(record).as_ref() == Some(principal)
-        };
+    /// Returns true if a live session of `entry` is under `key` now.
+    fn holds_session_of(&self, tree: &Tree, entry: &IndexEntry, key: &StoreKey) -> bool {
+        let is_theirs = |record: &Record| self.is_live_session(record) && record.is_indexed_by(entry);
         tree.read(key).ok().flatten().is_some_and(|record| is_theirs(&record))
     }
 
-    /// Reads the record of `key` if it is a session of `principal`, and removes a stale index entry if not. The caller holds the lock, so no
+    /// Reads the record of `key` if it is a session of `entry`, and removes a stale index entry if not. The caller holds the lock, so no
     /// other step is between its change of the index and its change of the record.
     fn read_listed(
         &self,
         tree: &Tree,
-        principal: &Principal,
+        entry: &IndexEntry,
         key: &StoreKey,
         _held: LockGuard,
     ) -> Result<Option<Listed>> {
-        let is_theirs = |record: &Record| tree::indexed(record).as_ref() == Some(principal);
+        let is_theirs = |record: &Record| record.is_indexed_by(entry);
         let found = match tree.read_held(key, self.now()) {
             Err(error) if error.kind() == ErrorKind::Corrupt => None,
             answer => answer?.filter(is_theirs),
         };
         if found.is_none() {
-            tree.unmark(principal, key);
+            tree.unmark(entry, key);
         }
         let found = found.filter(|record| self.is_live_session(record));
         Ok(found.map(|record| Listed { key: key.clone(), meta: record.meta() }))
@@ -173,7 +170,7 @@ impl FileStore {
 }
 
 fn marked_behind(tree: &Tree, listing: &Listing) -> Result<Vec<StoreKey>> {
-    let mut marked = tree.marked(&listing.principal)?;
+    let mut marked = tree.marked(&listing.entry)?;
     let start = marked.partition_point(|key| key.as_str() <= listing.after.as_str());
     Ok(marked.split_off(start))
 }

@@ -31,8 +31,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Format};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{IndexEntry, Record};
 
 use count::KEY_RANGES;
 use error::FileError;
@@ -46,7 +45,7 @@ use walk::CollectionStep;
 ///
 /// Any number of processes on one machine may share the folder. The record of the key `xsnk..` is the file `x/s/xsnk..` below the
 /// folder: the record in the native format (`docs/format.md`) and its CRC-32. Files have mode 0600, folders 0700. The folder
-/// also holds `.locks`, `.principals` (the sessions of each user) and `.corrupt` (files that could not be read; the provider never deletes them).
+/// also holds `.locks`, `.principals` and `.labels` (the sessions of each user and label) and `.corrupt` (files that could not be read; the provider never deletes them).
 ///
 /// - **A file is replaced, never written in place.** A reader sees the old record or the new one, also if the writer is killed.
 ///   [`Durability`] says what a power failure may undo.
@@ -204,20 +203,14 @@ impl Provider for FileProvider {
         }
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        let (name, record) = (key.clone(), record.clone());
-        self.under_lock(key, move |store, tree| store.update(tree, &name, &record, expected)).await
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
+        let (name, record, base) = (key.clone(), record.clone(), base.clone());
+        self.under_lock(key, move |store, tree| store.update(tree, &name, &record, &base)).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
         let name = key.clone();
-        self.under_lock(key, move |store, tree| store.touch(tree, &name, at, deadline, expected)).await
+        self.under_lock(key, move |store, tree| store.touch(tree, &name, at)).await
     }
 
     async fn rename(
@@ -273,18 +266,13 @@ impl Provider for FileProvider {
         self.0.threads.walks.run(move || store.scan(cursor.as_ref(), limit)).await
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        let mut listing = Listing::new(principal, cursor, limit);
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        let mut listing = Listing::new(entry, cursor, limit);
         let (mut guard, mut backoff) = (None, Backoff::default());
         loop {
             let (store, has_waited) = (Arc::clone(&self.0), guard.is_some());
             let read = self.0.threads.changes.run(move || {
-                let answer = store.of_principal(&mut listing, guard)?;
+                let answer = store.indexed(&mut listing, guard)?;
                 Ok((listing, answer))
             });
             let answer;

@@ -122,7 +122,8 @@ fn check_root(path: &Path, root: &OwnedFd, stat: &Stat) -> Result<(), FileError>
 fn holds_only_sessions(root: &OwnedFd) -> Result<bool, FileError> {
     let names = folder::list(root).map_err(FileError::io("listing a folder"))?;
     let known = |name: &String| {
-        is_branch(name) || matches!(name.as_str(), ".locks" | ".principals" | ".corrupt" | "lost+found")
+        is_branch(name)
+            || matches!(name.as_str(), ".locks" | ".principals" | ".labels" | ".corrupt" | "lost+found")
     };
     Ok(names.iter().all(known))
 }

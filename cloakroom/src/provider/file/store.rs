@@ -178,31 +178,21 @@ impl FileStore {
         tree: &Tree,
         key: &StoreKey,
         record: &Record,
-        expected: u64,
+        base: &Record,
     ) -> Result<Updated> {
         let bytes = tree::encode(record)?;
         let Some(before) = self.session(tree, key)? else { return Ok(Updated::Gone) };
-        if before.version() != expected {
+        if before.version() != base.version() {
             return Ok(Updated::Stale);
         }
         tree.write(key, record, &bytes, Some(&before), self.sync())?;
         Ok(Updated::Done)
     }
 
-    pub(super) fn touch(
-        &self,
-        tree: &Tree,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
+    pub(super) fn touch(&self, tree: &Tree, key: &StoreKey, at: SystemTime) -> Result<Touched> {
         let Some(before) = self.session(tree, key)? else { return Ok(Touched::Gone) };
-        if before.version() != expected {
-            return Ok(Touched::Stale);
-        }
         let mut record = before.clone();
-        record.touch(at, deadline);
+        record.touch(at);
         // A lost touch does no harm, but a lost session would. So the content is synced and the folder entry is not.
         let sync = match self.sync() {
             Flush::All => Flush::Content,

@@ -17,11 +17,9 @@ use super::root;
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{IndexEntry, IndexKind, Record};
 
 const CORRUPT: &str = ".corrupt";
-const PRINCIPALS: &str = ".principals";
 /// The CRC-32 after the record, big-endian.
 const CHECKSUM: usize = 4;
 /// The largest record: the largest file that is read, less the checksum.
@@ -117,19 +115,17 @@ impl Tree {
         before: Option<&Record>,
         sync: Flush,
     ) -> Result<(), FileError> {
-        let (from, to) = (before.and_then(indexed), indexed(record));
-        let moved = from != to;
-        if let Some(principal) = to.as_ref().filter(|_| moved) {
-            // Index first, so that no session exists that its user's list does not show.
-            self.mark(principal, key, sync)?;
+        let from: Vec<IndexEntry> = before.into_iter().flat_map(Record::index_entries).collect();
+        let to: Vec<IndexEntry> = record.index_entries().collect();
+        for entry in to.iter().filter(|entry| !from.contains(entry)) {
+            // Index first, so that no session exists that a list of its entries does not show.
+            self.mark(entry, key, sync)?;
         }
         // If this fails, the index entry stays: the file may be in place, and a stale entry does no harm.
         let place = KeyPath::of(key);
         let leaf = place.make(&self.root, sync)?;
         folder::replace(&leaf, place.key, bytes, sync)?;
-        if let Some(principal) = from.as_ref().filter(|_| moved) {
-            self.unmark(principal, key);
-        }
+        from.iter().filter(|entry| !to.contains(entry)).for_each(|entry| self.unmark(entry, key));
         Ok(())
     }
 
@@ -139,9 +135,7 @@ impl Tree {
         if let Some(leaf) = folder::find_folder(self.root.as_fd(), place.leaf())? {
             folder::remove(&leaf, place.key, sync)?;
         }
-        if let Some(principal) = indexed(before) {
-            self.unmark(&principal, key);
-        }
+        before.index_entries().for_each(|entry| self.unmark(&entry, key));
         Ok(())
     }
 
@@ -150,19 +144,20 @@ impl Tree {
         put_aside(&self.root, key, now)
     }
 
-    /// Returns the keys in the index of `principal`, in order.
-    pub(super) fn marked(&self, principal: &Principal) -> Result<Vec<StoreKey>, FileError> {
-        let Some(folder) = folder::find_folder(self.root.as_fd(), &marks_of(principal))? else {
+    /// Returns the keys in the index of `entry`, in order.
+    pub(super) fn marked(&self, entry: &IndexEntry) -> Result<Vec<StoreKey>, FileError> {
+        let Some(folder) = folder::find_folder(self.root.as_fd(), &marks_of(entry))? else {
             return Ok(Vec::new());
         };
-        let names = folder::list(&folder).map_err(FileError::io("listing a user's sessions"))?;
+        let names =
+            folder::list(&folder).map_err(FileError::io("listing the sessions of a user or a label"))?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    fn mark(&self, principal: &Principal, key: &StoreKey, sync: Flush) -> Result<(), FileError> {
-        let fail = || FileError::io::<Errno>("noting a user's session");
-        let all = folder::make_folder(self.root.as_fd(), PRINCIPALS, sync)?;
-        let name = digest(principal);
+    fn mark(&self, entry: &IndexEntry, key: &StoreKey, sync: Flush) -> Result<(), FileError> {
+        let fail = || FileError::io::<Errno>("indexing a session");
+        let all = folder::make_folder(self.root.as_fd(), marks(entry.kind()), sync)?;
+        let name = digest(entry);
         // Another step may remove the folder with its last entry, between these two calls.
         for _ in 0..folder::RETRIES {
             let folder = folder::make_folder(all.as_fd(), &name, sync)?;
@@ -175,13 +170,13 @@ impl Tree {
         Err(fail()(Errno::NOENT))
     }
 
-    /// Removes an index entry. Errors are ignored: a later listing of the user finds and removes a stale entry.
-    pub(super) fn unmark(&self, principal: &Principal, key: &StoreKey) {
-        let path = marks_of(principal);
+    /// Removes an index entry. Errors are ignored: a later listing of the entry finds and removes a stale entry.
+    pub(super) fn unmark(&self, entry: &IndexEntry, key: &StoreKey) {
+        let path = marks_of(entry);
         if let Ok(Some(folder)) = folder::find_folder(self.root.as_fd(), &path) {
             let _ = fs::unlinkat(&folder, key.as_str(), AtFlags::empty());
-            if let Ok(Some(all)) = folder::find_folder(self.root.as_fd(), PRINCIPALS) {
-                let _ = fs::unlinkat(&all, digest(principal).as_str(), AtFlags::REMOVEDIR);
+            if let Ok(Some(all)) = folder::find_folder(self.root.as_fd(), marks(entry.kind())) {
+                let _ = fs::unlinkat(&all, digest(entry).as_str(), AtFlags::REMOVEDIR);
             }
         }
     }
@@ -239,17 +234,20 @@ fn decode(bytes: &[u8]) -> Result<Record> {
     }
 }
 
-/// Returns the user whose index holds the record. A tombstone is no session, so no index holds it.
-pub(super) fn indexed(record: &Record) -> Option<Principal> {
-    record.principal().filter(|_| !record.is_tombstone())
+/// Returns the folder of the indexes of one kind.
+fn marks(kind: IndexKind) -> &'static str {
+    match kind {
+        IndexKind::Principal => ".principals",
+        IndexKind::Label => ".labels",
+    }
 }
 
-fn digest(principal: &Principal) -> String {
-    HEXLOWER.encode(&Sha256::digest(principal.as_str()))
+fn digest(entry: &IndexEntry) -> String {
+    HEXLOWER.encode(&Sha256::digest(entry.value()))
 }
 
-fn marks_of(principal: &Principal) -> String {
-    format!("{PRINCIPALS}/{}", digest(principal))
+fn marks_of(entry: &IndexEntry) -> String {
+    format!("{}/{}", marks(entry.kind()), digest(entry))
 }
 
 /// The path of a key's record: `a/b/abcd` for `abcd`.

@@ -1,7 +1,7 @@
 //! Sessions in this process's memory: quick, and gone with the process.
 
+mod index;
 mod shard;
-mod users;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -12,15 +12,14 @@ use foldhash::fast::FixedState as RandomState;
 #[cfg(not(shuttle))]
 use foldhash::fast::RandomState;
 
+use self::index::Index;
 use self::shard::{Entry, Pair, Place, Shard, Spare};
-use self::users::Users;
 use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{IndexEntry, IndexKind, Record};
 use crate::sync::{AtomicUsize, Ordering};
 
 /// So many that two cores seldom meet and that a shard which grows holds few up; few enough that an empty store is small.
@@ -58,7 +57,8 @@ struct Store {
     shards: Box<[Shard]>,
     /// A quick one will do, and it is seeded anew for every store: no key gets in that this side has not made at random.
     hasher: RandomState,
-    users: Users,
+    users: Index,
+    labels: Index,
     clock: Clock,
     max_sessions: usize,
     /// Sessions in all shards, those that have expired and were not collected too.
@@ -104,7 +104,8 @@ impl MemoryProviderBuilder {
                 .take(SHARDS)
                 .collect(),
             hasher: RandomState::default(),
-            users: Users::default(),
+            users: Index::default(),
+            labels: Index::default(),
             clock: self.clock,
             max_sessions: self.max_sessions,
             sessions: AtomicUsize::new(0),
@@ -195,13 +196,19 @@ impl Store {
         while self.tombstones.load(Ordering::Relaxed) > most && self.evict(Spare::Tombstone) {}
     }
 
-    /// Keeps the index of users in step with a record that came, went or was replaced. Its shard is locked.
+    /// Keeps the indexes in step with a record that came, went or was replaced. Its shard is locked.
     fn index(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
-        if before.and_then(Record::user) == after.and_then(Record::user) {
-            return;
+        if before.and_then(Record::user) != after.and_then(Record::user) {
+            before.and_then(Record::user).inspect(|user| self.users.remove(user, key));
+            after.and_then(Record::user).inspect(|user| self.users.add(user, key));
         }
-        before.and_then(Record::user).inspect(|user| self.users.remove(user, key));
-        after.and_then(Record::user).inspect(|user| self.users.add(user, key));
+        let has = |record: Option<&Record>, label| record.is_some_and(|record| record.has_label(label));
+        for gone in before.into_iter().flat_map(Record::label_values).filter(|label| !has(after, label)) {
+            self.labels.remove(gone, key);
+        }
+        for new in after.into_iter().flat_map(Record::label_values).filter(|label| !has(before, label)) {
+            self.labels.add(new, key);
+        }
     }
 
     fn collect(&self, limit: usize) -> Collected {
@@ -271,11 +278,11 @@ impl Store {
         shard.insert(hash, key, record, self.rehash());
     }
 
-    fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Updated {
+    fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Updated {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
         let Some(entry) = shard.session(hash, key, self.clock.recent()) else { return Updated::Gone };
-        if entry.record.version() != expected {
+        if entry.record.version() != base.version() {
             return Updated::Stale;
         }
         let before = std::mem::replace(&mut entry.record, record.clone());
@@ -290,15 +297,12 @@ impl Store {
         Updated::Done
     }
 
-    fn touch(&self, key: &StoreKey, at: SystemTime, deadline: SystemTime, expected: u64) -> Touched {
+    fn touch(&self, key: &StoreKey, at: SystemTime) -> Touched {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
         let Some(entry) = shard.session(hash, key, self.clock.recent()) else { return Touched::Gone };
-        if entry.record.version() != expected {
-            return Touched::Stale;
-        }
         let before = entry.record.deadline();
-        entry.record.touch(at, deadline);
+        entry.record.touch(at);
         let (after, anonymous) = (entry.record.deadline(), entry.record.user().is_none());
         shard.note_touched(hash, anonymous, before, after);
         Touched::Done
@@ -395,15 +399,17 @@ impl Store {
         shard.live(hash, key, now).map(|entry| entry.record.clone())
     }
 
-    fn of_principal(&self, principal: &Principal, cursor: Option<&Cursor>, limit: usize) -> Page {
-        let user = principal.as_str().as_bytes();
+    fn indexed(&self, entry: &IndexEntry, cursor: Option<&Cursor>, limit: usize) -> Page {
+        let index = match entry.kind() {
+            IndexKind::Principal => &self.users,
+            IndexKind::Label => &self.labels,
+        };
         let listed = |key: &StoreKey| {
             let record = self.load(key)?;
-            let theirs = !record.is_tombstone() && record.user() == Some(user);
-            theirs.then(|| Listed { key: key.clone(), meta: record.meta() })
+            record.is_indexed_by(entry).then(|| Listed { key: key.clone(), meta: record.meta() })
         };
         let after = cursor.map_or("", Cursor::as_str);
-        let page = || self.users.page(user, after, limit);
+        let page = || index.page(entry.value().as_bytes(), after, limit);
         let mut looked = page();
         for _ in 0..RELISTS {
             let entries = looked.0.iter().filter_map(listed).collect();
@@ -425,7 +431,7 @@ fn next_after((keys, more): &(Vec<StoreKey>, bool), after: &str) -> Option<Curso
 
 impl Provider for MemoryProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new("memory").at_once::<MemoryProvider>()
+        Capabilities::new("memory").never_waits::<MemoryProvider>()
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
@@ -436,18 +442,12 @@ impl Provider for MemoryProvider {
         Ok(self.0.load(key))
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        Ok(self.0.update(key, record, expected))
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
+        Ok(self.0.update(key, record, base))
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
-        Ok(self.0.touch(key, at, deadline, expected))
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        Ok(self.0.touch(key, at))
     }
 
     async fn rename(
@@ -477,13 +477,8 @@ impl Provider for MemoryProvider {
         self.0.scan(cursor.as_ref(), limit)
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        Ok(self.0.of_principal(principal, cursor.as_ref(), limit))
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        Ok(self.0.indexed(entry, cursor.as_ref(), limit))
     }
 }
 
@@ -504,7 +499,9 @@ mod tests {
     use super::*;
     use crate::clock::{ManualClock, Millis};
     use crate::codec::Codec;
+    use crate::principal::Principal;
     use crate::record::{Meta, Times};
+    use crate::testkit::base;
 
     fn record(user: Option<&str>, deadline: Millis) -> Record {
         let times = Times {
@@ -632,11 +629,11 @@ mod tests {
         let first = record(None, time.clock().millis().after(std::time::Duration::from_secs(60)));
         assert_eq!(store.create(&key(0), &first).unwrap(), Created::Done);
         assert_eq!(store.create(&key(1), &first).unwrap(), Created::Done);
-        let later = time.clock().now() + std::time::Duration::from_secs(3600);
-        assert_eq!(store.touch(&key(0), time.clock().now(), later, 1), Touched::Done);
+        time.advance(std::time::Duration::from_secs(30));
+        assert_eq!(store.touch(&key(0), time.clock().now()), Touched::Done);
         let mut changed = first.clone();
         changed.edit(|meta| (meta.times.version, meta.times.idle_deadline) = (2, Millis::NEVER));
-        assert_eq!(store.update(&key(1), &changed, 1), Updated::Done);
+        assert_eq!(store.update(&key(1), &changed, &base(1)), Updated::Done);
         assert_eq!(store.create(&key(2), &record(Some("alice"), Millis::NEVER)).unwrap(), Created::Done);
         assert_eq!(store.create(&key(3), &record(Some("bob"), Millis::NEVER)).unwrap(), Created::Done);
         assert!(store.load(&key(0)).is_none() && store.load(&key(1)).is_none());
@@ -653,7 +650,7 @@ mod tests {
         for n in 0..5_000 {
             assert_eq!(store.create(&key(n), &visit).unwrap(), Created::Done, "{n}");
             assert_eq!(
-                store.update(&key(n), &visit.tombstone(&Mark::Ended, Millis(1), Millis::NEVER), 1),
+                store.update(&key(n), &visit.tombstone(&Mark::Ended, Millis(1), Millis::NEVER), &base(1)),
                 Updated::Done
             );
         }
@@ -687,7 +684,7 @@ mod tests {
         }
         let (mut found, mut cursor) = (0, None);
         loop {
-            let page = store.of_principal(&alice, cursor.as_ref(), 500);
+            let page = store.indexed(&IndexEntry::from(&alice), cursor.as_ref(), 500);
             found += page.entries.len();
             assert!(page.entries.len() <= 500 && page.entries.is_sorted_by(|one, other| one.key < other.key));
             cursor = page.next;

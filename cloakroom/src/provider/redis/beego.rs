@@ -44,7 +44,12 @@ static SWAP: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 static TOUCH: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("if call('PEXPIRE', KEYS[1], ARGV[1]) == 1 then return 0 else return 2 end")
+    Script::new(
+        "local left = call('PTTL', KEYS[1])
+     if left == -2 then return 2 end
+     if left < tonumber(ARGV[1]) then call('PEXPIRE', KEYS[1], ARGV[1]) end
+     return 0",
+    )
 });
 static RENAME: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -194,8 +199,8 @@ impl Values for Strings {
         }
     }
 
-    async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched> {
-        let time = self.time_to_live(life);
+    async fn touch(&self, key: &StoreKey, used: Millis) -> Result<Touched> {
+        let time = self.time_to_live(Life { used, deadline: used.after(self.lifetime) });
         match self.ask(&TOUCH, &[own(key)], &[time.as_bytes()], Repeat::Freely).await? {
             Answer::Done => Ok(Touched::Done),
             _ => Ok(Touched::Gone),

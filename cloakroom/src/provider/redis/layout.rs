@@ -5,7 +5,7 @@ use std::io::Write;
 use redis::{Cmd, RedisWrite};
 
 use crate::id::StoreKey;
-use crate::principal::Principal;
+use crate::record::{IndexEntry, IndexKind};
 
 /// How many partitions the sessions of a cluster are spread over, each in a slot of its own: enough for the load to be even over a
 /// dozen of primaries, and few enough to ask all of them for a count.
@@ -93,9 +93,13 @@ impl Place<'_> {
         self.name("user:", "")
     }
 
-    /// The sessions of one user.
-    pub(super) fn user(&self, user: &Principal) -> String {
-        self.name("user:", user.as_str())
+    /// The sessions of one index entry.
+    pub(super) fn entry(&self, entry: &IndexEntry) -> String {
+        let kind = match entry.kind() {
+            IndexKind::Principal => "user:",
+            IndexKind::Label => "label:",
+        };
+        self.name(kind, entry.value())
     }
 
     /// Where a record that cannot be read is put aside.
@@ -136,6 +140,8 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::principal::Principal;
+    use crate::record::Label;
 
     #[test]
     fn a_key_lies_where_the_document_says() {
@@ -152,7 +158,8 @@ mod tests {
     fn no_user_and_no_key_has_the_name_of_something_else() {
         let layout = Layout::server("p");
         let place = layout.numbered(0).unwrap();
-        let user = |name: &str| place.user(&Principal::new(name).unwrap());
+        let user = |name: &str| place.entry(&IndexEntry::from(&Principal::new(name).unwrap()));
+        let label = |text: &str| place.entry(&IndexEntry::from(&Label::new(text).unwrap()));
         let key: StoreKey = "keys".parse().unwrap();
         let names = [
             place.deadlines(),
@@ -164,6 +171,8 @@ mod tests {
             user("keys"),
             user("{1}:keys"),
             user(":"),
+            label("keys"),
+            label(":"),
         ];
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());

@@ -38,8 +38,7 @@ use super::{
 use crate::config::{Config, Format};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::principal::Principal;
-use crate::record::Record;
+use crate::record::{IndexEntry, Record};
 
 pub use builder::RedisProviderBuilder;
 use store::Store;
@@ -123,18 +122,12 @@ impl Provider for RedisProvider {
         self.0.load(key).await
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        self.0.update(key, record, expected).await
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
+        self.0.update(key, record, base).await
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
-        self.0.touch(key, at.into(), deadline.into(), expected).await
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
+        self.0.touch(key, at.into()).await
     }
 
     async fn rename(
@@ -164,13 +157,8 @@ impl Provider for RedisProvider {
         self.0.scan(cursor, limit).await
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
-        self.0.of_principal(principal, cursor, limit).await
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        self.0.indexed(entry, cursor, limit).await
     }
 }
 

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider, Renamed, Updated};
 use crate::record::Record;
-use crate::testkit::record;
+use crate::testkit::{base, record};
 
 /// How far a move comes before its process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,8 @@ async fn a_move_that_dies_neither_loses_a_session_nor_makes_two() {
             assert_eq!(version(&provider, "old").await, Some(1), "it is where it was");
             match change {
                 "update" => {
-                    let updated = patiently(async || provider.update(&key("old"), &sample(2), 1).await).await;
+                    let updated =
+                        patiently(async || provider.update(&key("old"), &sample(2), &base(1)).await).await;
                     assert_eq!(updated, Updated::Done);
                 }
                 "delete" => assert!(patiently(async || provider.delete(&key("old")).await).await),
@@ -123,7 +124,7 @@ async fn a_move_that_was_taken_back_can_no_longer_end_the_session() {
     assert_eq!(step.begin().await.unwrap(), Answer::Done);
     assert_eq!(step.make().await.unwrap(), Answer::Done);
     // It is so slow that somebody takes it for dead.
-    let updated = patiently(async || provider.update(&key("old"), &sample(2), 1).await).await;
+    let updated = patiently(async || provider.update(&key("old"), &sample(2), &base(1)).await).await;
     assert_eq!(updated, Updated::Done);
     assert_eq!(step.end().await.unwrap(), Answer::Gone);
     assert_eq!(version(&provider, "old").await, Some(2));
@@ -139,7 +140,7 @@ async fn a_move_that_dies_when_decided_leaves_the_new_session() {
     dies(&provider.0, Dies::Ended).await;
     assert_eq!(version(&provider, "old").await, None);
     assert_eq!(version(&provider, "new").await, Some(2));
-    assert_eq!(provider.update(&key("new"), &sample(3), 2).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key("new"), &sample(3), &base(2)).await.unwrap(), Updated::Done);
     assert_eq!(provider.count().await.unwrap(), 1);
 }
 

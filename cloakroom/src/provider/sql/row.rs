@@ -39,7 +39,7 @@ impl<'a> Columns<'a> {
 pub(super) fn restored(bytes: &[u8], touched: Option<u64>, expires: u64) -> Result<Record> {
     let mut record = Record::from_bytes(bytes)?;
     if let Some(touched) = touched {
-        record.touch_at(Millis(touched), Millis(expires));
+        record.set_use(Millis(touched), Millis(expires));
     }
     Ok(record)
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use crate::id::StoreKey;
-use crate::provider::{Created, Renamed, Touched, Updated};
+use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
-use crate::testkit::fixture::{Fixture, key, keys_of, minutes};
+use crate::testkit::fixture::{Fixture, key, keys_of, minutes, user};
 
 /// Sessions of alice that are there throughout.
 const BASE: usize = 12;
@@ -149,7 +149,7 @@ impl Worker {
                 Method::DeleteExpired => self.delete_expired(n).await,
                 Method::Count => self.count().await,
                 Method::Scan => self.scan().await,
-                Method::OfPrincipal => self.of_principal().await,
+                Method::OfPrincipal => self.indexed().await,
             }
             tokio::task::yield_now().await;
         }
@@ -163,11 +163,10 @@ impl Worker {
     }
 
     async fn touch(&mut self, n: u64) {
-        let (name, deadline) = (self.key("own", 0), self.f.now() + minutes(30 + n));
-        let touched = self.f.touch_version(&name, self.f.now(), deadline, 1).await;
-        assert_eq!(touched, Touched::Done, "nobody else changes it");
-        let now = self.f.now();
-        self.own.entry(name).and_modify(|record| record.touch(now, deadline));
+        let (name, at) = (self.key("own", 0), self.f.now() + minutes(1 + n));
+        let touched = self.f.provider.touch(&name, at).await.expect("a touch beside other calls");
+        assert_eq!(touched, Touched::Done, "nobody else ends it");
+        self.own.entry(name).and_modify(|record| record.touch(at));
     }
 
     async fn rename(&mut self, n: usize) {
@@ -222,12 +221,12 @@ impl Worker {
         }
     }
 
-    async fn of_principal(&self) {
-        let mut hers = keys_of(&self.f.of_principal_in_pages("alice", LIMIT).await);
+    async fn indexed(&self) {
+        let mut hers = keys_of(&self.f.indexed(&user("alice"), LIMIT).await);
         hers.dedup();
         assert!(hers.iter().eq(self.base.keys()), "hers are those that are there throughout, found {hers:?}");
         let (dead, bounds) = (self.census.dead.lock().clone(), self.census.begin());
-        let his = keys_of(&self.f.of_principal("bob").await);
+        let his = keys_of(&self.f.of_user("bob").await);
         self.census.fits(0, &bounds, his.len(), Slack::None);
         let revived: Vec<_> = his.iter().filter(|name| dead.contains(*name)).collect();
         assert!(revived.is_empty(), "{revived:?} have ended, and are his again");

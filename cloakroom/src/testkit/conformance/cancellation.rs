@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
-use crate::testkit::fixture::{Fixture, key, minutes, principal};
+use crate::testkit::base;
+use crate::testkit::fixture::{Fixture, key, minutes, user};
 
 /// Polls `call` at most `polls` times and drops it, as a request that is cancelled does.
 async fn cancelled<T>(polls: usize, call: impl Future<Output = crate::Result<T>>) {
@@ -31,7 +32,7 @@ async fn is_usable(f: &Fixture, name: &str) {
         let stage = |version| f.record().principal(&user).version(version).build();
         f.put(&old, &stage(1)).await;
         assert_eq!(f.update(&old, &stage(2), 1).await, Updated::Done, "{why}");
-        assert_eq!(f.touch(&old, f.now(), f.now() + minutes(30)).await, Touched::Done, "{why}");
+        assert_eq!(f.touch(&old).await, Touched::Done, "{why}");
         assert_eq!(f.rename(&old, &new, &stage(3), 2, None).await, Renamed::Done, "{why}");
         f.holds(&new, &stage(3), &why).await;
         f.collect_all(100).await;
@@ -67,7 +68,7 @@ pub(super) async fn a_dropped_update_changes_all_or_nothing(f: Fixture) {
         let before = f.record().filled(2_000).principal("alice").build();
         let after = f.record().filled(1_000).principal("bob").version(2).build();
         f.put(&name, &before).await;
-        cancelled(POLLS[round % POLLS.len()], f.handle(round).update(&name, &after, 1)).await;
+        cancelled(POLLS[round % POLLS.len()], f.handle(round).update(&name, &after, &before)).await;
         let found = f.load(&name).await.expect("an update ends no session");
         assert!(found == before || found == after, "an update that was dropped is there or not: {found:?}");
     }
@@ -79,10 +80,10 @@ pub(super) async fn a_dropped_touch_moves_all_or_nothing(f: Fixture) {
         let name = key(&format!("round-{round}"));
         let before = f.record().filled(2_000).build();
         let mut after = before.clone();
-        after.touch(f.now() + minutes(1), f.now() + minutes(60));
+        after.touch(f.now() + minutes(1));
         f.put(&name, &before).await;
         let touch = f.handle(round);
-        let touch = touch.touch(&name, f.now() + minutes(1), f.now() + minutes(60), 1);
+        let touch = touch.touch(&name, f.now() + minutes(1));
         cancelled(POLLS[round % POLLS.len()], touch).await;
         let found = f.load(&name).await.expect("a touch ends no session");
         assert!(found == before || found == after, "a touch that was dropped is there or not: {found:?}");
@@ -117,7 +118,7 @@ pub(super) async fn dropped_deletes_and_lists_leave_the_provider_usable(f: Fixtu
         cancelled(polls, provider.load(&name)).await;
         cancelled(polls, provider.count()).await;
         cancelled(polls, provider.scan(None, 10)).await;
-        cancelled(polls, provider.of_principal(&principal("alice"), None, 10)).await;
+        cancelled(polls, provider.indexed(&user("alice"), None, 10)).await;
         if round % 10 == 9 {
             f.advance(minutes(1)).await;
         }
@@ -139,7 +140,7 @@ pub(super) async fn calls_that_are_dropped_in_the_midst_of_others_hold_nobody_up
                 for step in 0..10u64 {
                     let record = f.record().value("n", step).build();
                     match n % 3 {
-                        0 => cancelled(1 + n % 2, provider.update(&name, &record, 1)).await,
+                        0 => cancelled(1 + n % 2, provider.update(&name, &record, &base(1))).await,
                         1 => cancelled(1, provider.load(&name)).await,
                         _ => drop(provider.load(&name).await.expect("a load beside dropped calls")),
                     }

@@ -73,7 +73,7 @@ pub(super) async fn what_was_prolonged_is_not_collected(f: Fixture) {
     }
     f.advance(minutes(4)).await;
     let later = f.record().version(2).build();
-    assert_eq!(f.touch(&key("touched"), f.now(), f.now() + minutes(30)).await, Touched::Done, "it is alive");
+    assert_eq!(f.touch(&key("touched")).await, Touched::Done, "it is alive");
     assert_eq!(f.update(&key("updated"), &later, 1).await, Updated::Done, "still alive");
     assert_eq!(f.rename(&key("renamed"), &key("moved"), &later, 1, None).await, Renamed::Done, "still alive");
     f.advance(minutes(2)).await;

@@ -7,10 +7,9 @@ use http::HeaderMap;
 use crate::codec::Codec;
 use crate::id::StoreKey;
 use crate::manager::Manager;
-use crate::principal::Principal;
 use crate::provider::{AnyProvider, Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
-use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes};
+use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes, user};
 
 /// Runs `count` calls at the same time, on both handles in turn, and answers what they answered.
 async fn at_once<T, R>(f: &Fixture, count: usize, call: impl Fn(usize, AnyProvider) -> R) -> Vec<T>
@@ -79,7 +78,7 @@ async fn increment(f: &Fixture, provider: &AnyProvider) -> crate::Result<()> {
         let found = provider.load(&key("aa")).await?.expect("nobody ended it");
         let version = found.meta().version();
         let next = f.record().value("n", number(&found) + 1).version(version + 1).build();
-        match provider.update(&key("aa"), &next, version).await? {
+        match provider.update(&key("aa"), &next, &found).await? {
             Updated::Done => return Ok(()),
             Updated::Stale => tokio::task::yield_now().await,
             Updated::Gone => panic!("nobody ended it"),
@@ -88,19 +87,21 @@ async fn increment(f: &Fixture, provider: &AnyProvider) -> crate::Result<()> {
 }
 
 pub(super) async fn of_parallel_updates_of_one_version_exactly_one_is_done(f: Fixture) {
-    f.put(&key("aa"), &f.record().version(0).build()).await;
+    let mut base = f.record().version(0).build();
+    f.put(&key("aa"), &base).await;
     for round in 0..20u64 {
         let records: Vec<_> =
             (0..8u64).map(|n| f.record().value("n", n).version(round + 1).build()).collect();
         let answers = at_once(&f, 8, |n, provider| {
-            let record = records[n].clone();
-            async move { provider.update(&key("aa"), &record, round).await }
+            let (record, base) = (records[n].clone(), base.clone());
+            async move { provider.update(&key("aa"), &record, &base).await }
         });
         let answers = answers.await;
         let expected = (times(&answers, Updated::Done), times(&answers, Updated::Stale));
         assert_eq!(expected, (1, 7), "one is first, the others are stale: {answers:?}");
         let winner = answers.iter().position(|answer| *answer == Updated::Done).expect("one was done");
         f.holds(&key("aa"), &records[winner], "the record of the one that was answered with Done").await;
+        base = records[winner].clone();
     }
 }
 
@@ -176,16 +177,17 @@ pub(super) async fn a_delete_wins_against_every_change_beside_it(f: Fixture) {
     }
     for round in 0..25 {
         let name = key(&format!("round-{round}"));
-        f.put(&name, &f.record().principal("alice").build()).await;
+        let base = f.record().principal("alice").build();
+        f.put(&name, &base).await;
         let next = f.record().principal("alice").version(2).build();
-        let (now, later) = (f.now(), f.now() + minutes(60));
+        let now = f.now() + minutes(10);
         at_once(&f, 7, |n, provider| {
-            let (name, next) = (name.clone(), next.clone());
+            let (name, next, base) = (name.clone(), next.clone(), base.clone());
             async move {
                 match n {
                     3 => assert!(provider.delete(&name).await?, "nobody else deletes it"),
-                    1 | 5 => drop(provider.touch(&name, now, later, 1).await?),
-                    _ => drop(provider.update(&name, &next, 1).await?),
+                    1 | 5 => drop(provider.touch(&name, now).await?),
+                    _ => drop(provider.update(&name, &next, &base).await?),
                 }
                 Ok(())
             }
@@ -202,7 +204,8 @@ pub(super) async fn a_delete_wins_against_every_change_beside_it(f: Fixture) {
 pub(super) async fn a_rename_beside_an_update_loses_neither(f: Fixture) {
     for round in 0..25 {
         let (old, new) = (key(&format!("old-{round}")), key(&format!("new-{round}")));
-        f.put(&old, &f.record().build()).await;
+        let first = f.record().build();
+        f.put(&old, &first).await;
         let moved = f.record().value("moved", true).version(2).build();
         let changed = f.record().value("changed", true).version(2).build();
         let rename = {
@@ -211,7 +214,7 @@ pub(super) async fn a_rename_beside_an_update_loses_neither(f: Fixture) {
         };
         let update = {
             let (provider, old, changed) = (f.handle(1), old.clone(), changed.clone());
-            tokio::spawn(async move { provider.update(&old, &changed, 1).await })
+            tokio::spawn(async move { provider.update(&old, &changed, &first).await })
         };
         let answers = (finished(rename).await.expect("rename"), finished(update).await.expect("update"));
         match answers {
@@ -229,21 +232,22 @@ pub(super) async fn a_rename_beside_an_update_loses_neither(f: Fixture) {
 }
 
 pub(super) async fn a_touch_beside_an_update_loses_no_data(f: Fixture) {
-    f.put(&key("aa"), &f.record().version(0).build()).await;
+    let mut base = f.record().version(0).build();
+    f.put(&key("aa"), &base).await;
     for round in 0..60u64 {
         let next = f.record().value("n", round).version(round + 1).build();
-        let (now, later) = (f.now(), f.now() + minutes(40));
+        let at = f.now() + minutes(10);
         // Few touches, so that none hides what another did wrong, and the update in every place among them.
         let calls = 2 + round as usize % 3;
         at_once(&f, calls, |n, provider| {
-            let next = next.clone();
+            let (next, base) = (next.clone(), base.clone());
             async move {
                 if n == round as usize % calls {
-                    let updated = provider.update(&key("aa"), &next, round).await?;
+                    let updated = provider.update(&key("aa"), &next, &base).await?;
                     assert_eq!(updated, Updated::Done, "no touch makes it stale");
                 } else {
-                    let touched = provider.touch(&key("aa"), now, later, round).await?;
-                    assert_ne!(touched, Touched::Gone, "it is alive");
+                    let touched = provider.touch(&key("aa"), at).await?;
+                    assert_eq!(touched, Touched::Done, "it is alive");
                 }
                 Ok(())
             }
@@ -252,31 +256,37 @@ pub(super) async fn a_touch_beside_an_update_loses_no_data(f: Fixture) {
         let found = f.load(&key("aa")).await.expect("it is alive");
         assert_eq!(number(&found), round, "a touch never brings old data back");
         assert_eq!(found.meta().version(), round + 1, "a touch never brings an old version back");
+        base = next;
     }
 }
 
 pub(super) async fn a_touch_beside_a_change_of_lifetime_never_undoes_it(f: Fixture) {
     for round in 0..40 {
         let name = key(&format!("round-{round}"));
-        f.put(&name, &f.record().idle(minutes(30)).build()).await;
+        let base = f.record().idle(minutes(30)).build();
+        f.put(&name, &base).await;
         let own = if round % 2 == 0 { minutes(30 * 24 * 60) } else { minutes(2) };
         let changed = f.record().idle(own).no_absolute().version(2).build();
-        let (now, policy) = (f.now(), f.now() + minutes(30));
+        let at = f.now() + minutes(1);
         at_once(&f, 4, |n, provider| {
-            let (name, changed) = (name.clone(), changed.clone());
+            let (name, changed, base) = (name.clone(), changed.clone(), base.clone());
             async move {
                 if n == round % 4 {
-                    let updated = provider.update(&name, &changed, 1).await?;
+                    let updated = provider.update(&name, &changed, &base).await?;
                     assert_eq!(updated, Updated::Done, "no touch makes it stale");
                 } else {
-                    let touched = provider.touch(&name, now, policy, 1).await?;
-                    assert_ne!(touched, Touched::Gone, "it is alive");
+                    let touched = provider.touch(&name, at).await?;
+                    assert_eq!(touched, Touched::Done, "it is alive");
                 }
                 Ok(())
             }
         })
         .await;
-        f.holds(&name, &changed, "its lifetime is the one that was set, whoever was first").await;
+        let mut touched = changed.clone();
+        touched.touch(at);
+        let found = f.load(&name).await;
+        let fits = found.as_ref().is_some_and(|found| *found == changed || *found == touched);
+        assert!(fits, "its idle time is the one that was set, whoever was first: {found:?}");
     }
 }
 
@@ -295,7 +305,7 @@ pub(super) async fn parallel_work_on_many_keys_leaves_the_lists_exact(f: Fixture
             assert_eq!(provider.create(&name, &first).await?, Created::Done, "nobody else has the key");
             match n % 4 {
                 0 => assert_eq!(
-                    provider.update(&name, &second, 1).await?,
+                    provider.update(&name, &second, &first).await?,
                     Updated::Done,
                     "nobody else changes it"
                 ),
@@ -316,8 +326,8 @@ pub(super) async fn parallel_work_on_many_keys_leaves_the_lists_exact(f: Fixture
     let away = (0..48).filter(|n| n % 4 == 2).map(|n| key(&format!("away-{n:04}")));
     let mut bobs: Vec<_> = ours(0).chain(away).collect();
     bobs.sort();
-    assert_eq!(keys_of(&f.of_principal("bob").await), bobs, "the updated and the renamed ones");
-    assert_eq!(keys_of(&f.of_principal("alice").await), ours(3).collect::<Vec<_>>(), "the ones left alone");
+    assert_eq!(keys_of(&f.of_user("bob").await), bobs, "the updated and the renamed ones");
+    assert_eq!(keys_of(&f.of_user("alice").await), ours(3).collect::<Vec<_>>(), "the ones left alone");
     assert_eq!(f.scan(5).await.len(), 36, "a walk meets as many as are counted");
 }
 
@@ -403,10 +413,10 @@ pub(super) async fn a_users_list_shows_a_session_once_while_it_moves(f: Fixture)
             assert_eq!(renamed.expect("a rename beside a list"), Renamed::Done, "nobody else moves it");
         }
     });
-    let (lister, alice) = (f.handle(1), Principal::new("alice").expect("a principal"));
+    let (lister, alice) = (f.handle(1), user("alice"));
     let mut looks = 0;
     while !moving.is_finished() || looks == 0 {
-        let page = lister.of_principal(&alice, None, 10).await.expect("a list beside renames");
+        let page = lister.indexed(&alice, None, 10).await.expect("a list beside renames");
         let listed = page.entries;
         assert_eq!(listed.len(), 1, "one session, whatever its key: {listed:?}");
         looks += 1;

@@ -4,6 +4,7 @@ use crate::codec::{Codec, Limits};
 use crate::error::ErrorKind;
 use crate::provider::{Provider, Renamed, Updated};
 use crate::record::Record;
+use crate::testkit::base;
 use crate::testkit::fixture::{Fixture, key, minutes};
 
 /// Stores `record` by each of the three ways, and finds it as it was.
@@ -99,7 +100,7 @@ pub(super) async fn a_record_past_the_declared_maximum_is_refused(f: Fixture) {
     f.put(&key("aa"), &small).await;
     let failures = [
         f.provider.create(&key("bb"), &large).await.map(drop),
-        f.provider.update(&key("aa"), &large, 1).await.map(drop),
+        f.provider.update(&key("aa"), &large, &base(1)).await.map(drop),
         f.provider.rename(&key("aa"), &key("bb"), &large, 1, None).await.map(drop),
     ];
     for failure in failures {

@@ -54,12 +54,13 @@ macro_rules! __conformance_cases {
             touch::a_touch_keeps_a_session_alive
             touch::touch_never_passes_the_absolute_deadline
             touch::a_touch_leaves_the_version_alone
-            touch::a_touch_beside_a_change_of_lifetime_is_stale
+            touch::a_touch_keeps_to_the_stored_idle_time
+            touch::a_touch_never_moves_a_time_back
+            touch::touches_give_the_same_times_in_any_order
+            touch::a_touch_of_a_record_with_odd_times_is_answered
             touch::touch_never_creates
             touch::a_touch_of_a_destroyed_session_says_gone
             touch::a_touch_does_not_wake_an_expired_session
-            touch::a_touch_into_the_past_ends_the_session
-            touch::a_touch_may_shorten_a_session
             touch::a_touched_session_without_an_absolute_deadline_lives_on
             touch::an_update_keeps_no_deadline_of_an_earlier_touch
             rename::a_renamed_session_lives_under_the_new_key_alone
@@ -121,11 +122,11 @@ macro_rules! __conformance_cases {
             scan::two_walks_do_not_meet
             scan::a_cursor_may_be_used_again
             scan::a_foreign_cursor_is_answered_or_refused
-            principal::of_principal_finds_only_that_users_sessions
-            principal::of_principal_tells_what_stands_beside_the_data
+            principal::a_list_has_only_that_users_sessions
+            principal::a_users_list_tells_times_and_user
             principal::a_session_belongs_to_a_user_from_the_update_that_says_so
             principal::a_stale_update_moves_no_session_to_another_user
-            principal::of_principal_leaves_out_ended_sessions
+            principal::a_users_list_leaves_out_ended_sessions
             principal::a_key_that_is_used_again_belongs_to_its_new_user_alone
             principal::a_key_that_was_deleted_or_left_belongs_to_its_new_user_alone
             principal::users_that_differ_in_case_never_mix
@@ -141,6 +142,14 @@ macro_rules! __conformance_cases {
             principal::a_foreign_cursor_of_a_list_is_answered_or_refused
             principal::a_cursor_of_a_users_list_may_be_used_again
             principal::a_page_of_a_users_list_may_have_no_room
+            label::a_label_finds_its_sessions_and_no_others
+            label::one_session_has_a_user_and_two_labels
+            label::as_many_labels_as_there_may_be_are_found
+            label::a_label_and_a_user_of_one_text_never_mix
+            label::the_sessions_of_a_label_come_in_pages
+            label::labels_follow_a_session_to_its_new_key
+            label::labels_leave_with_their_session
+            label::an_update_changes_the_labels
             handles::what_one_handle_stores_the_other_finds
             handles::what_one_handle_ends_is_dead_to_the_other
             handles::both_handles_list_the_same
@@ -171,6 +180,7 @@ macro_rules! __conformance_cases {
             beside::walks_meet_everything_beside_every_method
             beside::a_users_list_is_whole_beside_every_method
             many::a_users_many_sessions_end_in_bounded_steps
+            many::a_labels_many_sessions_end_in_bounded_steps
             unreadable::an_unreadable_record_is_an_error_once
             unreadable::a_change_of_an_unreadable_record_is_no_dead_end
             unreadable::an_unreadable_record_hides_no_other_in_a_list

@@ -1,11 +1,13 @@
-//! One user with a great many sessions: they are listed and ended in bounded steps.
+//! One user, or one label, with a great many sessions: they are listed and ended in bounded steps.
 //!
 //! `CLOAKROOM_SESSIONS` says how many; 100,000 is the long run.
 
 use std::collections::BTreeSet;
 
 use crate::provider::{Provider, Renamed};
-use crate::testkit::fixture::{Fixture, key, minutes, principal};
+use crate::record::IndexEntry;
+use crate::testkit::RecordBuilder;
+use crate::testkit::fixture::{Fixture, key, label, minutes, user};
 
 /// Enough for several pages, and few enough for every run of the suite.
 const SESSIONS: usize = 1_000;
@@ -16,13 +18,37 @@ fn sessions() -> usize {
     asked.map_or(SESSIONS, |text| text.parse().expect("CLOAKROOM_SESSIONS is a number"))
 }
 
-/// So many sessions of alice, stored by 16 tasks.
-async fn stored(f: &Fixture, sessions: usize) {
+/// What the sessions have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Common {
+    User,
+    Label,
+}
+
+impl Common {
+    fn entry(self) -> IndexEntry {
+        match self {
+            Common::User => user("alice"),
+            Common::Label => label("device"),
+        }
+    }
+
+    fn record(self, f: &Fixture) -> RecordBuilder {
+        match self {
+            Common::User => f.record().principal("alice"),
+            // Without a user, so that the label alone finds it.
+            Common::Label => f.record().label("device").label("another"),
+        }
+    }
+}
+
+/// So many sessions of `common`, stored by 16 tasks.
+async fn stored(f: &Fixture, common: Common, sessions: usize) {
     let tasks: Vec<_> = (0..16usize)
         .map(|lane| {
             let f = f.clone();
             tokio::spawn(async move {
-                let record = f.record().principal("alice").build();
+                let record = common.record(&f).build();
                 for n in (lane..sessions).step_by(16) {
                     f.put(&key(&format!("many-{n:05}")), &record).await;
                 }
@@ -39,8 +65,8 @@ async fn finished(task: tokio::task::JoinHandle<()>) {
 }
 
 /// Moves and ends every twentieth session.
-async fn moves_and_ends(f: Fixture, sessions: usize) {
-    let next = f.record().principal("alice").version(2).build();
+async fn moves_and_ends(f: Fixture, common: Common, sessions: usize) {
+    let next = common.record(&f).version(2).build();
     for n in (0..sessions).step_by(20) {
         let name = key(&format!("many-{n:05}"));
         if n % 40 == 0 {
@@ -53,17 +79,26 @@ async fn moves_and_ends(f: Fixture, sessions: usize) {
 }
 
 pub(super) async fn a_users_many_sessions_end_in_bounded_steps(f: Fixture) {
-    if !f.lists().await || !f.revokes().await || !f.capabilities().users {
-        return;
+    if f.lists().await && f.revokes().await && f.capabilities().users {
+        end_in_bounded_steps(f, Common::User).await;
     }
+}
+
+pub(super) async fn a_labels_many_sessions_end_in_bounded_steps(f: Fixture) {
+    if f.lists().await && f.revokes().await && f.capabilities().labels {
+        end_in_bounded_steps(f, Common::Label).await;
+    }
+}
+
+async fn end_in_bounded_steps(f: Fixture, common: Common) {
     f.put(&key("bobs"), &f.record().principal("bob").build()).await;
     let sessions = sessions();
-    stored(&f, sessions).await;
-    let beside = tokio::spawn(moves_and_ends(f.swapped(), sessions));
+    stored(&f, common, sessions).await;
+    let beside = tokio::spawn(moves_and_ends(f.swapped(), common, sessions));
     let mut met = BTreeSet::new();
     loop {
         let over = beside.is_finished();
-        met.extend(f.of_principal_in_pages("alice", LIMIT).await.into_iter().map(|entry| entry.key));
+        met.extend(f.indexed(&common.entry(), LIMIT).await.into_iter().map(|entry| entry.key));
         // A provider that never waits would keep the other from its thread.
         tokio::task::yield_now().await;
         if over {
@@ -77,10 +112,9 @@ pub(super) async fn a_users_many_sessions_end_in_bounded_steps(f: Fixture) {
     }
     // Every fortieth was moved, and as many were ended.
     let left = sessions - (0..sessions).filter(|n| n % 40 == 20).count();
-    let found: BTreeSet<_> =
-        f.of_principal_in_pages("alice", LIMIT).await.into_iter().map(|e| e.key).collect();
+    let found: BTreeSet<_> = f.indexed(&common.entry(), LIMIT).await.into_iter().map(|e| e.key).collect();
     assert_eq!(found.len(), left, "all but the ended ones");
-    ends_all(&f, left).await;
+    ends_all(&f, common, left).await;
     assert_eq!(f.count().await, 1, "bob's alone");
     f.belong_to("bob", &[&key("bobs")], "he has not logged out").await;
     // Sessions that expire in a heap go in bounded steps, too.
@@ -88,14 +122,14 @@ pub(super) async fn a_users_many_sessions_end_in_bounded_steps(f: Fixture) {
     f.collect_all(LIMIT).await;
 }
 
-/// Ends every session of alice, a page after the other.
-async fn ends_all(f: &Fixture, left: usize) {
-    let (alice, mut ended) = (principal("alice"), 0);
+/// Ends every session of `common`, a page after the other.
+async fn ends_all(f: &Fixture, common: Common, left: usize) {
+    let (entry, mut ended) = (common.entry(), 0);
     for walk in 0.. {
         assert!(walk < 4, "{ended} of {left} sessions have ended after {walk} walks");
         let (before, mut cursor) = (ended, None);
         loop {
-            let page = f.provider.of_principal(&alice, cursor, LIMIT).await.expect("a page");
+            let page = f.provider.indexed(&entry, cursor, LIMIT).await.expect("a page");
             assert!(page.entries.len() <= LIMIT, "a page of at most {LIMIT}");
             for entry in page.entries {
                 ended += usize::from(f.delete(&entry.key).await);
@@ -110,5 +144,5 @@ async fn ends_all(f: &Fixture, left: usize) {
         }
     }
     assert_eq!(ended, left, "each ends once");
-    f.belong_to("alice", &[], "all have ended").await;
+    f.have(&entry, &[], "all have ended").await;
 }

@@ -21,6 +21,7 @@ mod delete;
 mod expiry;
 mod handles;
 mod keys;
+mod label;
 mod list;
 mod load;
 mod many;

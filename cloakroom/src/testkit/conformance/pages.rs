@@ -4,7 +4,8 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
 use crate::manager::Manager;
-use crate::testkit::fixture::{Fixture, minutes, principal};
+use crate::principal::Principal;
+use crate::testkit::fixture::{Fixture, minutes};
 
 /// A manager over the store, and the cookie of a session that alice has logged in to.
 async fn logged_in(f: &Fixture) -> (Manager, HeaderMap) {
@@ -12,7 +13,7 @@ async fn logged_in(f: &Fixture) -> (Manager, HeaderMap) {
     let manager = builder.build().expect("the defaults work together");
     let session = manager.start(&HeaderMap::new()).await.expect("an empty session");
     session.set("n", 1).expect("a number");
-    session.authenticate(principal("alice")).expect("a login");
+    session.authenticate(Principal::new("alice").expect("a user")).expect("a login");
     let mut response = HeaderMap::new();
     let _ = session.release(&mut response).await.expect("a login while the store takes it");
     let cookie = response[SET_COOKIE].to_str().expect("text").split(';').next().expect("a pair").to_owned();

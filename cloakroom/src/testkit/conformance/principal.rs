@@ -1,8 +1,8 @@
-//! `of_principal`: the sessions of one user, and of no other.
+//! `indexed` by user: the sessions of one user, and of no other.
 
 use crate::principal::Principal;
 use crate::provider::{Cursor, Provider, Renamed, Touched, Updated};
-use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes, principal};
+use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes, user};
 
 /// Each of `names` has sessions of its own, and sees no others.
 async fn never_mix(f: &Fixture, names: &[&str]) {
@@ -25,7 +25,7 @@ async fn never_mix(f: &Fixture, names: &[&str]) {
     }
 }
 
-pub(super) async fn of_principal_finds_only_that_users_sessions(f: Fixture) {
+pub(super) async fn a_list_has_only_that_users_sessions(f: Fixture) {
     if !f.lists().await {
         return;
     }
@@ -39,19 +39,19 @@ pub(super) async fn of_principal_finds_only_that_users_sessions(f: Fixture) {
     f.belong_to("nobody", &[], "a user without sessions").await;
 }
 
-pub(super) async fn of_principal_tells_what_stands_beside_the_data(f: Fixture) {
+pub(super) async fn a_users_list_tells_times_and_user(f: Fixture) {
     if !f.lists().await {
         return;
     }
     let record = f.record().aged(minutes(8)).principal("alice").version(3).filled(80).build();
     f.put(&key("aa"), &record).await;
-    let found = f.of_principal("alice").await;
+    let found = f.of_user("alice").await;
     assert_eq!(found.len(), 1, "one session");
     assert_eq!((&found[0].key, &found[0].meta), (&key("aa"), &record.meta()), "its version and times");
     f.advance(minutes(2)).await;
-    assert_eq!(f.touch(&key("aa"), f.now(), f.now() + minutes(30)).await, Touched::Done, "it is alive");
+    assert_eq!(f.touch(&key("aa")).await, Touched::Done, "it is alive");
     let touched = f.load(&key("aa")).await.expect("it is alive");
-    assert_eq!(&f.of_principal("alice").await[0].meta, &touched.meta(), "and the last touch");
+    assert_eq!(&f.of_user("alice").await[0].meta, &touched.meta(), "and the last touch");
 }
 
 pub(super) async fn a_session_belongs_to_a_user_from_the_update_that_says_so(f: Fixture) {
@@ -89,7 +89,7 @@ pub(super) async fn a_stale_update_moves_no_session_to_another_user(f: Fixture) 
     f.belong_to("alice", &[&key("aa")], "nothing was changed").await;
 }
 
-pub(super) async fn of_principal_leaves_out_ended_sessions(f: Fixture) {
+pub(super) async fn a_users_list_leaves_out_ended_sessions(f: Fixture) {
     if !f.lists().await || !f.revokes().await {
         return;
     }
@@ -226,11 +226,11 @@ pub(super) async fn a_users_sessions_come_in_pages(f: Fixture) {
     }
     f.put(&key("other"), &f.record().principal("bob").build()).await;
     for limit in [1, 2, 7, 22, 23, 24, 100] {
-        let mut met = keys_of(&f.of_principal_in_pages("alice", limit).await);
+        let mut met = keys_of(&f.indexed(&user("alice"), limit).await);
         met.dedup();
         assert_eq!(met, names, "all of hers and no others, in pages of {limit}");
     }
-    assert_eq!(f.of_principal_in_pages("nobody", 1).await, [], "a user without a session");
+    assert_eq!(f.indexed(&user("nobody"), 1).await, [], "a user without a session");
 }
 
 pub(super) async fn a_foreign_cursor_of_a_list_is_answered_or_refused(f: Fixture) {
@@ -240,7 +240,7 @@ pub(super) async fn a_foreign_cursor_of_a_list_is_answered_or_refused(f: Fixture
     for key in keys(3) {
         f.put(&key, &f.record().principal("alice").build()).await;
     }
-    let alice = principal("alice");
+    let alice = user("alice");
     for text in [
         "",
         "0",
@@ -254,7 +254,7 @@ pub(super) async fn a_foreign_cursor_of_a_list_is_answered_or_refused(f: Fixture
         "a:b:c",
         &"x".repeat(5_000),
     ] {
-        let page = f.provider.of_principal(&alice, Some(Cursor::new(text)), 2).await;
+        let page = f.provider.indexed(&alice, Some(Cursor::new(text)), 2).await;
         assert!(page.map_or(0, |page| page.entries.len()) <= 2, "the limit holds from {text:?} on too");
     }
     f.belong_to("alice", &keys(3).iter().collect::<Vec<_>>(), "the store is as usable as before").await;
@@ -268,12 +268,11 @@ pub(super) async fn a_cursor_of_a_users_list_may_be_used_again(f: Fixture) {
     for key in &all {
         f.put(key, &f.record().principal("alice").build()).await;
     }
-    let alice = principal("alice");
-    let first = f.provider.of_principal(&alice, None, 4).await.expect("a page");
+    let alice = user("alice");
+    let first = f.provider.indexed(&alice, None, 4).await.expect("a page");
     let Some(from) = first.next else { return };
-    let again = async || {
-        keys_of(&f.provider.of_principal(&alice, Some(from.clone()), 100).await.expect("a page").entries)
-    };
+    let again =
+        async || keys_of(&f.provider.indexed(&alice, Some(from.clone()), 100).await.expect("a page").entries);
     let once = again().await;
     assert_eq!(again().await, once, "a cursor is a place, not a state");
     // A caller that ends a page's sessions goes on from where that page ended.
@@ -288,7 +287,7 @@ pub(super) async fn a_page_of_a_users_list_may_have_no_room(f: Fixture) {
         return;
     }
     f.put(&key("aa"), &f.record().principal("alice").build()).await;
-    let page = f.provider.of_principal(&principal("alice"), None, 0).await.expect("a page without room");
+    let page = f.provider.indexed(&user("alice"), None, 0).await.expect("a page without room");
     assert_eq!(page.entries, [], "none were asked for");
     f.belong_to("alice", &[&key("aa")], "she has one").await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Barrier;
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::id::StoreKey;
 use crate::provider::{AnyProvider, Created, Listed, Provider, Renamed, Touched, Updated};
 use crate::record::{Meta, Record};
-use crate::testkit::fixture::{Fixture, key, minutes, principal};
+use crate::testkit::fixture::{Fixture, key, minutes, user};
 use crate::testkit::model::Model;
 
 /// The number of times that each pair meets in each state.
@@ -86,8 +86,9 @@ struct Race {
     away: StoreKey,
     from: StoreKey,
     user: String,
-    now: SystemTime,
+    used: SystemTime,
     first: Record,
+    expired: Record,
     created: Record,
     next: Record,
     entered: Record,
@@ -104,8 +105,9 @@ impl Race {
         Race {
             at: name("at"),
             from: name("from"),
-            now: f.now(),
+            used: f.now() + minutes(10),
             first: record(1).build(),
+            expired: record(1).idle(Duration::ZERO).build(),
             created: record(2).build(),
             next: record(3).version(2).build(),
             entered: record(4).version(2).build(),
@@ -127,12 +129,8 @@ impl Race {
         assert_eq!(model.create(&self.at, &self.first), Created::Done, "the key is new");
         match state {
             State::Expired => {
-                assert_eq!(
-                    f.touch_version(&self.at, self.now, self.now, 1).await,
-                    Touched::Done,
-                    "it is alive"
-                );
-                let _ = model.touch(&self.at, self.now, self.now, 1);
+                assert_eq!(f.update(&self.at, &self.expired, 1).await, Updated::Done, "it is alive");
+                let _ = model.update(&self.at, &self.expired, 1);
             }
             State::Tombstone => {
                 assert_eq!(f.update(&self.at, &self.ended, 1).await, Updated::Done, "it is alive");
@@ -143,13 +141,12 @@ impl Race {
     }
 
     async fn ask(&self, call: Call, provider: &AnyProvider) -> Result<Answer> {
-        let later = self.now + minutes(50);
         Ok(match call {
             Call::Create => Answer::Created(provider.create(&self.at, &self.created).await?),
             Call::Load => Answer::Loaded(provider.load(&self.at).await?),
-            Call::Update => Answer::Updated(provider.update(&self.at, &self.next, 1).await?),
-            Call::End => Answer::Updated(provider.update(&self.at, &self.ended, 1).await?),
-            Call::Touch => Answer::Touched(provider.touch(&self.at, self.now, later, 1).await?),
+            Call::Update => Answer::Updated(provider.update(&self.at, &self.next, &self.first).await?),
+            Call::End => Answer::Updated(provider.update(&self.at, &self.ended, &self.first).await?),
+            Call::Touch => Answer::Touched(provider.touch(&self.at, self.used).await?),
             Call::Leave => {
                 let mark = Some(&self.tombstone);
                 Answer::Renamed(provider.rename(&self.at, &self.away, &self.next, 1, mark).await?)
@@ -165,7 +162,7 @@ impl Race {
             Call::Count => Answer::Counted(provider.count().await? as usize),
             Call::Scan => Answer::Walked(walk(provider).await?),
             Call::OfPrincipal => {
-                let page = provider.of_principal(&principal(&self.user), None, 1000).await?;
+                let page = provider.indexed(&user(&self.user), None, 1000).await?;
                 Answer::Listed(by_key(page.entries))
             }
         })
@@ -174,14 +171,13 @@ impl Race {
     /// Every answer of the model that is right, and the model after it.
     fn model(&self, call: Call, model: &Model) -> Vec<(Answer, Model)> {
         let mut after = model.clone();
-        let later = self.now + minutes(50);
         let theirs = |meta: &Meta| meta.principal().is_some_and(|user| user.as_str() == self.user);
         let answer = match call {
             Call::Create => Answer::Created(after.create(&self.at, &self.created)),
             Call::Load => Answer::Loaded(after.load(&self.at).cloned()),
             Call::Update => Answer::Updated(after.update(&self.at, &self.next, 1)),
             Call::End => Answer::Updated(after.update(&self.at, &self.ended, 1)),
-            Call::Touch => Answer::Touched(after.touch(&self.at, self.now, later, 1)),
+            Call::Touch => Answer::Touched(after.touch(&self.at, self.used)),
             Call::Leave => {
                 let mark = Some(&self.tombstone);
                 return renames(model, (&self.at, &self.away, &self.next), mark);

@@ -62,15 +62,15 @@ async fn tries_every_change(f: &Fixture, all: &[(StoreKey, Record)]) -> Vec<(Sto
     }
     let (name, record) = all[0].clone();
     let place = (&name, Some(&record), Some(&next));
-    if as_told(f, p.update(&name, &next, 1).await, Updated::Done, place).await {
+    if as_told(f, p.update(&name, &next, &record).await, Updated::Done, place).await {
         left[0].1 = next.clone();
     }
     let (name, record) = all[1].clone();
-    let (at, deadline) = (f.now(), f.now() + minutes(60));
+    let at = f.now() + minutes(10);
     let mut touched = record.clone();
-    touched.touch(at, deadline);
+    touched.touch(at);
     let place = (&name, Some(&record), Some(&touched));
-    if as_told(f, p.touch(&name, at, deadline, 1).await, Touched::Done, place).await {
+    if as_told(f, p.touch(&name, at).await, Touched::Done, place).await {
         left[1].1 = touched;
     }
     let (name, record) = all[2].clone();

@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
-use crate::testkit::fixture::{Fixture, key, minutes};
+use crate::testkit::fixture::{Fixture, key};
 
 fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("the operating system gives a runtime")
@@ -24,7 +24,7 @@ fn busy(f: &Fixture, runtime: &Runtime, name: &str) {
                 // Nobody hears what became of the last call.
                 drop(provider.create(&name, &record).await);
                 drop(provider.load(&name).await);
-                drop(provider.touch(&name, f.now(), f.now() + minutes(5), version).await);
+                drop(provider.touch(&name, f.now()).await);
                 drop(provider.delete(&name).await);
                 tokio::task::yield_now().await;
             }
@@ -51,7 +51,7 @@ async fn lives(f: &Fixture, turn: usize, name: &str, rounds: usize) {
         let stage = |version: u64| f.record().principal(name).value("n", version).version(version).build();
         assert_eq!(f.create(&old, &stage(1)).await, Created::Done, "nobody else has the key");
         assert_eq!(f.update(&old, &stage(2), 1).await, Updated::Done, "nobody else changes it");
-        let touched = f.touch_version(&old, f.now(), f.now() + minutes(30), 2).await;
+        let touched = f.touch(&old).await;
         assert_eq!(touched, Touched::Done, "nobody else changes it");
         assert_eq!(f.rename(&old, &new, &stage(3), 2, None).await, Renamed::Done, "nobody else moves it");
         f.holds(&new, &stage(3), "the change that was just made").await;

@@ -4,7 +4,8 @@ use crate::error::ErrorKind;
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider};
 use crate::record::Record;
-use crate::testkit::fixture::{Fixture, key, keys, keys_of, principal};
+use crate::testkit::base;
+use crate::testkit::fixture::{Fixture, key, keys, keys_of, user};
 
 /// Bytes that are no record in any format: none at all, too few, noise, half a record, another program's text, and a great many.
 fn unreadable(f: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
@@ -61,8 +62,8 @@ async fn meets(f: &Fixture, method: &str, name: &StoreKey, next: &Record) -> boo
     let provider = &f.provider;
     let answer = match method {
         "create" => provider.create(name, next).await.map(drop),
-        "update" => provider.update(name, next, 1).await.map(drop),
-        "touch" => provider.touch(name, f.now(), f.now(), 1).await.map(drop),
+        "update" => provider.update(name, next, &base(1)).await.map(drop),
+        "touch" => provider.touch(name, f.now()).await.map(drop),
         "rename" => provider.rename(name, &key("elsewhere"), next, 1, None).await.map(drop),
         "rename onto" => {
             f.put(&key("other"), &f.record().build()).await;
@@ -147,10 +148,10 @@ pub(super) async fn an_unreadable_record_hides_no_other_in_a_list(f: Fixture) {
         }
         let met = keys_of(&met);
         assert!(all.iter().all(|name| met.contains(name)), "{what}: a walk meets all others, found {met:?}");
-        let theirs = f.provider.of_principal(&principal("alice"), None, 100).await;
+        let theirs = f.provider.indexed(&user("alice"), None, 100).await;
         let theirs = match theirs {
             Err(error) if error.kind() == ErrorKind::Corrupt && errors == 0 => {
-                f.provider.of_principal(&principal("alice"), None, 100).await
+                f.provider.indexed(&user("alice"), None, 100).await
             }
             answer => answer,
         };

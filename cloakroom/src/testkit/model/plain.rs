@@ -55,18 +55,11 @@ impl Model {
         }
     }
 
-    pub(crate) fn touch(
-        &mut self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Touched {
+    pub(crate) fn touch(&mut self, key: &StoreKey, at: SystemTime) -> Touched {
         match self.session(key).cloned() {
             None => Touched::Gone,
-            Some(present) if present.version() != expected => Touched::Stale,
             Some(mut record) => {
-                record.touch(at, deadline);
+                record.touch(at);
                 self.records.insert(key.clone(), record);
                 Touched::Done
             }

@@ -1,5 +1,6 @@
 //! Concurrent calls on one handle.
 
+use crate::record::IndexEntry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,7 +28,8 @@ async fn walk_beside_each_other(provider: AnyProvider, alices: Option<usize>) {
                     }
                     _ => {
                         let Some(expected) = alices else { continue };
-                        let page = provider.of_principal(&principal("alice"), None, 99).await.unwrap();
+                        let page =
+                            provider.indexed(&IndexEntry::from(&principal("alice")), None, 99).await.unwrap();
                         assert_eq!((page.entries.len(), page.next), (expected, None));
                     }
                 }
@@ -119,14 +121,12 @@ async fn listed_beside_a_rename(rig: &Rig, provider: &FileProvider) -> Vec<Strin
     assert_ne!(locks::stripe(&at), locks::stripe(&from));
     let record = rig.of("alice");
     assert_eq!(provider.create(&from, &record).await.unwrap(), Created::Done);
-    let mut listing = Listing::new(&principal("alice"), None, 9);
+    let mut listing = Listing::new(&IndexEntry::from(&principal("alice")), None, 9);
     let held = hold(provider, &from).await;
-    assert!(matches!(provider.0.of_principal(&mut listing, None).unwrap(), Err(ListingPause::Locked(_))));
+    assert!(matches!(provider.0.indexed(&mut listing, None).unwrap(), Err(ListingPause::Locked(_))));
     drop(held);
     assert_eq!(provider.rename(&from, &at, &record, 1, None).await.unwrap(), Renamed::Done);
-    let Ok(page) = provider.0.of_principal(&mut listing, None).unwrap() else {
-        panic!("nothing is in its way")
-    };
+    let Ok(page) = provider.0.indexed(&mut listing, None).unwrap() else { panic!("nothing is in its way") };
     page.entries.into_iter().map(|listed| listed.key.as_str().to_owned()).collect()
 }
 
@@ -161,7 +161,7 @@ async fn a_users_sessions_come_in_bounded_pages() {
     for limit in [1, 3, 5, 24, 25, 26] {
         let (mut cursor, mut met, mut pages) = (None, Vec::new(), 0);
         loop {
-            let page = provider.of_principal(&alice, cursor, limit).await.unwrap();
+            let page = provider.indexed(&IndexEntry::from(&alice), cursor, limit).await.unwrap();
             assert!(page.entries.len() <= limit);
             met.extend(page.entries.into_iter().map(|listed| listed.key.as_str().to_owned()));
             (cursor, pages) = (page.next, pages + 1);
@@ -171,14 +171,14 @@ async fn a_users_sessions_come_in_bounded_pages() {
         }
         assert_eq!((met, pages), (expected.clone(), 25usize.div_ceil(limit)), "{limit}");
     }
-    let none = provider.of_principal(&alice, None, 0).await.unwrap();
+    let none = provider.indexed(&IndexEntry::from(&alice), None, 0).await.unwrap();
     assert!(none.entries.is_empty() && none.next.is_some());
-    let end = provider.of_principal(&alice, Some(Cursor::new("zz")), 9).await.unwrap();
+    let end = provider.indexed(&IndexEntry::from(&alice), Some(Cursor::new("zz")), 9).await.unwrap();
     assert!(end.entries.is_empty() && end.next.is_none());
 
     // A page reads no more records than it shows, so a stale index entry after it stays.
     fs::remove_file(rig.file(&key("k20"))).unwrap();
-    let page = provider.of_principal(&alice, None, 5).await.unwrap();
+    let page = provider.indexed(&IndexEntry::from(&alice), None, 5).await.unwrap();
     assert_eq!((page.entries.len(), page.next), (5, Some(Cursor::new("k04"))));
     assert_eq!(index_entries(&rig).len(), 25);
     assert_eq!(keys_of(&provider, "alice").await.len(), 24);

@@ -1,5 +1,6 @@
 //! Counts: concurrent callers share one walk.
 
+use crate::testkit::base;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -179,11 +180,12 @@ async fn a_count_is_exact_after_every_change() {
     for round in 0..100_u64 {
         let name = key(&format!("ab{}", round % 3));
         // The count includes changes of another process.
-        assert_eq!(other.create(&name, &rig.record()).await.unwrap(), Created::Done);
+        let mut record = rig.record();
+        record.set_use(rig.time.clock().millis(), rig.time.clock().millis().after(Duration::from_secs(60)));
+        assert_eq!(other.create(&name, &record).await.unwrap(), Created::Done);
         is(1).await;
-        let now = rig.time.clock().now();
-        let times = (now, now + Duration::from_secs(90));
-        assert_eq!(other.touch(&name, times.0, times.1, 1).await.unwrap(), Touched::Done);
+        rig.time.advance(Duration::from_secs(30));
+        assert_eq!(other.touch(&name, rig.time.clock().now()).await.unwrap(), Touched::Done);
         is(1).await;
         if round == 50 {
             // From now on the cached deadline of the file is used.
@@ -194,7 +196,7 @@ async fn a_count_is_exact_after_every_change() {
         if round % 2 == 0 {
             assert!(other.delete(&name).await.unwrap());
         } else {
-            rig.time.advance(Duration::from_secs(89));
+            rig.time.advance(Duration::from_secs(59));
             is(1).await;
             rig.time.advance(Duration::from_secs(1));
         }
@@ -206,6 +208,6 @@ async fn a_count_is_exact_after_every_change() {
     tokio::time::sleep(Duration::from_millis(150)).await;
     is(1).await;
     stone = stone.tombstone(&Mark::Ended, Millis(1), Millis::NEVER);
-    assert_eq!(other.update(&key("ab12"), &stone, 1).await.unwrap(), Updated::Done);
+    assert_eq!(other.update(&key("ab12"), &stone, &base(1)).await.unwrap(), Updated::Done);
     is(0).await;
 }

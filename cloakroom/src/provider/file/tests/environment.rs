@@ -1,5 +1,6 @@
 //! The environment of the folder: paths, rights, volumes, backups, full and read-only disks.
 
+use crate::testkit::base;
 use std::os::unix::fs::chown;
 
 use super::*;
@@ -146,12 +147,9 @@ async fn a_backup_by_hard_links_loses_no_session() {
     assert_eq!(keys_of(&provider, "alice").await, ["ab12", "cd34"]);
     let mut next = record.clone();
     next.edit(|meta| meta.times.version = 2);
-    assert_eq!(provider.update(&key("ab12"), &next, 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key("ab12"), &next, &base(1)).await.unwrap(), Updated::Done);
     let now = rig.time.clock().now();
-    assert_eq!(
-        provider.touch(&key("cd34"), now, now + Duration::from_secs(90), 1).await.unwrap(),
-        Touched::Done
-    );
+    assert_eq!(provider.touch(&key("cd34"), now).await.unwrap(), Touched::Done);
     assert!(provider.delete(&key("cd34")).await.unwrap());
     assert_eq!(rig.aside(), [""; 0]);
     for name in ["a/b/ab12", "c/d/cd34"] {
@@ -276,8 +274,8 @@ async fn child_that_reads() {
     next.edit(|meta| meta.times.version = 2);
     let now = rig.time.clock().now();
     let refused = [
-        provider.update(&key("ab12"), &next, 1).await.map(drop),
-        provider.touch(&key("ab12"), now, now, 1).await.map(drop),
+        provider.update(&key("ab12"), &next, &base(1)).await.map(drop),
+        provider.touch(&key("ab12"), now).await.map(drop),
         provider.create(&key("ef56"), &next).await.map(drop),
         provider.delete(&key("ab12")).await.map(drop),
     ];
@@ -336,8 +334,8 @@ async fn child_on_a_full_disk() {
     let now = rig.time.clock().now();
     let stone = rig.of("alice").tombstone(&Mark::Ended, Millis(1), Millis::NEVER);
     for refused in [
-        provider.update(&key("ab12"), &stone, 1).await.map(drop),
-        provider.touch(&key("ab12"), now, now, 1).await.map(drop),
+        provider.update(&key("ab12"), &stone, &base(1)).await.map(drop),
+        provider.touch(&key("ab12"), now).await.map(drop),
         provider.rename(&key("ab12"), &key("ef56"), &rig.of("alice"), 1, None).await.map(drop),
         provider.create(&key("ef56"), &rig.record()).await.map(drop),
     ] {

@@ -19,7 +19,9 @@ use super::*;
 use crate::clock::{ManualClock, Millis};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
-use crate::record::{Mark, Meta, Times};
+use crate::principal::Principal;
+use crate::record::{IndexEntry, Mark, Meta, Times};
+use crate::testkit::base;
 
 mod concurrent;
 mod counting;
@@ -121,7 +123,7 @@ fn kind<T: fmt::Debug>(answer: Result<T>) -> ErrorKind {
 }
 
 async fn keys_of(provider: &FileProvider, user: &str) -> Vec<String> {
-    let listed = provider.of_principal(&principal(user), None, 1000).await.unwrap().entries;
+    let listed = provider.indexed(&IndexEntry::from(&principal(user)), None, 1000).await.unwrap().entries;
     listed.into_iter().map(|listed| listed.key.as_str().to_owned()).collect()
 }
 
@@ -215,15 +217,11 @@ async fn a_file_is_replaced_and_never_written_in_place() {
         match step {
             0 => {
                 record.edit(|meta| meta.times.version = 2);
-                assert_eq!(provider.update(&old, &record, 1).await.unwrap(), Updated::Done);
+                assert_eq!(provider.update(&old, &record, &base(1)).await.unwrap(), Updated::Done);
             }
             1 => {
-                let later = rig.time.clock().now() + Duration::from_secs(90);
-                record.touch(rig.time.clock().now(), later);
-                assert_eq!(
-                    provider.touch(&old, rig.time.clock().now(), later, 2).await.unwrap(),
-                    Touched::Done
-                );
+                record.touch(rig.time.clock().now());
+                assert_eq!(provider.touch(&old, rig.time.clock().now()).await.unwrap(), Touched::Done);
             }
             _ => {
                 let mark = Mark::Rotated { successor: new.clone(), until: Millis::NEVER };
@@ -322,7 +320,7 @@ async fn child_with_a_umask() {
     }
     let mut next = rig.of("alice");
     next.edit(|meta| meta.times.version = 2);
-    assert_eq!(provider.update(&key("ab12"), &next, 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key("ab12"), &next, &base(1)).await.unwrap(), Updated::Done);
     let file = role.join("deep/sessions/c/d/cd34");
     fs::write(&file, "foreign").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -485,8 +483,8 @@ async fn an_unreadable_file_is_an_error_once_and_put_aside() {
             let failed = match method {
                 0 => kind(provider.load(&key).await),
                 1 => kind(provider.create(&key, &rig.record()).await),
-                2 => kind(provider.update(&key, &rig.record(), 1).await),
-                3 => kind(provider.touch(&key, SystemTime::now(), SystemTime::now(), 1).await),
+                2 => kind(provider.update(&key, &rig.record(), &base(1)).await),
+                3 => kind(provider.touch(&key, SystemTime::now()).await),
                 _ => kind(provider.delete(&key).await),
             };
             assert_eq!(failed, ErrorKind::Corrupt, "{number} {method}");
@@ -534,7 +532,7 @@ async fn a_record_over_the_size_limit_is_refused() {
     let provider = rig.provider();
     assert_eq!(provider.create(&key("ab12"), &rig.record()).await.unwrap(), Created::Done);
     let large = Record::new(&rig.record().meta(), Codec::MESSAGE_PACK, &vec![0; 32 << 20]);
-    assert_eq!(kind(provider.update(&key("ab12"), &large, 1).await), ErrorKind::TooLarge);
+    assert_eq!(kind(provider.update(&key("ab12"), &large, &base(1)).await), ErrorKind::TooLarge);
     assert_eq!(provider.load(&key("ab12")).await.unwrap(), Some(rig.record()));
     assert_eq!(provider.capabilities().max_record, Some((32 << 20) - 4));
 }
@@ -572,7 +570,7 @@ async fn child_that_cannot_write_much() {
     // A map with one key and 200 KiB of bytes.
     let data = [&b"\x81\xa1k\xc6\0\x03\x20\0"[..], &[7; 200 << 10]].concat();
     let large = Record::new(&rig.of("bob").meta(), Codec::MESSAGE_PACK, &data);
-    let error = provider.update(&old, &large, 1).await.unwrap_err();
+    let error = provider.update(&old, &large, &base(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.source().unwrap().is::<std::io::Error>());
     assert_eq!(kind(provider.create(&new, &large).await), ErrorKind::Unavailable);
@@ -740,7 +738,7 @@ async fn count_up(provider: FileProvider, key: StoreKey, times: u64) {
             let mut record = provider.load(&key).await.unwrap().unwrap();
             let expected = record.version();
             record.edit(|meta| meta.times.version += 1);
-            match provider.update(&key, &record, expected).await.unwrap() {
+            match provider.update(&key, &record, &base(expected)).await.unwrap() {
                 Updated::Done => break,
                 Updated::Stale => {}
                 Updated::Gone => panic!("the session has not ended"),
@@ -809,7 +807,7 @@ async fn a_users_index_follows_every_step() {
     assert_eq!(index_entries(&rig), [format!("{alice}/ab12")]);
     let mut record = rig.of("bob");
     record.edit(|meta| meta.times.version = 2);
-    assert_eq!(provider.update(&key("ab12"), &record, 1).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key("ab12"), &record, &base(1)).await.unwrap(), Updated::Done);
     assert_eq!(index_entries(&rig), [format!("{bob}/ab12")]);
     assert_eq!(keys_of(&provider, "alice").await, [""; 0]);
     assert_eq!(keys_of(&provider, "bob").await, ["ab12"]);
@@ -823,7 +821,7 @@ async fn a_users_index_follows_every_step() {
     assert_eq!(keys_of(&provider, "bob").await, ["cd34"]);
     assert_eq!(provider.rename(&key("cd34"), &key("ef56"), &record, 2, None).await.unwrap(), Renamed::Done);
     assert_eq!(index_entries(&rig), [format!("{bob}/ef56")]);
-    assert_eq!(provider.update(&key("ef56"), &rig.record(), 2).await.unwrap(), Updated::Done);
+    assert_eq!(provider.update(&key("ef56"), &rig.record(), &base(2)).await.unwrap(), Updated::Done);
     assert_eq!(index_entries(&rig), [""; 0]);
     assert_eq!(names(&rig.path().join(".principals")), [""; 0], "the folder of an empty index is removed");
 
@@ -895,7 +893,7 @@ async fn a_root_removed_while_running_is_created_again() {
             }
         }
         assert_eq!(provider.load(&key).await.unwrap(), None, "{round}");
-        assert_eq!(provider.update(&key, &rig.record(), 1).await.unwrap(), Updated::Gone);
+        assert_eq!(provider.update(&key, &rig.record(), &base(1)).await.unwrap(), Updated::Gone);
         assert_eq!(provider.count().await.unwrap(), 0);
         assert_eq!(keys_of(&provider, "alice").await, [""; 0]);
         assert!(!provider.delete(&key).await.unwrap());

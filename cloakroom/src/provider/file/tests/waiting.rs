@@ -1,5 +1,6 @@
 //! Locks that another process holds and does not release.
 
+use crate::testkit::base;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 
@@ -71,8 +72,8 @@ fn a_stopped_process_delays_only_its_own_sessions() {
                 let request = async {
                     match number % 5 {
                         0 => drop(provider.create(&key, &record).await),
-                        1 => drop(provider.update(&key, &record, 1).await),
-                        2 => drop(provider.touch(&key, now, now, 1).await),
+                        1 => drop(provider.update(&key, &record, &base(1)).await),
+                        2 => drop(provider.touch(&key, now).await),
                         3 => drop(provider.rename(&other, &key, &record, 1, None).await),
                         _ => drop(provider.delete(&key).await),
                     }
@@ -131,8 +132,8 @@ fn a_stopped_process_delays_only_one_beego_session() {
                 let record = provider.load(&key).await.unwrap().unwrap();
                 let request = async {
                     match number % 4 {
-                        0 => drop(provider.update(&key, &record, record.version()).await),
-                        1 => drop(provider.touch(&key, now, now, record.version()).await),
+                        0 => drop(provider.update(&key, &record, &record).await),
+                        1 => drop(provider.touch(&key, now).await),
                         2 => drop(provider.create(&key, &record).await),
                         _ => drop(provider.delete(&key).await),
                     }

@@ -31,27 +31,31 @@ local function collect_sessions(sessions, limit)
     local record = records[place]
     if record == false then aside(sessions, name) end
     if record and not record.lives then call('DEL', sessions .. name) end
-    if record and record.user then call('ZREM', ARGV[2] .. record.user, name) end
+    if record then
+      for _, entry in ipairs(record.entries) do call('ZREM', set_of(entry), name) end
+    end
   end
   return #dead
 end
 
--- The same for up to so many users' sets in which something is over. Of what the server has dropped by itself nobody knows whose it was.
-local function collect_users(limit)
-  local due = call('ZRANGEBYSCORE', directory, '-inf', ARGV[1], 'LIMIT', 0, limit)
+-- The same for up to so many sets of users or labels in which something is over. Of what the server has dropped by itself nobody knows
+-- in which sets it was.
+local function collect_entries(kind, limit)
+  local due = call('ZRANGEBYSCORE', kind.directory, '-inf', ARGV[1], 'LIMIT', 0, limit)
   if #due == 0 then return end
-  call('ZREM', directory, unpack(due))
-  for _, name in ipairs(due) do
-    local user = ARGV[2] .. name
-    prune(user, 128)
-    local last = call('ZRANGE', user, -1, -1, 'WITHSCORES')
-    if last[2] then call('ZADD', directory, last[2], name) end
+  call('ZREM', kind.directory, unpack(due))
+  for _, value in ipairs(due) do
+    local set = kind.prefix .. value
+    prune(set, 128)
+    local last = call('ZRANGE', set, -1, -1, 'WITHSCORES')
+    if last[2] then call('ZADD', kind.directory, last[2], value) end
   end
 end
 
 local function collect(sessions, limit)
   local removed = collect_sessions(sessions, limit)
-  collect_users(limit)
+  collect_entries(KINDS[USER], limit)
+  collect_entries(KINDS[LABEL], limit)
   return removed
 end
 

@@ -1,10 +1,12 @@
--- Every script begins with this: the record of a session, a string in the native format (docs/format.md). A user's sessions, the
--- deadlines and the keys of a partition are sorted sets beside it, in the same slot.
+-- Every script begins with this: the record of a session, a string in the native format (docs/format.md). The sessions of a user or a
+-- label, the deadlines and the keys of a partition are sorted sets beside it, in the same slot.
 --
 -- KEYS: 1 the session, 2 the partition's deadlines, 3 its keys, 4 what is moving (on a cluster).
 -- ARGV: 1 the time in milliseconds, 2 what the name of a user's set begins with, 3 the session's name in the sets.
 
 local DONE, STALE, GONE, TAKEN, CORRUPT, MOVING = 0, 1, 2, 3, 4, 5
+-- The tags of the fields that a session is found by.
+local USER, LABEL = 1, 133
 local now = tonumber(ARGV[1])
 local fields = struct.unpack
 
@@ -12,6 +14,8 @@ local fields = struct.unpack
 --   lives     it has not ended; a tombstone, too, is remembered only so long
 --   session   it lives and is no tombstone
 --   latest    when it ends at the latest while its places in the sets stay as they are: see sets.lua
+--   entries   what the session is found by: the tag and the value of its user and of each label; none of a tombstone
+--   index     the same as one text, for a comparison
 local function parse(head)
   if #head < 72 then return false end
   local mark, format, version, used_high, used_low, idle_high, idle_low, end_high, end_low, _, _, length =
@@ -24,16 +28,20 @@ local function parse(head)
   local eighth = idle < 8 and 1 or (idle - idle % 8) / 8
   if deadline > absolute then deadline = absolute end
   local latest = deadline - deadline % eighth + eighth
-  local user, tombstone
+  local entries, index, tombstone = {}, '', false
   local at = 73
   while at + 2 <= last do
     local tag, len = fields('>BI2', head, at)
-    if tag == 1 and not user then user = string.sub(head, at + 3, at + 2 + len) end
+    if tag == USER or tag == LABEL then
+      entries[#entries + 1] = { tag = tag, value = string.sub(head, at + 3, at + 2 + len) }
+      index = index .. string.sub(head, at, at + 2 + len)
+    end
     if tag == 2 or tag == 4 then tombstone = true end
     at = at + 3 + len
   end
   return {
-    head = head, last = last, version = version, user = user, tombstone = tombstone,
+    head = head, last = last, version = version, tombstone = tombstone,
+    entries = tombstone and {} or entries, index = tombstone and '' or index,
     deadline = deadline, latest = latest > absolute and absolute or latest,
     lives = deadline > now, session = deadline > now and not tombstone,
   }

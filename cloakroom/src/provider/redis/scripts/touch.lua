@@ -1,19 +1,40 @@
--- ARGV: 4 the time of use, 5 the idle deadline, as they stand in a record; 6 the expected version.
+-- ARGV: 4 the time of use, as it is in a record.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if not (old and old.session) then return GONE end
-if old.version ~= ARGV[6] then return STALE end
+
+-- Times are 8 bytes, and may be more than a number of this language holds. So they are compared and added up by their halves.
 local function less(one, other)
   local high, low = fields('>I4I4', one)
   local other_high, other_low = fields('>I4I4', other)
   return high < other_high or (high == other_high and low < other_low)
 end
-local absolute = string.sub(old.head, 49, 56)
-local idle = less(absolute, ARGV[5]) and absolute or ARGV[5]
-local new = parse(string.sub(old.head, 1, 32) .. ARGV[4] .. idle .. string.sub(old.head, 49))
+local function later(one, other) return less(one, other) and other or one end
+local function bytes(high, low)
+  if low < 0 then high, low = high - 1, low + 4294967296 end
+  if low >= 4294967296 then high, low = high + 1, low - 4294967296 end
+  if high >= 4294967296 then return string.rep('\255', 8) end
+  return struct.pack('>I4I4', high, low)
+end
+
+-- The record's own idle time decides, as `Record::touch` has it: no time moves back, and the absolute deadline binds.
+local at, used, idle, absolute =
+  ARGV[4], string.sub(old.head, 33, 40), string.sub(old.head, 41, 48), string.sub(old.head, 49, 56)
+local at_high, at_low = fields('>I4I4', at)
+local used_high, used_low = fields('>I4I4', used)
+local idle_high, idle_low = fields('>I4I4', idle)
+if less(used, idle) then
+  idle = later(idle, bytes(at_high + idle_high - used_high, at_low + idle_low - used_low))
+else
+  idle = later(idle, at)
+end
+if less(absolute, idle) then idle = absolute end
+used = later(used, at)
+
+local new = parse(string.sub(old.head, 1, 32) .. used .. idle .. string.sub(old.head, 49))
 reach(new)
 -- This first: a full server takes it, and after it the rest, which needs no more room or little.
 expire(KEYS[1], new.deadline)
-call('SETRANGE', KEYS[1], 32, ARGV[4] .. idle)
+call('SETRANGE', KEYS[1], 32, used .. idle)
 index(ARGV[3], new, old)
 return DONE

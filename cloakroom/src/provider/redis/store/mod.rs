@@ -105,8 +105,9 @@ impl Store {
         }
     }
 
-    pub(super) async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
-        let args = [record.as_bytes(), &expected.to_be_bytes()];
+    pub(super) async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
+        // The script finds in the stored record which sets the session leaves.
+        let args = [record.as_bytes(), &base.version().to_be_bytes()];
         match self.change(key, &script::UPDATE, &args).await? {
             Answer::Done => Ok(Updated::Done),
             Answer::Stale => Ok(Updated::Stale),
@@ -115,21 +116,14 @@ impl Store {
         }
     }
 
-    pub(super) async fn touch(
-        &self,
-        key: &StoreKey,
-        at: Millis,
-        deadline: Millis,
-        expected: u64,
-    ) -> Result<Touched> {
+    pub(super) async fn touch(&self, key: &StoreKey, at: Millis) -> Result<Touched> {
         let place = self.layout.of(key);
         let mut keys = self.keys(&place, key);
         keys.truncate(3);
-        let args = [&at.0.to_be_bytes()[..], &deadline.0.to_be_bytes(), &expected.to_be_bytes()];
+        let args = [&at.0.to_be_bytes()[..]];
         let deadline = self.caller.deadline();
         match self.said(&place, key, &script::TOUCH, &keys, &args, (Repeat::Freely, deadline)).await? {
             Said::Answer(Answer::Done) => Ok(Touched::Done),
-            Said::Answer(Answer::Stale) => Ok(Touched::Stale),
             Said::Answer(Answer::Gone) => Ok(Touched::Gone),
             Said::Answer(other) => Err(unexpected(other).into()),
             Said::Moving(..) => Err(StoreError::Moving.into()),

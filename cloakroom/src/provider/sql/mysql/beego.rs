@@ -73,7 +73,9 @@ impl BeegoStatements {
             )),
             replace: sql(format!("UPDATE `{table}` SET {SET} WHERE {KEY} AND NOT ({ALIVE})")),
             swap: sql(format!("UPDATE `{table}` SET {SET} WHERE {KEY} AND {ALIVE} AND {SAME}")),
-            touch: sql(format!("UPDATE `{table}` SET session_expiry = ? WHERE {KEY} AND {ALIVE}")),
+            touch: sql(format!(
+                "UPDATE `{table}` SET session_expiry = GREATEST(session_expiry, ?) WHERE {KEY} AND {ALIVE}"
+            )),
             rename: sql(format!(
                 "UPDATE `{table}` SET {SET}, session_key = ? WHERE {KEY} AND {ALIVE} AND {SAME}"
             )),
@@ -194,9 +196,9 @@ impl BeegoTable {
         Ok(if self.load(&mut connection, key).await?.is_some() { Updated::Stale } else { Updated::Gone })
     }
 
-    async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched, MySqlError> {
+    async fn touch(&self, key: &StoreKey, used: Millis) -> Result<Touched, MySqlError> {
         let mut bound = Arguments::default();
-        bound.number(life.used.0 / 1000);
+        bound.number(used.0 / 1000);
         self.key(&mut bound, key);
         bound.number(self.alive());
         let mut connection = self.store.connection().await?;
@@ -346,9 +348,9 @@ impl Values for BeegoRows {
         Ok(store.within_deadline(store.retry_undone(|| self.0.swap(key, former, value, life))).await?)
     }
 
-    async fn touch(&self, key: &StoreKey, life: Life) -> Result<Touched> {
+    async fn touch(&self, key: &StoreKey, used: Millis) -> Result<Touched> {
         let BeegoTable { store, .. } = &*self.0;
-        Ok(store.within_deadline(store.retry_idempotent(|| self.0.touch(key, life))).await?)
+        Ok(store.within_deadline(store.retry_idempotent(|| self.0.touch(key, used))).await?)
     }
 
     async fn rename(

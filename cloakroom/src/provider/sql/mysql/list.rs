@@ -92,7 +92,7 @@ impl ListedRow {
         let key = key.ok_or_else(|| Error::new(ErrorKind::Corrupt, MySqlError::Row { column: "id" }))?;
         let mut head = Head::read(&self.head)?;
         if let Some(touched) = self.touched {
-            head.touch(Millis(touched), Millis(self.expires));
+            head.set_use(Millis(touched), Millis(self.expires));
         }
         Ok(Listed { key, meta: head.meta() })
     }

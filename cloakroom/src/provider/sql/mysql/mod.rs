@@ -28,13 +28,12 @@ use crate::clock::Clock;
 use crate::config::{Config, Format};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
-use crate::principal::Principal;
 #[cfg(feature = "beego")]
 use crate::provider::foreign::Foreign;
 use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
 };
-use crate::record::Record;
+use crate::record::{IndexEntry, IndexKind, Record};
 
 use connection::MySqlConnector;
 use dsn::Dsn;
@@ -147,6 +146,7 @@ impl Provider for MySqlProvider {
         Capabilities {
             persistent: true,
             shared: true,
+            labels: false,
             max_record: Some(self.0.max_record),
             ..Capabilities::new("mysql")
         }
@@ -171,21 +171,15 @@ impl Provider for MySqlProvider {
         }
     }
 
-    async fn update(&self, key: &StoreKey, record: &Record, expected: u64) -> Result<Updated> {
+    async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         let store = &self.0.store;
-        Ok(store.within_deadline(store.retry_undone(|| store.update(key, record, expected))).await?)
+        Ok(store.within_deadline(store.retry_undone(|| store.update(key, record, base))).await?)
     }
 
-    async fn touch(
-        &self,
-        key: &StoreKey,
-        at: SystemTime,
-        deadline: SystemTime,
-        expected: u64,
-    ) -> Result<Touched> {
+    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
         let store = &self.0.store;
-        let (at, deadline) = (millis(at), millis(deadline));
-        Ok(store.within_deadline(store.retry_idempotent(|| store.touch(key, at, deadline, expected))).await?)
+        let at = millis(at);
+        Ok(store.within_deadline(store.retry_idempotent(|| store.touch(key, at))).await?)
     }
 
     async fn rename(
@@ -221,17 +215,14 @@ impl Provider for MySqlProvider {
         Ok(store.within_long_deadline(store.retry_idempotent(|| store.scan(cursor.as_ref(), limit))).await?)
     }
 
-    async fn of_principal(
-        &self,
-        principal: &Principal,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page> {
+    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
+        if entry.kind() != IndexKind::Principal {
+            return Err(MySqlError::Labels.into());
+        }
         if limit == 0 {
             return Ok(Page { entries: Vec::new(), next: cursor });
         }
-        let store = &self.0.store;
-        let user = principal.as_str();
+        let (store, user) = (&self.0.store, entry.value());
         let page = store.retry_idempotent(|| store.of_principal(user, cursor.as_ref(), limit));
         Ok(store.within_long_deadline(page).await?)
     }

@@ -54,6 +54,9 @@ impl Statements {
     pub(super) fn of(table: &TableName, database: &str) -> Self {
         let live = format!("tombstone = 0 AND expires > {NOW}");
         let sql = |text: String| AssertSqlSafe(Arc::<str>::from(text)).into_sql_str();
+        // The record keeps the times of its last change, and a touch never changes the time between the two.
+        let (used, deadline) = (header_time(33), header_time(41));
+        let idle = format!("IF({deadline} > {used}, {deadline} - {used}, 0)");
         let listed = format!("SELECT id, LEFT(record, {}), touched, expires FROM", Head::MOST);
         Statements {
             load: sql(format!(
@@ -71,7 +74,8 @@ impl Statements {
                 "UPDATE `{table}` SET {SET_COLUMNS}, id = ? WHERE id = ? AND version = ? AND {live}"
             )),
             touch: sql(format!(
-                "UPDATE `{table}` SET touched = ?, expires = LEAST(?, absolute) WHERE id = ? AND version = ? AND {live}"
+                "UPDATE `{table}` SET touched = GREATEST(COALESCE(touched, {used}), ?), \
+                 expires = LEAST(absolute, GREATEST(expires, ? + LEAST({idle}, ~0 - ?))) WHERE id = ? AND {live}"
             )),
             delete: sql(format!("DELETE FROM `{table}` WHERE id = ? AND {live}")),
             version: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND {live}")),
@@ -94,6 +98,11 @@ impl Statements {
             lock_name: lock_name(table, database).into(),
         }
     }
+}
+
+/// Returns the time in the record's header at `place`, which counts from 1: 8 bytes, the most significant first.
+fn header_time(place: usize) -> String {
+    format!("CAST(CONV(HEX(SUBSTRING(record, {place}, 8)), 16, 10) AS UNSIGNED)")
 }
 
 /// Returns the name of the lock. It is a digest, since a lock's name has at most 64 characters and a database's name may have as many.

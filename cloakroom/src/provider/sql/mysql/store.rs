@@ -174,9 +174,9 @@ impl MySqlStore {
         &self,
         key: &StoreKey,
         record: &Record,
-        expected: u64,
+        base: &Record,
     ) -> Result<Updated, MySqlError> {
-        let columns = Columns::of(record);
+        let (columns, expected) = (Columns::of(record), base.version());
         let mut connection = self.connection().await?;
         check_size(&connection, &[&columns], self.max_record())?;
         for _ in 0..MAX_ATTEMPTS {
@@ -197,30 +197,22 @@ impl MySqlStore {
         Err(MySqlError::Contended)
     }
 
-    pub(super) async fn touch(
-        &self,
-        key: &StoreKey,
-        at: u64,
-        deadline: u64,
-        expected: u64,
-    ) -> Result<Touched, MySqlError> {
+    pub(super) async fn touch(&self, key: &StoreKey, at: u64) -> Result<Touched, MySqlError> {
         let mut connection = self.connection().await?;
         for _ in 0..MAX_ATTEMPTS {
             let mut bound = Arguments::default();
             bound.number(at);
-            bound.number(deadline);
+            bound.number(at);
+            bound.number(at);
             bound.bytes(key.as_bytes());
-            bound.number(expected);
             bound.now(self.now());
             if connection.execute(&self.sql.touch, bound).await? == 1 {
                 return Ok(Touched::Done);
             }
-            match self.version(&mut connection, key).await? {
-                None => return Ok(Touched::Gone),
-                Some(found) if found != expected => return Ok(Touched::Stale),
-                // The record appeared between the two statements, or see below.
-                Some(_) => {}
+            if self.version(&mut connection, key).await?.is_none() {
+                return Ok(Touched::Gone);
             }
+            // It began between the two statements; or see below.
         }
         // A proxy may count only changed rows, and this row had the same times before.
         Ok(Touched::Done)

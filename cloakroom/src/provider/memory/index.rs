@@ -13,7 +13,7 @@ const PARTS: usize = if cfg!(shuttle) { 1 } else { 64 };
 
 /// The index by user. A session's shard is locked while it changes, so it is never behind; its own lock is taken last.
 #[derive(Debug)]
-pub(super) struct Users {
+pub(super) struct Index {
     parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
 }
@@ -28,16 +28,16 @@ enum Keys {
     Several(BTreeSet<StoreKey>),
 }
 
-impl Default for Users {
+impl Default for Index {
     fn default() -> Self {
-        Users {
+        Index {
             parts: std::iter::repeat_with(Mutex::default).take(PARTS).collect(),
             hasher: RandomState::default(),
         }
     }
 }
 
-impl Users {
+impl Index {
     pub(super) fn add(&self, user: &[u8], key: &StoreKey) {
         let mut part = self.part(user);
         match part.get_mut(user) {

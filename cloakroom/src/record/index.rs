@@ -1,0 +1,190 @@
+//! The index entries of a record: what a store can find it by beside its key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Record;
+use crate::error::{Error, ErrorKind, Result};
+use crate::principal::Principal;
+
+/// A text that sessions can be found by, beside their user: the application's own, such as the issuer and session id of an
+/// OpenID provider.
+///
+/// A record has at most [`MAX_COUNT`](Self::MAX_COUNT) labels. Providers index sessions by each of them: see
+/// [`Provider::indexed`](crate::Provider::indexed). A label is 1 to 256 bytes of any text; `Debug` hides it.
+///
+/// ```
+/// use cloakroom::providers::Label;
+///
+/// let label = Label::new("https://id.example.com/ 08a5019c-17e1")?;
+/// assert_eq!(label.as_str(), "https://id.example.com/ 08a5019c-17e1");
+/// assert!(Label::new("").is_err());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label(Arc<str>);
+
+impl Label {
+    /// The most bytes of a label: it becomes an index key, and databases bound those.
+    pub const MAX_LEN: usize = 256;
+
+    /// The most labels of one record.
+    pub const MAX_COUNT: usize = 8;
+
+    /// Makes a label of 1 to 256 bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] for a text of another length.
+    pub fn new(text: impl AsRef<str>) -> Result<Self> {
+        let text = text.as_ref();
+        if (1..=Self::MAX_LEN).contains(&text.len()) {
+            Ok(Label(text.into()))
+        } else {
+            Err(Error::new(ErrorKind::Value, LabelError { found: text.len() }))
+        }
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Label({} bytes)", self.0.len())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected a label of 1 to {max} bytes, found {found}; use a digest of a longer text", max = Label::MAX_LEN)]
+struct LabelError {
+    found: usize,
+}
+
+/// The kind of an [`IndexEntry`].
+///
+/// A later release may add kinds. A store keeps a kind by its [name](Self::as_str) and need not know all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum IndexKind {
+    /// The value is the user: see [`Principal`].
+    Principal,
+    /// The value is a [`Label`].
+    Label,
+}
+
+impl IndexKind {
+    /// Returns the kind's name, which never changes: `principal` or `label`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            IndexKind::Principal => "principal",
+            IndexKind::Label => "label",
+        }
+    }
+}
+
+/// One entry of the index that a store keeps beside its records: a kind and a value.
+///
+/// A record has [several](Record::index_entries), one for its user and one for each label.
+/// [`Provider::indexed`](crate::Provider::indexed) finds the records of an entry. Entries of two kinds are different, though
+/// their values may be the same text. `Debug` hides the value.
+///
+/// ```
+/// use cloakroom::Principal;
+/// use cloakroom::providers::{IndexEntry, IndexKind};
+///
+/// let entry = IndexEntry::from(&Principal::new("alice")?);
+/// assert_eq!((entry.kind(), entry.value()), (IndexKind::Principal, "alice"));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IndexEntry {
+    kind: IndexKind,
+    value: Arc<str>,
+}
+
+impl IndexEntry {
+    /// Returns the kind.
+    pub fn kind(&self) -> IndexKind {
+        self.kind
+    }
+
+    /// Returns the value: 1 to 256 bytes of any text.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+impl From<&Principal> for IndexEntry {
+    fn from(principal: &Principal) -> Self {
+        IndexEntry { kind: IndexKind::Principal, value: principal.as_str().into() }
+    }
+}
+
+impl From<&Label> for IndexEntry {
+    fn from(label: &Label) -> Self {
+        IndexEntry { kind: IndexKind::Label, value: Arc::clone(&label.0) }
+    }
+}
+
+impl fmt::Debug for IndexEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IndexEntry({}, {} bytes)", self.kind.as_str(), self.value.len())
+    }
+}
+
+impl Record {
+    /// Returns the entries that a store indexes this record by: its user and its labels. A tombstone has none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).principal("alice").label("device-7").build();
+    /// let values: Vec<_> = record.index_entries().map(|entry| entry.value().to_owned()).collect();
+    /// assert_eq!(values, ["alice", "device-7"]);
+    /// # }
+    /// ```
+    pub fn index_entries(&self) -> impl Iterator<Item = IndexEntry> + use<> {
+        let is_session = !self.is_tombstone();
+        let principal = self.principal().filter(|_| is_session);
+        let labels = if is_session { self.labels() } else { Vec::new() };
+        let labels = labels.into_iter().map(|label| IndexEntry::from(&label));
+        principal.map(|principal| IndexEntry::from(&principal)).into_iter().chain(labels)
+    }
+
+    /// Returns true if `entry` is one of [`index_entries`](Self::index_entries).
+    pub fn is_indexed_by(&self, entry: &IndexEntry) -> bool {
+        !self.is_tombstone()
+            && match entry.kind {
+                IndexKind::Principal => self.user() == Some(entry.value().as_bytes()),
+                IndexKind::Label => self.has_label(entry.value().as_bytes()),
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_has_1_to_256_bytes() {
+        assert_eq!(Label::new("").unwrap_err().kind(), ErrorKind::Value);
+        assert_eq!(Label::new("x".repeat(257)).unwrap_err().kind(), ErrorKind::Value);
+        assert_eq!(Label::new("x".repeat(256)).unwrap().as_str().len(), 256);
+    }
+
+    #[test]
+    fn debug_hides_labels_and_values() {
+        let label = Label::new("device").unwrap();
+        assert_eq!(format!("{label:?}"), "Label(6 bytes)");
+        assert_eq!(format!("{:?}", IndexEntry::from(&label)), "IndexEntry(label, 6 bytes)");
+    }
+
+    #[test]
+    fn entries_of_two_kinds_differ() {
+        let principal = IndexEntry::from(&Principal::new("x").unwrap());
+        assert_ne!(principal, IndexEntry::from(&Label::new("x").unwrap()));
+    }
+}
