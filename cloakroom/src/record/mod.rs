@@ -5,6 +5,7 @@ mod format;
 #[cfg(feature = "mysql")]
 mod head;
 mod index;
+mod label;
 mod lifetime;
 mod mark;
 mod namespace;
@@ -26,7 +27,8 @@ use crate::principal::{Level, Principal};
 pub use device::Device;
 #[cfg(feature = "mysql")]
 pub(crate) use head::Head;
-pub use index::{IndexEntry, IndexKind, Label};
+pub use index::{IndexEntry, IndexKind};
+pub use label::Label;
 pub use lifetime::Lifetime;
 pub(crate) use mark::Mark;
 pub(crate) use sealed::forged;
