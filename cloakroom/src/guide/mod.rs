@@ -3,6 +3,7 @@
 //! | chapter | answers |
 //! |---|---|
 //! | [`getting_started`] | How do I add sessions to an application? |
+//! | [`concepts`] | What happens between a request and its response? |
 //! | [`frameworks`] | How does it work with axum, tower, hyper, or no framework? |
 //! | [`recipes`] | How do I write a login form, a list of devices, a second factor? |
 //! | [`data`] | How do I store values, structs and flash messages? |
@@ -16,6 +17,7 @@
 //! | [`sealing`] | How do I encrypt what is stored? |
 //! | [`writing_a_provider`] | How do I write a store of my own? |
 //! | [`configuration`] | Which keys does the configuration string have? |
+//! | [`going_live`] | What do I check before strangers use it? |
 //! | [`errors`] | What does each kind of error mean, and what do I do? |
 //! | [`troubleshooting`] | Why is the visitor logged out, and what is this 409? |
 //! | [`operations`] | What do I watch, limit, back up and upgrade? |
