@@ -3,6 +3,7 @@
 mod builder;
 mod check;
 mod settings;
+mod storage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -97,6 +98,17 @@ impl Manager {
     }
 
     /// Makes the handle that a middleware puts into a request's extensions. It reads nothing.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let mut request = http::Request::new(());
+    /// let handle = sessions.handle(request.headers());
+    /// request.extensions_mut().insert(handle);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn handle(&self, headers: &HeaderMap) -> SessionHandle {
         self.handle_in(headers, &Extensions::new())
     }
@@ -165,6 +177,17 @@ impl Manager {
     }
 
     /// Gives the session of a request a new id, and tells the client. If you hold a [`Session`], call [`Session::regenerate`].
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let request = HeaderMap::new();
+    /// let mut response = HeaderMap::new();
+    /// let _ = sessions.regenerate_id(&request, &mut response).await?;
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Those of [`start`](Self::start) and [`Session::release`].
@@ -308,23 +331,57 @@ impl Manager {
     }
 
     /// Returns the effective settings.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert_eq!(sessions.config().cookie().name(), "__Host-id");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
     /// Returns the provider.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Provider};
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert_eq!(sessions.provider().capabilities().name, "memory");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     #[doc(alias = "GetProvider")]
     pub fn provider(&self) -> &AnyProvider {
         &self.0.provider
     }
 
     /// Returns the hash by which [events](crate::event::Event) name the session of `id`, for the application's own log lines.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let session = sessions.start(&HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// let id = session.id().expect("the session is stored");
+    /// assert_eq!(Some(sessions.id_hash(&id)), session.id_hash());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn id_hash(&self, id: &SessionId) -> IdHash {
         self.0.events.hash(self.0.ids.name_of(id).key())
     }
 
     /// Makes new ids with `func` and the HMAC key `key`, on every clone of a running manager. An empty key means a random one. Existing ids
     /// stay valid.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, config::HashFunc};
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// sessions.set_hash_func(HashFunc::Sha256, "")?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Random`] if a random key is asked for and the generator fails. Nothing changes then.
@@ -334,6 +391,13 @@ impl Manager {
     }
 
     /// Switches the cookie's `Secure` for every later response, on every clone of a running manager.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert!(sessions.set_secure(false).is_err());       // the name `__Host-id` needs it
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if it is switched off though the cookie's name or `SameSite` needs it. Nothing changes then.

@@ -1,22 +1,15 @@
-//! The builder's settings, in groups.
+//! The builder's settings of the cookie, of lifetimes, and of limits.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::header::HeaderName;
 
 use super::ManagerBuilder;
-use crate::clock::Clock;
-use crate::codec::Codec;
 use crate::config::{OverLimit, Policy};
 use crate::cookie::SameSite;
 use crate::engine::Visit;
-use crate::event::{EventKey, EventListener};
-use crate::id::HashFunc;
-#[cfg(feature = "beego")]
-use crate::provider::{AnyProvider, Provider};
-use crate::seal::KeyRing;
 
 /// # The cookie
 impl ManagerBuilder {
@@ -56,6 +49,13 @@ impl ManagerBuilder {
     /// Sets how long browsers keep the cookie, 400 days at most. `None`, the default: until the browser closes.
     ///
     /// The session still ends by its own timeouts. For "remember me" on single sessions, see [`Session::set_lifetime`](crate::Session::set_lifetime).
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use std::time::Duration;
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_lifetime(Some(Duration::from_secs(7 * 24 * 60 * 60))).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn cookie_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.config.cookie.lifetime = lifetime;
         self
@@ -65,6 +65,12 @@ impl ManagerBuilder {
     ///
     /// The cookie is `Secure` whatever the request came by, since a proxy may have ended the encryption. Browsers make an exception for
     /// `http://localhost`. For development on other hosts, see [`plain_http_for_development`](Self::plain_http_for_development).
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_name("id").secure(false).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn secure(mut self, secure: bool) -> Self {
         self.config.cookie.secure = secure;
         self
@@ -172,6 +178,13 @@ impl ManagerBuilder {
     /// the most.
     ///
     /// Ten minutes keep a flood of first visits from filling the store. They also forget a visitor's cart after that time.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use std::time::Duration;
+    /// let sessions = Manager::builder(MemoryProvider::new()).anonymous_timeout(Some(Duration::from_secs(600))).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn anonymous_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.config.anonymous_timeout = timeout;
         self
@@ -192,6 +205,13 @@ impl ManagerBuilder {
     }
 
     /// Sets how long an id that was rotated away still reaches its session, for the requests under way; 30 s by default.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use std::time::Duration;
+    /// let sessions = Manager::builder(MemoryProvider::new()).rotate_every(Duration::from_secs(900)).rotation_grace(Duration::from_secs(10)).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn rotation_grace(mut self, grace: Duration) -> Self {
         self.config.rotation_grace = grace;
         self
@@ -201,6 +221,13 @@ impl ManagerBuilder {
     ///
     /// The id may have been stolen, and the library cannot tell the thief from the user. The default is off because a client that never received the
     /// new id does the same.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use std::time::Duration;
+    /// let sessions = Manager::builder(MemoryProvider::new()).rotate_every(Duration::from_secs(900)).end_user_on_reuse(true).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn end_user_on_reuse(mut self, end: bool) -> Self {
         self.config.end_user_on_reuse = end;
         self
@@ -210,6 +237,13 @@ impl ManagerBuilder {
     ///
     /// For this time the store remembers that an id was replaced, or that its session was ended. A request that was under way then stores nothing, and does not
     /// overwrite the cookie of a later login.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use std::time::Duration;
+    /// let sessions = Manager::builder(MemoryProvider::new()).longest_request(Duration::from_secs(300)).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn longest_request(mut self, time: Duration) -> Self {
         self.config.longest_request = time;
         self
@@ -242,6 +276,12 @@ impl ManagerBuilder {
     ///
     /// The store is counted once a second at most. So several processes together may exceed the quota by what they begin within a second. The memory provider's own
     /// `max_sessions` is exact.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).session_quota(1_000_000).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn session_quota(mut self, sessions: u64) -> Self {
         self.config.session_quota = Some(sessions);
         self
@@ -271,6 +311,12 @@ impl ManagerBuilder {
     }
 
     /// Sets the most bytes of data in a session; 64 KiB by default, 16 MiB at most.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).max_bytes(16 * 1024).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.limits.bytes = bytes;
         self
@@ -298,151 +344,6 @@ impl ManagerBuilder {
     /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.config.deadline = deadline;
-        self
-    }
-}
-
-/// # The store
-impl ManagerBuilder {
-    /// Separates this manager's sessions from another's in the same store; the cookie's name by default.
-    ///
-    /// It separates ids: another manager's id is no session here. It is part of hashed keys and, where ids are stored in clear, of the
-    /// records. It does not separate users: [`Manager::sessions_of`](crate::Manager::sessions_of) and [`Manager::end_sessions`](crate::Manager::end_sessions) reach a user's sessions in the whole store.
-    pub fn namespace(mut self, namespace: impl Into<Box<str>>) -> Self {
-        self.config.namespace = Some(namespace.into());
-        self
-    }
-
-    /// Sets the codec of new records; [`Codec::MESSAGE_PACK`] by default.
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.config.codec = codec;
-        self
-    }
-
-    /// Sets the form of new ids; [`HashFunc::Random`] by default.
-    pub fn hash_func(mut self, func: HashFunc) -> Self {
-        self.config.ids.func = func;
-        self
-    }
-
-    /// Seals the data of every record before it reaches the provider. [`SealedProvider`](crate::providers::SealedProvider) says what that protects against.
-    ///
-    /// Sessions that are stored unsealed are lost, unless [`danger_accept_unsealed_until`](Self::danger_accept_unsealed_until) accepts them for a
-    /// time.
-    ///
-    /// ```
-    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, seal::SealKey};
-    /// # let secrets = [SealKey::generate()?, SealKey::generate()?];
-    /// # let [new, former] = secrets;
-    /// let ring = KeyRing::new(new).with_older(former);
-    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn seal(mut self, ring: KeyRing) -> Self {
-        self.config.seal = Some(ring);
-        self
-    }
-
-    /// Sets the time between two rounds of [garbage collection](crate::Manager::spawn_gc); 60 s by default.
-    pub fn gc_interval(mut self, interval: Duration) -> Self {
-        self.config.gc_interval = interval;
-        self
-    }
-
-    /// Moves sessions from `former`, a provider in another library's layout, when they are first used. Each gets a new id and cookie, and its old
-    /// record is removed. Ids must be hashed, as they are by default.
-    ///
-    /// Parallel requests with the old id reach the moved session for a minute. Remove this setting when the last session in `former` must have
-    /// ended.
-    #[cfg(feature = "beego")]
-    pub fn migrate_from(mut self, former: impl Provider) -> Self {
-        self.former = Some(AnyProvider::new(former));
-        self
-    }
-
-    /// Makes a persistent provider store the ids themselves, so that whoever reads the store can take over any session.
-    ///
-    /// Each record then carries a mark of its [namespace](Self::namespace), except in another library's layout.
-    pub fn danger_store_ids_in_clear(mut self) -> Self {
-        self.config.hash_ids = false;
-        self
-    }
-
-    /// Finds sessions under their plain ids until this time: for an application that begins to hash ids while it has sessions.
-    ///
-    /// A session that is found is moved to its hashed key. Until then, whoever reads the store can take over a session that was not used since.
-    ///
-    /// Keep the form of the ids. Ids of 64 hex characters have the form of hashed keys, so they are not looked up.
-    pub fn danger_accept_plain_ids_until(mut self, until: SystemTime) -> Self {
-        self.config.plain_ids_until = Some(until.into());
-        self
-    }
-
-    /// Accepts records that are not sealed until this time: for an application that begins to [`seal`](Self::seal) while it has sessions.
-    ///
-    /// Every write seals. Until then, whoever can write to the store can make sessions.
-    pub fn danger_accept_unsealed_until(mut self, until: SystemTime) -> Self {
-        self.config.unsealed_until = Some(until.into());
-        self
-    }
-}
-
-/// # Events, errors and tests
-impl ManagerBuilder {
-    /// Calls `listener` for what happens to sessions, and for what looks like an attack. A second call replaces the listener.
-    ///
-    /// The same goes to `tracing`, under the target `cloakroom::event`, with or without a listener.
-    ///
-    /// ```
-    /// use cloakroom::{Manager, MemoryProvider, event::{Event, EventKind}};
-    ///
-    /// let sessions = Manager::builder(MemoryProvider::new())
-    ///     .on_event(|event: &Event| {
-    ///         if event.kind() == EventKind::Reuse {
-    ///             println!("an id was used again: {:?}", event.session());
-    ///         }
-    ///     })
-    ///     .build()?;
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn on_event(mut self, listener: impl EventListener) -> Self {
-        self.listener = Some(Arc::new(listener));
-        self
-    }
-
-    /// Sets the key of the [hashes](crate::event::IdHash) by which events name sessions, 16 bytes or more; random for each process by default.
-    ///
-    /// Processes with the same key give a session the same hash.
-    pub fn event_key(mut self, key: impl AsRef<[u8]>) -> Self {
-        self.config.event_key = EventKey::new(key.as_ref());
-        self
-    }
-
-    /// Sets whether the middleware commits what a handler changed if it answers 5xx; off by default.
-    pub fn commit_on_server_error(mut self, commit: bool) -> Self {
-        self.config.commit_on_server_error = commit;
-        self
-    }
-
-    /// Sets the source of time; the system's by default. Give the provider the same clock.
-    ///
-    /// ```
-    /// use cloakroom::{Manager, ManualClock, MemoryProvider};
-    ///
-    /// let time = ManualClock::default();
-    /// let provider = MemoryProvider::builder().clock(time.clock()).build();
-    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Replaces the operating system's random generator, for tests of its failure.
-    #[cfg(feature = "testkit")]
-    pub fn danger_random(mut self, random: fn(&mut [u8]) -> std::io::Result<()>) -> Self {
-        self.random = random;
         self
     }
 }
