@@ -157,12 +157,10 @@ chapter!(errors, "Every kind of error: when it happens, and what to do.", "error
 chapter!(troubleshooting, "Symptoms, causes and cures.", "troubleshooting.md");
 chapter!(glossary, "The words of this documentation.", "glossary.md");
 
-/// Sessions in files that processes on one machine share. The text is in `docs/files.md`.
-pub mod files {}
+chapter!(files, "Sessions in files that processes on one machine share.", "files.md", "file", "memory");
 /// Sessions in Redis or Valkey. The text is in `docs/redis.md`.
 pub mod redis {}
-/// Sessions in MariaDB or MySQL. The text is in `docs/mysql.md`.
-pub mod mysql {}
+chapter!(mysql, "Sessions in a table of MariaDB or MySQL.", "mysql.md", "mysql");
 chapter!(
     sealing,
     "Sealed records: keys, what sealing protects against, and upgrades in place.",

@@ -1,6 +1,6 @@
 //! A pool of connections to a SQL server.
 //!
-//! `docs/mysql.md` says why this is not the driver's pool, with the measurement. In short: the driver's pool pings a connection after every
+//! `guide/mysql.md` says why this is not the driver's pool, with the measurement. In short: the driver's pool pings a connection after every
 //! use, reuses a connection whose call was dropped in the middle of a reply, and shares connections between runtimes.
 
 use std::fmt;

@@ -43,7 +43,7 @@ use store::{MySqlStore, StoredRow};
 
 /// A provider that keeps sessions in a table of MariaDB (10.6 and later) or MySQL (8.0 and later).
 ///
-/// Any number of machines may share the table. `docs/mysql.md` lists the settings, the columns, the privileges and the cost of each
+/// Any number of machines may share the table. [The guide](crate::guide::mysql) lists the settings, the columns, the privileges and the cost of each
 /// operation.
 ///
 /// - **A read is one prepared statement, and a change is one more.** The `WHERE` of an `UPDATE` compares the version. No statement is an
