@@ -193,6 +193,16 @@ impl ManualClock {
     }
 
     /// Moves the time on by `step`, which is cut to the millisecond.
+    ///
+    /// ```
+    /// use cloakroom::ManualClock;
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::default();
+    /// let before = time.clock().now();
+    /// time.advance(Duration::from_secs(60));
+    /// assert_eq!(time.clock().now(), before + Duration::from_secs(60));
+    /// ```
     pub fn advance(&self, step: Duration) {
         self.0.shown.fetch_add(Millis::of(step), Ordering::SeqCst);
     }

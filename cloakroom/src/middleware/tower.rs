@@ -79,6 +79,14 @@ pub struct SessionLayer<E = PlainErrors, D = RefuseEnded> {
 
 impl SessionLayer {
     /// Creates a layer for the sessions of `manager`.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider, SessionLayer};
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let layer = SessionLayer::new(sessions);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn new(manager: Manager) -> Self {
         SessionLayer { manager, on_error: PlainErrors, on_ended: RefuseEnded }
     }

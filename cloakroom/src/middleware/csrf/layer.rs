@@ -107,6 +107,12 @@ impl Default for CsrfLayer {
 
 impl<E> CsrfLayer<E> {
     /// Sets the name of the form field that carries the token.
+    ///
+    /// ```
+    /// use cloakroom::CsrfLayer;
+    ///
+    /// let layer = CsrfLayer::new().field("authenticity_token");
+    /// ```
     #[must_use = "this gives the changed layer back"]
     pub fn field(mut self, name: impl Into<Box<str>>) -> Self {
         self.policy_mut().field = name.into();
@@ -148,6 +154,12 @@ impl<E> CsrfLayer<E> {
     }
 
     /// Requires a token of requests without a live session, too. A login then needs a token, so its page must have one.
+    ///
+    /// ```
+    /// use cloakroom::CsrfLayer;
+    ///
+    /// let layer = CsrfLayer::new().require_session();
+    /// ```
     #[must_use = "this gives the changed layer back"]
     pub fn require_session(mut self) -> Self {
         self.policy_mut().require_session = true;
@@ -158,6 +170,12 @@ impl<E> CsrfLayer<E> {
     ///
     /// Use it for an API whose clients cannot get a token. It relies on the browser to send `Sec-Fetch-Site` or `Origin`, as all
     /// current ones do. It needs no [`SessionLayer`](crate::SessionLayer).
+    ///
+    /// ```
+    /// use cloakroom::CsrfLayer;
+    ///
+    /// let layer = CsrfLayer::new().origin_only();
+    /// ```
     #[must_use = "this gives the changed layer back"]
     pub fn origin_only(mut self) -> Self {
         self.policy_mut().origin_only = true;

@@ -45,6 +45,17 @@ impl CsrfToken {
     }
 
     /// Returns the text of the token. It needs no escaping in HTML.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let token = session.csrf_token().await?;
+    /// let field = format!("<input type=hidden name=csrf_token value={}>", token.as_str());
+    /// # assert!(field.len() > 86);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -60,6 +60,14 @@ impl<P: Provider> Cached<P> {
     }
 
     /// Drops every copy.
+    ///
+    /// ```
+    /// # use cloakroom::{Cached, MemoryProvider};
+    /// # use std::time::Duration;
+    /// # let provider = MemoryProvider::new();
+    /// let near = Cached::builder(provider).within(Duration::from_secs(1));
+    /// near.clear();
+    /// ```
     pub fn clear(&self) {
         self.copies.clear();
     }
@@ -73,6 +81,13 @@ impl<P: Provider> CachedBuilder<P> {
     }
 
     /// The most bytes that copies take, their keys and what the cache itself needs included. The least used go first.
+    ///
+    /// ```
+    /// # use cloakroom::{Cached, MemoryProvider};
+    /// # use std::time::Duration;
+    /// # let provider = MemoryProvider::new();
+    /// let near = Cached::builder(provider).max_bytes(16 << 20).within(Duration::from_secs(1));
+    /// ```
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self

@@ -88,6 +88,17 @@ impl CookieProvider {
 
     /// Ends every session of `principal`, on every device: each that logged in up to now. A login afterwards begins anew.
     ///
+    /// ```
+    /// # use cloakroom::{CookieProvider, KeyRing, MemoryProvider, Principal, seal::SealKey};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// # let marks = MemoryProvider::new();
+    /// let cookies = CookieProvider::builder(ring).revocations(marks, Duration::from_secs(1800)).build();
+    /// cookies.end_sessions_of(&Principal::new("alice")?).await?;
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] without [revocations](CookieProviderBuilder::revocations), and those of the provider that keeps
     /// them.
@@ -151,6 +162,17 @@ impl CookieProviderBuilder {
     /// Every request with a session then asks `provider`, once for the session and once for its user, and fails if that does. It may
     /// be the store of other sessions too. The clocks of all processes must agree: a login counts as later than the end of all sessions by
     /// its time.
+    ///
+    /// ```
+    /// # use cloakroom::{CookieProvider, KeyRing, Manager, MemoryProvider, seal::SealKey};
+    /// # use std::time::Duration;
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// # let store = MemoryProvider::new();
+    /// let idle_timeout = Duration::from_secs(1800);
+    /// let provider = CookieProvider::builder(ring).revocations(store, idle_timeout).build();
+    /// let sessions = Manager::builder(provider).idle_timeout(idle_timeout).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn revocations(mut self, provider: impl Provider, longest: Duration) -> Self {
         self.revocations = Some(Revocations::new(provider, longest));
         self
@@ -158,6 +180,14 @@ impl CookieProviderBuilder {
 
     /// The longest that a cookie is taken that was not renewed; by default what the manager's timeouts say. At least a minute. The manager's
     /// idle timeout is no longer than this, so that a session in use is renewed in time.
+    ///
+    /// ```
+    /// # use cloakroom::{CookieProvider, KeyRing, seal::SealKey};
+    /// # use std::time::Duration;
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let provider = CookieProvider::builder(ring).max_age(Duration::from_secs(3600)).build();
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age.max(Duration::from_secs(60)));
         self

@@ -92,6 +92,12 @@ impl MemoryProviderBuilder {
     /// Tombstones do not count. The store keeps as many of them as sessions, and at least 1,024; past that the oldest give way. Keep the
     /// [revocations](crate::providers::CookieProviderBuilder::revocations) of a cookie provider in a store without a limit: their marks are anonymous
     /// records, and one that is evicted lets a logged-out cookie live again.
+    ///
+    /// ```
+    /// use cloakroom::MemoryProvider;
+    ///
+    /// let provider = MemoryProvider::builder().max_sessions(100_000).build();
+    /// ```
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.max_sessions = sessions;
         self
@@ -117,6 +123,13 @@ impl MemoryProviderBuilder {
 
 impl MemoryProvider {
     /// An empty store without a limit, on the system's clock.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider};
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::builder().build()
     }

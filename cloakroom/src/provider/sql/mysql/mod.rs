@@ -79,6 +79,15 @@ impl MySqlProvider {
     ///
     /// `dsn` is a data source name of go-sql-driver, `[user[:password]@][net[(addr)]]/dbname[?param1=value1&..]`, or a `mysql://` URL.
     ///
+    /// ```no_run
+    /// # async fn show() -> cloakroom::Result<()> {
+    /// use cloakroom::{Manager, MySqlProvider};
+    ///
+    /// let mysql = MySqlProvider::connect("app:secret@tcp(127.0.0.1:3306)/app").await?;
+    /// let sessions = Manager::builder(mysql).build()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// - [`Config`](crate::ErrorKind::Config) for an invalid `dsn`, a refused login, a server that is too old, a missing right, or an existing
