@@ -1,39 +1,40 @@
-//! What a request cost when somebody last agreed to it: the committed file that a change is held against.
+//! The committed costs of a request, with which a change is compared.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-/// The file, beside this crate's manifest.
+/// The path of the file, beside this crate's manifest.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.tsv");
 
-/// How much more than the baseline a count may be, in percent: other processors' paths through the C library differ by less than one.
+/// The tolerance in percent. The C library takes other code paths on other processors, which differ by less than one
+/// percent.
 const TOLERANCE: f64 = 3.0;
 
 const HEAD: &str = "\
-# What a request costs over the same axum handler under a layer that does nothing: its name, instructions, allocations.
-# Held against every change, with 3 % of tolerance, by `cargo xtask bench --counts`, which `.ci/run` runs.
-# Written anew by `cargo xtask bench --counts --accept`; the commit that does says why.
+# The cost of a request beyond the same axum handler under an empty layer: name, instructions, allocations.
+# `cargo xtask bench --counts` compares every change with it and allows 3 % more; CI runs that.
+# `cargo xtask bench --counts --accept` rewrites this file. The commit that contains it says why.
 ";
 
-/// What one request costs over the bare handler.
+/// The cost of one request beyond the bare handler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Cost {
-    /// Instructions, by callgrind.
+    /// Instructions, counted by callgrind.
     pub instructions: i64,
-    /// Allocations, in the mean of many requests.
+    /// The mean number of allocations.
     pub allocations: f64,
 }
 
 impl Cost {
-    /// So many instructions and allocations.
+    /// Creates a cost from both counts.
     pub fn new(instructions: i64, allocations: f64) -> Self {
         Cost { instructions, allocations }
     }
 }
 
-/// The costs of all scenarios, and what they were counted with.
+/// The costs of all scenarios, and the toolchain they were counted with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Baseline {
     toolchain: String,
@@ -41,36 +42,41 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Costs as they were counted on this machine.
+    /// Creates a baseline from costs that were counted on this machine.
     pub fn of_today(costs: impl Iterator<Item = (String, Cost)>) -> Self {
         Baseline { toolchain: toolchain(), costs: costs.collect() }
     }
 
-    /// The committed one.
+    /// Reads the committed baseline.
     pub fn load() -> Result<Self, String> {
-        let text = std::fs::read_to_string(FILE)
-            .map_err(|error| format!("{FILE} cannot be read: {error}; `--accept` writes it"))?;
+        let text = std::fs::read_to_string(FILE).map_err(|error| {
+            format!("cannot read {FILE}: {error}; `cargo xtask bench --counts --accept` writes it")
+        })?;
         Baseline::parse(&text)
     }
 
-    /// Takes the place of the committed one.
+    /// Replaces the committed baseline.
     pub fn save(&self) -> Result<(), String> {
-        std::fs::write(FILE, self.to_text()).map_err(|error| format!("{FILE} cannot be written: {error}"))?;
-        println!("{} is written; say in its commit why the costs have changed", shown(FILE));
+        std::fs::write(FILE, self.to_text())
+            .map_err(|error| format!("cannot write {FILE}: {error}; check its permissions"))?;
+        println!("{} is written; say in the commit why the costs have changed", shown(FILE));
         Ok(())
     }
 
-    /// What the scenario of that name costs.
+    /// Returns the cost of the scenario of that name.
     pub fn cost(&self, name: &str) -> Option<Cost> {
         self.costs.iter().find(|(known, _)| known == name).map(|(_, cost)| *cost)
     }
 
-    /// Answers whether `now` is within the tolerance of this one, scenario by scenario.
+    /// Checks each scenario of `now` against the tolerance.
     pub fn compare(&self, now: &Baseline) -> Result<(), String> {
         let mut found = String::new();
         for (name, cost) in &now.costs {
             let Some(before) = self.cost(name) else {
-                let _ = writeln!(found, "{name}: expected a line in the baseline, found none");
+                let _ = writeln!(
+                    found,
+                    "{name}: expected a line in the baseline, found none; add it with --accept"
+                );
                 continue;
             };
             let counts = [
@@ -81,10 +87,12 @@ impl Baseline {
                 if now > before * (1.0 + TOLERANCE / 100.0) {
                     let _ = writeln!(
                         found,
-                        "{name}: {now} {what}, more than {TOLERANCE} % over the {before} before"
+                        "{name}: {now} {what}, more than {TOLERANCE} % over the baseline of {before}"
                     );
                 } else if now < before * (1.0 - TOLERANCE / 100.0) {
-                    println!("{name}: {now} {what}, less than the {before} before; --accept keeps the gain");
+                    println!(
+                        "{name}: {now} {what}, less than the baseline of {before}; --accept keeps the gain"
+                    );
                 }
             }
         }
@@ -92,9 +100,13 @@ impl Baseline {
             return Ok(());
         }
         if self.toolchain != now.toolchain {
-            let _ = writeln!(found, "(the baseline is of {}; this is {})", self.toolchain, now.toolchain);
+            let _ = writeln!(
+                found,
+                "(the baseline was counted with {}, this run with {})",
+                self.toolchain, now.toolchain
+            );
         }
-        found.push_str("Make it cheaper, or run `cargo xtask bench --counts --accept` and commit the file with the reason.");
+        found.push_str("Reduce the cost, or run `cargo xtask bench --counts --accept` and commit the file with the reason.");
         Err(found)
     }
 
@@ -125,7 +137,7 @@ impl Baseline {
     }
 }
 
-/// What decides the counts besides the code.
+/// Describes the toolchain, which affects the counts as much as the code does.
 fn toolchain() -> String {
     let said = |program: &str, args: &[&str]| {
         let output = Command::new(program).args(args).output().ok()?;
@@ -150,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_reads_back_as_it_was() {
+    fn a_written_baseline_reads_back_unchanged() {
         let before = baseline(2436, 7.75);
         assert_eq!(Baseline::parse(&before.to_text()).unwrap(), before);
         assert!(Baseline::parse("read\tmany\t2").unwrap_err().contains("two numbers"));
@@ -158,19 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn three_percent_more_pass_and_the_next_instruction_does_not() {
+    fn three_percent_more_pass_and_no_more() {
         let before = baseline(1000, 100.0);
         before.compare(&baseline(1030, 103.0)).unwrap();
         before.compare(&baseline(10, 1.0)).unwrap();
-        let told = before.compare(&baseline(1031, 100.0)).unwrap_err();
-        assert!(told.contains("read: 1031 instructions") && told.contains("--accept"), "{told}");
+        let error = before.compare(&baseline(1031, 100.0)).unwrap_err();
+        assert!(error.contains("read: 1031 instructions") && error.contains("--accept"), "{error}");
         assert!(before.compare(&baseline(1000, 103.1)).unwrap_err().contains("103.1 allocations"));
     }
 
     #[test]
-    fn a_scenario_without_a_baseline_does_not_pass() {
-        let told = Baseline::default().compare(&baseline(1, 1.0)).unwrap_err();
-        assert!(told.contains("found none"), "{told}");
+    fn a_scenario_without_a_baseline_fails() {
+        let error = Baseline::default().compare(&baseline(1, 1.0)).unwrap_err();
+        assert!(error.contains("found none"), "{error}");
     }
 
     #[test]

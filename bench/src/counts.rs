@@ -1,4 +1,5 @@
-//! Instructions and allocations: figures that do not depend on how busy the machine is, and the gate that keeps them.
+//! Counts instructions and allocations, which do not depend on the machine's load, and compares them with the
+//! baseline.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -8,14 +9,14 @@ use clap::ValueEnum;
 use crate::baseline::{Baseline, Cost};
 use crate::scenario::Scenario;
 
-/// Requests in the shorter and in the longer of two runs, whose difference leaves out all that is done once.
+/// The requests of a short and of a long run. Their difference leaves out the work that is done once.
 const FEW: u32 = 500;
 const MANY: u32 = 2500;
 
-/// Seconds that one run may take; a common one takes a second.
-const PATIENCE: &str = "120";
+/// The seconds that one run may take. A usual run takes one.
+const TIMEOUT: &str = "120";
 
-/// Counts every scenario, prints a table, and compares with the baseline or takes its place.
+/// Counts every scenario, prints a table, and compares with the baseline or replaces it.
 pub fn run(accept: bool) -> ExitCode {
     match check(accept) {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,10 +28,7 @@ pub fn run(accept: bool) -> ExitCode {
 }
 
 fn check(accept: bool) -> Result<(), String> {
-    let baseline = match accept {
-        true => Baseline::default(),
-        false => Baseline::load()?,
-    };
+    let baseline = if accept { Baseline::default() } else { Baseline::load()? };
     let counted = count_all()?;
     println!(
         "Over the same axum handler under a layer that does nothing; the memory provider, one thread, no network."
@@ -43,10 +41,7 @@ fn check(accept: bool) -> Result<(), String> {
         println!("{}", line(*scenario, *cost, &baseline));
     }
     let now = Baseline::of_today(counted.into_iter().map(|(scenario, cost)| (name(scenario), cost)));
-    match accept {
-        true => now.save(),
-        false => baseline.compare(&now),
-    }
+    if accept { now.save() } else { baseline.compare(&now) }
 }
 
 fn line(scenario: Scenario, cost: Cost, baseline: &Baseline) -> String {
@@ -67,7 +62,7 @@ fn line(scenario: Scenario, cost: Cost, baseline: &Baseline) -> String {
     )
 }
 
-/// All scenarios side by side: counts do not mind company.
+/// Counts all scenarios in parallel, which does not change the counts.
 fn count_all() -> Result<Vec<(Scenario, Cost)>, String> {
     std::thread::scope(|scope| {
         let counted = |scenario| move || Ok((scenario, cost(scenario)?));
@@ -85,42 +80,48 @@ fn cost(scenario: Scenario) -> Result<Cost, String> {
     Ok(Cost { instructions, allocations })
 }
 
-/// Instructions for one request.
+/// Returns the instructions of one request.
 fn instructions(scenario: Scenario, with_sessions: bool) -> Result<i64, String> {
     let more = count(scenario, with_sessions, MANY)? - count(scenario, with_sessions, FEW)?;
     Ok(more / i64::from(MANY - FEW))
 }
 
-/// Instructions of a whole process that serves `requests` requests.
+/// Returns the instructions of a whole process that serves `requests` requests.
 fn count(scenario: Scenario, with_sessions: bool, requests: u32) -> Result<i64, String> {
     let mut valgrind = Command::new("timeout");
-    valgrind.args([PATIENCE, "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    valgrind.args([TIMEOUT, "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     valgrind.arg(program("cloakroom-bench")?).args(["serve", &name(scenario), &requests.to_string()]);
     valgrind.args((!with_sessions).then_some("--bare"));
-    let output =
-        valgrind.output().map_err(|error| format!("valgrind cannot be run ({error}); install it"))?;
+    let output = valgrind
+        .output()
+        .map_err(|error| format!("cannot run valgrind: {error}; install the Debian package valgrind"))?;
     let report = String::from_utf8_lossy(&output.stderr).into_owned();
     let counted = report.lines().find_map(|line| line.split("Collected :").nth(1));
     let counted = counted.and_then(|number| number.trim().parse().ok());
     counted.filter(|_| output.status.success()).ok_or_else(|| {
         format!(
-            "expected a count from callgrind within {PATIENCE} s, found none ({}):\n{report}",
+            "expected a count from callgrind within {TIMEOUT} s, found none ({}):\n{report}",
             output.status
         )
     })
 }
 
-/// Allocations for one request.
+/// Returns the allocations of one request.
 fn allocations(scenario: Scenario, with_sessions: bool) -> Result<f64, String> {
     let mut counter = Command::new(program("allocations")?);
     counter.arg(name(scenario)).args((!with_sessions).then_some("--bare"));
-    let output =
-        counter.output().map_err(|error| format!("the counter of allocations cannot be run: {error}"))?;
+    let output = counter.output().map_err(|error| {
+        format!(
+            "cannot run the program `allocations`: {error}; use `cargo xtask bench --counts`, which builds it"
+        )
+    })?;
     let counted = String::from_utf8_lossy(&output.stdout).trim().parse();
-    counted.map_err(|_| format!("nothing was counted:\n{}", String::from_utf8_lossy(&output.stderr)))
+    counted.map_err(|_| {
+        format!("expected a number from `allocations`, found:\n{}", String::from_utf8_lossy(&output.stderr))
+    })
 }
 
-/// The program of that name beside this one.
+/// Returns the path of the program of that name beside this one.
 fn program(name: &str) -> Result<PathBuf, String> {
     let this = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
     Ok(this.with_file_name(name))

@@ -1,4 +1,4 @@
-//! What `cargo xtask bench` measures.
+//! The measurements of `cargo xtask bench`.
 
 pub mod baseline;
 pub mod counts;

@@ -1,4 +1,4 @@
-//! The requests that are counted: through the whole axum stack, without a network.
+//! The counted requests. They go through the whole axum stack, without a network.
 
 use std::hint::black_box;
 use std::task::{Context, Poll};
@@ -13,30 +13,30 @@ use http::{HeaderValue, Request};
 use tokio::runtime::Runtime;
 use tower::{Layer, Service};
 
-/// What a request does with its session.
+/// The use that a request makes of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
 pub enum Scenario {
-    /// Does not touch it, and brings no cookie.
+    /// No use, without a cookie.
     Untouched,
-    /// Does not touch it, though a cookie is there.
+    /// No use, with a cookie.
     UntouchedWithCookie,
     /// Reads one value.
     Read,
-    /// Reads a value and sets it anew.
+    /// Reads a value and sets it.
     Change,
-    /// Brings no cookie and sets a value.
+    /// Sets a value, without a cookie.
     FirstVisit,
     /// Changes a value in one atomic step.
     Update,
-    /// Binds a user to the session of a visitor, who gets a new id.
+    /// Binds a user to the visitor's session, which gets a new id.
     Login,
     /// Ends the session.
     Logout,
 }
 
 impl Scenario {
-    /// The most that it should cost over the bare handler.
+    /// Returns the most that the request should cost beyond the bare handler.
     pub fn aim(self) -> Aim {
         let (instructions, allocations) = match self {
             Scenario::Untouched | Scenario::UntouchedWithCookie => (Some(700), Some(3)),
@@ -48,14 +48,14 @@ impl Scenario {
         Aim { instructions, allocations }
     }
 
-    /// What its request brings.
-    fn brings(self) -> Brings {
+    /// Returns the cookie that the request sends.
+    fn sends(self) -> Sends {
         match self {
-            Scenario::Untouched | Scenario::FirstVisit => Brings::Nothing,
+            Scenario::Untouched | Scenario::FirstVisit => Sends::Nothing,
             Scenario::UntouchedWithCookie | Scenario::Read | Scenario::Change | Scenario::Update => {
-                Brings::TheSameCookie
+                Sends::TheSameCookie
             }
-            Scenario::Login | Scenario::Logout => Brings::AnotherCookie,
+            Scenario::Login | Scenario::Logout => Sends::AnotherCookie,
         }
     }
 
@@ -65,13 +65,13 @@ impl Scenario {
         (0..requests).for_each(|_| rig.request());
     }
 
-    /// A server for it.
+    /// Creates a server for the scenario.
     pub fn rig(self, with_sessions: bool) -> Rig {
         Rig::new(self, with_sessions)
     }
 }
 
-/// What a request should cost at most, where that is said.
+/// The costs that a request should not exceed, if there are any.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Aim {
@@ -82,20 +82,20 @@ pub struct Aim {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Brings {
+enum Sends {
     Nothing,
     TheSameCookie,
-    /// One of a session of its own, made for it beside the layer: that costs the same with our layer and without.
+    /// The cookie of a new session. It is created outside the layer, at the same cost with and without sessions.
     AnotherCookie,
 }
 
-/// A server for one scenario, and the request that is sent to it.
+/// A server for one scenario, and the request that it gets.
 #[derive(Debug)]
 pub struct Rig {
     runtime: Runtime,
     router: Router,
     sessions: Manager,
-    brings: Brings,
+    sends: Sends,
     cookie: HeaderValue,
 }
 
@@ -107,23 +107,24 @@ impl Rig {
             .expect("a runtime can be built");
         let sessions = Manager::builder(MemoryProvider::new()).build().expect("the defaults work together");
         let cookie = runtime.block_on(cookie(&sessions));
-        let router = match with_sessions {
-            true => Router::new().route("/", handler(scenario)).layer(SessionLayer::new(sessions.clone())),
-            false => Router::new().route("/", bare_handler(scenario)).layer(Nothing),
+        let router = if with_sessions {
+            Router::new().route("/", handler(scenario)).layer(SessionLayer::new(sessions.clone()))
+        } else {
+            Router::new().route("/", bare_handler(scenario)).layer(Nothing)
         };
-        // As `axum::serve` does: without it the layers are put on anew for every request.
+        // `axum::serve` sets the state too. Without it the layers are applied again for every request.
         let router = router.with_state(());
-        Rig { runtime, router, sessions, brings: scenario.brings(), cookie }
+        Rig { runtime, router, sessions, sends: scenario.sends(), cookie }
     }
 
-    /// Sends the request and takes the answer.
+    /// Sends the request and checks the answer.
     pub fn request(&mut self) {
         let mut request =
             Request::builder().uri("/").body(Body::empty()).expect("the request is well-formed");
-        let cookie = match self.brings {
-            Brings::Nothing => None,
-            Brings::TheSameCookie => Some(self.cookie.clone()),
-            Brings::AnotherCookie => Some(self.runtime.block_on(cookie(&self.sessions))),
+        let cookie = match self.sends {
+            Sends::Nothing => None,
+            Sends::TheSameCookie => Some(self.cookie.clone()),
+            Sends::AnotherCookie => Some(self.runtime.block_on(cookie(&self.sessions))),
         };
         if let Some(cookie) = cookie {
             request.headers_mut().insert(COOKIE, cookie);
@@ -133,7 +134,7 @@ impl Rig {
     }
 }
 
-/// The cookie of a session that holds one small number.
+/// Returns the cookie of a session with one small number.
 async fn cookie(sessions: &Manager) -> HeaderValue {
     let session = sessions.start(&http::HeaderMap::new()).await.expect("memory does not fail");
     session.set("n", 1_u64).expect("a number fits");
@@ -141,7 +142,7 @@ async fn cookie(sessions: &Manager) -> HeaderValue {
     let _ = session.release(&mut headers).await.expect("memory does not fail");
     let cookie = headers[SET_COOKIE].to_str().expect("a cookie is ASCII");
     let pair = cookie.split(';').next().unwrap_or_default();
-    // From a text of its own, as a server's parser would hand it over.
+    // The text is copied, as a server's parser would do it.
     HeaderValue::try_from(pair.to_owned()).expect("a cookie is a header value")
 }
 
@@ -178,7 +179,7 @@ fn handler(scenario: Scenario) -> axum::routing::MethodRouter {
     }
 }
 
-/// The same answers without a session.
+/// Returns handlers that give the same answers without a session.
 fn bare_handler(scenario: Scenario) -> axum::routing::MethodRouter {
     match scenario {
         Scenario::Untouched | Scenario::UntouchedWithCookie => get(async || "hello"),
@@ -186,7 +187,8 @@ fn bare_handler(scenario: Scenario) -> axum::routing::MethodRouter {
     }
 }
 
-/// A layer that does nothing, in the shape of ours: axum boxes the service and its future wherever a layer is.
+/// A layer that does nothing. axum boxes the service and its future under any layer, so the bare handler needs one
+/// too.
 #[derive(Clone)]
 struct Nothing;
 

@@ -1,4 +1,4 @@
-//! The same four routes in actix-web.
+//! The four routes in actix-web.
 
 use actix_session::config::SessionMiddlewareBuilder;
 use actix_session::storage::{CookieSessionStore, RedisSessionStore, SessionStore};
@@ -24,7 +24,7 @@ pub fn bare_routes(config: &mut ServiceConfig) {
         .route("/first", get().to(one));
 }
 
-/// The layer with its defaults, on a key that all workers share.
+/// Returns the layer with its defaults. All workers share one key.
 pub fn layer<S: SessionStore>(store: S) -> SessionMiddlewareBuilder<S> {
     SessionMiddleware::builder(store, Key::from(&[7; 64]))
 }

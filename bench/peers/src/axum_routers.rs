@@ -1,4 +1,4 @@
-//! The same four routes in axum under every library's layer, each as its own documentation writes them.
+//! The four routes in axum under every library's layer, written as that library's documentation does.
 
 use std::hint::black_box;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use tower_sessions_14::ExpiredDeletion as _;
 
 use crate::subject::{Places, Subject};
 
-/// The routes of `subject`, which runs on axum.
+/// Returns the routes of `subject`, which must run on axum.
 pub async fn router(subject: Subject, places: &Places) -> Router {
     match subject {
         Subject::Cloakroom => cloakroom_routes(cloakroom::MemoryProvider::new()),
@@ -23,7 +23,7 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
         Subject::CloakroomRedis => cloakroom_routes(cloakroom_redis(places).await),
         Subject::CloakroomNear => {
             let near = cloakroom::Cached::builder(cloakroom_redis(places).await).watching().await;
-            cloakroom_routes(near.expect("the server tells of changes"))
+            cloakroom_routes(near.expect("the server sends invalidations"))
         }
         Subject::CloakroomMysql => {
             let provider = cloakroom::MySqlProvider::builder(&places.mysql).expect("the address is one");
@@ -90,7 +90,7 @@ pub fn cloakroom_routes(provider: impl cloakroom::Provider) -> Router {
         .layer(SessionLayer::new(sessions))
 }
 
-/// Both versions have the same interface, and no trait in common.
+/// Defines the routes for one version. Both versions have the same interface, but no trait in common.
 macro_rules! tower_sessions_routes {
     ($name:ident, $version:ident) => {
         fn $name(store: impl $version::SessionStore + Clone) -> Router {
@@ -132,7 +132,7 @@ async fn sqlite(places: &Places) -> tower_sessions_sqlx_store::SqliteStore {
     use tower_sessions_sqlx_store::sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
     let options =
         SqliteConnectOptions::new().filename(places.folder.join("peer.sqlite")).create_if_missing(true);
-    // Write-ahead logging, as anyone would set it who cares.
+    // Write-ahead logging is the usual setting for a server.
     let options = options.journal_mode(tower_sessions_sqlx_store::sqlx::sqlite::SqliteJournalMode::Wal);
     let pool = SqlitePool::connect_with(options).await.expect("the database can be made");
     let store = tower_sessions_sqlx_store::SqliteStore::new(pool);
@@ -150,13 +150,13 @@ async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
         .database("app");
     let pool = tower_sessions_sqlx_store::sqlx::MySqlPool::connect_with(options).await;
     let store = tower_sessions_sqlx_store::MySqlStore::new(pool.expect("the server answers"));
-    // Its own schema needs more rights than an application's user has.
+    // The store's own schema name needs more rights than an application's user has.
     let store = store.with_schema_name("app").expect("a schema's name");
     store.migrate().await.expect("the table can be made");
     store
 }
 
-/// Six connections, as the store's own example has it.
+/// Opens a pool of six connections, as the store's own example does.
 pub async fn redis(
     places: &Places,
 ) -> tower_sessions_redis_store::RedisStore<tower_sessions_redis_store::fred::prelude::Pool> {
@@ -196,7 +196,7 @@ where
         .layer(SessionLayer::new(store))
 }
 
-/// A layer that does nothing: axum boxes the service and its future wherever a layer is.
+/// A layer that does nothing. axum boxes the service and its future under any layer, so the bare routes need one too.
 #[derive(Clone)]
 struct Nothing;
 

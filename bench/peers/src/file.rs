@@ -1,4 +1,4 @@
-//! The file provider's read beside the bare system calls.
+//! A load of the file provider beside the bare system calls.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cloakroom::{FileProvider, Manager, Provider};
 
-use crate::measure::{Dice, Runner, Samples, Took, Turns, in_turns, number, process_cpu_time};
+use crate::measure::{Dice, Elapsed, Runner, Samples, Turns, in_turns, number, process_cpu_time};
 use crate::report::{Report, Table};
 use crate::stores;
 
@@ -39,7 +39,7 @@ pub fn run(report: &mut Report, quick: bool) {
 }
 
 fn at(size: usize, turns: Turns) -> Vec<Samples> {
-    let folder = tempfile::tempdir().expect("there is room for files");
+    let folder = tempfile::tempdir().expect("a folder");
     let provider = FileProvider::open(folder.path()).expect("the folder can be made");
     let manager = Manager::builder(provider.clone()).build().expect("the defaults work together");
     let runtime = stores::runtime();
@@ -60,8 +60,8 @@ fn at(size: usize, turns: Turns) -> Vec<Samples> {
             timed(|| {
                 for _ in 0..count {
                     buffer.clear();
-                    let mut file = File::open(&paths[dice.below(paths.len())]).expect("it is there");
-                    black_box(file.read_to_end(buffer)).expect("it can be read");
+                    let mut file = File::open(&paths[dice.below(paths.len())]).expect("the file exists");
+                    black_box(file.read_to_end(buffer)).expect("the file is readable");
                 }
             })
         }),
@@ -80,10 +80,12 @@ fn at(size: usize, turns: Turns) -> Vec<Samples> {
                 runtime.block_on(async {
                     for _ in 0..count {
                         let headers = crate::rig::headers(&cookies[change.below(cookies.len())]);
-                        let session = manager.start(&headers).await.expect("the folder is there");
-                        session.set("n", 1_u64).expect("there is room");
-                        let _ =
-                            session.release(&mut http::HeaderMap::new()).await.expect("it can be written");
+                        let session = manager.start(&headers).await.expect("the folder exists");
+                        session.set("n", 1_u64).expect("the value fits");
+                        let _ = session
+                            .release(&mut http::HeaderMap::new())
+                            .await
+                            .expect("the folder is writable");
                     }
                 });
             })
@@ -92,15 +94,16 @@ fn at(size: usize, turns: Turns) -> Vec<Samples> {
     in_turns(&mut runners, turns)
 }
 
-/// Of all threads. Whether somebody else had the processor cannot be told where threads hand work to each other.
-fn timed(work: impl FnOnce()) -> Took {
+/// Measures the processor time of all threads. It cannot tell whether another process disturbed them, since the
+/// threads wait for each other.
+fn timed(work: impl FnOnce()) -> Elapsed {
     let start = process_cpu_time();
     work();
     let cpu = process_cpu_time() - start;
-    Took { cpu, wall: cpu }
+    Elapsed { cpu, wall: cpu }
 }
 
-/// Every session's file.
+/// Returns the file of every session.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

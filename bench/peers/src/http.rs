@@ -1,4 +1,4 @@
-//! Requests a second over loopback: each subject a server process of its own, `wrk` in front of it.
+//! Requests a second over loopback. Each subject is a server process of its own; `wrk` sends the requests.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,10 +13,11 @@ use crate::report::{Chart, Report, Series, Table};
 use crate::subject::{Places, Scenario, Subject};
 use crate::{actix_apps, axum_routers, rig};
 
-/// Connections that `wrk` keeps open.
+/// The connections that `wrk` keeps open.
 const CONNECTIONS: &str = "64";
 
-/// Whose requests come in turn: so many more than connections that no two of one visitor are under way together.
+/// The visitors whose requests come in turn. They are more than the connections, so that no visitor has two requests
+/// in progress.
 const VISITORS: usize = 256;
 
 const SCENARIOS: [Scenario; 4] =
@@ -24,20 +25,18 @@ const SCENARIOS: [Scenario; 4] =
 
 /// Prints its port and serves until it is killed.
 pub fn serve(subject: Subject, places: &Places) {
-    // Nor does it outlive the program that measures it, however that ends.
+    // The kernel kills this process when the measuring program ends for any reason.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    match subject.is_actix() {
-        true => serve_actix(subject, places),
-        false => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.expect("a runtime can be built").block_on(async {
-                let router = axum_routers::router(subject, places).await;
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-                println!("{}", listener.local_addr().expect("it is bound").port());
-                axum::serve(listener, router).await.expect("it serves until it is killed");
-            });
-        }
+    if subject.is_actix() {
+        return serve_actix(subject, places);
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime can be built").block_on(async {
+        let router = axum_routers::router(subject, places).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        println!("{}", listener.local_addr().expect("an address").port());
+        axum::serve(listener, router).await.expect("the server runs until it is killed");
+    });
 }
 
 fn serve_actix(subject: Subject, places: &Places) {
@@ -45,9 +44,9 @@ fn serve_actix(subject: Subject, places: &Places) {
     actix_web::rt::System::new().block_on(async move {
         macro_rules! serve {
             ($app:expr) => {{
-                let server = HttpServer::new($app).workers(2).bind("127.0.0.1:0").expect("a port is free");
+                let server = HttpServer::new($app).workers(2).bind("127.0.0.1:0").expect("a free port");
                 println!("{}", server.addrs()[0].port());
-                server.run().await.expect("it serves until it is killed");
+                server.run().await.expect("the server runs until it is killed");
             }};
         }
         match subject {
@@ -67,7 +66,7 @@ fn serve_actix(subject: Subject, places: &Places) {
     });
 }
 
-/// Which subjects have what they need in `places`.
+/// Returns the subjects whose servers are in `places`.
 fn subjects(places: &Places) -> Vec<Subject> {
     let all = Subject::value_variants().iter().copied();
     all.filter(|subject| {
@@ -118,12 +117,12 @@ pub fn run(report: &mut Report, places: &Places, quick: bool) -> Result<(), Stri
     report.chart(chart)
 }
 
-/// A server process; it ends when this is dropped.
+/// A server process. It is killed when this is dropped.
 struct Server {
     subject: Subject,
     child: Child,
     port: u16,
-    /// Has `wrk` send the requests of all visitors in turn; empty where nobody was given a cookie.
+    /// A script that has `wrk` send the requests of all visitors in turn. It is empty if no visitor got a cookie.
     visitors: NamedTempFile,
 }
 
@@ -169,7 +168,7 @@ impl Server {
         self.visitors.flush()
     }
 
-    /// Begins a session, and gives the cookie that came with it.
+    /// Begins a session and returns its cookie.
     fn visit(&self) -> std::io::Result<Option<String>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.write_all(b"GET /change HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -189,7 +188,8 @@ impl Server {
             wrk.arg("-s").arg(self.visitors.path());
         }
         let output = wrk.arg(format!("http://127.0.0.1:{}{}", self.port, scenario.path())).output();
-        let output = output.map_err(|error| format!("wrk cannot be run ({error}); install it"))?;
+        let output =
+            output.map_err(|error| format!("cannot run wrk: {error}; install the Debian package wrk"))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if said.contains("Non-2xx") {
             return Err(format!(
@@ -200,7 +200,7 @@ impl Server {
         }
         let found = said.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
         let complaint = String::from_utf8_lossy(&output.stderr);
-        found.ok_or_else(|| format!("wrk counted nothing:\n{said}{complaint}"))
+        found.ok_or_else(|| format!("expected a rate from wrk, found:\n{said}{complaint}"))
     }
 }
 

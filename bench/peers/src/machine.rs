@@ -1,4 +1,4 @@
-//! What was measured, on what, and when.
+//! The machine, the date and the versions of a measurement.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::report::Report;
 
 const LOCK: &str = include_str!("../Cargo.lock");
 
-/// The crates whose versions decide the figures.
+/// The crates whose versions affect the figures.
 const CRATES: [&str; 14] = [
     "tower-sessions",
     "tower-sessions-moka-store",
@@ -52,7 +52,7 @@ pub fn describe(report: &mut Report, quick: bool) {
     report.block("machine", &text);
 }
 
-/// The versions of a crate that are linked in.
+/// Returns the versions of a crate that are linked in.
 fn versions(name: &str) -> Vec<&'static str> {
     let mut lines = LOCK.lines();
     let mut found = Vec::new();

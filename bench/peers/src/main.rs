@@ -1,4 +1,4 @@
-//! cloakroom and its peers, side by side: `cargo xtask bench`.
+//! cloakroom beside its peers: `cargo xtask bench`.
 
 mod actix_apps;
 mod axum_routers;
@@ -27,45 +27,45 @@ use crate::subject::{Places, Scenario, Subject};
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Less of everything: under five minutes.
+    /// Measure less of everything, in under five minutes
     #[arg(long)]
     quick: bool,
-    /// These parts alone.
+    /// Measure only these parts
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// A request through the stack, without a network.
+    /// Requests through the stack, without a network
     Stack,
-    /// Stores in memory, from a thousand sessions to ten million.
+    /// Stores in memory, from a thousand sessions to ten million
     Stores,
-    /// Large sessions, and sessions of many keys.
+    /// Large sessions, and sessions with many keys
     Sizes,
-    /// One and two threads.
+    /// One and two threads
     Threads,
-    /// A reader while a million sessions expire.
+    /// A reader while a million sessions expire
     Pause,
-    /// The file provider beside bare system calls.
+    /// The file provider beside bare system calls
     File,
-    /// Redis beside its bare driver.
+    /// Redis beside its bare driver
     Redis,
-    /// MariaDB beside its bare driver.
+    /// MariaDB beside its bare driver
     Mysql,
-    /// HTTP over loopback.
+    /// HTTP over loopback
     Http,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves requests of one kind: what callgrind is run on.
+    /// Serves requests of one scenario; callgrind runs this.
     #[command(hide = true)]
     Serve { subject: Subject, scenario: Scenario, requests: u32 },
     /// Prints the allocations of one request.
     #[command(hide = true)]
     Allocations { subject: Subject, scenario: Scenario },
-    /// Prints the bytes that each of so many sessions takes.
+    /// Prints the bytes that one session takes.
     #[command(hide = true)]
     Bytes { subject: Subject, sessions: usize },
     /// Serves over loopback until it is killed.

@@ -1,15 +1,16 @@
-//! Taking turns: everyone is measured for a moment, again and again, so that what disturbs the machine disturbs all alike.
+//! Measurements in turns: each runner is measured for a moment, many times, so that a disturbance of the machine
+//! affects all alike.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The time that this thread has had a processor for: what others do on the machine does not count.
+/// Returns this thread's processor time. Time that other processes use does not count.
 fn cpu_time() -> Duration {
     since_start(ClockId::ThreadCPUTime)
 }
 
-/// The same of all threads of this process.
+/// Returns the processor time of all threads of this process.
 pub fn process_cpu_time() -> Duration {
     since_start(ClockId::ProcessCPUTime)
 }
@@ -19,7 +20,7 @@ fn since_start(clock: ClockId) -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// What repeated measurements of one thing gave, in order.
+/// The sorted results of repeated measurements.
 #[derive(Clone, Debug)]
 pub struct Samples(Vec<f64>);
 
@@ -40,14 +41,14 @@ impl Samples {
         }
     }
 
-    /// The median, and between which values eight of ten lie.
+    /// Formats the median and the range of the middle 80 %.
     pub fn shown(&self, decimals: usize) -> String {
         let [low, median, high] = [0.1, 0.5, 0.9].map(|share| number(self.at(share), decimals));
         format!("{median} ({low} to {high})")
     }
 }
 
-/// A number with a comma before every three digits.
+/// Formats a number with a comma before every three digits.
 pub fn number(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     let (whole, rest) =
@@ -58,70 +59,71 @@ pub fn number(value: f64, decimals: usize) -> String {
     rest.map_or(whole.clone(), |rest| format!("{whole}.{rest}"))
 }
 
-/// What some work took: processor time, and time by the clock on the wall.
+/// The time that some work took: processor time and wall-clock time.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Took {
+pub struct Elapsed {
     pub cpu: Duration,
     pub wall: Duration,
 }
 
-impl Took {
-    /// Of work on this thread.
-    pub fn here(work: impl FnOnce()) -> Took {
+impl Elapsed {
+    /// Measures work on this thread.
+    pub fn here(work: impl FnOnce()) -> Elapsed {
         let (wall, cpu) = (Instant::now(), cpu_time());
         work();
-        Took { cpu: cpu_time() - cpu, wall: wall.elapsed() }
+        Elapsed { cpu: cpu_time() - cpu, wall: wall.elapsed() }
     }
 
-    /// Whether the thread had a processor all the time: others that had it meanwhile have left cold caches behind.
+    /// Returns whether the thread had a processor all the time. Other processes would have left cold caches behind.
     pub fn undisturbed(self) -> bool {
         self.wall <= self.cpu + self.cpu / 20 + Duration::from_micros(5)
     }
 }
 
-impl std::ops::Add for Took {
-    type Output = Took;
+impl std::ops::Add for Elapsed {
+    type Output = Elapsed;
 
-    fn add(self, other: Took) -> Took {
-        Took { cpu: self.cpu + other.cpu, wall: self.wall + other.wall }
+    fn add(self, other: Elapsed) -> Elapsed {
+        Elapsed { cpu: self.cpu + other.cpu, wall: self.wall + other.wall }
     }
 }
 
-impl std::iter::Sum for Took {
-    fn sum<I: Iterator<Item = Took>>(all: I) -> Took {
-        all.fold(Took::default(), std::ops::Add::add)
+impl std::iter::Sum for Elapsed {
+    fn sum<I: Iterator<Item = Elapsed>>(all: I) -> Elapsed {
+        all.fold(Elapsed::default(), std::ops::Add::add)
     }
 }
 
-/// One who takes part: does so many operations and says what they took.
+/// A subject of a measurement: runs a number of operations and returns the time they took.
 pub struct Runner<'a> {
-    run: Box<dyn FnMut(u32) -> Took + 'a>,
+    run: Box<dyn FnMut(u32) -> Elapsed + 'a>,
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(run: impl FnMut(u32) -> Took + 'a) -> Self {
+    pub fn new(run: impl FnMut(u32) -> Elapsed + 'a) -> Self {
         Runner { run: Box::new(run) }
     }
 }
 
-/// How often, and for how long at a time, everyone's turn comes.
+/// The number and the length of the turns.
 #[derive(Clone, Copy)]
 pub struct Turns {
     pub rounds: usize,
     pub each: Duration,
 }
 
-/// How often a disturbed turn is tried again before it counts as it is.
-const AGAIN: usize = 20;
+/// The number of repetitions of a disturbed turn. The last one counts even if it was disturbed.
+const REPETITIONS: usize = 20;
 
-/// Nanoseconds of processor time an operation, for each runner. Turns during which the thread lost its processor are taken again.
+/// Measures the processor time of an operation in nanoseconds, for each runner. Repeats turns in which the thread lost
+/// its processor.
 pub fn in_turns(runners: &mut [Runner<'_>], turns: Turns) -> Vec<Samples> {
     let sizes: Vec<u32> = runners.iter_mut().map(|runner| size_of_turn(runner, turns.each)).collect();
     let mut samples = vec![Vec::with_capacity(turns.rounds); runners.len()];
     for _ in 0..turns.rounds {
         for ((runner, size), samples) in runners.iter_mut().zip(&sizes).zip(&mut samples) {
             let mut took = (runner.run)(*size);
-            for _ in 0..AGAIN {
+            for _ in 0..REPETITIONS {
                 if took.undisturbed() {
                     break;
                 }
@@ -133,7 +135,7 @@ pub fn in_turns(runners: &mut [Runner<'_>], turns: Turns) -> Vec<Samples> {
     samples.into_iter().map(Samples::new).collect()
 }
 
-/// How many operations fill a turn.
+/// Returns how many operations fill a turn.
 fn size_of_turn(runner: &mut Runner<'_>, turn: Duration) -> u32 {
     let mut size = 16;
     loop {
@@ -146,7 +148,7 @@ fn size_of_turn(runner: &mut Runner<'_>, turn: Duration) -> u32 {
     }
 }
 
-/// Numbers that look random, the same on every run.
+/// Pseudorandom numbers, the same on every run.
 #[derive(Clone)]
 pub struct Dice(u64);
 
@@ -155,9 +157,9 @@ impl Dice {
         Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// One below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        // xorshift64*, Vigna 2016.
+        // xorshift64* (Vigna 2016).
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_and_the_spread_are_of_the_samples() {
+    fn median_and_range_come_from_the_samples() {
         let samples = Samples::new((1..=11).rev().map(f64::from).collect());
         assert_eq!(samples.shown(0), "6 (2 to 10)");
     }

@@ -1,10 +1,14 @@
-//! Stores behind a wire: each operation beside the bare command of the same driver, at so many in flight.
+//! Stores on a server: each operation beside the bare command of the same driver, with many in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cloakroom::{Cached, Clock, MySqlProvider, Provider, RedisProvider, providers::{Record, StoreKey}, testkit};
+use cloakroom::{
+    Cached, Clock, MySqlProvider, Provider, RedisProvider,
+    providers::{Record, StoreKey},
+    testkit,
+};
 use redis::AsyncCommands;
 use servers::{MariaDb, Redis};
 use sqlx::Row;
@@ -14,10 +18,10 @@ use tokio::task::JoinSet;
 use crate::measure::{Dice, Samples, number, process_cpu_time};
 use crate::report::{Report, Table};
 
-/// Operations that wait for their answers at the same time.
+/// The number of operations in flight at the same time.
 const IN_FLIGHT: usize = 64;
 
-/// What one of them does, by the number of the session.
+/// An operation on the session of that number.
 type Operation = Arc<dyn Fn(usize) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 fn operation<F: Future<Output = ()> + Send + 'static>(
@@ -58,13 +62,13 @@ pub fn redis(report: &mut Report, quick: bool) {
     runtime.block_on(logout(report, &server, quick));
 }
 
-/// Everyone who takes part, the bare driver first, on a server that is filled up to `size` sessions.
+/// Returns all operations by name, the bare driver's first. Fills the server up to the number of `keys`.
 async fn redis_works(server: &Redis, keys: &Keys, filled: usize) -> (Vec<&'static str>, Vec<Operation>) {
     let provider = RedisProvider::connect(server.url()).await.expect("the server answers");
     fill(&provider, keys, filled).await;
     let near = Cached::builder(RedisProvider::connect(server.url()).await.expect("the server answers"));
-    let near = near.max_bytes(1 << 30).watching().await.expect("the server tells of changes");
-    // As many connections as the provider opens for so many calls in flight.
+    let near = near.max_bytes(1 << 30).watching().await.expect("the server sends invalidations");
+    // The provider opens two connections for so many operations in flight.
     let client = redis::Client::open(server.url()).expect("the address is one");
     let mut bare = Vec::new();
     for _ in 0..2 {
@@ -81,7 +85,8 @@ async fn redis_works(server: &Redis, keys: &Keys, filled: usize) -> (Vec<&'stati
             operation(move |session| {
                 let (mut connection, names) = (bare[session % 2].clone(), Arc::clone(&names));
                 async move {
-                    let found: Option<Vec<u8>> = connection.get(&names[session]).await.expect("it answers");
+                    let found: Option<Vec<u8>> =
+                        connection.get(&names[session]).await.expect("the server answers");
                     assert!(found.is_some());
                 }
             }),
@@ -103,7 +108,7 @@ async fn redis_works(server: &Redis, keys: &Keys, filled: usize) -> (Vec<&'stati
         let peer = reader.clone();
         async move {
             use tower_sessions_14::SessionStore as _;
-            assert!(peer.load(&peer_id(session)).await.expect("it answers").is_some());
+            assert!(peer.load(&peer_id(session)).await.expect("the server answers").is_some());
         }
     }));
     names.push("tower-sessions, load and save");
@@ -111,8 +116,8 @@ async fn redis_works(server: &Redis, keys: &Keys, filled: usize) -> (Vec<&'stati
         let peer = peer.clone();
         async move {
             use tower_sessions_14::SessionStore as _;
-            let record = peer.load(&peer_id(session)).await.expect("it answers").expect("it is there");
-            peer.save(&record).await.expect("it answers");
+            let record = peer.load(&peer_id(session)).await.expect("the server answers").expect("a record");
+            peer.save(&record).await.expect("the server answers");
         }
     }));
     (names, works)
@@ -131,7 +136,7 @@ async fn peer(server: &Redis, filled: usize, size: usize) -> PeerStore {
             let data = [("v".to_owned(), "0123456789abcdef".into())].into_iter().collect();
             let expiry_date = time::OffsetDateTime::now_utc() + time::Duration::hours(2);
             let mut record = tower_sessions_14::session::Record { id: peer_id(session), data, expiry_date };
-            store.create(&mut record).await.expect("it answers");
+            store.create(&mut record).await.expect("the server answers");
         }
     })
     .await;
@@ -171,7 +176,7 @@ const CONNECTIONS: usize = 10;
 
 async fn mysql_works(server: &MariaDb, keys: &Keys, filled: usize) -> (Vec<&'static str>, Vec<Operation>) {
     let builder = MySqlProvider::builder(&server.dsn("")).expect("the address is one");
-    let provider = builder.pool(CONNECTIONS).expect("ten will do").create_table(true).connect().await;
+    let provider = builder.pool(CONNECTIONS).expect("a pool of ten").create_table(true).connect().await;
     let provider = provider.expect("the server answers");
     fill(&provider, keys, filled).await;
     let mut bare = Vec::new();
@@ -201,7 +206,7 @@ async fn mysql_works(server: &MariaDb, keys: &Keys, filled: usize) -> (Vec<&'sta
                     let query =
                         sqlx::query("SELECT record, touched, expires FROM cloakroom_sessions WHERE id = ?");
                     let row = query.bind(keys.0[session].as_bytes()).fetch_one(&mut *connection).await;
-                    assert!(!row.expect("it is there").get::<Vec<u8>, _>(0).is_empty());
+                    assert!(!row.expect("a row").get::<Vec<u8>, _>(0).is_empty());
                 }
             }),
         ),
@@ -213,7 +218,7 @@ async fn mysql_works(server: &MariaDb, keys: &Keys, filled: usize) -> (Vec<&'sta
     (names, works)
 }
 
-/// The database of a test's server.
+/// The database of a [`MariaDb`].
 const DATABASE: &str = "app";
 
 fn rows(table: &mut Table, size: usize, names: &[&str], measured: &[(Samples, Samples)]) {
@@ -229,7 +234,7 @@ fn rows(table: &mut Table, size: usize, names: &[&str], measured: &[(Samples, Sa
     }
 }
 
-/// Operations a second, and microseconds of this process's time for each.
+/// Returns the operations a second, and this process's microseconds for each.
 fn in_turns(
     runtime: &Runtime,
     works: &[Operation],
@@ -242,7 +247,7 @@ fn in_turns(
         for (work, (rates, cpus)) in works.iter().zip(&mut samples) {
             let (start, cpu) = (Instant::now(), process_cpu_time());
             let done = runtime.block_on(crowd(work, size, turn, round as u64)) as f64;
-            // The first round opens connections and fills caches.
+            // The first round opens connections and fills caches, so it does not count.
             if round > 0 {
                 rates.push(done / start.elapsed().as_secs_f64());
                 cpus.push((process_cpu_time() - cpu).as_secs_f64() * 1e6 / done);
@@ -252,7 +257,7 @@ fn in_turns(
     samples.into_iter().map(|(rates, cpus)| (Samples::new(rates), Samples::new(cpus))).collect()
 }
 
-/// How many operations so many tasks do in `turn`.
+/// Returns how many operations [`IN_FLIGHT`] tasks complete in `turn`.
 async fn crowd(work: &Operation, size: usize, turn: Duration, seed: u64) -> u64 {
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
@@ -264,7 +269,7 @@ async fn crowd(work: &Operation, size: usize, turn: Duration, seed: u64) -> u64 
             while !stop.load(Ordering::Relaxed) {
                 work(dice.below(size)).await;
                 done += 1;
-                // One that never waits must let the others, and the clock, have their turn.
+                // An operation that never waits must yield to the other tasks and the timer.
                 tokio::task::consume_budget().await;
             }
             done
@@ -275,11 +280,11 @@ async fn crowd(work: &Operation, size: usize, turn: Duration, seed: u64) -> u64 
     tasks.join_all().await.into_iter().sum()
 }
 
-/// The keys of so many sessions, made before the clock runs.
+/// The keys of all sessions, made before the measurement.
 #[derive(Clone)]
 struct Keys(Arc<[StoreKey]>);
 
-/// A provider and the keys of what it holds.
+/// A provider and the keys of its sessions.
 struct Held<P>(Arc<(P, Keys)>);
 
 impl<P> Clone for Held<P> {
@@ -337,11 +342,11 @@ fn record(version: u64) -> Record {
     testkit::record(&Clock::system()).version(version).idle(hours).value("v", "0123456789abcdef").build()
 }
 
-/// As SHA-256 of an id would be: 64 characters of hex, spread evenly.
+/// Returns a key in the form of a SHA-256: 64 hex digits, evenly distributed.
 fn key(session: usize) -> StoreKey {
     let mut dice = Dice::new(session as u64 + 1);
     let words: Vec<String> = (0..8).map(|_| format!("{:08x}", dice.below(1 << 32))).collect();
-    words.concat().parse().expect("hex is a key")
+    words.concat().parse().expect("a key of hex digits")
 }
 
 async fn load(held: Held<impl Provider>, session: usize) {
@@ -353,8 +358,8 @@ async fn load(held: Held<impl Provider>, session: usize) {
 async fn change(held: Held<impl Provider>, session: usize) {
     let (provider, keys) = &*held.0;
     let key = &keys.0[session];
-    let found = provider.load(key).await.expect("the server answers").expect("it is there");
-    // Another may have been first: then nothing was changed, and that is an answer too.
+    let found = provider.load(key).await.expect("the server answers").expect("a record");
+    // Another task may have changed the record first. The update then answers that, which costs the same.
     let _ = provider
         .update(key, &record(found.version() + 1), found.version())
         .await
@@ -374,18 +379,18 @@ fn redis_benchmark(server: &Redis, pipeline: &str) -> String {
     last.map_or("no answer".to_owned(), |rate| rate.parse().map_or(rate, |rate| number(rate, 0)))
 }
 
-/// How soon a logout on one node is seen on another that holds a copy.
+/// Measures how soon one node sees a logout on another, of a session that it has cached.
 async fn logout(report: &mut Report, server: &Redis, quick: bool) {
     let near = async || {
         let provider = RedisProvider::connect(server.url()).await.expect("the server answers");
-        Cached::builder(provider).watching().await.expect("the server tells of changes")
+        Cached::builder(provider).watching().await.expect("the server sends invalidations")
     };
     let (here, there) = (near().await, near().await);
     let mut seen = Vec::new();
     for turn in 0..if quick { 100 } else { 2000 } {
         let key = key(usize::MAX / 2 + turn);
         let _ = there.create(&key, &record(1)).await.expect("the server answers");
-        // The news of the beginning may take away the first copy.
+        // The invalidation from the session's creation may remove the first copy.
         for _ in 0..5 {
             assert!(here.load(&key).await.expect("the server answers").is_some());
             tokio::time::sleep(Duration::from_micros(200)).await;

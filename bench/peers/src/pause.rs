@@ -1,4 +1,4 @@
-//! What a reader notices while a million sessions expire beside it.
+//! The delay of a reader while a million sessions expire.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -11,7 +11,7 @@ use crate::measure::{Dice, Samples, number};
 use crate::report::{Report, Table};
 use crate::stores;
 
-/// Sessions that stay, among which the reader reads.
+/// The sessions that stay. The reader loads these.
 const LIVING: usize = 100_000;
 
 pub fn run(report: &mut Report, quick: bool) {
@@ -39,7 +39,8 @@ pub fn run(report: &mut Report, quick: bool) {
             keys
         });
         time.advance(short * 2);
-        // The neighbour computes while it does not collect, so that the reader has the same processor all the time.
+        // The other thread computes while it does not collect, so that the reader always shares the processors with
+        // one thread.
         let idle = Duration::from_millis(if quick { 200 } else { 1000 });
         phases[0].push(watch(&provider, &keys, || spin(idle)));
         let mut collecting = Duration::ZERO;
@@ -71,11 +72,11 @@ pub fn run(report: &mut Report, quick: bool) {
     report.table("pause", table);
 }
 
-/// Loads between two looks at whether one of the two threads has lost its processor to another process.
+/// The number of loads between two checks whether one of the threads lost its processor to another process.
 const CHUNK: usize = 64;
 
-/// The time of every load, in microseconds, while `beside` runs in another thread. What was measured while one of them was put off
-/// its processor is left out: it says nothing of us. Waiting for a lock is done of one's own accord, and counts.
+/// Measures every load in microseconds while `beside` runs in another thread. Drops the loads during which another
+/// process took the processor from one of the threads. A wait for a lock is voluntary, so it counts.
 fn watch(provider: &MemoryProvider, keys: &[StoreKey], beside: impl FnOnce() + Send) -> Samples {
     let (done, start) = (AtomicBool::new(false), Barrier::new(2));
     let neighbour = this_thread();
@@ -109,13 +110,13 @@ fn watch(provider: &MemoryProvider, keys: &[StoreKey], beside: impl FnOnce() + S
     })
 }
 
-/// Where the system keeps count of this thread.
+/// Returns the file with the kernel's counters of this thread.
 fn this_thread() -> String {
-    let link = std::fs::read_link("/proc/thread-self").expect("Linux knows its threads");
+    let link = std::fs::read_link("/proc/thread-self").expect("Linux has this link");
     format!("/proc/{}/status", link.display())
 }
 
-/// How often a thread had to leave its processor to another.
+/// Returns how often the thread lost its processor to another one.
 fn switches(status: &str) -> u64 {
     let status = std::fs::read_to_string(status).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));

@@ -1,14 +1,15 @@
-//! `docs/benchmarks.md`: tables between markers, the prose around them left as it is, and charts beside it.
+//! Writes `docs/benchmarks.md`: tables between markers, with the prose around them unchanged, and charts beside the
+//! file.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use plotters::prelude::*;
 
-/// The folder that the document and its charts are in.
+/// The folder of the document and its charts.
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 
-/// A table under its title.
+/// A table with a title.
 pub struct Table {
     title: String,
     heads: Vec<String>,
@@ -26,7 +27,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// A line below it.
+    /// Adds a line below the table.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
@@ -44,14 +45,15 @@ impl Table {
     }
 }
 
-/// What one line or one colour of a chart shows.
+/// The values of one colour in a chart.
 pub struct Series {
     pub name: String,
-    /// What stands below it, and its height.
+    /// The label below each bar, and the bar's height.
     pub values: Vec<(String, f64)>,
 }
 
-/// Groups of bars, one colour a series, on a logarithmic scale where the values differ by more than fifty.
+/// A chart of grouped bars, one colour for each series. The scale is logarithmic if the values differ by more than a
+/// factor of 50.
 pub struct Chart {
     name: &'static str,
     title: String,
@@ -94,7 +96,7 @@ impl Chart {
         let (low, high) =
             known.fold((f64::MAX, 0.0_f64), |(low, high), height| (low.min(height), high.max(height)));
         let logarithmic = high > 50.0 * low;
-        // On a logarithmic scale bars stand on a power of ten below the least.
+        // On a logarithmic scale, bars start at a power of ten below the smallest value.
         let scale = |height: f64| if logarithmic { height.max(1e-9).log10() } else { height };
         let floor = if logarithmic { (low.log10() - 0.2).floor() } else { 0.0 };
         let top = if logarithmic { scale(high) + 0.1 } else { high * 1.08 };
@@ -149,7 +151,7 @@ impl Chart {
 /// The document.
 pub struct Report {
     path: PathBuf,
-    /// What is to stand between which markers.
+    /// The name of each block and its new text.
     blocks: Vec<(String, String)>,
 }
 
@@ -158,12 +160,13 @@ impl Report {
         Report { path: PathBuf::from(DOCS).join("benchmarks.md"), blocks: Vec::new() }
     }
 
-    /// Puts a table in the place that is marked with its name.
+    /// Replaces the table of that name.
     pub fn table(&mut self, name: &str, table: Table) {
         self.block(name, &table.to_text());
     }
 
-    /// Puts text between the two markers of that name, at the end if there are none yet, and shows it.
+    /// Prints the text, and replaces the block between the two markers of that name. A block without markers goes to
+    /// the end.
     pub fn block(&mut self, name: &str, text: &str) {
         println!("{text}");
         self.blocks.push((name.to_owned(), text.to_owned()));
@@ -174,7 +177,8 @@ impl Report {
         chart.draw().map_err(|error| format!("{}: {error}", chart.file()))
     }
 
-    /// Writes what there is so far into the document as it is now: somebody may be at work on its prose.
+    /// Writes the blocks into the document as it is on disk now, since its prose may have been edited during the
+    /// measurement.
     pub fn save(&mut self) -> Result<(), String> {
         let path = self.path.clone();
         let failed = |error| format!("{}: {error}", path.display());

@@ -12,22 +12,23 @@ use tower::Service as _;
 use crate::subject::{Places, Scenario, Subject};
 use crate::{actix_apps, axum_routers};
 
-/// What is sent where nobody looks at it, so that all requests are alike.
-const OF_NOBODY: HeaderValue =
+/// The cookie for handlers that ignore sessions, so that all requests have the same form.
+const UNUSED_COOKIE: HeaderValue =
     HeaderValue::from_static("__Host-id=AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE");
 
-/// Serves one kind of request to one subject.
+/// Sends requests of one scenario to one subject.
 pub struct Rig(Box<dyn FnMut()>);
 
 impl Rig {
     pub fn new(subject: Subject, scenario: Scenario, places: &Places) -> Rig {
-        match subject.is_actix() {
-            true => Rig::actix(subject, scenario, places),
-            false => Rig::axum(subject, scenario, places),
+        if subject.is_actix() {
+            Rig::actix(subject, scenario, places)
+        } else {
+            Rig::axum(subject, scenario, places)
         }
     }
 
-    /// One request and its answer.
+    /// Sends one request and checks the answer.
     pub fn request(&mut self) {
         (self.0)();
     }
@@ -35,18 +36,19 @@ impl Rig {
     fn axum(subject: Subject, scenario: Scenario, places: &Places) -> Rig {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
-        // As `axum::serve` does: without the state the layers are put on anew for every request. Some want a runtime for that.
+        // `axum::serve` sets the state too. Without it the layers are applied again for every request. Some layers
+        // need the runtime for that.
         let router = async { axum_routers::router(subject, places).await.with_state(()) };
         let mut router = runtime.block_on(router);
         let cookie = runtime.block_on(async {
-            let request = Request::builder().uri("/change").body(Body::empty()).expect("it is well-formed");
+            let request = Request::builder().uri("/change").body(Body::empty()).expect("a valid request");
             let response = router.call(request).await.expect("a router does not fail");
             cookie(response.headers().get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes))
         });
-        let cookie = scenario.brings_cookie().then(|| cookie.unwrap_or(OF_NOBODY));
+        let cookie = scenario.brings_cookie().then(|| cookie.unwrap_or(UNUSED_COOKIE));
         Rig(Box::new(move || {
             let request = Request::builder().uri(scenario.path()).body(Body::empty());
-            let mut request = request.expect("it is well-formed");
+            let mut request = request.expect("a valid request");
             if let Some(cookie) = &cookie {
                 request.headers_mut().insert(COOKIE, cookie.clone());
             }
@@ -92,7 +94,7 @@ impl Rig {
             let response = service.call(request).await.expect("the service does not fail");
             cookie(response.headers().get_all("set-cookie").map(|value| value.as_bytes()))
         });
-        let cookie = scenario.brings_cookie().then(|| cookie.unwrap_or(OF_NOBODY));
+        let cookie = scenario.brings_cookie().then(|| cookie.unwrap_or(UNUSED_COOKIE));
         Rig(Box::new(move || {
             let mut request = test::TestRequest::get().uri(scenario.path());
             if let Some(cookie) = &cookie {
@@ -104,16 +106,16 @@ impl Rig {
     }
 }
 
-/// What a browser sends back for these `Set-Cookie` headers; `None` where there are none.
+/// Returns the `Cookie` header that a browser sends after these `Set-Cookie` headers, or `None` if there are none.
 pub fn cookie<'a>(set: impl Iterator<Item = &'a [u8]>) -> Option<HeaderValue> {
     let pairs: Vec<_> =
         set.map(|cookie| cookie.split(|&byte| byte == b';').next().unwrap_or_default()).collect();
     let text = pairs.join(&b"; "[..]);
-    (!text.is_empty()).then(|| HeaderValue::from_bytes(&text).expect("what was a header is one"))
+    (!text.is_empty()).then(|| HeaderValue::from_bytes(&text).expect("a header value"))
 }
 
-/// A request's headers with this cookie, in text of its own: a server has just read it from the wire.
+/// Returns request headers with this cookie. The text is copied, as a server reads it from the network.
 pub fn headers(cookie: &HeaderValue) -> HeaderMap {
-    let fresh = HeaderValue::from_bytes(cookie.as_bytes()).expect("it is one already");
+    let fresh = HeaderValue::from_bytes(cookie.as_bytes()).expect("a header value");
     HeaderMap::from_iter([(COOKIE, fresh)])
 }

@@ -1,4 +1,4 @@
-//! Large sessions, and sessions of many keys.
+//! Large sessions, and sessions with many keys.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ fn table(
                             let session = manager.start(request).await.expect("memory does not fail");
                             let n = session.get::<u64>("small").expect("a number").unwrap_or(0);
                             if changes {
-                                session.set("small", n + 1).expect("there is room");
+                                session.set("small", n + 1).expect("the value fits");
                                 let _ = session
                                     .release(&mut HeaderMap::new())
                                     .await
@@ -93,7 +93,7 @@ fn table(
                             let session = tower_sessions::Session::new(Some(id), store.clone(), None);
                             let n = session.get::<u64>("small").await.expect("a number").unwrap_or(0);
                             if changes {
-                                session.insert("small", n + 1).await.expect("it fits");
+                                session.insert("small", n + 1).await.expect("the value fits");
                                 session.save().await.expect("memory does not fail");
                             }
                         }
@@ -110,9 +110,9 @@ fn table(
 async fn ours(manager: &Manager, pairs: &[(String, String)]) -> HeaderValue {
     let session = manager.start(&HeaderMap::new()).await.expect("memory does not fail");
     for (key, value) in pairs {
-        session.set(key, value).expect("there is room");
+        session.set(key, value).expect("the value fits");
     }
-    session.set("small", 1_u64).expect("there is room");
+    session.set("small", 1_u64).expect("the value fits");
     let mut response = HeaderMap::new();
     let _ = session.release(&mut response).await.expect("memory does not fail");
     rig::cookie(response.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes))
@@ -125,9 +125,9 @@ async fn theirs(
 ) -> tower_sessions::session::Id {
     let session = tower_sessions::Session::new(None, std::sync::Arc::new(store.clone()), None);
     for (key, value) in pairs {
-        session.insert(key, value).await.expect("text fits");
+        session.insert(key, value).await.expect("the value fits");
     }
-    session.insert("small", 1_u64).await.expect("it fits");
+    session.insert("small", 1_u64).await.expect("the value fits");
     session.save().await.expect("memory does not fail");
     session.id().expect("a saved session has an id")
 }

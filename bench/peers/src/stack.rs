@@ -1,9 +1,9 @@
-//! A request through the whole stack without a network: nanoseconds, and exactly, instructions and allocations.
+//! Requests through the whole stack without a network: nanoseconds, instructions and allocations.
 
 use std::process::Command;
 use std::time::Duration;
 
-use crate::measure::{Runner, Samples, Took, Turns, in_turns, number};
+use crate::measure::{Elapsed, Runner, Samples, Turns, in_turns, number};
 use crate::report::{Chart, Report, Series, Table};
 use crate::rig::Rig;
 use crate::subject::{Places, Scenario, Subject};
@@ -16,7 +16,7 @@ const SUBJECTS: [Subject; 5] = [
     Subject::ActixSessionCookie,
 ];
 
-/// Requests in the shorter and in the longer of two runs, whose difference leaves out all that is done once.
+/// The requests of a short and of a long run. Their difference leaves out the work that is done once.
 const FEW: u32 = 300;
 const MANY: u32 = 1300;
 
@@ -25,13 +25,13 @@ pub fn run(report: &mut Report, quick: bool) -> Result<(), String> {
     times(report, quick)
 }
 
-/// What callgrind is run on.
+/// Serves `requests` requests; callgrind runs this.
 pub fn serve(subject: Subject, scenario: Scenario, requests: u32) {
     let mut rig = Rig::new(subject, scenario, &Places::default());
     (0..requests).for_each(|_| rig.request());
 }
 
-/// Prints the allocations of one request, in the mean.
+/// Prints the mean allocations of a request.
 pub fn allocations(subject: Subject, scenario: Scenario) {
     const REQUESTS: u32 = 1000;
     let mut rig = Rig::new(subject, scenario, &Places::default());
@@ -53,7 +53,7 @@ fn counts(report: &mut Report) -> Result<(), String> {
     }
     let floor = |subject: Subject, scenario: Scenario| {
         let found = floors.iter().find(|(of, _)| *of == (subject.floor(), scenario));
-        found.map(|(_, counted)| *counted).ok_or("a subject that stands on neither axum nor actix-web")
+        found.map(|(_, counted)| *counted).ok_or("a subject that runs on neither axum nor actix-web")
     };
     for subject in SUBJECTS {
         let mut row = vec![subject.title().to_owned()];
@@ -78,7 +78,7 @@ fn counts(report: &mut Report) -> Result<(), String> {
     report.chart(chart)
 }
 
-/// Instructions and allocations of one request.
+/// Returns the instructions and allocations of one request.
 fn count(subject: Subject, scenario: Scenario) -> Result<(f64, f64), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let arguments = [subject.name(), scenario.name()];
@@ -86,13 +86,15 @@ fn count(subject: Subject, scenario: Scenario) -> Result<(f64, f64), String> {
         let mut valgrind = Command::new("timeout");
         valgrind.args(["300", "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]);
         valgrind.arg(&program).arg("serve").args(&arguments).arg(requests.to_string());
-        let output = valgrind.output().map_err(|error| format!("valgrind cannot be run: {error}"))?;
+        let output = valgrind
+            .output()
+            .map_err(|error| format!("cannot run valgrind: {error}; install the Debian package valgrind"))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let counted =
             said.lines().find_map(|line| line.split("Collected :").nth(1)?.trim().parse::<f64>().ok());
         counted.filter(|_| output.status.success()).ok_or(said)
     };
-    // Side by side, since instructions do not depend on who else runs.
+    // Both runs go in parallel, since other processes do not change the number of instructions.
     let more = std::thread::scope(|scope| {
         let many = scope.spawn(|| instructions(MANY));
         let few = instructions(FEW)?;
@@ -127,7 +129,7 @@ fn times(report: &mut Report, quick: bool) -> Result<(), String> {
 
 fn runner(subject: Subject, scenario: Scenario) -> Runner<'static> {
     let mut rig = Rig::new(subject, scenario, &Places::default());
-    Runner::new(move |requests| Took::here(|| (0..requests).for_each(|_| rig.request())))
+    Runner::new(move |requests| Elapsed::here(|| (0..requests).for_each(|_| rig.request())))
 }
 
 fn heads() -> Vec<String> {

@@ -1,4 +1,5 @@
-//! The stores in this process: time an operation, from a thousand sessions to ten million, and bytes a session.
+//! Stores in this process: the time of an operation, from a thousand sessions to ten million, and the bytes of a
+//! session.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -10,15 +11,16 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use tokio::runtime::Runtime;
 
-use crate::measure::{Dice, Runner, Samples, Took, Turns, in_turns, number};
+use crate::measure::{Dice, Elapsed, Runner, Samples, Turns, in_turns, number};
 use crate::report::{Chart, Report, Series, Table};
 use crate::rig;
 use crate::subject::Subject;
 
-/// What each session holds: one string of 16 bytes.
+/// The value in each session: a string of 16 bytes.
 const VALUE: &str = "0123456789abcdef";
 
-/// Operations between two looks at the clock. What they need is laid out beforehand, as a request's headers would be.
+/// The number of operations between two readings of the clock. Their inputs are prepared before, as a server prepares
+/// a request's headers.
 const BATCH: usize = 1024;
 
 const SUBJECTS: [Subject; 3] = [Subject::Cloakroom, Subject::TowerSessions, Subject::TowerSessionsMoka];
@@ -78,7 +80,7 @@ pub fn run(report: &mut Report, quick: bool) -> Result<(), String> {
     bytes_table(report, quick)
 }
 
-/// One million beside ten, in turns.
+/// Compares one million sessions with ten million.
 fn ten_million(report: &mut Report) {
     let mut filled = [1_000_000, 10_000_000].map(|size| Filled::new(Subject::Cloakroom, size));
     let mut runners: Vec<_> = filled.iter_mut().map(|filled| filled.runner(Operation::Load)).collect();
@@ -90,7 +92,7 @@ fn ten_million(report: &mut Report) {
     report.table("stores-ten-million", table);
 }
 
-/// A store with so many sessions in it, and what reaches them.
+/// A store filled with sessions, and what is needed to load them.
 enum Filled {
     Cloakroom {
         runtime: Runtime,
@@ -122,7 +124,8 @@ impl Filled {
                     for _ in 0..size {
                         cookies.push(new_session(&manager, VALUE).await);
                     }
-                    // Listed in the order of the shards: dealt out anew, or neighbours would be neighbours in memory.
+                    // The provider lists keys in the order of its shards. Without a shuffle, neighbouring keys would
+                    // be neighbours in memory.
                     let mut keys = keys(&provider).await;
                     shuffle(&mut keys);
                     (keys, cookies)
@@ -164,9 +167,10 @@ impl Filled {
                             (0..batch).map(|_| rig::headers(&cookies[dice.below(cookies.len())])).collect();
                         timed(runtime, async {
                             for request in &requests {
-                                match operation == Operation::Read {
-                                    true => read(manager, request).await,
-                                    false => change(manager, request).await,
+                                if operation == Operation::Read {
+                                    read(manager, request).await;
+                                } else {
+                                    change(manager, request).await;
                                 }
                             }
                         })
@@ -196,13 +200,13 @@ async fn read(manager: &Manager, request: &HeaderMap) {
 
 async fn change(manager: &Manager, request: &HeaderMap) {
     let session = manager.start(request).await.expect("memory does not fail");
-    let value = session.get::<String>("v").expect("it is text").expect("it is there");
-    session.set("v", value).expect("there is room");
+    let value = session.get::<String>("v").expect("a text").expect("a value");
+    session.set("v", value).expect("the value fits");
     let released = session.release(&mut HeaderMap::new()).await;
     assert_eq!(released.expect("memory does not fail"), cloakroom::Released::Saved);
 }
 
-/// Both versions have the same interface, and no trait in common.
+/// Defines the functions for one version. Both versions have the same interface, but no trait in common.
 macro_rules! tower {
     ($version:ident, $fill:ident, $operations:ident) => {
         pub async fn $fill(
@@ -213,7 +217,7 @@ macro_rules! tower {
             let mut ids = Vec::with_capacity(size);
             for _ in 0..size {
                 let session = $version::Session::new(None, store.clone(), None);
-                session.insert("v", VALUE).await.expect("text fits");
+                session.insert("v", VALUE).await.expect("the value fits");
                 session.save().await.expect("memory does not fail");
                 ids.push(session.id().expect("a saved session has an id"));
             }
@@ -233,9 +237,9 @@ macro_rules! tower {
                     continue;
                 }
                 let session = $version::Session::new(Some(*id), shared.clone(), None);
-                let value: String = session.get("v").await.expect("it is text").expect("it is there");
+                let value: String = session.get("v").await.expect("a text").expect("a value");
                 if operation == Operation::Change {
-                    session.insert("v", value).await.expect("text fits");
+                    session.insert("v", value).await.expect("the value fits");
                     session.save().await.expect("memory does not fail");
                 } else {
                     black_box(value);
@@ -248,28 +252,28 @@ macro_rules! tower {
 tower!(tower_sessions, fill_tower, tower_operations);
 tower!(tower_sessions_14, fill_tower_14, tower_14_operations);
 
-/// A memory provider and a manager on it.
+/// Returns a memory provider and a manager for it.
 pub fn cloakroom() -> (MemoryProvider, Manager) {
     let provider = MemoryProvider::new();
     let manager = Manager::builder(provider.clone()).max_bytes(1 << 17).build();
     (provider, manager.expect("the defaults work together"))
 }
 
-/// Makes a session that holds `value`, and gives its cookie.
+/// Begins a session with `value` and returns its cookie.
 pub async fn new_session(manager: &Manager, value: &str) -> HeaderValue {
     let session = manager.start(&HeaderMap::new()).await.expect("memory does not fail");
-    session.set("v", value).expect("there is room");
+    session.set("v", value).expect("the value fits");
     let mut response = HeaderMap::new();
     let _ = session.release(&mut response).await.expect("memory does not fail");
     rig::cookie(response.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes))
         .expect("a new session has a cookie")
 }
 
-/// The keys of all sessions.
+/// Returns the keys of all sessions.
 pub async fn keys(provider: &impl Provider) -> Vec<StoreKey> {
     let (mut keys, mut cursor) = (Vec::new(), None);
     loop {
-        let page = provider.scan(cursor, 100_000).await.expect("memory lists");
+        let page = provider.scan(cursor, 100_000).await.expect("a page of keys");
         keys.extend(page.entries.into_iter().map(|listed| listed.key));
         cursor = page.next;
         if cursor.is_none() {
@@ -289,14 +293,14 @@ pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
-pub fn in_batches(count: u32, mut batch: impl FnMut(usize) -> Took) -> Took {
+pub fn in_batches(count: u32, mut batch: impl FnMut(usize) -> Elapsed) -> Elapsed {
     let (whole, rest) = (count as usize / BATCH, count as usize % BATCH);
-    let took: Took = (0..whole).map(|_| batch(BATCH)).sum();
-    took + if rest > 0 { batch(rest) } else { Took::default() }
+    let took: Elapsed = (0..whole).map(|_| batch(BATCH)).sum();
+    took + if rest > 0 { batch(rest) } else { Elapsed::default() }
 }
 
-pub fn timed(runtime: &Runtime, work: impl Future<Output = ()>) -> Took {
-    Took::here(|| runtime.block_on(work))
+pub fn timed(runtime: &Runtime, work: impl Future<Output = ()>) -> Elapsed {
+    Elapsed::here(|| runtime.block_on(work))
 }
 
 fn bytes_table(report: &mut Report, quick: bool) -> Result<(), String> {
@@ -319,7 +323,7 @@ fn bytes_table(report: &mut Report, quick: bool) -> Result<(), String> {
     report.chart(chart)
 }
 
-/// Prints the bytes that each of so many sessions takes.
+/// Prints the bytes that one of `size` sessions takes.
 pub fn bytes(subject: Subject, size: usize) {
     let runtime = runtime();
     let before = resident();
@@ -348,15 +352,15 @@ pub fn bytes(subject: Subject, size: usize) {
     drop(held);
 }
 
-/// Kept until it was measured.
-#[allow(dead_code, reason = "held, not used")]
+/// A store that must live until the memory is measured.
+#[allow(dead_code, reason = "kept alive, not used")]
 enum Held {
     Cloakroom(MemoryProvider, Manager),
     Tower(tower_sessions::MemoryStore),
     Moka(tower_sessions_moka_store::MokaStore),
 }
 
-/// This process's resident memory in bytes.
+/// Returns this process's resident memory in bytes.
 pub fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,4 @@
-//! Who is measured, and on what request.
+//! The subjects of the measurements, and the requests they get.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use clap::ValueEnum;
 /// A session library with one of its stores, or a framework without sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
-    /// axum under a layer that does nothing.
+    /// axum under a layer that does nothing
     Axum,
     Cloakroom,
     CloakroomFile,
     CloakroomRedis,
-    /// Behind a near cache.
+    /// cloakroom with a near cache
     CloakroomNear,
     CloakroomMysql,
     TowerSessions,
@@ -22,7 +22,7 @@ pub enum Subject {
     TowerSessionsRedis,
     AxumSession,
     AxumSessionRedis,
-    /// actix-web without sessions.
+    /// actix-web without sessions
     Actix,
     ActixSessionCookie,
     ActixSessionRedis,
@@ -50,25 +50,22 @@ impl Subject {
         }
     }
 
-    /// The same framework without sessions.
+    /// Returns the same framework without sessions.
     pub fn floor(self) -> Subject {
-        match self.is_actix() {
-            true => Subject::Actix,
-            false => Subject::Axum,
-        }
+        if self.is_actix() { Subject::Actix } else { Subject::Axum }
     }
 
     pub fn is_actix(self) -> bool {
         matches!(self, Subject::Actix | Subject::ActixSessionCookie | Subject::ActixSessionRedis)
     }
 
-    /// As the command line has it.
+    /// Returns the name on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().expect("no value is hidden").get_name().to_owned()
     }
 }
 
-/// What a request does with its session.
+/// The use that a request makes of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     Untouched,
@@ -115,25 +112,25 @@ impl Scenario {
     }
 }
 
-/// Where stores that are not in memory have their data.
+/// The places of stores that are not in memory.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Places {
-    /// A folder for files and databases.
+    /// A folder for files and databases
     #[arg(long, default_value = "")]
     pub folder: PathBuf,
-    /// `redis://…`.
+    /// A Redis URL, such as `redis://127.0.0.1/`
     #[arg(long, default_value = "")]
     pub redis: String,
-    /// `user:password@tcp(127.0.0.1:3306)/name`.
+    /// A data source name, such as `user:password@tcp(127.0.0.1:3306)/name`
     #[arg(long, default_value = "")]
     pub mysql: String,
 }
 
 impl Places {
-    /// The port of the MySQL server, for drivers that take it apart.
+    /// Returns the port of the MySQL server, for drivers that need it apart.
     pub fn mysql_port(&self) -> u16 {
         let port =
             self.mysql.rsplit_once("tcp(").and_then(|(_, rest)| rest.split([':', ')']).nth(1)?.parse().ok());
-        port.expect("the address names a port")
+        port.expect("an address with a port")
     }
 }

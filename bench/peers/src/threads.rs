@@ -1,4 +1,4 @@
-//! Two threads: what the second one adds, beside what it adds to arithmetic, and what a crowd on one session costs.
+//! The gain from a second thread, beside its gain for plain arithmetic, and the cost of many requests to one session.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use cloakroom::{MemoryProvider, Provider, providers::StoreKey};
 use http::HeaderValue;
 
-use crate::measure::{Dice, Samples, Took};
+use crate::measure::{Dice, Elapsed, Samples};
 use crate::report::{Report, Table};
 use crate::stores;
 
 const SESSIONS: usize = 100_000;
 
-/// What one thread does again and again; the number is the thread's.
+/// The work that a thread repeats; it gets the thread's number.
 struct Work<'a> {
     name: &'static str,
-    /// Waits for others by sleeping, so that a turn without a processor says nothing.
+    /// True if the work waits for locks by sleeping. A turn without a processor is then no sign of a disturbance.
     sleeps: bool,
     thread: &'a (dyn Fn(usize, &AtomicBool) -> u64 + Sync),
 }
@@ -104,21 +104,21 @@ pub fn run(report: &mut Report, quick: bool) {
     report.table("threads", table);
 }
 
-/// Operations a second of `threads` threads together; `None` if other processes left them no undisturbed turn.
+/// Returns the operations a second of all threads together, or `None` if other processes disturbed every turn.
 fn undisturbed(work: &Work<'_>, threads: usize, turn: Duration) -> Option<f64> {
     (0..20).find_map(|_| throughput(work, threads, turn))
 }
 
 fn throughput(work: &Work<'_>, threads: usize, turn: Duration) -> Option<f64> {
     let (stop, start) = (AtomicBool::new(false), Barrier::new(threads + 1));
-    let all: Vec<(u64, Took)> = std::thread::scope(|scope| {
+    let all: Vec<(u64, Elapsed)> = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
             .map(|number| {
                 let (stop, start) = (&stop, &start);
                 scope.spawn(move || {
                     start.wait();
                     let mut done = 0;
-                    let took = Took::here(|| done = (work.thread)(number, stop));
+                    let took = Elapsed::here(|| done = (work.thread)(number, stop));
                     (done, took)
                 })
             })
@@ -128,7 +128,7 @@ fn throughput(work: &Work<'_>, threads: usize, turn: Duration) -> Option<f64> {
         stop.store(true, Ordering::Relaxed);
         running.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
     });
-    // One that sleeps, as for a lock, gives its processor away of its own accord: there the clock on the wall decides alone.
+    // A thread that sleeps for a lock gives up its processor voluntarily, so only the wall clock counts.
     let disturbed = all.iter().any(|(_, took)| !took.undisturbed());
     let rates = all.iter().map(|(done, took)| *done as f64 / took.wall.as_secs_f64());
     (!disturbed || work.sleeps).then(|| rates.sum())
@@ -146,7 +146,7 @@ fn arithmetic(number: usize, stop: &AtomicBool) -> u64 {
     done
 }
 
-/// Does `operation` until it is time, on a runtime of its own.
+/// Repeats `operation` until `stop` is set, on a runtime of its own.
 fn each(stop: &AtomicBool, number: usize, operation: impl AsyncFn(&mut Dice)) -> u64 {
     let mut dice = Dice::new(number as u64 + 1);
     stores::runtime().block_on(async {

@@ -1,14 +1,15 @@
-//! Prints the allocations of one request of a scenario, in the mean of a thousand. A program of its own, since counting them costs
-//! instructions, which the other one counts.
+//! Prints the mean allocations of one request of a scenario.
+//!
+//! This is a program of its own: its counting allocator costs instructions, which the other program counts.
 
 use clap::Parser;
 use cloakroom_bench::scenario::Scenario;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Which.
+    /// The scenario
     scenario: Scenario,
-    /// Under the session layer, or under one that does nothing.
+    /// Use a layer that does nothing instead of the session layer
     #[arg(long)]
     bare: bool,
 }

@@ -1,5 +1,7 @@
-//! `cargo run --release -p cloakroom-bench --features mysql --bin cloakroom-bench-mysql`: a table of a million sessions on a MariaDB
-//! of its own: how long counting takes, and how long anyone waits while half a million expired ones are collected.
+//! Measures a table of a million sessions on a MariaDB of its own: `cargo run --release -p cloakroom-bench --features
+//! mysql --bin cloakroom-bench-mysql`.
+//!
+//! It prints how long a count takes, and how long requests wait while half a million expired sessions are collected.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,24 +19,24 @@ use servers::{MariaDb, MariaDbOptions};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Sessions that live.
+    /// Live sessions
     #[arg(long, default_value_t = 1_000_000)]
     live: u64,
-    /// Sessions that have expired.
+    /// Expired sessions
     #[arg(long, default_value_t = 500_000)]
     expired: u64,
-    /// Statements a second, beside the collection.
+    /// Statements a second beside the collection
     #[arg(long, default_value_t = 200)]
     rate: u64,
-    /// The server's innodb_buffer_pool_size.
+    /// The server's innodb_buffer_pool_size
     #[arg(long, default_value = "512M")]
     buffer_pool: String,
 }
 
-/// The steps that visitors take meanwhile, in turn.
+/// The operations of the visitors, in turn.
 const STEPS: [&str; 5] = ["load", "update", "touch", "create", "delete"];
 
-/// How long each step took, in microseconds.
+/// The time of each call, in microseconds, by operation.
 type Waits = [Vec<u64>; STEPS.len()];
 
 #[tokio::main]
@@ -66,7 +68,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     fill(&server, "expired", arguments.expired, "- 60000 * (1 + RAND() * 60)");
     let quiet =
         visits(&provider, arguments, Arc::new(AtomicBool::new(false)), Some(Duration::from_secs(20))).await?;
-    print("nobody collects", &quiet);
+    print("without a collection", &quiet);
     let over = Arc::new(AtomicBool::new(false));
     let collecting = {
         let (provider, over) = (provider.clone(), Arc::clone(&over));
@@ -84,7 +86,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// As the manager does it.
+/// Collects expired sessions in steps, as the manager does.
 async fn collect(provider: &MySqlProvider) -> Result<(usize, usize)> {
     let (mut removed, mut steps) = (0, 0);
     loop {
@@ -97,7 +99,7 @@ async fn collect(provider: &MySqlProvider) -> Result<(usize, usize)> {
     }
 }
 
-/// `count` sessions, with keys and records of the usual size.
+/// Inserts `count` sessions with keys and records of the usual size.
 fn fill(server: &MariaDb, name: &str, count: u64, expires: &str) {
     let start = Instant::now();
     let stored =
@@ -117,19 +119,19 @@ fn fill(server: &MariaDb, name: &str, count: u64, expires: &str) {
     println!(" in {:.0?}", start.elapsed());
 }
 
-/// Steps on sessions of their own, begun at even intervals, whether or not the former one is over: one that waits does
-/// not keep the next from being seen to wait.
+/// Starts operations at even intervals, each on a session of its own, whether or not the one before has finished. A
+/// slow one therefore does not hide the wait of the next.
 async fn visits(
     provider: &MySqlProvider,
     arguments: &Arguments,
     over: Arc<AtomicBool>,
-    lasts: Option<Duration>,
+    duration: Option<Duration>,
 ) -> Result<Waits> {
     static ROUND: AtomicU64 = AtomicU64::new(0);
     let mut steps = tokio::task::JoinSet::new();
     let mut tick = tokio::time::interval(Duration::from_micros(1_000_000 / arguments.rate.max(1)));
     let start = Instant::now();
-    while !over.load(Ordering::SeqCst) && lasts.is_none_or(|lasts| start.elapsed() < lasts) {
+    while !over.load(Ordering::SeqCst) && duration.is_none_or(|duration| start.elapsed() < duration) {
         tick.tick().await;
         let (provider, round) = (provider.clone(), ROUND.fetch_add(1, Ordering::Relaxed));
         steps.spawn(async move { visit(&provider, round).await });
@@ -142,7 +144,7 @@ async fn visits(
     Ok(waits)
 }
 
-/// One step, on a session that was made for it where it needs one.
+/// Runs one operation. Creates the session first, except for `create`.
 async fn visit(provider: &MySqlProvider, round: u64) -> Result<(usize, u64)> {
     let clock = Clock::system();
     let step = (round % STEPS.len() as u64) as usize;

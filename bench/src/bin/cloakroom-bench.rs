@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what cloakroom costs, measured so that anyone can repeat it.
+//! `cargo xtask bench`: measures the costs of cloakroom in a repeatable way.
 
 use std::process::ExitCode;
 
@@ -13,22 +13,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Instructions (by callgrind) and allocations of a request, over the same handler under a layer that does nothing.
-    /// Exits with 1 if one is more than 3 % over the committed baseline.
+    /// Count the instructions and allocations of a request beyond the same handler under a layer that does nothing.
+    /// Exits with 1 if one is more than 3 % over the committed baseline
     Counts {
-        /// Writes what was counted to the baseline instead.
+        /// Write the counts to the baseline instead of comparing them
         #[arg(long)]
         accept: bool,
     },
-    /// Serves `requests` requests of a scenario: what callgrind is run on.
+    /// Serves `requests` requests of a scenario; callgrind runs this.
     #[command(hide = true)]
     Serve {
-        /// Which.
+        /// The scenario
         scenario: Scenario,
-        /// Under the session layer, or under one that does nothing.
+        /// Use a layer that does nothing instead of the session layer
         #[arg(long)]
         bare: bool,
-        /// How many.
+        /// The number of requests
         requests: u32,
     },
 }
