@@ -34,7 +34,7 @@ fn a_failed_start_exits_with_1_and_one_line_that_says_why() {
     let cases: [(&[&str], &str); 6] = [
         (&["--provider", "file"], "error: provider \"file\" needs a configuration; "),
         (&["--provider", "redis"], "\"providerConfig\":\"redis://127.0.0.1:6379/\""),
-        (&["--provider", "nope"], "error: provider \"nope\" needs a configuration; "),
+        (&["--provider", "nope"], "no provider is registered as \"nope\""),
         (
             &["--provider", "nope", "--config", "{\"cookieName\":\"id\"}"],
             "no provider is registered as \"nope\"",

@@ -17,8 +17,12 @@ use clap::Args;
 use cloakroom::{Manager, MemoryProvider};
 use tokio::net::TcpListener;
 
+const EXAMPLE: &str =
+    r#"Example: cloakroom demo --provider file --config '{"cookieName":"id","providerConfig":"./tmp"}'"#;
+
 /// The arguments of `cloakroom demo`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct Options {
     /// The provider that stores the sessions: memory, file or cookie; redis or mysql if built with that feature
     #[arg(long, default_value = "memory")]
@@ -42,10 +46,9 @@ fn host_and_port(text: &str) -> Result<String, String> {
 pub(crate) enum DemoError {
     #[error(
         "provider {provider:?} needs a configuration; pass one, such as \
-        --config '{{\"cookieName\":\"id\",{}}}'; only memory needs none",
-        example(provider)
+         --config '{{\"cookieName\":\"id\",{example}}}'; only memory needs none"
     )]
-    NeedsConfig { provider: String },
+    NeedsConfig { provider: String, example: &'static str },
     #[error(transparent)]
     Sessions(#[from] cloakroom::Error),
     #[error("cannot listen on {address}; choose another address with --addr")]
@@ -54,16 +57,17 @@ pub(crate) enum DemoError {
     Serve(#[from] io::Error),
 }
 
-/// Returns an example of `provider`'s configuration, for the error that asks for one.
-fn example(provider: &str) -> &'static str {
-    match provider {
+/// Returns an example of `provider`'s configuration, for the error that asks for one. `None` if there is no such provider.
+fn example(provider: &str) -> Option<&'static str> {
+    Some(match provider {
+        "file" => r#""providerConfig":"./tmp""#,
         "redis" => r#""providerConfig":"redis://127.0.0.1:6379/""#,
         "redis_cluster" => r#""providerConfig":"127.0.0.1:7000;127.0.0.1:7001""#,
         "redis_sentinel" => r#""providerConfig":"redis+sentinel://127.0.0.1/mymaster/0""#,
         "mysql" => r#""providerConfig":"user:password@tcp(127.0.0.1:3306)/app""#,
         "cookie" => r#""sealKeys":["<openssl rand -base64 32>"]"#,
-        _ => r#""providerConfig":"./tmp""#,
-    }
+        _ => return None,
+    })
 }
 
 /// Serves the demonstration until Ctrl-C or SIGTERM.
@@ -95,7 +99,11 @@ async fn sessions(options: &Options) -> Result<Manager, DemoError> {
     match (&*options.provider, &options.config) {
         (provider, Some(config)) => Ok(Manager::new(provider, config).await?),
         ("memory", None) => Ok(Manager::builder(MemoryProvider::new()).build()?),
-        (provider, None) => Err(DemoError::NeedsConfig { provider: provider.to_owned() }),
+        (provider, None) => match example(provider) {
+            Some(example) => Err(DemoError::NeedsConfig { provider: provider.to_owned(), example }),
+            // The error for an unknown name lists the known ones.
+            None => Ok(Manager::new(provider, r#"{"cookieName":"id"}"#).await?),
+        },
     }
 }
 

@@ -364,45 +364,42 @@ impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, text) = match self {
             PageError::Ended => return Redirect::to("/").into_response(),
-PageError::NotFound => (
-               StatusCode::NOT_FOUND,
-               "Page not found",
-               "There is no page at this address. Check the address, or go to the start page.".into(),
-           ),
-           PageError::Method => (
-               StatusCode::METHOD_NOT_ALLOWED,
-               "Method not allowed",
-               "This address does not accept this kind of request. Use the forms on the start page.".into(),
-           ),
-           PageError::CrossSite => (
-               StatusCode::FORBIDDEN,
-               "Form refused",
-               "The form came from another site, or from a page you opened before you signed in. Nothing was changed. \
-                Go to the start page and try again."
-                   .into(),
-           ),
-           PageError::Form(StatusCode::PAYLOAD_TOO_LARGE) => {
-               let text = "The form is too large. Nothing was changed. Go back and shorten it.".into();
-               (StatusCode::PAYLOAD_TOO_LARGE, "Form too large", text)
-           }
-           PageError::Form(status) => {
-               let text = "The form could not be read. Nothing was changed. Go back and send it again.".into();
-               (status, "Form not understood", text)
-           }
-           PageError::Name => {
-               let text = format!("A name needs 1 to {NAME_CHARS} characters. Go back and enter another one.");
-               (StatusCode::BAD_REQUEST, "Name not accepted", text)
-           }
-           PageError::Note => {
-               let text = format!(
-                   "A note has at most {NOTE_CHARS} characters. Your saved note is unchanged. Go back and shorten it."
-               );
-               (StatusCode::PAYLOAD_TOO_LARGE, "Note too long", text)
-           }
-           PageError::Session(status) => {
-               let (title, text) = session_error(status);
-               (status, title, text.to_owned())
-           }
+            PageError::NotFound => {
+                let text = "There is no page at this address. Check the address, or go to the start page.";
+                (StatusCode::NOT_FOUND, "Page not found", text.to_owned())
+            }
+            PageError::Method => {
+                let text =
+                    "This address does not accept this kind of request. Use the forms on the start page.";
+                (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", text.to_owned())
+            }
+            PageError::CrossSite => {
+                let text = "The form came from another site, or from a page you opened before you signed in. \
+                            Nothing was changed. Go to the start page and try again.";
+                (StatusCode::FORBIDDEN, "Form refused", text.to_owned())
+            }
+            PageError::Form(StatusCode::PAYLOAD_TOO_LARGE) => {
+                let text = "The form is too large. Nothing was changed. Go back and shorten it.";
+                (StatusCode::PAYLOAD_TOO_LARGE, "Form too large", text.to_owned())
+            }
+            PageError::Form(status) => {
+                let text = "The form could not be read. Nothing was changed. Go back and send it again.";
+                (status, "Form not understood", text.to_owned())
+            }
+            PageError::Name => {
+                let text =
+                    format!("A name needs 1 to {NAME_CHARS} characters. Go back and enter another one.");
+                (StatusCode::BAD_REQUEST, "Name not accepted", text)
+            }
+            PageError::Note => {
+                let limit = format!("A note has at most {NOTE_CHARS} characters.");
+                let text = format!("{limit} Your saved note is unchanged. Go back and shorten it.");
+                (StatusCode::PAYLOAD_TOO_LARGE, "Note too long", text)
+            }
+            PageError::Session(status) => {
+                let (title, text) = session_error(status);
+                (status, title, text.to_owned())
+            }
         };
         page(status, &Message { title, text }).unwrap_or_else(|_| status.into_response())
     }

@@ -104,6 +104,7 @@ async fn make(session: &Session, change: &str) -> Result<String> {
         ("flush", _) => session.clear()?,
         ("regenerate", _) => session.regenerate()?,
         ("login", _) => session.authenticate(user()?)?,
+        ("login-at", level) => session.authenticate_at(user()?, Level::new(level.parse().unwrap_or(0)))?,
         ("login-and-regenerate", _) => {
             session.authenticate(user()?)?;
             session.set("key", format!("{}both", log::VALUE))?;

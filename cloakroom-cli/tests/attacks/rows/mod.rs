@@ -1,6 +1,7 @@
 //! The rows of the checklist. Each is a function named after its number. It panics if a promise does not hold.
 
 mod cookie;
+mod ended;
 mod identifier;
 mod life;
 mod outage;
@@ -173,4 +174,9 @@ rows! {
         past_cancelled_requests_mix_up_no_visitors,
         past_two_handles_and_late_writes,
         past_traversal_is_refused_by_every_method unless TokenIsRecord,;
+    ended:
+        ended_a_planted_id_logs_nobody_out unless NotRevocable,
+        ended_a_login_joins_only_the_same_login unless NotRevocable,
+        ended_reuse_ends_sessions_only_after_rotations unless TokenIsRecord | NoTombstones,
+        ended_a_revoked_remembered_cookie_stays_dead unless NotRevocable,;
 }
