@@ -168,7 +168,7 @@ impl Stop {
     }
 
     async fn requested(mut self) {
-        // An error means that the sender is gone: nobody can ask for a stop any more, so stop now.
+        // An error means that the signal task has ended, so that no stop could ever be requested. Stop now.
         let _ = self.0.wait_for(|requested| *requested).await;
     }
 
