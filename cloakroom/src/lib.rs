@@ -85,6 +85,7 @@ mod principal;
 mod provider;
 mod record;
 mod registry;
+mod request;
 pub mod seal;
 pub mod session;
 mod sync;

@@ -256,7 +256,7 @@ async fn a_sealed_record_is_an_error_to_a_manager_without_keys() {
     let token = visit(&rig.sealed(), "word", None).await;
     let error = note(&rig.manager(|builder| builder), &token).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.to_string().contains("give it the ring"), "{error}");
+    assert!(error.to_string().contains("give it the key ring"), "{error}");
     // The same where nothing waits.
     let memory = MemoryProvider::new();
     let [sealed, plain] = [true, false].map(|seal| {

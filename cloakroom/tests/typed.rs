@@ -225,7 +225,7 @@ async fn a_struct_with_a_reserved_key_is_refused() {
     let mut forbidden = session.typed::<Forbidden>().unwrap();
     for error in [forbidden.save().unwrap_err(), forbidden.update(|_| ()).await.unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Value);
-        assert!(error.to_string().contains("which the library keeps for its own"), "{error}");
+        assert!(error.to_string().contains("which the library reserves"), "{error}");
     }
 }
 

@@ -43,7 +43,7 @@ impl Visit {
     }
 
     /// Copies the head of a request.
-    pub(super) fn copied(headers: &HeaderMap, extensions: &Extensions) -> Self {
+    pub(crate) fn copied(headers: &HeaderMap, extensions: &Extensions) -> Self {
         Visit { headers: headers.clone(), extensions: extensions.clone() }
     }
 }
@@ -98,7 +98,7 @@ impl Counts {
 }
 
 impl Admission {
-    pub(super) fn new(
+    pub(crate) fn new(
         guard: Option<AdmitCallback>,
         quota: Option<u64>,
         storage: Storage,

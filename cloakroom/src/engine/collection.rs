@@ -29,7 +29,7 @@ pub(crate) struct Collection {
 }
 
 impl Collection {
-    pub(super) fn new(clock: Clock, interval: Duration, is_needless: bool) -> Self {
+    pub(crate) fn new(clock: Clock, interval: Duration, is_needless: bool) -> Self {
         Collection {
             since: clock.millis(),
             clock,

@@ -26,7 +26,7 @@ pub(crate) struct Deadlines {
 const NEVER: u64 = u64::MAX;
 
 impl Deadlines {
-    pub(super) fn new(config: &Config, token_age: Option<Duration>) -> Self {
+    pub(crate) fn new(config: &Config, token_age: Option<Duration>) -> Self {
         let touch = |idle| touch_interval([Some(idle), config.cookie.lifetime, token_age]);
         Deadlines {
             idle: Millis::of(config.idle_timeout),
@@ -88,24 +88,24 @@ impl Deadlines {
     }
 
     /// Returns true if a login that replaced an id `at` that time may still be on its way to the browser.
-    pub(super) fn is_arriving(&self, at: Millis, now: Millis) -> bool {
+    pub(crate) fn is_arriving(&self, at: Millis, now: Millis) -> bool {
         now < later(at, self.arrival_grace)
     }
 
     /// Returns the time until which the tombstone of an id is kept that was ended or replaced `at` that time. No request that began
     /// before lasts longer.
-    pub(super) fn ended_until(&self, at: Millis) -> Millis {
+    pub(crate) fn ended_until(&self, at: Millis) -> Millis {
         later(at, self.longest_request)
     }
 
     /// Returns the time until which an id that is rotated `now` still leads to its session.
-    pub(super) fn rotated_until(&self, now: Millis) -> Millis {
+    pub(crate) fn rotated_until(&self, now: Millis) -> Millis {
         later(now, self.rotation_grace)
     }
 
     /// Returns the time until which the tombstone of a rotated id is kept, if the id leads to its session until `grace_end`. A thief
     /// who presents the id within the idle timeout is noticed.
-    pub(super) fn reuse_noticed_until(&self, grace_end: Millis) -> Millis {
+    pub(crate) fn reuse_noticed_until(&self, grace_end: Millis) -> Millis {
         later(grace_end, self.longest_request.max(self.idle))
     }
 }

@@ -15,6 +15,16 @@ pub(crate) const SECRET_LEN: usize = 32;
 /// The secret behind the tokens of a visitor's forms.
 pub(crate) type FormSecret = [u8; SECRET_LEN];
 
+/// Encodes `secret` as it is written to the cookie and to a session.
+pub(crate) fn form_secret_text(secret: &FormSecret) -> String {
+    BASE64URL_NOPAD.encode(secret)
+}
+
+/// Decodes the text of [`form_secret_text`]; `None` for any other text.
+pub(crate) fn form_secret_from_text(text: &str) -> Option<FormSecret> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
 /// The number of cookies with this name that are read. After a change of the cookie's domain or path a browser sends two.
 const MOST: usize = 4;
 
@@ -29,7 +39,7 @@ pub(crate) struct FormCookie {
 
 impl FormCookie {
     /// Returns the cookie beside the `session` cookie.
-    pub(super) fn beside(session: &CookieConfig) -> Self {
+    pub(crate) fn beside(session: &CookieConfig) -> Self {
         let name = format!("{}-csrf", session.name);
         let cookie = CookieConfig {
             name: name.as_str().into(),
@@ -57,7 +67,7 @@ impl FormCookie {
 
     /// Sets the cookie to `secret`.
     pub(crate) fn set(&self, headers: &mut HeaderMap, secret: &FormSecret, secure: bool) {
-        let text = BASE64URL_NOPAD.encode(secret);
+        let text = form_secret_text(secret);
         self.writer.set(headers, text.as_bytes(), secure, None);
         no_store(headers);
     }

@@ -60,7 +60,7 @@ impl Candidates {
 }
 
 impl Ids {
-    pub(super) fn new(
+    pub(crate) fn new(
         maker: IdMaker,
         keying: Keying,
         tokens: Option<SealedTokens>,
@@ -89,19 +89,19 @@ impl Ids {
     }
 
     /// Returns the key of the session in `record`; `None` unless the token is the record, which then contains its own id.
-    pub(super) fn own_key(&self, record: &Record) -> Option<StoreKey> {
+    pub(crate) fn own_key(&self, record: &Record) -> Option<StoreKey> {
         self.tokens.as_ref()?;
         record.token_id().map(|id| self.name_of(&id).key().clone())
     }
 
     /// Returns true if a session's token is its sealed record.
-    pub(super) fn token_is_record(&self) -> bool {
+    pub(crate) fn token_is_record(&self) -> bool {
         self.tokens.is_some()
     }
 
     /// Returns the key of `name` from before ids were hashed, and `name` under its hashed key. `None` if ids are not hashed, or if the
     /// id may be a hash itself.
-    pub(super) fn plain_key(&self, name: &Named) -> Option<(StoreKey, Named)> {
+    pub(crate) fn plain_key(&self, name: &Named) -> Option<(StoreKey, Named)> {
         let plain = self.keying.plain_key(name)?;
         Some((plain, self.keying.named(name.id_bytes())))
     }
@@ -169,7 +169,7 @@ impl Ids {
     }
 
     /// Returns the session that `name` has led to.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stored(&self, name: Named, record: Record) -> Stored {
         match &self.tokens {
             None => Stored { name, record, by: By::Own },
@@ -200,7 +200,7 @@ impl Ids {
     }
 
     /// Returns true if `record` has the mark of another namespace.
-    pub(super) fn is_foreign(&self, record: &Record) -> bool {
+    pub(crate) fn is_foreign(&self, record: &Record) -> bool {
         self.namespace.as_ref().is_some_and(|mark| record.is_of_another_namespace(mark))
     }
 }

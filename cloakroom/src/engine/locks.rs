@@ -17,7 +17,7 @@ pub(crate) struct KeyedLocks {
 }
 
 impl KeyedLocks {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         KeyedLocks {
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
             hasher: RandomState::default(),

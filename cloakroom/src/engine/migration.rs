@@ -43,7 +43,7 @@ pub(crate) enum MoveOutcome {
 }
 
 impl Migration {
-    pub(super) fn new(
+    pub(crate) fn new(
         former: Option<AnyProvider>,
         storage: Storage,
         ids: Arc<Ids>,
@@ -60,7 +60,7 @@ impl Migration {
     /// still to be told.
     ///
     /// A session that this store does not take now is read in the former store.
-    pub(super) async fn adopt(&self, names: &[Named]) -> Result<MoveOutcome> {
+    pub(crate) async fn adopt(&self, names: &[Named]) -> Result<MoveOutcome> {
         let Some(former) = &self.former else { return Ok(MoveOutcome::None) };
         let mut found = Vec::new();
         for name in names {
@@ -87,7 +87,7 @@ impl Migration {
     }
 
     /// Moves the session of `name`, which a request has read in the former store, so that it can be changed.
-    pub(super) async fn move_now(&self, name: &Named) -> Result<MoveOutcome> {
+    pub(crate) async fn move_now(&self, name: &Named) -> Result<MoveOutcome> {
         let Some(former) = &self.former else { return Ok(MoveOutcome::None) };
         match former.load(&old_key(name)).await? {
             Some(record) => self.store(name, &record, &self.copy_of(&record)?).await,
@@ -145,7 +145,7 @@ impl Migration {
 
     /// Returns the session in `record`, which `claim` under the id `name` leads to. The client still presents `name` and is told the new
     /// id.
-    pub(super) async fn follow(
+    pub(crate) async fn follow(
         &self,
         name: &Named,
         claim: &Record,

@@ -1,13 +1,12 @@
 //! The parts that a manager and its sessions share.
 //!
-//! Each file has one type, built from the types it uses. `life.rs` looks up a request's session with them.
+//! Each file has one type, built from the types it uses. The module `request` decides with them what a request does.
 
 mod admission;
 mod collection;
 mod deadlines;
 mod form_cookie;
 mod ids;
-mod life;
 mod locks;
 #[cfg(feature = "beego")]
 mod migration;
@@ -37,22 +36,21 @@ pub use admission::Visit;
 pub(crate) use admission::{Admission, AdmitCallback};
 pub(crate) use collection::Collection;
 pub(crate) use deadlines::Deadlines;
-pub(crate) use form_cookie::{FormCookie, FormSecret, SECRET_LEN};
+pub(crate) use form_cookie::{FormCookie, FormSecret, SECRET_LEN, form_secret_from_text, form_secret_text};
 pub(crate) use ids::{COLLISIONS, Candidates, Ids, repeats_itself};
-pub(crate) use life::{Found, Reached};
 pub(crate) use locks::KeyedLocks;
 #[cfg(feature = "beego")]
-pub(crate) use migration::Migration;
+pub(crate) use migration::{Migration, MoveOutcome};
 pub(crate) use plain_http::is_plain;
 pub(crate) use plain_ids::PlainIds;
 pub(crate) use presented::{Presented, RequestReader};
-pub(crate) use records::Records;
+pub(crate) use records::{LoadedAtOnce, Records};
 pub(crate) use responses::Responses;
 pub(crate) use revocation::Revocation;
 pub(crate) use storage::Storage;
 pub(crate) use stored::{By, Stored};
 pub(crate) use succession::{Former, Login};
-pub(crate) use tombstones::Tombstones;
+pub(crate) use tombstones::{MOST_ROTATIONS, Tombstones};
 pub(crate) use user_limit::UserLimit;
 pub(crate) use users::UserSessions;
 pub(crate) use within::within;

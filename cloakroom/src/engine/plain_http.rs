@@ -16,7 +16,7 @@ pub(crate) struct PlainHttpWatch {
 impl PlainHttpWatch {
     /// Returns true if further requests are to be checked.
     #[inline]
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.encrypted.load(Ordering::Relaxed) < ENOUGH
     }
 
@@ -27,7 +27,7 @@ impl PlainHttpWatch {
 
     /// Warns of a Secure cookie over plain HTTP, and ends the watch.
     #[cold]
-    pub(super) fn warn(&self) {
+    pub(crate) fn warn(&self) {
         if self.encrypted.swap(ENOUGH, Ordering::Relaxed) < ENOUGH {
             tracing::warn!(
                 "a Secure cookie was set for a request that seems to have come over plain HTTP, to a host that is not localhost: \

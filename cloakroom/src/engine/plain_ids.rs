@@ -25,14 +25,14 @@ pub(crate) struct PlainIds {
 }
 
 impl PlainIds {
-    pub(super) fn new(config: &Config, storage: Storage, records: Arc<Records>, ids: Arc<Ids>) -> Self {
+    pub(crate) fn new(config: &Config, storage: Storage, records: Arc<Records>, ids: Arc<Ids>) -> Self {
         PlainIds { accepted_until: config.plain_ids_until, storage, records, ids }
     }
 
     /// Returns the session of `name` if it is still under its plain id. Nothing was found under its hashed key.
     ///
     /// The session is moved before it is used, so from its first request on the store no longer contains its id.
-    pub(super) async fn adopt(&self, name: &Named) -> Result<Option<Stored>> {
+    pub(crate) async fn adopt(&self, name: &Named) -> Result<Option<Stored>> {
         let accepted = self.accepted_until.is_some_and(|until| self.storage.now() < until);
         let Some((plain, name)) = accepted.then(|| self.ids.plain_key(name)).flatten() else {
             return Ok(None);

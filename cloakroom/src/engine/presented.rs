@@ -30,12 +30,12 @@ impl Presented {
     }
 
     /// Returns all cookie headers.
-    pub(super) fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {
+    pub(crate) fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {
         self.cookie.iter().chain(self.rest.iter().flat_map(|rest| &rest.cookies))
     }
 
     /// Returns the cookie header if the request has exactly one.
-    pub(super) fn only_cookie(&self) -> Option<&HeaderValue> {
+    pub(crate) fn only_cookie(&self) -> Option<&HeaderValue> {
         match &self.rest {
             Some(rest) if !rest.cookies.is_empty() => None,
             _ => self.cookie.as_ref(),
@@ -43,7 +43,7 @@ impl Presented {
     }
 
     /// Returns the value of the id header.
-    pub(super) fn id(&self) -> Option<&HeaderValue> {
+    pub(crate) fn id(&self) -> Option<&HeaderValue> {
         self.rest.as_ref()?.id.as_ref()
     }
 
@@ -64,7 +64,7 @@ pub(crate) struct RequestReader {
 }
 
 impl RequestReader {
-    pub(super) fn new(id_header: Option<HeaderName>, keeps_visits: bool) -> Self {
+    pub(crate) fn new(id_header: Option<HeaderName>, keeps_visits: bool) -> Self {
         RequestReader { keeps_more: id_header.is_some() || keeps_visits, id_header, keeps_visits }
     }
 

@@ -10,6 +10,14 @@ use crate::id::{Named, StoreKey};
 use crate::provider::Provider;
 use crate::record::Record;
 
+/// The outcome of [`Records::load_at_once`].
+pub(crate) enum LoadedAtOnce {
+    /// A session that this build can read.
+    Session(Record),
+    /// Nothing, a tombstone, or a session that needs a further look.
+    Other(Option<Record>),
+}
+
 /// Loads records, and reports those that are missing or cannot be read.
 #[derive(Debug)]
 pub(crate) struct Records {
@@ -18,29 +26,52 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    pub(super) fn new(storage: Storage, ids: Arc<Ids>) -> Self {
+    pub(crate) fn new(storage: Storage, ids: Arc<Ids>) -> Self {
         Records { storage, ids }
     }
 
     /// Loads the record under `key`: a session with data that this build can read, or a tombstone.
-    pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        let loaded = self.load_any(key).await?;
+    pub(crate) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
+        let loaded = self.readable(self.storage.provider.load(key).await);
+        loaded.map_err(|error| self.report_corrupt(error, key))
+    }
+
+    /// [`load`](Self::load) from a provider that never waits; `None` if this one may wait. A record that cannot be read is left to the
+    /// caller to report.
+    #[inline]
+    pub(crate) fn load_at_once(&self, key: &StoreKey) -> Option<Result<LoadedAtOnce>> {
+        Some(match self.storage.provider.load_at_once(key)? {
+            // Most records need no further check.
+            Ok(Some(record)) if record.is_plain() && !self.ids.is_foreign(&record) => {
+                Ok(LoadedAtOnce::Session(record))
+            }
+            loaded => self.readable(loaded).map(LoadedAtOnce::Other),
+        })
+    }
+
+    /// Loads the record under `key` for a caller that does not read its data. So a session can be ended that a newer release wrote.
+    pub(crate) async fn load_any(&self, key: &StoreKey) -> Result<Option<Record>> {
+        self.own(self.storage.provider.load(key).await).map_err(|error| self.report_corrupt(error, key))
+    }
+
+    /// Checks that this build can read a loaded session.
+    fn readable(&self, loaded: Result<Option<Record>>) -> Result<Option<Record>> {
+        let loaded = self.own(loaded)?;
         if let Some(record) = loaded.as_ref().filter(|record| !record.is_tombstone()) {
             record.check_readable()?;
         }
         Ok(loaded)
     }
 
-    /// Loads the record under `key` for a caller that does not read its data. So a session can be ended that a newer release wrote.
-    pub(super) async fn load_any(&self, key: &StoreKey) -> Result<Option<Record>> {
-        let loaded = match self.storage.provider.load(key).await {
-            Ok(Some(record)) if record.is_sealed() && !record.is_sealed_anew() => {
+    /// Refuses a record that is still sealed, and leaves out one of another namespace.
+    fn own(&self, loaded: Result<Option<Record>>) -> Result<Option<Record>> {
+        match loaded? {
+            Some(record) if record.is_sealed() && !record.is_sealed_anew() => {
                 Err(Error::new(ErrorKind::Corrupt, Sealed))
             }
-            Ok(Some(record)) if self.ids.is_foreign(&record) => Ok(None),
-            found => found,
-        };
-        loaded.map_err(|error| self.report_corrupt(error, key))
+            Some(record) if self.ids.is_foreign(&record) => Ok(None),
+            found => Ok(found),
+        }
     }
 
     /// Reports that the store has no record under the key of `name`, which is no error.

@@ -30,7 +30,7 @@ pub(crate) struct Responses {
 }
 
 impl Responses {
-    pub(super) fn new(config: &Config, tokens: Option<SealedTokens>, clock: Clock) -> Self {
+    pub(crate) fn new(config: &Config, tokens: Option<SealedTokens>, clock: Clock) -> Self {
         Responses {
             cookie: CookieWriter::new(&config.cookie),
             // `enableSetCookie` is about a cookie with an id. If the cookie is the session, there is no session without it.

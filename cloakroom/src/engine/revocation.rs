@@ -26,7 +26,7 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
-    pub(super) fn new(
+    pub(crate) fn new(
         storage: Storage,
         records: Arc<Records>,
         ids: Arc<Ids>,
@@ -97,7 +97,7 @@ impl Revocation {
     }
 
     /// Returns the live session under `key`, or the one that its tombstones lead to.
-    pub(super) async fn live(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
+    pub(crate) async fn live(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
         let mut key = key.clone();
         for _ in 0..MOST_CONFLICTS {
             let Some(record) = self.records.load_any(&key).await? else { return Ok(None) };

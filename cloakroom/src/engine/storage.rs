@@ -16,7 +16,7 @@ pub(crate) struct Storage {
 
 impl Storage {
     /// Returns the time now.
-    pub(super) fn now(&self) -> Millis {
+    pub(crate) fn now(&self) -> Millis {
         self.clock.millis()
     }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Former {
 
 impl Former {
     /// Removes the successor, for an id from which a chain of rotations led to the tombstone.
-    pub(super) fn without_successor(self) -> Former {
+    pub(crate) fn without_successor(self) -> Former {
         match self {
             Former::Replaced { at, .. } => Former::Replaced { at, successor: None },
             Former::Ended => Former::Ended,
@@ -30,7 +30,7 @@ impl Former {
     }
 
     /// Returns the stricter of two, for a request that presents several former ids: the one that was replaced last.
-    pub(super) fn or(self, other: Option<Former>) -> Former {
+    pub(crate) fn or(self, other: Option<Former>) -> Former {
         match (&self, &other) {
             (Former::Replaced { at, .. }, Some(Former::Replaced { at: later, .. })) if later > at => {}
             (Former::Replaced { .. }, _) | (_, None) => return self,
@@ -60,7 +60,7 @@ impl Login<'_> {
     ///
     /// A login of the same user at the same level must have just begun that session, and nothing may have given it another id or another
     /// end since.
-    pub(super) fn may_join(&self, record: &Record, deadlines: &Deadlines, now: Millis) -> bool {
+    pub(crate) fn may_join(&self, record: &Record, deadlines: &Deadlines, now: Millis) -> bool {
         let (meta, times) = (record.meta(), record.times());
         record.mark().is_none()
             && meta.principal.as_ref() == Some(self.principal)

@@ -11,7 +11,7 @@ use crate::record::{Mark, Record};
 
 /// The largest number of rotations that are followed from an id in its grace to its session. More occur only if ids rotate faster than
 /// requests end.
-pub(super) const MOST_ROTATIONS: usize = 16;
+pub(crate) const MOST_ROTATIONS: usize = 16;
 
 /// Makes the tombstones of one manager, and reads what they tell.
 #[derive(Clone, Debug)]
@@ -23,12 +23,12 @@ pub(crate) struct Tombstones {
 }
 
 impl Tombstones {
-    pub(super) fn new(keying: Keying, deadlines: Deadlines, are_stored: bool) -> Self {
+    pub(crate) fn new(keying: Keying, deadlines: Deadlines, are_stored: bool) -> Self {
         Tombstones { keying, deadlines, are_stored }
     }
 
     /// Returns the tombstone of a session that is ended `now`; `None` if the store holds none.
-    pub(super) fn of_end(&self, record: &Record, now: Millis) -> Option<Record> {
+    pub(crate) fn of_end(&self, record: &Record, now: Millis) -> Option<Record> {
         let until = self.deadlines.ended_until(now);
         self.are_stored.then(|| record.tombstone(&Mark::Ended, now, until))
     }
@@ -64,7 +64,7 @@ impl Tombstones {
     /// It lasts until `deadline`, the last one of the record in the former store: a copy that is left there cannot bring the session
     /// back.
     #[cfg(feature = "beego")]
-    pub(super) fn of_moved(
+    pub(crate) fn of_moved(
         &self,
         old: &Named,
         record: &Record,
@@ -81,7 +81,7 @@ impl Tombstones {
 
     /// Returns the fate of the id `name`, whose key holds `tombstone`. `mark` was set `at` that time; it is the tombstone's own or that at
     /// the end of the chain that begins there.
-    pub(super) fn former(&self, name: &Named, tombstone: &Record, mark: Mark, at: Millis) -> Former {
+    pub(crate) fn former(&self, name: &Named, tombstone: &Record, mark: Mark, at: Millis) -> Former {
         match mark {
             Mark::Ended => Former::Ended,
             Mark::Replaced { successor } => {
@@ -93,7 +93,7 @@ impl Tombstones {
     }
 
     /// Returns the id under `key`, which replaced the id `name`; `None` if `tombstone` does not tell it.
-    pub(super) fn successor(&self, name: &Named, tombstone: &Record, key: &StoreKey) -> Option<Named> {
+    pub(crate) fn successor(&self, name: &Named, tombstone: &Record, key: &StoreKey) -> Option<Named> {
         let successor = match tombstone.successor_id() {
             Some(sealed) => self.keying.named(&masked(name, sealed)),
             None => self.keying.named_by(key)?,

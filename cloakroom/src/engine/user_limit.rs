@@ -25,7 +25,7 @@ pub(crate) struct UserLimit {
 }
 
 impl UserLimit {
-    pub(super) fn new(config: &Config, users: Arc<UserSessions>, revocation: Arc<Revocation>) -> Self {
+    pub(crate) fn new(config: &Config, users: Arc<UserSessions>, revocation: Arc<Revocation>) -> Self {
         let limit = config.user_limit.map(|(limit, over)| (limit.get(), over));
         UserLimit { limit, users, revocation, logins: KeyedLocks::new() }
     }

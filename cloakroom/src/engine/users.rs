@@ -32,7 +32,7 @@ pub(crate) struct UserSessions {
 }
 
 impl UserSessions {
-    pub(super) fn new(provider: AnyProvider, revocation: Arc<Revocation>, deadline: Duration) -> Self {
+    pub(crate) fn new(provider: AnyProvider, revocation: Arc<Revocation>, deadline: Duration) -> Self {
         UserSessions { provider, revocation, deadline }
     }
 
@@ -66,7 +66,7 @@ impl UserSessions {
 
     /// Ends every session of the user whose session is under `key`, or where its tombstones lead. Ends that session alone if it is
     /// anonymous or the store keeps no list.
-    pub(super) async fn end_all_of_session(&self, key: &StoreKey) -> Result<()> {
+    pub(crate) async fn end_all_of_session(&self, key: &StoreKey) -> Result<()> {
         let Some((key, record)) = self.revocation.live(key).await? else { return Ok(()) };
         match record.principal().filter(|_| self.provider.capabilities().lists) {
             Some(principal) => {
@@ -96,7 +96,7 @@ impl UserSessions {
     ///
     /// A page is one consistent look at the store. Between two pages a session may be renamed past the cursor, so a list of several pages
     /// is walked until two walks find the same.
-    pub(super) async fn all_of(&self, user: &Principal) -> Result<Vec<Listed>> {
+    pub(crate) async fn all_of(&self, user: &Principal) -> Result<Vec<Listed>> {
         let (mut all, mut pages) = self.walk(user).await?;
         let mut walks = 1;
         while pages > 1 && walks < WALKS {
@@ -120,13 +120,13 @@ impl UserSessions {
     }
 
     /// Begins a walk over the sessions of `user`.
-    pub(super) fn pages<'a>(&'a self, user: &'a Principal) -> Pages<'a> {
+    pub(crate) fn pages<'a>(&'a self, user: &'a Principal) -> Pages<'a> {
         Pages { users: self, user, next: Next::First, seen: HashSet::new(), read: 0 }
     }
 }
 
 /// A walk over the sessions of a user, page by page. It ends, even if the provider's cursors never do.
-pub(super) struct Pages<'a> {
+pub(crate) struct Pages<'a> {
     users: &'a UserSessions,
     user: &'a Principal,
     next: Next,
@@ -144,7 +144,7 @@ enum Next {
 
 impl Pages<'_> {
     /// Returns the next page; `None` after the last one.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Listed>>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>> {
         let cursor = match std::mem::replace(&mut self.next, Next::None) {
             Next::First => None,
             Next::After(cursor) => Some(cursor),

@@ -18,7 +18,8 @@ use crate::event::{EventKind, IdHash};
 use crate::id::{HashFunc, SessionId};
 use crate::principal::Principal;
 use crate::provider::{AnyProvider, Listed, Provider};
-use crate::session::{Released, Session, SessionHandle, Shared};
+use crate::request::{Exchange, find_id};
+use crate::session::{Released, Session, SessionHandle};
 
 pub use builder::ManagerBuilder;
 
@@ -116,7 +117,7 @@ impl Manager {
     /// [`handle`](Self::handle), with what outer layers have put into the request's extensions.
     #[inline]
     pub(crate) fn handle_in(&self, headers: &HeaderMap, extensions: &Extensions) -> SessionHandle {
-        SessionHandle(Shared::of_request(Arc::clone(&self.0), headers, extensions))
+        SessionHandle(Exchange::of_request(Arc::clone(&self.0), headers, extensions))
     }
 
     /// Loads a session by its id, apart from any request: for [WebSockets, streams](crate::guide::sockets) and jobs. `None` if it is not
@@ -145,8 +146,8 @@ impl Manager {
         if self.0.provider.capabilities().token_is_record() {
             return Err(Error::new(ErrorKind::Unsupported, NoStore));
         }
-        let found = within(self.0.config.deadline, self.0.find_id(id)).await.0?;
-        Ok(found.map(|stored| Session::new(Shared::detached(Arc::clone(&self.0), stored))))
+        let found = within(self.0.config.deadline, find_id(&self.0, id)).await.0?;
+        Ok(found.map(|stored| Session::new(Exchange::detached(Arc::clone(&self.0), stored))))
     }
 
     /// Ends the session of a request, and tells the client to forget its id. If you hold a [`Session`], call [`Session::destroy`].

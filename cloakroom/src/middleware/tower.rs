@@ -14,7 +14,8 @@ use tower_service::Service;
 use super::body::{ENDED, plain, text_for_visitors};
 use crate::error::{Error, Result};
 use crate::manager::Manager;
-use crate::session::{Released, SessionHandle, Shared};
+use crate::request::Exchange;
+use crate::session::{Released, SessionHandle};
 
 /// A `tower` layer that gives each request a session and commits its changes before the response leaves.
 ///
@@ -229,7 +230,7 @@ struct OuterHandles(Vec<SessionHandle>);
 /// Replaces `inner` by the handle of an outer layer with the same manager, if there is one. `next` is the handle of the nearest
 /// outer layer.
 #[cold]
-fn nest(extensions: &mut Extensions, inner: &Arc<Shared>, next: SessionHandle) {
+fn nest(extensions: &mut Extensions, inner: &Arc<Exchange>, next: SessionHandle) {
     let mut outer = extensions.remove::<OuterHandles>().unwrap_or_default();
     outer.0.push(next);
     if let Some(place) = outer.0.iter().position(|handle| handle.0.has_manager_of(inner)) {
@@ -245,7 +246,7 @@ pin_project! {
     pub struct ResponseFuture<F, B, E, D> {
         #[pin]
         handler: F,
-        shared: Arc<Shared>,
+        shared: Arc<Exchange>,
         on_error: E,
         on_ended: D,
         // Boxed: the handler's future is moved often, and few responses wait for a commit.
@@ -268,7 +269,7 @@ impl<F, B, E, D> fmt::Debug for ResponseFuture<F, B, E, D> {
 }
 
 /// Returns true if the response need not wait: the session was not loaded, is not committed, or was committed at once.
-fn may_leave<B>(shared: &Shared, response: &mut Response<B>) -> bool {
+fn may_leave<B>(shared: &Exchange, response: &mut Response<B>) -> bool {
     if shared.close_untouched() {
         return true;
     }

@@ -63,6 +63,21 @@ impl AnyProvider {
     ) -> Option<Result<Updated>> {
         self.at_once.then(|| self.erased.update_at_once(key, record, base))?
     }
+
+    pub(crate) fn touch_at_once(&self, key: &StoreKey, at: SystemTime) -> Option<Result<Touched>> {
+        self.at_once.then(|| self.erased.touch_at_once(key, at))?
+    }
+
+    pub(crate) fn rename_at_once(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Option<Result<Renamed>> {
+        self.at_once.then(|| self.erased.rename_at_once(old, new, record, expected, tombstone))?
+    }
 }
 
 impl fmt::Debug for AnyProvider {
@@ -96,6 +111,15 @@ trait Erased: Send + Sync {
     fn create_at_once(&self, key: &StoreKey, record: &Record) -> Option<Result<Created>>;
     fn load_at_once(&self, key: &StoreKey) -> Option<Result<Option<Record>>>;
     fn update_at_once(&self, key: &StoreKey, record: &Record, base: &Record) -> Option<Result<Updated>>;
+    fn touch_at_once(&self, key: &StoreKey, at: SystemTime) -> Option<Result<Touched>>;
+    fn rename_at_once(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Option<Result<Renamed>>;
 }
 
 /// What `future` gives at its first poll.
@@ -168,6 +192,21 @@ impl<P: Provider> Erased for P {
 
     fn update_at_once(&self, key: &StoreKey, record: &Record, base: &Record) -> Option<Result<Updated>> {
         at_once(Provider::update(self, key, record, base))
+    }
+
+    fn touch_at_once(&self, key: &StoreKey, at: SystemTime) -> Option<Result<Touched>> {
+        at_once(Provider::touch(self, key, at))
+    }
+
+    fn rename_at_once(
+        &self,
+        old: &StoreKey,
+        new: &StoreKey,
+        record: &Record,
+        expected: u64,
+        tombstone: Option<&Record>,
+    ) -> Option<Result<Renamed>> {
+        at_once(Provider::rename(self, old, new, record, expected, tombstone))
     }
 }
 

@@ -319,11 +319,20 @@ impl Record {
     ///
     /// Providers store and load tombstones like any record; [`count`](crate::Provider::count), [`scan`](crate::Provider::scan)
     /// and [`indexed`](crate::Provider::indexed) leave them out, and nothing but expiry ends them.
+    #[inline]
     pub fn is_tombstone(&self) -> bool {
-        let is_mark = |tag| matches!(tag, TAG_SUCCESSOR | TAG_ENDED);
         // Most records have no fields at all.
-        let fields = self.fields();
-        !fields.is_empty() && Fields(fields).flatten().any(|(tag, _)| is_mark(tag))
+        self.has_fields() && self.has_mark()
+    }
+
+    #[inline]
+    pub(crate) fn has_fields(&self) -> bool {
+        be_u32(&self.header()[AT_FIELDS_LEN..]) != 0
+    }
+
+    fn has_mark(&self) -> bool {
+        let is_mark = |tag| matches!(tag, TAG_SUCCESSOR | TAG_ENDED);
+        Fields(self.fields()).flatten().any(|(tag, _)| is_mark(tag))
     }
 
     /// What a tombstone says; `None` for a session.

@@ -1,39 +1,37 @@
-//! A request's session: what a handler reads and changes, and how that is committed.
+//! The public face of a request's session: what a handler reads and changes.
 
-mod at_once;
-mod changes;
-mod commit;
 mod flash;
-mod guards;
-mod join;
-mod life;
-mod load;
-mod plan;
-mod reserved;
-mod secret;
-mod state;
-mod turn;
+mod form_secret;
+mod handle;
 mod typed;
-mod undo;
 mod user;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock::Millis;
 use crate::codec::{Change, Codec};
-use crate::engine::is_plain;
+use crate::engine::{Stored, is_plain, within};
 use crate::error::Result;
 use crate::event::IdHash;
 use crate::id::SessionId;
+use crate::record::Lifetime;
+use crate::request::{Exchange, Reached, look_again, refuse_reserved, too_late};
 
+pub use crate::request::Released;
 pub use flash::Flash;
-pub(crate) use state::Shared;
+pub(crate) use form_secret::FormSecrets;
+pub use handle::SessionHandle;
 pub use typed::{Fields, SessionData, Typed};
+
+/// The interval at which the store is asked about a watched session: short enough to learn of its end within a second.
+const WATCH: Duration = Duration::from_millis(700);
 
 /// A visitor's session in one request.
 ///
@@ -58,7 +56,7 @@ pub use typed::{Fields, SessionData, Typed};
 /// assert!(response["set-cookie"].to_str().unwrap().starts_with("__Host-id="));
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
-pub struct Session(pub(crate) Arc<Shared>, Origin);
+pub struct Session(pub(crate) Arc<Exchange>, Origin);
 
 /// Where a `Session` comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,8 +68,8 @@ enum Origin {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Session(shared, Origin::Asked)
+    pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
+        Session(exchange, Origin::Asked)
     }
 
     /// Notes, for a warning, whether a cookie that is set for a request with these headers would be dropped by its browser.
@@ -113,31 +111,6 @@ impl Drop for Session {
     }
 }
 
-/// What [`Session::release`] or [`Session::save`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use = "a session that is gone took no changes"]
-pub enum Released {
-    /// Nothing was to be done.
-    Unchanged,
-    /// The use was noted.
-    Touched,
-    /// The changes are stored.
-    Saved,
-    /// The session came to be, and the client is handed its id.
-    Created,
-    /// The session has a new id, and its changes are stored.
-    Regenerated,
-    /// The session has ended, and the client is told to forget its id.
-    Destroyed,
-    /// The session was destroyed, rotated away or has expired since it was loaded. Nothing was written and no cookie is
-    /// set.
-    Gone {
-        /// Whether there were changes, which are lost: a success would acknowledge them.
-        lost_write: bool,
-    },
-}
-
 impl Session {
     /// The value under `key`, as this request sees it: its own changes first, then what was loaded.
     ///
@@ -146,6 +119,14 @@ impl Session {
     #[doc(alias = "Get")]
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         self.0.with_value(key, |codec, value| value.map(|bytes| codec.decode(bytes)).transpose())
+    }
+
+    /// The struct under its key; its default, if nothing is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
+    pub fn typed<T: SessionData>(&self) -> Result<Typed<T>> {
+        Typed::read(self.same())
     }
 
     /// Puts `value` under `key`. Not stored before [`release`](Self::release) or [`save`](Self::save).
@@ -158,7 +139,7 @@ impl Session {
     #[doc(alias = "Set")]
     #[doc(alias = "insert")]
     pub fn set<T: Serialize>(&self, key: &str, value: T) -> Result<()> {
-        reserved::refuse(key)?;
+        refuse_reserved(key)?;
         self.0.set(key, &value)
     }
 
@@ -170,7 +151,7 @@ impl Session {
     #[doc(alias = "Delete")]
     #[doc(alias = "remove")]
     pub fn delete(&self, key: &str) -> Result<()> {
-        reserved::refuse(key)?;
+        refuse_reserved(key)?;
         self.0.change(|changes| changes.set(Change::deletion(key)))
     }
 
@@ -203,7 +184,7 @@ impl Session {
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
     #[doc(alias = "Flush")]
     pub fn clear(&self) -> Result<()> {
-        self.0.change(|changes| changes.flush())
+        self.0.change(|changes| changes.clear())
     }
 
     /// [`clear`](Self::clear) under Beego's name. It does not log the user out.
@@ -214,7 +195,7 @@ impl Session {
         note = "flush empties the data and leaves the user logged in: call clear for that, or destroy to log out"
     )]
     pub fn flush(&self) -> Result<()> {
-        self.0.change(|changes| changes.flush())
+        self.0.change(|changes| changes.clear())
     }
 
     /// Ends the session: the logout. What is set afterwards in the same request begins a new one under a new id.
@@ -239,7 +220,7 @@ impl Session {
     #[doc(alias = "cycle_id")]
     #[doc(alias = "renew")]
     pub fn regenerate(&self) -> Result<()> {
-        self.0.change(|changes| changes.renew = true)
+        self.0.change(|changes| changes.new_id = true)
     }
 
     /// Changes the value under `key` in one atomic step, at once, and gives what it became.
@@ -291,7 +272,7 @@ impl Session {
         E: Send,
         F: FnMut(Option<T>) -> Result<T, E> + Send,
     {
-        reserved::refuse(key)?;
+        refuse_reserved(key)?;
         let mut result = None;
         let encode = |codec: Codec, old: Option<&[u8]>| {
             let changed = change(old.map(|bytes| codec.decode(bytes)).transpose()?);
@@ -300,7 +281,7 @@ impl Session {
             encoded.transpose()
         };
         self.0.update(key, encode).await?;
-        result.ok_or_else(|| state::released("update"))
+        result.ok_or_else(|| too_late("update"))
     }
 
     /// Commits the changes now, ahead of the response: for streams and long work. The cookie, if one is due, still
@@ -333,6 +314,145 @@ impl Session {
         self.0.reload().await
     }
 
+    /// Gives the session a lifetime of its own, in the place of the manager's policy: "remember me", a kiosk, an agent on the phone.
+    ///
+    /// An absolute timeout counts from the login, or from the beginning of an anonymous session, and a later call does not move
+    /// that. Without data or a user no session begins for it. The login of another user ends it.
+    ///
+    /// ```
+    /// # use cloakroom::{Lifetime, Manager, MemoryProvider, Principal};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.set_lifetime(Lifetime::remembered(Duration::from_secs(30 * 24 * 60 * 60)))?;
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value) for a time under a second or over a hundred years, [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    pub fn set_lifetime(&self, lifetime: Lifetime) -> Result<()> {
+        lifetime.check()?;
+        self.0.change(|changes| changes.fields_mut().lifetime = Some(lifetime))
+    }
+
+    /// Has the session end at `time` at the latest, whatever its policy: the end of a federated login, as the identity provider
+    /// gives it. The earliest time that was set counts, until the user logs in again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    pub fn end_by(&self, time: SystemTime) -> Result<()> {
+        let time = Millis::from(time);
+        self.0.change(|changes| {
+            let fields = changes.fields_mut();
+            fields.ends_by = Some(fields.ends_by.map_or(time, |earlier| earlier.min(time)));
+        })
+    }
+
+    /// When the session began; `None` while nothing is stored.
+    pub fn created(&self) -> Option<SystemTime> {
+        self.0.stored(|stored| stored.record.times().created.into())
+    }
+
+    /// When the session was last used before this request, to within the touch interval; `None` while nothing is stored.
+    pub fn last_active(&self) -> Option<SystemTime> {
+        self.0.stored(|stored| stored.record.times().last_active.into())
+    }
+
+    /// When the session ends if nobody uses it again; `None` while nothing is stored.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.0.stored(|stored| stored.record.expires())
+    }
+
+    /// Ends when the session has ended: by a logout on whatever device, process or node, by expiry, or because a login or a change
+    /// of privileges has given it another id. For WebSockets and streams, which would go on otherwise.
+    ///
+    /// The store is asked every 0.7 s, so that the answer is at most a second late; a store that fails is asked again. A session that
+    /// routine rotation gives another id is followed there. For a session that is not stored it is over at once.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// # async fn next_message() -> Option<String> { None }
+    /// let socket = async {
+    ///     loop {
+    ///         tokio::select! {
+    ///             _ = session.revoked() => break "the session has ended",
+    ///             message = next_message() => if message.is_none() { break "the client has gone" },
+    ///         }
+    ///     }
+    /// };
+    /// # socket.await;
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    pub async fn revoked(&self) {
+        let engine = &self.0.engine;
+        loop {
+            let Some(former) = self.0.stored(Stored::clone) else { return };
+            let found = within(engine.config.deadline.min(WATCH), look_again(engine, &former)).await.0;
+            match found {
+                Ok(Reached::Session(found)) => self.0.follow(found),
+                Ok(Reached::Nobody | Reached::Ended(_)) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "a watched session could not be looked up; trying again")
+                }
+            }
+            tokio::time::sleep(WATCH).await;
+        }
+    }
+
+    /// Leaves a message for the next page, as before a redirect: kept in the session until a request
+    /// [takes](Self::take_flashes) it. `name` says what kind it is, such as `"success"` or `"error"`.
+    ///
+    /// Each message is kept apart, so that those of requests at the same time all stand. At most 32 wait; the oldest gives way
+    /// to one more.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use http::HeaderMap;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&HeaderMap::new()).await?;
+    /// session.flash("success", "The address is changed.")?;
+    /// # session.save().await?;
+    ///
+    /// // On the page that the redirect leads to:
+    /// for flash in session.take_flashes::<String>().await? {
+    ///     println!("{}: {}", flash.name, flash.message);
+    /// }
+    /// assert!(session.take_flashes::<String>().await?.is_empty());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`set`](Self::set), and [`ErrorKind::Random`] if the generator fails.
+    #[doc(alias = "messages")]
+    pub fn flash<T: Serialize>(&self, name: &str, message: T) -> Result<()> {
+        flash::leave(&self.0, name, &message)
+    }
+
+    /// Takes the messages that wait, the oldest first: out of the store at once, so that of several requests one alone gets each.
+    /// A message that does not decode to a `T` stays for whoever asks for its type. Without a message there is no I/O.
+    ///
+    /// If the request comes to nothing, because its handler answers 5xx, panics or is cancelled, or because its commit fails, the messages are put
+    /// back in the background. What a [`release`](Self::release) or a [`save`](Self::save) has followed is taken for good, and so is what
+    /// a detached handle takes.
+    ///
+    /// # Errors
+    /// Those of [`update`](Self::update). Nothing is taken then, unless the store did so and its answer was lost.
+    pub async fn take_flashes<T: DeserializeOwned + Send>(&self) -> Result<Vec<Flash<T>>> {
+        flash::take(&self.0, |_| true).await
+    }
+
+    /// [`take_flashes`](Self::take_flashes) of one kind.
+    pub async fn take_flashes_of<T: DeserializeOwned + Send>(&self, name: &str) -> Result<Vec<T>> {
+        let taken = flash::take(&self.0, |found| found == name).await?;
+        Ok(taken.into_iter().map(|flash| flash.message).collect())
+    }
+
     /// The id by which the client reached this session; `None` while nothing is stored. A secret: not for logs.
     #[doc(alias = "SessionID")]
     pub fn id(&self) -> Option<SessionId> {
@@ -354,45 +474,5 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("stored", &self.0.stored(|_| ()).is_some()).finish_non_exhaustive()
-    }
-}
-
-/// A request's session before anyone has asked for it: in the request's extensions, put there by the middleware.
-///
-/// Nothing has been read. [`load`](Self::load) does that, once a request however often it is called.
-#[derive(Clone)]
-pub struct SessionHandle(pub(crate) Arc<Shared>);
-
-impl SessionHandle {
-    /// The session, read from the provider at the first call.
-    ///
-    /// # Errors
-    /// Those of the provider: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible). Never an empty
-    /// session instead.
-    pub async fn load(&self) -> Result<Session> {
-        match self.load_at_once() {
-            Some(loaded) => loaded,
-            None => self.load_waiting().await,
-        }
-    }
-
-    /// What [`load_at_once`](Self::load_at_once) leaves.
-    pub(crate) async fn load_waiting(&self) -> Result<Session> {
-        // Boxed, since it is large, and so would be every future that loads a session.
-        Box::pin(self.0.load_waiting()).await.map(|()| Session::new(Arc::clone(&self.0)))
-    }
-
-    /// [`load`](Self::load) where nobody has to wait for it.
-    #[inline]
-    pub(crate) fn load_at_once(&self) -> Option<Result<Session>> {
-        let loaded = self.0.load_at_once()?;
-        Some(loaded.map(|()| Session::new(Arc::clone(&self.0))))
-    }
-}
-
-impl fmt::Debug for SessionHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionHandle")
     }
 }

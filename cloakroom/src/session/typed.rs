@@ -6,9 +6,10 @@ use std::ops::{Deref, DerefMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Session, reserved};
+use super::Session;
 use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::error::{Error, ErrorKind, Result};
+use crate::request::refuse_reserved;
 
 /// The levels of nesting around the fields: the struct's own map, and the one that tells its version.
 const AROUND: usize = 2;
@@ -125,28 +126,22 @@ pub struct Typed<T> {
     value: T,
 }
 
-impl Session {
-    /// The struct under its key; its default, if nothing is there.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Value`] if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
-    pub fn typed<T: SessionData>(&self) -> Result<Typed<T>> {
-        let value = self.0.with_value(T::KEY, |codec, stored| Ok(read::<T>(codec, stored)?.value))?;
-        Ok(Typed { session: self.same(), value })
-    }
-}
-
 impl<T: SessionData> Typed<T> {
+    pub(super) fn read(session: Session) -> Result<Self> {
+        let value = session.0.with_value(T::KEY, |codec, stored| Ok(read::<T>(codec, stored)?.value))?;
+        Ok(Typed { session, value })
+    }
+
     /// Puts the struct under its key, as [`Session::set`] does: of two requests that do so at the same time the later one
     /// stands. [`update`](Self::update) loses nothing.
     ///
     /// # Errors
     /// Those of [`Session::set`]; [`ErrorKind::Value`], too, if a `T` is no struct with named fields.
     pub fn save(&self) -> Result<()> {
-        reserved::refuse(T::KEY)?;
-        let shared = &self.session.0;
-        shared.put("save", |codec| {
-            shared.with_value(T::KEY, |_, stored| change(codec, stored, &self.value, shared.limits()))
+        refuse_reserved(T::KEY)?;
+        let exchange = &self.session.0;
+        exchange.put("save", |codec| {
+            exchange.with_value(T::KEY, |_, stored| change(codec, stored, &self.value, exchange.limits()))
         })
     }
 
@@ -159,17 +154,17 @@ impl<T: SessionData> Typed<T> {
     where
         T: Send,
     {
-        reserved::refuse(T::KEY)?;
-        let shared = &self.session.0;
+        refuse_reserved(T::KEY)?;
+        let exchange = &self.session.0;
         let mut latest = None;
         let encode = |codec: Codec, stored: Option<&[u8]>| {
             let mut value = read::<T>(codec, stored)?.value;
             by(&mut value);
-            let change = change(codec, stored, &value, shared.limits())?;
+            let change = change(codec, stored, &value, exchange.limits())?;
             latest = Some(value);
             Ok(Some(change))
         };
-        shared.update(T::KEY, encode).await?;
+        exchange.update(T::KEY, encode).await?;
         if let Some(value) = latest {
             self.value = value;
         }

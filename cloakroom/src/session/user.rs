@@ -36,7 +36,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Released`] after the release.
     pub fn authenticate_at(&self, principal: Principal, level: Level) -> Result<()> {
-        self.0.change(|changes| changes.bind(principal, level))
+        self.0.change(|changes| changes.log_in(principal, level))
     }
 
     /// Notes that the user has now given more, or less, proof than at the login: gives the session a new id, and leaves the
@@ -59,12 +59,12 @@ impl Session {
         if self.principal().is_none() {
             return Err(Error::new(ErrorKind::Denied, Denied::Anonymous));
         }
-        self.0.change(|changes| changes.beside().level = Some(level))
+        self.0.change(|changes| changes.fields_mut().level = Some(level))
     }
 
     /// The user the session belongs to, as this request sees it.
     pub fn principal(&self) -> Option<Principal> {
-        self.0.principal()
+        self.0.state().principal()
     }
 
     /// The user the session belongs to; an error where nobody has logged in.
@@ -74,12 +74,12 @@ impl Session {
 
     /// How surely the user has proved who they are, as this request sees it; `None` for an anonymous session.
     pub fn level(&self) -> Option<Level> {
-        self.0.level()
+        self.0.state().level()
     }
 
     /// When the user last proved who they are; `None` for an anonymous session.
     pub fn authenticated(&self) -> Option<SystemTime> {
-        self.0.authenticated().map(SystemTime::from)
+        self.0.state().authenticated(self.0.engine.now()).map(SystemTime::from)
     }
 
     /// Succeeds if the user has proved who they are within the last `age`. Call it before steps that a stolen session must not
@@ -101,13 +101,12 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Denied`], which is answered with 401.
     pub fn require_recent(&self, age: Duration) -> Result<()> {
-        let at = self.0.authenticated().filter(|_| self.principal().is_some());
+        self.user()?;
+        let now = self.0.engine.now();
+        let at = self.0.state().authenticated(now);
         let at = at.ok_or_else(|| Error::new(ErrorKind::Denied, Denied::Anonymous))?;
-        let found = self.0.engine.now().since(at);
-        match found <= age {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Denied, Denied::Old { age, found })),
-        }
+        let found = now.since(at);
+        if found <= age { Ok(()) } else { Err(Error::new(ErrorKind::Denied, Denied::Old { age, found })) }
     }
 
     /// Succeeds if the user has proved who they are as surely as `level`, or more.
@@ -129,7 +128,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Released`] after the release.
     pub fn set_device(&self, device: Device) -> Result<()> {
-        self.0.change(|changes| changes.beside().device = Some(device))
+        self.0.change(|changes| changes.fields_mut().device = Some(device))
     }
 }
 

@@ -14,7 +14,7 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor of each module. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("error", 0),
     ("sync", 0),
     ("clock", 0),
@@ -28,6 +28,7 @@ const FLOORS: [(&str, u8); 20] = [
     ("event", 1),
     ("provider", 2),
     ("engine", ENGINE),
+    ("request", ENGINE),
     ("session", ENGINE),
     ("manager", ENGINE),
     ("gc", ENGINE),

@@ -65,7 +65,7 @@ fn the_builder_refuses_the_same() {
     let native = || Manager::builder(MemoryProvider::new());
     native().migrate_from(beego()).build().unwrap();
     assert!(refused(native().migrate_from(MemoryProvider::new())).contains("whose sessions are native"));
-    assert!(refused(good().migrate_from(beego())).contains("moved to native ones"));
+    assert!(refused(good().migrate_from(beego())).contains("moved to native records"));
     assert!(refused(native().danger_store_ids_in_clear().migrate_from(beego())).contains("hashed"));
 }
 

@@ -19,7 +19,7 @@ use super::body::{CsrfBody, FormField};
 use super::origin::{PageOrigin, Provenance, is_handshake, provenance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::middleware::tower::{OnError, PlainErrors};
-use crate::session::SessionHandle;
+use crate::session::{FormSecrets, SessionHandle};
 
 /// The most bytes of a form that are read for its token. A form with the token's field near its beginning needs far fewer.
 const MAX_FORM: usize = 64 * 1024;
@@ -274,7 +274,7 @@ impl CsrfPolicy {
             return Err(Error::new(ErrorKind::NoLayer, CsrfError::NoLayer));
         };
         let session = handle.load().await?;
-        if session.id().is_none() && !self.require_session && !session.0.expects_token() {
+        if session.id().is_none() && !self.require_session && !FormSecrets(&session.0).expects_token() {
             return Ok(());
         }
         session.verify_csrf_token(&self.token(&parts.headers, body).await?)

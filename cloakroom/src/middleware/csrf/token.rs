@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::engine::{FormSecret, SECRET_LEN};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::Session;
+use crate::session::{FormSecrets, Session};
 
 /// The number of bytes of the mask, and of the secret.
 const LEN: usize = SECRET_LEN;
@@ -98,7 +98,7 @@ impl Session {
     /// # Errors
     /// Those of [`update`](Session::update), and [`ErrorKind::Random`] if the generator fails.
     pub async fn csrf_token(&self) -> Result<CsrfToken> {
-        CsrfToken::masking(&self.0.secret().await?)
+        CsrfToken::masking(&FormSecrets(&self.0).get_or_make().await?)
     }
 
     /// Checks that `token` belongs to this visitor: to the session or, without a session, to the visitor's cookie.
@@ -121,7 +121,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Forged`] if it does not. Its status is 403.
     pub fn verify_csrf_token(&self, token: &str) -> Result<()> {
-        if self.0.knows_secret(|secret| unmasks_to(token.as_bytes(), secret))? {
+        if FormSecrets(&self.0).any(|secret| unmasks_to(token.as_bytes(), secret))? {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Forged, WrongToken))

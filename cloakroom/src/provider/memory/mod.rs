@@ -210,7 +210,15 @@ impl Store {
     }
 
     /// Keeps the indexes in step with a record that came, went or was replaced. Its shard is locked.
+    #[inline]
     fn index(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
+        // Most records have no fields, so nothing indexes them.
+        if before.is_some_and(Record::has_fields) || after.is_some_and(Record::has_fields) {
+            self.reindex(key, before, after);
+        }
+    }
+
+    fn reindex(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
         if before.and_then(Record::user) != after.and_then(Record::user) {
             before.and_then(Record::user).inspect(|user| self.users.remove(user, key));
             after.and_then(Record::user).inspect(|user| self.users.add(user, key));

@@ -1,0 +1,230 @@
+//! The exchange of one request and its response: the handle that every clone of a request's session shares.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap};
+use serde::Serialize;
+
+use super::Released;
+use super::changes::Changes;
+use super::respond::finish;
+use super::state::{Phase, State, too_late};
+use crate::codec::{Change, Codec, Limits};
+use crate::engine::{By, Engine, Presented, Stored};
+use crate::error::{Error, Result};
+use crate::id::StoreKey;
+use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
+
+pub(crate) struct Exchange {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) presented: Presented,
+    /// [`UNTOUCHED`], [`ASKED`] or [`OVER`]. Most requests end with a look at this, without taking the lock.
+    touched: AtomicU8,
+    /// True for a session apart from any request: no response follows that could fail.
+    pub(crate) detached: bool,
+    state: Mutex<State>,
+}
+
+/// Nobody has asked for the session.
+const UNTOUCHED: u8 = 0;
+/// Somebody has asked; [`Phase`] has the progress.
+const ASKED: u8 = 1;
+/// The response has left, and nobody had asked.
+const OVER: u8 = 2;
+
+impl Exchange {
+    /// The exchange of a request with these `headers`. Nothing is parsed or loaded yet.
+    pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap, extensions: &Extensions) -> Arc<Self> {
+        // Builds the exchange in its place on the heap. `Arc::new` would build it on the stack and copy it: 60 instructions, a tenth of
+        // what a request costs that does not ask for its session.
+        Arc::new_cyclic(|_| Exchange {
+            presented: engine.requests.read(headers, extensions),
+            engine,
+            touched: AtomicU8::new(UNTOUCHED),
+            detached: false,
+            state: Mutex::default(),
+        })
+    }
+
+    /// A session apart from any request.
+    pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
+        Arc::new(Exchange {
+            presented: Presented::default(),
+            engine,
+            touched: AtomicU8::new(ASKED),
+            detached: true,
+            state: Mutex::new(State::loaded(stored)),
+        })
+    }
+
+    /// True if `other` belongs to the same manager.
+    pub(crate) fn has_manager_of(&self, other: &Exchange) -> bool {
+        Arc::ptr_eq(&self.engine, &other.engine)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.engine.config.limits
+    }
+
+    /// Notes that a caller asks for the session. Fails if the response has left already.
+    pub(super) fn note_asked(&self, state: &mut State) -> Result<()> {
+        let is_late = match state.phase {
+            Phase::Untouched => {
+                let former =
+                    self.touched.compare_exchange(UNTOUCHED, ASKED, Ordering::AcqRel, Ordering::Acquire);
+                former == Err(OVER)
+            }
+            phase => phase == Phase::Closed,
+        };
+        if is_late {
+            return Err(too_late("load"));
+        }
+        state.phase = Phase::Asked;
+        Ok(())
+    }
+
+    #[cold]
+    pub(crate) fn note_plain_http(&self) {
+        self.state().plain_http = true;
+    }
+
+    pub(crate) fn stored<T>(&self, read: impl FnOnce(&Stored) -> T) -> Option<T> {
+        self.state().stored.as_ref().map(read)
+    }
+
+    pub(crate) fn key(&self) -> Option<StoreKey> {
+        self.stored(|stored| stored.name.key().clone())
+    }
+
+    /// The application's keys.
+    pub(crate) fn keys(&self) -> Result<Vec<String>> {
+        self.state().keys(self.engine.config.codec)
+    }
+
+    /// Calls `read` with the encoded value under `key`, as this request sees it.
+    pub(crate) fn with_value<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(Codec, Option<&[u8]>) -> Result<T>,
+    ) -> Result<T> {
+        let state = self.state();
+        let codec = state.codec(self.engine.config.codec);
+        // Decoding runs the application's code, which may use the session, so the lock is released first.
+        if let Some(pending) = state.pending(key) {
+            let value = pending.map(<[u8]>::to_vec);
+            drop(state);
+            return read(codec, value.as_deref());
+        }
+        let record = state.stored.as_ref().map(|stored| stored.record.clone());
+        drop(state);
+        match &record {
+            Some(record) => match codec.find(record.data(), key) {
+                Ok(value) => read(codec, value.as_deref()),
+                Err(error) => Err(self.report_unreadable(error)),
+            },
+            None => read(codec, None),
+        }
+    }
+
+    #[cold]
+    fn report_unreadable(&self, error: Error) -> Error {
+        match self.key() {
+            Some(key) => self.engine.records.report_corrupt(error, &key),
+            None => error,
+        }
+    }
+
+    pub(crate) fn set<T: Serialize>(&self, key: &str, value: &T) -> Result<()> {
+        self.put("set", |codec| codec.encode(key, value, self.limits()))
+    }
+
+    /// Adds the change that `encode` makes. It may look at the session.
+    #[inline]
+    pub(crate) fn put(
+        &self,
+        operation: &'static str,
+        encode: impl FnOnce(Codec) -> Result<Change>,
+    ) -> Result<()> {
+        let codec = self.open(operation)?.codec(self.engine.config.codec);
+        let change = encode(codec)?;
+        let mut state = self.open(operation)?;
+        state.check_room(&change, codec, self.limits())?;
+        state.pending_changes().set(change);
+        Ok(())
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Changes)) -> Result<()> {
+        change(self.open("change")?.pending_changes());
+        Ok(())
+    }
+
+    /// The state, if changes to it can still be committed.
+    fn open(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
+        let state = self.state();
+        if state.is_open() { Ok(state) } else { Err(too_late(operation)) }
+    }
+
+    /// Takes over the key that routine rotation has given the session, for a holder that watches it.
+    pub(crate) fn follow(&self, found: Stored) {
+        let mut state = self.state();
+        if let Some(stored) = state.stored.as_mut().filter(|_| found.by == By::Grace) {
+            stored.name = found.name;
+            stored.by = By::Grace;
+        }
+    }
+
+    /// Drops the changes that are not committed yet.
+    #[cold]
+    pub(crate) fn roll_back(&self) {
+        let mut state = self.state();
+        state.changes = None;
+        if let Some(rare) = &mut state.rare {
+            rare.undo = None;
+        }
+    }
+}
+
+#[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
+impl Exchange {
+    /// Ends a request whose session nobody has asked for; false if somebody has.
+    pub(crate) fn close_untouched(&self) -> bool {
+        self.touched.compare_exchange(UNTOUCHED, OVER, Ordering::AcqRel, Ordering::Acquire) != Err(ASKED)
+    }
+
+    pub(crate) fn commits_on_server_error(&self) -> bool {
+        self.engine.config.commit_on_server_error
+    }
+
+    /// Ends the request without committing its pending changes. The client still learns of changes that were saved before.
+    pub(crate) fn abandon(&self, headers: &mut HeaderMap) {
+        let mut state = self.state();
+        if state.phase == Phase::Asked {
+            self.engine.responses.set_vary(headers);
+            state.phase = Phase::Closed;
+        } else if state.is_open() {
+            if let Some(rare) = &mut state.rare {
+                rare.undo = None;
+            }
+            if let Err(error) = finish(&self.engine, &mut state, Released::Unchanged, headers) {
+                tracing::error!(%error, "a session's cookie could not be made");
+            }
+        }
+    }
+
+    /// Marks a response that replaces a handler's as private to one visitor.
+    pub(crate) fn note_failure(&self, headers: &mut HeaderMap) {
+        self.engine.responses.set_vary(headers);
+        crate::cookie::no_store(headers);
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exchange")
+    }
+}
