@@ -14,7 +14,7 @@ use crate::record::Record;
 pub(crate) enum LoadedAtOnce {
     /// A session that this build can read.
     Session(Record),
-    /// Nothing, a tombstone, or a session that needs a further look.
+    /// A tombstone, a session that needs further checks, or no record.
     Other(Option<Record>),
 }
 

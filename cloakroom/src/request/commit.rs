@@ -295,7 +295,7 @@ impl Exchange {
             Ok(())
         };
         let outcome = match within(deadline, self.commit_waiting(prepare)).await.0 {
-            // Nothing was to change: only the use could not be stored.
+            // The request changes nothing, so only its use could not be stored.
             Err(error) if self.makes_no_change() => {
                 tracing::warn!(%error, "the use of a session could not be stored");
                 Released::Unchanged

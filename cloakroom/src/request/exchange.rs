@@ -26,7 +26,7 @@ pub(crate) struct Exchange {
     state: Mutex<State>,
 }
 
-/// Nobody has asked for the session.
+/// The session was not asked for.
 const UNTOUCHED: u8 = 0;
 /// Somebody has asked; [`Phase`] has the progress.
 const ASKED: u8 = 1;

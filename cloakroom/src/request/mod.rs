@@ -1,4 +1,4 @@
-//! What one request does with its session: lookup, changes, plan, outcome.
+//! One request's work on its session: lookup, changes, plan, outcome.
 //!
 //! The decisions are state machines without I/O. [`lookup`] decides what a loaded record means, [`plan`] which step the changes
 //! need, and [`outcome`] what each answer of the store means. A machine asks for one thing at a time and takes the answer, so the two drivers

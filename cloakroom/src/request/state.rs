@@ -54,7 +54,7 @@ pub(crate) struct CookieSecret {
 /// The progress of a request.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nobody has asked for the session.
+    /// The session was not asked for.
     #[default]
     Untouched,
     /// The session is being loaded, or its load has failed.

@@ -91,7 +91,7 @@ impl Provider for Waiting {
     }
 }
 
-/// What a request of the random walk does.
+/// A call of a request in the random walk.
 #[derive(Clone, Debug)]
 enum Act {
     Set(u8, u8),
@@ -358,7 +358,7 @@ fn an_id_in_its_grace_leads_to_the_session() {
 }
 
 #[test]
-fn a_rotated_id_counts_as_reused_after_its_grace_only_to_requests() {
+fn after_its_grace_a_rotated_id_is_reused_only_by_requests() {
     let engine = manager().engine();
     let (old, new) = (stored(&engine, None), stored(&engine, None));
     let long_ago = crate::clock::Millis(engine.now().0 - 3_600_000);

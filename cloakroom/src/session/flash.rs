@@ -26,7 +26,7 @@ const RANDOM_LEN: usize = 8;
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Flash<T = String> {
-    /// What kind of message it is, such as `"success"` or `"error"`.
+    /// The kind of the message, such as `"success"` or `"error"`.
     pub name: String,
     /// The message.
     pub message: T,

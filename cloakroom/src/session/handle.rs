@@ -27,7 +27,7 @@ impl SessionHandle {
         }
     }
 
-    /// What [`load_at_once`](Self::load_at_once) leaves.
+    /// Loads the session by awaiting the provider, where [`load_at_once`](Self::load_at_once) does not do.
     pub(crate) async fn load_waiting(&self) -> Result<Session> {
         // Boxed, since it is large, and so would be every future that loads a session.
         Box::pin(self.0.load_waiting()).await.map(|()| Session::new(Arc::clone(&self.0)))

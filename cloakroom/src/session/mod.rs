@@ -58,7 +58,7 @@ const WATCH: Duration = Duration::from_millis(700);
 /// ```
 pub struct Session(pub(crate) Arc<Exchange>, Origin);
 
-/// Where a `Session` comes from.
+/// The source of a `Session`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     /// Handed out to the code that asked for the session.
@@ -124,7 +124,7 @@ impl Session {
     /// The struct under its key; its default, if nothing is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
     pub fn typed<T: SessionData>(&self) -> Result<Typed<T>> {
         Typed::read(self.same())
     }
@@ -155,7 +155,7 @@ impl Session {
         self.0.change(|changes| changes.set(Change::deletion(key)))
     }
 
-    /// Whether something is under `key`.
+    /// Returns true if there is a value under `key`.
     pub fn contains(&self, key: &str) -> Result<bool> {
         self.0.with_value(key, |_, value| Ok(value.is_some()))
     }
@@ -165,12 +165,12 @@ impl Session {
         self.0.keys()
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> Result<usize> {
         Ok(self.keys()?.len())
     }
 
-    /// Whether there is no key.
+    /// Returns true if there is no key.
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -350,7 +350,7 @@ impl Session {
         })
     }
 
-    /// When the session began; `None` while nothing is stored.
+    /// The time at which the session began; `None` while nothing is stored.
     pub fn created(&self) -> Option<SystemTime> {
         self.0.stored(|stored| stored.record.times().created.into())
     }
@@ -360,7 +360,7 @@ impl Session {
         self.0.stored(|stored| stored.record.times().last_active.into())
     }
 
-    /// When the session ends if nobody uses it again; `None` while nothing is stored.
+    /// The time at which the session ends if nobody uses it again; `None` while nothing is stored.
     pub fn expires(&self) -> Option<SystemTime> {
         self.0.stored(|stored| stored.record.expires())
     }
@@ -428,7 +428,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of [`set`](Self::set), and [`ErrorKind::Random`] if the generator fails.
+    /// Those of [`set`](Self::set), and [`ErrorKind::Random`](crate::ErrorKind::Random) if the generator fails.
     #[doc(alias = "messages")]
     pub fn flash<T: Serialize>(&self, name: &str, message: T) -> Result<()> {
         flash::leave(&self.0, name, &message)

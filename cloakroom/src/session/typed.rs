@@ -14,7 +14,7 @@ use crate::request::refuse_reserved;
 /// The levels of nesting around the fields: the struct's own map, and the one that tells its version.
 const AROUND: usize = 2;
 
-/// What an application keeps in a session as one struct: its key, its version, and how older versions become this one.
+/// A struct that an application keeps in a session: its key, its version, and how older versions become this one.
 ///
 /// The fields are stored by name. While two versions of an application run side by side, each keeps the fields of the other
 /// that it does not know. So the new one may add fields (with `#[serde(default)]`, since the old one does not write them) and leave
@@ -201,7 +201,7 @@ impl<T> fmt::Debug for Typed<T> {
 const VERSION: &str = "version";
 const FIELDS: &str = "fields";
 
-/// What is stored, read as a `T`.
+/// The stored value, read as a `T`.
 struct Read<'a, T> {
     value: T,
     version: u32,

@@ -1,4 +1,4 @@
-//! Whose session it is, and how surely.
+//! The user of a session, and the level of their proof.
 
 use std::time::{Duration, SystemTime};
 
@@ -72,12 +72,12 @@ impl Session {
         self.principal().ok_or_else(|| Error::new(ErrorKind::Denied, Denied::Anonymous))
     }
 
-    /// How surely the user has proved who they are, as this request sees it; `None` for an anonymous session.
+    /// The level at which the user has proved who they are, as this request sees it; `None` for an anonymous session.
     pub fn level(&self) -> Option<Level> {
         self.0.state().level()
     }
 
-    /// When the user last proved who they are; `None` for an anonymous session.
+    /// The time at which the user last proved who they are; `None` for an anonymous session.
     pub fn authenticated(&self) -> Option<SystemTime> {
         self.0.state().authenticated(self.0.engine.now()).map(SystemTime::from)
     }

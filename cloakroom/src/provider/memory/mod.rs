@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use self::index::Index;
 use self::shard::{Entry, Pair, Place, Shard, Spare};
 use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
@@ -241,14 +241,11 @@ impl Store {
             // One from each in turn: whoever waits for a shard has it a microsecond later, and need not go to sleep.
             for step in 0..SHARDS {
                 let mut shard = self.shards[(start + step) % SHARDS].lock();
-                let Some(expired) = shard.take_expired(now, self.rehash()) else { continue };
-                due = true;
-                let Some(expired) = expired else { continue };
-                // While the lock is held: who finds nothing left to collect goes by the count.
-                self.counter(&expired.record).fetch_sub(1, Ordering::Relaxed);
-                self.index(&expired.key, Some(&expired.record), None);
+                match self.collect_one(&mut shard, now) {
+                    None => continue,
+                    Some(found) => (due, removed) = (true, removed + usize::from(found)),
+                }
                 drop(shard);
-                removed += 1;
                 if removed == limit {
                     break;
                 }
@@ -256,6 +253,15 @@ impl Store {
         }
         let more = removed == limit && self.shards.iter().any(|shard| shard.lock().is_due(now));
         Collected { removed, more }
+    }
+
+    /// Removes the record that has expired first in `shard`; `None` if none has expired. False if its deadline has moved since.
+    fn collect_one(&self, shard: &mut shard::Inner, now: Millis) -> Option<bool> {
+        let Some(expired) = shard.take_expired(now, self.rehash())? else { return Some(false) };
+        // While the lock is held: a collection that finds nothing left goes by the count.
+        self.counter(&expired.record).fetch_sub(1, Ordering::Relaxed);
+        self.index(&expired.key, Some(&expired.record), None);
+        Some(true)
     }
 
     fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
@@ -380,9 +386,15 @@ impl Store {
     }
 
     fn count(&self) -> u64 {
-        // What has expired goes first, a step at a time; the rest need not be looked at one by one.
+        // Expired records are removed first, one under each hold of a lock. A shard is counted under a hold that finds no more.
         while self.collect(STEP * SHARDS).more {}
-        self.shards.iter().map(|shard| shard.lock().sessions() as u64).sum()
+        let count = |shard: &Shard| loop {
+            let mut shard = shard.lock();
+            if self.collect_one(&mut shard, self.clock.millis()).is_none() {
+                return shard.sessions() as u64;
+            }
+        };
+        self.shards.iter().map(|shard| count(shard)).sum()
     }
 
     /// A page never holds entries of two shards: within one they are in the order of their keys, which is how the next page
