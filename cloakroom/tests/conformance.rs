@@ -38,7 +38,7 @@ cloakroom::conformance!(sealed_memory, |clock| async move {
 
 cloakroom::conformance!(sealed_file, |clock| async move {
     let folder = tempfile::tempdir().expect("a folder");
-    let files = FileProvider::builder(folder.path()).clock(clock).open().expect("an empty folder opens");
+    let files = FileProvider::builder(folder.path()).clock(clock).connect().expect("an empty folder opens");
     let store = without_refusals(planting(Store::new(sealed(files)), folder.path()));
     store.without(Part::Second, "file_from_two_sides has it").keep(folder)
 });
@@ -47,13 +47,14 @@ fn sealed(inner: impl Provider) -> SealedProvider {
     SealedProvider::new(inner, KeyRing::new(SealKey::generate().expect("a key")), "conformance")
 }
 
-// What a provider says that it cannot do is not asked of it, and all else is.
+// The suite leaves out what a provider cannot do by its capabilities, and tests the rest.
 cloakroom::conformance!(less_than_others, |clock| async move { Less::new(clock) });
 
 fn a_folder(clock: &Clock, handles: usize) -> Store {
     let folder = tempfile::tempdir().expect("a folder");
-    let open =
-        || FileProvider::builder(folder.path()).clock(clock.clone()).open().expect("an empty folder opens");
+    let open = || {
+        FileProvider::builder(folder.path()).clock(clock.clone()).connect().expect("an empty folder opens")
+    };
     let store = without_refusals(planting(Store::new(open()), folder.path()));
     let store = if handles == 2 {
         store.with_second(open())
@@ -96,7 +97,7 @@ fn a_misspelt_case_is_no_passed_case() {
 /// A provider that says of itself what asks for every part.
 fn asks_for_everything() -> Store {
     let folder = tempfile::tempdir().expect("a folder");
-    let files = FileProvider::open(folder.path()).expect("an empty folder opens");
+    let files = FileProvider::connect(folder.path()).expect("an empty folder opens");
     Store::new(files).keep(folder)
 }
 

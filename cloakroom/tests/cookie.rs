@@ -60,7 +60,7 @@ impl Rig {
         self.manager.start(&with_token(token)).await.unwrap()
     }
 
-    /// What the visitor with `token` finds under `n`.
+    /// Returns the value of `n` for the visitor with `token`.
     async fn n(&self, token: &str) -> Option<u64> {
         n(&self.manager, token).await
     }
@@ -146,13 +146,13 @@ async fn a_login_gets_another_id_and_a_logout_takes_the_cookie_back() {
 
     let (released, gone) = request(&rig.manager, &token, |session| session.destroy().unwrap()).await;
     assert_eq!((released, &*gone), (Released::Destroyed, ""));
-    // What the documentation says: a copy of the cookie lives on.
+    // A copy of the cookie goes on to work, as the documentation says.
     assert!(!rig.provider.capabilities().revocable);
     assert_eq!(rig.n(&token).await, Some(1));
 }
 
 #[tokio::test]
-async fn with_revocations_a_copy_of_the_cookie_is_worth_nothing_after_login_logout_or_the_end_of_all() {
+async fn revocations_end_every_copy_of_a_cookie() {
     let rig = Rig::revocable();
     assert!(rig.provider.capabilities().revocable);
     let (_, anonymous) = request(&rig.manager, "", set(1)).await;
@@ -232,7 +232,7 @@ async fn of_two_who_end_a_session_by_a_login_one_does() {
 }
 
 #[tokio::test]
-async fn whatever_a_cookie_is_that_we_did_not_seal_it_comes_to_the_same_fresh_session() {
+async fn a_cookie_of_another_seal_gives_a_fresh_session() {
     let rig = Rig::new();
     let (_, good) = request(&rig.manager, "", set(1)).await;
     let retired = {
@@ -342,7 +342,7 @@ async fn a_use_is_noted_by_a_new_cookie_once_a_minute_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_cookie_from_the_future_is_none_beyond_a_minutes_difference_of_clocks() {
+async fn a_cookie_over_a_minute_ahead_is_refused() {
     let rig = Rig::new();
     // Another process, whose clock is ahead.
     let ahead = ManualClock::starting_at(rig.time.clock().now() + 2 * MINUTE);
@@ -356,7 +356,7 @@ async fn a_cookie_from_the_future_is_none_beyond_a_minutes_difference_of_clocks(
 }
 
 #[tokio::test]
-async fn a_cookie_takes_4096_bytes_with_its_name_and_one_more_is_an_error_and_nothing_is_sent() {
+async fn a_cookie_over_4096_bytes_is_an_error_and_not_sent() {
     let rig = Rig::with(|provider| provider, |manager| manager.cookie_name("__Host-id"));
     let mut largest = 0;
     for len in 2_700..3_100 {
@@ -379,7 +379,7 @@ async fn a_cookie_takes_4096_bytes_with_its_name_and_one_more_is_an_error_and_no
     }
     assert!((4094..=4096).contains(&largest), "{largest} bytes");
 
-    // What only the commit can tell, since the user's name takes room too.
+    // Only the commit can tell this, since the user's name takes room too.
     let (_, token) =
         request(&rig.manager, "", |session| session.set("text", "x".repeat(2_800)).unwrap()).await;
     let session = rig.start(&token).await;
@@ -426,7 +426,7 @@ async fn of_parallel_responses_the_last_wins_as_is_documented() {
 }
 
 #[tokio::test]
-async fn of_two_cookies_of_one_session_the_newer_counts_and_of_two_sessions_none() {
+async fn the_newer_of_two_cookies_of_one_session_counts() {
     let rig = Rig::new();
     let (_, old) = request(&rig.manager, "", set(1)).await;
     let (_, new) = request(&rig.manager, &old, set(2)).await;
@@ -475,7 +475,7 @@ async fn a_generator_that_fails_is_an_error_and_no_cookie_is_sent() {
 }
 
 #[tokio::test]
-async fn an_id_header_carries_the_sealed_session_for_clients_without_cookies() {
+async fn an_id_header_carries_the_sealed_session() {
     let name = HeaderName::from_static("x-session");
     let rig = Rig::with(|provider| provider, |manager| manager.id_header(name.clone()));
     let session = rig.start("").await;
@@ -487,7 +487,7 @@ async fn an_id_header_carries_the_sealed_session_for_clients_without_cookies() {
 }
 
 #[tokio::test]
-async fn one_provider_serves_one_name_and_settings_without_meaning_are_errors() {
+async fn one_provider_serves_one_cookie_name() {
     let rig = Rig::new();
     let built = |settings: fn(ManagerBuilder) -> ManagerBuilder| {
         settings(Manager::builder(rig.provider.clone()))
@@ -538,7 +538,7 @@ async fn the_seeds_configuration_works_to_the_letter() {
 }
 
 #[tokio::test]
-async fn without_a_key_or_with_a_weak_one_or_a_setting_that_cannot_work_there_is_no_manager() {
+async fn a_weak_key_or_an_impossible_setting_is_refused() {
     for (config, expected) in [
         ("".to_owned(), "there is no default"),
         ("{}".to_owned(), "there is no default"),
@@ -573,7 +573,7 @@ async fn without_a_key_or_with_a_weak_one_or_a_setting_that_cannot_work_there_is
 }
 
 #[tokio::test]
-async fn a_cookie_that_was_not_renewed_is_taken_for_maxage_at_the_most() {
+async fn a_cookie_is_accepted_for_its_max_age_at_most() {
     let rig = Rig::with(|provider| provider.max_age(10 * MINUTE), |manager| manager);
     let (_, token) = request(&rig.manager, "", set(1)).await;
     rig.time.advance(10 * MINUTE - Duration::from_millis(1));
@@ -596,7 +596,7 @@ async fn nothing_that_prints_shows_what_is_in_a_cookie() {
 }
 
 #[tokio::test]
-async fn the_end_of_all_of_a_users_sessions_ends_none_of_another_application_on_the_same_marks() {
+async fn ending_a_users_sessions_spares_other_applications() {
     let (time, ring) = (ManualClock::default(), KeyRing::new(SealKey::generate().unwrap()));
     let marks = MemoryProvider::builder().clock(time.clock()).build();
     let open = |namespace: &str| {
@@ -615,7 +615,7 @@ async fn the_end_of_all_of_a_users_sessions_ends_none_of_another_application_on_
 }
 
 #[tokio::test]
-async fn a_mark_outlives_its_session_on_a_node_whose_clock_is_a_minute_behind_too() {
+async fn a_mark_outlives_its_session_on_a_slow_clock() {
     let (ring, right) = (KeyRing::new(SealKey::generate().unwrap()), ManualClock::default());
     let behind = ManualClock::starting_at(right.clock().now() - Duration::from_secs(59));
     let marks = MemoryProvider::builder().clock(right.clock()).build();
@@ -653,7 +653,7 @@ async fn a_login_whose_session_fits_no_cookie_ends_nothing() {
     let rig = Rig::revocable();
     let (_, token) = request(&rig.manager, "", set(1)).await;
     let session = rig.start(&token).await;
-    // As much data as there is room for; a user's name is no part of it.
+    // All data that there is room for; a user's name is no part of it.
     let fits = |size: &usize| session.set("large", "x".repeat(*size)).is_ok();
     assert!((2_000..3_100).rev().any(|size| fits(&size)));
     session.authenticate(Principal::new("a".repeat(255)).unwrap()).unwrap();

@@ -29,7 +29,7 @@ proptest! {
     fn the_file_provider_does_as_the_model_does(ops in ops()) {
         let time = ManualClock::default();
         let folder = tempfile::tempdir().unwrap();
-        let provider = FileProvider::builder(folder.path()).clock(time.clock()).open().unwrap();
+        let provider = FileProvider::builder(folder.path()).clock(time.clock()).connect().unwrap();
         model::run((provider, folder), &time, &ops);
     }
 }

@@ -15,7 +15,7 @@ async fn in_memory() -> Manager {
 async fn in_files() -> Manager {
     // The folder stays until the program ends.
     let folder = tempfile::tempdir().unwrap().keep();
-    Manager::builder(FileProvider::open(folder.join("sessions")).unwrap()).build().unwrap()
+    Manager::builder(FileProvider::connect(folder.join("sessions")).unwrap()).build().unwrap()
 }
 
 one_manager!(memory, super::in_memory());

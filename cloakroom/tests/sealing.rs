@@ -70,7 +70,7 @@ impl Rig {
         all.remove(0)
     }
 
-    /// What a writer in the store does: whatever is under `key` goes, and `record` takes its place.
+    /// Replaces what is under `key` by `record`, as an attacker with write access to the store does.
     async fn plant(&self, key: &StoreKey, record: &Record) {
         let _ = self.store.delete(key).await.unwrap();
         assert_eq!(self.store.create(key, record).await.unwrap(), Created::Done);
@@ -109,7 +109,7 @@ fn token_of(headers: &HeaderMap) -> String {
     cookie.strip_prefix("__Host-id=").unwrap().split(';').next().unwrap().to_owned()
 }
 
-/// What the visitor with `token` finds under `note`; `None` for a fresh, anonymous session.
+/// Returns the value of `note` for the visitor with `token`; `None` for a fresh, anonymous session.
 async fn note(manager: &Manager, token: &str) -> cloakroom::Result<Option<String>> {
     let session = manager.start(&with_token(token)).await?;
     assert_eq!(session.id().is_some(), session.contains("note").unwrap());
@@ -117,7 +117,7 @@ async fn note(manager: &Manager, token: &str) -> cloakroom::Result<Option<String
 }
 
 #[tokio::test]
-async fn a_sealed_session_is_read_and_changed_like_any_and_its_data_is_nowhere_in_the_store() {
+async fn a_sealed_sessions_data_is_nowhere_in_the_store() {
     let rig = Rig::new();
     let manager = rig.sealed();
     let token = visit(&manager, "a word that nobody says", Some("alice")).await;
@@ -137,7 +137,7 @@ async fn a_sealed_session_is_read_and_changed_like_any_and_its_data_is_nowhere_i
 }
 
 #[tokio::test]
-async fn a_touch_moves_the_times_of_a_sealed_record_and_a_new_id_seals_anew() {
+async fn a_touch_moves_the_times_of_a_sealed_record() {
     let rig = Rig::new();
     let manager = rig.sealed();
     let token = visit(&manager, "word", None).await;
@@ -159,7 +159,7 @@ async fn a_touch_moves_the_times_of_a_sealed_record_and_a_new_id_seals_anew() {
 }
 
 #[tokio::test]
-async fn a_rotated_id_leads_to_its_sealed_session_and_a_forged_tombstone_leads_nowhere() {
+async fn a_forged_tombstone_leads_to_no_session() {
     let rig = Rig::new();
     let rotating = || rig.manager(|builder| builder.seal(rig.ring.clone()).rotate_every(HOUR / 4));
     let (manager, victim) = (rotating(), visit(&rotating(), "the victim's", None).await);
@@ -180,7 +180,7 @@ async fn a_rotated_id_leads_to_its_sealed_session_and_a_forged_tombstone_leads_n
 }
 
 #[tokio::test]
-async fn a_record_under_another_key_of_another_version_user_or_namespace_does_not_open() {
+async fn a_record_opens_only_under_its_key_and_metadata() {
     let rig = Rig::new();
     let manager = rig.sealed();
     let (alice, bob) =
@@ -218,7 +218,7 @@ async fn a_record_under_another_key_of_another_version_user_or_namespace_does_no
     rig.plant(alices_key, alices).await;
     assert_eq!(note(&manager, &alice).await.unwrap().as_deref(), Some("alice's"));
 
-    // Where ids are stored in clear a key says nothing of the namespace: the seal does.
+    // A key that is the plain id does not depend on the namespace, but the seal does.
     let clear = |namespace: &'static str| {
         rig.manager(|builder| builder.seal(rig.ring.clone()).danger_store_ids_in_clear().namespace(namespace))
     };
@@ -228,7 +228,7 @@ async fn a_record_under_another_key_of_another_version_user_or_namespace_does_no
 }
 
 #[tokio::test]
-async fn what_is_not_sealed_is_taken_for_no_session_unless_and_until_an_option_says_so() {
+async fn an_unsealed_record_is_accepted_only_by_option() {
     let rig = Rig::new();
     let token = visit(&rig.manager(|builder| builder), "from before", None).await;
     assert_eq!(note(&rig.sealed(), &token).await.unwrap(), None);
@@ -268,7 +268,7 @@ async fn a_sealed_record_is_an_error_to_a_manager_without_keys() {
 }
 
 #[tokio::test]
-async fn a_session_outlives_the_rotation_of_its_key_and_ends_with_its_retirement() {
+async fn a_session_outlives_the_rotation_of_its_key() {
     let rig = Rig::new();
     let manager = rig.sealed();
     let (token, changed) = (visit(&manager, "old", None).await, visit(&manager, "old", None).await);
@@ -283,9 +283,9 @@ async fn a_session_outlives_the_rotation_of_its_key_and_ends_with_its_retirement
     assert_eq!(note(&manager, &changed).await.unwrap().as_deref(), Some("new"), "the newest key sealed it");
 }
 
-/// What the documentation says of a writer in the store: deletion, an earlier state of the same key, and the two times.
+/// An attacker with write access to the store can do this, as the documentation says: delete, restore an earlier state of the same key, and move the two times.
 #[tokio::test]
-async fn a_writer_in_the_store_can_roll_a_session_back_and_move_its_idle_deadline_and_no_more() {
+async fn a_store_writer_can_only_roll_back_and_prolong() {
     let rig = Rig::new();
     let manager = rig.sealed();
     let token = visit(&manager, "first", None).await;
@@ -306,7 +306,7 @@ async fn a_writer_in_the_store_can_roll_a_session_back_and_move_its_idle_deadlin
 }
 
 #[tokio::test]
-async fn a_forged_record_of_a_user_keeps_nobody_from_ending_all_of_that_users_sessions() {
+async fn a_forged_record_does_not_stop_a_log_out_everywhere() {
     let rig = Rig::new();
     let manager = rig.sealed();
     let alice = Principal::new("alice").unwrap();
@@ -323,7 +323,7 @@ async fn a_forged_record_of_a_user_keeps_nobody_from_ending_all_of_that_users_se
 }
 
 #[tokio::test]
-async fn a_session_under_its_plain_id_is_moved_to_the_hashed_key_until_the_date_and_never_after() {
+async fn a_plain_id_is_moved_to_its_hash_until_the_date() {
     let rig = Rig::new();
     let clear = rig.manager(ManagerBuilder::danger_store_ids_in_clear);
     let (token, late) = (visit(&clear, "early", None).await, visit(&clear, "late", None).await);
@@ -350,10 +350,10 @@ struct Unmoving(Arc<AtomicBool>);
 
 impl Hook for Unmoving {
     async fn before(&self, call: Call) -> cloakroom::Result<Verdict> {
-        match call == Call::Rename && self.0.load(Ordering::SeqCst) {
-            true => Err(cloakroom::Error::new(ErrorKind::Unavailable, "no rename now")),
-            false => Ok(Verdict::Forward),
+        if call == Call::Rename && self.0.load(Ordering::SeqCst) {
+            return Err(cloakroom::Error::new(ErrorKind::Unavailable, "no rename now"));
         }
+        Ok(Verdict::Forward)
     }
 }
 
@@ -385,7 +385,7 @@ async fn a_request_that_could_not_move_a_plain_id_follows_it() {
 }
 
 #[tokio::test]
-async fn a_stored_key_sent_as_a_cookie_reaches_nothing_even_while_plain_ids_are_accepted() {
+async fn a_stored_key_sent_as_a_cookie_reaches_nothing() {
     let rig = Rig::new();
     let until = rig.time.clock().now() + HOUR;
     // Ids that have the very form of a hashed key are the worst case.
@@ -402,7 +402,7 @@ async fn a_stored_key_sent_as_a_cookie_reaches_nothing_even_while_plain_ids_are_
 }
 
 #[tokio::test]
-async fn both_migrations_go_together_and_many_requests_at_once_move_a_session_once() {
+async fn parallel_requests_move_a_session_once() {
     let rig = Rig::new();
     let token =
         visit(&rig.manager(ManagerBuilder::danger_store_ids_in_clear), "from before", Some("alice")).await;

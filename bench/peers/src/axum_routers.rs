@@ -18,7 +18,7 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
         Subject::Cloakroom => cloakroom_routes(cloakroom::MemoryProvider::new()),
         Subject::CloakroomFile => {
             let folder = places.folder.join("cloakroom");
-            cloakroom_routes(cloakroom::FileProvider::open(folder).expect("the folder can be made"))
+            cloakroom_routes(cloakroom::FileProvider::connect(folder).expect("the folder can be made"))
         }
         Subject::CloakroomRedis => cloakroom_routes(cloakroom_redis(places).await),
         Subject::CloakroomNear => {

@@ -40,7 +40,7 @@ pub fn run(report: &mut Report, quick: bool) {
 
 fn at(size: usize, turns: Turns) -> Vec<Samples> {
     let folder = tempfile::tempdir().expect("a folder");
-    let provider = FileProvider::open(folder.path()).expect("the folder can be made");
+    let provider = FileProvider::connect(folder.path()).expect("the folder can be made");
     let manager = Manager::builder(provider.clone()).build().expect("the defaults work together");
     let runtime = stores::runtime();
     let (keys, cookies) = runtime.block_on(async {

@@ -143,7 +143,7 @@ impl Backend {
             Backend::Memory => AnyProvider::new(MemoryProvider::builder().clock(clock.clone()).build()),
             Backend::File(folder) => {
                 let builder = FileProvider::builder(root_of(folder)).clock(clock.clone());
-                AnyProvider::new(builder.open().expect("a new folder"))
+                AnyProvider::new(builder.connect().expect("a new folder"))
             }
             #[cfg(feature = "redis")]
             Backend::Redis(prefix) => redis::open(prefix, clock, port).await,

@@ -1,4 +1,4 @@
-//! A provider whose type has been forgotten, so that a manager is not generic.
+//! A type-erased provider, so that a manager is not generic.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::id::StoreKey;
 use crate::record::{IndexEntry, Record};
 
-/// Any provider, its type forgotten. A cheap clone of a handle on the same store.
+/// A provider of any type. A clone is cheap, and a handle on the same store.
 ///
 /// ```
 /// use cloakroom::{MemoryProvider, Provider, providers::AnyProvider};
@@ -28,9 +28,9 @@ pub struct AnyProvider {
 }
 
 impl AnyProvider {
-    /// Forgets the type of `provider`.
+    /// Erases the type of `provider`.
     pub fn new(provider: impl Provider) -> Self {
-        // One whose type has been forgotten already is taken as it is, or each call would be boxed twice.
+        // An `AnyProvider` is used as it is, or each call would be boxed twice.
         match (&provider as &dyn Any).downcast_ref::<AnyProvider>() {
             Some(any) => any.clone(),
             None => AnyProvider::erased(provider),
@@ -42,7 +42,7 @@ impl AnyProvider {
         AnyProvider { erased: Arc::new(provider), at_once }
     }
 
-    /// Whether this provider never waits: only then do the methods below answer, and without a boxed future.
+    /// Returns true if this provider never waits. Only then do the methods below answer, without a boxed future.
     pub(crate) fn is_at_once(&self) -> bool {
         self.at_once
     }
@@ -122,7 +122,7 @@ trait Erased: Send + Sync {
     ) -> Option<Result<Renamed>>;
 }
 
-/// What `future` gives at its first poll.
+/// Returns what `future` gives at its first poll; `None` if it is pending.
 fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),

@@ -19,7 +19,7 @@ use crate::record::{IndexEntry, Record};
 ///
 /// A value is alive until its deadline; what has expired is not there for any method. `now` and the deadlines are the caller's.
 pub(crate) trait Values: Send + Sync + 'static {
-    /// What the store is; what the layout cannot do is taken off it.
+    /// Returns the capabilities of the store. The layout removes some of them.
     fn capabilities(&self) -> Capabilities;
 
     fn read(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Found>>> + Send;
@@ -98,14 +98,14 @@ impl Life {
 pub(crate) struct Foreign<V> {
     values: V,
     codec: Codec,
-    /// What stands for a session without keys.
+    /// The value of a session without keys.
     empty: &'static [u8],
 }
 
 impl<V: Values> Foreign<V> {
     /// Sessions as Beego keeps them.
     pub(crate) fn beego(values: V) -> Self {
-        /// What Beego's `EncodeGob` makes of an empty map.
+        /// The output of Beego's `EncodeGob` for an empty map.
         const EMPTY: &[u8] = b"\x0d\x7f\x04\x01\x02\xff\x80\x00\x01\x10\x01\x10\x00\x00\x04\xff\x80\x00\x00";
         Foreign { values, codec: Codec::GOB, empty: EMPTY }
     }
@@ -140,7 +140,7 @@ impl<V: Values> Foreign<V> {
         }
     }
 
-    /// What is under `key` if it is at version `expected`.
+    /// Looks for the value under `key` at version `expected`.
     async fn expect(&self, key: &StoreKey, expected: u64) -> Result<Expected> {
         Ok(match self.values.read(key).await? {
             None => Expected::Gone,
@@ -183,7 +183,7 @@ impl<V: Values> Provider for Foreign<V> {
         let Some(found) = self.values.read(key).await? else { return Ok(None) };
         match self.record(&found) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                // The visitor starts afresh, and whoever looks into it finds what it was.
+                // The visitor begins a new session, and an operator can inspect the value.
                 self.values.put_aside(key, &found.value).await?;
                 Err(error)
             }

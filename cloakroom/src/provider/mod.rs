@@ -214,7 +214,7 @@ pub struct Capabilities {
     /// The type whose futures are all ready at their first poll. A flag would not do, since a wrapper may return these
     /// capabilities as its own and wait nevertheless.
     at_once: Option<TypeId>,
-    /// What seals the token, where the token is the sealed record and the provider stores none.
+    /// The seal of the tokens, if the token is the sealed record and the provider stores none.
     tokens: Option<SealedTokens>,
 }
 

@@ -16,7 +16,7 @@ use crate::seal::{self, KeyRing, Unopened};
 /// The most sessions of a store that are looked at one by one for a count.
 const COUNTED_EXACTLY: u64 = 10_000;
 
-/// How many of them are asked for at once.
+/// The sessions of one page of that count.
 const PAGE: usize = 1000;
 
 /// Any provider, with the data of its records sealed: what [`ManagerBuilder::seal`](crate::ManagerBuilder::seal) puts before
@@ -114,7 +114,7 @@ impl SealedProvider {
         page
     }
 
-    /// How many sessions of the store cannot be opened. Nobody can change or move one, so a walk finds each that stays.
+    /// Counts the sessions of the store that cannot be opened. Nobody can change or move one, so a walk finds each that stays.
     async fn count_foreign(&self) -> Result<u64> {
         let (mut foreign, mut cursor) = (HashSet::new(), None);
         loop {
@@ -134,10 +134,7 @@ impl SealedProvider {
         if !self.is_ours(&record.meta()) {
             return Ok(None);
         }
-        match record.is_tombstone() {
-            true => record.check_readable().map(|()| None),
-            false => Ok(Some(record)),
-        }
+        if record.is_tombstone() { record.check_readable().map(|()| None) } else { Ok(Some(record)) }
     }
 }
 

@@ -35,9 +35,9 @@ pub struct SealedTokens(Arc<Shared>);
 
 struct Shared {
     ring: KeyRing,
-    /// What sets this provider's tokens apart besides; empty for most.
+    /// A text that sets this provider's tokens apart; empty for most.
     label: Box<str>,
-    /// How long a token that was not renewed is taken, where that is less than what its record says.
+    /// The longest time that a token which was not renewed is accepted, if the record allows longer.
     max_age: Option<Duration>,
     random: RandomSource,
     bound: OnceLock<Bound>,
@@ -73,9 +73,10 @@ impl SealedTokens {
             longest_request: config.longest_request,
             idle_timeout: config.idle_timeout,
         });
-        match &*bound.name == name && &*bound.namespace == namespace {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Config, TokenError::Bound)),
+        if &*bound.name == name && &*bound.namespace == namespace {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Config, TokenError::Bound))
         }
     }
 
@@ -94,7 +95,7 @@ impl SealedTokens {
         most.saturating_sub(seal::OVERHEAD + Record::HEADER + 3 + 43)
     }
 
-    /// Whether `token` may be one: its length and alphabet, without a look at its seal.
+    /// Returns true if `token` has the length and the alphabet of one. The seal is not checked.
     pub(crate) fn recognises(&self, token: &[u8]) -> bool {
         let longest = self.0.bound.get().map_or(0, |bound| bound.most);
         (text_len(seal::OVERHEAD + Record::HEADER)..=longest).contains(&token.len()) && are_base64url(token)
@@ -102,9 +103,10 @@ impl SealedTokens {
 
     fn check_len(&self, found: usize) -> Result<()> {
         let most = self.0.bound.get().map_or(0, |bound| bound.most);
-        match found <= most {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::TooLarge, TokenError::Long { most, found })),
+        if found <= most {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::TooLarge, TokenError::Long { most, found }))
         }
     }
 
@@ -126,7 +128,7 @@ impl SealedTokens {
     /// The most bytes of a record that fits whatever the cookie's name, 128 characters at the most, and the id's length.
     pub(crate) const MAX_RECORD: usize = bytes_of(Self::MAX_COOKIE - 128) - seal::OVERHEAD - Self::ID_ROOM;
 
-    /// What an id takes in a record at the most: its tag, its length, and itself.
+    /// The most bytes that an id takes in a record: tag, length and text.
     const ID_ROOM: usize = 3 + MAX_ID_LEN;
 
     pub(crate) fn with(ring: KeyRing, label: &str, max_age: Option<Duration>, random: RandomSource) -> Self {

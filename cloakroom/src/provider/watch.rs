@@ -32,7 +32,7 @@ pub trait Watcher: Send + Sync + 'static {
     /// a store that calls this has to call it again and again. So a watcher notices that the task which tells it has stopped.
     fn heard_until(&self, until: Instant);
 
-    /// What is under `key` is another, or no longer there.
+    /// Drops the copy of `key`: its record has changed or is gone.
     fn changed(&self, key: &StoreKey);
 
     /// Changes may have been missed, and will be until [`listening`](Self::listening) comes again.

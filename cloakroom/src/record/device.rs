@@ -1,4 +1,4 @@
-//! What a list of devices shows of a session.
+//! The device of a session, for a list of devices.
 
 use std::fmt;
 use std::net::IpAddr;

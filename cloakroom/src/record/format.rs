@@ -18,14 +18,14 @@ pub(super) const HEADER: usize = 72;
 /// More than any record's fields take; a length past it is corruption, seen before anything is allocated.
 pub(super) const MAX_FIELDS: usize = 4096;
 
-/// Where the codec's number stands, and what is added to it where the data is sealed.
+/// The offset of the codec's number, and the bit that is added to it if the data is sealed.
 pub(super) const AT_CODEC: usize = 5;
 pub(super) const SEALED: u8 = 0x80;
 /// The codecs that the feature `beego` reads.
 const GOB: u8 = 3;
 const SCS: u8 = 4;
 
-/// Where the numbers of the header stand, eight bytes each.
+/// The offsets of the header's numbers, eight bytes each.
 const AT_VERSION: usize = 8;
 const AT_CREATED: usize = 16;
 const AT_ISSUED: usize = 24;
@@ -55,7 +55,7 @@ const TAG_NETWORK: u8 = 130;
 const TAG_LABEL: u8 = 133;
 
 impl Record {
-    /// What every record in the native format begins with.
+    /// The first bytes of every record in the native format.
     #[allow(dead_code, reason = "a provider needs it, and it is a feature")]
     pub(crate) const BEGINNING: &'static [u8] = MAGIC;
 
@@ -261,7 +261,7 @@ impl Record {
         Record(Arc::from(bytes))
     }
 
-    /// The number that every change raises; a provider compares it and swaps.
+    /// Returns the version, which every change raises. A provider compares it before it replaces the record.
     pub fn version(&self) -> u64 {
         be_u64(&self.0[AT_VERSION..])
     }
@@ -291,7 +291,7 @@ impl Record {
         self.label_values().any(|value| value == label)
     }
 
-    /// What stands beside the data.
+    /// Returns what is stored beside the data: times, user, labels and device.
     pub fn meta(&self) -> Meta {
         let text = |tag| self.field(tag).and_then(|value| std::str::from_utf8(value).ok()).map(Box::from);
         let device = Device { user_agent: text(TAG_USER_AGENT), network: text(TAG_NETWORK) };
@@ -315,7 +315,7 @@ impl Record {
         &self.0[HEADER + be_u32(&self.0[AT_FIELDS_LEN..])..]
     }
 
-    /// Whether this is no session but the mark that one was here: its id was replaced, or it was ended.
+    /// Returns true if this is a tombstone: the mark that a session was here, whose id was replaced or which was ended.
     ///
     /// Providers store and load tombstones like any record; [`count`](crate::Provider::count), [`scan`](crate::Provider::scan)
     /// and [`indexed`](crate::Provider::indexed) leave them out, and nothing but expiry ends them.
@@ -335,7 +335,7 @@ impl Record {
         Fields(self.fields()).flatten().any(|(tag, _)| is_mark(tag))
     }
 
-    /// What a tombstone says; `None` for a session.
+    /// Returns what a tombstone says; `None` for a session.
     pub(crate) fn mark(&self) -> Option<Mark> {
         let key = |value| std::str::from_utf8(value).ok()?.parse().ok();
         match (self.field(TAG_SUCCESSOR), self.field(TAG_GRACE_END)) {
@@ -347,7 +347,7 @@ impl Record {
         }
     }
 
-    /// How long the session lives, where that is its own matter.
+    /// Returns the session's own lifetime; `None` if the manager's policy applies.
     pub(crate) fn lifetime(&self) -> Option<Lifetime> {
         self.field(TAG_LIFETIME).and_then(Lifetime::from_bytes)
     }
@@ -428,7 +428,7 @@ fn fields_of(meta: &Meta, mark: Option<&Mark>) -> Vec<u8> {
     fields
 }
 
-/// Whether [`Meta`] and [`Mark`] say nothing of this field, so that a rewrite must carry it along.
+/// Returns true if neither [`Meta`] nor [`Mark`] has this field, so that a rewrite must keep it.
 fn is_unknown(tag: u8) -> bool {
     let optional = tag >= OPTIONAL_TAGS && !matches!(tag, TAG_USER_AGENT | TAG_NETWORK | TAG_LABEL);
     optional || (!is_of_session(tag) && !is_of_tombstone(tag))
@@ -590,7 +590,7 @@ pub(super) enum FormatError {
     Field { tag: u8 },
 }
 
-/// Why this build cannot read a record that is not corrupt.
+/// The reason why this build cannot read a record that is not corrupt.
 #[derive(Debug, thiserror::Error)]
 enum Incompatibility {
     #[error(

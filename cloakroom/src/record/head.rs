@@ -5,7 +5,7 @@ use super::{Meta, Record, Sealing};
 use crate::clock::Millis;
 use crate::error::Result;
 
-/// How much of sealed data names its key.
+/// The bytes of sealed data that name its key.
 const KEY_ID: usize = 8;
 
 /// A record's header and fields, read without the data: for lists in stores that can hand out the beginning of a value.

@@ -1,11 +1,11 @@
-//! How long one session lives, where that is not for the manager's policy to say.
+//! A session's own lifetime, in place of the manager's policy.
 
 use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long one session lives, in the place of the manager's policy: see [`Session::set_lifetime`](crate::Session::set_lifetime).
+/// The lifetime of one session, in place of the manager's policy: see [`Session::set_lifetime`](crate::Session::set_lifetime).
 ///
 /// ```
 /// use cloakroom::Lifetime;
@@ -27,12 +27,12 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// As long as it is used every `timeout`, and without a time at which it ends in any case.
+    /// Lives as long as it is used every `timeout`, without an absolute timeout.
     pub fn idle(timeout: Duration) -> Self {
         Lifetime { idle: timeout, absolute: None, persistent: false }
     }
 
-    /// For `time`, used or not, in a cookie that outlives the browser: "remember me".
+    /// Lives for `time`, used or not, in a cookie that outlives the browser: "remember me".
     pub fn remembered(time: Duration) -> Self {
         Lifetime { idle: time, absolute: Some(time), persistent: true }
     }
@@ -43,23 +43,23 @@ impl Lifetime {
         self
     }
 
-    /// Whether the cookie outlives the browser. It never outlives the session.
+    /// Sets whether the cookie outlives the browser. It never outlives the session.
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self
     }
 
-    /// How long the session lives unused.
+    /// Returns how long the session lives unused.
     pub fn idle_timeout(&self) -> Duration {
         self.idle
     }
 
-    /// How long it lives at most; `None`: as long as it is used.
+    /// Returns how long it lives at most; `None`: as long as it is used.
     pub fn absolute_timeout(&self) -> Option<Duration> {
         self.absolute
     }
 
-    /// Whether the cookie outlives the browser.
+    /// Returns true if the cookie outlives the browser.
     pub fn is_persistent(&self) -> bool {
         self.persistent
     }

@@ -1,10 +1,10 @@
-//! What a tombstone says of the session that was under its key.
+//! The mark in a tombstone: what became of the session under its key.
 
 use super::{Meta, Record, Times};
 use crate::clock::Millis;
 use crate::id::StoreKey;
 
-/// Why an id no longer names a session.
+/// The reason why an id no longer names a session.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mark {
     /// Routine rotation gave the session another id, and `until` then the old one still leads there.
@@ -17,7 +17,7 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
-    /// Where the session lives on.
+    /// Returns the key of the session that goes on; `None` if it has ended.
     pub(crate) fn successor(self) -> Option<StoreKey> {
         match self {
             Mark::Rotated { successor, .. } | Mark::Replaced { successor } => Some(successor),

@@ -40,7 +40,7 @@ pub(crate) use sealed::forged;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record(Arc<[u8]>);
 
-/// What stands beside a session's data: versions, times, the user and the device.
+/// The metadata of a session: version, times, user, labels and device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meta {
     pub(crate) times: Times,
@@ -55,7 +55,7 @@ pub struct Meta {
     pub(crate) sealing: Sealing,
 }
 
-/// How the data beside a [`Meta`] is stored. That is no part of what it says: two that differ in nothing else are equal.
+/// The form in which the data beside a [`Meta`] is stored. It does not count for equality.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sealing {
     Open,
@@ -74,7 +74,7 @@ impl PartialEq for Sealing {
 pub(crate) struct Times {
     pub(crate) version: u64,
     pub(crate) created: Millis,
-    /// When the present id was issued.
+    /// The time when the present id was issued.
     pub(crate) issued: Millis,
     pub(crate) last_active: Millis,
     pub(crate) idle_deadline: Millis,
@@ -106,12 +106,12 @@ impl Record {
         Ok(Record::new(&Meta::new(times, None), codec, data))
     }
 
-    /// When the session ends if nobody uses it, or at the latest; from this instant on it is expired.
+    /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
     pub fn expires(&self) -> SystemTime {
         self.deadline().into()
     }
 
-    /// Whether the session has ended by `now`.
+    /// Returns true if the session has expired by `now`.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expired_at(now.into())
     }
@@ -137,28 +137,28 @@ impl Meta {
         self.times.version
     }
 
-    /// When the session began.
+    /// Returns when the session began.
     pub fn created(&self) -> SystemTime {
         self.times.created.into()
     }
 
-    /// When the session was last used, to within the touch interval.
+    /// Returns when the session was last used, to within the touch interval.
     pub fn last_active(&self) -> SystemTime {
         self.times.last_active.into()
     }
 
-    /// When the session ends if nobody uses it, or at the latest; from this instant on it is expired.
+    /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
     pub fn expires(&self) -> SystemTime {
         self.times.deadline().into()
     }
 
-    /// When the session ends however much it is used; `None` where the policy sets no such time.
+    /// Returns when the session ends however much it is used; `None` if the policy sets no such time.
     pub fn absolute_deadline(&self) -> Option<SystemTime> {
         let deadline = self.times.absolute_deadline;
         (deadline != Millis::NEVER).then(|| deadline.into())
     }
 
-    /// When the user last proved who they are; `None` for an anonymous session.
+    /// Returns when the user last logged in; `None` for an anonymous session.
     pub fn authenticated(&self) -> Option<SystemTime> {
         self.times.authenticated.map(SystemTime::from)
     }
@@ -168,17 +168,17 @@ impl Meta {
         self.principal.as_ref()
     }
 
-    /// How surely the user has proved who they are; `None` for an anonymous session.
+    /// Returns the level of authentication; `None` for an anonymous session.
     pub fn level(&self) -> Option<Level> {
         self.principal.as_ref().map(|_| self.level.unwrap_or_default())
     }
 
-    /// Where the session is used from, if the application has said so.
+    /// Returns the device, if the application has set one.
     pub fn device(&self) -> Option<&Device> {
         self.device.as_ref()
     }
 
-    /// The labels that the session can be found by, beside its user.
+    /// Returns the labels that the session can be found by, beside its user.
     pub fn labels(&self) -> &[Label] {
         &self.labels
     }

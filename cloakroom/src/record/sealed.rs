@@ -13,7 +13,7 @@ use crate::seal::{Context, KeyRing, Unopened};
 const VERSION: u8 = 1;
 
 impl Record {
-    /// Whether the data is sealed: what [`data`](Self::data) gives is then no map.
+    /// Returns true if the data is sealed. [`data`](Self::data) is then no map.
     #[inline]
     pub(crate) fn is_sealed(&self) -> bool {
         self.0[AT_CODEC] & SEALED != 0
@@ -81,7 +81,7 @@ fn context(namespace: &str, key: &StoreKey, head: &[u8]) -> Context {
     Context::new("record", VERSION).with(namespace.as_bytes()).with(key.as_bytes()).with(&bound)
 }
 
-/// Why a record could not be opened that names a key of the ring.
+/// Returns the error of a record that names a key of the ring and does not open.
 pub(crate) fn forged() -> Error {
     Error::new(ErrorKind::Corrupt, Forged)
 }

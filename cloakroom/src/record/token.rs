@@ -1,4 +1,4 @@
-//! What a record gets where it is the token itself: the session's id.
+//! The session's id in a record that is itself the token.
 
 use std::sync::Arc;
 

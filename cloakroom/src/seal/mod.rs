@@ -32,7 +32,7 @@ pub use key::{KeyId, SealKey};
 /// # let from_the_vault = || secret.clone();
 /// let ring = KeyRing::new(from_the_vault());
 /// # #[cfg(unix)] {
-/// let sessions = Manager::builder(FileProvider::open(folder.path())?).seal(ring.clone()).build()?;
+/// let sessions = Manager::builder(FileProvider::connect(folder.path())?).seal(ring.clone()).build()?;
 ///
 /// let former = ring.newest();
 /// ring.rotate(SealKey::generate()?);

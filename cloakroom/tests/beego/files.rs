@@ -25,7 +25,7 @@ impl Files {
 
 impl Layout for Files {
     async fn provider(&self, time: &ManualClock) -> AnyProvider {
-        FileProvider::builder(self.0.path()).clock(time.clock()).open_beego(HOUR).unwrap()
+        FileProvider::builder(self.0.path()).clock(time.clock()).connect_beego(HOUR).unwrap()
     }
 
     async fn put(&self, key: &str, value: &[u8], used: SystemTime) {

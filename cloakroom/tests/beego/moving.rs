@@ -130,7 +130,7 @@ async fn a_request_that_looks_here_before_and_there_after_another_has_moved_it_r
     let folder = tempfile::tempdir().unwrap();
     let old = session_of_old(&beego(folder.path()).await).await;
     let store = MemoryProvider::new();
-    let files = || FileProvider::builder(folder.path()).open_beego(HOUR).unwrap();
+    let files = || FileProvider::builder(folder.path()).connect_beego(HOUR).unwrap();
     let by = Manager::builder(store.clone()).cookie_name(COOKIE_NAME).migrate_from(files()).build().unwrap();
     let former = Hooked::new(files(), MovedBefore { by, old: Mutex::new(Some(old.clone())) });
     let manager = Manager::builder(store).cookie_name(COOKIE_NAME).migrate_from(former).build().unwrap();
@@ -199,7 +199,7 @@ impl Site {
             (Failing::default(), Failing::default(), cloakroom::ManualClock::default());
         time.set(SystemTime::now());
         let memory = MemoryProvider::builder().clock(time.clock()).build();
-        let files = FileProvider::builder(folder).clock(time.clock()).open_beego(HOUR).unwrap();
+        let files = FileProvider::builder(folder).clock(time.clock()).connect_beego(HOUR).unwrap();
         let builder = Manager::builder(Hooked::new(memory, store.clone())).cookie_name(COOKIE_NAME);
         let builder = builder.migrate_from(Hooked::new(files, former.clone())).clock(time.clock());
         Site { manager: builder.build().unwrap(), store, former, time }
@@ -301,7 +301,7 @@ impl Hook for LostClaim {
 async fn a_logout_ends_a_move_whose_answer_was_lost() {
     let folder = tempfile::tempdir().unwrap();
     let old = session_of_old(&beego(folder.path()).await).await;
-    let files = FileProvider::builder(folder.path()).open_beego(HOUR).unwrap();
+    let files = FileProvider::builder(folder.path()).connect_beego(HOUR).unwrap();
     let store = Hooked::new(MemoryProvider::new(), LostClaim::default());
     let manager = Manager::builder(store).cookie_name(COOKIE_NAME).migrate_from(files).build().unwrap();
     let logout = request(&manager, &old).await;
@@ -338,7 +338,7 @@ async fn a_move_under_way_does_not_undo_a_logout() {
     let old = session_of_old(&beego(folder.path()).await).await;
     let (memory, refusing) = (MemoryProvider::new(), Failing::default());
     let site = |store| {
-        let files = FileProvider::builder(folder.path()).open_beego(HOUR).unwrap();
+        let files = FileProvider::builder(folder.path()).connect_beego(HOUR).unwrap();
         ManagerBuilder::migrate_from(store, files).build().unwrap()
     };
     let by = Manager::builder(Hooked::new(memory.clone(), refusing.clone())).cookie_name(COOKIE_NAME);

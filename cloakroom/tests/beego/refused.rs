@@ -46,7 +46,7 @@ async fn each_setting_without_a_place_is_named() {
 #[test]
 fn the_builder_refuses_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let beego = || FileProvider::builder(folder.path().join("tmp")).open_beego(HOUR).unwrap();
+    let beego = || FileProvider::builder(folder.path().join("tmp")).connect_beego(HOUR).unwrap();
     let good =
         || Manager::builder(beego()).codec(Codec::GOB).absolute_timeout(None).danger_store_ids_in_clear();
     good().build().unwrap();

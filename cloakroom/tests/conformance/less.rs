@@ -22,9 +22,10 @@ impl Less {
     }
 
     fn fits(record: &Record) -> Result<()> {
-        match record.as_bytes().len() <= MAX_RECORD {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::TooLarge, "more than a cookie holds")),
+        if record.as_bytes().len() <= MAX_RECORD {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::TooLarge, "more than a cookie holds"))
         }
     }
 }

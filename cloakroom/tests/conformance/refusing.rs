@@ -42,7 +42,7 @@ fn refusing(provider: impl Provider) -> Store {
 
 fn files(clock: &Clock) -> Store {
     let folder = tempfile::tempdir().expect("a folder");
-    let files = FileProvider::builder(folder.path()).clock(clock.clone()).open();
+    let files = FileProvider::builder(folder.path()).clock(clock.clone()).connect();
     refusing(files.expect("an empty folder opens")).keep(folder)
 }
 

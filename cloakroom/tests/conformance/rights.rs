@@ -13,7 +13,7 @@ use cloakroom::{
 use http::HeaderMap;
 use http::header::{COOKIE, SET_COOKIE};
 
-/// What a [`Memory`] says of itself, and what it does.
+/// A declaration of a [`Memory`], true or not.
 #[derive(Clone, Copy)]
 enum Says {
     /// It never waits, and keeps to it.

@@ -129,7 +129,7 @@ async fn an_unreadable_record_is_500_and_no_empty_session() {
 async fn a_corrupt_file_is_500_once_and_put_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions");
-    let sessions = Manager::builder(FileProvider::open(&path).unwrap()).build().unwrap();
+    let sessions = Manager::builder(FileProvider::connect(&path).unwrap()).build().unwrap();
     let alive = pair(ask(&site(&sessions), "/set", "").await.headers()).unwrap();
     let file = record_below(&path);
     let mut bytes = std::fs::read(&file).unwrap();

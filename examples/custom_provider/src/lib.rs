@@ -56,7 +56,7 @@ impl OwnProvider {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sessions> {
-        // Nothing in this file panics between two changes that belong together.
+        // A poisoned lock does no harm: this file never panics between two changes that belong together.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,7 +194,7 @@ struct Sessions {
 }
 
 impl Sessions {
-    /// What is under `key` and has not expired: a session or a tombstone.
+    /// Returns the live session or tombstone under `key`.
     fn load(&self, key: &StoreKey, now: SystemTime) -> Option<&Record> {
         self.records.get(key).filter(|record| !record.is_expired(now))
     }

@@ -197,7 +197,7 @@ pub(super) async fn row_53_the_store_connection_is_verified(target: &Target) -> 
         Backend::Cookie(_) => {}
         Backend::File(folder) => {
             use std::os::unix::fs::PermissionsExt;
-            let open = |path: &std::path::Path| cloakroom::FileProvider::open(path);
+            let open = |path: &std::path::Path| cloakroom::FileProvider::connect(path);
             // A folder that only its group can write to, and that is otherwise empty, loses the group's permission
             // when it is opened.
             for mode in [0o777, 0o702] {

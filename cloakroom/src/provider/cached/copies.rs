@@ -12,10 +12,10 @@ use crate::id::StoreKey;
 use crate::provider::Watcher;
 use crate::record::Record;
 
-/// What a copy takes besides its record: the key, the numbers below, two reference counts and its place in the table.
+/// The bytes of a copy besides its record: the key, the numbers below, two reference counts and its place in the table.
 const OVERHEAD: u64 = 160;
 
-/// What a record with some values takes in the mean; the cache only sizes its tables by it.
+/// The mean size of a record with some values. The cache only sizes its tables by it.
 const COMMON: u64 = 512;
 
 /// Records as they were when they were read.
@@ -51,14 +51,14 @@ struct Asked {
     epoch: u64,
 }
 
-/// What there is under a key.
+/// The result of a lookup.
 pub(super) enum Found<'a> {
     Copy(Record),
-    /// Nothing that may be used; what is loaded now may be put there.
+    /// No usable copy. The record that is loaded now may be kept there.
     Place(Place<'a>),
 }
 
-/// Where a record goes that is being loaded. A change of the key meanwhile takes the place away, so that what was read before it
+/// The place of a record that is being loaded. A change of the key meanwhile removes the place, so that what was read before it
 /// is not kept after it.
 pub(super) struct Place<'a> {
     guard: Option<Guard<'a>>,
@@ -206,7 +206,7 @@ mod tests {
     use crate::record::{Meta, Times};
 
     #[test]
-    fn what_was_asked_for_before_a_silence_counts_for_nothing_though_its_place_was_made_after() {
+    fn a_load_from_before_a_silence_keeps_no_copy() {
         let copies = Copies::new(MAX, Clock::system(), Freshness::Told);
         copies.listening();
         let (key, record) = ("key".parse().unwrap(), record());

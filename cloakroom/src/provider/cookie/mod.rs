@@ -18,7 +18,7 @@ use crate::seal::KeyRing;
 pub(crate) use config::from_config;
 use revocations::Revocations;
 
-/// How far ahead another process's clock may be; a token from further in the future is none.
+/// The greatest difference of the clocks of two processes. A token from further in the future is refused.
 const SKEW: Duration = Duration::from_secs(60);
 
 /// Sessions in the visitor's own cookie, sealed: no store, and about 2.8 KB of room. Registered as `cookie`.
@@ -111,7 +111,7 @@ impl CookieProvider {
         }
     }
 
-    /// What `token` holds, if it is one of ours and has not ended by its own times.
+    /// Returns the record in `token`, if this provider sealed it and it has not expired by its own times.
     fn open(&self, token: &StoreKey) -> Option<Record> {
         let mut record = self.tokens.open(token)?;
         let (now, times) = (self.clock.millis(), record.times());
@@ -133,7 +133,7 @@ impl CookieProvider {
         }
     }
 
-    /// When the session `id` was ended from this side; its `record` names the user whose sessions may all have been.
+    /// Returns when the session `id` was revoked. `record` names its user, whose sessions may all have been revoked.
     async fn ended(&self, id: &[u8], record: Option<&Record>) -> Result<Option<Millis>> {
         match &self.revocations {
             Some(revocations) => revocations.ended(self.tokens.namespace(), id, record).await,

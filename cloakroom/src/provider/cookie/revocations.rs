@@ -1,4 +1,4 @@
-//! What of a cookie session can be ended from the server's side: marks in a store, for those that ended and for users.
+//! Revocations of cookie sessions: marks in a store, one for each session that has ended and for each user.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use crate::provider::tokens::SealedTokens;
 use crate::provider::{AnyProvider, Collected, Created, Provider, Touched, Updated};
 use crate::record::{Meta, Record, Times};
 
-/// Lost races before a change of a mark gives up.
+/// The most version conflicts before a change of a mark fails.
 const TRIES: u32 = 64;
 
 /// Marks in a store, each an empty record.
@@ -151,7 +151,7 @@ impl Revocations {
     }
 }
 
-/// How long a mark lives.
+/// The lifetime of a mark.
 #[derive(Clone, Copy)]
 struct Reach {
     used: Millis,
@@ -196,7 +196,7 @@ impl Reach {
     }
 }
 
-/// Where a mark lies: neither an id nor a user's name can be read from it, and no session's key is the same.
+/// Returns the key of a mark: a digest, from which neither an id nor a user's name can be read. No session has the same key.
 fn key(what: &str, namespace: &str, of: &[u8]) -> Result<StoreKey> {
     let digest = Sha256::new()
         .chain_update(b"cloakroom/cookie-mark/1\0")

@@ -68,7 +68,7 @@ use walk::CollectionStep;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("sessions");
-/// let provider = FileProvider::open(&path)?;
+/// let provider = FileProvider::connect(&path)?;
 /// assert!(provider.capabilities().persistent);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -89,15 +89,15 @@ impl FileProvider {
     /// use cloakroom::{ErrorKind, FileProvider};
     ///
     /// # let folder = tempfile::tempdir()?;
-    /// let provider = FileProvider::open(folder.path().join("sessions"))?;
+    /// let provider = FileProvider::connect(folder.path().join("sessions"))?;
     ///
     /// std::fs::write(folder.path().join("file"), "no folder")?;
-    /// let error = FileProvider::open(folder.path().join("file")).unwrap_err();
+    /// let error = FileProvider::connect(folder.path().join("file")).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Config);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn open(path: impl AsRef<Path>) -> Result<FileProvider> {
-        FileProvider::builder(path).open()
+    pub fn connect(path: impl AsRef<Path>) -> Result<FileProvider> {
+        FileProvider::builder(path).connect()
     }
 
     /// Returns a builder for the folder at `path`, for settings other than the defaults.
@@ -107,7 +107,7 @@ impl FileProvider {
     ///
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("sessions");
-    /// let provider = FileProvider::builder(&path).durability(Durability::Durable).open()?;
+    /// let provider = FileProvider::builder(&path).durability(Durability::Durable).connect()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder(path: impl AsRef<Path>) -> FileProviderBuilder {
@@ -302,8 +302,8 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     builder.shares_folder = config.migrate_from().is_some();
     match config.format() {
         #[cfg(feature = "beego")]
-        Format::Beego => builder.open_beego(config.idle_timeout()),
-        Format::Native => builder.open().map(AnyProvider::new),
+        Format::Beego => builder.connect_beego(config.idle_timeout()),
+        Format::Native => builder.connect().map(AnyProvider::new),
         #[allow(unreachable_patterns, reason = "other formats depend on features")]
         other => Err(FileError::Format { found: other }.into()),
     }
@@ -317,7 +317,7 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("sessions");
 /// let time = ManualClock::default();
-/// let provider = FileProvider::builder(&path).clock(time.clock()).open()?;
+/// let provider = FileProvider::builder(&path).clock(time.clock()).connect()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -343,8 +343,8 @@ impl FileProviderBuilder {
         self
     }
 
-    /// Opens the folder and creates it if it is missing; [`FileProvider::open`] lists the errors.
-    pub fn open(self) -> Result<FileProvider> {
+    /// Opens the folder and creates it if it is missing; [`FileProvider::connect`] lists the errors.
+    pub fn connect(self) -> Result<FileProvider> {
         let store = FileStore::open(&self.path, self.durability, self.clock, self.shares_folder)?;
         Ok(FileProvider(Arc::new(store)))
     }
@@ -362,7 +362,7 @@ impl FileProviderBuilder {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("tmp");
     /// let hour = Duration::from_secs(3600);
-    /// let sessions = Manager::builder(FileProvider::builder(&path).open_beego(hour)?)
+    /// let sessions = Manager::builder(FileProvider::builder(&path).connect_beego(hour)?)
     ///     .cookie_name("gosessionid")
     ///     .codec(Codec::GOB)
     ///     .idle_timeout(hour)
@@ -373,9 +373,9 @@ impl FileProviderBuilder {
     /// ```
     ///
     /// # Errors
-    /// The errors of [`FileProvider::open`].
+    /// The errors of [`FileProvider::connect`].
     #[cfg(feature = "beego")]
-    pub fn open_beego(self, lifetime: std::time::Duration) -> Result<AnyProvider> {
+    pub fn connect_beego(self, lifetime: std::time::Duration) -> Result<AnyProvider> {
         let files = beego::BeegoFiles::open(&self.path, lifetime, self.durability, self.clock)?;
         Ok(AnyProvider::new(Foreign::beego(files)))
     }

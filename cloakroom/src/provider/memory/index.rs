@@ -1,4 +1,4 @@
-//! Which sessions belong to which user.
+//! An index of sessions: by their user, or by their labels.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -11,17 +11,18 @@ use crate::sync::{Mutex, MutexGuard};
 /// Parts of the index, each with a lock of its own, so that two logins seldom meet.
 const PARTS: usize = if cfg!(shuttle) { 1 } else { 64 };
 
-/// The index by user. A session's shard is locked while it changes, so it is never behind; its own lock is taken last.
+/// An index by one kind of entry. A session's shard is locked while the index changes, so the index is never behind. Its own lock is
+/// taken last.
 #[derive(Debug)]
 pub(super) struct Index {
     parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
 }
 
-/// The keys of each user's sessions, by the user's name.
+/// The keys of the sessions of each entry, by the entry's value.
 type Part = HashMap<Box<[u8]>, Keys, RandomState>;
 
-/// The keys of one user's sessions. Most users have one, which takes no allocation.
+/// The keys of the sessions of one entry. Most entries have one, which takes no allocation.
 #[derive(Debug)]
 enum Keys {
     One(StoreKey),

@@ -25,7 +25,7 @@ use crate::sync::{AtomicUsize, Ordering};
 /// So many that two cores seldom meet and that a shard which grows holds few up; few enough that an empty store is small.
 const SHARDS: usize = if cfg!(shuttle) { 2 } else { 256 };
 
-/// How often the list of a user's sessions is looked at again because it changed meanwhile.
+/// The most times that a page is read again because the index changed meanwhile.
 const RELISTS: usize = 64;
 
 /// The number of records collected at a time where room is needed.
@@ -276,7 +276,7 @@ impl Store {
         if tombstone {
             self.tombstones.fetch_add(1, Ordering::Relaxed);
         } else if self.sessions.fetch_add(1, Ordering::Relaxed) >= self.max_sessions {
-            // Others have to go first, and they may be in any shard.
+            // Other records are removed first, and they may be in any shard.
             drop(shard);
             self.make_room(record)?;
             shard = self.shards[place].lock();
@@ -447,7 +447,7 @@ impl Store {
         for _ in 0..RELISTS {
             let entries = looked.0.iter().filter_map(listed).collect();
             let now = page();
-            // A session that is given another key meanwhile is under neither of those that were looked at.
+            // A session that was renamed meanwhile may be under neither of the keys that were read.
             if now == looked {
                 return Page { entries, next: next_after(&looked, after) };
             }
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_limit_the_anonymous_are_refused_and_nobody_logged_in_is_put_out() {
+    fn a_full_store_refuses_visitors_and_evicts_no_user() {
         let time = ManualClock::default();
         let never = Millis::NEVER;
         let store = MemoryProvider::builder().clock(time.clock()).max_sessions(3).build().0;

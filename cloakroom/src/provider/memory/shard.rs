@@ -23,18 +23,18 @@ pub(super) struct Inner {
     /// comes up too early is put back at the deadline of the day. It names the record by hash, which is enough to find it.
     deadlines: BinaryHeap<Reverse<(u64, u64)>>,
     tombstones: usize,
-    /// Where the store has a limit: the records that may give way.
+    /// The records that may be evicted; `None` for a store without a limit.
     order: Option<Box<Order>>,
 }
 
-/// The records of a shard that may give way to others, by their deadlines. Each stands in its set at its present deadline and hash.
+/// The records of a shard that may be evicted, by their deadlines. Each is in its set by its present deadline and hash.
 #[derive(Debug, Default)]
 struct Order {
     anonymous: BTreeSet<(u64, u64)>,
     tombstones: BTreeSet<(u64, u64)>,
 }
 
-/// Which records give way.
+/// A kind of records that may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spare {
     Anonymous,
@@ -72,7 +72,7 @@ impl Order {
     }
 }
 
-/// What is under a key, to one who would put something there.
+/// The state of a key for a record that is to be stored there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Free,
@@ -102,12 +102,12 @@ impl Inner {
         self.table.find_mut(hash, |entry| entry.key == *key).map(|entry| &mut **entry)
     }
 
-    /// What is alive under `key`, a tombstone too.
+    /// Returns the live record or tombstone under `key`.
     pub(super) fn live(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Option<&mut Entry> {
         self.find(hash, key).filter(|entry| !entry.record.expired_at(now))
     }
 
-    /// What stands in the way of a new record under `key`.
+    /// Returns whether a new record may be stored under `key`.
     pub(super) fn place(&mut self, hash: u64, key: &StoreKey, clock: &Clock) -> Place {
         match self.find(hash, key) {
             None => Place::Free,
@@ -116,7 +116,7 @@ impl Inner {
         }
     }
 
-    /// The live session under `key`.
+    /// Returns the live session under `key`.
     pub(super) fn session(&mut self, hash: u64, key: &StoreKey, now: Millis) -> Option<&mut Entry> {
         self.live(hash, key, now).filter(|entry| !entry.record.is_tombstone())
     }
@@ -151,7 +151,7 @@ impl Inner {
         Some(entry)
     }
 
-    /// Keeps the books of a session that another record, perhaps a tombstone, has replaced.
+    /// Updates the indexes after another record, perhaps a tombstone, has replaced a session.
     pub(super) fn note_replaced(&mut self, hash: u64, session: &Record, by: &Record) {
         self.tombstones += usize::from(by.is_tombstone());
         if let Some(order) = &mut self.order {
@@ -161,7 +161,7 @@ impl Inner {
         self.note_deadline(hash, session.deadline(), by.deadline());
     }
 
-    /// Keeps the books of a session whose deadline a touch has moved.
+    /// Updates the indexes after a touch has moved a session's deadline.
     pub(super) fn note_touched(&mut self, hash: u64, anonymous: bool, before: Millis, after: Millis) {
         if anonymous && let Some(order) = &mut self.order {
             order.anonymous.remove(&(before.0, hash));
@@ -170,7 +170,7 @@ impl Inner {
         self.note_deadline(hash, before, after);
     }
 
-    /// Keeps the promise of `deadlines` for a record whose own has changed.
+    /// Adds an item to `deadlines` for a record whose deadline came nearer.
     fn note_deadline(&mut self, hash: u64, before: Millis, after: Millis) {
         if after < before {
             self.deadlines.push(Reverse((after.0, hash)));
@@ -217,7 +217,7 @@ impl Inner {
         self.remove_where(hash, |entry| Spare::of(&entry.record) == Some(spare) && rehash(entry) == hash)
     }
 
-    /// How many sessions there are, if nothing has expired.
+    /// Returns the number of sessions, if nothing has expired.
     pub(super) fn sessions(&self) -> usize {
         self.table.len() - self.tombstones
     }

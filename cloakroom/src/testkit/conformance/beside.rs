@@ -86,7 +86,7 @@ impl Census {
     }
 }
 
-/// How exact a number is.
+/// The exactness of a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Slack {
     None,

@@ -20,7 +20,7 @@ async fn cancelled<T>(polls: usize, call: impl Future<Output = crate::Result<T>>
     }
 }
 
-/// How often a call is polled before it is dropped: not at all, once, and later.
+/// The numbers of polls before a call is dropped: none, one and more.
 const POLLS: [usize; 6] = [0, 1, 1, 2, 3, 10];
 
 /// Every method does what it should with keys that nobody has used yet, through both handles.
@@ -55,7 +55,7 @@ pub(super) async fn a_dropped_create_stores_all_or_nothing(f: Fixture) {
         if let Some(found) = f.load(&name).await {
             assert_eq!(found, record, "a create that was dropped has stored all or nothing");
         }
-        // Whether the dropped one happened is unknown; that this one answers is not.
+        // The dropped call may have happened or not. This one has to answer.
         let (Created::Done | Created::Taken) = f.create(&name, &record).await;
         f.holds(&name, &record, "stored by one of the two").await;
     }

@@ -25,7 +25,7 @@ where
     answers
 }
 
-/// What a task returned; its panic, if it had one, is this test's.
+/// Returns what a task returned, and panics if the task did.
 async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
     task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
 }

@@ -18,7 +18,7 @@ fn sessions() -> usize {
     asked.map_or(SESSIONS, |text| text.parse().expect("CLOAKROOM_SESSIONS is a number"))
 }
 
-/// What the sessions have in common.
+/// The index entry that the sessions have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Common {
     User,

@@ -71,7 +71,7 @@ enum Answer {
     Touched(Touched),
     Renamed(Renamed),
     Deleted(bool),
-    /// How many were removed is the store's affair.
+    /// The number of removed records may differ from store to store.
     Collected,
     Counted(usize),
     /// A walk is no single step: it is compared with both ends of the race.

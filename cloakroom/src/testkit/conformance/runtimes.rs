@@ -21,7 +21,7 @@ fn busy(f: &Fixture, runtime: &Runtime, name: &str) {
             let provider = f.handle(n);
             for version in 1.. {
                 let record = f.record().principal("busy").version(version).build();
-                // Nobody hears what became of the last call.
+                // The outcome of the last call is unknown.
                 drop(provider.create(&name, &record).await);
                 drop(provider.load(&name).await);
                 drop(provider.touch(&name, f.now()).await);

@@ -60,7 +60,7 @@ async fn concurrent_beego_walks_do_not_disturb_each_other() {
     for number in 0..50 {
         rig.plant(&key(&format!("{:02}{number}", number % 7)), b"a value");
     }
-    let provider = FileProvider::builder(rig.path()).open_beego(Duration::from_secs(3600)).unwrap();
+    let provider = FileProvider::builder(rig.path()).connect_beego(Duration::from_secs(3600)).unwrap();
     walk_beside_each_other(provider, None).await;
 }
 

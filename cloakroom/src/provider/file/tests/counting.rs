@@ -164,7 +164,7 @@ async fn every_session_in_every_folder_is_counted_once() {
         for (number, start) in starts.chars().enumerate() {
             rig.plant(&key(&format!("{start}4{number}")), b"a value");
         }
-        let provider = FileProvider::builder(rig.path()).open_beego(Duration::from_secs(3600)).unwrap();
+        let provider = FileProvider::builder(rig.path()).connect_beego(Duration::from_secs(3600)).unwrap();
         assert_eq!(provider.count().await.unwrap(), starts.len() as u64);
     }
 }

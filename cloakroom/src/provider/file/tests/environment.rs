@@ -34,7 +34,7 @@ fn a_path_that_cannot_be_created_is_refused() {
     symlink(at("one"), at("two")).unwrap();
     fs::write(at("file"), "").unwrap();
     let refused = |path: &Path, kind: ErrorKind, reason: &str| {
-        let error = FileProvider::open(path).unwrap_err();
+        let error = FileProvider::connect(path).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     };
@@ -53,13 +53,13 @@ fn a_path_that_cannot_be_created_is_refused() {
     refused(&at(&"d/".repeat(3000)), ErrorKind::Unavailable, "cannot be opened or created");
     refused(&at("a\0b"), ErrorKind::Unavailable, "cannot be opened or created");
     let deep = at(&"d/".repeat(900));
-    FileProvider::open(&deep).unwrap();
+    FileProvider::connect(&deep).unwrap();
     assert_eq!(mode(&deep), 0o700);
 
     // A valid link above the folder is followed.
     fs::create_dir(at("real")).unwrap();
     symlink(at("real"), at("link")).unwrap();
-    FileProvider::open(at("link/deep/sessions")).unwrap();
+    FileProvider::connect(at("link/deep/sessions")).unwrap();
     assert!(at("real/deep/sessions").is_dir());
 }
 
@@ -69,7 +69,7 @@ fn a_beego_folder_is_refused_for_the_same_reasons() {
     let rig = Rig::new();
     symlink("/nowhere/x", rig.folder.path().join("dangling")).unwrap();
     let builder = FileProvider::builder(rig.folder.path().join("dangling/tmp"));
-    let error = builder.open_beego(Duration::from_secs(60)).unwrap_err();
+    let error = builder.connect_beego(Duration::from_secs(60)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
@@ -103,7 +103,7 @@ async fn a_folder_writable_to_its_group_is_closed() {
     for (foreign, open) in [(None, 0o2777), (Some("of somebody else"), 0o2770)] {
         foreign.iter().for_each(|name| fs::write(rig.path().join(name), "").unwrap());
         fs::set_permissions(rig.path(), fs::Permissions::from_mode(open)).unwrap();
-        let error = FileProvider::open(rig.path()).unwrap_err();
+        let error = FileProvider::connect(rig.path()).unwrap_err();
         assert!(error.to_string().contains(&format!("mode {open:04o}")), "{error}");
         assert_eq!(mode(&rig.path()), open, "its mode is unchanged");
     }
@@ -115,7 +115,7 @@ async fn a_beego_folder_writable_to_its_group_is_closed() {
     use crate::provider::AnyProvider;
     let rig = Rig::new();
     let open = || -> AnyProvider {
-        FileProvider::builder(rig.path()).open_beego(Duration::from_secs(3600)).unwrap()
+        FileProvider::builder(rig.path()).connect_beego(Duration::from_secs(3600)).unwrap()
     };
     open();
     rig.plant(&key("ab12"), b"a value");
@@ -156,7 +156,7 @@ async fn a_backup_by_hard_links_loses_no_session() {
         assert_eq!(fs::read(backup.join(name)).unwrap(), file_bytes(&record), "the backup is unchanged");
     }
     // Restore: open a provider on the linked copy.
-    let restored = FileProvider::builder(&backup).clock(rig.time.clock()).open().unwrap();
+    let restored = FileProvider::builder(&backup).clock(rig.time.clock()).connect().unwrap();
     assert_eq!(restored.load(&key("cd34")).await.unwrap(), Some(record));
     assert_eq!(restored.count().await.unwrap(), 2);
     assert_eq!(provider.count().await.unwrap(), 1);
@@ -166,7 +166,7 @@ async fn a_backup_by_hard_links_loses_no_session() {
 #[tokio::test]
 async fn a_backup_of_beego_files_loses_no_session() {
     let rig = Rig::new();
-    let provider = FileProvider::builder(rig.path()).open_beego(Duration::from_secs(3600)).unwrap();
+    let provider = FileProvider::builder(rig.path()).connect_beego(Duration::from_secs(3600)).unwrap();
     rig.plant(&key("ab12"), b"a value");
     link_all(&rig.path(), &rig.folder.path().join("backup"));
     assert_eq!(provider.count().await.unwrap(), 1);
@@ -223,7 +223,7 @@ async fn a_delete_works_where_no_file_can_be_written() {
 async fn child_that_deletes() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD").map(PathBuf::from) else { return };
     let rig = Rig::new();
-    let open = || FileProvider::builder(&root).clock(rig.time.clock()).open().unwrap();
+    let open = || FileProvider::builder(&root).clock(rig.time.clock()).connect().unwrap();
     let (one, other) = (open(), open());
     assert!(one.delete(&key("ab12")).await.unwrap());
     assert_eq!(one.load(&key("ab12")).await.unwrap(), None);
@@ -263,7 +263,7 @@ async fn a_read_only_store_can_be_read() {
 async fn child_that_reads() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD").map(PathBuf::from) else { return };
     let rig = Rig::new();
-    let provider = FileProvider::builder(root).clock(rig.time.clock()).open().unwrap();
+    let provider = FileProvider::builder(root).clock(rig.time.clock()).connect().unwrap();
     assert_eq!(provider.load(&key("ab12")).await.unwrap(), Some(rig.of("alice")));
     assert_eq!(provider.load(&key("in-no-file")).await.unwrap(), None);
     assert_eq!(provider.count().await.unwrap(), 2);
@@ -304,7 +304,7 @@ fn an_unreadable_mode_is_an_error_once() {
 async fn child_that_may_not_read() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
     let rig = Rig::new();
-    let provider = FileProvider::builder(root).clock(rig.time.clock()).open().unwrap();
+    let provider = FileProvider::builder(root).clock(rig.time.clock()).connect().unwrap();
     let error = provider.load(&key("ab12")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("mode 0200"), "{error}");
@@ -330,7 +330,7 @@ fn a_full_disk_allows_reads_and_deletes() {
 async fn child_on_a_full_disk() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
     let rig = Rig::new();
-    let provider = FileProvider::builder(root).clock(rig.time.clock()).open().unwrap();
+    let provider = FileProvider::builder(root).clock(rig.time.clock()).connect().unwrap();
     let now = rig.time.clock().now();
     let stone = rig.of("alice").tombstone(&Mark::Ended, Millis(1), Millis::NEVER);
     for refused in [

@@ -48,7 +48,7 @@ impl Rig {
     }
 
     fn provider(&self) -> FileProvider {
-        FileProvider::builder(self.path()).clock(self.time.clock()).open().unwrap()
+        FileProvider::builder(self.path()).clock(self.time.clock()).connect().unwrap()
     }
 
     /// Returns a live record that expires in a minute.
@@ -313,7 +313,7 @@ async fn child_with_a_umask() {
     let provider = FileProvider::builder(role.join("deep/sessions"))
         .clock(rig.time.clock())
         .durability(Durability::Durable)
-        .open()
+        .connect()
         .unwrap();
     for name in ["ab12", "cd34"] {
         assert_eq!(provider.create(&key(name), &rig.of("alice")).await.unwrap(), Created::Done);
@@ -331,7 +331,7 @@ async fn child_with_a_umask() {
 fn a_root_that_others_may_write_to_is_refused() {
     let rig = Rig::new();
     let refused = |path: &Path, reason: &str| {
-        let error = FileProvider::open(path).unwrap_err();
+        let error = FileProvider::connect(path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     };
@@ -343,7 +343,7 @@ fn a_root_that_others_may_write_to_is_refused() {
         refused(&real, &format!("mode {open:04o}"));
     }
     fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
-    FileProvider::open(&real).unwrap();
+    FileProvider::connect(&real).unwrap();
 
     let link = rig.folder.path().join("link");
     symlink(&real, &link).unwrap();
@@ -564,7 +564,7 @@ fn a_full_disk_loses_no_stored_session() {
 async fn child_that_cannot_write_much() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
     let rig = Rig::new();
-    let provider = FileProvider::builder(root).clock(rig.time.clock()).open().unwrap();
+    let provider = FileProvider::builder(root).clock(rig.time.clock()).connect().unwrap();
     let (old, new) = (key("ab12"), key("cd34"));
     assert_eq!(provider.create(&old, &rig.of("alice")).await.unwrap(), Created::Done);
     // A map with one key and 200 KiB of bytes.
@@ -768,7 +768,7 @@ async fn processes_that_share_a_folder_lose_no_update() {
 #[ignore = "a part of processes_that_share_a_folder_lose_no_update"]
 async fn child_that_counts() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD") else { return };
-    count_up(FileProvider::open(root).unwrap(), key("ab12"), 200).await;
+    count_up(FileProvider::connect(root).unwrap(), key("ab12"), 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,7 +104,7 @@ fn a_stopped_process_delays_only_its_own_sessions() {
 #[ignore = "a part of a_stopped_process_delays_only_its_own_sessions"]
 async fn child_that_is_stopped() {
     let Some(root) = std::env::var_os("CLOAKROOM_CHILD").map(PathBuf::from) else { return };
-    let provider = FileProvider::open(&root).unwrap();
+    let provider = FileProvider::connect(&root).unwrap();
     let _held = [
         hold(&provider, &key("ab12")).await,
         hold(&provider, &key("cd34")).await,
@@ -120,7 +120,7 @@ async fn child_that_is_stopped() {
 fn a_stopped_process_delays_only_one_beego_session() {
     let rig = Rig::new();
     rig.plant(&key("ab12"), b"\x0d\x7f\x04\x01\x02\xff\x80\x00\x01\x10\x01\x10\x00\x00\x04\xff\x80\x00\x00");
-    let provider = FileProvider::builder(rig.path()).open_beego(Duration::from_secs(3600)).unwrap();
+    let provider = FileProvider::builder(rig.path()).connect_beego(Duration::from_secs(3600)).unwrap();
     let seized = seize(&rig.file(&key("ab12")));
     on_a_runtime_that_ends(async move {
         let mut requests = JoinSet::new();
