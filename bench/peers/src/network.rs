@@ -360,10 +360,7 @@ async fn change(held: Held<impl Provider>, session: usize) {
     let key = &keys.0[session];
     let found = provider.load(key).await.expect("the server answers").expect("a record");
     // Another task may have changed the record first. The update then answers that, which costs the same.
-    let _ = provider
-        .update(key, &record(found.version() + 1), found.version())
-        .await
-        .expect("the server answers");
+    let _ = provider.update(key, &record(found.version() + 1), &found).await.expect("the server answers");
 }
 
 fn redis_benchmark(server: &Redis, pipeline: &str) -> String {
