@@ -1,4 +1,4 @@
-//! Strings as Beego's `redis` provider keeps them: the value under the bare id, with a time to live.
+//! The storage of Beego's `redis` provider: a string under the bare session id, with a time to live.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -15,9 +15,9 @@ use crate::id::StoreKey;
 use crate::provider::foreign::{Found, Life, Values};
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 
-/// The one partition of a server that is no cluster.
+/// The only partition of a single server.
 const ONLY: u16 = 0;
-/// How long a value that cannot be read is kept aside: a week, in milliseconds.
+/// The time for which an unreadable value is kept: a week, in milliseconds.
 const ASIDE: &str = "604800000";
 
 static READ: LazyLock<Script> = LazyLock::new(|| {
@@ -73,7 +73,7 @@ static PUT_ASIDE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-static PUT_STRANGER_ASIDE: LazyLock<Script> = LazyLock::new(|| {
+static PUT_NON_STRING_ASIDE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local kind = call('TYPE', KEYS[1]).ok
      if kind == 'none' or kind == 'string' then return 1 end
@@ -83,20 +83,20 @@ static PUT_STRANGER_ASIDE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The values of one server. A clone is a handle on the same.
+/// The sessions of a Beego service on one server. A clone is a handle on the same store.
 #[derive(Clone)]
-pub(super) struct Strings {
+pub(super) struct BeegoValues {
     caller: Arc<Caller>,
     clock: Clock,
-    /// How long a value lives unused.
+    /// The idle timeout: the time for which an unused value lives.
     lifetime: Duration,
-    /// Under what a value is put aside.
+    /// The prefix of the keys under which unreadable values are set aside.
     prefix: Box<str>,
 }
 
-impl Strings {
+impl BeegoValues {
     pub(super) fn new(caller: Caller, clock: Clock, lifetime: Duration, prefix: &str) -> Self {
-        Strings { caller: Arc::new(caller), clock, lifetime, prefix: prefix.into() }
+        BeegoValues { caller: Arc::new(caller), clock, lifetime, prefix: prefix.into() }
     }
 
     async fn ask(&self, script: &Script, keys: &[String], args: &[&[u8]], repeat: Repeat) -> Result<Answer> {
@@ -107,17 +107,17 @@ impl Strings {
         }
     }
 
-    /// The time to live of a value that ends at `life.deadline`, in milliseconds; Redis takes none of zero.
+    /// Returns the time to live of a value that ends at `life.deadline`, in milliseconds. It is at least 1: Redis refuses 0.
     fn time_to_live(&self, life: Life) -> String {
         Millis::of(life.deadline.since(self.clock.millis())).max(1).to_string()
     }
 
-    /// Puts aside a value that is no string: it cannot be read at all, and would be an error for ever.
-    async fn put_stranger_aside(&self, key: &StoreKey) {
+    /// Sets aside a value that is not a string. It cannot be read, and would be an error on every request.
+    async fn put_non_string_aside(&self, key: &StoreKey) {
         let keys = [own(key), self.aside(key)];
-        match self.ask(&PUT_STRANGER_ASIDE, &keys, &[ASIDE.as_bytes()], Repeat::IfNotDone).await {
-            Ok(_) => tracing::warn!("what is no session of Beego's was put aside in Redis, for a week"),
-            Err(error) => tracing::warn!(%error, "what is no session of Beego's could not be put aside"),
+        match self.ask(&PUT_NON_STRING_ASIDE, &keys, &[ASIDE.as_bytes()], Repeat::IfNotDone).await {
+            Ok(_) => tracing::warn!("a Redis value that is not a string was set aside for a week"),
+            Err(error) => tracing::warn!(%error, "a Redis value that is not a string could not be set aside"),
         }
     }
 
@@ -125,7 +125,7 @@ impl Strings {
         format!("{}:corrupt:{}", self.prefix, key.as_str())
     }
 
-    /// Every key that has the form of an id. Other applications' keys may lie beside them.
+    /// Returns every key that has the form of a session id. The database may hold keys of other applications too.
     async fn keys(&self) -> Result<BTreeSet<StoreKey>> {
         let (mut keys, mut cursor) = (BTreeSet::new(), "0".to_owned());
         loop {
@@ -144,7 +144,7 @@ impl Strings {
     }
 }
 
-/// Whether a key ends as Beego's ids do: with the hex of 16 bytes or more.
+/// Returns true if a key ends like Beego's ids: with 32 or more hexadecimal digits, which are 16 bytes.
 fn is_id(name: &str) -> bool {
     let hex = name.bytes().rev().take_while(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')).count();
     hex >= 32
@@ -154,7 +154,7 @@ fn own(key: &StoreKey) -> String {
     key.as_str().to_owned()
 }
 
-impl Values for Strings {
+impl Values for BeegoValues {
     fn capabilities(&self) -> Capabilities {
         Capabilities { shared: true, native_expiry: true, ..Capabilities::new("redis") }
     }
@@ -163,13 +163,13 @@ impl Values for Strings {
         let form = StoreError::Form { expected: "our script's answer" };
         let answer = self.caller.ask(ONLY, &READ.call(&[own(key)], &[])).await;
         if let Err(StoreError::NoRecord) = answer {
-            Box::pin(self.put_stranger_aside(key)).await;
+            Box::pin(self.put_non_string_aside(key)).await;
         }
         match answer? {
             Value::Nil => Ok(None),
             Value::Array(parts) => match <[Value; 2]>::try_from(parts) {
                 Ok([Value::BulkString(value), Value::Int(left)]) => {
-                    // A value that was left without an end has begun to have one.
+                    // A value without a time to live counts as used just now.
                     let left = u64::try_from(left).map_or(self.lifetime, Duration::from_millis);
                     let now = self.clock.millis();
                     let used = now.before(self.lifetime.saturating_sub(left));
@@ -233,7 +233,7 @@ impl Values for Strings {
         let keys = [own(key), self.aside(key)];
         let args = [value, ASIDE.as_bytes()];
         if self.ask(&PUT_ASIDE, &keys, &args, Repeat::IfNotDone).await? == Answer::Done {
-            tracing::warn!("a session of Beego's cannot be read; it was put aside in Redis, for a week");
+            tracing::warn!("an unreadable Beego session was set aside in Redis for a week");
         }
         Ok(())
     }
@@ -243,11 +243,11 @@ impl Values for Strings {
     }
 
     async fn remove_expired(&self, _: usize) -> Result<Collected> {
-        // Redis does it by itself.
+        // Redis removes expired keys itself.
         Ok(Collected::default())
     }
 
-    /// Redis's own cursor may meet a key twice, so each page is cut from all keys.
+    /// Reads all keys for each page and returns a part of them, since a cursor of `SCAN` may return a key twice.
     async fn scan(
         &self,
         cursor: Option<Cursor>,

@@ -1,18 +1,18 @@
-//! The settings of a provider, one by one.
+//! The builder of a [`RedisProvider`].
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "beego")]
-use super::beego::Strings;
+use super::beego::BeegoValues;
 use super::call::Caller;
 use super::error::StoreError;
 use super::layout::Layout;
-use super::settings::{Secret, Settings, Topology};
+use super::settings::{RedisSettings, Secret, Topology};
 use super::store::Store;
-use super::url::{self, Kind};
-use super::{RedisProvider, server};
+use super::url::{self, TopologyKind};
+use super::{RedisProvider, startup};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "beego")]
@@ -20,7 +20,9 @@ use crate::provider::AnyProvider;
 #[cfg(feature = "beego")]
 use crate::provider::foreign::Foreign;
 
-/// The settings of a [`RedisProvider`]; begun by [`RedisProvider::builder`]. `Debug` shows no credential.
+/// Sets up and connects a [`RedisProvider`]. [`RedisProvider::builder`] returns one.
+///
+/// All errors of settings are reported by [`connect`](Self::connect). `Debug` shows no credentials.
 ///
 /// ```no_run
 /// use cloakroom::RedisProvider;
@@ -36,22 +38,22 @@ use crate::provider::foreign::Foreign;
 ///     .await?;
 /// # Ok(()) }
 /// ```
-#[must_use = "nothing is connected to before `connect`"]
+#[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedisProviderBuilder {
-    settings: Result<Settings, StoreError>,
+    settings: Result<RedisSettings, StoreError>,
     clock: Clock,
 }
 
 impl RedisProviderBuilder {
     pub(super) fn from_url(url: &str) -> Self {
-        RedisProviderBuilder::new(url::parse(url, Kind::Server))
+        RedisProviderBuilder::new(url::parse(url, TopologyKind::Server))
     }
 
-    pub(super) fn new(settings: Result<Settings, StoreError>) -> Self {
+    pub(super) fn new(settings: Result<RedisSettings, StoreError>) -> Self {
         RedisProviderBuilder { settings, clock: Clock::system() }
     }
 
-    /// The user of Redis's ACL and its password, in the place of the URL's.
+    /// Sets the user of Redis's ACL and its password. They replace those of the URL.
     pub fn credentials(self, username: impl Into<Box<str>>, password: impl Into<Box<str>>) -> Self {
         self.set(|settings| {
             settings.credentials.username = Some(username.into());
@@ -59,12 +61,12 @@ impl RedisProviderBuilder {
         })
     }
 
-    /// The default user's password, in the place of the URL's.
+    /// Sets the password. Without a user in the URL it is the default user's. It replaces the password of the URL.
     pub fn password(self, password: impl Into<Box<str>>) -> Self {
         self.set(|settings| settings.credentials.password = Some(Secret(password.into())))
     }
 
-    /// User and password for the sentinels themselves, which know nothing of the servers' users. None if not set.
+    /// Sets user and password for the sentinels themselves, which do not know the servers' users. Default: none.
     pub fn sentinel_credentials(self, username: Option<&str>, password: impl Into<Box<str>>) -> Self {
         self.set(|settings| {
             settings.sentinel_credentials.username = username.map(Into::into);
@@ -72,17 +74,17 @@ impl RedisProviderBuilder {
         })
     }
 
-    /// The number of the database; 0 if not set. A cluster has no other.
+    /// Sets the number of the database, in the place of the URL's. Default: 0, the only one of a cluster.
     pub fn database(self, number: u32) -> Self {
         self.set(|settings| settings.database = number)
     }
 
-    /// The certificates of the authorities that are trusted, in PEM, for `rediss://`. The system's if not set.
+    /// Sets the trusted certificate authorities, in PEM, for `rediss://`. Default: those of the system.
     pub fn root_certificates(self, pem: impl Into<Vec<u8>>) -> Self {
         self.set(|settings| settings.certificates.authorities = Some(pem.into()))
     }
 
-    /// The certificate by which the server knows us, and its key, both in PEM, for `rediss://`.
+    /// Sets the client's certificate and its private key, both in PEM, for `rediss://`. Default: none.
     pub fn client_certificate(self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.set(|settings| {
             settings.certificates.client = Some(certificate.into());
@@ -90,42 +92,65 @@ impl RedisProviderBuilder {
         })
     }
 
-    /// The most connections to a server, on a cluster to each node; 8 if not set. Many calls share one, and a further one is opened
-    /// only when each has 32 calls under way.
+    /// Sets the largest number of connections, to each server and from each tokio runtime. 1 to 10,000; default: 8.
+    ///
+    /// Many calls share a connection. Another one is opened only when each has 32 calls in progress.
     pub fn pool(self, connections: usize) -> Self {
         self.set(|settings| settings.pool = connections)
     }
 
-    /// A connection that nobody has used for so long is opened anew before the next use, for networks that forget idle connections.
-    /// Never if not set.
+    /// Sets the time after which an unused connection is replaced before its next use. Default: never.
+    ///
+    /// Set it if a firewall or a NAT gateway between client and server forgets idle connections.
     pub fn idle_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.idle_timeout = Some(timeout).filter(|timeout| !timeout.is_zero()))
     }
 
-    /// The longest that opening a connection may take, with TLS and authentication; 500 ms if not set.
+    /// Sets the longest that opening a connection may take, including TLS and authentication. 1 ms to 1 h; default: 500 ms.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.connect_timeout = timeout)
     }
 
-    /// The longest that one call may take, with what is tried again; 1 s if not set. It should be less than the manager's deadline. A
-    /// connection on which something was asked and nothing answered for so long is closed.
+    /// Sets the longest that one call may take, including its retries. 1 ms to 1 h; default: 1 s.
+    ///
+    /// It should be less than the manager's deadline. A connection on which calls wait for so long without any reply is closed.
     pub fn call_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.call_timeout = timeout)
     }
 
-    /// How often a call is tried again; 2 if not set. Only those are that do the same if they are done twice, such as reads, and those
-    /// of which it is known that they were not done.
+    /// Sets how often a failed call is retried. 0 to 100; default: 2.
+    ///
+    /// Reads and touches are retried, since they are idempotent. Other calls are retried only if it is certain that the server
+    /// did not run them.
     pub fn retries(self, retries: u32) -> Self {
         self.set(|settings| settings.retries = retries)
     }
 
-    /// What every key begins with, before a colon; `cloakroom` if not set. Applications that share a server should each have their own.
+    /// Sets the prefix of every key. 1 to 64 visible ASCII characters without braces; default: `cloakroom`.
+    ///
+    /// Applications that share a server need different prefixes.
     pub fn prefix(self, prefix: impl Into<Box<str>>) -> Self {
         self.set(|settings| settings.prefix = prefix.into())
     }
 
-    /// Answers a change only when so many replicas have it (`WAIT`), and otherwise, after `limit`, with an error: the change is then on
-    /// the primary alone. Narrows what a failover can lose; does not close it. Not asked if not set.
+    /// Makes every change wait until `replicas` replicas have it, by Redis's `WAIT`. Default: no wait.
+    ///
+    /// If they do not have it within `limit`, the call is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). The
+    /// change is on the primary nevertheless. `limit` must be less than the [`call_timeout`](Self::call_timeout).
+    ///
+    /// This reduces what a failover can lose, but a failover may still promote another replica.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = RedisProvider::builder("redis+sentinel://one,two,three/mymaster")
+    ///     .wait_for_replicas(1, Duration::from_millis(200))
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
     pub fn wait_for_replicas(self, replicas: u32, limit: Duration) -> Self {
         self.set(|settings| {
             let wait = settings.wait_mut();
@@ -133,25 +158,28 @@ impl RedisProviderBuilder {
         })
     }
 
-    /// The clock that deadlines are compared with, which must be the manager's; the system's if not set.
+    /// Sets the clock that deadlines are compared with. It must be the manager's clock. Default: the system's.
     pub fn clock(self, clock: Clock) -> Self {
         RedisProviderBuilder { clock, ..self }
     }
 
-    /// Connects, and looks at the server's version and settings.
+    /// Connects, and checks the server's version and the user's rights.
     ///
     /// # Errors
-    /// Of kind [`Config`](crate::ErrorKind::Config) for a URL or a setting that cannot work, a server that is older than 6.2, and one that is
-    /// something else than the URL says; of kind [`Unavailable`](crate::ErrorKind::Unavailable) where no connection comes to be.
+    /// Returns an error of kind
+    /// - [`Config`](crate::ErrorKind::Config) for a malformed URL, an impossible setting, a missing right, a server older than
+    ///   6.2, and a server of another kind than the URL says;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if it cannot connect;
+    /// - [`Timeout`](crate::ErrorKind::Timeout) if the server does not answer in time.
     pub async fn connect(self) -> Result<RedisProvider> {
         let settings = self.settings?;
         settings.check()?;
         let is_cluster = matches!(settings.topology, Topology::Cluster(_));
         let layout = if is_cluster { Layout::cluster } else { Layout::server };
         let caller = Caller::new(&settings)?;
-        server::inspect(&caller, &settings.topology).await?;
+        startup::inspect(&caller, &settings.topology).await?;
         let layout = layout(&settings.prefix);
-        let checked = server::check_rights(&caller, &layout, is_cluster).await;
+        let checked = startup::check_rights(&caller, &layout, is_cluster).await;
         checked.map_err(|error| match error {
             error @ StoreError::Rights { .. } => Error::new(ErrorKind::Config, error),
             error => error.into(),
@@ -159,31 +187,31 @@ impl RedisProviderBuilder {
         Ok(RedisProvider(Arc::new(Store::new(caller, layout, self.clock, is_cluster))))
     }
 
-    /// Connects to the server of a Beego service's `redis` provider: sessions in its layout, which it reads and changes at the same
-    /// time. A session unused for `lifetime` has ended; that must be the manager's idle timeout.
+    /// Connects to the Redis server of a Beego service, and shares its sessions. Both may read and change them at the same time.
     ///
-    /// For a manager that is built by hand the settings are [`Codec::GOB`](crate::config::Codec::GOB), ids in clear, and no absolute timeout. To
-    /// count or list sessions goes over all keys of the database. What cannot be read is put aside under the
-    /// [`prefix`](Self::prefix), for a week.
+    /// A session ends when it was unused for `lifetime`, which must be the manager's idle timeout.
+    ///
+    /// A manager for it needs [`Codec::GOB`](crate::config::Codec::GOB), plain ids, and no absolute timeout. Counting and listing
+    /// sessions reads all keys of the database. An unreadable session is kept under the [`prefix`](Self::prefix) for a week.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) for a cluster, on which two ids can not be
-    /// changed in one step.
+    /// Returns the errors of [`connect`](Self::connect). A cluster is an error of kind [`Config`](crate::ErrorKind::Config),
+    /// since no script can change two ids there.
     #[cfg(feature = "beego")]
     pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
         let settings = self.settings?;
         settings.check()?;
         if matches!(settings.topology, Topology::Cluster(_)) {
-            let expected = "native on a cluster, where two ids cannot be changed in one step";
+            let expected = "native, since a cluster cannot change two ids in one step";
             return Err(StoreError::setting("format", expected, "beego").into());
         }
         let caller = Caller::new(&settings)?;
-        server::inspect(&caller, &settings.topology).await?;
-        let strings = Strings::new(caller, self.clock, lifetime, &settings.prefix);
-        Ok(AnyProvider::new(Foreign::beego(strings)))
+        startup::inspect(&caller, &settings.topology).await?;
+        let values = BeegoValues::new(caller, self.clock, lifetime, &settings.prefix);
+        Ok(AnyProvider::new(Foreign::beego(values)))
     }
 
-    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn set(mut self, change: impl FnOnce(&mut RedisSettings)) -> Self {
         if let Ok(settings) = &mut self.settings {
             change(settings);
         }

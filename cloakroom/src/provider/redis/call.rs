@@ -1,4 +1,4 @@
-//! A call: what is sent to the server of a partition, how long it may take, and when it is sent again.
+//! Calls: routes commands to the server of a partition, within a deadline and with retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,62 +6,62 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
-use super::attempt::attempt;
 use super::cluster::Cluster;
-use super::connect::Connector;
-use super::description::{self, Description};
+use super::connection::Commands;
+use super::connector::RedisConnector;
 use super::error::StoreError;
 use super::failure::{Deadline, Failure};
-use super::link::Commands;
-use super::pool::{Pool, Target};
+use super::pool::{ServerPool, Target};
 use super::script::Call;
-use super::sentinel::Group;
-use super::settings::{Settings, Topology, Wait};
+use super::send_once::send_once;
+use super::sentinel::SentinelGroup;
+use super::server_info::ServerInfo;
+use super::settings::{RedisSettings, ReplicaWait, Topology};
 
-/// The servers, and how calls reach them.
+/// The client of all servers: it routes each call to the right one, and retries it.
 pub(super) struct Caller {
     backend: Backend,
-    connector: Arc<Connector>,
+    connector: Arc<RedisConnector>,
     timeout: Duration,
     retries: u32,
-    wait: Option<Wait>,
+    wait: Option<ReplicaWait>,
 }
 
 enum Backend {
-    Server(Arc<Pool>),
+    Server(Arc<ServerPool>),
     Cluster(Arc<Cluster>),
 }
 
-/// Whether a call may be sent again after one of which nobody knows whether it was done.
+/// Tells whether a call may be sent again when the outcome of the previous attempt is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// Done twice it is as if done once.
+    /// Running the call twice has the same effect as running it once.
     Freely,
-    /// Only where the first was surely not done.
+    /// The call is sent again only if the previous attempt certainly did nothing.
     IfNotDone,
 }
 
 impl Caller {
-    pub(super) fn new(settings: &Settings) -> Result<Caller, StoreError> {
-        let connector = Arc::new(Connector::new(settings)?);
+    pub(super) fn new(settings: &RedisSettings) -> Result<Caller, StoreError> {
+        let connector = Arc::new(RedisConnector::new(settings)?);
         let backend = match settings.topology.clone() {
             Topology::Server(address) => {
                 let target = Target::Address(address);
-                Backend::Server(Arc::new(Pool::new(target, Arc::clone(&connector), settings)))
+                Backend::Server(Arc::new(ServerPool::new(target, Arc::clone(&connector), settings)))
             }
             Topology::Sentinels { sentinels, master } => {
-                let target = Target::Primary(Arc::new(Group { sentinels, master }));
-                Backend::Server(Arc::new(Pool::new(target, Arc::clone(&connector), settings)))
+                let target = Target::Primary(Arc::new(SentinelGroup { sentinels, master }));
+                Backend::Server(Arc::new(ServerPool::new(target, Arc::clone(&connector), settings)))
             }
-            Topology::Cluster(seeds) => {
-                Backend::Cluster(Arc::new(Cluster::new(seeds, Arc::clone(&connector), settings)))
+            Topology::Cluster(initial_nodes) => {
+                Backend::Cluster(Arc::new(Cluster::new(initial_nodes, Arc::clone(&connector), settings)))
             }
         };
         let (timeout, retries, wait) = (settings.call_timeout, settings.retries, settings.wait);
         Ok(Caller { backend, connector, timeout, retries, wait })
     }
 
-    /// The servers that hold sessions, for questions to each of them.
+    /// Returns one partition of each server that holds sessions.
     pub(super) async fn primaries(&self) -> Result<Vec<u16>, StoreError> {
         match &self.backend {
             Backend::Server(_) => Ok(vec![0]),
@@ -69,44 +69,44 @@ impl Caller {
         }
     }
 
-    /// What a call may take in all.
+    /// Returns the longest that a call may take, including its retries.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The one server that tells of changes; none where there are many.
-    pub(super) fn for_news(&self) -> Result<&Arc<Pool>, StoreError> {
+    /// Returns the pool of the server that sends invalidations. Fails on a cluster, where there are several.
+    pub(super) fn for_invalidations(&self) -> Result<&Arc<ServerPool>, StoreError> {
         match &self.backend {
             Backend::Server(pool) => Ok(pool),
-            Backend::Cluster(_) => Err(StoreError::NoNews),
+            Backend::Cluster(_) => Err(StoreError::NoInvalidations),
         }
     }
 
-    /// Asks the server of a partition to describe itself.
-    pub(super) async fn describe(&self, partition: u16) -> Result<Description, StoreError> {
+    /// Sends `INFO` to the server of a partition.
+    pub(super) async fn describe(&self, partition: u16) -> Result<ServerInfo, StoreError> {
         match self.read(partition, redis::cmd("INFO")).await {
-            Ok(info) => description::describe(vec![info]),
-            Err(StoreError::Reply { .. } | StoreError::Rights { .. }) => Ok(Description::default()),
+            Ok(info) => ServerInfo::from_replies(vec![info]),
+            Err(StoreError::Reply { .. } | StoreError::Rights { .. }) => Ok(ServerInfo::default()),
             Err(error) => Err(error),
         }
     }
 
-    /// True if a server may evict what is not over, as far as the servers have told.
+    /// Returns true if a server has reported a policy by which it may evict live sessions.
     pub(super) fn evicts(&self) -> bool {
         self.connector.policy().evicts()
     }
 
-    /// Until when a call that begins now may take.
+    /// Returns the deadline of a call that begins now.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
     }
 
-    /// Sends one command that may be done any number of times and need not reach a replica, such as one that reads.
+    /// Sends one idempotent command that need not reach a replica, such as a read.
     pub(super) async fn read(&self, partition: u16, command: Cmd) -> Result<Value, StoreError> {
         self.send(partition, &Commands::One(command), Repeat::Freely, self.deadline()).await
     }
 
-    /// Runs a script that changes something.
+    /// Runs a script that changes a session, and waits for the replicas if the settings say so.
     pub(super) async fn run(
         &self,
         partition: u16,
@@ -115,7 +115,7 @@ impl Caller {
         deadline: Deadline,
     ) -> Result<Value, StoreError> {
         match self.send(partition, &self.durable(call.by_hash()), repeat, deadline).await {
-            // A script that is not known was not run.
+            // The server did not know the script, so nothing was run.
             Err(error) if error.is_unknown_script() => {
                 Box::pin(self.send(partition, &self.durable(call.by_text()), repeat, deadline)).await
             }
@@ -123,7 +123,7 @@ impl Caller {
         }
     }
 
-    /// The same with a script that lists or tidies up, and need not reach a replica.
+    /// Runs an idempotent script that need not reach a replica, such as one that lists or collects.
     pub(super) async fn ask(&self, partition: u16, call: &Call<'_>) -> Result<Value, StoreError> {
         let deadline = self.deadline();
         let send = |command| async move {
@@ -135,14 +135,14 @@ impl Caller {
         }
     }
 
-    /// Removes a key, of which it makes no difference whether it is there.
+    /// Deletes a key. It makes no difference whether the key exists.
     pub(super) async fn forget(&self, partition: u16, key: &str) -> Result<(), StoreError> {
         let mut command = redis::cmd("DEL");
         command.arg(key);
         self.read(partition, command).await.map(drop)
     }
 
-    /// The command, and after it the wait for replicas, if there is one.
+    /// Returns the command, followed by `WAIT` if the settings ask for replicas.
     fn durable(&self, command: Cmd) -> Commands {
         let Some(wait) = self.wait else { return Commands::One(command) };
         let mut commands = Pipeline::with_capacity(2);
@@ -161,14 +161,14 @@ impl Caller {
         let (mut tries, mut former) = (0, None);
         loop {
             let attempt = match &self.backend {
-                Backend::Server(pool) => attempt(pool, commands, deadline).await,
-                Backend::Cluster(cluster) => Box::pin(cluster.attempt(partition, commands, deadline)).await,
+                Backend::Server(pool) => send_once(pool, commands, deadline).await,
+                Backend::Cluster(cluster) => Box::pin(cluster.send_once(partition, commands, deadline)).await,
             };
             let failure = match attempt {
-                Ok(answers) => return self.judge(answers),
+                Ok(answers) => return self.check_replicas(answers),
                 Err(failure) => failure,
             };
-            self.react(&failure);
+            self.handle_failure(&failure);
             let (again, pause) = match after(&failure, repeat) {
                 Again::Soon => (true, pause_after(tries).max(LEAST_PAUSE)),
                 Again::Perhaps => (tries < self.retries, pause_after(tries)),
@@ -176,7 +176,7 @@ impl Caller {
             };
             let next = Instant::now() + pause;
             if !again || next >= deadline.at() {
-                // That the time is over says less than what has taken it.
+                // The cause of the delay tells more than the timeout itself.
                 let former = former.filter(|_| matches!(failure, Failure::Late(_)));
                 return Err(former.unwrap_or(failure).into_error());
             }
@@ -188,8 +188,8 @@ impl Caller {
         }
     }
 
-    /// The first answer, if as many replicas have the change as were asked for.
-    fn judge(&self, answers: Vec<Value>) -> Result<Value, StoreError> {
+    /// Returns the first reply, if enough replicas have the change.
+    fn check_replicas(&self, answers: Vec<Value>) -> Result<Value, StoreError> {
         let mut answers = answers.into_iter();
         let Some(answer) = answers.next() else { return Err(StoreError::Form { expected: "a reply" }) };
         if let (Some(wait), Some(acknowledged)) = (self.wait, answers.next()) {
@@ -204,7 +204,7 @@ impl Caller {
         Ok(answer)
     }
 
-    fn react(&self, failure: &Failure) {
+    fn handle_failure(&self, failure: &Failure) {
         if let Backend::Cluster(cluster) = &self.backend
             && !matches!(failure, Failure::Late(_))
         {
@@ -213,11 +213,11 @@ impl Caller {
     }
 }
 
-/// The answer to "is this call tried again?"
+/// The decision whether a call is sent again.
 enum Again {
-    /// Surely not done, and only for a moment: until the deadline.
+    /// The server has done nothing and refuses only for a moment. The call is retried until its deadline.
     Soon,
-    /// As often as the settings say.
+    /// The call is retried as often as the settings say.
     Perhaps,
     No,
 }
@@ -227,7 +227,7 @@ fn after(failure: &Failure, repeat: Repeat) -> Again {
         Failure::NotSent(_) => Again::Perhaps,
         Failure::Late(_) => Again::No,
         Failure::Call(error) => match error.code() {
-            // The server says that it has done nothing, and may do it soon, or another one will.
+            // The server says that it has done nothing. It, or another server, may accept the call soon.
             Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "READONLY" | "MASTERDOWN") => {
                 Again::Soon
             }
@@ -235,16 +235,16 @@ fn after(failure: &Failure, repeat: Repeat) -> Again {
             None if repeat == Repeat::Freely => Again::Perhaps,
             None => Again::No,
         },
-        // A script that was refused on its way.
+        // A script failed after it had written something.
         Failure::Broken(_) if repeat == Repeat::Freely => Again::Perhaps,
         Failure::Broken(_) => Again::No,
     }
 }
 
-/// Before the first repetition, where the server asks for one.
+/// The pause before the first retry, if the server itself asks for a retry.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
-/// None before the first repetition; then 40 ms and up to 320 ms.
+/// Returns the pause before a retry: none before the first, then 40 ms, doubling up to 320 ms.
 fn pause_after(tries: u32) -> Duration {
     match tries {
         0 => Duration::ZERO,
@@ -252,7 +252,7 @@ fn pause_after(tries: u32) -> Duration {
     }
 }
 
-/// Waits a little more each time, until the deadline; false from then on.
+/// Waits a little longer each turn. Returns false, at once, if the deadline would pass.
 pub(super) async fn pause(deadline: Deadline, turn: u32) -> bool {
     let next = Instant::now() + Duration::from_millis(1 << turn.min(6));
     if next >= deadline.at() {

@@ -1,4 +1,4 @@
-//! A cluster: which node has which partition, and what to do when that changes.
+//! The routing in a cluster: finds the node of each partition, and follows the slots when they move.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,35 +9,35 @@ use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::attempt::attempt;
-use super::connect::Connector;
+use super::atomic_instant::AtomicInstant;
+use super::connection::Commands;
+use super::connector::RedisConnector;
 use super::error::StoreError;
 use super::failure::{Deadline, Failure, first_error};
 use super::layout::Layout;
-use super::link::Commands;
-use super::moment::Moment;
-use super::pool::{Pool, Target};
-use super::settings::{Address, Settings, address};
+use super::pool::{ServerPool, Target};
+use super::send_once::send_once;
+use super::settings::{RedisSettings, ServerAddress, address};
 
-/// Between two looks at the map of the cluster while something is wrong with it.
+/// The pause between two reads of the slot map while calls fail.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 
-/// The nodes of a cluster, and whose each partition is.
+/// The nodes of a cluster, and the node of each partition.
 pub(super) struct Cluster {
-    seeds: Vec<Address>,
-    connector: Arc<Connector>,
-    settings: Settings,
-    pools: Mutex<HashMap<Address, Arc<Pool>>>,
-    /// The slot of each partition, which never changes.
+    initial_nodes: Vec<ServerAddress>,
+    connector: Arc<RedisConnector>,
+    settings: RedisSettings,
+    pools: Mutex<HashMap<ServerAddress, Arc<ServerPool>>>,
+    /// The slot of each partition. It never changes.
     slots: RwLock<Vec<u16>>,
-    /// The primary of each partition, as far as is known.
-    owners: RwLock<Vec<Option<Address>>>,
-    /// Since when somebody looks at the map.
-    refreshing: Moment,
+    /// The primary of each partition, if it is known.
+    owners: RwLock<Vec<Option<ServerAddress>>>,
+    /// The start of the current read of the slot map.
+    refreshing: AtomicInstant,
     first: tokio::sync::Mutex<()>,
 }
 
-/// Held by the one who looks at the map, for as long as it does.
+/// Marks the slot map as being read, until it is dropped.
 struct Refreshing(Arc<Cluster>);
 
 impl Drop for Refreshing {
@@ -47,21 +47,25 @@ impl Drop for Refreshing {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<Address>, connector: Arc<Connector>, settings: &Settings) -> Cluster {
+    pub(super) fn new(
+        initial_nodes: Vec<ServerAddress>,
+        connector: Arc<RedisConnector>,
+        settings: &RedisSettings,
+    ) -> Cluster {
         Cluster {
-            seeds,
+            initial_nodes,
             connector,
             settings: settings.clone(),
             pools: Mutex::default(),
             slots: RwLock::default(),
             owners: RwLock::default(),
-            refreshing: Moment::none(),
+            refreshing: AtomicInstant::none(),
             first: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Sends the commands to the node that has the partition, and learns from what it says.
-    pub(super) async fn attempt(
+    /// Sends the commands to the node of the partition. Follows a redirection, and remembers `MOVED`.
+    pub(super) async fn send_once(
         self: &Arc<Self>,
         partition: u16,
         commands: &Commands,
@@ -71,7 +75,7 @@ impl Cluster {
             Some(owner) => owner,
             None => Box::pin(deadline.wait_for(self.owner(partition))).await?.map_err(Failure::NotSent)?,
         };
-        let failure = match attempt(&self.pool(&owner), commands, deadline).await {
+        let failure = match send_once(&self.pool(&owner), commands, deadline).await {
             Err(Failure::Call(error)) => error,
             answer => return answer,
         };
@@ -82,17 +86,17 @@ impl Cluster {
                 }
                 Err(Failure::Call(failure))
             }
-            // The slot is on its way: the new node takes this one call if it is told that it was sent there.
+            // The slot is being migrated. The importing node accepts this one call after `ASKING`.
             (ErrorKind::Server(ServerErrorKind::Ask), Some(node)) => {
                 let answers =
-                    Box::pin(attempt(&self.pool(&node), &commands.after_asking(), deadline)).await?;
+                    Box::pin(send_once(&self.pool(&node), &commands.with_asking(), deadline)).await?;
                 first_error(answers.into_iter().skip(1).collect())
             }
             _ => Err(Failure::Call(failure)),
         }
     }
 
-    /// One partition of each primary.
+    /// Returns one partition of each primary.
     pub(super) async fn primaries(self: &Arc<Self>) -> Result<Vec<u16>, StoreError> {
         self.owner(0).await?;
         let owners = self.owners.read();
@@ -105,11 +109,11 @@ impl Cluster {
         Ok(first.into_values().collect())
     }
 
-    async fn owner(self: &Arc<Self>, partition: u16) -> Result<Address, StoreError> {
+    async fn owner(self: &Arc<Self>, partition: u16) -> Result<ServerAddress, StoreError> {
         if let Some(owner) = self.known_owner(partition) {
             return Ok(owner);
         }
-        // The holder may have been left unpolled: nobody waits for it longer than a look takes.
+        // The holder's future may not be polled any more. So the wait is bounded by the time that a read takes.
         let _first = tokio::time::timeout(self.connector.limit() * 2, self.first.lock()).await;
         if self.known_owner(partition).is_none() {
             self.refresh().await?;
@@ -117,22 +121,26 @@ impl Cluster {
         self.known_owner(partition).ok_or(StoreError::NoNode)
     }
 
-    fn known_owner(&self, partition: u16) -> Option<Address> {
+    fn known_owner(&self, partition: u16) -> Option<ServerAddress> {
         self.owners.read().get(usize::from(partition)).cloned().flatten()
     }
 
-    fn pool(&self, address: &Address) -> Arc<Pool> {
+    fn pool(&self, address: &ServerAddress) -> Arc<ServerPool> {
         let mut pools = self.pools.lock();
         let pool = pools.entry(address.clone()).or_insert_with(|| {
-            Arc::new(Pool::new(Target::Node(address.clone()), Arc::clone(&self.connector), &self.settings))
+            Arc::new(ServerPool::new(
+                Target::Node(address.clone()),
+                Arc::clone(&self.connector),
+                &self.settings,
+            ))
         });
         Arc::clone(pool)
     }
 
-    /// Looks at the map once, beside the calls, unless somebody does already.
+    /// Reads the slot map in a task of its own, unless another task reads it already.
     pub(super) fn refresh_soon(self: &Arc<Self>) {
         let now = Instant::now();
-        // A look that takes longer is one whose runtime stands still.
+        // If a read takes longer, its runtime is not being driven.
         if self.refreshing.is_within(now, self.connector.limit() * 2 + 2 * REFRESH_PAUSE) {
             return;
         }
@@ -140,24 +148,25 @@ impl Cluster {
         let refreshing = Refreshing(Arc::clone(self));
         tokio::spawn(async move {
             if let Err(error) = refreshing.0.refresh().await {
-                tracing::debug!(%error, "the map of the Redis cluster could not be read");
+                tracing::debug!(%error, "the slot map of the Redis cluster could not be read");
             }
             tokio::time::sleep(REFRESH_PAUSE).await;
         });
     }
 
-    /// Asks all nodes that are known at once. Nodes that were cut off tell of old times; the one that has seen the latest vote is
-    /// right.
+    /// Asks all known nodes at once, and adopts the map of the highest epoch. Nodes that were cut off report an old map.
     async fn refresh(self: &Arc<Self>) -> Result<(), StoreError> {
-        let mut nodes: Vec<Address> = self.pools.lock().keys().cloned().collect();
-        nodes.extend(self.seeds.iter().filter(|seed| !nodes.contains(seed)).cloned().collect::<Vec<_>>());
+        let mut nodes: Vec<ServerAddress> = self.pools.lock().keys().cloned().collect();
+        nodes.extend(
+            self.initial_nodes.iter().filter(|node| !nodes.contains(node)).cloned().collect::<Vec<_>>(),
+        );
         let mut asked = JoinSet::new();
         for node in nodes {
             let cluster = Arc::clone(self);
             asked.spawn(async move { cluster.ask(&node).await });
         }
-        let (mut best, mut last) = (None::<Map>, StoreError::NoNode);
-        // A node that does not answer holds nobody up for long, and once another has answered hardly at all.
+        let (mut best, mut last) = (None::<SlotMap>, StoreError::NoNode);
+        // A node that does not answer delays this only briefly once another node has answered.
         let mut end = Instant::now() + self.connector.limit() * 2;
         while let Ok(Some(answer)) = tokio::time::timeout_at(end, asked.join_next()).await {
             match answer {
@@ -176,33 +185,34 @@ impl Cluster {
         Ok(())
     }
 
-    fn adopt(&self, map: &Map) {
+    fn adopt(&self, map: &SlotMap) {
         *self.slots.write() = map.slots.clone();
         let owner = |slot: &u16| map.ranges.iter().find(|range| (range.0..=range.1).contains(slot));
         let owners: Vec<_> =
             map.slots.iter().map(|slot| owner(slot).map(|(_, _, address)| address.clone())).collect();
-        // Connections to nodes that have gone are closed with their pool.
-        let stays = |address: &Address| {
-            map.ranges.iter().any(|range| range.2 == *address) || self.seeds.contains(address)
+        // Dropping the pool of a removed node closes its connections.
+        let stays = |address: &ServerAddress| {
+            map.ranges.iter().any(|range| range.2 == *address) || self.initial_nodes.contains(address)
         };
         self.pools.lock().retain(|address, _| stays(address));
         *self.owners.write() = owners;
     }
 
-    async fn ask(&self, node: &Address) -> Result<Map, StoreError> {
+    async fn ask(&self, node: &ServerAddress) -> Result<SlotMap, StoreError> {
         let slots = self.slots.read().clone();
         let mut question = Pipeline::new();
         question.cmd("CLUSTER").arg("SLOTS");
         question.cmd("CLUSTER").arg("INFO");
-        // The server knows best which slot a name is in.
+        // The server computes the slots, so this code needs no second implementation of the hash.
         if slots.is_empty() {
             for place in Layout::cluster(&self.settings.prefix).partitions() {
                 question.cmd("CLUSTER").arg("KEYSLOT").arg(place.keys());
             }
         }
         let asked = async {
-            let link = self.pool(node).link().await?;
-            link.call(&Commands::Several(question), Instant::now())
+            let connection = self.pool(node).connection().await?;
+            connection
+                .call(&Commands::Several(question), Instant::now())
                 .await
                 .map_err(|error| StoreError::of_call(&error))
         };
@@ -212,21 +222,21 @@ impl Cluster {
     }
 }
 
-/// What a node says of the cluster.
-struct Map {
+/// A node's view of the cluster.
+struct SlotMap {
     epoch: u64,
     slots: Vec<u16>,
-    ranges: Vec<(u16, u16, Address)>,
+    ranges: Vec<(u16, u16, ServerAddress)>,
 }
 
-fn read_map(answers: Vec<Value>, node: &Address, known: Vec<u16>) -> Result<Map, StoreError> {
+fn read_map(answers: Vec<Value>, node: &ServerAddress, known: Vec<u16>) -> Result<SlotMap, StoreError> {
     let form = StoreError::Form { expected: "CLUSTER SLOTS" };
     if let Some(Value::ServerError(error)) = answers.first() {
         let error = RedisError::from(error.clone());
         return Err(match error.kind() {
-            // Which says that cluster support is off.
+            // The error says that cluster support is off.
             ErrorKind::Server(ServerErrorKind::ResponseError) => {
-                StoreError::Topology { expected: "the node of a cluster", found: "a server of its own" }
+                StoreError::Topology { expected: "a node of a cluster", found: "a single server" }
             }
             _ => StoreError::of_call(&error),
         });
@@ -237,16 +247,18 @@ fn read_map(answers: Vec<Value>, node: &Address, known: Vec<u16>) -> Result<Map,
     let Some(ranges) = ranges else { return Err(form) };
     let info: String = redis::from_redis_value(info).map_err(|_| form)?;
     let epoch = info.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"));
-    let slots = match known.is_empty() {
-        true => answers.map(redis::from_redis_value::<u16>).collect::<Result<_, _>>(),
-        false => Ok(known),
+    let slots = if known.is_empty() {
+        answers.map(redis::from_redis_value::<u16>).collect::<Result<_, _>>()
+    } else {
+        Ok(known)
     };
     let slots = slots.map_err(|_| StoreError::Form { expected: "CLUSTER KEYSLOT" })?;
-    Ok(Map { epoch: epoch.and_then(|epoch| epoch.trim().parse().ok()).unwrap_or(0), slots, ranges })
+    Ok(SlotMap { epoch: epoch.and_then(|epoch| epoch.trim().parse().ok()).unwrap_or(0), slots, ranges })
 }
 
-/// From, to, and first of the nodes the primary: its host, which may be unsaid, and its port.
-fn read_range(range: Value, node: &Address) -> Option<(u16, u16, Address)> {
+/// Reads one range of `CLUSTER SLOTS`: its first and last slot, and the address of its primary, the first node listed.
+/// A primary without a host is on the host of the node that was asked.
+fn read_range(range: Value, node: &ServerAddress) -> Option<(u16, u16, ServerAddress)> {
     let Value::Array(parts) = range else { return None };
     let mut parts = parts.into_iter();
     let (from, to) = (parts.next()?, parts.next()?);
@@ -256,16 +268,16 @@ fn read_range(range: Value, node: &Address) -> Option<(u16, u16, Address)> {
     let port: u16 = redis::from_redis_value(primary.next()?).ok()?;
     let host = match (host.filter(|host| !host.is_empty() && host != "?"), node) {
         (Some(host), _) => host,
-        (None, Address::Tcp { host, .. }) => host.to_string(),
-        (None, Address::Unix(_)) => return None,
+        (None, ServerAddress::Tcp { host, .. }) => host.to_string(),
+        (None, ServerAddress::Unix(_)) => return None,
     };
     let number = |value| redis::from_redis_value::<u16>(value).ok();
-    Some((number(from)?, number(to)?, Address::Tcp { host: host.into(), port }))
+    Some((number(from)?, number(to)?, ServerAddress::Tcp { host: host.into(), port }))
 }
 
-fn redirection(error: &RedisError) -> Option<Address> {
+fn redirection(error: &RedisError) -> Option<ServerAddress> {
     let (node, _slot) = error.redirect_node()?;
-    // An IPv6 address comes without brackets.
+    // The server writes an IPv6 address without brackets.
     let (host, port) = node.rsplit_once(':')?;
     let port = port.parse().ok()?;
     let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };

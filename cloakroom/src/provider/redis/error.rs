@@ -1,5 +1,5 @@
-//! What can go wrong with Redis. No text holds a key, a value or a credential: a server's own message may quote what it was sent, so
-//! only its code is told.
+//! The errors of the Redis provider. No text holds a key, a value or a credential. A server's own message may quote what it
+//! was sent, so only its code is shown.
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -12,92 +12,97 @@ use crate::error::{Error, ErrorKind};
 pub(super) enum StoreError {
     #[error("{what}: expected {expected}, found {found}")]
     Setting { what: &'static str, expected: &'static str, found: String },
-    #[error("{what}: expected a PEM file, and it cannot be read: {cause}")]
+    #[error("{what}: expected a readable PEM file, found none: {cause}; check the path and its permissions")]
     Pem { what: &'static str, cause: io::Error },
-    #[error("{what}: expected PEM with {expected}, found none that can be used")]
+    #[error("{what}: expected PEM with {expected}, found none that can be used; check the file's content")]
     Certificate { what: &'static str, expected: &'static str },
     #[error(
-        "no certificate authority is trusted: the system has none that can be read; give one with root_certificates (caFile)"
+        "expected a certificate authority to trust, found none in the system's store; set root_certificates (ca_file)"
     )]
     NoAuthorities,
-    #[error("expected Redis 6.2 or later, or Valkey, found {found}; use a newer server")]
+    #[error("expected Redis 6.2 or later, or Valkey, found {found}; upgrade the server")]
     Version { found: String },
     #[error(
-        "expected {expected}, found {found}; name the provider redis, redis_cluster or redis_sentinel, or the URL's scheme, \
-         after what the server is"
+        "expected {expected}, found {found}; choose the provider (redis, redis_cluster or redis_sentinel) or the URL's scheme \
+         that fits the server"
     )]
     Topology { expected: &'static str, found: &'static str },
-    #[error("no connection to the Redis server at {address}; see that it runs and can be reached: {cause}")]
+    #[error(
+        "could not connect to the Redis server at {address}; check that it runs and can be reached: {cause}"
+    )]
     Connect { address: String, cause: io::Error },
     #[error(
-        "no connection to the Redis server at {address} within {limit:?}; see that it answers, and use rediss:// if it expects TLS"
+        "could not connect to the Redis server at {address} within {limit:?}; check that it answers, and use rediss:// if it \
+         expects TLS"
     )]
     ConnectLate { address: String, limit: Duration },
     #[error(
-        "the server at {address} took the connection and did not take part in TLS within {limit:?}; see that it expects TLS on this port, \
-         or use redis:// in the place of rediss://"
+        "the server at {address} accepted the connection but did not answer the TLS handshake within {limit:?}; check that it \
+         expects TLS on this port, or use redis:// instead of rediss://"
     )]
     TlsLate { address: String, limit: Duration },
     #[error(
-        "no TLS with the Redis server at {address}; see its certificate, ours, and that it expects TLS on this port: {cause}"
+        "the TLS handshake with the Redis server at {address} failed; check its certificate, the client's, and that it expects \
+         TLS on this port: {cause}"
     )]
     Tls { address: String, cause: io::Error },
     #[error(
-        "the server at {address} closed the connection at once; see that it is Redis, and use rediss:// if it expects TLS: {cause}"
+        "the server at {address} closed the connection at once; check that it is Redis, and use rediss:// if it expects TLS: \
+         {cause}"
     )]
     Dropped { address: String, cause: io::Error },
     #[error(
-        "the server at {address} does not speak Redis's protocol; see the port, and use rediss:// if it expects TLS"
+        "the server at {address} does not speak Redis's protocol; check the port, and use rediss:// if it expects TLS"
     )]
     Stranger { address: String },
     #[error(
-        "the Redis server refuses the connection ({code}); see user name, password, database and its ACL"
+        "the Redis server refused the connection ({code}); check user name, password, database and the server's ACL"
     )]
     Refused { code: String },
     #[error(
-        "none of the sentinels could tell the primary of {master:?}; see that they run and know this name"
+        "no sentinel reported a primary named {master:?}; check that the sentinels run and know this name"
     )]
     NoPrimary { master: Box<str> },
     #[error(
-        "the node of the Redis cluster that has this session's slot is not known; see that the cluster is whole"
+        "no node of the Redis cluster is known to serve this session's slot; check that the cluster covers all slots"
     )]
     NoNode,
-    #[error("the server that was asked is not the primary, or not any more; a failover is under way")]
+    #[error("the Redis server is not the primary, perhaps because of a failover; try again")]
     NotPrimary,
-    #[error("the connection to Redis was lost; whether the step was done is not known: {0}")]
+    #[error("the connection to Redis was lost, so the outcome of the call is unknown: {0}")]
     Lost(io::Error),
-    #[error("Redis did not answer within {limit:?}; whether the step was done is not known")]
+    #[error("Redis did not answer within {limit:?}, so the outcome of the call is unknown")]
     Late { limit: Duration },
     #[error("Redis answered with the error {code}{to}; {hint}")]
     Reply { code: String, to: InScript, hint: &'static str },
-    #[error("NOPERM: this user may not {what}; docs/redis.md has the line for ACL SETUSER")]
+    #[error("NOPERM: this user may not {what}; docs/redis.md lists the rights for ACL SETUSER")]
     Rights { what: String },
     #[error("Redis is full ({0}); give it more memory, or fewer and shorter sessions")]
     Full(&'static str),
     #[error(
-        "expected an answer of Redis in the form of {expected}; found another: is something else between us and the server?"
+        "expected a reply of Redis in the form of {expected}, found another form; check whether a proxy changes the replies"
     )]
     Form { expected: &'static str },
     #[error(
-        "expected {expected} replicas to have the change within {limit:?}, found {found}; it is on the primary alone"
+        "{found} of {expected} replicas had the change within {limit:?}; it is on the primary, and a failover may lose it"
     )]
     Replicas { expected: u32, found: i64, limit: Duration },
-    #[error("the session is on its way to another slot and was not free in time; try again")]
+    #[error("the session is being renamed to another slot and stayed locked until the deadline; try again")]
     Moving,
-    #[error("the move to another slot took too long and was taken back by another process; try again")]
+    #[error("the rename to another slot took too long and was undone by another process; try again")]
     TakenBack,
     #[error(
-        "expected a record under a session's key, found something else; nobody but this program should write there"
+        "expected a record under a session's key, found something else; no other program should write under this prefix"
     )]
     NoRecord,
-    #[error("the operating system's random generator failed: no move can be told from another's")]
+    #[error("the operating system's random generator failed, and a rename on a cluster needs it; try again")]
     NoRandom,
     #[error(
-        "expected one server that tells of changes, found a cluster, whose sessions move from server to server; give the near cache a \
-         bound instead: Cached::builder(provider).within(..)"
+        "expected a single server that sends invalidations, found a cluster; bound the age of copies instead: \
+         Cached::builder(provider).within(..)"
     )]
-    NoNews,
-    #[error("the work was broken off; try again")]
+    NoInvalidations,
+    #[error("the runtime cancelled the rename; try again")]
     BrokenOff(#[source] tokio::task::JoinError),
 }
 
@@ -109,7 +114,7 @@ impl StoreError {
             S::Version { .. } | S::Topology { .. } => ErrorKind::Config,
             S::Late { .. } => ErrorKind::Timeout,
             S::NoRecord => ErrorKind::Corrupt,
-            S::NoNews => ErrorKind::Unsupported,
+            S::NoInvalidations => ErrorKind::Unsupported,
             _ => ErrorKind::Unavailable,
         }
     }
@@ -130,7 +135,7 @@ impl StoreError {
         matches!(self, StoreError::Reply { code, .. } if code == "NOSCRIPT")
     }
 
-    /// What a failed call says, without what it was about.
+    /// Converts the error of a failed call. Keeps its code, and drops the message.
     pub(super) fn of_call(error: &RedisError) -> StoreError {
         match error.code() {
             Some(code) => StoreError::of_reply(code, error.detail().unwrap_or_default()),
@@ -143,29 +148,27 @@ impl StoreError {
             "OOM" => return StoreError::Full("maxmemory is reached"),
             "WRONGTYPE" => return StoreError::NoRecord,
             "NOPERM" => return StoreError::Rights { what: denied(detail) },
-            "NOAUTH" | "WRONGPASS" => "see user name and password",
+            "NOAUTH" | "WRONGPASS" => "check user name and password",
             "READONLY" | "MASTERDOWN" => "it is a replica, and a failover may be under way",
-            "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK" => "the cluster is not whole or is moving slots",
+            "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK" => "the cluster is incomplete or is migrating slots",
             "LOADING" => "it is loading its data",
-            "BUSY" => "a script of someone else holds it up",
-            "MISCONF" => {
-                "it cannot write to its disk, and refuses changes for that (stop-writes-on-bgsave-error)"
-            }
-            "NOREPLICAS" => "it lacks the replicas it is told to have (min-replicas-to-write)",
+            "BUSY" => "another client's script blocks it",
+            "MISCONF" => "it cannot write to its disk, and so refuses changes (stop-writes-on-bgsave-error)",
+            "NOREPLICAS" => "it has fewer replicas than it requires (min-replicas-to-write)",
             "NOSCRIPT" => "it does not know the script",
             "ERR" => general(detail),
-            _ => "this code is not one of Redis's own: a module or a proxy answers",
+            _ => "this code is not one of Redis's own: a module or a proxy answered",
         };
         StoreError::Reply { code: code.chars().take(24).collect(), to: InScript::of(detail), hint }
     }
 }
 
-/// The command that was refused inside one of our scripts, if it was there.
+/// The command that failed inside one of the scripts, if one did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct InScript(Option<String>);
 
 impl InScript {
-    /// By the form that `scripts/call.lua` gives it, which holds nothing else of what was sent.
+    /// Reads the form that `scripts/call.lua` writes. It holds nothing else of what was sent.
     fn of(detail: &str) -> InScript {
         let known = |name: &str| name.len() <= 24 && name.chars().all(|c| c.is_ascii_uppercase() || c == ' ');
         let name = detail.rsplit_once("in the script: ").map(|(_, name)| name.trim());
@@ -182,7 +185,7 @@ impl fmt::Display for InScript {
     }
 }
 
-/// Names the right that a user lacks, by the server's words for it.
+/// Names the right that a user lacks, from the server's message.
 fn denied(detail: &str) -> String {
     const COMMANDS: [&str; 15] = [
         "evalsha",
@@ -216,37 +219,38 @@ fn denied(detail: &str) -> String {
     };
     match COMMANDS.iter().find(named) {
         Some(command) => format!("run {}", command.to_ascii_uppercase()),
-        None => "run a command that is needed".to_owned(),
+        None => "run a command that the provider needs".to_owned(),
     }
 }
 
-/// Names the cause of an error without a code of its own.
+/// Names the cause of an `ERR` reply, which has no code of its own.
 fn general(detail: &str) -> &'static str {
     let detail = detail.to_ascii_lowercase();
     let causes = [
         (
             "unknown command",
-            "the server, or a proxy before it, does not know a command that is needed (rename-command)",
+            "the server, or a proxy in front of it, does not know a command that the provider needs (rename-command)",
         ),
-        ("max number of clients", "it has as many clients as it may (maxclients)"),
+        ("max number of clients", "it has reached its limit of clients (maxclients)"),
         ("db index", "it has no database of this number"),
-        ("select is not allowed", "a cluster has database 0 alone"),
-        ("protocol error", "something between us and the server changes what is sent"),
-        ("cluster support disabled", "it is a server of its own and no node of a cluster"),
+        ("select is not allowed", "a cluster has only database 0"),
+        ("protocol error", "something between client and server changes what is sent"),
+        ("cluster support disabled", "it is a single server, not a node of a cluster"),
         ("no such master", "the sentinel does not know the primary's name"),
-        ("client sent auth", "it has no password, and one was given"),
+        ("client sent auth", "it has no password, but one was given"),
     ];
     causes.into_iter().find(|(words, _)| detail.contains(words)).map_or(
-        "the words that come with it may quote a session and are not shown; MONITOR on the server shows the command",
+        "its message may quote a session and is not shown; MONITOR on the server shows the command",
         |(_, cause)| cause,
     )
 }
 
-/// What the operating system said; of anything else its kind alone.
+/// Returns the operating system's error. Of any other error it keeps the category alone.
 pub(super) fn io_cause(error: &RedisError) -> io::Error {
-    match error.is_io_error() {
-        true => io::Error::other(error.to_string()),
-        false => io::Error::other(error.category().to_owned()),
+    if error.is_io_error() {
+        io::Error::other(error.to_string())
+    } else {
+        io::Error::other(error.category().to_owned())
     }
 }
 
@@ -261,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_servers_message_is_not_told_and_its_code_is() {
+    fn a_servers_code_is_shown_and_its_message_is_not() {
         let reply = "-ERR unknown command 'FOO', with args beginning with: 'secret-key' \r\n";
         let error = redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error().unwrap_err();
         let error = Error::from(StoreError::of_call(&error));
@@ -286,14 +290,17 @@ mod tests {
             ("-NOPERM in the script: ZADD\r\n", "may not run ZADD in a script;"),
             ("-NOPERM in the script: SET on this key\r\n", "may not run SET in a script on keys that begin"),
             ("-MISCONF in the script: SET\r\n", "MISCONF to SET in a script; it cannot write to its disk"),
-            ("-ERR unknown command 'EVALSHA', with args\r\n", "does not know a command"),
+            (
+                "-ERR unknown command 'EVALSHA', with args\r\n",
+                "does not know a command that the provider needs",
+            ),
         ] {
             assert!(text(reply).contains(named), "{reply}: {}", text(reply));
         }
     }
 
     #[test]
-    fn a_full_server_is_told_from_one_that_fails() {
+    fn a_full_server_and_a_replica_are_unavailable() {
         let parse =
             |reply: &str| redis::parse_redis_value(reply.as_bytes()).unwrap().extract_error().unwrap_err();
         let kind = |reply| StoreError::of_call(&parse(reply)).kind();

@@ -1,4 +1,4 @@
-//! How long a call may take, and why an attempt at it failed.
+//! The deadline of a call, and the reasons for which one attempt fails.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use tokio::time::Instant;
 
 use super::error::StoreError;
 
-/// When a call is over, whatever has become of it by then.
+/// The time at which a call fails, whatever its state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
     at: Instant,
     limit: Duration,
 }
 
-/// Why one attempt failed.
+/// The reason for which one attempt failed.
 pub(super) enum Failure {
-    /// There was no connection: nothing was sent.
+    /// The commands were not sent, since there was no connection.
     NotSent(StoreError),
-    /// The server's own error, before anything was done, or what happened to the connection.
+    /// The server answered with an error before it changed anything, or the connection broke.
     Call(RedisError),
-    /// The server's error for a step of a script that had written something already.
+    /// A script failed after it had already written something.
     Broken(RedisError),
-    /// The time was over.
+    /// The deadline passed.
     Late(StoreError),
 }
 
@@ -44,7 +44,7 @@ impl Deadline {
         Failure::Late(StoreError::Late { limit: self.limit })
     }
 
-    /// Waits for `answer` until then.
+    /// Waits for `answer` until the deadline.
     pub(super) async fn wait_for<T>(self, answer: impl Future<Output = T>) -> Result<T, Failure> {
         tokio::time::timeout_at(self.at, answer).await.map_err(|_| self.late())
     }
@@ -59,7 +59,7 @@ impl Failure {
     }
 }
 
-/// The answers, where the first is not a server's error, and no script's that was refused a step.
+/// Returns the replies, or the failure if the first one is a server's error or that of a script.
 pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
     match answers.first() {
         Some(Value::ServerError(error)) => Err(Failure::Call(error.clone().into())),
@@ -72,11 +72,12 @@ pub(super) fn first_error(answers: Vec<Value>) -> Result<Vec<Value>, Failure> {
     }
 }
 
-/// The first part of a reply by which a script hands on an error, as in `scripts/record.lua`.
+/// The first element of a reply that carries a script's error, as in `scripts/refused.lua`.
 const REFUSED: &[u8] = b"cloakroom:refused";
 
-/// The error that a script hands on, and whether it had written something before. As the reply itself it would have another form
-/// with each version of the server.
+/// Returns the error that a script reports as data, and whether the script had written something before.
+///
+/// A plain error reply would have a different form in each version of the server.
 fn refusal(parts: &[Value]) -> Option<(RedisError, bool)> {
     let [Value::BulkString(mark), Value::BulkString(error), Value::Int(wrote)] = parts else { return None };
     if mark != REFUSED {

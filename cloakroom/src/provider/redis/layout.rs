@@ -1,4 +1,4 @@
-//! Where things lie in Redis.
+//! The names of keys in Redis, and the partitions that sessions are spread over.
 
 use std::io::Write;
 
@@ -7,19 +7,21 @@ use redis::{Cmd, RedisWrite};
 use crate::id::StoreKey;
 use crate::record::{IndexEntry, IndexKind};
 
-/// How many partitions the sessions of a cluster are spread over, each in a slot of its own: enough for the load to be even over a
-/// dozen of primaries, and few enough to ask all of them for a count.
+/// The number of partitions on a cluster, each in a slot of its own. 64 spread the load evenly over a dozen primaries, and are
+/// few enough to ask all of them for a count.
 const CLUSTER_PARTITIONS: u16 = 64;
 
-/// The names of keys. All of a partition begin with the same `{..}`, so that a cluster keeps them in one slot and a script may change
-/// them together. A store key has neither a colon nor a brace: whatever a cookie holds, it names a session and nothing else.
+/// The names of keys.
+///
+/// All keys of a partition begin with the same `{..}`. A cluster keeps them in one slot, so a script may change them
+/// together. A store key has neither a colon nor a brace, so no cookie can name anything but a session.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    /// What the names of each partition begin with.
+    /// The prefix of all keys of each partition.
     bases: Box<[Box<str>]>,
 }
 
-/// A session's key, and those of its partition's sets.
+/// A partition, and the names of its keys.
 pub(super) struct Place<'a> {
     pub(super) partition: u16,
     base: &'a str,
@@ -43,7 +45,7 @@ impl Layout {
     }
 
     pub(super) fn of(&self, key: &StoreKey) -> Place<'_> {
-        // Documented in docs/format.md, and so the same for ever.
+        // docs/format.md documents this hash, so it must never change.
         let partition = match self.bases.len() {
             1 => 0,
             several => crc32fast::hash(key.as_bytes()) as usize % several,
@@ -51,7 +53,7 @@ impl Layout {
         Place { partition: partition as u16, base: &self.bases[partition] }
     }
 
-    /// The partition of this number; none of a number that there is not.
+    /// Returns the partition of this number, or `None` if there is none.
     pub(super) fn numbered(&self, partition: u16) -> Option<Place<'_>> {
         let base = self.bases.get(usize::from(partition))?;
         Some(Place { partition, base })
@@ -59,41 +61,41 @@ impl Layout {
 }
 
 impl Place<'_> {
-    /// The record of `key`.
+    /// Returns the key of a session's record.
     pub(super) fn session(&self, key: &StoreKey) -> String {
         self.name("session:", key.as_str())
     }
 
-    /// The same, as a command's next argument: most that is ever asked for is a session.
+    /// Adds the key of a session's record to a command, without a string of its own. Loads use it.
     pub(super) fn write_session(&self, key: &StoreKey, command: &mut Cmd) {
         let mut argument = command.writer_for_next_arg();
         for part in [self.base.as_bytes(), b"session:", key.as_bytes()] {
-            // To write to memory cannot fail.
+            // Writing to memory cannot fail.
             let _ = argument.write_all(part);
         }
     }
 
-    /// What the name of a record begins with.
+    /// Returns the prefix of the keys of records.
     pub(super) fn sessions(&self) -> String {
         self.name("session:", "")
     }
 
-    /// Every session's deadline.
+    /// Returns the key of the sorted set of deadlines.
     pub(super) fn deadlines(&self) -> String {
         self.name("deadlines", "")
     }
 
-    /// Every session's key, in order.
+    /// Returns the key of the sorted set of session keys.
     pub(super) fn keys(&self) -> String {
         self.name("keys", "")
     }
 
-    /// What the name of a user's set of sessions begins with.
+    /// Returns the prefix of the keys of users' sets.
     pub(super) fn users(&self) -> String {
         self.name("user:", "")
     }
 
-    /// The sessions of one index entry.
+    /// Returns the key of the set of the sessions of a user or a label.
     pub(super) fn entry(&self, entry: &IndexEntry) -> String {
         let kind = match entry.kind() {
             IndexKind::Principal => "user:",
@@ -102,32 +104,32 @@ impl Place<'_> {
         self.name(kind, entry.value())
     }
 
-    /// Where a record that cannot be read is put aside.
+    /// Returns the key under which an unreadable record is set aside.
     pub(super) fn corrupt(&self, key: &StoreKey) -> String {
         self.name("corrupt:", key.as_str())
     }
 
-    /// Names on which a user's rights are tried.
+    /// Returns a key on which the user's rights are checked.
     pub(super) fn check(&self, name: &str) -> String {
         self.name("check:", name)
     }
 
-    /// The note that a session is on its way to another slot.
+    /// Returns the key of the lock of a session that is being moved to another slot.
     pub(super) fn moving(&self, key: &StoreKey) -> String {
         self.name("moving:", key.as_str())
     }
 
-    /// What the name of such a note begins with.
+    /// Returns the prefix of the keys of such locks.
     pub(super) fn all_moving(&self) -> String {
         self.name("moving:", "")
     }
 
-    /// And that of such a mark.
+    /// Returns the prefix of the keys of arrival marks.
     pub(super) fn all_arriving(&self) -> String {
         self.name("arriving:", "")
     }
 
-    /// The mark beside a session that has come from another slot.
+    /// Returns the key of the mark of a session that is arriving from another slot.
     pub(super) fn arriving(&self, key: &StoreKey) -> String {
         self.name("arriving:", key.as_str())
     }
@@ -144,7 +146,7 @@ mod tests {
     use crate::record::Label;
 
     #[test]
-    fn a_key_lies_where_the_document_says() {
+    fn keys_are_named_as_the_format_documents() {
         let key: StoreKey = "c34860c604f32ade51f88c056fe9db61".parse().unwrap();
         assert_eq!(
             Layout::server("cloakroom").of(&key).session(&key),
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn no_user_and_no_key_has_the_name_of_something_else() {
+    fn users_and_keys_never_collide_with_other_names() {
         let layout = Layout::server("p");
         let place = layout.numbered(0).unwrap();
         let user = |name: &str| place.entry(&IndexEntry::from(&Principal::new(name).unwrap()));
@@ -176,7 +178,7 @@ mod tests {
         ];
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        // The first braces are what a cluster goes by.
+        // A cluster hashes what is in the first braces.
         assert!(names.iter().all(|name| name.starts_with("p:{0}:")));
     }
 }

@@ -1,27 +1,27 @@
-//! Sessions in Redis or Valkey: one server, one with sentinels, or a cluster.
+//! The Redis provider: keeps sessions on one server, on one watched by sentinels, or on a cluster.
 
-mod attempt;
+mod atomic_instant;
 #[cfg(feature = "beego")]
 mod beego;
 mod builder;
 mod call;
 mod cluster;
-mod connect;
-mod crew;
-mod description;
+mod coalesce;
+mod connection;
+mod connector;
 mod error;
 mod failure;
-mod gather;
+mod invalidations;
 mod layout;
-mod link;
-mod moment;
-mod news;
 mod pool;
+mod provider_config;
+mod runtime_pool;
 mod script;
-mod seed;
+mod send_once;
 mod sentinel;
-mod server;
+mod server_info;
 mod settings;
+mod startup;
 mod store;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;
@@ -42,53 +42,78 @@ use crate::record::{IndexEntry, Record};
 
 pub use builder::RedisProviderBuilder;
 use store::Store;
-use url::Kind;
+use url::TopologyKind;
 
-/// Sessions in Redis 6.2 or later, or Valkey, which any number of processes may share.
+/// Keeps sessions in Redis 6.2 or later, or in Valkey. Any number of processes may share them.
 ///
-/// - **A read is one command,** a change one more; each change is one script and so one atomic step, on a cluster, too, but for a new
-///   id, which takes three. Scripts are called by their hash, and given to a server that does not know them.
-/// - **Connections are shared** by many calls at a time, opened when they are needed and replaced when the server is silent or gone. A
-///   reply that nobody waits for any more is dropped, never taken for another's.
-/// - **Sessions end by their own deadline,** by the provider's clock. The server drops what has ended by itself a minute later.
-/// - **Count, lists and a user's sessions** come from sorted sets that change in the same step as the session. They are exact as long as
-///   the server evicts nothing: set `maxmemory-policy` to `noeviction`.
+/// The servers may be a single one, one watched by sentinels, or a cluster. TLS, users of the ACL and Unix sockets are
+/// supported.
 ///
-/// `docs/redis.md` has every setting, what each operation costs, and what a failover can lose. `docs/format.md` says under which keys
-/// sessions lie.
+/// - **A read is one command,** and a change is one more. Each change is one script, and so one atomic step. A new session id
+///   on a cluster takes several, which are undone if the process dies in between.
+/// - **Many calls share a connection.** Connections are opened when needed. A silent one is checked while calls wait, and
+///   replaced if it is dead.
+/// - **Sessions end at their own deadline,** by the provider's clock. The server deletes an ended session a minute later.
+/// - **Counts, lists and a user's sessions** come from sorted sets that change in the same step as the session. They are exact
+///   as long as the server evicts nothing, so set `maxmemory-policy` to `noeviction`.
+/// - **A failover can lose the last changes,** since Redis replicates asynchronously.
 ///
-/// A clone is a handle on the same store.
+/// `docs/redis.md` lists every setting, the cost of each operation, and the exact losses of each kind of failover.
+///
+/// A clone is a handle on the same store and shares its connections.
 ///
 /// ```no_run
 /// use cloakroom::{Manager, RedisProvider};
 ///
 /// # async fn connect() -> cloakroom::Result<()> {
-/// let sessions = Manager::builder(RedisProvider::connect("redis://127.0.0.1/").await?).build()?;
+/// let provider = RedisProvider::connect("redis://127.0.0.1/").await?;
+/// let sessions = Manager::builder(provider).build()?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct RedisProvider(Arc<Store>);
 
 impl RedisProvider {
-    /// Connects with the default settings. The URL says to what:
+    /// Connects with the default settings.
     ///
-    /// | URL | to |
+    /// | URL | connects to |
     /// |---|---|
-    /// | `redis://user:password@host:6379/0` | a server |
+    /// | `redis://user:password@host:6379/0` | a server; the path is the database |
     /// | `rediss://..` | the same with TLS |
-    /// | `unix:///run/redis.sock?db=0` | a server on this machine |
-    /// | `redis+cluster://host,host:6380` | a cluster, some of whose nodes are named |
-    /// | `redis+sentinel://host,host/mymaster/0` | the primary that these sentinels call `mymaster` |
+    /// | `unix:///run/redis.sock?db=0` | a server on this machine, by its Unix socket |
+    /// | `redis+cluster://host,host:6380` | a cluster; the URL names some of its nodes |
+    /// | `redis+sentinel://host,host/mymaster/0` | the primary that these sentinels know as `mymaster` |
     ///
-    /// `rediss+cluster` and `rediss+sentinel` are with TLS. Every other setting may stand in the query, by the names in `docs/redis.md`.
+    /// `rediss+cluster` and `rediss+sentinel` use TLS. The query takes every other setting, such as `?timeout=800ms&pool=4`.
+    /// Percent-encode user and password.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let cluster = RedisProvider::connect("redis+cluster://node-1,node-2:6380").await?;
+    /// let sentinels = RedisProvider::connect("redis+sentinel://one,two,three/mymaster/0?timeout=800ms").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// As [`RedisProviderBuilder::connect`].
+    /// The errors of [`RedisProviderBuilder::connect`].
     pub async fn connect(url: impl AsRef<str>) -> Result<RedisProvider> {
         RedisProvider::builder(url).connect().await
     }
 
-    /// Begins a provider with other settings than the defaults.
+    /// Returns a builder, to change the settings before connecting. `url` is as in [`connect`](Self::connect).
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = RedisProvider::builder("redis://127.0.0.1/1").prefix("shop").connect().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// A malformed `url` is an error of [`RedisProviderBuilder::connect`].
     pub fn builder(url: impl AsRef<str>) -> RedisProviderBuilder {
         RedisProviderBuilder::from_url(url.as_ref())
     }
@@ -100,8 +125,8 @@ impl fmt::Debug for RedisProvider {
     }
 }
 
-/// A server tells of changes by client tracking, on a connection of its own. One that dies without a word is noticed within two seconds.
-/// A cluster answers [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+/// Reports changes by Redis's client tracking, on a separate connection. If that connection dies silently, this is noticed
+/// within two seconds. A cluster answers [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 impl Watched for RedisProvider {
     async fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
         self.0.follow(watcher).await
@@ -162,27 +187,27 @@ impl Provider for RedisProvider {
     }
 }
 
-/// The provider that a configuration text names "redis".
+/// Builds the provider that a configuration names "redis".
 pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
-    of_kind(&config, Kind::Server).await
+    of_kind(&config, TopologyKind::Server).await
 }
 
-/// The provider that a configuration text names "redis_cluster".
+/// Builds the provider that a configuration names "redis_cluster".
 pub(crate) async fn cluster_from_config(config: Config) -> Result<AnyProvider> {
-    of_kind(&config, Kind::Cluster).await
+    of_kind(&config, TopologyKind::Cluster).await
 }
 
-/// The provider that a configuration text names "redis_sentinel".
+/// Builds the provider that a configuration names "redis_sentinel".
 pub(crate) async fn sentinel_from_config(config: Config) -> Result<AnyProvider> {
-    of_kind(&config, Kind::Sentinels).await
+    of_kind(&config, TopologyKind::Sentinels).await
 }
 
-async fn of_kind(config: &Config, kind: Kind) -> Result<AnyProvider> {
+async fn of_kind(config: &Config, kind: TopologyKind) -> Result<AnyProvider> {
     if config.durability().is_some() {
-        let expected = "nothing: what Redis keeps on disk is a setting of the server (appendfsync)";
+        let expected = "no value, since the server decides what it keeps on disk (appendfsync)";
         return Err(error::StoreError::setting("durability", expected, "a value").into());
     }
-    let builder = RedisProviderBuilder::new(seed::parse(config.provider_config(), kind));
+    let builder = RedisProviderBuilder::new(provider_config::parse(config.provider_config(), kind));
     match config.format() {
         Format::Native => builder.connect().await.map(AnyProvider::new),
         #[cfg(feature = "beego")]

@@ -1,4 +1,5 @@
-//! The scripts: each a change in one step. The server knows them by their hash, and is given the text where it does not.
+//! The Lua scripts, each of which is one atomic step. They are called by their hash; a server that does not know a script is
+//! sent its text.
 
 use std::sync::LazyLock;
 
@@ -6,7 +7,7 @@ use data_encoding::HEXLOWER;
 use redis::Cmd;
 use sha1::{Digest, Sha1};
 
-/// A script's text and its SHA-1, by which the server calls it.
+/// A script's text, and the SHA-1 by which the server knows it.
 pub(super) struct Script {
     text: String,
     hash: String,
@@ -38,7 +39,7 @@ scripts! {
     MOVE_FREE = "move_free.lua";
 }
 
-/// What the scripts answer, as in `scripts/record.lua`.
+/// The outcome of a script. The order is that of the numbers in `scripts/record.lua`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Done,
@@ -56,11 +57,11 @@ impl Answer {
 }
 
 impl Script {
-    /// A script of this text, whose `call` hands on the errors of commands.
+    /// Returns a script of this text. Its function `call` reports the errors of commands as data.
     pub(super) fn new(text: &str) -> Script {
         let (before, after) = (include_str!("scripts/call.lua"), include_str!("scripts/refused.lua"));
         let text = format!("{before}\nlocal function main()\n{text}\nend\n{after}");
-        // The server keeps the text, so it need not keep our comments.
+        // The server keeps the text in memory, so comments are left out.
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
         let text = lines.flat_map(|line| [line, "\n"]).collect::<String>();
         let hash = HEXLOWER.encode(&Sha1::digest(text.as_bytes()));
@@ -80,12 +81,12 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The call of a script that the server knows.
+    /// Returns the command that calls the script by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
         self.by("EVALSHA", &self.script.hash)
     }
 
-    /// The call that tells the server the text, too.
+    /// Returns the command that sends the text as well, after which the server knows the script.
     pub(super) fn by_text(&self) -> Cmd {
         self.by("EVAL", &self.script.text)
     }

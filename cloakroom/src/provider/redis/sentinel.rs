@@ -1,4 +1,4 @@
-//! The sentinels' word: which server is the primary.
+//! Asks the sentinels which server is the primary.
 
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -10,57 +10,57 @@ use redis::{Pipeline, PushInfo, Value};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use super::connect::{Connector, Purpose};
+use super::connection::{Commands, RedisConnection};
+use super::connector::{Purpose, RedisConnector};
 use super::error::StoreError;
 use super::failure::{Failure, first_error};
-use super::link::{Commands, Link};
-use super::settings::{Address, address};
+use super::settings::{ServerAddress, address};
 
-/// For how long the sentinels' word is taken: a link is not used before it has been confirmed within this time. Less than the shortest
-/// time in which sentinels replace a primary by themselves (a `down-after-milliseconds` of 1 s, and the vote).
+/// The lease of a confirmed primary: no connection is used unless the sentinels confirmed the primary within this time.
+/// It is shorter than the fastest failover that sentinels start themselves (a `down-after-milliseconds` of 1 s and the vote).
 pub(super) const LEASE: Duration = Duration::from_millis(1500);
-/// Between two looks at the sentinels, so that calls find the lease running.
+/// The interval at which the sentinels are asked. It is shorter than the lease, so that calls need not wait.
 const CHECK: Duration = Duration::from_millis(500);
-/// How long the others are waited for once a sentinel has answered.
+/// The longest wait for the other sentinels once one has answered.
 const GRACE: Duration = Duration::from_millis(200);
-/// Between two looks that the sentinels' own messages ask for.
+/// The shortest pause between two rounds, when messages of the sentinels trigger them.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The installation that sentinels watch over.
+/// The sentinels, and the name under which they know the primary.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) sentinels: Vec<Address>,
+pub(super) struct SentinelGroup {
+    pub(super) sentinels: Vec<ServerAddress>,
     pub(super) master: Box<str>,
 }
 
-/// The word of a sentinel, or of several of them together.
+/// The primary that one sentinel, or several together, report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
-    pub(super) primary: Address,
-    /// The number of the failover that made it the primary, where the sentinel tells. The highest is right: a sentinel that was cut
-    /// off tells of old times.
+pub(super) struct PrimaryReport {
+    pub(super) primary: ServerAddress,
+    /// The number of the failover that promoted it, if the sentinel tells. The highest number is right, since a sentinel that
+    /// was cut off reports an old state.
     pub(super) epoch: Option<u64>,
-    /// Set if more than half of all sentinels say so.
-    pub(super) by_most: bool,
+    /// True if more than half of all sentinels agree.
+    pub(super) by_majority: bool,
 }
 
-/// The sentinels' answers so far.
-struct Answers {
+/// The replies of the sentinels so far.
+struct SentinelReports {
     of: usize,
-    words: Vec<Word>,
+    reports: Vec<PrimaryReport>,
     refusal: Option<StoreError>,
 }
 
-impl Answers {
-    fn new(of: usize) -> Answers {
-        Answers { of, words: Vec::new(), refusal: None }
+impl SentinelReports {
+    fn new(of: usize) -> SentinelReports {
+        SentinelReports { of, reports: Vec::new(), refusal: None }
     }
 
-    fn take(&mut self, answer: Result<Option<Word>, StoreError>) {
+    fn take(&mut self, answer: Result<Option<PrimaryReport>, StoreError>) {
         match answer {
-            Ok(Some(word)) => self.words.push(word),
+            Ok(Some(report)) => self.reports.push(report),
             Ok(None) => {}
-            // One that refuses says more than one that is away.
+            // A refusal tells the operator more than a sentinel that cannot be reached.
             Err(
                 error @ (StoreError::Refused { .. } | StoreError::Reply { .. } | StoreError::Rights { .. }),
             ) => self.refusal = Some(error),
@@ -68,18 +68,18 @@ impl Answers {
         }
     }
 
-    fn is_most(&self, count: usize) -> bool {
+    fn is_majority(&self, count: usize) -> bool {
         count * 2 > self.of
     }
 
-    /// The word of the latest failover, once more than half have answered or `all` who can.
-    fn word(&self, all: bool) -> Option<Word> {
-        if !all && !self.is_most(self.words.len()) {
+    /// Returns the report of the latest failover, once more than half have answered, or once `all` reachable ones have.
+    fn report(&self, all: bool) -> Option<PrimaryReport> {
+        if !all && !self.is_majority(self.reports.len()) {
             return None;
         }
-        let best = self.words.iter().max_by_key(|word| word.epoch)?;
-        let votes = self.words.iter().filter(|word| word.primary == best.primary).count();
-        Some(Word { by_most: self.is_most(votes), ..best.clone() })
+        let best = self.reports.iter().max_by_key(|report| report.epoch)?;
+        let votes = self.reports.iter().filter(|report| report.primary == best.primary).count();
+        Some(PrimaryReport { by_majority: self.is_majority(votes), ..best.clone() })
     }
 
     fn into_error(self, master: &str) -> StoreError {
@@ -87,34 +87,41 @@ impl Answers {
     }
 }
 
-/// Asks all sentinels at once, on connections of their own.
-pub(super) async fn ask_all(connector: &Connector, group: &Group) -> Result<Word, StoreError> {
+/// Asks all sentinels at once, on new connections.
+pub(super) async fn ask_all(
+    connector: &RedisConnector,
+    group: &SentinelGroup,
+) -> Result<PrimaryReport, StoreError> {
     let questions = group.sentinels.iter().map(async |sentinel| {
-        let link = connector.open_sentinel(sentinel, Purpose::Sentinel).await?;
-        ask(&link, &group.master, connector.limit()).await
+        let connection = connector.open_sentinel(sentinel, Purpose::Sentinel).await?;
+        ask(&connection, &group.master, connector.limit()).await
     });
     let mut questions = questions.collect::<FuturesUnordered<_>>();
-    let mut answers = Answers::new(group.sentinels.len());
+    let mut answers = SentinelReports::new(group.sentinels.len());
     let mut end = Instant::now() + connector.limit() * 2;
     while let Ok(Some(answer)) = tokio::time::timeout_at(end, questions.next()).await {
         answers.take(answer);
-        if let Some(word) = answers.word(false) {
-            return Ok(word);
+        if let Some(report) = answers.report(false) {
+            return Ok(report);
         }
-        if !answers.words.is_empty() {
+        if !answers.reports.is_empty() {
             end = end.min(Instant::now() + GRACE);
         }
     }
-    answers.word(true).ok_or_else(|| answers.into_error(&group.master))
+    answers.report(true).ok_or_else(|| answers.into_error(&group.master))
 }
 
-/// None of a name that the sentinel does not know.
-async fn ask(link: &Link, master: &str, limit: Duration) -> Result<Option<Word>, StoreError> {
+/// Asks one sentinel for the primary. Returns `None` if it does not know the name.
+async fn ask(
+    connection: &RedisConnection,
+    master: &str,
+    limit: Duration,
+) -> Result<Option<PrimaryReport>, StoreError> {
     let mut question = Pipeline::new();
-    // This one knows of a promotion while the others still hear of it.
+    // Unlike `MASTER`, it reports a promotion while the replicas are still being reconfigured.
     question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     question.cmd("SENTINEL").arg("MASTER").arg(master);
-    let answers = link.ask_all(&Commands::Several(question), limit).await?;
+    let answers = connection.ask_all(&Commands::Several(question), limit).await?;
     let mut answers = first_error(answers).map_err(Failure::into_error)?.into_iter();
     let form = |_| StoreError::Form { expected: "SENTINEL GET-MASTER-ADDR-BY-NAME" };
     let found: Option<(String, u16)> =
@@ -123,18 +130,18 @@ async fn ask(link: &Link, master: &str, limit: Duration) -> Result<Option<Word>,
     let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let primary = address(&text, port).ok();
     let epoch = answers.next().and_then(config_epoch);
-    Ok(primary.map(|primary| Word { primary, epoch, by_most: false }))
+    Ok(primary.map(|primary| PrimaryReport { primary, epoch, by_majority: false }))
 }
 
-/// None where the user may not ask for it.
+/// Reads the number of the failover from `SENTINEL MASTER`. Returns `None` if the user may not run it.
 fn config_epoch(answer: Value) -> Option<u64> {
     let fields: std::collections::HashMap<String, String> = redis::from_redis_value(answer).ok()?;
     fields.get("config-epoch")?.parse().ok()
 }
 
-/// Sentinels may be behind, and a primary that was replaced may not know yet: it is asked itself, as Redis's guide for clients says.
-pub(super) async fn check_primary(link: &Link, limit: Duration) -> Result<(), StoreError> {
-    let role = match link.ask(redis::cmd("ROLE"), limit).await? {
+/// Asks the server for its role, as Redis's guide for Sentinel clients requires. The sentinels' report may be out of date.
+pub(super) async fn check_primary(connection: &RedisConnection, limit: Duration) -> Result<(), StoreError> {
+    let role = match connection.ask(redis::cmd("ROLE"), limit).await? {
         Value::Array(parts) => parts.into_iter().next(),
         _ => None,
     };
@@ -144,34 +151,35 @@ pub(super) async fn check_primary(link: &Link, limit: Duration) -> Result<(), St
     }
 }
 
-/// One who goes by the sentinels' word.
-pub(super) trait Informed: Send + Sync + 'static {
-    /// True if the watch of this number is still the one that is wanted.
-    fn is_watched_by(&self, number: u64) -> bool;
+/// The receiver of the sentinels' reports.
+pub(super) trait SentinelClient: Send + Sync + 'static {
+    /// Returns true if the watch task of this number is the current one.
+    fn is_current_watch(&self, number: u64) -> bool;
 
-    /// Goes by the sentinels' word, which was asked for at `began`.
-    fn learn(&self, word: Word, began: Instant) -> Result<(), StoreError>;
+    /// Applies a report that was asked for at `began`.
+    fn apply_report(&self, report: PrimaryReport, began: Instant) -> Result<(), StoreError>;
 }
 
-/// Keeps `pool` informed for as long as it lives, or until a later watch takes over: the sentinels tell of a failover at once, and are asked
-/// at intervals besides.
+/// Keeps `pool` informed until it is dropped or a later watch takes over.
+///
+/// The sentinels announce a failover at once. They are also asked at intervals.
 pub(super) async fn watch(
-    pool: Weak<impl Informed>,
-    connector: Arc<Connector>,
-    group: Arc<Group>,
+    pool: Weak<impl SentinelClient>,
+    connector: Arc<RedisConnector>,
+    group: Arc<SentinelGroup>,
     number: u64,
 ) {
     let (sender, mut pushes) = unbounded_channel();
-    let mut links: Vec<Option<Link>> = Vec::new();
+    let mut connections: Vec<Option<RedisConnection>> = Vec::new();
     loop {
         match pool.upgrade() {
-            Some(pool) if pool.is_watched_by(number) => {
-                round(&*pool, (&connector, &group), &mut links, &sender).await
+            Some(pool) if pool.is_current_watch(number) => {
+                round(&*pool, (&connector, &group), &mut connections, &sender).await
             }
             _ => return,
         }
         tokio::time::sleep(LEAST_PAUSE).await;
-        // Any message is a reason to ask.
+        // Any message triggers a round.
         let _ = tokio::time::timeout(CHECK, pushes.recv()).await;
         while pushes.try_recv().is_ok() {}
     }
@@ -179,25 +187,25 @@ pub(super) async fn watch(
 
 /// Asks every sentinel once.
 async fn round(
-    pool: &impl Informed,
-    (connector, group): (&Connector, &Group),
-    links: &mut Vec<Option<Link>>,
+    pool: &impl SentinelClient,
+    (connector, group): (&RedisConnector, &SentinelGroup),
+    connections: &mut Vec<Option<RedisConnection>>,
     sender: &UnboundedSender<PushInfo>,
 ) {
-    links.resize_with(group.sentinels.len(), || None);
+    connections.resize_with(group.sentinels.len(), || None);
     let began = Instant::now();
-    let questions = group.sentinels.iter().zip(links.iter_mut()).map(async |(sentinel, place)| {
-        let link = match place.take().filter(|link| !link.is_closed()) {
-            Some(link) => link,
+    let questions = group.sentinels.iter().zip(connections.iter_mut()).map(async |(sentinel, place)| {
+        let connection = match place.take().filter(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
             None => listen(connector, sentinel, sender).await?,
         };
-        let answer = ask(&link, &group.master, connector.limit()).await;
+        let answer = ask(&connection, &group.master, connector.limit()).await;
         if answer.is_ok() {
-            *place = Some(link);
+            *place = Some(connection);
         }
         answer
     });
-    let mut answers = Answers::new(group.sentinels.len());
+    let mut answers = SentinelReports::new(group.sentinels.len());
     let mut questions = pin!(questions.collect::<FuturesUnordered<_>>());
     let end = began + connector.limit();
     loop {
@@ -209,8 +217,8 @@ async fn round(
             }
             _ => true,
         };
-        if let Some(word) = answers.word(all) {
-            let _ = pool.learn(word, began);
+        if let Some(report) = answers.report(all) {
+            let _ = pool.apply_report(report, began);
         }
         if all {
             return;
@@ -218,22 +226,22 @@ async fn round(
     }
 }
 
-/// A connection on which the sentinel tells of failovers; where it cannot, one on which it can be asked.
+/// Opens a connection on which the sentinel announces failovers. If it refuses that, opens one for questions alone.
 async fn listen(
-    connector: &Connector,
-    sentinel: &Address,
+    connector: &RedisConnector,
+    sentinel: &ServerAddress,
     sender: &UnboundedSender<PushInfo>,
-) -> Result<Link, StoreError> {
+) -> Result<RedisConnection, StoreError> {
     let told = async {
-        let link = connector.open_sentinel(sentinel, Purpose::SentinelNews(sender.clone())).await?;
-        link.subscribe("+switch-master", connector.limit()).await?;
-        Ok(link)
+        let connection = connector.open_sentinel(sentinel, Purpose::SentinelEvents(sender.clone())).await?;
+        connection.subscribe("+switch-master", connector.limit()).await?;
+        Ok(connection)
     };
     match told.await {
-        Ok(link) => Ok(link),
+        Ok(connection) => Ok(connection),
         Err(StoreError::Connect { address, cause }) => Err(StoreError::Connect { address, cause }),
         Err(error) => {
-            tracing::debug!(%error, "this sentinel tells of no failover: it is asked at intervals");
+            tracing::debug!(%error, "this sentinel refuses to announce failovers: it is asked at intervals instead");
             connector.open_sentinel(sentinel, Purpose::Sentinel).await
         }
     }
@@ -243,20 +251,24 @@ async fn listen(
 mod tests {
     use super::*;
 
-    fn word(host: &str, epoch: u64) -> Word {
-        Word { primary: Address::Tcp { host: host.into(), port: 1 }, epoch: Some(epoch), by_most: false }
+    fn report(host: &str, epoch: u64) -> PrimaryReport {
+        PrimaryReport {
+            primary: ServerAddress::Tcp { host: host.into(), port: 1 },
+            epoch: Some(epoch),
+            by_majority: false,
+        }
     }
 
     #[test]
-    fn the_word_of_the_latest_failover_counts() {
-        let mut answers = Answers::new(3);
-        answers.take(Ok(Some(word("old", 1))));
-        assert_eq!(answers.word(false), None, "one of three may be behind");
+    fn the_report_of_the_latest_failover_counts() {
+        let mut answers = SentinelReports::new(3);
+        answers.take(Ok(Some(report("old", 1))));
+        assert_eq!(answers.report(false), None, "one of three may be behind");
         answers.take(Err(StoreError::NotPrimary));
-        assert_eq!(answers.word(true), Some(word("old", 1)), "the others are away");
-        answers.take(Ok(Some(word("new", 2))));
-        assert_eq!(answers.word(false), Some(word("new", 2)));
-        answers.take(Ok(Some(word("new", 2))));
-        assert_eq!(answers.word(false), Some(Word { by_most: true, ..word("new", 2) }));
+        assert_eq!(answers.report(true), Some(report("old", 1)), "the others are away");
+        answers.take(Ok(Some(report("new", 2))));
+        assert_eq!(answers.report(false), Some(report("new", 2)));
+        answers.take(Ok(Some(report("new", 2))));
+        assert_eq!(answers.report(false), Some(PrimaryReport { by_majority: true, ..report("new", 2) }));
     }
 }

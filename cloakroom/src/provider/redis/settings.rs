@@ -1,4 +1,4 @@
-//! Every setting of the provider, and the names by which texts give them.
+//! The settings of the provider, and their names in URLs and JSON.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use super::error::StoreError;
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Address {
+pub(super) enum ServerAddress {
     Tcp { host: Box<str>, port: u16 },
     Unix(PathBuf),
 }
 
-/// What kind of installation it is.
+/// The kind of installation, with its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Topology {
-    Server(Address),
-    /// Some of the nodes.
-    Cluster(Vec<Address>),
+    Server(ServerAddress),
+    /// Some of the nodes. The others are discovered.
+    Cluster(Vec<ServerAddress>),
     Sentinels {
-        sentinels: Vec<Address>,
+        sentinels: Vec<ServerAddress>,
         master: Box<str>,
     },
 }
 
-/// A text that is never shown.
+/// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) Box<str>);
 
@@ -35,7 +35,7 @@ pub(super) struct Credentials {
     pub(super) password: Option<Secret>,
 }
 
-/// Whom we trust and who we are, each in PEM.
+/// The trusted authorities and the client's own certificate, each in PEM.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct Certificates {
     pub(super) authorities: Option<Vec<u8>>,
@@ -43,15 +43,15 @@ pub(super) struct Certificates {
     pub(super) client_key: Option<Vec<u8>>,
 }
 
-/// How many replicas must have a change before it is answered, and how long that may take.
+/// The number of replicas that must have a change before the call returns, and the longest wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
+pub(super) struct ReplicaWait {
     pub(super) replicas: u32,
     pub(super) limit: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Settings {
+pub(super) struct RedisSettings {
     pub(super) topology: Topology,
     pub(super) tls: bool,
     pub(super) certificates: Certificates,
@@ -64,21 +64,21 @@ pub(super) struct Settings {
     pub(super) call_timeout: Duration,
     pub(super) retries: u32,
     pub(super) prefix: Box<str>,
-    pub(super) wait: Option<Wait>,
+    pub(super) wait: Option<ReplicaWait>,
 }
 
-impl Settings {
-    /// The most connections to a server.
+impl RedisSettings {
+    /// The largest allowed pool, for each server and runtime.
     const MOST_CONNECTIONS: usize = 10_000;
     pub(super) const DEFAULT_PREFIX: &str = "cloakroom";
     pub(super) const DEFAULT_PORT: u16 = 6379;
-    /// Where sentinels listen.
+    /// The default port of sentinels.
     pub(super) const SENTINEL_PORT: u16 = 26379;
-    /// What the documentation of Sentinel calls its example, and the seed its default.
+    /// The default name of the primary. Redis's documentation of Sentinel and Beego's provider use it too.
     pub(super) const MASTER: &str = "mymaster";
 
-    pub(super) fn new(topology: Topology) -> Settings {
-        Settings {
+    pub(super) fn new(topology: Topology) -> RedisSettings {
+        RedisSettings {
             topology,
             tls: false,
             certificates: Certificates::default(),
@@ -95,7 +95,7 @@ impl Settings {
         }
     }
 
-    /// Takes a setting of a URL's query or of the seed's JSON. The seed's names come first, ours after them.
+    /// Applies one setting of a URL's query or of a JSON object. Where a setting has two names, Beego's comes first.
     pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         match key {
             "poolsize" | "pool" => self.pool = number("poolsize", value)?,
@@ -105,7 +105,7 @@ impl Settings {
             "idle_timeout" => {
                 self.idle_timeout = Some(duration("idle_timeout", value)?).filter(|time| !time.is_zero());
             }
-            // A connection that has been idle for too long is noticed when it is next needed: there is nothing to check between.
+            // Has no effect: an idle connection is checked when it is next needed.
             "idle_check_frequency" => drop(duration("idle_check_frequency", value)?),
             "max_retries" | "retries" => self.retries = number("max_retries", value)?,
             "master_name" | "master" => self.set_master(value)?,
@@ -136,12 +136,12 @@ impl Settings {
         Ok(())
     }
 
-    pub(super) fn wait_mut(&mut self) -> &mut Wait {
-        // Less than a call may take in all.
-        self.wait.get_or_insert(Wait { replicas: 1, limit: Duration::from_millis(500) })
+    pub(super) fn wait_mut(&mut self) -> &mut ReplicaWait {
+        // The default is half of the default `call_timeout`.
+        self.wait.get_or_insert(ReplicaWait { replicas: 1, limit: Duration::from_millis(500) })
     }
 
-    /// Refuses what cannot work, as a whole.
+    /// Returns an error if the settings cannot work, alone or together.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let prefix = &*self.prefix;
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '{' | '}');
@@ -149,7 +149,7 @@ impl Settings {
             return Err(StoreError::setting(
                 "prefix",
                 "1 to 64 visible ASCII characters without braces",
-                "others or more",
+                "another text",
             ));
         }
         if !(1..=Self::MOST_CONNECTIONS).contains(&self.pool) {
@@ -167,7 +167,7 @@ impl Settings {
             return Err(StoreError::setting(
                 "wait_timeout",
                 "less than the timeout of the whole call",
-                "no less",
+                "as much or more",
             ));
         }
         if self.retries > 100 {
@@ -176,22 +176,22 @@ impl Settings {
         if matches!(self.topology, Topology::Cluster(_)) && self.database != 0 {
             return Err(StoreError::setting(
                 "db_num",
-                "0: a cluster has no other",
+                "0, since a cluster has no other database",
                 self.database.to_string(),
             ));
         }
         if self.credentials.username.is_some() && self.credentials.password.is_none() {
-            return Err(StoreError::setting("username", "a password beside it", "none"));
+            return Err(StoreError::setting("username", "a password as well", "none"));
         }
         if self.certificates.client.is_some() != self.certificates.client_key.is_some() {
             return Err(StoreError::setting(
                 "cert_file",
                 "a certificate and its key (key_file)",
-                "one of them alone",
+                "only one of them",
             ));
         }
         if self.certificates != Certificates::default() && !self.tls {
-            return Err(StoreError::setting("ca_file", "TLS, as in rediss://", "a connection without"));
+            return Err(StoreError::setting("ca_file", "TLS, as in rediss://", "a connection without TLS"));
         }
         Ok(())
     }
@@ -201,7 +201,8 @@ const KNOWN: &str = "save_path, poolsize, username, password, db_num, idle_timeo
                      connect_timeout, timeout, prefix, wait, wait_timeout, tls, ca_file, cert_file, key_file, sentinel_username, \
                      sentinel_password";
 
-/// An unknown setting. One that is nearly a known one is told; any other may be the rest of a password that is not escaped.
+/// Returns the error of an unknown setting. It shows a name that is similar to a known one. Any other name stays hidden, since
+/// it may be part of a password that was not escaped.
 fn unknown(key: &str) -> StoreError {
     let near = |known: &&str| key.len() <= 40 && strsim::osa_distance(known, key) <= 2;
     match KNOWN.split(", ").find(near) {
@@ -210,7 +211,8 @@ fn unknown(key: &str) -> StoreError {
     }
 }
 
-/// What was found is not told: where a field was left out or a character not escaped, a password stands in another one's place.
+/// Shown in the place of the value that was found: if a field is missing or a character is not escaped, the value may be a
+/// password.
 const OTHER: &str = "something else";
 
 pub(super) fn number<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, StoreError> {
@@ -221,7 +223,7 @@ fn flag(what: &'static str, text: &str) -> Result<bool, StoreError> {
     text.parse().map_err(|_| StoreError::setting(what, "true or false", OTHER))
 }
 
-/// A number of seconds, or a text as Go writes durations: `1m30s`, `0.5s`, `250ms`.
+/// Parses a number of seconds, or a duration in Go's notation: `1m30s`, `0.5s`, `250ms`.
 pub(super) fn duration(what: &'static str, text: &str) -> Result<Duration, StoreError> {
     let wrong = || StoreError::setting(what, "seconds, or a duration such as 1m30s or 250ms", OTHER);
     let (mut rest, mut sum) = (text.trim(), 0.0);
@@ -252,8 +254,8 @@ fn pem(what: &'static str, path: &str) -> Result<Vec<u8>, StoreError> {
     std::fs::read(path).map_err(|cause| StoreError::Pem { what, cause })
 }
 
-/// `host`, `host:port` or `[::1]:port`.
-pub(super) fn address(text: &str, default_port: u16) -> Result<Address, StoreError> {
+/// Parses `host`, `host:port` or `[::1]:port`.
+pub(super) fn address(text: &str, default_port: u16) -> Result<ServerAddress, StoreError> {
     let wrong = || StoreError::setting("the address", "host:port, such as 127.0.0.1:6379", "something else");
     let text = text.trim();
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -263,18 +265,18 @@ pub(super) fn address(text: &str, default_port: u16) -> Result<Address, StoreErr
     };
     let port = port.map_or(Ok(default_port), |port| port.parse().map_err(|_| wrong()))?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    match !host.is_empty() && host.chars().all(plain) {
-        true => Ok(Address::Tcp { host: host.into(), port }),
-        false => Err(wrong()),
+    if host.is_empty() || !host.chars().all(plain) {
+        return Err(wrong());
     }
+    Ok(ServerAddress::Tcp { host: host.into(), port })
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Address::Unix(path) => path.display().fmt(f),
+            ServerAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            ServerAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
+            ServerAddress::Unix(path) => path.display().fmt(f),
         }
     }
 }
@@ -296,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_seconds_or_as_go_writes_them() {
+    fn durations_are_seconds_or_in_gos_notation() {
         for (text, expected) in [
             ("0", Duration::ZERO),
             ("3", Duration::from_secs(3)),
@@ -314,15 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_a_port_or_get_the_usual_one() {
-        let tcp = |host: &str, port| Address::Tcp { host: host.into(), port };
+    fn an_address_without_a_port_gets_the_default() {
+        let tcp = |host: &str, port| ServerAddress::Tcp { host: host.into(), port };
         for (text, expected) in [
             ("127.0.0.1:6380", tcp("127.0.0.1", 6380)),
             ("cache", tcp("cache", 6379)),
             ("[::1]:7000", tcp("::1", 7000)),
             ("[::1]", tcp("::1", 6379)),
         ] {
-            assert_eq!(address(text, Settings::DEFAULT_PORT).unwrap(), expected);
+            assert_eq!(address(text, RedisSettings::DEFAULT_PORT).unwrap(), expected);
         }
         for text in ["", ":6379", "host:", "host:port", "host:99999", "a b:1", "[::1", "user@host:1"] {
             let error = address(text, 1).unwrap_err().to_string();
@@ -331,8 +333,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_with_the_settings_name() {
-        let settings = Settings::new(Topology::Server(Address::Unix("/s".into())));
+    fn an_impossible_setting_is_refused_by_name() {
+        let settings = RedisSettings::new(Topology::Server(ServerAddress::Unix("/s".into())));
         for (key, value, expected) in [
             ("prefix", "a{b", "prefix: expected 1 to 64"),
             ("prefix", "", "prefix: expected 1 to 64"),
@@ -354,7 +356,7 @@ mod tests {
         let error = settings.clone().set("hunter2", "1").unwrap_err().to_string();
         assert!(
             error.contains("another name") && !error.contains("hunter2"),
-            "a rest of a password: {error}"
+            "part of a password is shown: {error}"
         );
     }
 }

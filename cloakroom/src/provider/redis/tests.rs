@@ -148,7 +148,7 @@ async fn a_move_that_dies_when_decided_leaves_the_new_session() {
 #[ignore = "needs redis-server: cargo xtask test"]
 async fn the_partitions_of_a_cluster_are_spread_over_its_primaries() {
     let cluster = RedisCluster::start();
-    let provider = on(&cluster, settings::Settings::DEFAULT_PREFIX).await;
+    let provider = on(&cluster, settings::RedisSettings::DEFAULT_PREFIX).await;
     for n in 0..300 {
         assert_eq!(provider.create(&key(&format!("session-{n}")), &sample(1)).await.unwrap(), Created::Done);
     }

@@ -3,41 +3,41 @@
 use percent_encoding::percent_decode_str;
 
 use super::error::StoreError;
-use super::settings::{Address, Secret, Settings, Topology, address, number};
+use super::settings::{RedisSettings, Secret, ServerAddress, Topology, address, number};
 
 const FORMS: &str = "redis://host:port/db, rediss://.., unix:///path, redis+cluster://host,host or \
                      redis+sentinel://host,host/master/db, with user:password@ before the host";
 
-/// What a URL may stand for where its scheme leaves it open: `redis://a,b` is a cluster to the provider `redis_cluster`.
+/// The kind of installation that plain `redis://` means. `redis://a,b` is a cluster for the provider `redis_cluster`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TopologyKind {
     Server,
     Cluster,
     Sentinels,
 }
 
-/// Whether `text` is a URL, not the seed's string.
+/// Returns true if `text` is a URL, and not a string of comma-separated fields.
 pub(super) fn is_url(text: &str) -> bool {
     text.contains("://") || text.starts_with("unix:")
 }
 
-/// Reads a URL. `kind` is what plain `redis://` stands for.
-pub(super) fn parse(text: &str, kind: Kind) -> Result<Settings, StoreError> {
-    // Where a password with a question mark or a slash was not escaped, what is found amiss is another part.
+/// Parses a URL. `kind` is the kind of installation that plain `redis://` means.
+pub(super) fn parse(text: &str, kind: TopologyKind) -> Result<RedisSettings, StoreError> {
+    // If a password with a question mark was not escaped, the error would be about another part of the URL.
     let at_end =
         text.split_once('?').is_some_and(|(front, query)| query.contains('@') && !front.contains('@'));
     read(text, kind).map_err(|error| match error {
         StoreError::Setting { .. } if at_end => StoreError::setting(
             "the URL",
             "user and password percent-encoded before the @ (? is %3F, / is %2F, @ is %40, # is %23)",
-            "an @ behind a question mark",
+            "an @ after a question mark",
         ),
         error => error,
     })
 }
 
-fn read(text: &str, kind: Kind) -> Result<Settings, StoreError> {
-    // No part of a URL is told: a password may be in any, where somebody forgot to escape it.
+fn read(text: &str, kind: TopologyKind) -> Result<RedisSettings, StoreError> {
+    // The error shows no part of the URL: if a password is not escaped, any part may hold it.
     let wrong = || StoreError::setting("the URL", FORMS, "another form");
     let (scheme, rest) = text.trim().split_once(':').ok_or_else(wrong)?;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
@@ -45,18 +45,18 @@ fn read(text: &str, kind: Kind) -> Result<Settings, StoreError> {
     let mut settings = match scheme {
         "redis" | "valkey" => with_hosts(rest, kind)?,
         "rediss" | "valkeys" => with_tls(with_hosts(rest, kind)?),
-        "redis+cluster" => with_hosts(rest, Kind::Cluster)?,
-        "rediss+cluster" => with_tls(with_hosts(rest, Kind::Cluster)?),
-        "redis+sentinel" => with_hosts(rest, Kind::Sentinels)?,
-        "rediss+sentinel" => with_tls(with_hosts(rest, Kind::Sentinels)?),
-        "unix" | "redis+unix" if kind == Kind::Server && !rest.is_empty() => {
-            Settings::new(Topology::Server(Address::Unix(decoded(rest)?.into())))
+        "redis+cluster" => with_hosts(rest, TopologyKind::Cluster)?,
+        "rediss+cluster" => with_tls(with_hosts(rest, TopologyKind::Cluster)?),
+        "redis+sentinel" => with_hosts(rest, TopologyKind::Sentinels)?,
+        "rediss+sentinel" => with_tls(with_hosts(rest, TopologyKind::Sentinels)?),
+        "unix" | "redis+unix" if kind == TopologyKind::Server && !rest.is_empty() => {
+            RedisSettings::new(Topology::Server(ServerAddress::Unix(decoded(rest)?.into())))
         }
         _ => return Err(wrong()),
     };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        // As the query of Redis's own `unix:` URLs calls them.
+        // The names in the query of Redis's own `unix:` URLs.
         let key = match key {
             "user" => "username",
             "pass" => "password",
@@ -67,22 +67,27 @@ fn read(text: &str, kind: Kind) -> Result<Settings, StoreError> {
     Ok(settings)
 }
 
-fn with_tls(settings: Settings) -> Settings {
-    Settings { tls: true, ..settings }
+fn with_tls(settings: RedisSettings) -> RedisSettings {
+    RedisSettings { tls: true, ..settings }
 }
 
-/// `[user[:password]@]host[:port],..[/path]`, where the path is a database, and before it the master's name for sentinels.
-fn with_hosts(rest: &str, kind: Kind) -> Result<Settings, StoreError> {
-    // An unescaped slash in a password would end the authority; the last @ is before the hosts.
+/// Parses `[user[:password]@]host[:port],..[/path]`. The path is the database, or for sentinels the primary's name and the
+/// database.
+fn with_hosts(rest: &str, kind: TopologyKind) -> Result<RedisSettings, StoreError> {
+    // The hosts begin after the last @. An unescaped slash in a password would end the authority otherwise.
     let (userinfo, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
     let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let port = if kind == Kind::Sentinels { Settings::SENTINEL_PORT } else { Settings::DEFAULT_PORT };
+    let port = if kind == TopologyKind::Sentinels {
+        RedisSettings::SENTINEL_PORT
+    } else {
+        RedisSettings::DEFAULT_PORT
+    };
     let hosts = addresses(hosts, ',', port)?;
     let (master, database) = match kind {
-        Kind::Sentinels => path.split_once('/').unwrap_or((path, "")),
+        TopologyKind::Sentinels => path.split_once('/').unwrap_or((path, "")),
         _ => ("", path),
     };
-    let mut settings = Settings::new(topology(kind, hosts, &decoded(master)?)?);
+    let mut settings = RedisSettings::new(topology(kind, hosts, &decoded(master)?)?);
     let database = database.trim_matches('/');
     if !database.is_empty() {
         settings.database = number("db_num", database)?;
@@ -98,24 +103,28 @@ fn with_hosts(rest: &str, kind: Kind) -> Result<Settings, StoreError> {
     Ok(settings)
 }
 
-pub(super) fn addresses(text: &str, between: char, port: u16) -> Result<Vec<Address>, StoreError> {
+pub(super) fn addresses(text: &str, between: char, port: u16) -> Result<Vec<ServerAddress>, StoreError> {
     text.split(between).filter(|host| !host.trim().is_empty()).map(|host| address(host, port)).collect()
 }
 
-pub(super) fn topology(kind: Kind, hosts: Vec<Address>, master: &str) -> Result<Topology, StoreError> {
+pub(super) fn topology(
+    kind: TopologyKind,
+    hosts: Vec<ServerAddress>,
+    master: &str,
+) -> Result<Topology, StoreError> {
     let mut first = hosts.iter();
     match (kind, first.next(), first.next()) {
         (_, None, _) => {
             Err(StoreError::setting("the address", "host:port, such as 127.0.0.1:6379", "nothing"))
         }
-        (Kind::Server, Some(address), None) => Ok(Topology::Server(address.clone())),
-        (Kind::Server, ..) => {
-            let expected = "one address; several are those of redis_cluster or redis_sentinel";
+        (TopologyKind::Server, Some(address), None) => Ok(Topology::Server(address.clone())),
+        (TopologyKind::Server, ..) => {
+            let expected = "one address (redis_cluster and redis_sentinel take several)";
             Err(StoreError::setting("the address", expected, "several"))
         }
-        (Kind::Cluster, ..) => Ok(Topology::Cluster(hosts)),
-        (Kind::Sentinels, ..) => {
-            let master = if master.is_empty() { Settings::MASTER } else { master };
+        (TopologyKind::Cluster, ..) => Ok(Topology::Cluster(hosts)),
+        (TopologyKind::Sentinels, ..) => {
+            let master = if master.is_empty() { RedisSettings::MASTER } else { master };
             Ok(Topology::Sentinels { sentinels: hosts, master: master.into() })
         }
     }
@@ -132,18 +141,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::provider::redis::settings::Wait;
+    use crate::provider::redis::settings::ReplicaWait;
 
-    fn tcp(host: &str, port: u16) -> Address {
-        Address::Tcp { host: host.into(), port }
+    fn tcp(host: &str, port: u16) -> ServerAddress {
+        ServerAddress::Tcp { host: host.into(), port }
     }
 
-    fn of(text: &str) -> Settings {
-        parse(text, Kind::Server).unwrap_or_else(|error| panic!("{text}: {error}"))
+    fn of(text: &str) -> RedisSettings {
+        parse(text, TopologyKind::Server).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
-    fn a_servers_url_has_user_password_host_and_database() {
+    fn a_servers_url_holds_user_password_host_and_database() {
         let settings = of("redis://app:p%40ss%2Fword@cache.local:6380/3");
         assert_eq!(settings.topology, Topology::Server(tcp("cache.local", 6380)));
         assert_eq!(settings.credentials.username.as_deref(), Some("app"));
@@ -156,23 +165,26 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_has_its_settings_in_the_query() {
+    fn a_sockets_url_holds_its_settings_in_the_query() {
         for text in [
             "unix:///run/redis.sock?db=2&user=app&pass=s%26t",
             "unix:/run/redis.sock?db=2&user=app&pass=s%26t",
         ] {
             let settings = of(text);
-            assert_eq!(settings.topology, Topology::Server(Address::Unix("/run/redis.sock".into())));
+            assert_eq!(settings.topology, Topology::Server(ServerAddress::Unix("/run/redis.sock".into())));
             assert_eq!(settings.database, 2);
             assert_eq!(&*settings.credentials.password.unwrap().0, "s&t");
         }
     }
 
     #[test]
-    fn clusters_and_sentinels_have_several_hosts() {
+    fn urls_of_clusters_and_sentinels_hold_several_hosts() {
         let cluster = vec![tcp("a", 7000), tcp("b", 6379)];
         assert_eq!(of("redis+cluster://a:7000,b").topology, Topology::Cluster(cluster.clone()));
-        assert_eq!(parse("redis://a:7000,b", Kind::Cluster).unwrap().topology, Topology::Cluster(cluster));
+        assert_eq!(
+            parse("redis://a:7000,b", TopologyKind::Cluster).unwrap().topology,
+            Topology::Cluster(cluster)
+        );
         assert!(of("rediss+cluster://a:7000,b").tls);
         let settings = of("redis+sentinel://:pw@a,b:1/sessions/5");
         let sentinels = vec![tcp("a", 26379), tcp("b", 1)];
@@ -183,26 +195,26 @@ mod tests {
     }
 
     #[test]
-    fn the_query_takes_every_setting() {
+    fn the_query_holds_any_setting() {
         let settings = of(
             "redis://h?pool=3&connect_timeout=2s&timeout=3&retries=0&prefix=shop&wait=2&wait_timeout=100ms",
         );
         assert_eq!((settings.pool, settings.retries, &*settings.prefix), (3, 0, "shop"));
         assert_eq!(settings.connect_timeout, Duration::from_secs(2));
         assert_eq!(settings.call_timeout, Duration::from_secs(3));
-        assert_eq!(settings.wait, Some(Wait { replicas: 2, limit: Duration::from_millis(100) }));
+        assert_eq!(settings.wait, Some(ReplicaWait { replicas: 2, limit: Duration::from_millis(100) }));
     }
 
     #[test]
-    fn a_password_that_was_not_escaped_is_named_as_the_cause() {
+    fn an_unescaped_password_is_named_as_the_cause() {
         for text in ["redis://app:1234/x?hunter2@h/0", "redis://:a?b@h", "redis://app:p/a?s=1&s@h:1/0"] {
-            let error = parse(text, Kind::Server).unwrap_err().to_string();
+            let error = parse(text, TopologyKind::Server).unwrap_err().to_string();
             assert!(error.contains("percent-encoded") && !error.contains("db_num"), "{text}: {error}");
         }
     }
 
     #[test]
-    fn a_url_of_another_form_is_refused_and_never_shown() {
+    fn a_malformed_url_is_refused_and_never_shown() {
         for text in [
             "http://:hunter2@h",
             "redis://:hunter2@",
@@ -217,7 +229,7 @@ mod tests {
             "unix:?pass=hunter2",
             "redis://:hunter2 @h:0x1",
         ] {
-            let error = parse(text, Kind::Server).unwrap_err();
+            let error = parse(text, TopologyKind::Server).unwrap_err();
             let shown = format!("{error} {error:?}");
             assert!(shown.contains("expected") && !shown.contains("hunter2"), "{text}: {shown}");
         }

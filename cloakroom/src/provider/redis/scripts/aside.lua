@@ -1,5 +1,5 @@
--- Puts aside what is no record. KEYS: 4 where to. ARGV: 4 what was read, if that is what counts; nothing for what no script can read.
--- 5 how long it is kept in ms.
+-- Sets aside a value that is not a record.
+-- KEYS: 4 the new key. ARGV: 4 the bytes that were read, or '' if the value cannot be read; 5 the time to keep it, in ms.
 if ARGV[4] ~= '' then
   if call('GET', KEYS[1]) ~= ARGV[4] then return GONE end
 elseif call('EXISTS', KEYS[1]) == 0 or read(KEYS[1]) then

@@ -1,10 +1,10 @@
--- Commands that write. A full server refuses some of them, unless the script has written something before.
+-- Commands that write. A full server refuses the ones that need memory, unless the script has written something before.
 local WRITES = {
   SET = true, SETRANGE = true, PEXPIRE = true, PERSIST = true, DEL = true, RENAME = true, ZADD = true, ZREM = true,
 }
 local wrote = 0
 
--- The code of an error, whatever form this version of the server gives it, and the command that was refused.
+-- Returns the code of an error and the failed command, in one form for all versions of the server.
 local function reason(name, text)
   text = string.gsub(string.gsub(text, '^@?user_script:%s*%d+:%s*', ''), '^%-', '')
   local code = string.match(text, '^(%u+)%f[%A]') or 'ERR'
@@ -12,7 +12,7 @@ local function reason(name, text)
     code = 'NOPERM'
     if string.find(text, ' key', 1, true) then name = name .. ' on this key' end
   elseif string.find(text, 'non local key', 1, true) then
-    -- Its slot is on the move, and this key has left already.
+    -- The slot is being migrated, and this key has moved already.
     code = 'TRYAGAIN'
   elseif string.find(text, 'nknown Redis command', 1, true) then
     code = 'ERR unknown command'
@@ -20,7 +20,7 @@ local function reason(name, text)
   return code .. ' in the script: ' .. name
 end
 
--- A command's reply; or nothing, and its error.
+-- Runs a command. Returns its reply, or nil and its error.
 local function try(name, ...)
   local reply = redis.pcall(name, ...)
   if type(reply) == 'table' and reply.err then return nil, reply.err end
@@ -28,7 +28,7 @@ local function try(name, ...)
   return reply
 end
 
--- A command's reply. An error ends the script, and is handed on: see script.rs.
+-- Runs a command and returns its reply. An error ends the script, and refused.lua reports it.
 local function call(name, ...)
   local reply, failed = try(name, ...)
   if failed then error({ refused = reason(name, failed) }, 0) end

@@ -1,4 +1,5 @@
--- Does on names of its own what the other scripts do, so that a user who lacks a right is told before a visitor is. KEYS: 1 to 3 the names.
+-- Runs every command of the other scripts on keys of its own, so that a missing right is an error at startup and not for a visitor.
+-- KEYS: 1 to 3 the keys.
 call('PEXPIRE', KEYS[1], 1000)
 call('SET', KEYS[1], 'x', 'PX', 1000)
 call('SETRANGE', KEYS[1], 0, 'y')

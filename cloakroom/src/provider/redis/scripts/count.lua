@@ -1,5 +1,7 @@
--- How many sessions of a partition are there. KEYS: 2 and 3 alone. ARGV: 3 what the names of records begin with, 4 the most to look at,
--- 5 and 6 on a server that evicts: from which name on, and how many at a time. A server that refuses to write is asked without.
+-- Counts the live sessions of a partition. Removes expired ones first; if the server refuses writes, only leaves them out.
+-- KEYS: only 2 and 3. ARGV: 3 the prefix of records, 4 the most expired entries to examine; on a server that evicts, 5 the first
+-- session to examine and 6 the most sessions to examine.
+-- Returns the count, 1 if the script must run again, and the session after which the next call goes on ('' at the end).
 local ok, failed = pcall(collect_sessions, ARGV[3], ARGV[4])
 local over = 0
 if not ok then
@@ -13,7 +15,7 @@ elseif call('ZCOUNT', KEYS[2], '-inf', ARGV[1]) > 0 then
   return { 0, 1, '' }
 end
 if not ARGV[5] then return { call('ZCARD', KEYS[2]) - over, 0, '' } end
--- What stands in the sets and was evicted is taken out of them.
+-- Removes the entries of evicted sessions from the sets.
 local names, gone = call('ZRANGEBYLEX', KEYS[3], ARGV[5], '+', 'LIMIT', 0, ARGV[6]), {}
 for _, name in ipairs(names) do
   if call('EXISTS', ARGV[3] .. name) == 0 then gone[#gone + 1] = name end

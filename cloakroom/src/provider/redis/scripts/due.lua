@@ -1,16 +1,16 @@
--- Puts aside what is no record, for a week.
+-- Sets aside a value that is not a record, for a week.
 local function aside(sessions, name)
   local place = string.sub(sessions, 1, -9) .. 'corrupt:' .. name
   call('RENAME', sessions .. name, place)
   call('PEXPIRE', place, 604800000)
 end
 
--- Takes up to so many of those whose place in the deadlines' set is over out of the sets, with their records. What has been prolonged
--- since its place was written is given the place of its own deadline. Answers how many were removed.
+-- Removes up to `limit` expired sessions with their entries in the sets. Examines those whose score in the set of deadlines has passed.
+-- A session that was prolonged since gets its deadline as the new score. Returns the number removed.
 local function collect_sessions(sessions, limit)
   local due = call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
-  -- All is read before anything is written: where a server does not let us read, nothing is lost.
+  -- All records are read before anything is written, so a failed read loses nothing.
   local dead, records, living = {}, {}, {}
   for _, name in ipairs(due) do
     local record = read(sessions .. name)
@@ -23,7 +23,7 @@ local function collect_sessions(sessions, limit)
       if record then reach(record) end
     end
   end
-  -- Taken out first: a full server refuses a script's writes until it has removed something.
+  -- ZREM comes first: a full server refuses a script's writes until the script has removed something.
   call('ZREM', KEYS[2], unpack(due))
   if #living > 0 then call('ZADD', KEYS[2], unpack(living)) end
   if #dead > 0 then call('ZREM', KEYS[3], unpack(dead)) end
@@ -38,8 +38,8 @@ local function collect_sessions(sessions, limit)
   return #dead
 end
 
--- The same for up to so many sets of users or labels in which something is over. Of what the server has dropped by itself nobody knows
--- in which sets it was.
+-- Removes expired entries from up to `limit` sets of users or of labels. When the server expires a record itself, its user and labels are
+-- no longer known, so the entries stay until this runs.
 local function collect_entries(kind, limit)
   local due = call('ZRANGEBYSCORE', kind.directory, '-inf', ARGV[1], 'LIMIT', 0, limit)
   if #due == 0 then return end
@@ -59,8 +59,8 @@ local function collect(sessions, limit)
   return removed
 end
 
--- The server drops records by itself, but not what is in sets. So that these stay as small as what lives though nobody collects, whoever puts
--- a name in tidies up, in one millisecond of sixteen and then for all of them. What comes of it is nothing to the change before it.
+-- Collects expired entries in one of sixteen milliseconds, after an entry was added. So the sets stay small even if no garbage
+-- collection runs: the server expires records itself, but not entries of sets. An error here does not fail the change.
 local function trim()
   if now % 16 == 0 then pcall(collect, string.sub(KEYS[1], 1, #KEYS[1] - #ARGV[3]), 128) end
 end

@@ -1,8 +1,11 @@
--- A page of a set, without the sessions' data. KEYS: 1 the set. ARGV: 2 what the names of records begin with, 3 the page's length. Of a
--- partition's keys: 4 the first name. Of a user's set: 5 and 6 the score and the name after which it begins, if not at the start.
--- 7 and 8 (on a cluster) what the names of notes and marks of moves begin with.
+-- Returns a page of a set: each session's name, and its record without the data.
+-- KEYS: 1 the set. ARGV: 2 the prefix of records, 3 the length of the page. For a partition's keys: 4 the first name. For a user's
+-- set: 5 and 6 the score and the name of the last entry of the page before ('' for the first page). On a cluster: 7 and 8 the
+-- prefixes of move locks and arrival marks.
+-- Returns the number of sessions that are being moved, the last score if more entries follow, then names and records by turns. A
+-- session that has ended has '' as its record.
 
--- Whether a name comes before another, byte by byte as in a set; the language's own order is that of a locale.
+-- Compares two names byte by byte, as the set orders them. Lua's own order depends on the locale.
 local function before(one, other)
   for place = 1, math.min(#one, #other) do
     local a, b = string.byte(one, place), string.byte(other, place)
@@ -11,7 +14,7 @@ local function before(one, other)
   return #one < #other
 end
 
--- How many entries of the set stand up to this one, which may have gone. Many may have the same score.
+-- Returns the number of entries up to and including this one, which may be gone. Many entries may have the same score.
 local function up_to(set, score, last)
   local low, high = call('ZCOUNT', set, '-inf', '(' .. score), call('ZCOUNT', set, '-inf', score)
   while low < high do

@@ -1,5 +1,6 @@
--- The first step of a rename from slot to slot: nobody may change the session now. ARGV: 4 the token, 5 how long in ms, 6 the new
--- name, 7 the expected version, 8 how long the note is kept.
+-- Step 1 of a rename between slots: locks the old session.
+-- ARGV: 4 the token of the move, 5 the duration of the lock in ms, 6 the new name, 7 the expected version, 8 the time to live of
+-- the lock in ms.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if not (old and old.session) then return GONE end

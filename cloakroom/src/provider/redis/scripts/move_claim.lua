@@ -1,6 +1,6 @@
--- Someone else's move whose time is over is undone; from here on it cannot end any more. ARGV: 4 what was noted.
+-- Takes over the expired lock of another process's move, which can no longer finish from here on. ARGV: 4 the lock as it was read.
 if call('GET', KEYS[4]) ~= ARGV[4] then return GONE end
--- This first: a full server takes it, and after it the rest.
+-- PEXPIRE comes first: a full server accepts it, and then also the rest of the script.
 call('PEXPIRE', KEYS[4], 3600000)
 call('SETRANGE', KEYS[4], 24, 'u')
 return DONE

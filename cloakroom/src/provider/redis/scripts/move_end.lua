@@ -1,4 +1,4 @@
--- The third step: the old session ends, if the move is still ours. ARGV: 4 the token, 5 the tombstone or nothing.
+-- Step 3 of a rename between slots: ends the old session if this move still holds the lock. ARGV: 4 the token, 5 the tombstone or ''.
 local note = call('GET', KEYS[4])
 if not note or string.sub(note, 1, 16) ~= ARGV[4] or string.sub(note, 25, 25) ~= 'm' then return GONE end
 local old = read(KEYS[1])

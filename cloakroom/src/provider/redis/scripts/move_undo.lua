@@ -1,4 +1,4 @@
--- Takes back what a move has made under the new key, and nothing else. KEYS: 5 the mark. ARGV: 4 the token.
+-- Deletes the session that a move has created under the new key, and nothing else. KEYS: 5 the arrival mark. ARGV: 4 the token.
 if call('GET', KEYS[5]) ~= ARGV[4] then return GONE end
 local record = read(KEYS[1])
 reach(record)

@@ -1,5 +1,5 @@
--- On a cluster, a session on its way to another slot may not change meanwhile. Answers what is noted of the move, and whether
--- its time is over.
+-- Returns nil if the session may change. On a cluster, a session that is being moved to another slot may not: returns its lock, and 1
+-- if the lock has expired.
 local function moving()
   local note = KEYS[4] and call('GET', KEYS[4])
   if not note then return nil end

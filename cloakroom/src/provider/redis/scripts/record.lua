@@ -1,27 +1,27 @@
--- Every script begins with this: the record of a session, a string in the native format (docs/format.md). The sessions of a user or a
--- label, the deadlines and the keys of a partition are sorted sets beside it, in the same slot.
+-- The common start of every script: reads a session's record, a string in the native format (docs/format.md). Sorted sets in the same
+-- slot hold the deadlines and the keys of a partition, and the sessions of each user and label.
 --
--- KEYS: 1 the session, 2 the partition's deadlines, 3 its keys, 4 what is moving (on a cluster).
--- ARGV: 1 the time in milliseconds, 2 what the name of a user's set begins with, 3 the session's name in the sets.
+-- KEYS: 1 the session, 2 the partition's deadlines, 3 its keys, 4 the session's move lock (on a cluster).
+-- ARGV: 1 the time in milliseconds, 2 the prefix of users' sets, 3 the session's name in the sets.
 
 local DONE, STALE, GONE, TAKEN, CORRUPT, MOVING = 0, 1, 2, 3, 4, 5
--- The tags of the fields that a session is found by.
+-- The tags of the fields for the index entries.
 local USER, LABEL = 1, 133
 local now = tonumber(ARGV[1])
 local fields = struct.unpack
 
--- What stands before a record's data; false if that is no record. Beside what is written there:
---   lives     it has not ended; a tombstone, too, is remembered only so long
---   session   it lives and is no tombstone
---   latest    when it ends at the latest while its places in the sets stay as they are: see sets.lua
---   entries   what the session is found by: the tag and the value of its user and of each label; none of a tombstone
---   index     the same as one text, for a comparison
+-- Parses the part of a record before its data. Returns false if it is not a record. Computed fields:
+--   lives     true before the deadline, also for a tombstone
+--   session   true for a live session, not for a tombstone
+--   latest    the latest deadline that needs no change in the sets: see sets.lua
+--   entries   the index entries: tag and value of the user and of each label; none for a tombstone
+--   index     the entries as one text, for comparisons
 local function parse(head)
   if #head < 72 then return false end
   local mark, format, version, used_high, used_low, idle_high, idle_low, end_high, end_low, _, _, length =
     fields('>c4Bxxxc8xxxxxxxxxxxxxxxxI4I4I4I4I4I4I4I4I4', head)
   local last = 72 + length
-  -- A newer format has the same header and the same fields for the user and for tombstones.
+  -- Every later format keeps this header, and the fields for the user and for tombstones.
   if mark ~= 'CLKR' or format < 1 or last > #head then return false end
   local deadline, absolute = idle_high * 4294967296 + idle_low, end_high * 4294967296 + end_low
   local idle = deadline - used_high * 4294967296 - used_low
@@ -47,7 +47,8 @@ local function parse(head)
   }
 end
 
--- The record under a key; nil if there is none, false if what is there is no record. At most 4,096 bytes of fields stand before the data.
+-- Reads the record under a key. Returns nil if there is none, and false if the value is not a record. The header has 72 bytes and the
+-- fields at most 4,096, so this reads no more.
 local function read(key)
   local head, failed = try('GETRANGE', key, 0, 4167)
   if failed then

@@ -1,8 +1,8 @@
--- A change of a session and of the sets it stands in.
+-- Changes a session and its entries in the sets.
 
--- By tag, what the name of a user's or a label's set of sessions begins with, and the directory: the set of all users or labels that have
--- a set, by the time at which the last entry in theirs is over. Their sets have no time to live: a server that evicts what has one
--- would forget which sessions a user has.
+-- For each tag, the prefix of the sets of users or labels, and the directory: the set of all users or labels that have a set, scored by
+-- the time at which the last entry of that set ends. The sets have no time to live, since a server with a `volatile-*` policy would
+-- evict them, and with them the lists of a user's sessions.
 local KINDS = {}
 if ARGV[2] then
   local labels = string.gsub(ARGV[2], 'user:$', 'label:')
@@ -12,8 +12,8 @@ end
 
 local function set_of(entry) return KINDS[entry.tag].prefix .. entry.value end
 
--- How long the server keeps what ends at `deadline`, in ms: a minute longer, since clocks of several machines differ; false if for ever,
--- from a hundred years on.
+-- Returns the time to live of a record in ms. It is a minute longer than the deadline, since the clocks of several machines differ.
+-- Returns false for a deadline in a hundred years or more: the record never expires.
 local function time_to_live(deadline)
   local ttl = deadline - now + 60000
   return ttl <= 3155760000000 and (ttl < 1 and 1 or ttl)
@@ -24,7 +24,8 @@ local function expire(key, deadline)
   if ttl then call('PEXPIRE', key, ttl) else call('PERSIST', key) end
 end
 
--- On a cluster, a key that is not named with the call may have left for another node alone. This says so before anything is written.
+-- Checks that the keys of a user's set are on this node, before anything is written. On a cluster whose slot is being migrated, keys
+-- that are not named in KEYS may have moved already.
 local function reach(record)
   if not (KEYS[4] and record) then return end
   for _, entry in ipairs(record.entries) do call('EXISTS', set_of(entry), KINDS[entry.tag].directory) end
@@ -37,7 +38,7 @@ local function has(record, entry)
   return false
 end
 
--- Takes a session out of the sets. It stays in those of the entries that `new` has, too: there it only moves up.
+-- Removes a session from the sets, except from those of entries that `new` has too: there its score only increases.
 local function unindex(name, record, new)
   call('ZREM', KEYS[2], name)
   call('ZREM', KEYS[3], name)
@@ -46,36 +47,36 @@ local function unindex(name, record, new)
   end
 end
 
--- Removes up to `limit` names that are over from a user's or a label's set.
+-- Removes up to `limit` ended sessions from the set of a user or a label.
 local function prune(set, limit)
   local over = call('ZRANGEBYSCORE', set, '-inf', ARGV[1], 'LIMIT', 0, limit)
   if #over > 0 then call('ZREM', set, unpack(over)) end
 end
 
--- Gives a session its places in the sets, by its deadline. After most changes they stay as they are, since to move an entry takes the server
--- the longer the more of them there are: while the deadline goes on within the same eighth of the idle time, time being cut into such
--- eighths. So the deadlines' set never says later than the session ends. A user's or a label's set never says earlier, and its names only
--- move up, so that a walk in the order of their scores misses none.
+-- Writes a session's entries in the sets. Most changes skip this, since moving an entry costs the more the larger the set is. Time is
+-- divided into eighths of the idle timeout; the entries change only when the deadline enters another eighth. So a score in the set of
+-- deadlines is never later than the session's end. A score in the set of a user or a label is never earlier, and only increases: a walk
+-- in the order of the scores misses no session.
 local function index(name, new, old)
   if old and old.index == new.index and old.latest == new.latest and old.deadline <= new.deadline then return end
-  -- The two sets change together: what was in the one is in the other.
+  -- The two sets hold the same names, so a name that was in this set is in the other.
   if call('ZADD', KEYS[2], new.deadline, name) == 1 then call('ZADD', KEYS[3], 0, name) end
   for _, entry in ipairs(new.entries) do
     local set = set_of(entry)
     prune(set, 128)
     call('ZADD', set, 'GT', new.latest, name)
     call('ZADD', KINDS[entry.tag].directory, 'GT', new.latest, entry.value)
-    -- Of an earlier release, which knew no labels.
+    -- An earlier release gave users' sets a time to live.
     if entry.tag == USER then call('PERSIST', set) end
   end
 end
 
--- Puts a record under a key, in the place of `old` if something is there.
+-- Stores a record under a key. `old` is the record that it replaces, if there is one.
 local function put(key, name, bytes, old)
   local new = parse(bytes)
   reach(new)
   reach(old)
-  -- Taken out first: a full server takes a tombstone after it.
+  -- ZREM comes first: a full server then accepts the tombstone.
   if old and (new.tombstone or old.index ~= new.index) then unindex(name, old, new) end
   local ttl = time_to_live(new.deadline)
   if ttl then call('SET', key, bytes, 'PX', ttl) else call('SET', key, bytes) end

@@ -1,4 +1,4 @@
-//! The questions to every server before it is used.
+//! The checks of every server before the provider uses it.
 
 use super::call::Caller;
 use super::error::StoreError;
@@ -6,7 +6,7 @@ use super::layout::Layout;
 use super::script;
 use super::settings::Topology;
 
-/// Asks every server that holds sessions what it is, and whether this user may do what a session needs.
+/// Checks the version and the kind of every server that holds sessions.
 pub(super) async fn inspect(caller: &Caller, topology: &Topology) -> Result<(), StoreError> {
     for partition in caller.primaries().await? {
         caller.describe(partition).await?.check(topology)?;
@@ -14,7 +14,7 @@ pub(super) async fn inspect(caller: &Caller, topology: &Topology) -> Result<(), 
     Ok(())
 }
 
-/// Asks every server whether this user may do what sessions need, by doing it on names of its own.
+/// Checks that this user may run every command that sessions need, by running them on keys reserved for the check.
 pub(super) async fn check_rights(
     caller: &Caller,
     layout: &Layout,
@@ -28,15 +28,15 @@ pub(super) async fn check_rights(
         let mut get = redis::cmd("GET");
         get.arg(&names[0]);
         let call = script::CHECK.call(&names, &args);
-        // Both, since the second is for servers that have forgotten the script.
+        // `EVAL` is tried besides `EVALSHA`, since a server that has lost the script needs it.
         for command in [get, call.by_text(), call.by_hash()] {
             match caller.read(partition, command).await {
                 Ok(_) => {}
                 Err(error @ StoreError::Rights { .. }) => return Err(error),
                 Err(error @ StoreError::Reply { .. }) if error.is_unknown_command() => return Err(error),
-                // This passes: a full disk, a failover.
+                // Other errors are temporary, such as a full disk or a failover.
                 Err(error) => {
-                    tracing::warn!(%error, "Redis takes no changes at the moment: this user's rights are not checked");
+                    tracing::warn!(%error, "Redis refuses changes at the moment: the rights of this user were not checked");
                     return Ok(());
                 }
             }

@@ -1,4 +1,4 @@
-//! How a connection comes to be: TCP, TLS or a Unix socket, then user, password and database.
+//! Opens connections: TCP, TLS or a Unix socket, then user, password and database.
 
 use std::io;
 use std::sync::Arc;
@@ -17,80 +17,80 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_rustls::TlsConnector;
 
-use super::description::{self, Description, Policy};
+use super::coalesce::CoalescingStream;
+use super::connection::{Commands, Health, RedisConnection};
 use super::error::{StoreError, io_cause};
-use super::gather::Gather;
-use super::link::{Commands, Health, Link};
-use super::settings::{Address, Certificates, Credentials, Settings};
+use super::server_info::{EvictionPolicy, ServerInfo};
+use super::settings::{Certificates, Credentials, RedisSettings, ServerAddress};
 
-/// Connections that are tried at a time, each a while after the last: one that was begun while the network lost everything stays lost,
-/// and whoever waits for it alone goes on waiting when the network is well again.
+/// The number of concurrent attempts to connect, each begun a while after the previous one. An attempt that was begun while
+/// the network lost packets can stay stuck after the network has recovered; a later one succeeds at once.
 const ATTEMPTS: u32 = 4;
 
-/// Opens connections; the same for every server of an installation.
-pub(super) struct Connector {
+/// Opens connections. All servers of an installation share one.
+pub(super) struct RedisConnector {
     tls: Option<TlsConnector>,
     data: RedisConnectionInfo,
     sentinel: RedisConnectionInfo,
     limit: Duration,
-    policy: Policy,
+    policy: EvictionPolicy,
 }
 
-/// As whom a connection is opened, and to what.
+/// The purpose of a connection, which decides its credentials and its protocol.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
     Data,
-    /// To be told of changes, which go to the sender.
-    News(UnboundedSender<PushInfo>),
+    /// Receives the invalidations of client tracking, which go to the sender.
+    Invalidations(UnboundedSender<PushInfo>),
     Sentinel,
-    /// To be told by a sentinel of another primary.
-    SentinelNews(UnboundedSender<PushInfo>),
+    /// Receives a sentinel's messages about failovers, which go to the sender.
+    SentinelEvents(UnboundedSender<PushInfo>),
 }
 
-/// Records that the opening of a connection waits for the server's part in TLS.
+/// True while a connection waits for the server's part of the TLS handshake.
 #[derive(Default)]
-struct Encrypting(AtomicBool);
+struct TlsHandshake(AtomicBool);
 
-impl Connector {
-    pub(super) fn new(settings: &Settings) -> Result<Connector, StoreError> {
+impl RedisConnector {
+    pub(super) fn new(settings: &RedisSettings) -> Result<RedisConnector, StoreError> {
         let tls = settings.tls.then(|| tls(&settings.certificates)).transpose()?;
         let data = info(&settings.credentials).set_db(i64::from(settings.database));
         let sentinel = info(&settings.sentinel_credentials);
         let limit = settings.connect_timeout;
-        Ok(Connector { tls, data, sentinel, limit, policy: Policy::default() })
+        Ok(RedisConnector { tls, data, sentinel, limit, policy: EvictionPolicy::default() })
     }
 
-    /// How long opening one may take.
+    /// Returns the longest that opening a connection may take.
     pub(super) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// The servers' eviction policies, as far as they have told.
-    pub(super) fn policy(&self) -> &Policy {
+    /// Returns the eviction policies that the servers have reported.
+    pub(super) fn policy(&self) -> &EvictionPolicy {
         &self.policy
     }
 
-    /// A connection to a sentinel.
+    /// Opens a connection to a sentinel.
     pub(super) async fn open_sentinel(
         &self,
-        address: &Address,
+        address: &ServerAddress,
         purpose: Purpose,
-    ) -> Result<Link, StoreError> {
-        let encrypting = Encrypting::default();
+    ) -> Result<RedisConnection, StoreError> {
+        let encrypting = TlsHandshake::default();
         self.in_time(address, &encrypting, self.open_unbounded(address, purpose, &encrypting)).await
     }
 
-    /// A connection to a server of sessions on which the server has answered, and what it said of itself.
+    /// Opens a connection to a server that holds sessions, and returns it with the server's reply to `INFO`.
     pub(super) async fn open(
         &self,
-        address: &Address,
+        address: &ServerAddress,
         purpose: Purpose,
-    ) -> Result<(Link, Description), StoreError> {
-        let encrypting = Encrypting::default();
+    ) -> Result<(RedisConnection, ServerInfo), StoreError> {
+        let encrypting = TlsHandshake::default();
         let opening = async {
             let attempt = || self.attempt(address, purpose.clone(), &encrypting);
             let mut attempts = FuturesUnordered::from_iter([attempt()]);
-            // Pushes of several would go to one receiver.
+            // Several connections would send their pushes to the one receiver.
             let mut more = if matches!(purpose, Purpose::Data) { ATTEMPTS - 1 } else { 0 };
             while more > 0 {
                 match tokio::time::timeout(self.limit / ATTEMPTS, attempts.next()).await {
@@ -111,31 +111,31 @@ impl Connector {
             }
             last
         };
-        let (link, description) = self.in_time(address, &encrypting, opening).await?;
-        self.policy.note(&description);
-        Ok((link, description))
+        let (connection, info) = self.in_time(address, &encrypting, opening).await?;
+        self.policy.note(&info);
+        Ok((connection, info))
     }
 
     async fn attempt(
         &self,
-        address: &Address,
+        address: &ServerAddress,
         purpose: Purpose,
-        encrypting: &Encrypting,
-    ) -> Result<(Link, Description), StoreError> {
-        let link = self.open_unbounded(address, purpose, encrypting).await?;
-        // Without password and database nothing has been asked so far: only the kernel has answered.
+        encrypting: &TlsHandshake,
+    ) -> Result<(RedisConnection, ServerInfo), StoreError> {
+        let connection = self.open_unbounded(address, purpose, encrypting).await?;
+        // Without password and database nothing was sent so far: only the kernel has answered, not the server.
         let info = Commands::One(redis::cmd("INFO"));
-        let answers = link.ask_all(&info, self.limit).await.map_err(|error| match error {
+        let answers = connection.ask_all(&info, self.limit).await.map_err(|error| match error {
             StoreError::Lost(cause) => StoreError::Dropped { address: address.to_string(), cause },
             error => error,
         });
-        Ok((link, description::describe(answers?)?))
+        Ok((connection, ServerInfo::from_replies(answers?)?))
     }
 
     async fn in_time<T>(
         &self,
-        address: &Address,
-        encrypting: &Encrypting,
+        address: &ServerAddress,
+        encrypting: &TlsHandshake,
         opening: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let Ok(opened) = tokio::time::timeout(self.limit, opening).await else {
@@ -151,25 +151,25 @@ impl Connector {
 
     async fn open_unbounded(
         &self,
-        address: &Address,
+        address: &ServerAddress,
         purpose: Purpose,
-        encrypting: &Encrypting,
-    ) -> Result<Link, StoreError> {
+        encrypting: &TlsHandshake,
+    ) -> Result<RedisConnection, StoreError> {
         let failed = |cause| StoreError::Connect { address: address.to_string(), cause };
-        // The time that a call may take is ours to measure.
+        // `ServerPool` measures the time that a call may take.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let (info, config) = match purpose {
             Purpose::Data => (self.data.clone(), config),
             Purpose::Sentinel => (self.sentinel.clone(), config),
-            Purpose::News(sender) => (with_pushes(&self.data), config.set_push_sender(sender)),
-            Purpose::SentinelNews(sender) => (with_pushes(&self.sentinel), config.set_push_sender(sender)),
+            Purpose::Invalidations(sender) => (with_pushes(&self.data), config.set_push_sender(sender)),
+            Purpose::SentinelEvents(sender) => (with_pushes(&self.sentinel), config.set_push_sender(sender)),
         };
         match address {
-            Address::Unix(path) => {
+            ServerAddress::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 greet(stream, &info, config, address).await
             }
-            Address::Tcp { host, port } => {
+            ServerAddress::Tcp { host, port } => {
                 let stream = TcpStream::connect((&**host, *port)).await.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
                 let Some(tls) = &self.tls else { return greet(stream, &info, config, address).await };
@@ -200,28 +200,28 @@ fn info(credentials: &Credentials) -> RedisConnectionInfo {
     info
 }
 
-/// Authenticates and chooses the database.
+/// Authenticates and selects the database.
 async fn greet<S>(
     stream: S,
     info: &RedisConnectionInfo,
     config: AsyncConnectionConfig,
-    address: &Address,
-) -> Result<Link, StoreError>
+    address: &ServerAddress,
+) -> Result<RedisConnection, StoreError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let health = Health::new();
-    let stream = Gather::new(stream, Arc::clone(&health));
+    let stream = CoalescingStream::new(stream, Arc::clone(&health));
     let opened = MultiplexedConnection::new_with_config(info, stream, config).await;
     let (connection, driver) = opened.map_err(|error| match error.kind() {
         redis::ErrorKind::Io => StoreError::Dropped { address: address.to_string(), cause: io_cause(&error) },
         redis::ErrorKind::Parse => StoreError::Stranger { address: address.to_string() },
         _ => refused(&error),
     })?;
-    Ok(Link::new(connection, driver, health))
+    Ok(RedisConnection::new(connection, driver, health))
 }
 
-/// Only the code: a message may quote what it was sent.
+/// Returns an error with the server's code alone, since a server's message may quote what it was sent.
 fn refused(error: &redis::RedisError) -> StoreError {
     let code = match error.code() {
         Some(code) => code.chars().take(24).collect(),
@@ -231,7 +231,7 @@ fn refused(error: &redis::RedisError) -> StoreError {
 }
 
 fn tls(certificates: &Certificates) -> Result<TlsConnector, StoreError> {
-    // Named, not the process's default: which one that is, and whether there is any, depends on the application's other crates.
+    // The process's default provider is not used: the application's other crates decide which one it is, if there is one.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let unusable = |what, expected| StoreError::Certificate { what, expected };
@@ -251,7 +251,7 @@ fn tls(certificates: &Certificates) -> Result<TlsConnector, StoreError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Those that were given, or else the system's.
+/// Returns the configured authorities, or the system's if none are configured.
 fn authorities(given: Option<&[u8]>) -> Result<RootCertStore, StoreError> {
     let mut roots = RootCertStore::empty();
     match given {
@@ -263,13 +263,10 @@ fn authorities(given: Option<&[u8]>) -> Result<RootCertStore, StoreError> {
                 return Err(unusable);
             }
         }
-        // Some of a system's may be odd; none at all is an error.
+        // Some certificates of the system may not parse. It is an error only if none does.
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
-    match roots.is_empty() {
-        true => Err(StoreError::NoAuthorities),
-        false => Ok(roots),
-    }
+    if roots.is_empty() { Err(StoreError::NoAuthorities) } else { Ok(roots) }
 }
 
 fn certificates_of(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
