@@ -1,9 +1,9 @@
-//! The near cache: the whole contract, and what is its own: copies that save loads, and never outlive what they are copies of.
+//! The near cache: the whole contract, and tests that its copies save loads and are never used past a change.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-#[path = "cached/told.rs"]
-mod told;
+#[path = "cached/watched_store.rs"]
+mod watched_store;
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use cloakroom::{
 use http::HeaderMap;
 use http::header::{COOKIE, SET_COOKIE};
 use proptest::prelude::*;
-use told::Told;
+use watched_store::WatchedStore;
 
 const BOUND: Duration = Duration::from_secs(1);
 
@@ -25,8 +25,8 @@ cloakroom::conformance!(within_a_bound, |clock| async move {
 });
 
 // Two near caches on one store, as two processes have them.
-cloakroom::conformance!(watching_from_two_sides, |clock| async move {
-    let store = Told::new(clock.clone());
+cloakroom::conformance!(watching_with_two_handles, |clock| async move {
+    let store = WatchedStore::new(clock.clone());
     let (one, other) = (watching(&store, &clock).await, watching(&store, &clock).await);
     Store::new(one).with_second(other)
 });
@@ -35,7 +35,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_near_cache_does_as_the_model_does(
+    fn a_near_cache_agrees_with_the_model(
         ops in proptest::collection::vec(any::<[u8; model::Op::BYTES]>().prop_map(model::Op::from), 1..80)
     ) {
         let time = ManualClock::default();
@@ -44,7 +44,7 @@ proptest! {
     }
 }
 
-async fn watching(store: &Told, clock: &Clock) -> Cached<Told> {
+async fn watching(store: &WatchedStore, clock: &Clock) -> Cached<WatchedStore> {
     Cached::builder(store.clone()).clock(clock.clone()).watching().await.unwrap()
 }
 
@@ -52,9 +52,9 @@ fn key(n: usize) -> StoreKey {
     format!("key-{n}").parse().unwrap()
 }
 
-/// A store with one session in it, and its record.
-async fn with_one(clock: &Clock) -> (Told, Record) {
-    let store = Told::new(clock.clone());
+/// Returns a store with one session, and its record.
+async fn with_one(clock: &Clock) -> (WatchedStore, Record) {
+    let store = WatchedStore::new(clock.clone());
     let first = record(clock).value("n", 1).build();
     assert_eq!(store.create(&key(0), &first).await.unwrap(), Created::Done);
     (store, first)
@@ -67,7 +67,7 @@ async fn change(provider: &impl Provider, clock: &Clock, version: u64) -> Record
 }
 
 #[tokio::test]
-async fn a_session_in_use_is_read_from_the_store_once() {
+async fn a_session_in_use_is_loaded_from_the_store_once() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     let near = watching(&store, &time.clock()).await;
@@ -81,7 +81,7 @@ async fn a_session_in_use_is_read_from_the_store_once() {
 }
 
 #[tokio::test]
-async fn a_change_is_seen_as_soon_as_it_is_told() {
+async fn a_change_is_seen_as_soon_as_it_is_invalidated() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     let (here, there) = (watching(&store, &time.clock()).await, watching(&store, &time.clock()).await);
@@ -93,7 +93,7 @@ async fn a_change_is_seen_as_soon_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_told_a_change_is_seen_when_the_bound_is_over_and_not_before() {
+async fn without_invalidations_a_copy_is_used_for_the_bound() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     let near = Cached::builder(store.clone()).clock(time.clock()).within(BOUND);
@@ -106,44 +106,44 @@ async fn where_nothing_is_told_a_change_is_seen_when_the_bound_is_over_and_not_b
 }
 
 #[tokio::test]
-async fn the_bound_counts_from_the_question_and_not_from_a_late_answer() {
+async fn the_bound_counts_from_the_load_and_not_from_its_reply() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     let near = Cached::builder(store.clone()).clock(time.clock()).within(BOUND);
-    store.hold_answers().await;
+    store.hold_replies().await;
     let late = tokio::spawn({
         let near = near.clone();
         async move { near.load(&key(0)).await.unwrap() }
     });
-    store.has_acted().await;
+    store.wait_until_stored().await;
     let (writer, clock) = (store.clone(), time.clock());
     let changing = tokio::spawn(async move { change(&writer, &clock, 1).await });
-    store.has_acted().await;
+    store.wait_until_stored().await;
     time.advance(BOUND);
-    store.let_answer();
+    store.release_replies();
     let second = changing.await.unwrap();
     assert_eq!(late.await.unwrap(), Some(first));
     assert_eq!(near.load(&key(0)).await.unwrap(), Some(second));
 }
 
 #[tokio::test]
-async fn what_was_read_before_a_change_is_not_kept_after_it() {
+async fn a_load_overtaken_by_a_change_leaves_no_copy() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     for own in [true, false] {
         let version = store.load(&key(0)).await.unwrap().unwrap().version();
         let (here, there) = (watching(&store, &time.clock()).await, watching(&store, &time.clock()).await);
-        store.hold_answers().await;
+        store.hold_replies().await;
         let overtaken = tokio::spawn({
             let here = here.clone();
             async move { here.load(&key(0)).await.unwrap() }
         });
-        store.has_acted().await;
+        store.wait_until_stored().await;
         let writer = if own { here.clone() } else { there };
         let clock = time.clock();
         let changing = tokio::spawn(async move { change(&writer, &clock, version).await });
-        store.has_acted().await;
-        store.let_answer();
+        store.wait_until_stored().await;
+        store.release_replies();
         let next = changing.await.unwrap();
         assert_eq!(overtaken.await.unwrap().unwrap().version(), version);
         assert_eq!(here.load(&key(0)).await.unwrap(), Some(next), "changed by {own}");
@@ -152,26 +152,26 @@ async fn what_was_read_before_a_change_is_not_kept_after_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_from_copies_while_changes_cannot_be_heard() {
+async fn copies_are_not_used_while_invalidations_are_missing() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     let near = watching(&store, &time.clock()).await;
     assert_eq!(near.load(&key(0)).await.unwrap(), Some(first.clone()));
-    store.deafen();
+    store.stop_invalidations();
     let before = store.loads();
     for _ in 0..3 {
         assert_eq!(near.load(&key(0)).await.unwrap(), Some(first.clone()));
     }
     assert_eq!(store.loads(), before + 3);
-    // A record that was asked for while nothing could be heard may be behind when its answer comes.
-    store.hold_answers().await;
+    // A record that is loaded while no invalidations arrive may be out of date when its reply arrives.
+    store.hold_replies().await;
     let held = tokio::spawn({
         let near = near.clone();
         async move { near.load(&key(0)).await.unwrap() }
     });
-    store.has_acted().await;
-    store.listen();
-    store.let_answer();
+    store.wait_until_stored().await;
+    store.resume_invalidations();
+    store.release_replies();
     assert_eq!(held.await.unwrap(), Some(first.clone()));
     let before = store.loads();
     for _ in 0..3 {
@@ -181,19 +181,19 @@ async fn nothing_is_read_from_copies_while_changes_cannot_be_heard() {
 }
 
 #[tokio::test]
-async fn an_answer_from_before_the_silence_is_not_kept_after_it() {
+async fn a_load_from_before_an_outage_leaves_no_copy() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     let near = watching(&store, &time.clock()).await;
-    store.hold_answers().await;
+    store.hold_replies().await;
     let held = tokio::spawn({
         let near = near.clone();
         async move { near.load(&key(0)).await.unwrap() }
     });
-    store.has_acted().await;
-    store.deafen();
-    store.listen();
-    store.let_answer();
+    store.wait_until_stored().await;
+    store.stop_invalidations();
+    store.resume_invalidations();
+    store.release_replies();
     assert_eq!(held.await.unwrap(), Some(first.clone()));
     let before = store.loads();
     assert_eq!(near.load(&key(0)).await.unwrap(), Some(first));
@@ -201,27 +201,27 @@ async fn an_answer_from_before_the_silence_is_not_kept_after_it() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_cancelled_leaves_no_copy_of_what_was_before() {
+async fn a_cancelled_change_leaves_no_copy_of_the_old_record() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
-    // No news here: only the caller knows that something may have changed.
+    // No invalidations arrive here: only the caller knows that the session may have changed.
     let near = Cached::builder(store.clone()).clock(time.clock()).within(BOUND * 1000);
     assert_eq!(near.load(&key(0)).await.unwrap(), Some(first));
     let next = record(&time.clock()).version(2).value("n", 2).build();
-    store.hold_answers().await;
+    store.hold_replies().await;
     let cancelled = tokio::spawn({
         let (near, next) = (near.clone(), next.clone());
         async move { near.update(&key(0), &next, &base(1)).await }
     });
-    store.has_acted().await;
+    store.wait_until_stored().await;
     cancelled.abort();
     assert!(cancelled.await.unwrap_err().is_cancelled());
-    store.let_answer();
+    store.release_replies();
     assert_eq!(near.load(&key(0)).await.unwrap(), Some(next));
 }
 
 #[tokio::test]
-async fn an_expired_copy_is_no_session() {
+async fn an_expired_copy_is_not_returned() {
     let time = ManualClock::default();
     let (store, first) = with_one(&time.clock()).await;
     let near = watching(&store, &time.clock()).await;
@@ -231,7 +231,7 @@ async fn an_expired_copy_is_no_session() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_asked_for_every_time() {
+async fn an_unknown_key_is_looked_up_every_time() {
     let time = ManualClock::default();
     let (store, _) = with_one(&time.clock()).await;
     let near = watching(&store, &time.clock()).await;
@@ -243,9 +243,9 @@ async fn what_is_not_there_is_asked_for_every_time() {
 }
 
 #[tokio::test]
-async fn copies_keep_within_their_bytes() {
+async fn copies_stay_within_the_configured_bytes() {
     let time = ManualClock::default();
-    let store = Told::new(time.clock());
+    let store = WatchedStore::new(time.clock());
     let value = "x".repeat(1000);
     for n in 0..1000 {
         let large = record(&time.clock()).value("v", &value).build();
@@ -258,14 +258,14 @@ async fn copies_keep_within_their_bytes() {
             assert!(near.load(&key(n)).await.unwrap().is_some());
         }
     }
-    // At the most 100 of them fit.
+    // At most 100 of them fit.
     assert!(store.loads() >= 1900, "{} loads", store.loads());
 }
 
 #[tokio::test]
 async fn increments_through_stale_copies_are_all_counted() {
     let time = ManualClock::default();
-    let store = Told::new(time.clock());
+    let store = WatchedStore::new(time.clock());
     let manager = || {
         let near = Cached::builder(store.clone()).clock(time.clock()).within(BOUND * 1000);
         Manager::builder(near).clock(time.clock()).build().unwrap()
@@ -280,7 +280,7 @@ async fn increments_through_stale_copies_are_all_counted() {
 
     for turn in 0..100 {
         let node = &nodes[turn % 2];
-        // Different keys by plain changes and one key atomically, each on a copy that the other node has left behind.
+        // Each turn changes a key of its own, and one key atomically, on a copy that the other node has made stale.
         let session = node.start(&request).await.unwrap();
         session.update("n", |n: Option<u64>| n.unwrap_or(0) + 1).await.unwrap();
         session.set(&format!("turn-{turn}"), turn).unwrap();

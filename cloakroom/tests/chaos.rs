@@ -1,5 +1,5 @@
-//! Failovers, moves and faults of Redis and MariaDB under load. A history of what every visitor was told decides whether anything that
-//! was acknowledged is lost, anything that had ended lives, or any session went back.
+//! Failovers, resharding and faults of Redis and MariaDB under load. A history of every reply decides whether an acknowledged
+//! change was lost, an ended session was revived, or a session went back to an earlier state.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
@@ -28,19 +28,19 @@ use std::time::Duration;
 
 use cloakroom::{Cached, Manager, RedisProvider};
 
-/// A process over the Redis at `url`.
+/// Returns a manager on the Redis at `url`, which stands for a process.
 async fn node(url: &str) -> Manager {
     let provider = RedisProvider::connect(url).await.unwrap();
     Manager::builder(provider).build().unwrap()
 }
 
-/// A process with a near cache.
-async fn near(url: &str) -> Manager {
+/// Returns a manager with a near cache.
+async fn near_cache_node(url: &str) -> Manager {
     let provider = RedisProvider::connect(url).await.unwrap();
     Manager::builder(Cached::builder(provider).watching().await.unwrap()).build().unwrap()
 }
 
-/// Lets the visitors have their way for a while.
-async fn pass(millis: u64) {
+/// Lets the visitors work for a while.
+async fn wait_ms(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }

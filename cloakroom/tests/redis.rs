@@ -1,4 +1,4 @@
-//! The Redis provider on real servers: the whole contract on each kind of installation, and what is its own.
+//! The Redis provider on real servers: the whole contract on each kind of installation, and the tests of this provider alone.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
@@ -9,40 +9,40 @@ mod commands;
 mod failover;
 #[path = "redis/fixtures.rs"]
 mod fixtures;
+#[path = "redis/index_sets.rs"]
+mod index_sets;
 #[path = "redis/model.rs"]
 mod model;
-#[path = "redis/near.rs"]
-mod near;
-#[path = "redis/own.rs"]
-mod own;
-#[path = "redis/places.rs"]
-mod places;
+#[path = "redis/near_cache.rs"]
+mod near_cache;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/refusing.rs"]
 mod refusing;
 #[path = "redis/runtimes.rs"]
 mod runtimes;
+#[path = "redis/server.rs"]
+mod server;
 #[path = "redis/users.rs"]
 mod users;
-use fixtures::{cluster, sentinels, server, socket, tls, two_sides};
+use fixtures::{cluster, sentinels, single, socket, tls, two_handles};
 
 cloakroom::conformance!(
     #[ignore = "needs redis-server: cargo xtask test"]
     on_a_server,
-    server
+    single
 );
 
 cloakroom::conformance!(
     #[ignore = "needs redis-server: cargo xtask test"]
-    on_a_server_from_two_sides,
-    two_sides
+    on_a_server_with_two_handles,
+    two_handles
 );
 
 cloakroom::conformance!(
     #[ignore = "needs redis-server: cargo xtask test"]
     behind_a_near_cache,
-    |clock| async { fixtures::as_elsewhere(near::watching(clock).await) }
+    |clock| async { fixtures::without_repeated_parts(near_cache::watching(clock).await) }
 );
 
 cloakroom::conformance!(

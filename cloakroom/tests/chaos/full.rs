@@ -1,4 +1,4 @@
-//! One server that is full, or takes no writes.
+//! A single server that is full, or refuses writes.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 
 use crate::visitors::cookie_of;
 
-/// A session of a user, at a site whose clock the test sets.
+/// An application of two processes whose clock the test sets.
 struct Site {
     time: ManualClock,
     here: Manager,
@@ -35,7 +35,7 @@ impl Site {
         Ok(cookie_of(&response).unwrap())
     }
 
-    /// A page that only reads, at a time when its use is to be noted.
+    /// Requests a page that only reads, at a time when the session is due to be touched.
     async fn read(&self, cookie: &HeaderMap) -> Option<u64> {
         self.time.advance(Duration::from_secs(120));
         let session = self.here.start(cookie).await.unwrap();
@@ -49,7 +49,7 @@ impl Site {
         session.destroy().unwrap();
         let _ = session.release(&mut HeaderMap::new()).await.expect("a logout needs no room");
         for node in [&self.here, &self.there] {
-            assert_eq!(node.start(cookie).await.unwrap().get::<u64>("n").unwrap(), None, "it lives on");
+            assert_eq!(node.start(cookie).await.unwrap().get::<u64>("n").unwrap(), None, "it is still alive");
         }
     }
 }
@@ -60,7 +60,7 @@ async fn a_full_server_serves_and_ends_those_it_has(flavor: Flavor) {
     let cookies = [site.log_in().await.unwrap(), site.log_in().await.unwrap(), site.log_in().await.unwrap()];
     block_in_place(|| redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]));
     assert_eq!(site.log_in().await.unwrap_err().kind(), ErrorKind::Unavailable, "a full server is no 413");
-    // Past the end that the sessions had when they began: reads have moved it.
+    // The reads go on past the deadline that the sessions began with, since each touch prolongs them.
     for _ in 0..20 {
         for cookie in &cookies {
             assert_eq!(site.read(cookie).await, Some(1));
@@ -94,7 +94,7 @@ async fn a_full_valkey_9_serves_and_ends_sessions() {
     a_full_server_serves_and_ends_those_it_has(Flavor::Valkey9).await;
 }
 
-/// A server that has become a replica of one that does not answer: it has all, and takes nothing.
+/// Makes the server a replica of one that does not answer: it has all sessions, and refuses writes.
 async fn a_replica_still_serves_readers(flavor: Flavor) {
     let redis = block_in_place(|| Redis::with(RedisOptions::of(flavor)));
     let site = Site::on(&redis).await;

@@ -1,4 +1,4 @@
-//! A primary that stops, is replaced, and goes on as if nothing had happened: a virtual machine that was moved.
+//! A primary under sentinels that stops, is replaced, and resumes as a primary, like a virtual machine that was migrated.
 
 use std::time::{Duration, Instant};
 
@@ -7,27 +7,27 @@ use http::HeaderMap;
 use servers::{Flavor, RedisOptions, RedisSentinels};
 use tokio::task::block_in_place;
 
-use crate::history::Allowed;
+use crate::history::Tolerance;
 use crate::visitors::{Load, PATIENCE};
-use crate::{near, node, pass};
+use crate::{near_cache_node, node, wait_ms};
 
-/// The time for which a primary that is stopped may have acknowledged changes and not yet passed them on.
+/// The time before the stop in which the primary may have acknowledged changes without replicating them.
 const IN_FLIGHT: Duration = Duration::from_millis(150);
-/// A near cache whose news have ended notices within this.
+/// A near cache notices within this time that invalidations have stopped.
 const HEARTBEATS: Duration = Duration::from_millis(2500);
-/// Sentinels tell a former primary what it is after some eight seconds. Nobody may need that.
+/// Sentinels reconfigure a former primary after about eight seconds. Recovery must be faster than that.
 const RECOVERY: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Default)]
-struct Scene {
+struct Failover {
     flavor: Flavor,
     min_replicas: bool,
     near: bool,
-    /// Nobody comes while the primary stands still, so that no connection is seen to fail.
+    /// The visitors pause while the primary is stopped, so that no call notices a failed connection.
     quiet: bool,
 }
 
-impl Scene {
+impl Failover {
     fn group(self) -> RedisSentinels {
         let mut options = RedisOptions::of(self.flavor);
         if self.min_replicas {
@@ -38,16 +38,16 @@ impl Scene {
     }
 
     async fn node(self, url: &str) -> Manager {
-        if self.near { near(url).await } else { node(url).await }
+        if self.near { near_cache_node(url).await } else { node(url).await }
     }
 
-    async fn play(self) {
+    async fn run(self) {
         let group = block_in_place(|| self.group());
         let url = format!("redis+sentinel://{}/{}", group.addresses().join(","), RedisSentinels::NAME);
         let load = Load::start(vec![self.node(&url).await, self.node(&url).await]);
-        pass(500).await;
+        wait_ms(500).await;
         if self.quiet {
-            load.hush().await;
+            load.pause().await;
         }
         let primary = group.primary().expect("the sentinels know one");
         let stopped = Instant::now();
@@ -56,11 +56,11 @@ impl Scene {
         block_in_place(|| group.await_failover_of(primary));
         load.join(self.node(&url).await);
         group.node(primary).resume();
-        load.wake();
+        load.resume();
         let recovery = load.recovery().await;
-        pass(2500).await;
+        wait_ms(2500).await;
         let unseen = if self.near { HEARTBEATS } else { Duration::ZERO };
-        let verdict = load.end(Allowed { lost: vec![in_flight], unseen }).await;
+        let verdict = load.end(Tolerance { lost: vec![in_flight], unseen }).await;
         servers::tell(format_args!("stopped and resumed: {verdict}; recovery: {recovery:.0?}"));
         verdict.assert_clean();
         assert!(recovery < RECOVERY, "the processes wrote to the former primary for {recovery:?}");
@@ -69,62 +69,62 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_primary_stopped_under_load_and_resumed_is_left() {
-    Scene::default().play().await;
+async fn a_primary_stopped_under_load_and_resumed_is_not_used() {
+    Failover::default().run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_primary_stopped_in_quiet_and_resumed_is_left() {
-    Scene { quiet: true, ..Scene::default() }.play().await;
+async fn a_primary_stopped_without_load_is_not_used() {
+    Failover { quiet: true, ..Failover::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_resumed_primary_without_replicas_is_left() {
-    Scene { quiet: true, min_replicas: true, ..Scene::default() }.play().await;
+async fn a_resumed_primary_without_replicas_is_not_used() {
+    Failover { quiet: true, min_replicas: true, ..Failover::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn near_caches_leave_a_resumed_primary() {
-    Scene { near: true, ..Scene::default() }.play().await;
+async fn near_caches_do_not_use_a_resumed_primary() {
+    Failover { near: true, ..Failover::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn near_caches_leave_a_primary_resumed_in_quiet() {
-    Scene { near: true, quiet: true, min_replicas: true, ..Scene::default() }.play().await;
+async fn near_caches_do_not_use_a_primary_stopped_without_load() {
+    Failover { near: true, quiet: true, min_replicas: true, ..Failover::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs Redis 6.2: cargo xtask test"]
-async fn a_resumed_primary_of_redis_6_2_is_left() {
-    Scene { flavor: Flavor::Redis62, quiet: true, min_replicas: true, ..Scene::default() }.play().await;
+async fn a_resumed_primary_of_redis_6_2_is_not_used() {
+    Failover { flavor: Flavor::Redis62, quiet: true, min_replicas: true, ..Failover::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs Valkey 9: cargo xtask test"]
-async fn a_resumed_primary_of_valkey_9_is_left() {
-    Scene { flavor: Flavor::Valkey9, quiet: true, ..Scene::default() }.play().await;
+async fn a_resumed_primary_of_valkey_9_is_not_used() {
+    Failover { flavor: Flavor::Valkey9, quiet: true, ..Failover::default() }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_primary_cut_off_from_its_replicas_takes_no_change() {
-    let group = block_in_place(|| Scene { min_replicas: true, ..Scene::default() }.group());
+async fn a_primary_without_its_replicas_accepts_no_change() {
+    let group = block_in_place(|| Failover { min_replicas: true, ..Failover::default() }.group());
     let url = format!("redis+sentinel://{}/{}", group.addresses().join(","), RedisSentinels::NAME);
     let node = node(&url).await;
     let load = Load::start(vec![node.clone()]);
-    pass(500).await;
+    wait_ms(500).await;
     for replica in [1, 2] {
         group.node(replica).pause();
     }
-    // After a second without a word of theirs it refuses; until then what it acknowledges would be lost with it.
+    // It refuses changes after a second without its replicas. What it acknowledges before that would be lost with it.
     let start = Instant::now();
     while begin(&node).await.is_ok() {
-        assert!(start.elapsed() < PATIENCE, "a primary without replicas goes on taking changes");
-        pass(20).await;
+        assert!(start.elapsed() < PATIENCE, "a primary without replicas still accepts changes");
+        wait_ms(20).await;
     }
     for _ in 0..20 {
         assert_eq!(begin(&node).await.unwrap_err().kind(), ErrorKind::Unavailable);
@@ -134,8 +134,8 @@ async fn a_primary_cut_off_from_its_replicas_takes_no_change() {
         group.node(replica).resume();
     }
     load.recovery().await;
-    pass(500).await;
-    let verdict = load.end(Allowed::default()).await;
+    wait_ms(500).await;
+    let verdict = load.end(Tolerance::default()).await;
     servers::tell(format_args!("without replicas for a while: {verdict}"));
     verdict.assert_clean();
 }

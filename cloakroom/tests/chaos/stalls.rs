@@ -1,4 +1,4 @@
-//! One server that stalls.
+//! A single server that stalls.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use http::HeaderMap;
 use servers::{Proxy, Redis, RedisOptions};
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::history::Allowed;
+use crate::history::Tolerance;
 use crate::visitors::{Load, PATIENCE};
-use crate::{node, pass};
+use crate::{node, wait_ms};
 
-/// Stalls as a server has them that writes a snapshot, or a machine that is busy.
+/// Stalls the server briefly, as when it writes a snapshot or its machine is busy.
 async fn five_stalls_fail_nothing(password: Option<&str>) {
     let options = RedisOptions { password: password.map(str::to_owned), ..RedisOptions::default() };
     let redis = block_in_place(|| Redis::with(options));
     let load = Load::start(vec![node(&redis.url()).await, node(&redis.url()).await]);
     for _ in 0..5 {
-        pass(300).await;
+        wait_ms(300).await;
         redis.pause();
-        pass(250).await;
+        wait_ms(250).await;
         redis.resume();
     }
-    pass(300).await;
+    wait_ms(300).await;
     let history = Arc::clone(&load.history);
-    let verdict = load.end(Allowed::default()).await;
+    let verdict = load.end(Tolerance::default()).await;
     servers::tell(format_args!("five stalls of 250 ms, password {}: {verdict}", password.is_some()));
     verdict.assert_clean();
     assert_eq!(history.errors(), Vec::<String>::new(), "a stall is shorter than a call may take");
@@ -57,20 +57,20 @@ async fn a_cancelled_crowd_leaves_the_next_visitor_served() {
             session.release(&mut HeaderMap::new()).await.map(drop)
         });
     }
-    pass(100).await;
-    // All of them go away; the server goes on within what it may take.
+    wait_ms(100).await;
+    // All callers go away. The server resumes within the time that a call may take.
     crowd.abort_all();
     while crowd.join_next().await.is_some() {}
     redis.resume();
     let session = here.start(&HeaderMap::new()).await.unwrap();
     session.set("n", 1).unwrap();
     let saved = tokio::time::timeout(PATIENCE, session.release(&mut HeaderMap::new())).await;
-    assert!(saved.expect("an answer").is_ok(), "the healthy connection was taken for dead");
+    assert!(saved.expect("a reply").is_ok(), "the healthy connection was treated as dead");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_connection_lost_on_its_way_is_not_waited_for() {
+async fn a_stuck_connection_attempt_delays_no_call() {
     let redis = block_in_place(Redis::start);
     let proxy = Proxy::before(redis.address());
     let builder = RedisProvider::builder(redis.url_at(proxy.port()));
@@ -84,7 +84,7 @@ async fn a_connection_lost_on_its_way_is_not_waited_for() {
         session.release(&mut HeaderMap::new()).await.map(drop)
     };
     let waiting = tokio::spawn(begin(here.clone()));
-    pass(300).await;
+    wait_ms(300).await;
     assert!(!waiting.is_finished(), "it waits for its connection");
     proxy.heal();
     let begun = tokio::time::timeout(PATIENCE / 2, waiting).await;

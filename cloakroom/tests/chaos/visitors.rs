@@ -1,4 +1,4 @@
-//! Visitors of several processes over one store: each remembers what it was told.
+//! Visitors of several processes that share a store. The history records every reply.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,27 +10,27 @@ use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
 
-use crate::history::{Allowed, History, Verdict, What};
+use crate::history::{History, Outcome, Tolerance, Verdict};
 
 pub(crate) const VISITORS: usize = 8;
-/// Longer than anything here takes on a busy machine.
+/// Longer than any wait here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Processes over one store; in truth managers with providers, connections and caches of their own.
+/// The processes that share a store: managers with separate providers, connections and caches.
 pub(crate) type Nodes = Arc<RwLock<Vec<Manager>>>;
 
-/// Visitors who come again and again.
+/// Visitors who send requests until the test ends.
 pub(crate) struct Load {
     nodes: Nodes,
     pub(crate) history: Arc<History>,
-    over: Arc<AtomicBool>,
-    quiet: Arc<AtomicBool>,
-    visitors: JoinSet<Vec<Known>>,
+    stopped: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
+    visitors: JoinSet<Vec<KnownId>>,
 }
 
-/// An id, by its cookie and its number in the history.
+/// A session id: its cookie, and its number in the history.
 #[derive(Clone)]
-pub(crate) struct Known {
+pub(crate) struct KnownId {
     cookie: HeaderMap,
     id: u64,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Known {
 impl Load {
     pub(crate) fn start(nodes: Vec<Manager>) -> Load {
         let nodes: Nodes = Arc::new(RwLock::new(nodes));
-        let (history, over, quiet) =
+        let (history, stopped, paused) =
             (History::new(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let mut visitors = JoinSet::new();
         for n in 0..VISITORS {
@@ -50,27 +50,27 @@ impl Load {
                 former: Vec::new(),
                 turn: n,
             };
-            visitors.spawn(visitor.live(Arc::clone(&over), Arc::clone(&quiet)));
+            visitors.spawn(visitor.run(Arc::clone(&stopped), Arc::clone(&paused)));
         }
-        Load { nodes, history, over, quiet, visitors }
+        Load { nodes, history, stopped, paused, visitors }
     }
 
-    /// Nobody comes from now on, until [`wake`](Self::wake). Who is there has been answered when this returns.
-    pub(crate) async fn hush(&self) {
-        self.quiet.store(true, Ordering::SeqCst);
+    /// Makes all visitors pause until [`resume`](Self::resume). Requests in progress have their replies when this returns.
+    pub(crate) async fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
-    pub(crate) fn wake(&self) {
-        self.quiet.store(false, Ordering::SeqCst);
+    pub(crate) fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
     }
 
-    /// Another process comes up.
+    /// Adds another process.
     pub(crate) fn join(&self, node: Manager) {
         self.nodes.write().push(node);
     }
 
-    /// Waits until every process serves a visitor who begins a session and one who has one.
+    /// Waits until every process serves a new visitor and one with a session. Returns the time it took.
     pub(crate) async fn recovery(&self) -> Duration {
         let start = Instant::now();
         let nodes = self.nodes.read().clone();
@@ -86,17 +86,17 @@ impl Load {
         start.elapsed()
     }
 
-    /// Lets the visitors finish, has every process look at all their ids, and judges.
-    pub(crate) async fn end(self, allowed: Allowed) -> Verdict {
-        self.wake();
-        self.over.store(true, Ordering::SeqCst);
+    /// Stops the visitors, reads all their ids through every process, and checks the history.
+    pub(crate) async fn end(self, allowed: Tolerance) -> Verdict {
+        self.resume();
+        self.stopped.store(true, Ordering::SeqCst);
         let known: Vec<_> = self.visitors.join_all().await.into_iter().flatten().collect();
         tokio::time::sleep(allowed.unseen).await;
         let nodes = self.nodes.read().clone();
         for known in known {
             for (number, node) in nodes.iter().enumerate() {
                 let start = Instant::now();
-                while look(&self.history, node, number, &known).await.is_err() {
+                while read_session(&self.history, node, number, &known).await.is_err() {
                     assert!(start.elapsed() < PATIENCE, "a process does not answer within {PATIENCE:?}");
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
@@ -116,29 +116,29 @@ async fn serves(node: &Manager) -> Result<()> {
     session.release(&mut HeaderMap::new()).await.map(drop)
 }
 
-/// One who comes again and again, to one process after another.
+/// A visitor who sends requests to one process after another.
 struct Visitor {
     nodes: Nodes,
     history: Arc<History>,
     name: String,
-    current: Option<(Known, u64)>,
-    /// Ids that have ended, or may have.
-    former: Vec<Known>,
+    current: Option<(KnownId, u64)>,
+    /// Ids whose session has ended, or may have ended.
+    former: Vec<KnownId>,
     turn: usize,
 }
 
 impl Visitor {
-    async fn live(mut self, over: Arc<AtomicBool>, quiet: Arc<AtomicBool>) -> Vec<Known> {
-        while !over.load(Ordering::SeqCst) {
-            if quiet.load(Ordering::SeqCst) {
+    async fn run(mut self, stopped: Arc<AtomicBool>, paused: Arc<AtomicBool>) -> Vec<KnownId> {
+        while !stopped.load(Ordering::SeqCst) {
+            if paused.load(Ordering::SeqCst) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
             self.turn += 1;
-            if let Err(error) = self.act().await {
+            if let Err(error) = self.visit().await {
                 self.history.failed(&error);
             }
-            // People pause; the machine has other things to do.
+            // The pause leaves the processor to the servers.
             tokio::time::sleep(Duration::from_millis(4)).await;
         }
         self.former.extend(self.current.take().map(|(known, _)| known));
@@ -151,26 +151,26 @@ impl Visitor {
         (nodes[number].clone(), number)
     }
 
-    async fn act(&mut self) -> Result<()> {
+    async fn visit(&mut self) -> Result<()> {
         let (node, number) = self.node();
         let Some((known, _)) = self.current.clone() else { return self.begin(&node, number).await };
         match self.turn % 23 {
             0 => self.log_out(&node, number, known).await,
-            8 | 16 => self.renew(&node, number, known).await,
+            8 | 16 => self.regenerate(&node, number, known).await,
             turn if turn % 3 == 0 => {
-                if look(&self.history, &node, number, &known).await? {
+                if read_session(&self.history, &node, number, &known).await? {
                     return Ok(());
                 }
-                // Lost, which the history says, or ended in doubt.
-                self.retire();
+                // The session was lost, which the history shows, or an end with an unknown outcome took effect.
+                self.retire_current();
                 Ok(())
             }
-            turn if turn % 7 == 5 => self.look_back(&node, number).await,
+            turn if turn % 7 == 5 => self.read_former_id(&node, number).await,
             _ => self.add(&node, number, &known).await,
         }
     }
 
-    fn retire(&mut self) {
+    fn retire_current(&mut self) {
         self.former.extend(self.current.take().map(|(known, _)| known));
     }
 
@@ -181,17 +181,17 @@ impl Visitor {
         session.set("whose", &self.name)?;
         session.set("n", 0)?;
         let _ = session.release(&mut response).await?;
-        self.now_is(cookie_of(&response).expect("a new session's cookie"), number, began, 0);
+        self.set_current(cookie_of(&response).expect("a new session's cookie"), number, began, 0);
         Ok(())
     }
 
-    fn now_is(&mut self, cookie: HeaderMap, number: usize, began: Instant, n: u64) {
-        let known = Known { cookie, id: self.history.id() };
-        self.history.push(known.id, number, began, What::Begun(n));
+    fn set_current(&mut self, cookie: HeaderMap, number: usize, began: Instant, n: u64) {
+        let known = KnownId { cookie, id: self.history.id() };
+        self.history.push(known.id, number, began, Outcome::Started(n));
         self.current = Some((known, n));
     }
 
-    async fn add(&mut self, node: &Manager, number: usize, known: &Known) -> Result<()> {
+    async fn add(&mut self, node: &Manager, number: usize, known: &KnownId) -> Result<()> {
         let began = Instant::now();
         let added = async {
             let session = node.start(&known.cookie).await?;
@@ -202,25 +202,25 @@ impl Visitor {
         };
         match added.await {
             Ok(Some(n)) => {
-                self.history.push(known.id, number, began, What::Added(n));
+                self.history.push(known.id, number, began, Outcome::Added(n));
                 self.current = Some((known.clone(), n));
                 Ok(())
             }
             Ok(None) => {
-                self.history.push(known.id, number, began, What::Read(None));
-                self.retire();
+                self.history.push(known.id, number, began, Outcome::Read(None));
+                self.retire_current();
                 Ok(())
             }
             Err(error) => {
-                self.history.push(known.id, number, began, What::MaybeAdded);
+                self.history.push(known.id, number, began, Outcome::MaybeAdded);
                 Err(error)
             }
         }
     }
 
-    async fn renew(&mut self, node: &Manager, number: usize, known: Known) -> Result<()> {
+    async fn regenerate(&mut self, node: &Manager, number: usize, known: KnownId) -> Result<()> {
         let (began, mut response) = (Instant::now(), HeaderMap::new());
-        let renewed = async {
+        let regenerated = async {
             let session = node.start(&known.cookie).await?;
             let n = session.get::<u64>("n")?;
             if n.is_some() {
@@ -229,59 +229,59 @@ impl Visitor {
             let _ = session.release(&mut response).await?;
             Ok(n)
         };
-        let renewed: Result<Option<u64>> = renewed.await;
-        self.retire();
-        match (renewed, cookie_of(&response)) {
+        let regenerated: Result<Option<u64>> = regenerated.await;
+        self.retire_current();
+        match (regenerated, cookie_of(&response)) {
             (Ok(Some(n)), Some(cookie)) => {
-                self.history.push(known.id, number, began, What::Ended);
-                self.now_is(cookie, number, began, n);
+                self.history.push(known.id, number, began, Outcome::Ended);
+                self.set_current(cookie, number, began, n);
                 Ok(())
             }
             (Ok(_), _) => {
-                self.history.push(known.id, number, began, What::Read(None));
+                self.history.push(known.id, number, began, Outcome::Read(None));
                 Ok(())
             }
-            // The new id is not known then: that life is over.
+            // The new id is unknown, so the visitor starts a new session.
             (Err(error), _) => {
-                self.history.push(known.id, number, began, What::MaybeEnded);
+                self.history.push(known.id, number, began, Outcome::MaybeEnded);
                 Err(error)
             }
         }
     }
 
-    async fn log_out(&mut self, node: &Manager, number: usize, known: Known) -> Result<()> {
+    async fn log_out(&mut self, node: &Manager, number: usize, known: KnownId) -> Result<()> {
         let began = Instant::now();
-        self.retire();
+        self.retire_current();
         let ended = async {
             let session = node.start(&known.cookie).await?;
             session.destroy()?;
             session.release(&mut HeaderMap::new()).await
         };
         let ended = ended.await;
-        let what = if ended.is_ok() { What::Ended } else { What::MaybeEnded };
-        self.history.push(known.id, number, began, what);
+        let outcome = if ended.is_ok() { Outcome::Ended } else { Outcome::MaybeEnded };
+        self.history.push(known.id, number, began, outcome);
         ended.map(drop)
     }
 
-    /// Looks at one of the last ids that have ended.
-    async fn look_back(&mut self, node: &Manager, number: usize) -> Result<()> {
+    /// Reads one of the last ids that have ended.
+    async fn read_former_id(&mut self, node: &Manager, number: usize) -> Result<()> {
         let nth = self.turn / 7 % self.former.len().clamp(1, 4);
         let Some(known) = self.former.iter().rev().nth(nth).cloned() else { return Ok(()) };
-        look(&self.history, node, number, &known).await.map(drop)
+        read_session(&self.history, node, number, &known).await.map(drop)
     }
 }
 
-/// Returns true if the session is there.
-async fn look(history: &History, node: &Manager, number: usize, known: &Known) -> Result<bool> {
+/// Reads the session's counter. Returns true if there is a session.
+async fn read_session(history: &History, node: &Manager, number: usize, known: &KnownId) -> Result<bool> {
     let began = Instant::now();
     let session = node.start(&known.cookie).await?;
     let n: Option<u64> = session.get("n")?;
     let _ = session.release(&mut HeaderMap::new()).await?;
-    history.push(known.id, number, began, What::Read(n));
+    history.push(known.id, number, began, Outcome::Read(n));
     Ok(n.is_some())
 }
 
-/// A request's headers with the cookie that `response` sets.
+/// Returns the headers of a request with the cookie that `response` sets.
 pub(crate) fn cookie_of(response: &HeaderMap) -> Option<HeaderMap> {
     let pair = response.get(SET_COOKIE)?.to_str().ok()?.split(';').next()?.to_owned();
     Some(HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(pair).ok()?)]))

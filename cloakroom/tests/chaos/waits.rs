@@ -1,4 +1,4 @@
-//! A store that does not answer holds up its own requests until the deadline, and nothing else in the process.
+//! A store that does not answer delays its own requests until the deadline, and nothing else in the process.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::support::faulty::Fault;
 use crate::visitors::{PATIENCE, cookie_of};
 
 const DEADLINE: Duration = Duration::from_secs(2);
-/// More than the 512 threads that tokio has for work that blocks.
+/// More requests than tokio has threads for blocking work (512).
 const CROWD: usize = 600;
 
-/// A session at `node`.
+/// Begins a session at `node`, and returns its cookie.
 async fn begun(node: &Manager) -> HeaderMap {
     let session = node.start(&HeaderMap::new()).await.unwrap();
     session.set("n", 1).unwrap();
@@ -43,8 +43,8 @@ async fn visit(node: &Manager, cookie: &HeaderMap, page: Page) -> cloakroom::Res
     session.release(&mut HeaderMap::new()).await.map(drop)
 }
 
-/// `stop` stops the store under `hanging`. Each of a crowd is told within the deadline, and `other` and the process's own threads are
-/// as free as before.
+/// Checks that every request of a crowd fails within the deadline after `stop` has stopped the store of `hanging`, and that
+/// `other` and the process's threads for blocking work are not delayed.
 async fn only_its_own_requests_wait(
     hanging: &Manager,
     other: &Manager,
@@ -62,12 +62,12 @@ async fn only_its_own_requests_wait(
             (page, visit(&hanging, &here, page).await, start.elapsed())
         });
     }
-    // Beside the crowd, all the while: another store, and files.
+    // Another store and file access work at the same time.
     let mut beside = 0;
     while crowd.try_join_next().is_none() {
         let start = Instant::now();
         for page in [Page::Read, Page::Write, Page::Begin] {
-            visit(other, &there, page).await.expect("another store answers");
+            visit(other, &there, page).await.expect("the other store answers");
         }
         let _ = tokio::task::spawn_blocking(|| std::fs::metadata(".").map(|_| ())).await.unwrap();
         assert!(start.elapsed() < DEADLINE / 2, "the rest of the process waited {:?}", start.elapsed());
@@ -93,7 +93,7 @@ fn memory() -> Manager {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hanging_provider_holds_up_its_own_requests_alone() {
+async fn a_hanging_provider_delays_only_its_own_requests() {
     let rig = Rig::new();
     let (stop, resume) = (|| rig.faults.set_all(Fault::Hang), || rig.faults.heal());
     only_its_own_requests_wait(&rig.manager, &memory(), stop, resume).await;
@@ -101,7 +101,7 @@ async fn a_hanging_provider_holds_up_its_own_requests_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_stopped_redis_holds_up_its_own_requests_alone() {
+async fn a_stopped_redis_delays_only_its_own_requests() {
     let [stopped, running] = block_in_place(|| [servers::Redis::start(), servers::Redis::start()]);
     let (hanging, other) = (crate::node(&stopped.url()).await, crate::node(&running.url()).await);
     only_its_own_requests_wait(&hanging, &other, || stopped.pause(), || stopped.resume()).await;
@@ -109,7 +109,7 @@ async fn a_stopped_redis_holds_up_its_own_requests_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_stopped_cluster_holds_up_its_own_requests_alone() {
+async fn a_stopped_cluster_delays_only_its_own_requests() {
     let cluster = block_in_place(servers::RedisCluster::start);
     let url = format!("redis+cluster://{}", cluster.addresses()[..2].join(","));
     let all = |act: fn(&servers::Redis)| (0..6).for_each(|n| act(cluster.node(n)));
@@ -126,7 +126,7 @@ async fn a_stopped_cluster_holds_up_its_own_requests_alone() {
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_stopped_mariadb_holds_up_its_own_requests_alone() {
+async fn a_stopped_mariadb_delays_only_its_own_requests() {
     let server = block_in_place(servers::MariaDb::start);
     let provider = cloakroom::MySqlProvider::connect(&server.dsn("pool=8")).await.unwrap();
     let hanging = Manager::builder(provider).build().unwrap();

@@ -1,11 +1,11 @@
-//! What each kind of request asks of the server, by the server's own `MONITOR`: exactly so many commands and no others.
+//! The commands that each kind of request sends, read from the server's `MONITOR`.
 
 use cloakroom::{Manager, Principal, RedisProvider};
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use servers::{Monitor, Redis};
 
-/// A manager on a server of its own, to which nobody else talks.
+/// A manager on a server that no other client uses.
 struct Site {
     redis: Redis,
     manager: Manager,
@@ -16,7 +16,7 @@ impl Site {
         let redis = Redis::start();
         let provider = RedisProvider::connect(redis.url()).await.unwrap();
         let site = Site { redis, manager: Manager::builder(provider).build().unwrap() };
-        // From here on the server knows every script that a visit uses.
+        // These visits load every script into the server.
         let cookie = site.visit("", Visit::Set).await.unwrap();
         let cookie = site.visit(&cookie, Visit::Login).await.unwrap();
         let cookie = site.visit(&cookie, Visit::Regenerate).await.unwrap();
@@ -26,7 +26,7 @@ impl Site {
         site
     }
 
-    /// A request with `cookie`, and the one that is set.
+    /// Makes a request with `cookie`, and returns the cookie of the response.
     async fn visit(&self, cookie: &str, visit: Visit) -> Option<String> {
         let mut headers = HeaderMap::new();
         if !cookie.is_empty() {
@@ -58,14 +58,14 @@ enum Visit {
     Logout,
 }
 
-/// The commands of the requests since the last call.
+/// Returns the commands sent since the last call.
 fn sent(monitor: &mut Monitor<'_>) -> Vec<String> {
     monitor.names()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn each_kind_of_request_sends_the_commands_that_are_promised_and_no_others() {
+async fn each_request_sends_exactly_the_documented_commands() {
     let site = Site::open().await;
     let mut monitor = site.redis.monitor();
 
@@ -75,7 +75,7 @@ async fn each_kind_of_request_sends_the_commands_that_are_promised_and_no_others
     drop(site.manager.handle(&headers));
     assert_eq!(sent(&mut monitor), [""; 0], "a request that does not touch its session");
     site.visit("", Visit::ReadNothing).await;
-    assert_eq!(sent(&mut monitor), [""; 0], "a newcomer who sets nothing");
+    assert_eq!(sent(&mut monitor), [""; 0], "a new visitor who sets nothing");
     let cookie = site.visit("", Visit::Set).await.unwrap();
     assert_eq!(sent(&mut monitor), ["EVALSHA"], "a first visit that sets something");
     site.visit(&cookie, Visit::Read).await;
@@ -92,10 +92,10 @@ async fn each_kind_of_request_sends_the_commands_that_are_promised_and_no_others
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn lists_ask_for_what_they_show_and_count_asks_once() {
+async fn a_count_and_a_list_send_one_command_each() {
     let site = Site::open().await;
     let cookie = site.visit("", Visit::Login).await.unwrap();
-    // The server is told the script.
+    // The first count loads the script into the server.
     assert_eq!(site.manager.active_sessions().await.unwrap(), 1);
     let mut monitor = site.redis.monitor();
     assert_eq!(site.manager.active_sessions().await.unwrap(), 1);
@@ -110,7 +110,7 @@ async fn lists_ask_for_what_they_show_and_count_asks_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_server_that_has_forgotten_the_scripts_is_told_them_again() {
+async fn a_server_without_the_scripts_is_sent_their_text() {
     let site = Site::open().await;
     let cookie = site.visit("", Visit::Set).await.unwrap();
     site.redis.ask::<()>(&["SCRIPT", "FLUSH"]);

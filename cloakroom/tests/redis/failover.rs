@@ -1,4 +1,4 @@
-//! Another server in the place of the one that was used: whoever learns of it leaves the former one, for good.
+//! Failovers: the provider leaves a replaced server for good.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,7 +30,7 @@ fn holds(node: &Redis, name: &str) -> bool {
     node.ask::<u8>(&["EXISTS", &format!("cloakroom:{{0}}:session:{name}")]) == 1
 }
 
-/// Stops the primary until another one is chosen, and ends the session there.
+/// Stops the primary until another server is promoted, and deletes the session there.
 fn replaced_while_stopped(group: &RedisSentinels) {
     group.node(0).pause();
     group.await_failover_of(0);
@@ -39,7 +39,7 @@ fn replaced_while_stopped(group: &RedisSentinels) {
     group.node(0).resume();
 }
 
-/// Nothing is read from the former primary, and nothing that is acknowledged goes there.
+/// Checks that no read and no acknowledged write goes to the former primary.
 async fn serves_from_the_new_one(group: &RedisSentinels, provider: &impl Provider) {
     for _ in 0..5 {
         assert_eq!(provider.load(&key("aa")).await.unwrap(), None, "the session has ended");
@@ -55,7 +55,7 @@ async fn serves_from_the_new_one(group: &RedisSentinels, provider: &impl Provide
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_primary_that_goes_on_after_its_failover_is_left() {
+async fn a_primary_resumed_after_its_failover_is_not_used() {
     let group = RedisSentinels::start();
     let provider = RedisProvider::connect(url(&group)).await.unwrap();
     assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
@@ -66,20 +66,20 @@ async fn a_primary_that_goes_on_after_its_failover_is_left() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_process_that_stood_still_in_a_failover_asks_first() {
+async fn a_process_paused_during_a_failover_asks_the_sentinels_first() {
     let settings = ["--min-replicas-to-write", "1"].map(str::to_owned).to_vec();
     let group = RedisSentinels::with(RedisOptions { settings, ..RedisOptions::default() });
     let provider = RedisProvider::connect(url(&group)).await.unwrap();
     assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
     group.await_replicas();
-    // The one thread of this runtime waits here, and so do all tasks.
+    // This blocks the only thread of the runtime, and so all its tasks.
     replaced_while_stopped(&group);
     serves_from_the_new_one(&group, &provider).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_copy_from_the_former_primary_counts_for_nothing() {
+async fn a_copy_from_the_former_primary_is_not_used() {
     let group = RedisSentinels::start();
     let provider = RedisProvider::connect(url(&group)).await.unwrap();
     let near = Cached::builder(provider).watching().await.unwrap();
@@ -94,7 +94,7 @@ async fn a_copy_from_the_former_primary_counts_for_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_primary_that_hands_over_while_it_works_is_left() {
+async fn a_working_primary_replaced_by_an_operator_is_not_used() {
     let group = RedisSentinels::start();
     let provider = RedisProvider::connect(url(&group)).await.unwrap();
     assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
@@ -107,12 +107,12 @@ async fn a_primary_that_hands_over_while_it_works_is_left() {
         let primary = group.node(group.primary().unwrap());
         assert_eq!(primary.ask::<u8>(&["DEL", "cloakroom:{0}:session:aa"]), 1);
     });
-    // The sentinels tell of it at once; what was acknowledged before that is lost, as the documentation says.
+    // The sentinels announce it at once. Changes acknowledged before that are lost, as docs/redis.md says.
     tokio::time::sleep(Duration::from_millis(100)).await;
     serves_from_the_new_one(&group, &provider).await;
 }
 
-/// One address, and behind it first one server and then another; what was connected stays connected.
+/// One address that leads first to one server and then to another. Open connections stay with the first.
 struct Switch {
     address: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
@@ -138,13 +138,13 @@ impl Switch {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn another_server_behind_the_same_address_ends_the_former() {
+async fn a_connection_to_another_server_closes_the_old_ones() {
     let (former, present) = (Redis::start(), Redis::start());
     let switch = Switch::to(former.address());
     let provider = RedisProvider::connect(format!("redis://{}/", switch.address)).await.unwrap();
     assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
     *switch.target.lock().unwrap() = present.address();
-    // So many calls take a further connection, which leads to the present server.
+    // So many calls open another connection, which leads to the new server.
     let calls = (0..200).map(|_| {
         let provider = provider.clone();
         tokio::spawn(async move { provider.load(&key("aa")).await })
@@ -155,22 +155,22 @@ async fn another_server_behind_the_same_address_ends_the_former() {
     for n in 0..20 {
         let name = format!("new-{n}");
         assert_eq!(creates(&provider, &name).await.unwrap(), Created::Done);
-        assert!(holds(&present, &name), "{name} is not on the present server");
+        assert!(holds(&present, &name), "{name} is not on the new server");
     }
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_server_in_use_is_looked_at_again_behind_its_address() {
+async fn an_address_in_use_is_checked_for_another_server() {
     let (former, present) = (Redis::start(), Redis::start());
     let switch = Switch::to(former.address());
     let provider = RedisProvider::connect(format!("redis://{}/", switch.address)).await.unwrap();
     assert_eq!(creates(&provider, "aa").await.unwrap(), Created::Done);
     *switch.target.lock().unwrap() = present.address();
-    // The connection to the former server stays, and does for so few calls.
+    // The connection to the former server stays open, and is enough for so few calls.
     let start = std::time::Instant::now();
     while !provider.load(&key("aa")).await.is_ok_and(|found| found.is_none()) {
-        assert!(start.elapsed() < Duration::from_secs(60), "the former server is asked for ever");
+        assert!(start.elapsed() < Duration::from_secs(60), "the former server is still used");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(creates(&provider, "bb").await.unwrap(), Created::Done);
@@ -179,7 +179,7 @@ async fn a_server_in_use_is_looked_at_again_behind_its_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_stall_of_the_server_fails_no_write_in_flight() {
+async fn a_short_stall_of_the_server_fails_no_write() {
     let redis = Redis::start();
     let provider = RedisProvider::connect(redis.url()).await.unwrap();
     for stall in 0..5 {
@@ -189,7 +189,7 @@ async fn a_stall_of_the_server_fails_no_write_in_flight() {
             tokio::spawn(async move { creates(&provider, &format!("{stall}-{n}")).await })
         });
         let writes: Vec<_> = writes.collect();
-        // Longer than a silence after which another connection is tried.
+        // The silence is long enough that another connection is tried.
         tokio::time::sleep(Duration::from_millis(350)).await;
         redis.resume();
         for write in writes {
@@ -200,7 +200,7 @@ async fn a_stall_of_the_server_fails_no_write_in_flight() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_call_that_was_dropped_does_not_end_its_connection() {
+async fn a_dropped_call_does_not_close_its_connection() {
     let redis = Redis::start();
     let builder = RedisProvider::builder(redis.url()).call_timeout(Duration::from_millis(200));
     let provider = builder.connect().await.unwrap();
@@ -212,7 +212,7 @@ async fn a_call_that_was_dropped_does_not_end_its_connection() {
     };
     let before = ids();
     assert_eq!(before.len(), 1);
-    // Sent, and dropped before the reply is read.
+    // Each call is sent, and dropped before its reply is read.
     for _ in 0..5 {
         let key = key("aa");
         let mut call = std::pin::pin!(provider.load(&key));

@@ -1,4 +1,4 @@
-//! One installation of each kind for all tests of this program; every test has a prefix of its own there.
+//! One installation of each kind, shared by all tests of this program. Every test uses a prefix of its own.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ static SOCKET: LazyLock<Redis> =
 static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
 static SENTINELS: LazyLock<RedisSentinels> = LazyLock::new(RedisSentinels::start);
 
-/// A plain server's URL; `CLOAKROOM_REDIS_URL` names another than ours.
+/// Returns the URL of the single server, or that of `CLOAKROOM_REDIS_URL`.
 pub(crate) fn server_url() -> String {
     std::env::var("CLOAKROOM_REDIS_URL").unwrap_or_else(|_| SERVER.url())
 }
@@ -35,7 +35,7 @@ pub(crate) fn tls_builder() -> RedisProviderBuilder {
         .client_certificate(read(&certificates.client), read(&certificates.client_key))
 }
 
-/// A prefix that nobody else has.
+/// Returns a prefix that no other test uses.
 pub(crate) fn prefix() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -45,7 +45,7 @@ async fn open(builder: RedisProviderBuilder, clock: &Clock, prefix: &str) -> Red
     builder.prefix(prefix).clock(clock.clone()).connect().await.unwrap()
 }
 
-pub(crate) async fn server(clock: Clock) -> Store {
+pub(crate) async fn single(clock: Clock) -> Store {
     let prefix = prefix();
     let store = Store::new(open(RedisProvider::builder(server_url()), &clock, &prefix).await);
     let store = store.with_planting(move |key: StoreKey, bytes| {
@@ -55,53 +55,54 @@ pub(crate) async fn server(clock: Clock) -> Store {
         let set = redis::cmd("SET").arg(name).arg(bytes).arg("KEEPTTL").query::<()>(&mut connection);
         async move { set.expect("the server takes it") }
     });
-    let store = store.without(Part::Second, "on_a_server_from_two_sides has it");
+    let store = store.without(Part::Second, "on_a_server_with_two_handles covers it");
     without_refusals(store)
 }
 
 fn without_refusals(store: Store) -> Store {
-    let why = "the tests share this server; refusing.rs starts one of its own";
+    let why = "the tests share this server; refusing.rs covers it on one of its own";
     store.without(Part::Full, why).without(Part::ReadOnly, why)
 }
 
-/// Leaves out what other stores of this program give.
-pub(crate) fn as_elsewhere(store: impl Into<Store>) -> Store {
-    let store = store.into().without(Part::Planting, "on_a_server has it");
-    without_refusals(store.without(Part::Second, "on_a_server_from_two_sides has it"))
+/// Leaves out the parts of the contract that other stores of this program cover.
+pub(crate) fn without_repeated_parts(store: impl Into<Store>) -> Store {
+    let store = store.into().without(Part::Planting, "on_a_server covers it");
+    without_refusals(store.without(Part::Second, "on_a_server_with_two_handles covers it"))
 }
 
-/// Two handles with connections of their own, as two processes have them.
-pub(crate) async fn two_sides(clock: Clock) -> Store {
+/// Returns a store with two handles that share no connections, like two processes.
+pub(crate) async fn two_handles(clock: Clock) -> Store {
     let prefix = prefix();
     let one = open(RedisProvider::builder(server_url()), &clock, &prefix).await;
-    as_elsewhere(one).with_second(open(RedisProvider::builder(server_url()), &clock, &prefix).await)
+    without_repeated_parts(one).with_second(open(RedisProvider::builder(server_url()), &clock, &prefix).await)
 }
 
 pub(crate) async fn tls(clock: Clock) -> Store {
-    as_elsewhere(open(tls_builder(), &clock, &prefix()).await)
+    without_repeated_parts(open(tls_builder(), &clock, &prefix()).await)
 }
 
 pub(crate) async fn socket(clock: Clock) -> Store {
     let url = format!("unix://{}", SOCKET.socket().display());
-    as_elsewhere(open(RedisProvider::builder(url), &clock, &prefix()).await)
+    without_repeated_parts(open(RedisProvider::builder(url), &clock, &prefix()).await)
 }
 
 pub(crate) async fn cluster(clock: Clock) -> Store {
     let prefix = prefix();
     let one = open(RedisProvider::builder(cluster_url()), &clock, &prefix).await;
-    as_elsewhere(one).with_second(open(RedisProvider::builder(cluster_url()), &clock, &prefix).await)
+    without_repeated_parts(one)
+        .with_second(open(RedisProvider::builder(cluster_url()), &clock, &prefix).await)
 }
 
 pub(crate) async fn sentinels(clock: Clock) -> Store {
     let url = format!("redis+sentinel://{}/{}", SENTINELS.addresses().join(","), RedisSentinels::NAME);
-    as_elsewhere(open(RedisProvider::builder(url), &clock, &prefix()).await)
+    without_repeated_parts(open(RedisProvider::builder(url), &clock, &prefix()).await)
 }
 
 pub(crate) fn tls_url() -> String {
     TLS.tls_url()
 }
 
-/// The authority of the TLS server's certificate, in PEM.
+/// Returns the authority of the TLS server's certificate, in PEM.
 pub(crate) fn authority() -> Vec<u8> {
     std::fs::read(&TLS.certificates().authority).unwrap()
 }

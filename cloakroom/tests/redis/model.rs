@@ -1,4 +1,4 @@
-//! The provider goes the same random way as a plain map, and answers the same at every step.
+//! Random operations on the provider and on a plain map, which must give the same answers at every step.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use cloakroom::testkit::model::{self, Op};
 use cloakroom::{Clock, ManualClock};
 use proptest::prelude::*;
 
-use super::fixtures::{cluster, server};
+use super::fixtures::{cluster, single};
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(any::<[u8; Op::BYTES]>().prop_map(Op::from), 1..60)
@@ -22,18 +22,18 @@ fn walk<R: Future<Output = Store>>(ops: &[Op], factory: impl FnOnce(Clock) -> R)
 }
 
 proptest! {
-    // Each step asks the server a dozen of questions.
+    // Each step sends the server a dozen commands.
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     #[ignore = "needs redis-server: cargo xtask test"]
-    fn a_server_does_as_the_model_does(ops in ops()) {
-        walk(&ops, server);
+    fn a_server_agrees_with_the_model(ops in ops()) {
+        walk(&ops, single);
     }
 
     #[test]
     #[ignore = "needs redis-server: cargo xtask test"]
-    fn a_cluster_does_as_the_model_does(ops in ops()) {
+    fn a_cluster_agrees_with_the_model(ops in ops()) {
         walk(&ops, cluster);
     }
 }

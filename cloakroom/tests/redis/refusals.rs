@@ -1,4 +1,4 @@
-//! Each release's answers when it refuses something, and what comes of them.
+//! The errors with which each release refuses commands, and the provider's reactions.
 
 use std::time::Duration;
 
@@ -24,17 +24,17 @@ async fn creates(provider: &RedisProvider, name: &str) -> cloakroom::Result<Crea
     provider.create(&key(name), &record(&Clock::system()).principal("alice").build()).await
 }
 
-/// A refusal that is answered 503 and names its cause.
+/// Checks that a change is refused with a 503 that names its cause, and that reads still work.
 async fn refuses(provider: &RedisProvider, cause: &str) {
     let error = creates(provider, "refused").await.unwrap_err();
     assert_eq!(error.status(), http::StatusCode::SERVICE_UNAVAILABLE, "{error}");
     assert!(error.to_string().contains(cause), "{cause}: {error}");
-    assert!(provider.load(&key("aa")).await.unwrap().is_some(), "what is there is read");
+    assert!(provider.load(&key("aa")).await.unwrap().is_some(), "a stored session can be read");
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_full_server_keeps_what_is_used_and_lets_go_what_ends() {
+async fn a_full_server_prolongs_and_ends_its_sessions() {
     for flavor in RELEASES {
         let redis = Redis::with(RedisOptions::of(flavor));
         let provider = RedisProvider::connect(redis.url()).await.unwrap();
@@ -43,18 +43,18 @@ async fn a_full_server_keeps_what_is_used_and_lets_go_what_ends() {
         }
         redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
         refuses(&provider, "Redis is full").await;
-        // Into another eighth of the idle time, so that it moves in the sets as well.
+        // The deadline enters another eighth of the idle timeout, so that the sets change as well.
         let clock = Clock::system();
         let later = clock.now() + Duration::from_secs(18_200);
         let touched = provider.touch(&key("aa"), later).await.unwrap();
-        assert_eq!(touched, Touched::Done, "{flavor:?}: a session in use lives on");
+        assert_eq!(touched, Touched::Done, "{flavor:?}: a session in use is prolonged");
         let ttl = redis.ask::<i64>(&["TTL", "cloakroom:{0}:session:aa"]);
         assert!(ttl > 19_000, "{flavor:?}: {ttl}");
         assert!(
             provider.load(&key("aa")).await.unwrap().unwrap().expires()
                 > clock.now() + Duration::from_secs(19_000)
         );
-        // A logout leaves a tombstone or nothing.
+        // A logout leaves either a tombstone or no record.
         let tombstone = record(&clock).version(2).tombstone(&key("dd"), Duration::from_secs(60));
         assert_eq!(
             provider.update(&key("bb"), &tombstone, &base(1)).await.unwrap(),
@@ -82,13 +82,13 @@ async fn a_replica_refuses_changes_and_is_counted() {
         redis.ask::<()>(&["REPLICAOF", "127.0.0.1", &servers::free_port().to_string()]);
         refuses(&provider, "READONLY to").await;
         time.advance(Duration::from_secs(60));
-        assert_eq!(provider.count().await.unwrap(), 1, "{flavor:?}: a count does without writing");
+        assert_eq!(provider.count().await.unwrap(), 1, "{flavor:?}: a count needs no write");
     }
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_server_that_cannot_save_says_so() {
+async fn a_server_that_cannot_save_is_named_as_the_cause() {
     for flavor in RELEASES {
         let folder = tempfile::tempdir().unwrap();
         let redis = with(flavor, &["--dir", folder.path().to_str().unwrap(), "--save", "3600", "1"]);
@@ -106,7 +106,7 @@ async fn a_server_that_cannot_save_says_so() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_server_that_lacks_its_replicas_says_so() {
+async fn a_server_without_its_replicas_is_named_as_the_cause() {
     // Redis 6.2 does not look at min-replicas-to-write in scripts.
     for flavor in [Flavor::Redis70, Flavor::Valkey9] {
         let redis = Redis::with(RedisOptions::of(flavor));
@@ -119,7 +119,7 @@ async fn a_server_that_lacks_its_replicas_says_so() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_right_that_is_missing_is_named_when_connecting() {
+async fn a_missing_right_is_named_when_connecting() {
     for flavor in RELEASES {
         let users = [
             ("all", "~cloakroom:* +@read +@write +@connection +@scripting +wait +info", ""),
@@ -153,26 +153,26 @@ async fn a_right_that_is_missing_is_named_when_connecting() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_server_without_info_serves_and_is_logged() {
+async fn a_server_that_refuses_info_works_and_logs_a_warning() {
     for flavor in RELEASES {
         let redis = with(flavor, &["--rename-command", "INFO", ""]);
-        let (opened, log) = super::own::logged(RedisProvider::connect(redis.url())).await;
-        assert!(log.contains("does not answer INFO"), "{flavor:?}: {log}");
+        let (opened, log) = super::server::logged(RedisProvider::connect(redis.url())).await;
+        assert!(log.contains("Redis refuses INFO"), "{flavor:?}: {log}");
         assert_eq!(creates(&opened.unwrap(), "aa").await.unwrap(), Created::Done);
     }
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_command_that_was_renamed_is_an_error_when_connecting() {
+async fn a_renamed_command_is_an_error_when_connecting() {
     let redis = with(Flavor::Redis70, &["--rename-command", "EVAL", ""]);
     let error = RedisProvider::connect(redis.url()).await.unwrap_err().to_string();
-    assert!(error.contains("does not know a command that is needed"), "{error}");
+    assert!(error.contains("does not know a command that the provider needs"), "{error}");
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn tls_on_one_side_alone_is_named_as_the_cause() {
+async fn tls_on_only_one_side_is_named_as_the_cause() {
     let plain = Redis::start();
     let url = format!("rediss://{}/", plain.address());
     let error = RedisProvider::connect(url).await.unwrap_err().to_string();

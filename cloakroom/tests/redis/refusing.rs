@@ -1,4 +1,4 @@
-//! A server that refuses changes: full, or without the replicas that it needs for a write.
+//! The cases of the contract for a store that refuses changes: a full server, and one without the replicas that it requires.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use cloakroom::testkit::{Part, Store, conformance};
 use cloakroom::{Clock, RedisProvider};
 use servers::Redis;
 
-/// A store on a server of its own.
+/// Returns a store on a server of its own.
 async fn refusing(clock: Clock) -> Store {
     let redis = Arc::new(Redis::start());
     let provider = RedisProvider::builder(redis.url()).clock(clock).connect().await.unwrap();
@@ -19,7 +19,7 @@ async fn refusing(clock: Clock) -> Store {
     };
     let store =
         Store::new(provider).with_full(switch("maxmemory")).with_read_only(switch("min-replicas-to-write"));
-    store.without(Part::Planting, "on_a_server has it").keep(redis)
+    store.without(Part::Planting, "on_a_server covers it").keep(redis)
 }
 
 #[test]

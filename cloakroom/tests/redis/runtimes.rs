@@ -1,4 +1,4 @@
-//! One provider that several tokio runtimes use, some of which end or stand still.
+//! One provider that several tokio runtimes use. Some runtimes end, and some are no longer driven.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -12,7 +12,7 @@ use cloakroom::{
 use servers::Redis;
 use tokio::runtime::{Builder, Runtime};
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any wait here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn key(text: &str) -> StoreKey {
@@ -27,12 +27,12 @@ fn multi_thread() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// The runtime of the n-th test, as `#[tokio::test]` makes them.
+/// Returns the runtime of the n-th test, like one that `#[tokio::test]` makes.
 fn runtime(n: usize) -> Runtime {
     if n.is_multiple_of(2) { current_thread() } else { multi_thread() }
 }
 
-/// A whole session: begun, changed, read and ended.
+/// Creates a session, changes, reads and deletes it.
 async fn visits(provider: &impl Provider, name: &str) {
     let key = key(name);
     let one = record(&Clock::system()).principal("alice").value("n", 1).build();
@@ -91,7 +91,7 @@ fn tests_with_runtimes_of_their_own_share_a_near_cache() {
 
 #[test]
 #[ignore = "needs redis-server: cargo xtask test"]
-fn of_two_workers_one_ends_and_the_other_gets_all_answers() {
+fn a_runtime_that_ends_fails_no_call_of_another() {
     let redis = Redis::start();
     let (ending, staying) = (current_thread(), current_thread());
     let provider = ending.block_on(RedisProvider::builder(redis.url()).pool(1).connect()).unwrap();
@@ -113,25 +113,25 @@ fn of_two_workers_one_ends_and_the_other_gets_all_answers() {
 
 #[test]
 #[ignore = "needs redis-server: cargo xtask test"]
-fn a_runtime_that_stands_still_holds_up_no_other() {
+fn a_runtime_that_is_not_driven_delays_no_other() {
     let redis = Redis::start();
     let (still, living) = (current_thread(), current_thread());
     let provider = still.block_on(RedisProvider::builder(redis.url()).pool(1).connect()).unwrap();
     still.block_on(visits(&provider, "first"));
-    // Nobody drives it any more, and its connections stay open.
+    // The first runtime is not driven any more, and its connections stay open.
     for n in 0..20 {
         living.block_on(visits(&provider, &format!("visit-{n}")));
     }
     still.block_on(visits(&provider, "last"));
 }
 
-/// True if a copy is used: the server sees no read.
+/// Returns true if a copy is used: the server sees no read.
 fn uses_copies(redis: &Redis, runtime: &Runtime, near: &Cached<RedisProvider>) -> bool {
-    let before = super::near::gets(redis);
+    let before = super::near_cache::gets(redis);
     for _ in 0..3 {
         runtime.block_on(near.load(&key("aa"))).unwrap();
     }
-    super::near::gets(redis) == before
+    super::near_cache::gets(redis) == before
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -142,7 +142,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A copy that was made while `first` kept it fresh, once `first` does so no longer.
+/// Checks that copies stay fresh after the runtime `first`, which received the invalidations, has stopped doing so.
 fn copies_outlive(first: Runtime, end: impl FnOnce(Runtime) -> Option<Runtime>) {
     let redis = Redis::start();
     let other = Arc::new(current_thread());
@@ -155,7 +155,7 @@ fn copies_outlive(first: Runtime, end: impl FnOnce(Runtime) -> Option<Runtime>) 
     let new = record(&Clock::system()).principal("alice").version(2).value("n", 2).build();
     assert_eq!(other.block_on(there.update(&key("aa"), &new, &base(1))).unwrap(), Updated::Done);
     until("the change", || other.block_on(here.load(&key("aa"))).unwrap().as_ref() == Some(&new));
-    // News come on the living runtime now.
+    // Invalidations arrive on the other runtime now.
     until("a copy again", || uses_copies(&redis, &other, &here));
     assert!(other.block_on(there.delete(&key("aa"))).unwrap());
     until("the end", || other.block_on(here.load(&key("aa"))).unwrap().is_none());
@@ -172,6 +172,6 @@ fn copies_are_kept_fresh_when_the_first_runtime_has_ended() {
 
 #[test]
 #[ignore = "needs redis-server: cargo xtask test"]
-fn copies_are_kept_fresh_when_the_first_runtime_stands_still() {
+fn copies_are_kept_fresh_when_the_first_runtime_is_not_driven() {
     copies_outlive(current_thread(), Some);
 }

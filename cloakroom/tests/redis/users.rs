@@ -1,4 +1,4 @@
-//! The sessions of a user: in pages, and all of them whatever the server has evicted.
+//! The sessions of a user: listed in pages, and complete after evictions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,14 +20,14 @@ fn alice() -> Principal {
     Principal::new("alice").unwrap()
 }
 
-/// The names on a page, and where the next begins.
+/// Returns the names on a page, and the cursor of the next one.
 async fn page(provider: &RedisProvider, from: Option<Cursor>, limit: usize) -> (Vec<String>, Option<Cursor>) {
     let page = provider.indexed(&IndexEntry::from(&alice()), from, limit).await.unwrap();
     assert!(page.entries.len() <= limit);
     (page.entries.into_iter().map(|entry| entry.key.as_str().to_owned()).collect(), page.next)
 }
 
-/// All that a walk meets; between its pages `meanwhile` happens.
+/// Returns all names that a walk meets. Runs `meanwhile` between the pages.
 async fn walk(
     provider: &RedisProvider,
     limit: usize,
@@ -53,7 +53,7 @@ async fn a_user_with_150_000_sessions_is_listed_and_logged_out() {
     let provider = RedisProvider::connect(redis.url()).await.unwrap();
     let session = record(&Clock::system()).principal("alice").value("n", 1).build();
     assert_eq!(provider.create(&key("first"), &session).await.unwrap(), Created::Done);
-    // The same record under many names, all with the same places in the sets.
+    // The same record under many names, all with the same scores in the sets.
     let copy =
         "local base, score = 'cloakroom:{0}:', redis.call('ZSCORE', 'cloakroom:{0}:user:alice', 'first')
         local bytes = redis.call('GET', base .. 'session:first')
@@ -67,7 +67,7 @@ async fn a_user_with_150_000_sessions_is_listed_and_logged_out() {
         redis.ask::<()>(&["EVAL", copy, "0", &from.to_string()]);
     }
     assert_eq!(walk(&provider, 1000, async |_| ()).await.len(), 150_001);
-    // Some are ended page by page, each from the start.
+    // Some are deleted page by page, each from the start.
     for _ in 0..3 {
         let (names, _) = page(&provider, None, 1000).await;
         assert_eq!(names.len(), 1000);
@@ -121,7 +121,7 @@ async fn a_walk_meets_sessions_that_move_while_it_runs() {
     }
 }
 
-/// How many sessions the server has, by their keys.
+/// Returns the names of the sessions that the server has.
 fn stored(redis: &Redis) -> BTreeSet<String> {
     let keys: Vec<String> = redis.ask(&["KEYS", "cloakroom:{0}:session:*"]);
     keys.into_iter().map(|key| key["cloakroom:{0}:session:".len()..].to_owned()).collect()
@@ -129,7 +129,7 @@ fn stored(redis: &Redis) -> BTreeSet<String> {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn what_a_server_has_evicted_is_neither_counted_nor_missed() {
+async fn evicted_sessions_are_not_counted_and_all_others_are_listed() {
     for policy in ["volatile-lru", "volatile-ttl", "volatile-random"] {
         let settings = ["--maxmemory-policy", policy, "--maxmemory", "8mb"].map(str::to_owned).to_vec();
         let redis = Redis::with(RedisOptions { settings, ..RedisOptions::default() });
@@ -141,7 +141,7 @@ async fn what_a_server_has_evicted_is_neither_counted_nor_missed() {
                 Created::Done
             );
         }
-        // From here on nothing more goes.
+        // The server evicts nothing more from here on.
         redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
         let there = stored(&redis);
         assert!(there.len() < 3000, "{policy}: nothing was evicted");
@@ -152,14 +152,14 @@ async fn what_a_server_has_evicted_is_neither_counted_nor_missed() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_users_set_goes_when_its_last_session_is_over() {
+async fn a_users_set_is_removed_with_its_last_session() {
     let redis = Redis::start();
     let time = ManualClock::default();
     let provider = RedisProvider::builder(redis.url()).clock(time.clock()).connect().await.unwrap();
     for name in ["aa", "bb"] {
         let session = record(&time.clock()).principal(name).idle(Duration::from_secs(60)).build();
         assert_eq!(provider.create(&key(name), &session).await.unwrap(), Created::Done);
-        // The server has dropped it by itself, so nobody can tell whose it was.
+        // The server has expired the record itself, so its user is no longer known.
         redis.ask::<()>(&["DEL", &format!("cloakroom:{{0}}:session:{name}")]);
     }
     time.advance(Duration::from_secs(600));

@@ -1,4 +1,4 @@
-//! A near cache in front of Redis: kept right by what the server tells.
+//! A near cache in front of Redis, kept up to date by the server's invalidations.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use servers::{Proxy, Redis};
 
 use super::fixtures::{cluster_url, prefix, server_url};
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any wait here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn watching(clock: Clock) -> Cached<RedisProvider> {
@@ -33,7 +33,7 @@ async fn create(provider: &impl Provider) -> Record {
     record
 }
 
-/// Loads until `wanted` says that this is what it waited for.
+/// Loads until `wanted` returns true.
 async fn until(
     provider: &impl Provider,
     what: &str,
@@ -46,7 +46,7 @@ async fn until(
     }
 }
 
-/// How many GETs the server has seen.
+/// Returns the number of GETs that the server has run.
 pub(crate) fn gets(redis: &Redis) -> u64 {
     let stats: String = redis.ask(&["INFO", "commandstats"]);
     let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
@@ -55,7 +55,7 @@ pub(crate) fn gets(redis: &Redis) -> u64 {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn reads_of_a_session_in_use_ask_the_server_nothing() {
+async fn reads_of_a_cached_session_send_no_command() {
     let redis = Redis::start();
     let (here, there) = (near(&redis.url()).await, near(&redis.url()).await);
     let first = create(&there).await;
@@ -69,7 +69,7 @@ async fn reads_of_a_session_in_use_ask_the_server_nothing() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn what_one_node_changes_or_ends_the_other_sees_without_asking_again() {
+async fn a_change_on_one_node_is_seen_on_the_other() {
     let redis = Redis::start();
     let (here, there) = (near(&redis.url()).await, near(&redis.url()).await);
     let first = create(&there).await;
@@ -80,14 +80,14 @@ async fn what_one_node_changes_or_ends_the_other_sees_without_asking_again() {
     assert!(there.delete(&key()).await.unwrap());
     until(&here, "the end", |loaded| loaded.unwrap().is_none()).await;
     create(&there).await;
-    until(&here, "another beginning", |loaded| loaded.unwrap().is_some()).await;
+    until(&here, "the session created again", |loaded| loaded.unwrap().is_some()).await;
     let _: String = redis.ask(&["FLUSHALL"]);
-    until(&here, "that all is gone", |loaded| loaded.unwrap().is_none()).await;
+    until(&here, "the end of all sessions", |loaded| loaded.unwrap().is_none()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn with_the_server_gone_no_copy_is_used_and_with_it_back_they_are() {
+async fn copies_are_used_again_only_once_the_server_is_back() {
     let mut redis = Redis::start();
     let here = near(&redis.url()).await;
     let first = create(&here).await;
@@ -99,7 +99,7 @@ async fn with_the_server_gone_no_copy_is_used_and_with_it_back_they_are() {
     let again = create(&here).await;
     let start = Instant::now();
     loop {
-        // News may come a little after the server itself.
+        // Invalidations may resume a little after the server answers.
         let before = gets(&redis);
         for _ in 0..10 {
             assert_eq!(here.load(&key()).await.unwrap(), Some(again.clone()));
@@ -113,7 +113,7 @@ async fn with_the_server_gone_no_copy_is_used_and_with_it_back_they_are() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_connection_that_dies_without_a_word_is_noticed() {
+async fn a_silently_dead_connection_ends_the_use_of_copies() {
     let redis = Redis::start();
     let proxy = Proxy::before(redis.address());
     let url = format!("redis://127.0.0.1:{}/", proxy.port());
@@ -121,14 +121,14 @@ async fn a_connection_that_dies_without_a_word_is_noticed() {
     let first = create(&here).await;
     until(&here, "the new session", |loaded| loaded.unwrap().as_ref() == Some(&first)).await;
     proxy.blackhole();
-    // Changed where this node cannot hear of it.
+    // The invalidation of this change cannot reach the node.
     assert!(RedisProvider::connect(redis.url()).await.unwrap().delete(&key()).await.unwrap());
-    until(&here, "that nothing is heard", |loaded| !loaded.is_ok_and(|found| found.is_some())).await;
+    until(&here, "the end of the copies", |loaded| !loaded.is_ok_and(|found| found.is_some())).await;
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_cluster_is_refused_with_what_to_do() {
+async fn a_watching_cache_on_a_cluster_is_refused_with_advice() {
     let provider = RedisProvider::connect(cluster_url()).await.unwrap();
     let error = Cached::builder(provider).watching().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -137,7 +137,7 @@ async fn a_cluster_is_refused_with_what_to_do() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_server_that_will_not_tell_of_changes_is_an_error_and_no_near_cache_without_news() {
+async fn a_server_that_refuses_client_tracking_is_an_error() {
     let redis = Redis::start();
     redis.ask::<()>(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-client|tracking"]);
     let url = redis.url().replace("redis://", "redis://app:secret@");

@@ -1,4 +1,5 @@
-//! A store in memory that tells of every change before its caller hears of it, counts its loads, and can be made to pause and to go deaf.
+//! A store in memory that reports every change to its watchers before the call returns. It counts its loads. A test can hold its
+//! replies back, and stop its invalidations.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,35 +16,35 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 #[derive(Clone)]
-pub(crate) struct Told(Arc<Inner>);
+pub(crate) struct WatchedStore(Arc<Inner>);
 
 struct Inner {
     store: MemoryProvider,
     watchers: Mutex<Vec<Weak<dyn Watcher>>>,
     loads: AtomicUsize,
     /// Loads and updates that are done wait for a permit here before they answer; there are some unless a test takes them away.
-    answers: Semaphore,
-    has_acted: Notify,
+    replies: Semaphore,
+    stored: Notify,
 }
 
 impl Inner {
-    async fn answer(&self) {
-        if self.answers.available_permits() == 0 {
-            self.has_acted.notify_one();
+    async fn reply(&self) {
+        if self.replies.available_permits() == 0 {
+            self.stored.notify_one();
         }
-        let _answer = self.answers.acquire().await.expect("it is never closed");
+        let _permit = self.replies.acquire().await.expect("it is never closed");
     }
 }
 
-impl Told {
-    pub(crate) fn new(clock: Clock) -> Told {
+impl WatchedStore {
+    pub(crate) fn new(clock: Clock) -> WatchedStore {
         let store = MemoryProvider::builder().clock(clock).build();
-        Told(Arc::new(Inner {
+        WatchedStore(Arc::new(Inner {
             store,
             watchers: Mutex::default(),
             loads: AtomicUsize::new(0),
-            answers: Semaphore::new(1000),
-            has_acted: Notify::new(),
+            replies: Semaphore::new(1000),
+            stored: Notify::new(),
         }))
     }
 
@@ -51,38 +52,38 @@ impl Told {
         self.0.loads.load(Ordering::SeqCst)
     }
 
-    /// From now on loads and updates act and do not answer.
-    pub(crate) async fn hold_answers(&self) {
-        self.0.answers.acquire_many(1000).await.expect("it is never closed").forget();
+    /// Makes loads and updates act but not return, until [`release_replies`](Self::release_replies).
+    pub(crate) async fn hold_replies(&self) {
+        self.0.replies.acquire_many(1000).await.expect("it is never closed").forget();
     }
 
-    /// Waits until a call that is held has acted.
-    pub(crate) async fn has_acted(&self) {
-        self.0.has_acted.notified().await;
+    /// Waits until a call that is held back has acted.
+    pub(crate) async fn wait_until_stored(&self) {
+        self.0.stored.notified().await;
     }
 
-    pub(crate) fn let_answer(&self) {
-        self.0.answers.add_permits(1000);
+    pub(crate) fn release_replies(&self) {
+        self.0.replies.add_permits(1000);
     }
 
-    pub(crate) fn deafen(&self) {
-        self.each(|watcher| watcher.deaf());
+    pub(crate) fn stop_invalidations(&self) {
+        self.for_each_watcher(|watcher| watcher.deaf());
     }
 
-    pub(crate) fn listen(&self) {
-        self.each(|watcher| watcher.listening());
+    pub(crate) fn resume_invalidations(&self) {
+        self.for_each_watcher(|watcher| watcher.listening());
     }
 
-    fn each(&self, tell: impl Fn(&dyn Watcher)) {
-        self.0.watchers.lock().iter().filter_map(Weak::upgrade).for_each(|watcher| tell(&*watcher));
+    fn for_each_watcher(&self, call: impl Fn(&dyn Watcher)) {
+        self.0.watchers.lock().iter().filter_map(Weak::upgrade).for_each(|watcher| call(&*watcher));
     }
 
     fn changed(&self, key: &StoreKey) {
-        self.each(|watcher| watcher.changed(key));
+        self.for_each_watcher(|watcher| watcher.changed(key));
     }
 }
 
-impl Watched for Told {
+impl Watched for WatchedStore {
     async fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
         if let Some(watcher) = watcher.upgrade() {
             watcher.listening();
@@ -92,9 +93,9 @@ impl Watched for Told {
     }
 }
 
-impl Provider for Told {
+impl Provider for WatchedStore {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::new("told");
+        let mut capabilities = Capabilities::new("watched");
         capabilities.shared = true;
         capabilities
     }
@@ -108,14 +109,14 @@ impl Provider for Told {
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
         self.0.loads.fetch_add(1, Ordering::SeqCst);
         let loaded = self.0.store.load(key).await;
-        self.0.answer().await;
+        self.0.reply().await;
         loaded
     }
 
     async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         let updated = self.0.store.update(key, record, base).await;
         self.changed(key);
-        self.0.answer().await;
+        self.0.reply().await;
         updated
     }
 
