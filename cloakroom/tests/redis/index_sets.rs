@@ -148,7 +148,10 @@ async fn a_shortened_session_moves_at_once_except_in_its_users_set() {
     let mut theirs = fixture.score("user:alice").unwrap();
     for (version, millis) in [(2, IDLE - 10), (3, IDLE + 8), (4, 2 * IDLE)] {
         let record = fixture.used_now().version(version).idle(Duration::from_millis(millis)).build();
-        assert_eq!(fixture.provider.update(&key(), &record, &base(version - 1)).await.unwrap(), Updated::Done);
+        assert_eq!(
+            fixture.provider.update(&key(), &record, &base(version - 1)).await.unwrap(),
+            Updated::Done
+        );
         assert_eq!(fixture.score("deadlines"), Some(fixture.now() + millis));
         // A score in a user's set only increases, so that a walk over the set misses no session.
         let before = std::mem::replace(&mut theirs, fixture.score("user:alice").unwrap());

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::call::{Caller, Repeat};
+use super::client::{CallKind, RedisClient};
 use super::error::StoreError;
-use super::script::{Answer, Script};
+use super::script::{Script, ScriptOutcome};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
@@ -86,7 +86,7 @@ static PUT_NON_STRING_ASIDE: LazyLock<Script> = LazyLock::new(|| {
 /// The sessions of a Beego service on one server. A clone is a handle on the same store.
 #[derive(Clone)]
 pub(super) struct BeegoValues {
-    caller: Arc<Caller>,
+    client: Arc<RedisClient>,
     clock: Clock,
     /// The idle timeout: the time for which an unused value lives.
     lifetime: Duration,
@@ -95,14 +95,20 @@ pub(super) struct BeegoValues {
 }
 
 impl BeegoValues {
-    pub(super) fn new(caller: Caller, clock: Clock, lifetime: Duration, prefix: &str) -> Self {
-        BeegoValues { caller: Arc::new(caller), clock, lifetime, prefix: prefix.into() }
+    pub(super) fn new(client: RedisClient, clock: Clock, lifetime: Duration, prefix: &str) -> Self {
+        BeegoValues { client: Arc::new(client), clock, lifetime, prefix: prefix.into() }
     }
 
-    async fn ask(&self, script: &Script, keys: &[String], args: &[&[u8]], repeat: Repeat) -> Result<Answer> {
+    async fn run_script(
+        &self,
+        script: &Script,
+        keys: &[String],
+        args: &[&[u8]],
+        kind: CallKind,
+    ) -> Result<ScriptOutcome> {
         let form = StoreError::Form { expected: "our script's answer" };
-        match self.caller.run(ONLY, &script.call(keys, args), repeat, self.caller.deadline()).await? {
-            Value::Int(number) => Ok(Answer::of(number).ok_or(form)?),
+        match self.client.run(ONLY, &script.call(keys, args), kind, self.client.deadline()).await? {
+            Value::Int(number) => Ok(ScriptOutcome::of(number).ok_or(form)?),
             _ => Err(form.into()),
         }
     }
@@ -115,7 +121,10 @@ impl BeegoValues {
     /// Sets aside a value that is not a string. It cannot be read, and would be an error on every request.
     async fn put_non_string_aside(&self, key: &StoreKey) {
         let keys = [own(key), self.aside(key)];
-        match self.ask(&PUT_NON_STRING_ASIDE, &keys, &[ASIDE.as_bytes()], Repeat::IfNotDone).await {
+        match self
+            .run_script(&PUT_NON_STRING_ASIDE, &keys, &[ASIDE.as_bytes()], CallKind::NotIdempotent)
+            .await
+        {
             Ok(_) => tracing::warn!("a Redis value that is not a string was set aside for a week"),
             Err(error) => tracing::warn!(%error, "a Redis value that is not a string could not be set aside"),
         }
@@ -131,7 +140,7 @@ impl BeegoValues {
         loop {
             let mut command = Cmd::new();
             command.arg("SCAN").arg(&cursor).arg("COUNT").arg(1000).arg("TYPE").arg("string");
-            let answer = self.caller.read(ONLY, command).await?;
+            let answer = self.client.read(ONLY, command).await?;
             let page: Result<(String, Vec<Vec<u8>>), _> = redis::from_redis_value(answer);
             let (next, names) = page.map_err(|_| StoreError::Form { expected: "SCAN" })?;
             let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
@@ -161,8 +170,8 @@ impl Values for BeegoValues {
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
         let form = StoreError::Form { expected: "our script's answer" };
-        let answer = self.caller.ask(ONLY, &READ.call(&[own(key)], &[])).await;
-        if let Err(StoreError::NoRecord) = answer {
+        let answer = self.client.ask(ONLY, &READ.call(&[own(key)], &[])).await;
+        if let Err(StoreError::NotARecord) = answer {
             Box::pin(self.put_non_string_aside(key)).await;
         }
         match answer? {
@@ -183,8 +192,11 @@ impl Values for BeegoValues {
 
     async fn insert(&self, key: &StoreKey, value: &[u8], life: Life) -> Result<Created> {
         let time = self.time_to_live(life);
-        match self.ask(&INSERT, &[own(key)], &[value, time.as_bytes()], Repeat::IfNotDone).await? {
-            Answer::Done => Ok(Created::Done),
+        match self
+            .run_script(&INSERT, &[own(key)], &[value, time.as_bytes()], CallKind::NotIdempotent)
+            .await?
+        {
+            ScriptOutcome::Done => Ok(Created::Done),
             _ => Ok(Created::Taken),
         }
     }
@@ -192,17 +204,17 @@ impl Values for BeegoValues {
     async fn swap(&self, key: &StoreKey, former: &[u8], value: &[u8], life: Life) -> Result<Updated> {
         let time = self.time_to_live(life);
         let args = [value, time.as_bytes(), former];
-        match self.ask(&SWAP, &[own(key)], &args, Repeat::IfNotDone).await? {
-            Answer::Done => Ok(Updated::Done),
-            Answer::Stale => Ok(Updated::Stale),
+        match self.run_script(&SWAP, &[own(key)], &args, CallKind::NotIdempotent).await? {
+            ScriptOutcome::Done => Ok(Updated::Done),
+            ScriptOutcome::Stale => Ok(Updated::Stale),
             _ => Ok(Updated::Gone),
         }
     }
 
     async fn touch(&self, key: &StoreKey, used: Millis) -> Result<Touched> {
         let time = self.time_to_live(Life { used, deadline: used.after(self.lifetime) });
-        match self.ask(&TOUCH, &[own(key)], &[time.as_bytes()], Repeat::Freely).await? {
-            Answer::Done => Ok(Touched::Done),
+        match self.run_script(&TOUCH, &[own(key)], &[time.as_bytes()], CallKind::Idempotent).await? {
+            ScriptOutcome::Done => Ok(Touched::Done),
             _ => Ok(Touched::Gone),
         }
     }
@@ -217,22 +229,22 @@ impl Values for BeegoValues {
     ) -> Result<Renamed> {
         let time = self.time_to_live(life);
         let args = [value, time.as_bytes(), former];
-        match self.ask(&RENAME, &[own(old), own(new)], &args, Repeat::IfNotDone).await? {
-            Answer::Done => Ok(Renamed::Done),
-            Answer::Stale => Ok(Renamed::Stale),
-            Answer::Taken => Ok(Renamed::Taken),
+        match self.run_script(&RENAME, &[own(old), own(new)], &args, CallKind::NotIdempotent).await? {
+            ScriptOutcome::Done => Ok(Renamed::Done),
+            ScriptOutcome::Stale => Ok(Renamed::Stale),
+            ScriptOutcome::Taken => Ok(Renamed::Taken),
             _ => Ok(Renamed::Gone),
         }
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<bool> {
-        Ok(self.ask(&REMOVE, &[own(key)], &[], Repeat::IfNotDone).await? == Answer::Done)
+        Ok(self.run_script(&REMOVE, &[own(key)], &[], CallKind::NotIdempotent).await? == ScriptOutcome::Done)
     }
 
     async fn put_aside(&self, key: &StoreKey, value: &[u8]) -> Result<()> {
         let keys = [own(key), self.aside(key)];
         let args = [value, ASIDE.as_bytes()];
-        if self.ask(&PUT_ASIDE, &keys, &args, Repeat::IfNotDone).await? == Answer::Done {
+        if self.run_script(&PUT_ASIDE, &keys, &args, CallKind::NotIdempotent).await? == ScriptOutcome::Done {
             tracing::warn!("an unreadable Beego session was set aside in Redis for a week");
         }
         Ok(())

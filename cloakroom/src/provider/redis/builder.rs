@@ -6,11 +6,11 @@ use std::time::Duration;
 
 #[cfg(feature = "beego")]
 use super::beego::BeegoValues;
-use super::call::Caller;
+use super::client::RedisClient;
 use super::error::StoreError;
 use super::layout::Layout;
 use super::settings::{RedisSettings, Secret, Topology};
-use super::store::Store;
+use super::store::RedisStore;
 use super::url::{self, TopologyKind};
 use super::{RedisProvider, startup};
 use crate::clock::Clock;
@@ -176,15 +176,15 @@ impl RedisProviderBuilder {
         settings.check()?;
         let is_cluster = matches!(settings.topology, Topology::Cluster(_));
         let layout = if is_cluster { Layout::cluster } else { Layout::server };
-        let caller = Caller::new(&settings)?;
-        startup::inspect(&caller, &settings.topology).await?;
+        let client = RedisClient::new(&settings)?;
+        startup::inspect(&client, &settings.topology).await?;
         let layout = layout(&settings.prefix);
-        let checked = startup::check_rights(&caller, &layout, is_cluster).await;
+        let checked = startup::check_rights(&client, &layout, is_cluster).await;
         checked.map_err(|error| match error {
             error @ StoreError::Rights { .. } => Error::new(ErrorKind::Config, error),
             error => error.into(),
         })?;
-        Ok(RedisProvider(Arc::new(Store::new(caller, layout, self.clock, is_cluster))))
+        Ok(RedisProvider(Arc::new(RedisStore::new(client, layout, self.clock, is_cluster))))
     }
 
     /// Connects to the Redis server of a Beego service, and shares its sessions. Both may read and change them at the same time.
@@ -205,9 +205,9 @@ impl RedisProviderBuilder {
             let expected = "native, since a cluster cannot change two ids in one step";
             return Err(StoreError::setting("format", expected, "beego").into());
         }
-        let caller = Caller::new(&settings)?;
-        startup::inspect(&caller, &settings.topology).await?;
-        let values = BeegoValues::new(caller, self.clock, lifetime, &settings.prefix);
+        let client = RedisClient::new(&settings)?;
+        startup::inspect(&client, &settings.topology).await?;
+        let values = BeegoValues::new(client, self.clock, lifetime, &settings.prefix);
         Ok(AnyProvider::new(Foreign::beego(values)))
     }
 

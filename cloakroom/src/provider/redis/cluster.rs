@@ -205,8 +205,8 @@ impl Cluster {
         question.cmd("CLUSTER").arg("INFO");
         // The server computes the slots, so this code needs no second implementation of the hash.
         if slots.is_empty() {
-            for place in Layout::cluster(&self.settings.prefix).partitions() {
-                question.cmd("CLUSTER").arg("KEYSLOT").arg(place.keys());
+            for partition in Layout::cluster(&self.settings.prefix).partitions() {
+                question.cmd("CLUSTER").arg("KEYSLOT").arg(partition.keys());
             }
         }
         let asked = async {

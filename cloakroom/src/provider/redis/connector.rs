@@ -215,7 +215,7 @@ where
     let opened = MultiplexedConnection::new_with_config(info, stream, config).await;
     let (connection, driver) = opened.map_err(|error| match error.kind() {
         redis::ErrorKind::Io => StoreError::Dropped { address: address.to_string(), cause: io_cause(&error) },
-        redis::ErrorKind::Parse => StoreError::Stranger { address: address.to_string() },
+        redis::ErrorKind::Parse => StoreError::NotRedis { address: address.to_string() },
         _ => refused(&error),
     })?;
     Ok(RedisConnection::new(connection, driver, health))

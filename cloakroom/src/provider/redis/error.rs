@@ -54,7 +54,7 @@ pub(super) enum StoreError {
     #[error(
         "the server at {address} does not speak Redis's protocol; check the port, and use rediss:// if it expects TLS"
     )]
-    Stranger { address: String },
+    NotRedis { address: String },
     #[error(
         "the Redis server refused the connection ({code}); check user name, password, database and the server's ACL"
     )]
@@ -90,11 +90,11 @@ pub(super) enum StoreError {
     #[error("the session is being renamed to another slot and stayed locked until the deadline; try again")]
     Moving,
     #[error("the rename to another slot took too long and was undone by another process; try again")]
-    TakenBack,
+    MoveUndone,
     #[error(
         "expected a record under a session's key, found something else; no other program should write under this prefix"
     )]
-    NoRecord,
+    NotARecord,
     #[error("the operating system's random generator failed, and a rename on a cluster needs it; try again")]
     NoRandom,
     #[error(
@@ -103,7 +103,7 @@ pub(super) enum StoreError {
     )]
     NoInvalidations,
     #[error("the runtime cancelled the rename; try again")]
-    BrokenOff(#[source] tokio::task::JoinError),
+    Cancelled(#[source] tokio::task::JoinError),
 }
 
 impl StoreError {
@@ -113,7 +113,7 @@ impl StoreError {
             S::Setting { .. } | S::Pem { .. } | S::Certificate { .. } | S::NoAuthorities => ErrorKind::Config,
             S::Version { .. } | S::Topology { .. } => ErrorKind::Config,
             S::Late { .. } => ErrorKind::Timeout,
-            S::NoRecord => ErrorKind::Corrupt,
+            S::NotARecord => ErrorKind::Corrupt,
             S::NoInvalidations => ErrorKind::Unsupported,
             _ => ErrorKind::Unavailable,
         }
@@ -146,7 +146,7 @@ impl StoreError {
     fn of_reply(code: &str, detail: &str) -> StoreError {
         let hint = match code {
             "OOM" => return StoreError::Full("maxmemory is reached"),
-            "WRONGTYPE" => return StoreError::NoRecord,
+            "WRONGTYPE" => return StoreError::NotARecord,
             "NOPERM" => return StoreError::Rights { what: denied(detail) },
             "NOAUTH" | "WRONGPASS" => "check user name and password",
             "READONLY" | "MASTERDOWN" => "it is a replica, and a failover may be under way",

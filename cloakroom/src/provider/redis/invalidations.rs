@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
 use super::atomic_instant::AtomicInstant;
-use super::call::Caller;
+use super::client::RedisClient;
 use super::connection::{Commands, RedisConnection};
 use super::connector::Purpose;
 use super::error::StoreError;
@@ -32,7 +32,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// All watchers of this provider. A task of its own serves each. If the task's runtime has ended or is not being driven, the
 /// next call from another runtime starts a new task.
-pub(super) struct Followers {
+pub(super) struct Subscribers {
     source: Arc<TrackingSource>,
     /// True once there was a watcher. Calls read it without the lock.
     any: AtomicBool,
@@ -41,7 +41,7 @@ pub(super) struct Followers {
 
 /// The source of the invalidations.
 struct TrackingSource {
-    caller: Arc<Caller>,
+    client: Arc<RedisClient>,
     /// The prefix of every session's key.
     prefix: String,
 }
@@ -55,15 +55,15 @@ struct Subscriber {
     last_active: AtomicInstant,
 }
 
-impl Followers {
+impl Subscribers {
     /// Returns an empty set. `prefix` is the prefix of every session's key.
-    pub(super) fn new(caller: Arc<Caller>, prefix: String) -> Followers {
-        let source = Arc::new(TrackingSource { caller, prefix });
-        Followers { source, any: AtomicBool::new(false), all: Mutex::default() }
+    pub(super) fn new(client: Arc<RedisClient>, prefix: String) -> Subscribers {
+        let source = Arc::new(TrackingSource { client, prefix });
+        Subscribers { source, any: AtomicBool::new(false), all: Mutex::default() }
     }
 
     /// Starts a new task for each watcher whose task is no longer active.
-    pub(super) fn tend(&self) {
+    pub(super) fn restart_stopped(&self) {
         if !self.any.load(Ordering::Relaxed) {
             return;
         }
@@ -76,7 +76,7 @@ impl Followers {
     }
 
     /// Tells `watcher` of every change until it is dropped. Returns once the first connection listens; a task does the rest.
-    pub(super) async fn follow(&self, watcher: Weak<dyn Watcher>) -> Result<(), StoreError> {
+    pub(super) async fn subscribe(&self, watcher: Weak<dyn Watcher>) -> Result<(), StoreError> {
         let subscriber =
             Arc::new(Subscriber { watcher, task: AtomicU64::new(0), last_active: AtomicInstant::none() });
         let task = subscriber.next_task();
@@ -165,16 +165,16 @@ struct TrackingConnection {
 impl TrackingConnection {
     /// Opens the connection. The watcher receives every change from then on.
     async fn open(source: &TrackingSource, task: &ListenTask) -> Result<TrackingConnection, StoreError> {
-        let pool = source.caller.for_invalidations()?;
+        let pool = source.client.for_invalidations()?;
         let (sender, pushes) = unbounded_channel();
-        let deadline = source.caller.deadline();
+        let deadline = source.client.deadline();
         let opening = async {
             let opened = pool.connect(Purpose::Invalidations(sender)).await?;
             let mut tracking = redis::cmd("CLIENT");
             // In broadcasting mode the server keeps no list of the keys that each client has read.
             tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&source.prefix);
             let asked = Instant::now();
-            opened.connection.ask(tracking, source.caller.timeout()).await?;
+            opened.connection.ask(tracking, source.client.timeout()).await?;
             let listen = || {
                 task.renew(asked);
                 task.tell(|watcher| watcher.listening());
@@ -216,7 +216,7 @@ async fn heartbeat(connection: &RedisConnection, source: &TrackingSource, task: 
         tokio::time::sleep(HEARTBEAT).await;
         let asked = Instant::now();
         let answer = tokio::time::timeout(HEARTBEAT, async {
-            if let Ok(pool) = source.caller.for_invalidations() {
+            if let Ok(pool) = source.client.for_invalidations() {
                 pool.confirm().await.ok()?;
             }
             connection.call(&ping, Instant::now()).await.ok()

@@ -22,8 +22,8 @@ pub(super) struct Layout {
 }
 
 /// A partition, and the names of its keys.
-pub(super) struct Place<'a> {
-    pub(super) partition: u16,
+pub(super) struct Partition<'a> {
+    pub(super) number: u16,
     base: &'a str,
 }
 
@@ -40,27 +40,27 @@ impl Layout {
         Layout { bases: (0..partitions).map(|number| format!("{prefix}:{{{number}}}:").into()).collect() }
     }
 
-    pub(super) fn partitions(&self) -> impl Iterator<Item = Place<'_>> {
-        self.bases.iter().zip(0..).map(|(base, partition)| Place { partition, base })
+    pub(super) fn partitions(&self) -> impl Iterator<Item = Partition<'_>> {
+        self.bases.iter().zip(0..).map(|(base, partition)| Partition { number: partition, base })
     }
 
-    pub(super) fn of(&self, key: &StoreKey) -> Place<'_> {
+    pub(super) fn partition_of(&self, key: &StoreKey) -> Partition<'_> {
         // docs/format.md documents this hash, so it must never change.
         let partition = match self.bases.len() {
             1 => 0,
             several => crc32fast::hash(key.as_bytes()) as usize % several,
         };
-        Place { partition: partition as u16, base: &self.bases[partition] }
+        Partition { number: partition as u16, base: &self.bases[partition] }
     }
 
     /// Returns the partition of this number, or `None` if there is none.
-    pub(super) fn numbered(&self, partition: u16) -> Option<Place<'_>> {
+    pub(super) fn partition(&self, partition: u16) -> Option<Partition<'_>> {
         let base = self.bases.get(usize::from(partition))?;
-        Some(Place { partition, base })
+        Some(Partition { number: partition, base })
     }
 }
 
-impl Place<'_> {
+impl Partition<'_> {
     /// Returns the key of a session's record.
     pub(super) fn session(&self, key: &StoreKey) -> String {
         self.name("session:", key.as_str())
@@ -149,27 +149,27 @@ mod tests {
     fn keys_are_named_as_the_format_documents() {
         let key: StoreKey = "c34860c604f32ade51f88c056fe9db61".parse().unwrap();
         assert_eq!(
-            Layout::server("cloakroom").of(&key).session(&key),
+            Layout::server("cloakroom").partition_of(&key).session(&key),
             "cloakroom:{0}:session:c34860c604f32ade51f88c056fe9db61"
         );
         // python3 -c 'import zlib; print(zlib.crc32(b"c34860c604f32ade51f88c056fe9db61") % 64)'
-        assert_eq!(Layout::cluster("cloakroom").of(&key).partition, 11);
+        assert_eq!(Layout::cluster("cloakroom").partition_of(&key).number, 11);
     }
 
     #[test]
     fn users_and_keys_never_collide_with_other_names() {
         let layout = Layout::server("p");
-        let place = layout.numbered(0).unwrap();
-        let user = |name: &str| place.entry(&IndexEntry::from(&Principal::new(name).unwrap()));
-        let label = |text: &str| place.entry(&IndexEntry::from(&Label::new(text).unwrap()));
+        let partition = layout.partition(0).unwrap();
+        let user = |name: &str| partition.entry(&IndexEntry::from(&Principal::new(name).unwrap()));
+        let label = |text: &str| partition.entry(&IndexEntry::from(&Label::new(text).unwrap()));
         let key: StoreKey = "keys".parse().unwrap();
         let names = [
-            place.deadlines(),
-            place.keys(),
-            place.session(&key),
-            place.corrupt(&key),
-            place.moving(&key),
-            place.arriving(&key),
+            partition.deadlines(),
+            partition.keys(),
+            partition.session(&key),
+            partition.corrupt(&key),
+            partition.moving(&key),
+            partition.arriving(&key),
             user("keys"),
             user("{1}:keys"),
             user(":"),

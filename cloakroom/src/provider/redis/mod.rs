@@ -4,7 +4,7 @@ mod atomic_instant;
 #[cfg(feature = "beego")]
 mod beego;
 mod builder;
-mod call;
+mod client;
 mod cluster;
 mod coalesce;
 mod connection;
@@ -41,7 +41,7 @@ use crate::id::StoreKey;
 use crate::record::{IndexEntry, Record};
 
 pub use builder::RedisProviderBuilder;
-use store::Store;
+use store::RedisStore;
 use url::TopologyKind;
 
 /// Keeps sessions in Redis 6.2 or later, or in Valkey. Any number of processes may share them.
@@ -71,7 +71,7 @@ use url::TopologyKind;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct RedisProvider(Arc<Store>);
+pub struct RedisProvider(Arc<RedisStore>);
 
 impl RedisProvider {
     /// Connects with the default settings.
@@ -129,7 +129,7 @@ impl fmt::Debug for RedisProvider {
 /// within two seconds. A cluster answers [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 impl Watched for RedisProvider {
     async fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
-        self.0.follow(watcher).await
+        self.0.subscribe(watcher).await
     }
 }
 

@@ -41,7 +41,7 @@ scripts! {
 
 /// The outcome of a script. The order is that of the numbers in `scripts/record.lua`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ScriptOutcome {
     Done,
     Stale,
     Gone,
@@ -49,9 +49,15 @@ pub(super) enum Answer {
     Corrupt,
 }
 
-impl Answer {
-    pub(super) fn of(number: i64) -> Option<Answer> {
-        let all = [Answer::Done, Answer::Stale, Answer::Gone, Answer::Taken, Answer::Corrupt];
+impl ScriptOutcome {
+    pub(super) fn of(number: i64) -> Option<ScriptOutcome> {
+        let all = [
+            ScriptOutcome::Done,
+            ScriptOutcome::Stale,
+            ScriptOutcome::Gone,
+            ScriptOutcome::Taken,
+            ScriptOutcome::Corrupt,
+        ];
         usize::try_from(number).ok().and_then(|number| all.get(number).copied())
     }
 }
@@ -68,19 +74,19 @@ impl Script {
         Script { text, hash }
     }
 
-    pub(super) fn call<'a>(&'a self, keys: &'a [String], args: &'a [&'a [u8]]) -> Call<'a> {
-        Call { script: self, keys, args }
+    pub(super) fn call<'a>(&'a self, keys: &'a [String], args: &'a [&'a [u8]]) -> ScriptCall<'a> {
+        ScriptCall { script: self, keys, args }
     }
 }
 
 /// A script with its keys and arguments.
-pub(super) struct Call<'a> {
+pub(super) struct ScriptCall<'a> {
     script: &'a Script,
     keys: &'a [String],
     args: &'a [&'a [u8]],
 }
 
-impl Call<'_> {
+impl ScriptCall<'_> {
     /// Returns the command that calls the script by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
         self.by("EVALSHA", &self.script.hash)

@@ -1,4 +1,4 @@
-//! What only the inside can do: a move that dies between its steps.
+//! Tests of renames that stop between two steps, which needs private functions.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use servers::RedisCluster;
 
-use super::script::Answer;
-use super::store::Store;
+use super::script::ScriptOutcome;
+use super::store::RedisStore;
 use super::store::moves::Move;
 use super::{RedisProvider, settings};
 use crate::clock::Clock;
@@ -17,12 +17,12 @@ use crate::provider::{Created, Provider, Renamed, Updated};
 use crate::record::Record;
 use crate::testkit::{base, record};
 
-/// How far a move comes before its process dies.
+/// The last step of a move before its process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dies {
-    Noted,
-    Copied,
-    Ended,
+enum StopsAfter {
+    Lock,
+    Create,
+    End,
 }
 
 fn key(text: &str) -> StoreKey {
@@ -36,7 +36,7 @@ fn sample(version: u64) -> Record {
 async fn on(cluster: &RedisCluster, prefix: &str) -> RedisProvider {
     let url = format!("redis+cluster://{}", cluster.addresses().join(","));
     let builder = RedisProvider::builder(url).prefix(prefix);
-    // A note's time is three calls: what a dead one has left is free after 750 ms.
+    // A lock lasts for three calls, so a dead process blocks a session for 750 ms.
     builder
         .call_timeout(Duration::from_millis(250))
         .connect_timeout(Duration::from_millis(500))
@@ -45,12 +45,12 @@ async fn on(cluster: &RedisCluster, prefix: &str) -> RedisProvider {
         .unwrap()
 }
 
-/// The version of what is under a key.
+/// Returns the version of the record under a key.
 async fn version(provider: &RedisProvider, name: &str) -> Option<u64> {
     provider.load(&key(name)).await.unwrap().map(|record| record.version())
 }
 
-fn a_move(store: &Arc<Store>) -> Move {
+fn a_move(store: &Arc<RedisStore>) -> Move {
     Move {
         store: Arc::clone(store),
         old: key("old"),
@@ -62,19 +62,19 @@ fn a_move(store: &Arc<Store>) -> Move {
     }
 }
 
-async fn dies(store: &Arc<Store>, when: Dies) {
+async fn start_move(store: &Arc<RedisStore>, when: StopsAfter) {
     let step = a_move(store);
-    assert_eq!(step.begin().await.unwrap(), Answer::Done);
-    if when != Dies::Noted {
-        assert_eq!(step.make().await.unwrap(), Answer::Done);
+    assert_eq!(step.lock_old().await.unwrap(), ScriptOutcome::Done);
+    if when != StopsAfter::Lock {
+        assert_eq!(step.create_new().await.unwrap(), ScriptOutcome::Done);
     }
-    if when == Dies::Ended {
-        assert_eq!(step.end().await.unwrap(), Answer::Done);
+    if when == StopsAfter::End {
+        assert_eq!(step.end_old().await.unwrap(), ScriptOutcome::Done);
     }
 }
 
-/// Asks until the dead one's time is over.
-async fn patiently<T, E: std::fmt::Debug>(mut call: impl AsyncFnMut() -> Result<T, E>) -> T {
+/// Repeats a call until the lock of the dead process has expired.
+async fn repeatedly<T, E: std::fmt::Debug>(mut call: impl AsyncFnMut() -> Result<T, E>) -> T {
     let start = std::time::Instant::now();
     loop {
         match call().await {
@@ -86,28 +86,28 @@ async fn patiently<T, E: std::fmt::Debug>(mut call: impl AsyncFnMut() -> Result<
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_move_that_dies_neither_loses_a_session_nor_makes_two() {
+async fn an_unfinished_rename_neither_loses_nor_doubles_a_session() {
     let cluster = RedisCluster::start();
-    for when in [Dies::Noted, Dies::Copied] {
+    for when in [StopsAfter::Lock, StopsAfter::Create] {
         for change in ["update", "delete", "rename"] {
             let provider = on(&cluster, &format!("{when:?}-{change}")).await;
             assert_eq!(provider.create(&key("old"), &sample(1)).await.unwrap(), Created::Done);
-            dies(&provider.0, when).await;
-            assert_eq!(version(&provider, "old").await, Some(1), "it is where it was");
+            start_move(&provider.0, when).await;
+            assert_eq!(version(&provider, "old").await, Some(1), "the old session is unchanged");
             match change {
                 "update" => {
                     let updated =
-                        patiently(async || provider.update(&key("old"), &sample(2), &base(1)).await).await;
+                        repeatedly(async || provider.update(&key("old"), &sample(2), &base(1)).await).await;
                     assert_eq!(updated, Updated::Done);
                 }
-                "delete" => assert!(patiently(async || provider.delete(&key("old")).await).await),
+                "delete" => assert!(repeatedly(async || provider.delete(&key("old")).await).await),
                 _ => {
                     let renamed =
                         async || provider.rename(&key("old"), &key("other"), &sample(2), 1, None).await;
-                    assert_eq!(patiently(renamed).await, Renamed::Done);
+                    assert_eq!(repeatedly(renamed).await, Renamed::Done);
                 }
             }
-            assert_eq!(version(&provider, "new").await, None, "{when:?}, {change}: there are two");
+            assert_eq!(version(&provider, "new").await, None, "{when:?}, {change}: there are two sessions");
             let left = u64::from(change != "delete");
             assert_eq!(provider.count().await.unwrap(), left, "{when:?}, {change}");
         }
@@ -116,28 +116,28 @@ async fn a_move_that_dies_neither_loses_a_session_nor_makes_two() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_move_that_was_taken_back_can_no_longer_end_the_session() {
+async fn an_undone_rename_can_no_longer_end_the_session() {
     let cluster = RedisCluster::start();
     let provider = on(&cluster, "slow").await;
     assert_eq!(provider.create(&key("old"), &sample(1)).await.unwrap(), Created::Done);
     let step = a_move(&provider.0);
-    assert_eq!(step.begin().await.unwrap(), Answer::Done);
-    assert_eq!(step.make().await.unwrap(), Answer::Done);
-    // It is so slow that somebody takes it for dead.
-    let updated = patiently(async || provider.update(&key("old"), &sample(2), &base(1)).await).await;
+    assert_eq!(step.lock_old().await.unwrap(), ScriptOutcome::Done);
+    assert_eq!(step.create_new().await.unwrap(), ScriptOutcome::Done);
+    // The move is so slow that another process treats it as dead.
+    let updated = repeatedly(async || provider.update(&key("old"), &sample(2), &base(1)).await).await;
     assert_eq!(updated, Updated::Done);
-    assert_eq!(step.end().await.unwrap(), Answer::Gone);
+    assert_eq!(step.end_old().await.unwrap(), ScriptOutcome::Gone);
     assert_eq!(version(&provider, "old").await, Some(2));
     assert_eq!(version(&provider, "new").await, None);
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn a_move_that_dies_when_decided_leaves_the_new_session() {
+async fn a_rename_stopped_after_its_last_step_leaves_the_new_session() {
     let cluster = RedisCluster::start();
     let provider = on(&cluster, "decided").await;
     assert_eq!(provider.create(&key("old"), &sample(1)).await.unwrap(), Created::Done);
-    dies(&provider.0, Dies::Ended).await;
+    start_move(&provider.0, StopsAfter::End).await;
     assert_eq!(version(&provider, "old").await, None);
     assert_eq!(version(&provider, "new").await, Some(2));
     assert_eq!(provider.update(&key("new"), &sample(3), &base(2)).await.unwrap(), Updated::Done);
@@ -146,7 +146,7 @@ async fn a_move_that_dies_when_decided_leaves_the_new_session() {
 
 #[tokio::test]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn the_partitions_of_a_cluster_are_spread_over_its_primaries() {
+async fn a_clusters_sessions_are_spread_over_its_primaries() {
     let cluster = RedisCluster::start();
     let provider = on(&cluster, settings::RedisSettings::DEFAULT_PREFIX).await;
     for n in 0..300 {

@@ -1,4 +1,5 @@
--- ARGV: 4 the record. KEYS: 4 on a cluster, what is moving; 5 and ARGV 5 a mark to set beside, ARGV 6 its time in ms.
+-- Stores a record under a free key. ARGV: 4 the record.
+-- For a session that arrives from another slot: KEYS 5 the arrival mark, ARGV 5 its value, ARGV 6 its time to live in ms.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if old and old.lives then return TAKEN end

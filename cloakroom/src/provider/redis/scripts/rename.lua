@@ -1,5 +1,5 @@
--- Both keys in one slot. KEYS: 4 the new one. ARGV: 4 the record, 5 the expected version, 6 the new one's name, 7 the tombstone or
--- nothing.
+-- Moves a session to another key of the same slot. KEYS: 4 the new key.
+-- ARGV: 4 the record, 5 the expected version, 6 the new name, 7 the tombstone or ''.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if not (old and old.session) then return GONE end

@@ -1,9 +1,9 @@
--- ARGV: 4 the time of use, as it is in a record.
+-- Records a use of a session, and moves its idle deadline. ARGV: 4 the time of use, in the form of a record's times.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if not (old and old.session) then return GONE end
 
--- Times are 8 bytes, and may be more than a number of this language holds. So they are compared and added up by their halves.
+-- Times have 8 bytes, and Lua's numbers are exact only up to 53 bits. So they are compared and added in two halves.
 local function less(one, other)
   local high, low = fields('>I4I4', one)
   local other_high, other_low = fields('>I4I4', other)
@@ -17,7 +17,7 @@ local function bytes(high, low)
   return struct.pack('>I4I4', high, low)
 end
 
--- The record's own idle time decides, as `Record::touch` has it: no time moves back, and the absolute deadline binds.
+-- The stored record's own idle timeout decides, as in `Record::touch`. No time moves back, and the absolute deadline is the limit.
 local at, used, idle, absolute =
   ARGV[4], string.sub(old.head, 33, 40), string.sub(old.head, 41, 48), string.sub(old.head, 49, 56)
 local at_high, at_low = fields('>I4I4', at)
@@ -33,7 +33,7 @@ used = later(used, at)
 
 local new = parse(string.sub(old.head, 1, 32) .. used .. idle .. string.sub(old.head, 49))
 reach(new)
--- This first: a full server takes it, and after it the rest, which needs no more room or little.
+-- PEXPIRE comes first: a full server accepts it, and then also the rest, which needs little or no memory.
 expire(KEYS[1], new.deadline)
 call('SETRANGE', KEYS[1], 32, used .. idle)
 index(ARGV[3], new, old)

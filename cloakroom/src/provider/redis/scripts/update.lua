@@ -1,4 +1,4 @@
--- ARGV: 4 the record, 5 the expected version.
+-- Replaces a record if it still has the expected version. ARGV: 4 the record, 5 the expected version.
 local old = read(KEYS[1])
 if old == false then return CORRUPT end
 if not (old and old.session) then return GONE end

@@ -1,5 +1,5 @@
-//! What the provider does, in commands. Each change is one script and so one step; only a rename from slot to slot, on a cluster, is
-//! several: see `moves.rs`.
+//! The methods of the provider, as commands. Each change is one script, and so one atomic step. Only a rename between two slots
+//! of a cluster takes several: see `moves.rs`.
 
 pub(super) mod moves;
 mod users;
@@ -8,72 +8,72 @@ use std::sync::{Arc, Weak};
 
 use redis::{Cmd, Value};
 
-use self::moves::Note;
-use super::call::{Caller, Repeat, pause};
+use self::moves::MoveLock;
+use super::client::{CallKind, RedisClient, pause};
 use super::error::StoreError;
 use super::failure::Deadline;
-use super::invalidations::Followers;
-use super::layout::{Layout, Place};
-use super::script::{self, Answer, Script};
+use super::invalidations::Subscribers;
+use super::layout::{Layout, Partition};
+use super::script::{self, Script, ScriptOutcome};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::provider::{Collected, Created, Cursor, Listed, Page, Renamed, Touched, Updated, Watcher};
 use crate::record::Record;
 
-/// The most entries of a page, and the most records that one step of a collection looks at.
+/// The most entries of a page, and the most records that one step of garbage collection examines.
 const MOST_AT_ONCE: usize = 1000;
-/// How long a record that cannot be read is kept aside: a week, in milliseconds.
-const ASIDE: &[u8] = b"604800000";
+/// The time for which an unreadable record is kept: a week, in milliseconds.
+const KEPT_ASIDE: &[u8] = b"604800000";
 
-pub(super) struct Store {
-    pub(super) caller: Arc<Caller>,
+pub(super) struct RedisStore {
+    pub(super) client: Arc<RedisClient>,
     pub(super) layout: Layout,
     pub(super) clock: Clock,
-    /// On a cluster sessions move from slot to slot, and a change has to ask whether one does.
+    /// True on a cluster, where a session may be locked while it is moved to another slot.
     pub(super) is_cluster: bool,
-    /// The watchers that are told of changes.
-    pub(super) followers: Followers,
+    /// The watchers that receive invalidations.
+    pub(super) subscribers: Subscribers,
 }
 
-/// What a script said.
-pub(super) enum Said {
-    Answer(Answer),
-    /// The session is on its way, and whether the time for that is over.
-    Moving(Note, bool),
+/// The reply of a script that changes a session.
+pub(super) enum ScriptReply {
+    Outcome(ScriptOutcome),
+    /// The session is being moved to another slot: the lock, and true if the lock has expired.
+    Moving(MoveLock, bool),
 }
 
-impl Store {
-    pub(super) fn new(caller: Caller, layout: Layout, clock: Clock, is_cluster: bool) -> Store {
-        let caller = Arc::new(caller);
-        let prefix = layout.numbered(0).map(|place| place.sessions()).unwrap_or_default();
-        let followers = Followers::new(Arc::clone(&caller), prefix);
-        Store { caller, layout, clock, is_cluster, followers }
+impl RedisStore {
+    pub(super) fn new(client: RedisClient, layout: Layout, clock: Clock, is_cluster: bool) -> RedisStore {
+        let client = Arc::new(client);
+        let prefix = layout.partition(0).map(|partition| partition.sessions()).unwrap_or_default();
+        let subscribers = Subscribers::new(Arc::clone(&client), prefix);
+        RedisStore { client, layout, clock, is_cluster, subscribers }
     }
 
-    pub(super) async fn follow(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
-        Ok(self.followers.follow(watcher).await?)
+    pub(super) async fn subscribe(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
+        Ok(self.subscribers.subscribe(watcher).await?)
     }
 
     pub(super) async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
-        let place = self.layout.of(key);
-        let keys = self.keys(&place, key);
-        match self.answer(&place, key, &script::CREATE, &keys, &[record.as_bytes()]).await? {
-            Answer::Done => Ok(Created::Done),
-            Answer::Taken => Ok(Created::Taken),
+        let partition = self.layout.partition_of(key);
+        let keys = self.keys(&partition, key);
+        match self.outcome(&partition, key, &script::CREATE, &keys, &[record.as_bytes()]).await? {
+            ScriptOutcome::Done => Ok(Created::Done),
+            ScriptOutcome::Taken => Ok(Created::Taken),
             other => Err(unexpected(other).into()),
         }
     }
 
     pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        self.followers.tend();
-        let place = self.layout.of(key);
+        self.subscribers.restart_stopped();
+        let partition = self.layout.partition_of(key);
         let mut get = Cmd::with_capacity(2, 256);
         get.arg("GET");
-        place.write_session(key, &mut get);
-        let answer = self.caller.read(place.partition, get).await;
-        if let Err(StoreError::NoRecord) = answer {
-            Box::pin(self.put_aside(&place, key, b"")).await;
+        partition.write_session(key, &mut get);
+        let answer = self.client.read(partition.number, get).await;
+        if let Err(StoreError::NotARecord) = answer {
+            Box::pin(self.put_aside(&partition, key, b"")).await;
         }
         let bytes = match answer? {
             Value::Nil => return Ok(None),
@@ -83,57 +83,61 @@ impl Store {
         match Record::from_bytes(&bytes) {
             Ok(record) => Ok(Some(record).filter(|record| !record.expired_at(self.clock.millis()))),
             Err(corrupt) => {
-                Box::pin(self.put_aside(&place, key, &bytes)).await;
+                Box::pin(self.put_aside(&partition, key, &bytes)).await;
                 Err(corrupt)
             }
         }
     }
 
-    /// The next visitor with this id gets a fresh session, and the operator finds the bytes. Without `bytes`, what no script can read
-    /// either, whatever it is.
-    async fn put_aside(&self, place: &Place<'_>, key: &StoreKey, bytes: &[u8]) {
-        let mut keys = self.keys(place, key);
+    /// Sets aside an unreadable record. The next visitor with this id gets a new session, and the operator finds the bytes.
+    ///
+    /// If `bytes` is empty, any value that is not a record is set aside, whatever its type.
+    async fn put_aside(&self, partition: &Partition<'_>, key: &StoreKey, bytes: &[u8]) {
+        let mut keys = self.keys(partition, key);
         keys.truncate(3);
-        keys.push(place.corrupt(key));
-        let times = (Repeat::IfNotDone, self.caller.deadline());
-        match self.run(place, key, &script::ASIDE, &keys, &[bytes, ASIDE], times).await {
-            Ok(Said::Answer(Answer::Done)) => {
-                tracing::warn!("a record that cannot be read was put aside in Redis, for a week");
+        keys.push(partition.corrupt(key));
+        let times = (CallKind::NotIdempotent, self.client.deadline());
+        match self.run(partition, key, &script::ASIDE, &keys, &[bytes, KEPT_ASIDE], times).await {
+            Ok(ScriptReply::Outcome(ScriptOutcome::Done)) => {
+                tracing::warn!("an unreadable record was set aside in Redis for a week");
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "a record that cannot be read could not be put aside"),
+            Err(error) => tracing::warn!(%error, "an unreadable record could not be set aside in Redis"),
         }
     }
 
     pub(super) async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
-        // The script finds in the stored record which sets the session leaves.
+        // The script reads from the stored record which sets the session must leave.
         let args = [record.as_bytes(), &base.version().to_be_bytes()];
         match self.change(key, &script::UPDATE, &args).await? {
-            Answer::Done => Ok(Updated::Done),
-            Answer::Stale => Ok(Updated::Stale),
-            Answer::Gone => Ok(Updated::Gone),
+            ScriptOutcome::Done => Ok(Updated::Done),
+            ScriptOutcome::Stale => Ok(Updated::Stale),
+            ScriptOutcome::Gone => Ok(Updated::Gone),
             other => Err(unexpected(other).into()),
         }
     }
 
     pub(super) async fn touch(&self, key: &StoreKey, at: Millis) -> Result<Touched> {
-        let place = self.layout.of(key);
-        let mut keys = self.keys(&place, key);
+        let partition = self.layout.partition_of(key);
+        let mut keys = self.keys(&partition, key);
         keys.truncate(3);
         let args = [&at.0.to_be_bytes()[..]];
-        let deadline = self.caller.deadline();
-        match self.said(&place, key, &script::TOUCH, &keys, &args, (Repeat::Freely, deadline)).await? {
-            Said::Answer(Answer::Done) => Ok(Touched::Done),
-            Said::Answer(Answer::Gone) => Ok(Touched::Gone),
-            Said::Answer(other) => Err(unexpected(other).into()),
-            Said::Moving(..) => Err(StoreError::Moving.into()),
+        let deadline = self.client.deadline();
+        match self
+            .reply(&partition, key, &script::TOUCH, &keys, &args, (CallKind::Idempotent, deadline))
+            .await?
+        {
+            ScriptReply::Outcome(ScriptOutcome::Done) => Ok(Touched::Done),
+            ScriptReply::Outcome(ScriptOutcome::Gone) => Ok(Touched::Gone),
+            ScriptReply::Outcome(other) => Err(unexpected(other).into()),
+            ScriptReply::Moving(..) => Err(StoreError::Moving.into()),
         }
     }
 
     pub(super) async fn delete(&self, key: &StoreKey) -> Result<bool> {
         match self.change(key, &script::DELETE, &[]).await? {
-            Answer::Done => Ok(true),
-            Answer::Gone => Ok(false),
+            ScriptOutcome::Done => Ok(true),
+            ScriptOutcome::Gone => Ok(false),
             other => Err(unexpected(other).into()),
         }
     }
@@ -149,46 +153,46 @@ impl Store {
         if self.is_cluster {
             return Ok(moves::rename(self, old, new, record, expected, tombstone).await?);
         }
-        let place = self.layout.of(old);
-        let mut keys = self.keys(&place, old);
-        keys.push(place.session(new));
+        let partition = self.layout.partition_of(old);
+        let mut keys = self.keys(&partition, old);
+        keys.push(partition.session(new));
         let tombstone = tombstone.map_or(&b""[..], Record::as_bytes);
         let args = [record.as_bytes(), &expected.to_be_bytes(), new.as_bytes(), tombstone];
-        let answer = self.answer(&place, old, &script::RENAME, &keys, &args).await;
-        if let Err(StoreError::NoRecord) = answer {
-            // It may be either of the two.
-            Box::pin(self.put_aside(&place, new, b"")).await;
+        let answer = self.outcome(&partition, old, &script::RENAME, &keys, &args).await;
+        if let Err(StoreError::NotARecord) = answer {
+            // Either of the two values may be the unreadable one.
+            Box::pin(self.put_aside(&partition, new, b"")).await;
         }
         match answer? {
-            Answer::Done => Ok(Renamed::Done),
-            Answer::Stale => Ok(Renamed::Stale),
-            Answer::Gone => Ok(Renamed::Gone),
-            Answer::Taken => Ok(Renamed::Taken),
+            ScriptOutcome::Done => Ok(Renamed::Done),
+            ScriptOutcome::Stale => Ok(Renamed::Stale),
+            ScriptOutcome::Gone => Ok(Renamed::Gone),
+            ScriptOutcome::Taken => Ok(Renamed::Taken),
             other => Err(unexpected(other).into()),
         }
     }
 
-    /// Counts the entries of the sets. It first looks at those whose place is over and takes the dead out. Where the server evicts,
-    /// what stands there and is gone is taken out, too.
+    /// Counts the entries of the sets. Removes expired entries first, and evicted ones if the server evicts sessions.
     pub(super) async fn count(&self) -> Result<u64> {
-        let counts = self.layout.partitions().map(|place| async move { self.count_in(&place).await });
+        let counts = self.layout.partitions().map(|partition| async move { self.count_in(&partition).await });
         Ok(futures_util::future::try_join_all(counts).await?.into_iter().sum())
     }
 
-    async fn count_in(&self, place: &Place<'_>) -> Result<u64, StoreError> {
+    async fn count_in(&self, partition: &Partition<'_>) -> Result<u64, StoreError> {
         let (mut sum, mut from) = (0, "-".to_owned());
         loop {
             let now = self.clock.millis().0.to_string();
-            let (users, sessions, limit) = (place.users(), place.sessions(), MOST_AT_ONCE.to_string());
+            let (users, sessions, limit) =
+                (partition.users(), partition.sessions(), MOST_AT_ONCE.to_string());
             let mut args = vec![now.as_bytes(), users.as_bytes(), sessions.as_bytes(), limit.as_bytes()];
-            if self.caller.evicts() {
+            if self.client.evicts() {
                 args.extend([from.as_bytes(), limit.as_bytes()]);
             }
             // A script's first key is a session, which this one has none of.
-            let keys = [place.deadlines(), place.deadlines(), place.keys()];
+            let keys = [partition.deadlines(), partition.deadlines(), partition.keys()];
             let form = StoreError::Form { expected: "our script's answer" };
             let Value::Array(parts) =
-                self.caller.ask(place.partition, &script::COUNT.call(&keys, &args)).await?
+                self.client.ask(partition.number, &script::COUNT.call(&keys, &args)).await?
             else {
                 return Err(form);
             };
@@ -208,32 +212,33 @@ impl Store {
 
     pub(super) async fn delete_expired(&self, limit: usize) -> Result<Collected> {
         let mut removed = 0;
-        let mut places = self.layout.partitions();
-        let mut place = places.next();
-        while let Some(here) = &place {
+        let mut partitions = self.layout.partitions();
+        let mut partition = partitions.next();
+        while let Some(here) = &partition {
             let step = self.collect(here, MOST_AT_ONCE.min(limit - removed)).await?;
             removed += step.removed;
             if step.more && removed >= limit {
                 return Ok(Collected { removed, more: true });
             }
             if !step.more {
-                place = places.next();
+                partition = partitions.next();
             }
         }
         Ok(Collected { removed, more: false })
     }
 
-    /// One step of a collection in a partition.
-    async fn collect(&self, place: &Place<'_>, limit: usize) -> Result<Step, StoreError> {
-        let (now, users, sessions) = (self.clock.millis().0.to_string(), place.users(), place.sessions());
+    /// Runs one step of garbage collection in a partition.
+    async fn collect(&self, partition: &Partition<'_>, limit: usize) -> Result<CollectStep, StoreError> {
+        let (now, users, sessions) =
+            (self.clock.millis().0.to_string(), partition.users(), partition.sessions());
         let limit = limit.to_string();
         // A script's first key is a session, which this one has none of.
-        let keys = [place.deadlines(), place.deadlines(), place.keys()];
+        let keys = [partition.deadlines(), partition.deadlines(), partition.keys()];
         let args = [now.as_bytes(), users.as_bytes(), sessions.as_bytes(), limit.as_bytes()];
-        match self.caller.ask(place.partition, &script::COLLECT.call(&keys, &args)).await? {
+        match self.client.ask(partition.number, &script::COLLECT.call(&keys, &args)).await? {
             Value::Array(parts) => match parts[..] {
                 [Value::Int(removed), Value::Int(_), Value::Int(due)] => {
-                    Ok(Step { removed: removed as usize, more: due > 0 })
+                    Ok(CollectStep { removed: removed as usize, more: due > 0 })
                 }
                 _ => Err(StoreError::Form { expected: "our script's answer" }),
             },
@@ -241,17 +246,18 @@ impl Store {
         }
     }
 
-    /// A page lies within one partition; there the keys are in order, which is how the next page knows where to go on.
+    /// Returns a page of one partition, in the order of the keys. The cursor names the partition and the last key.
     pub(super) async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
         let from = cursor.as_ref().map_or(Some((0, None)), |cursor| read_cursor(cursor.as_str()));
-        let Some((partition, last)) = from else { return Ok(Page::default()) };
-        let Some(place) = self.layout.numbered(partition) else { return Ok(Page::default()) };
+        let Some((number, last)) = from else { return Ok(Page::default()) };
+        let Some(partition) = self.layout.partition(number) else { return Ok(Page::default()) };
         let limit = limit.clamp(1, MOST_AT_ONCE);
         let from = last.map_or("-".to_owned(), |last| format!("({}", last.as_str()));
-        let List { names, entries, .. } = self.list(&place, place.keys(), &from, After::Start, limit).await?;
+        let ListPage { names, entries, .. } =
+            self.list(&partition, partition.keys(), &from, ListStart::First, limit).await?;
         let next = match names.last() {
-            Some(last) if names.len() == limit => Some(format!("{partition}.{}", last.as_str())),
-            _ => self.layout.numbered(partition + 1).map(|next| format!("{}.", next.partition)),
+            Some(last) if names.len() == limit => Some(format!("{number}.{}", last.as_str())),
+            _ => self.layout.partition(number + 1).map(|next| format!("{}.", next.number)),
         };
         Ok(Page { entries, next: next.map(Cursor::new) })
     }
@@ -259,43 +265,46 @@ impl Store {
     /// A page of a set: from the name `from` on of a partition's keys, or what comes after `after` of a user's.
     async fn list(
         &self,
-        place: &Place<'_>,
+        partition: &Partition<'_>,
         set: String,
         from: &str,
-        after: After<'_>,
+        after: ListStart<'_>,
         limit: usize,
-    ) -> Result<List> {
-        let (now, sessions) = (self.clock.millis().0.to_string(), place.sessions());
+    ) -> Result<ListPage> {
+        let (now, sessions) = (self.clock.millis().0.to_string(), partition.sessions());
         let limit = limit.to_string();
-        let (moving, arriving) = (place.all_moving(), place.all_arriving());
+        let (moving, arriving) = (partition.all_moving(), partition.all_arriving());
         let (score, name) = match after {
-            After::Start => ("", ""),
-            After::Entry { score, name } => (score, name.as_str()),
+            ListStart::First => ("", ""),
+            ListStart::After { score, name } => (score, name.as_str()),
         };
         let mut args = vec![now.as_bytes(), sessions.as_bytes(), limit.as_bytes(), from.as_bytes()];
         args.extend([score.as_bytes(), name.as_bytes()]);
         if self.is_cluster {
             args.extend([moving.as_bytes(), arriving.as_bytes()]);
         }
-        let answer = self.caller.ask(place.partition, &script::LIST.call(&[set], &args)).await?;
+        let answer = self.client.ask(partition.number, &script::LIST.call(&[set], &args)).await?;
         read_list(answer)
     }
 
-    /// Runs a script that changes a session where it is; on a cluster, when it is not on its way.
+    /// Runs a script that changes a session. On a cluster it waits while the session is locked, and breaks an expired lock.
     pub(super) async fn change(
         &self,
         key: &StoreKey,
         script: &Script,
         args: &[&[u8]],
-    ) -> Result<Answer, StoreError> {
-        let place = self.layout.of(key);
-        let keys = self.keys(&place, key);
-        let deadline = self.caller.deadline();
+    ) -> Result<ScriptOutcome, StoreError> {
+        let partition = self.layout.partition_of(key);
+        let keys = self.keys(&partition, key);
+        let deadline = self.client.deadline();
         for turn in 0.. {
-            match self.said(&place, key, script, &keys, args, (Repeat::IfNotDone, deadline)).await? {
-                Said::Answer(answer) => return Ok(answer),
-                Said::Moving(note, true) => Box::pin(moves::undo(self, key, &note)).await?,
-                Said::Moving(..) => {}
+            match self
+                .reply(&partition, key, script, &keys, args, (CallKind::NotIdempotent, deadline))
+                .await?
+            {
+                ScriptReply::Outcome(answer) => return Ok(answer),
+                ScriptReply::Moving(lock, true) => Box::pin(moves::undo(self, key, &lock)).await?,
+                ScriptReply::Moving(..) => {}
             }
             if !pause(deadline, turn).await {
                 break;
@@ -304,59 +313,59 @@ impl Store {
         Err(StoreError::Moving)
     }
 
-    /// Runs a script that meets no session on its way.
-    pub(super) async fn answer(
+    /// Runs a script on a session that cannot be locked.
+    pub(super) async fn outcome(
         &self,
-        place: &Place<'_>,
+        partition: &Partition<'_>,
         key: &StoreKey,
         script: &Script,
         keys: &[String],
         args: &[&[u8]],
-    ) -> Result<Answer, StoreError> {
-        let deadline = self.caller.deadline();
-        match self.said(place, key, script, keys, args, (Repeat::IfNotDone, deadline)).await? {
-            Said::Answer(answer) => Ok(answer),
-            Said::Moving(..) => Err(StoreError::Moving),
+    ) -> Result<ScriptOutcome, StoreError> {
+        let deadline = self.client.deadline();
+        match self.reply(partition, key, script, keys, args, (CallKind::NotIdempotent, deadline)).await? {
+            ScriptReply::Outcome(answer) => Ok(answer),
+            ScriptReply::Moving(..) => Err(StoreError::Moving),
         }
     }
 
-    /// Runs a script. What is no record is put aside, and is an error once.
-    pub(super) async fn said(
+    /// Runs a script. Sets aside a value that is not a record, which is an error once.
+    pub(super) async fn reply(
         &self,
-        place: &Place<'_>,
+        partition: &Partition<'_>,
         key: &StoreKey,
         script: &Script,
         keys: &[String],
         args: &[&[u8]],
-        times: (Repeat, Deadline),
-    ) -> Result<Said, StoreError> {
-        match self.run(place, key, script, keys, args, times).await? {
-            Said::Answer(Answer::Corrupt) => {
-                Box::pin(self.put_aside(place, key, b"")).await;
-                Err(StoreError::NoRecord)
+        times: (CallKind, Deadline),
+    ) -> Result<ScriptReply, StoreError> {
+        match self.run(partition, key, script, keys, args, times).await? {
+            ScriptReply::Outcome(ScriptOutcome::Corrupt) => {
+                Box::pin(self.put_aside(partition, key, b"")).await;
+                Err(StoreError::NotARecord)
             }
-            said => Ok(said),
+            reply => Ok(reply),
         }
     }
 
     async fn run(
         &self,
-        place: &Place<'_>,
+        partition: &Partition<'_>,
         key: &StoreKey,
         script: &Script,
         keys: &[String],
         args: &[&[u8]],
-        (repeat, deadline): (Repeat, Deadline),
-    ) -> Result<Said, StoreError> {
-        let (now, users) = (self.clock.millis().0.to_string(), place.users());
+        (kind, deadline): (CallKind, Deadline),
+    ) -> Result<ScriptReply, StoreError> {
+        let (now, users) = (self.clock.millis().0.to_string(), partition.users());
         let mut all = vec![now.as_bytes(), users.as_bytes(), key.as_bytes()];
         all.extend(args);
         let form = StoreError::Form { expected: "our script's answer" };
-        match self.caller.run(place.partition, &script.call(keys, &all), repeat, deadline).await? {
-            Value::Int(number) => Ok(Said::Answer(Answer::of(number).ok_or(form)?)),
+        match self.client.run(partition.number, &script.call(keys, &all), kind, deadline).await? {
+            Value::Int(number) => Ok(ScriptReply::Outcome(ScriptOutcome::of(number).ok_or(form)?)),
             Value::Array(parts) => match &parts[..] {
-                [_, Value::BulkString(note), Value::Int(over)] => {
-                    Ok(Said::Moving(Note::read(note).ok_or(form)?, *over == 1))
+                [_, Value::BulkString(lock), Value::Int(over)] => {
+                    Ok(ScriptReply::Moving(MoveLock::read(lock).ok_or(form)?, *over == 1))
                 }
                 _ => Err(form),
             },
@@ -364,20 +373,20 @@ impl Store {
         }
     }
 
-    /// The keys that each script begins with.
-    pub(super) fn keys(&self, place: &Place<'_>, key: &StoreKey) -> Vec<String> {
-        let mut keys = vec![place.session(key), place.deadlines(), place.keys()];
+    /// Returns the keys that each script begins with.
+    pub(super) fn keys(&self, partition: &Partition<'_>, key: &StoreKey) -> Vec<String> {
+        let mut keys = vec![partition.session(key), partition.deadlines(), partition.keys()];
         if self.is_cluster {
-            keys.push(place.moving(key));
+            keys.push(partition.moving(key));
         }
         keys
     }
 }
 
-/// What a step of a collection has done to a partition.
-struct Step {
+/// The result of one step of garbage collection.
+struct CollectStep {
     removed: usize,
-    /// Whether there is more to look at.
+    /// True if more entries may have expired.
     more: bool,
 }
 
@@ -389,14 +398,14 @@ fn read_cursor(text: &str) -> Option<(u16, Option<StoreKey>)> {
 
 /// The entry of a user's set after which a page begins.
 #[derive(Clone, Copy)]
-enum After<'a> {
-    Start,
-    Entry { score: &'a str, name: &'a StoreKey },
+enum ListStart<'a> {
+    First,
+    After { score: &'a str, name: &'a StoreKey },
 }
 
-/// What `list.lua` answers.
-struct List {
-    /// Those of the dead, too.
+/// The reply of `list.lua`.
+struct ListPage {
+    /// All names of the page, including those of ended sessions.
     names: Vec<StoreKey>,
     entries: Vec<Listed>,
     moving: bool,
@@ -405,23 +414,23 @@ struct List {
 }
 
 /// The number of sessions on their way, the last score, then each name with its record, which has no data; or with nothing where none lives.
-fn read_list(answer: Value) -> Result<List> {
+fn read_list(answer: Value) -> Result<ListPage> {
     let form = || StoreError::Form { expected: "our script's answer" };
     let Value::Array(parts) = answer else { return Err(form().into()) };
     let mut parts = parts.into_iter();
     let moving = integer(parts.next().ok_or_else(form)?)? > 0;
     let more: String = redis::from_redis_value(parts.next().ok_or_else(form)?).map_err(|_| form())?;
     let more = Some(more).filter(|more| !more.is_empty());
-    let mut list = List { names: Vec::new(), entries: Vec::new(), moving, more };
+    let mut list = ListPage { names: Vec::new(), entries: Vec::new(), moving, more };
     while let (Some(name), Some(record)) = (parts.next(), parts.next()) {
         let (Value::BulkString(name), Value::BulkString(record)) = (name, record) else {
             return Err(form().into());
         };
-        // A name that is no key was put there by somebody else, and reaches no session.
+        // Another program wrote a name that is not a key. It cannot name a session.
         let Some(key) = std::str::from_utf8(&name).ok().and_then(|name| name.parse::<StoreKey>().ok()) else {
             continue;
         };
-        // What cannot be read is told of when it is loaded.
+        // An unreadable record is reported when it is loaded.
         if let Ok(record) = Record::from_bytes(&record) {
             list.entries.push(Listed { key: key.clone(), meta: record.meta() });
         }
@@ -434,6 +443,6 @@ fn integer(value: Value) -> Result<u64, StoreError> {
     redis::from_redis_value(value).map_err(|_| StoreError::Form { expected: "a number" })
 }
 
-pub(super) fn unexpected(_: Answer) -> StoreError {
+pub(super) fn unexpected(_: ScriptOutcome) -> StoreError {
     StoreError::Form { expected: "our script's answer" }
 }

@@ -12,14 +12,14 @@ use super::connector::RedisConnector;
 use super::error::StoreError;
 use super::failure::{Deadline, Failure};
 use super::pool::{ServerPool, Target};
-use super::script::Call;
+use super::script::ScriptCall;
 use super::send_once::send_once;
 use super::sentinel::SentinelGroup;
 use super::server_info::ServerInfo;
 use super::settings::{RedisSettings, ReplicaWait, Topology};
 
 /// The client of all servers: it routes each call to the right one, and retries it.
-pub(super) struct Caller {
+pub(super) struct RedisClient {
     backend: Backend,
     connector: Arc<RedisConnector>,
     timeout: Duration,
@@ -34,15 +34,15 @@ enum Backend {
 
 /// Tells whether a call may be sent again when the outcome of the previous attempt is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub(super) enum CallKind {
     /// Running the call twice has the same effect as running it once.
-    Freely,
+    Idempotent,
     /// The call is sent again only if the previous attempt certainly did nothing.
-    IfNotDone,
+    NotIdempotent,
 }
 
-impl Caller {
-    pub(super) fn new(settings: &RedisSettings) -> Result<Caller, StoreError> {
+impl RedisClient {
+    pub(super) fn new(settings: &RedisSettings) -> Result<RedisClient, StoreError> {
         let connector = Arc::new(RedisConnector::new(settings)?);
         let backend = match settings.topology.clone() {
             Topology::Server(address) => {
@@ -58,7 +58,7 @@ impl Caller {
             }
         };
         let (timeout, retries, wait) = (settings.call_timeout, settings.retries, settings.wait);
-        Ok(Caller { backend, connector, timeout, retries, wait })
+        Ok(RedisClient { backend, connector, timeout, retries, wait })
     }
 
     /// Returns one partition of each server that holds sessions.
@@ -103,31 +103,31 @@ impl Caller {
 
     /// Sends one idempotent command that need not reach a replica, such as a read.
     pub(super) async fn read(&self, partition: u16, command: Cmd) -> Result<Value, StoreError> {
-        self.send(partition, &Commands::One(command), Repeat::Freely, self.deadline()).await
+        self.send(partition, &Commands::One(command), CallKind::Idempotent, self.deadline()).await
     }
 
     /// Runs a script that changes a session, and waits for the replicas if the settings say so.
     pub(super) async fn run(
         &self,
         partition: u16,
-        call: &Call<'_>,
-        repeat: Repeat,
+        call: &ScriptCall<'_>,
+        kind: CallKind,
         deadline: Deadline,
     ) -> Result<Value, StoreError> {
-        match self.send(partition, &self.durable(call.by_hash()), repeat, deadline).await {
+        match self.send(partition, &self.durable(call.by_hash()), kind, deadline).await {
             // The server did not know the script, so nothing was run.
             Err(error) if error.is_unknown_script() => {
-                Box::pin(self.send(partition, &self.durable(call.by_text()), repeat, deadline)).await
+                Box::pin(self.send(partition, &self.durable(call.by_text()), kind, deadline)).await
             }
             answer => answer,
         }
     }
 
     /// Runs an idempotent script that need not reach a replica, such as one that lists or collects.
-    pub(super) async fn ask(&self, partition: u16, call: &Call<'_>) -> Result<Value, StoreError> {
+    pub(super) async fn ask(&self, partition: u16, call: &ScriptCall<'_>) -> Result<Value, StoreError> {
         let deadline = self.deadline();
         let send = |command| async move {
-            self.send(partition, &Commands::One(command), Repeat::Freely, deadline).await
+            self.send(partition, &Commands::One(command), CallKind::Idempotent, deadline).await
         };
         match send(call.by_hash()).await {
             Err(error) if error.is_unknown_script() => Box::pin(send(call.by_text())).await,
@@ -155,10 +155,10 @@ impl Caller {
         &self,
         partition: u16,
         commands: &Commands,
-        repeat: Repeat,
+        kind: CallKind,
         deadline: Deadline,
     ) -> Result<Value, StoreError> {
-        let (mut tries, mut former) = (0, None);
+        let (mut tries, mut not_sent) = (0, None);
         loop {
             let attempt = match &self.backend {
                 Backend::Server(pool) => send_once(pool, commands, deadline).await,
@@ -169,19 +169,19 @@ impl Caller {
                 Err(failure) => failure,
             };
             self.handle_failure(&failure);
-            let (again, pause) = match after(&failure, repeat) {
-                Again::Soon => (true, pause_after(tries).max(LEAST_PAUSE)),
-                Again::Perhaps => (tries < self.retries, pause_after(tries)),
-                Again::No => (false, Duration::ZERO),
+            let (retry, pause) = match retry_decision(&failure, kind) {
+                RetryDecision::UntilDeadline => (true, pause_after(tries).max(LEAST_PAUSE)),
+                RetryDecision::Limited => (tries < self.retries, pause_after(tries)),
+                RetryDecision::Never => (false, Duration::ZERO),
             };
             let next = Instant::now() + pause;
-            if !again || next >= deadline.at() {
+            if !retry || next >= deadline.at() {
                 // The cause of the delay tells more than the timeout itself.
-                let former = former.filter(|_| matches!(failure, Failure::Late(_)));
-                return Err(former.unwrap_or(failure).into_error());
+                let not_sent = not_sent.filter(|_| matches!(failure, Failure::Late(_)));
+                return Err(not_sent.unwrap_or(failure).into_error());
             }
             if let Failure::NotSent(_) = failure {
-                former = Some(failure);
+                not_sent = Some(failure);
             }
             tries += 1;
             tokio::time::sleep_until(next).await;
@@ -214,30 +214,30 @@ impl Caller {
 }
 
 /// The decision whether a call is sent again.
-enum Again {
+enum RetryDecision {
     /// The server has done nothing and refuses only for a moment. The call is retried until its deadline.
-    Soon,
+    UntilDeadline,
     /// The call is retried as often as the settings say.
-    Perhaps,
-    No,
+    Limited,
+    Never,
 }
 
-fn after(failure: &Failure, repeat: Repeat) -> Again {
+fn retry_decision(failure: &Failure, kind: CallKind) -> RetryDecision {
     match failure {
-        Failure::NotSent(_) => Again::Perhaps,
-        Failure::Late(_) => Again::No,
+        Failure::NotSent(_) => RetryDecision::Limited,
+        Failure::Late(_) => RetryDecision::Never,
         Failure::Call(error) => match error.code() {
             // The server says that it has done nothing. It, or another server, may accept the call soon.
             Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "READONLY" | "MASTERDOWN") => {
-                Again::Soon
+                RetryDecision::UntilDeadline
             }
-            Some(_) => Again::No,
-            None if repeat == Repeat::Freely => Again::Perhaps,
-            None => Again::No,
+            Some(_) => RetryDecision::Never,
+            None if kind == CallKind::Idempotent => RetryDecision::Limited,
+            None => RetryDecision::Never,
         },
         // A script failed after it had written something.
-        Failure::Broken(_) if repeat == Repeat::Freely => Again::Perhaps,
-        Failure::Broken(_) => Again::No,
+        Failure::Broken(_) if kind == CallKind::Idempotent => RetryDecision::Limited,
+        Failure::Broken(_) => RetryDecision::Never,
     }
 }
 
