@@ -77,6 +77,7 @@ impl Deadlines {
     }
 
     /// Returns true if a use of `record` at `now` is due to be stored.
+    #[inline]
     pub(crate) fn touch_due(&self, record: &Record, times: &Times, now: Millis) -> bool {
         let unstored = now.0.saturating_sub(times.last_active.0);
         let interval = match record.lifetime() {

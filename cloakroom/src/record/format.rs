@@ -356,6 +356,7 @@ impl Record {
         Codec::from_tag(self.0[AT_CODEC]).unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn times(&self) -> Times {
         let header = self.header();
         let millis = |place: usize| Millis(be_u64(&header[place..place + 8]));

@@ -9,7 +9,7 @@ use super::guards::Turn;
 #[cfg(feature = "beego")]
 use super::lookup::Moved;
 use super::lookup::{Found, LookupKind, Merge, Reached, Reused, Trail, TrailStep};
-use super::state::{Phase, too_late};
+use super::state::{Phase, State, too_late};
 #[cfg(feature = "beego")]
 use crate::engine::MoveOutcome;
 use crate::engine::{By, Candidates, Engine, LoadedAtOnce, Stored, within};
@@ -17,6 +17,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::{Named, SessionId, StoreKey};
 use crate::record::Mark;
+use crate::sync::MutexGuard;
 
 /// The most rotations that are followed from a reused id to its session.
 const MOST_ROTATIONS_OF_REUSE: usize = 64;
@@ -35,18 +36,25 @@ impl Exchange {
         if state.turns.taken || !engine.provider.is_at_once() {
             return None;
         }
-        let name = match engine.ids.only_candidate(&self.presented) {
-            Some(name) => Some(name),
-            None if self.presented.is_blank() => None,
-            None => match engine.ids.candidates(&self.presented, &engine.events) {
-                found if found.are_plain() => found.first,
-                _ => return None,
-            },
-        };
-        let Some(name) = name else {
-            state.phase = Phase::Loaded;
-            return Some(Ok(()));
-        };
+        if let Some(name) = engine.ids.only_candidate(&self.presented) {
+            return self.load_name_at_once(state, name);
+        }
+        if !self.presented.is_blank() {
+            let candidates = engine.ids.candidates(&self.presented, &engine.events);
+            if !candidates.are_plain() {
+                return None;
+            }
+            if let Some(name) = candidates.first {
+                return self.load_name_at_once(state, name);
+            }
+        }
+        state.phase = Phase::Loaded;
+        Some(Ok(()))
+    }
+
+    #[inline]
+    fn load_name_at_once(&self, mut state: MutexGuard<'_, State>, name: Named) -> Option<Result<()>> {
+        let engine = &self.engine;
         let record = match engine.records.load_at_once(name.key())? {
             // Most lookups end here. The trail decides the others.
             Ok(LoadedAtOnce::Session(record)) => {

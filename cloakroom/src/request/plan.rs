@@ -90,7 +90,7 @@ fn has_present_deadline(engine: &Engine, record: &Record, times: &Times, now: Mi
 }
 
 /// True if a request without changes has something to store: its use, or a new id by routine rotation.
-#[inline(always)]
+#[inline]
 pub(super) fn use_is_due(engine: &Engine, state: &State) -> bool {
     if state.ended().is_some() {
         return true;
