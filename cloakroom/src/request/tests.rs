@@ -141,7 +141,7 @@ async fn play(provider: impl Provider, clock: ManualClock, rotates: bool, acts: 
             Act::Clear => session.clear().unwrap(),
             Act::Destroy => session.destroy().unwrap(),
             Act::Regenerate => session.regenerate().unwrap(),
-            Act::LogIn(user) => session.authenticate(Principal::new(&format!("u{user}")).unwrap()).unwrap(),
+            Act::LogIn(user) => session.authenticate(Principal::new(format!("u{user}")).unwrap()).unwrap(),
             Act::Save => seen.push(format!("{:?}", session.save().await.map_err(|error| error.kind()))),
             Act::Update(key) => {
                 let updated =
@@ -242,7 +242,7 @@ fn answer(step: Step, choice: u8) -> Answer {
             4 => over_limit(),
             _ => refused(),
         },
-        _ => Answer::Ended(choice % 2 == 0),
+        _ => Answer::Ended(choice.is_multiple_of(2)),
     }
 }
 
@@ -282,7 +282,7 @@ fn drive(engine: &Engine, state: &mut State, choices: &[u8]) -> (Outcome<Release
                 commit.looked_up(state, &former, reached)
             }
             Ok(Todo::LoadToJoin) => {
-                let record = (choice() % 2 == 0).then(|| stored(engine, Some("alice")).record);
+                let record = choice().is_multiple_of(2).then(|| stored(engine, Some("alice")).record);
                 commit.loaded(state, record, engine)
             }
         };

@@ -394,7 +394,7 @@ impl Store {
                 return shard.sessions() as u64;
             }
         };
-        self.shards.iter().map(|shard| count(shard)).sum()
+        self.shards.iter().map(count).sum()
     }
 
     /// A page never holds entries of two shards: within one they are in the order of their keys, which is how the next page
