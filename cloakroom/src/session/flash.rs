@@ -20,7 +20,7 @@ const TIME_LEN: usize = 16;
 /// The random hexadecimal digits that follow.
 const RANDOM_LEN: usize = 8;
 
-/// A message that [`Session::flash`] left for a later request.
+/// A message that [`Session::flash`](crate::Session::flash) left for a later request.
 ///
 /// `Debug` shows neither name nor message.
 #[derive(Clone, PartialEq, Eq, Serialize)]

@@ -46,27 +46,27 @@ const LABELS: [&str; 2] = ["alice", "device"];
 #[allow(missing_docs, reason = "the fields are the parameters of the provider's methods")]
 #[allow(clippy::exhaustive_enums, reason = "a strategy of the caller's own builds it")]
 pub enum Op {
-    /// [`Provider::load`](crate::Provider::load). It is the first variant, so that a shrinking test prefers steps that change nothing.
+    /// [`Provider::load`]. It is the first variant, so that a shrinking test prefers steps that change nothing.
     Load { key: u8 },
-    /// [`Provider::create`](crate::Provider::create).
+    /// [`Provider::create`].
     Create { key: u8, record: Shape },
-    /// [`Provider::update`](crate::Provider::update).
+    /// [`Provider::update`].
     Update { key: u8, record: Shape, off: u8 },
-    /// [`Provider::update`](crate::Provider::update) with the tombstone of an ended session, which expires after `idle`.
+    /// [`Provider::update`] with the tombstone of an ended session, which expires after `idle`.
     End { key: u8, idle: u8, off: u8 },
-    /// [`Provider::touch`](crate::Provider::touch), of a use now or so many minutes ago.
+    /// [`Provider::touch`], of a use now or so many minutes ago.
     Touch { key: u8, ago: u8 },
-    /// [`Provider::rename`](crate::Provider::rename), with a tombstone that expires after `tombstone`, or with none.
+    /// [`Provider::rename`], with a tombstone that expires after `tombstone`, or with none.
     Rename { old: u8, new: u8, record: Shape, off: u8, tombstone: Option<u8> },
-    /// [`Provider::delete`](crate::Provider::delete).
+    /// [`Provider::delete`].
     Delete { key: u8 },
-    /// [`Provider::count`](crate::Provider::count).
+    /// [`Provider::count`].
     Count,
-    /// [`Provider::scan`](crate::Provider::scan), all pages, of `limit` + 1 entries each.
+    /// [`Provider::scan`], all pages, of `limit` + 1 entries each.
     Scan { limit: u8 },
-    /// [`Provider::indexed`](crate::Provider::indexed), all pages, of `limit` + 1 entries each. The principals come before the labels.
+    /// [`Provider::indexed`], all pages, of `limit` + 1 entries each. The principals come before the labels.
     Indexed { entry: u8, limit: u8 },
-    /// [`Provider::delete_expired`](crate::Provider::delete_expired).
+    /// [`Provider::delete_expired`].
     DeleteExpired { limit: u8 },
     /// Moves the clock.
     Advance { minutes: u8 },
