@@ -9,29 +9,21 @@ mod user;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::clock::Millis;
 use crate::codec::{Change, Codec};
-use crate::engine::{Stored, is_plain, within};
+use crate::engine::is_plain;
 use crate::error::Result;
-use crate::event::IdHash;
-use crate::id::SessionId;
-use crate::record::Lifetime;
-use crate::request::{Exchange, Reached, look_again, refuse_reserved, too_late};
+use crate::request::{Exchange, refuse_reserved, too_late};
 
 pub use crate::request::Released;
 pub use flash::Flash;
 pub(crate) use form_secret::FormSecrets;
 pub use handle::SessionHandle;
 pub use typed::{Fields, SessionData, Typed};
-
-/// The interval at which the store is asked about a watched session: short enough to learn of its end within a second.
-const WATCH: Duration = Duration::from_millis(700);
 
 /// A visitor's session in one request.
 ///
@@ -56,6 +48,15 @@ const WATCH: Duration = Duration::from_millis(700);
 /// assert!(response["set-cookie"].to_str().unwrap().starts_with("__Host-id="));
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
+///
+/// # See also
+///
+/// - **Log out everywhere:** [`Manager::end_sessions`](crate::Manager::end_sessions) ends every session of a user, and
+///   [`Manager::end_other_sessions`](crate::Manager::end_other_sessions) all but this one: [users](crate::guide::users#log-out).
+/// - **WebSockets, streams and jobs:** [`Manager::session`](crate::Manager::session) gives a handle that outlives the request:
+///   [sockets](crate::guide::sockets).
+/// - **Structs and messages:** [data](crate::guide::data).
+/// - **Timeouts, and requests that come too late:** [lifetimes](crate::guide::lifetimes).
 pub struct Session(pub(crate) Arc<Exchange>, Origin);
 
 /// The source of a `Session`.
@@ -114,6 +115,17 @@ impl Drop for Session {
 impl Session {
     /// The value under `key`, as this request sees it: its own changes first, then what was loaded.
     ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("theme", "dark")?;
+    /// assert_eq!(session.get::<String>("theme")?.as_deref(), Some("dark"));
+    /// assert_eq!(session.get::<u32>("visits")?, None);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Value`](crate::ErrorKind::Value) if the value does not decode to a `T`.
     #[doc(alias = "Get")]
@@ -123,6 +135,23 @@ impl Session {
 
     /// The struct under its key; its default, if nothing is there.
     ///
+    /// ```
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Cart {
+    /// #     items: Vec<u32>,
+    /// # }
+    /// # impl SessionData for Cart {
+    /// #     const KEY: &'static str = "cart";
+    /// # }
+    /// # use cloakroom::{Manager, MemoryProvider, SessionData};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let cart = session.typed::<Cart>()?;
+    /// assert!(cart.items.is_empty());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Value`](crate::ErrorKind::Value) if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
     pub fn typed<T: SessionData>(&self) -> Result<Typed<T>> {
@@ -130,6 +159,17 @@ impl Session {
     }
 
     /// Puts `value` under `key`. Not stored before [`release`](Self::release) or [`save`](Self::save).
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("theme", "dark")?;
+    /// session.set("recent", [7, 12, 30])?;
+    /// assert_eq!(session.get::<Vec<u32>>("recent")?, Some(vec![7, 12, 30]));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session would be over a limit,
@@ -145,6 +185,17 @@ impl Session {
 
     /// Removes what is under `key`; not an error if nothing is.
     ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("theme", "dark")?;
+    /// session.delete("theme")?;
+    /// assert!(!session.contains("theme")?);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `key` begins with U+0001, which the library keeps for itself,
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
@@ -156,11 +207,35 @@ impl Session {
     }
 
     /// Returns true if there is a value under `key`.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// assert!(!session.contains("theme")?);
+    /// session.set("theme", "dark")?;
+    /// assert!(session.contains("theme")?);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn contains(&self, key: &str) -> Result<bool> {
         self.0.with_value(key, |_, value| Ok(value.is_some()))
     }
 
     /// Every key, as this request sees them.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("theme", "dark")?;
+    /// session.set("language", "en")?;
+    /// let mut keys = session.keys()?;
+    /// keys.sort();
+    /// assert_eq!(keys, ["language", "theme"]);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn keys(&self) -> Result<Vec<String>> {
         self.0.keys()
     }
@@ -180,6 +255,19 @@ impl Session {
     ///
     /// Beego calls this `Flush`. In tower-sessions `flush` ends the session, which is `destroy` here.
     ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.set("cart", [7])?;
+    /// session.clear()?;
+    /// assert!(session.is_empty()?);
+    /// assert!(session.principal().is_some());      // still logged in
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
     #[doc(alias = "Flush")]
@@ -196,31 +284,6 @@ impl Session {
     )]
     pub fn flush(&self) -> Result<()> {
         self.0.change(|changes| changes.clear())
-    }
-
-    /// Ends the session: the logout. What is set afterwards in the same request begins a new one under a new id.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
-    #[doc(alias = "SessionDestroy")]
-    #[doc(alias = "logout")]
-    #[doc(alias = "invalidate")]
-    #[doc(alias = "purge")]
-    pub fn destroy(&self) -> Result<()> {
-        self.0.change(|changes| changes.end())
-    }
-
-    /// Gives the session a new id. The data stays; the old id is dead at once.
-    ///
-    /// For a change of privileges that is no login, such as a new role. Nothing happens for a visitor without a session.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
-    #[doc(alias = "SessionRegenerateId")]
-    #[doc(alias = "cycle_id")]
-    #[doc(alias = "renew")]
-    pub fn regenerate(&self) -> Result<()> {
-        self.0.change(|changes| changes.new_id = true)
     }
 
     /// Changes the value under `key` in one atomic step, at once, and gives what it became.
@@ -287,6 +350,17 @@ impl Session {
     /// Commits the changes now, ahead of the response: for streams and long work. The cookie, if one is due, still
     /// goes with the [`release`](Self::release).
     ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("step", 1)?;
+    /// session.save().await?;                       // stored now
+    /// assert_eq!(sessions.active_sessions().await?, 1);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) if the session has ended and changes are lost by it; otherwise as
     /// [`release`](Self::release).
@@ -299,6 +373,18 @@ impl Session {
     ///
     /// The middleware calls this. Without one, call it before the response head leaves, and answer with an error if it fails.
     ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Released};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let mut response = http::HeaderMap::new();
+    /// session.set("theme", "dark")?;
+    /// assert_eq!(session.release(&mut response).await?, Released::Created);
+    /// assert!(response.contains_key("set-cookie"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of the provider,
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) once merged with what others
@@ -310,98 +396,24 @@ impl Session {
 
     /// Reads the newest record, keeping this request's changes; false if the session has ended meanwhile.
     /// For handles that live longer than a request, such as a WebSocket's.
-    pub async fn reload(&self) -> Result<bool> {
-        self.0.reload().await
-    }
-
-    /// Gives the session a lifetime of its own, in the place of the manager's policy: "remember me", a kiosk, an agent on the phone.
-    ///
-    /// An absolute timeout counts from the login, or from the beginning of an anonymous session, and a later call does not move
-    /// that. Without data or a user no session begins for it. The login of another user ends it.
-    ///
-    /// ```
-    /// # use cloakroom::{Lifetime, Manager, MemoryProvider, Principal};
-    /// # use std::time::Duration;
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
-    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
-    /// session.authenticate(Principal::new("alice")?)?;
-    /// session.set_lifetime(Lifetime::remembered(Duration::from_secs(30 * 24 * 60 * 60)))?;
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value) for a time under a second or over a hundred years, [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
-    pub fn set_lifetime(&self, lifetime: Lifetime) -> Result<()> {
-        lifetime.check()?;
-        self.0.change(|changes| changes.fields_mut().lifetime = Some(lifetime))
-    }
-
-    /// Has the session end at `time` at the latest, whatever its policy: the end of a federated login, as the identity provider
-    /// gives it. The earliest time that was set counts, until the user logs in again.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
-    pub fn end_by(&self, time: SystemTime) -> Result<()> {
-        let time = Millis::from(time);
-        self.0.change(|changes| {
-            let fields = changes.fields_mut();
-            fields.ends_by = Some(fields.ends_by.map_or(time, |earlier| earlier.min(time)));
-        })
-    }
-
-    /// The time at which the session began; `None` while nothing is stored.
-    pub fn created(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.times().created.into())
-    }
-
-    /// When the session was last used before this request, to within the touch interval; `None` while nothing is stored.
-    pub fn last_active(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.times().last_active.into())
-    }
-
-    /// The time at which the session ends if nobody uses it again; `None` while nothing is stored.
-    pub fn expires(&self) -> Option<SystemTime> {
-        self.0.stored(|stored| stored.record.expires())
-    }
-
-    /// Ends when the session has ended: by a logout on whatever device, process or node, by expiry, or because a login or a change
-    /// of privileges has given it another id. For WebSockets and streams, which would go on otherwise.
-    ///
-    /// The store is asked every 0.7 s, so that the answer is at most a second late; a store that fails is asked again. A session that
-    /// routine rotation gives another id is followed there. For a session that is not stored it is over at once.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
     /// # let session = sessions.start(&http::HeaderMap::new()).await?;
-    /// # async fn next_message() -> Option<String> { None }
-    /// let socket = async {
-    ///     loop {
-    ///         tokio::select! {
-    ///             _ = session.revoked() => break "the session has ended",
-    ///             message = next_message() => if message.is_none() { break "the client has gone" },
-    ///         }
-    ///     }
-    /// };
-    /// # socket.await;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// let id = session.id().expect("the session is stored");
+    /// let socket = sessions.session(&id).await?.expect("the session is alive");
+    /// session.set("n", 2)?;
+    /// session.save().await?;
+    /// assert!(socket.reload().await?);
+    /// assert_eq!(socket.get::<u32>("n")?, Some(2));
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
-    pub async fn revoked(&self) {
-        let engine = &self.0.engine;
-        loop {
-            let Some(former) = self.0.stored(Stored::clone) else { return };
-            let found = within(engine.config.deadline.min(WATCH), look_again(engine, &former)).await.0;
-            match found {
-                Ok(Reached::Session(found)) => self.0.follow(found),
-                Ok(Reached::Nobody | Reached::Ended(_)) => return,
-                Err(error) => {
-                    tracing::debug!(%error, "a watched session could not be looked up; trying again")
-                }
-            }
-            tokio::time::sleep(WATCH).await;
-        }
+    pub async fn reload(&self) -> Result<bool> {
+        self.0.reload().await
     }
 
     /// Leaves a message for the next page, as before a redirect: kept in the session until a request
@@ -448,26 +460,19 @@ impl Session {
     }
 
     /// [`take_flashes`](Self::take_flashes) of one kind.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.flash("error", "Too long.")?;
+    /// assert_eq!(session.take_flashes_of::<String>("error").await?, ["Too long."]);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub async fn take_flashes_of<T: DeserializeOwned + Send>(&self, name: &str) -> Result<Vec<T>> {
         let taken = flash::take(&self.0, |found| found == name).await?;
         Ok(taken.into_iter().map(|flash| flash.message).collect())
-    }
-
-    /// The id by which the client reached this session; `None` while nothing is stored. A secret: not for logs.
-    #[doc(alias = "SessionID")]
-    pub fn id(&self) -> Option<SessionId> {
-        self.0.stored(|stored| stored.name.id())
-    }
-
-    /// The hash by which [events](crate::event::Event) name this session, for logs of the application's own; `None` while nothing
-    /// is stored.
-    pub fn id_hash(&self) -> Option<IdHash> {
-        self.0.stored(|stored| self.0.engine.events.hash(stored.name.key()))
-    }
-
-    /// A name of this session that may be shown to its user; `None` while nothing is stored.
-    pub fn handle(&self) -> Option<String> {
-        self.0.stored(|stored| stored.name.key().handle())
     }
 }
 

@@ -135,6 +135,25 @@ impl<T: SessionData> Typed<T> {
     /// Puts the struct under its key, as [`Session::set`] does: of two requests that do so at the same time the later one
     /// stands. [`update`](Self::update) loses nothing.
     ///
+    /// ```
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Cart {
+    /// #     items: Vec<u32>,
+    /// # }
+    /// # impl SessionData for Cart {
+    /// #     const KEY: &'static str = "cart";
+    /// # }
+    /// # use cloakroom::{Manager, MemoryProvider, SessionData};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let mut cart = session.typed::<Cart>()?;
+    /// cart.items.push(7);
+    /// cart.save()?;
+    /// assert_eq!(session.typed::<Cart>()?.items, [7]);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Session::set`]; [`ErrorKind::Value`], too, if a `T` is no struct with named fields.
     pub fn save(&self) -> Result<()> {
@@ -147,6 +166,24 @@ impl<T: SessionData> Typed<T> {
 
     /// Changes the struct in one atomic step, at once: see [`Session::update`]. `change` may be called several times, each time on
     /// the newest; what this handle had that was not saved is dropped.
+    ///
+    /// ```
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Cart {
+    /// #     items: Vec<u32>,
+    /// # }
+    /// # impl SessionData for Cart {
+    /// #     const KEY: &'static str = "cart";
+    /// # }
+    /// # use cloakroom::{Manager, MemoryProvider, SessionData};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let mut cart = session.typed::<Cart>()?;
+    /// cart.update(|cart| cart.items.push(7)).await?;
+    /// assert_eq!(cart.items, [7]);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Those of [`Session::update`] and [`save`](Self::save).
