@@ -158,8 +158,14 @@ chapter!(troubleshooting, "Symptoms, causes and cures.", "troubleshooting.md");
 chapter!(glossary, "The words of this documentation.", "glossary.md");
 
 chapter!(files, "Sessions in files that processes on one machine share.", "files.md", "file", "memory");
-/// Sessions in Redis or Valkey. The text is in `docs/redis.md`.
-pub mod redis {}
+chapter!(
+    redis,
+    "Sessions in Redis or Valkey: one server, sentinels, or a cluster.",
+    "redis.md",
+    "redis",
+    "cached",
+    "memory"
+);
 chapter!(mysql, "Sessions in a table of MariaDB or MySQL.", "mysql.md", "mysql");
 chapter!(
     sealing,

@@ -107,7 +107,7 @@ async fn a_working_primary_replaced_by_an_operator_is_not_used() {
         let primary = group.node(group.primary().unwrap());
         assert_eq!(primary.ask::<u8>(&["DEL", "cloakroom:{0}:session:aa"]), 1);
     });
-    // The sentinels announce it at once. Changes acknowledged before that are lost, as docs/redis.md says.
+    // The sentinels announce it at once. Changes acknowledged before that are lost, as the guide says.
     tokio::time::sleep(Duration::from_millis(100)).await;
     serves_from_the_new_one(&group, &provider).await;
 }

@@ -75,7 +75,9 @@ pub(super) enum StoreError {
     Late { limit: Duration },
     #[error("Redis answered with the error {code}{to}; {hint}")]
     Reply { code: String, to: InScript, hint: &'static str },
-    #[error("NOPERM: this user may not {what}; docs/redis.md lists the rights for ACL SETUSER")]
+    #[error(
+        "NOPERM: this user may not {what}; the guide's chapter on Redis lists the rights for ACL SETUSER"
+    )]
     Rights { what: String },
     #[error("Redis is full ({0}); give it more memory, or fewer and shorter sessions")]
     Full(&'static str),

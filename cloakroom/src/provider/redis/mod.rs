@@ -58,7 +58,7 @@ use url::TopologyKind;
 ///   as long as the server evicts nothing, so set `maxmemory-policy` to `noeviction`.
 /// - **A failover can lose the last changes,** since Redis replicates asynchronously.
 ///
-/// `docs/redis.md` lists every setting, the cost of each operation, and the exact losses of each kind of failover.
+/// [The guide](crate::guide::redis) lists every setting, the cost of each operation, and the exact losses of each kind of failover.
 ///
 /// A clone is a handle on the same store and shares its connections.
 ///
