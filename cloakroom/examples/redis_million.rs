@@ -8,7 +8,10 @@
 use std::time::{Duration, Instant};
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, Principal, Provider, RedisProvider, providers::StoreKey};
+use cloakroom::{
+    Clock, Principal, Provider, RedisProvider,
+    providers::{IndexEntry, StoreKey},
+};
 use servers::{Redis, RedisCluster};
 
 /// Creates under way at a time.
@@ -58,7 +61,8 @@ async fn measure(name: &str, url: &str, sessions: usize, nodes: &[&Redis]) {
     times.sort_unstable();
     println!("  count: {:?} (median of 21), {:?} at the most", times[10], times[20]);
     let start = Instant::now();
-    let listed = provider.of_principal(&Principal::new("user-7").unwrap(), None, 100).await.unwrap().entries;
+    let user = IndexEntry::from(&Principal::new("user-7").unwrap());
+    let listed = provider.indexed(&user, None, 100).await.unwrap().entries;
     println!("  a user's {} sessions: {:?}", listed.len(), start.elapsed());
     let (start, mut met, mut cursor) = (Instant::now(), 0, None);
     loop {
