@@ -15,10 +15,10 @@ use crate::tree::{Tree, place};
 const MAX_FILES: usize = 3;
 
 /// Method names that types of other crates have as well. A call counts for a type of the library only on `self` or with its name.
-const STANDARD: [&str; 28] = [
+const STANDARD: [&str; 29] = [
     "as_bytes", "as_str", "clear", "clone", "contains", "count", "entries", "execute", "extend", "first",
-    "get", "insert", "is_empty", "iter", "keys", "len", "lock", "name", "new", "next", "pop", "position",
-    "push", "remove", "set", "take", "update", "version",
+    "for_each", "get", "insert", "is_empty", "iter", "keys", "len", "lock", "name", "new", "next", "pop",
+    "position", "push", "remove", "set", "take", "update", "version",
 ];
 
 /// The types of the library and their methods, by file.
