@@ -1,19 +1,18 @@
-//! Where time comes from: the system, or a clock that a test sets.
+//! The source of time: the system clock, or a clock that a test sets.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use crate::sync::locks::Mutex;
 
 /// The source of time for a manager and its provider.
 ///
-/// A clone tells the same time. Both sides of a store must be given the same clock, or a
-/// record's deadline means two things.
+/// A clone returns the same time. A manager and its provider must use the same clock, so that they agree on deadlines.
 ///
-/// It never goes backwards within a process: a session that was seen to expire stays so, whatever is done to the system's clock.
-/// When that is set back, time goes on from where it was at its own pace until the system's clock has caught up.
+/// Time never goes backwards within a process, so an expired session stays expired. If the system clock is set back, time
+/// continues from its latest value at normal speed until the system clock has caught up.
 ///
 /// ```
 /// use cloakroom::Clock;
@@ -38,14 +37,14 @@ struct Manual {
     highest: Highest,
 }
 
-/// The latest time that this process has told, whatever number of clocks there are.
+/// The latest time that any system clock in this process has returned.
 static SYSTEM: Highest = Highest::new();
 
-/// The latest time that was told, and how time goes on from there while a clock shows less.
+/// The latest returned time, and how time continues from it while the underlying clock is behind.
 #[derive(Debug)]
 struct Highest {
     millis: AtomicU64,
-    /// A moment, and the time that was told at it.
+    /// A monotonic instant, with the time that was returned at it.
     anchor: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -54,26 +53,26 @@ impl Highest {
         Highest { millis: AtomicU64::new(0), anchor: Mutex::new(None) }
     }
 
-    /// What to tell where the clock shows `shown`.
+    /// Returns the time to use when the clock shows `shown`.
     #[inline]
     fn tell(&self, shown: u64) -> u64 {
         let highest = self.millis.load(Ordering::Relaxed);
         match shown.cmp(&highest) {
             std::cmp::Ordering::Equal => shown,
-            // Written once a millisecond at the most: threads that ask more often only read.
+            // This writes at most once per millisecond; other calls only read.
             std::cmp::Ordering::Greater => shown.max(self.millis.fetch_max(shown, Ordering::Relaxed)),
             std::cmp::Ordering::Less => self.go_on(highest, Instant::now()),
         }
     }
 
-    /// What to tell where the clock shows `shown` or a little more: the latest time that was told, if that is later.
+    /// Returns the later of `shown` and the latest returned time.
     #[inline]
     fn at_least(&self, shown: u64) -> u64 {
         let highest = self.millis.load(Ordering::Relaxed);
-        match shown > highest {
-            true => shown.max(self.millis.fetch_max(shown, Ordering::Relaxed)),
-            false => highest,
+        if shown <= highest {
+            return highest;
         }
+        shown.max(self.millis.fetch_max(shown, Ordering::Relaxed))
     }
 
     #[cold]
@@ -83,7 +82,7 @@ impl Highest {
             .map(|(moment, told)| told.saturating_add(Millis::of(at.saturating_duration_since(moment))));
         match continued.filter(|time| *time >= highest) {
             Some(time) => time.max(self.millis.fetch_max(time, Ordering::Relaxed)),
-            // The first time it shows less, or the first since it had caught up.
+            // The clock is behind for the first time, or for the first time since it had caught up.
             None => {
                 *anchor = Some((at, highest));
                 highest
@@ -93,18 +92,19 @@ impl Highest {
 }
 
 impl Clock {
-    /// The operating system's clock, in UTC.
+    /// Returns the clock of the operating system, in UTC.
     pub fn system() -> Self {
         Clock(Source::System)
     }
 
-    /// The time now, to the millisecond.
+    /// Returns the current time, to the millisecond.
     pub fn now(&self) -> SystemTime {
         self.millis().into()
     }
 
-    /// The time now or up to a tick of the kernel ago, 1 to 10 ms, but never before one that was told: for asking whether something
-    /// is over, which every request does. What is to be remembered takes [`millis`](Self::millis).
+    /// Returns the time of the last kernel tick, 1 to 10 ms ago, but never earlier than a returned time.
+    ///
+    /// It is for deadline checks, which every request does. A time that is stored comes from [`millis`](Self::millis).
     #[inline]
     pub(crate) fn recent(&self) -> Millis {
         match &self.0 {
@@ -125,14 +125,14 @@ impl Clock {
     }
 }
 
-/// The system's clock to the millisecond.
+/// Reads the system clock to the millisecond.
 #[cfg(target_os = "linux")]
 #[inline]
 fn fine_millis() -> u64 {
     kernel_millis(rustix::time::ClockId::Realtime)
 }
 
-/// The same as of the kernel's last tick, which is read ten times as fast.
+/// Reads the system clock as of the last kernel tick, which is ten times as fast.
 #[cfg(target_os = "linux")]
 #[inline]
 fn coarse_millis() -> u64 {
@@ -165,7 +165,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A clock that stands still until it is told to move: for tests.
+/// A clock for tests, which moves only when it is told to.
 ///
 /// ```
 /// use cloakroom::ManualClock;
@@ -181,18 +181,18 @@ impl fmt::Debug for Clock {
 pub struct ManualClock(Arc<Manual>);
 
 impl ManualClock {
-    /// A clock that shows `start`, cut to the millisecond.
+    /// Returns a clock that shows `start`, cut to the millisecond.
     pub fn starting_at(start: SystemTime) -> Self {
         let shown = AtomicU64::new(Millis::from(start).0);
         ManualClock(Arc::new(Manual { shown, highest: Highest::new() }))
     }
 
-    /// The clock to hand to a manager or a provider. It follows every later [`advance`](Self::advance).
+    /// Returns the clock for a manager or a provider. It follows every later [`advance`](Self::advance).
     pub fn clock(&self) -> Clock {
         Clock(Source::Manual(Arc::clone(&self.0)))
     }
 
-    /// Moves the time on by `step`, which is cut to the millisecond.
+    /// Advances the time by `step`, cut to the millisecond.
     ///
     /// ```
     /// use cloakroom::ManualClock;
@@ -207,26 +207,27 @@ impl ManualClock {
         self.0.shown.fetch_add(Millis::of(step), Ordering::SeqCst);
     }
 
-    /// Sets the time, backwards too: as the system's clock may be set. The [`clock`](Self::clock) then stands still at the latest time
-    /// that it has told, until this one has caught up.
+    /// Sets the time, forwards or backwards, as the system clock may be set.
+    ///
+    /// After a step back, the [`clock`](Self::clock) returns its latest time until this time has caught up.
     pub fn set(&self, time: SystemTime) {
         self.0.shown.store(Millis::from(time).0, Ordering::SeqCst);
     }
 }
 
 impl Default for ManualClock {
-    /// A clock that shows the system's time of now, and from then on stands still.
+    /// Returns a clock that starts at the current system time.
     fn default() -> Self {
         Self::starting_at(SystemTime::now())
     }
 }
 
-/// Milliseconds since 1970 in UTC: how deadlines are stored and compared.
+/// Milliseconds since 1970 in UTC, the form in which deadlines are stored and compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Millis(pub(crate) u64);
 
 impl Millis {
-    /// Later than any clock will show: "no deadline".
+    /// The time that is never reached: "no deadline".
     pub(crate) const NEVER: Millis = Millis(u64::MAX);
 
     pub(crate) fn of(duration: Duration) -> u64 {
@@ -243,7 +244,7 @@ impl Millis {
         Millis(self.0.saturating_sub(Self::of(duration)))
     }
 
-    /// How long since `earlier`; nothing where the clock has gone backwards.
+    /// Returns the time since `earlier`; zero if the clock went backwards.
     pub(crate) fn since(self, earlier: Millis) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_goes_on_at_its_own_pace() {
+    fn a_clock_that_is_set_back_continues_at_normal_speed() {
         let (highest, start) = (Highest::new(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
         assert_eq!(highest.tell(1_000), 1_000);
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_clock_tells_no_time_twice() {
+    fn a_manual_clock_never_goes_backwards() {
         let time = ManualClock::starting_at(UNIX_EPOCH + Duration::from_secs(100));
         let clock = time.clock();
         let told = clock.now();
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_went_back_has_seen_no_time_pass() {
+    fn after_a_step_back_no_time_has_passed() {
         assert_eq!(Millis(10).since(Millis(25)), Duration::ZERO);
     }
 }

@@ -1,71 +1,70 @@
-//! The one error type: what kind of thing went wrong, and why.
+//! The error type of the library, and its kinds.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use http::StatusCode;
 
-/// What `cloakroom`'s calls return.
+/// The result of the calls of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call failed.
+/// The error of every call in this library.
 ///
-/// [`kind`](Self::kind) is for code, the text for logs: it says what was expected, what was found and what to do, and
-/// never holds a session id, a credential or a stored value. The provider's own cause is the
-/// [`source`](StdError::source).
-///
-/// An error is one pointer wide, so that results stay small on the path of every request.
+/// [`kind`](Self::kind) is for code, and the text is for logs. The text never contains a session id, a credential or a stored
+/// value. The [`source`](StdError::source) is the cause that the provider reported. An error is one pointer wide.
 pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    /// Set when the log has this error already.
+    /// True if the error was logged already.
     #[cfg(feature = "tower")]
     logged: bool,
     reason: Box<dyn StdError + Send + Sync>,
 }
 
-/// What kind of thing went wrong, and so what the caller can do about it.
+/// The kind of an [`Error`], by what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The configuration cannot work. The text names the key, what was found and what is expected.
+    /// The configuration is invalid. The text names the key, what was found and what is expected.
     Config,
-    /// The provider failed. The session may well be there: answer 503 and keep the cookie.
+    /// The provider failed. The session may still exist: answer 503 and keep the cookie.
     Unavailable,
-    /// The provider did not answer within the deadline. What was asked may or may not have happened.
+    /// The provider did not answer within the deadline. The operation may or may not have happened.
     Timeout,
-    /// Other requests kept changing the session first, and the bounded number of tries is used up.
+    /// Other requests changed the session before each of a bounded number of tries to commit.
     Conflict,
-    /// The session was destroyed, rotated away or has expired since this request loaded it.
+    /// The session has ended, expired or got another id since this request loaded it.
     Gone,
-    /// A value or a whole record is over a limit, or a memory provider holds its `max_sessions`. Nothing was changed. A full disk or
-    /// server is [`Unavailable`](ErrorKind::Unavailable).
+    /// A value or a record exceeds a limit, or a memory provider already holds `max_sessions`. Nothing was changed.
+    ///
+    /// A full disk or server is [`Unavailable`](ErrorKind::Unavailable).
     TooLarge,
-    /// A stored record cannot be read. It was left, or put aside, for inspection.
+    /// A stored record is not readable. It was left in place or put aside, for inspection.
     Corrupt,
-    /// A newer release wrote the stored session, or this build lacks its codec. The session is left as it is, so a process that can read it
-    /// still serves it: answer 503 and keep the cookie.
+    /// A newer release wrote the stored session, or this build lacks its codec.
+    ///
+    /// The session is unchanged, so a process that can read it still serves it: answer 503 and keep the cookie.
     Incompatible,
-    /// A value does not turn into what was asked for, or cannot be stored at all.
+    /// A value does not decode to the requested type, or cannot be stored.
     Value,
-    /// The provider cannot do this; its [`Capabilities`](crate::providers::Capabilities) say so.
+    /// The provider does not support this call, as its [`Capabilities`](crate::providers::Capabilities) say.
     Unsupported,
-    /// The operating system's random generator failed: no id was made.
+    /// The random generator of the operating system failed, so no id was created.
     Random,
-    /// The response head has left, so the change could no longer be committed with it.
+    /// The response head was sent already, so the change was not committed.
     Released,
-    /// The user has not proved who they are, not surely enough or not recently enough, for what was asked. Have them log in.
+    /// The user is not logged in, or the login is too old or too weak for the request. Ask them to log in.
     Denied,
-    /// The user has as many sessions as the manager allows. Nothing was changed.
+    /// The user already has the maximum number of sessions. Nothing was changed.
     Refused,
-    /// The application's [`admit`](crate::ManagerBuilder::admit) refused one anonymous session more. Nothing was stored.
+    /// The application's [`admit`](crate::ManagerBuilder::admit) callback refused a new anonymous session. Nothing was stored.
     Throttled,
-    /// The store holds as many sessions as the [quota](crate::ManagerBuilder::session_quota) allows. Nothing was stored.
+    /// The store already holds as many sessions as the [quota](crate::ManagerBuilder::session_quota) allows. Nothing was stored.
     Full,
-    /// Another site's page may have sent the request: it came from elsewhere, or without the session's token.
+    /// Another site may have caused the request: its origin is another one, or it has no valid CSRF token.
     Forged,
-    /// The session layer is not around the handler that asks for a session.
+    /// The handler asks for a session, but no session layer wraps it.
     NoLayer,
 }
 
@@ -95,7 +94,9 @@ impl ErrorKind {
 }
 
 impl Error {
-    /// An error of `kind` because of `reason`, which must not hold an id, a credential or a stored value.
+    /// Returns an error of this kind, for providers and listeners outside of this library.
+    ///
+    /// The `reason` must not contain a session id, a credential or a stored value.
     ///
     /// ```
     /// use cloakroom::{Error, ErrorKind};
@@ -113,12 +114,12 @@ impl Error {
         }))
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The status that tells a client what it may know:
+    /// Returns the HTTP status for the client:
     ///
     /// | status | kinds |
     /// |---|---|
@@ -151,7 +152,7 @@ impl Error {
         }
     }
 
-    /// Notes that the error is being logged; false if it was before.
+    /// Marks the error as logged. Returns false if it was logged before.
     #[cfg(feature = "tower")]
     pub(crate) fn begin_to_log(&mut self) -> bool {
         !std::mem::replace(&mut self.0.logged, true)
@@ -171,7 +172,7 @@ impl fmt::Debug for Error {
 }
 
 impl StdError for Error {
-    /// The cause beneath the reason that the text already tells.
+    /// Returns the cause of the reason, which the text already contains.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.reason.source()
     }
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_tells_kind_and_reason_and_the_source_goes_deeper() {
+    fn the_text_has_kind_and_reason_and_the_source_is_deeper() {
         let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "no such folder");
         let error = Error::new(ErrorKind::Unavailable, std::io::Error::other(cause));
         assert_eq!(error.to_string(), "the session store is unavailable: no such folder");

@@ -1,4 +1,4 @@
-//! What happens to sessions, told as it happens: to a listener, and as `tracing` events.
+//! Events of sessions, for a listener and for `tracing`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,13 +14,27 @@ use crate::id::{RandomSource, StoreKey};
 use crate::principal::Principal;
 use crate::record::Record;
 
-/// The target of every `tracing` event of this kind, for filters.
+/// The target of every session event in `tracing`, for filters.
 const TARGET: &str = "cloakroom::event";
 
-/// Something that happened to a session, or to a request that asked for one.
+/// An event of a session, or of a request that asked for one.
 ///
-/// Names sessions by a keyed hash of their id, from which nobody comes back to the id. `Debug` and the `tracing` events show
-/// that hash, the kind and the count, and no user.
+/// It names a session by a keyed hash of its id, which does not reveal the id. `Debug` and the `tracing` events show that hash,
+/// the kind and the count, but no user.
+///
+/// ```
+/// use cloakroom::event::{Event, EventKind};
+/// use cloakroom::{Manager, MemoryProvider};
+///
+/// let sessions = Manager::builder(MemoryProvider::new())
+///     .on_event(|event: &Event| {
+///         if event.kind() == EventKind::Reuse {
+///             println!("session {:?} may have been stolen", event.session());
+///         }
+///     })
+///     .build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Event {
     kind: EventKind,
@@ -31,28 +45,30 @@ pub struct Event {
 }
 
 impl Event {
-    /// What happened.
+    /// Returns the kind of the event.
     pub fn kind(&self) -> EventKind {
         self.kind
     }
 
-    /// The session's id, hashed. `None` for a [`Duplicate`](EventKind::Duplicate), where nobody can tell which session was meant,
-    /// and for what a garbage collection found [`Expired`](EventKind::Expired).
+    /// Returns the hash of the session's id.
+    ///
+    /// `None` for a [`Duplicate`](EventKind::Duplicate), which names several sessions, and for sessions that a garbage collection
+    /// found [`Expired`](EventKind::Expired).
     pub fn session(&self) -> Option<IdHash> {
         self.session
     }
 
-    /// The id that a [`Rotated`](EventKind::Rotated) session had before, hashed.
+    /// Returns the hash of the id that a [`Rotated`](EventKind::Rotated) session had before.
     pub fn former(&self) -> Option<IdHash> {
         self.former
     }
 
-    /// The user the session belongs to, where it is known.
+    /// Returns the user of the session, if known.
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
 
-    /// How many sessions this is about: one, except for a [`Duplicate`](EventKind::Duplicate) and a garbage collection.
+    /// Returns the number of sessions: one, except for a [`Duplicate`](EventKind::Duplicate) and a garbage collection.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -69,38 +85,39 @@ impl fmt::Debug for Event {
     }
 }
 
-/// What happened.
+/// The kind of an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A session came to be.
+    /// A session was created.
     Created,
-    /// A session has a new id: after a login, a change of privileges, or in passing.
+    /// A session got a new id: by a login, a change of privileges, or routine rotation.
     Rotated,
     /// A user was bound to a session.
     Authenticated,
-    /// A session was ended: by its user, or by whoever may end that user's sessions.
+    /// A session was ended by its user or by the application.
     Destroyed,
-    /// A session's time was over. Told of a session that ran out while a request or a detached handle had it, and, as a count, of
-    /// what a garbage collection removed. Stores say of an expired session what they say of one that never was, so a
-    /// request that comes too late tells of an [`UnknownId`](Self::UnknownId); and what a store removes on its own nobody hears of.
+    /// A session expired while a request or a detached handle used it, or a garbage collection removed a number of sessions.
+    ///
+    /// A store does not tell expired sessions from unknown ids, so a request that comes too late is an
+    /// [`UnknownId`](Self::UnknownId). Sessions that a store removes on its own have no event.
     Expired,
-    /// A request brought an id that the store does not know: expired, ended long ago, or made up.
+    /// A request presented an id that the store does not know: expired, ended long ago, or invented.
     UnknownId,
-    /// A request brought something that is no id of this manager's.
+    /// A request presented a value that does not have the form of this manager's ids.
     MalformedId,
-    /// A request named several live sessions, or more than are looked up, and is treated as anonymous.
+    /// A request presented several live sessions, or more ids than are looked up. It is treated as anonymous.
     Duplicate,
-    /// An id was used after it had been replaced: it may have been stolen.
+    /// An id was used after its replacement. It may have been stolen.
     Reuse,
-    /// A stored record cannot be read.
+    /// A stored record is not readable.
     Corrupt,
-    /// A commit gave up: other requests were first at every try.
+    /// A commit failed, since other requests changed the session before every try.
     Conflict,
 }
 
 impl EventKind {
-    /// The kind as one word, as logs show it.
+    /// Returns the kind as one word, as logs show it.
     ///
     /// ```
     /// assert_eq!(cloakroom::event::EventKind::UnknownId.as_str(), "unknown_id");
@@ -121,7 +138,7 @@ impl EventKind {
         }
     }
 
-    /// The level at which it is logged. What any stranger can bring about as often as they like does not warn.
+    /// Returns the log level. Events that any visitor can cause at will are not warnings.
     fn level(self) -> Level {
         match self {
             EventKind::Reuse | EventKind::Corrupt | EventKind::Conflict => Level::WARN,
@@ -131,17 +148,19 @@ impl EventKind {
 
     fn sentence(self) -> &'static str {
         match self {
-            EventKind::Created => "a session came to be",
-            EventKind::Rotated => "a session has a new id",
+            EventKind::Created => "a session was created",
+            EventKind::Rotated => "a session got a new id",
             EventKind::Authenticated => "a user was bound to a session",
             EventKind::Destroyed => "a session was ended",
-            EventKind::Expired => "a session's time was over",
-            EventKind::UnknownId => "a request brought an id that the store does not know",
-            EventKind::MalformedId => "a request brought what is no session id under the session's name",
-            EventKind::Duplicate => "a request named several sessions and is treated as anonymous",
-            EventKind::Reuse => "an id was used after it had been replaced: it may have been stolen",
+            EventKind::Expired => "a session expired",
+            EventKind::UnknownId => "a request presented an id that the store does not know",
+            EventKind::MalformedId => "a request presented a malformed session id",
+            EventKind::Duplicate => "a request presented several sessions and is treated as anonymous",
+            EventKind::Reuse => "an id was used after its replacement; it may have been stolen",
             EventKind::Corrupt => "a stored session cannot be read",
-            EventKind::Conflict => "a commit gave up, since other requests were first at every try",
+            EventKind::Conflict => {
+                "a commit failed, since other requests changed the session before every try"
+            }
         }
     }
 }
@@ -152,10 +171,10 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// Eight bytes of a keyed hash of a session id: the same for the same session of one manager, and no way back to the id.
+/// Eight bytes of a keyed hash of a session id, shown as 16 hex digits.
 ///
-/// Shown as 16 hex digits. The key is a random one of the process unless
-/// [`ManagerBuilder::event_key`](crate::ManagerBuilder::event_key) gives one that several processes share.
+/// It is the same for one session of one manager, and does not reveal the id. The key is random for each process, unless
+/// [`ManagerBuilder::event_key`](crate::ManagerBuilder::event_key) sets one that several processes share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IdHash([u8; 8]);
 
@@ -171,37 +190,37 @@ impl fmt::Debug for IdHash {
     }
 }
 
-/// Hears of what happens to sessions: any `Fn(&Event)`, given to [`ManagerBuilder::on_event`](crate::ManagerBuilder::on_event).
+/// A listener for session events: any `Fn(&Event)`, set by [`ManagerBuilder::on_event`](crate::ManagerBuilder::on_event).
 ///
-/// Called in the request's own task, after the store has confirmed what the event tells and with no lock held. It must not block: hand
-/// what takes long to a channel.
+/// It is called in the task of the request, after the store has confirmed the change, and without a lock. It must not block:
+/// send slow work to a channel.
 #[doc(alias = "HttpSessionListener")]
 #[doc(alias = "observer")]
 #[doc(alias = "sink")]
 pub trait EventListener: Send + Sync + 'static {
-    /// Something has happened.
-    fn hear(&self, event: &Event);
+    /// Receives an event.
+    fn on_event(&self, event: &Event);
 }
 
 impl<F: Fn(&Event) + Send + Sync + 'static> EventListener for F {
-    fn hear(&self, event: &Event) {
+    fn on_event(&self, event: &Event) {
         self(event);
     }
 }
 
-/// The configured key of the hashes; empty: a random one for the process.
+/// The configured key of the hashes. If it is empty, each process uses a random one.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct EventKey(Box<[u8]>);
 
 impl EventKey {
-    /// The fewest bytes of a key: 128 bits, the least that keeps a guess out of reach.
+    /// The minimum length of a key in bytes: 128 bits, which nobody can guess.
     pub(crate) const MIN_LEN: usize = 16;
 
     pub(crate) fn new(key: &[u8]) -> Self {
         EventKey(key.into())
     }
 
-    /// How many bytes there are, if they are too few.
+    /// Returns the length of the key if it is too short.
     pub(crate) fn too_short(&self) -> Option<usize> {
         Some(self.0.len()).filter(|len| (1..Self::MIN_LEN).contains(len))
     }
@@ -213,16 +232,16 @@ impl fmt::Debug for EventKey {
     }
 }
 
-/// What an event is about, before anybody is known to want to hear it.
+/// The subject of an event, which becomes an [`Event`] only if somebody listens.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct About<'a> {
     pub(crate) key: Option<&'a StoreKey>,
     pub(crate) former: Option<&'a StoreKey>,
     pub(crate) record: Option<&'a Record>,
     pub(crate) principal: Option<&'a Principal>,
-    /// What a request brought that has no store key.
+    /// The hash of a presented value that has no store key.
     pub(crate) token: Option<IdHash>,
-    /// How many sessions, where it is not one.
+    /// The number of sessions; `None` for one.
     pub(crate) count: Option<u64>,
 }
 
@@ -244,7 +263,7 @@ impl From<IdHash> for About<'_> {
     }
 }
 
-/// Where events go.
+/// The destination of events: the listener and `tracing`.
 pub(crate) struct Events {
     listener: Option<Arc<dyn EventListener>>,
     hasher: Hmac<Sha256>,
@@ -257,18 +276,17 @@ impl Events {
         random: RandomSource,
     ) -> Result<Self> {
         let mut own = [0; 32];
-        let key: &[u8] = match key.0.is_empty() {
-            true => {
-                random(&mut own).map_err(|error| Error::new(ErrorKind::Random, error))?;
-                &own
-            }
-            false => &key.0,
+        let key: &[u8] = if key.0.is_empty() {
+            random(&mut own).map_err(|error| Error::new(ErrorKind::Random, error))?;
+            &own
+        } else {
+            &key.0
         };
         let hasher = Hmac::new_from_slice(key).map_err(|error| Error::new(ErrorKind::Config, error))?;
         Ok(Events { listener, hasher })
     }
 
-    /// Whether anybody hears of such an event. All that events cost where nobody does.
+    /// Returns true if anybody listens to events of this kind. Without listeners, events cost only this check.
     #[inline]
     pub(crate) fn wanted(&self, kind: EventKind) -> bool {
         self.listener.is_some() || kind.level() <= LevelFilter::current()
@@ -277,16 +295,16 @@ impl Events {
     #[inline]
     pub(crate) fn report<'a>(&self, kind: EventKind, about: impl Into<About<'a>>) {
         if self.wanted(kind) {
-            self.tell(kind, &about.into());
+            self.emit(kind, &about.into());
         }
     }
 
-    /// The hash of a session, by the key that its id leads to: whoever ends another's session knows no more.
+    /// Returns the hash of a session, computed from its store key, since ending another user's session has no id.
     pub(crate) fn hash(&self, key: &StoreKey) -> IdHash {
         self.keyed_hash(b"key\0", key.as_bytes())
     }
 
-    /// The hash of what is no id.
+    /// Returns the hash of a value that is not an id.
     pub(crate) fn hash_of_token(&self, token: &[u8]) -> IdHash {
         self.keyed_hash(b"token\0", token)
     }
@@ -299,7 +317,7 @@ impl Events {
     }
 
     #[cold]
-    fn tell(&self, kind: EventKind, about: &About<'_>) {
+    fn emit(&self, kind: EventKind, about: &About<'_>) {
         let event = Event {
             kind,
             session: about.key.map(|key| self.hash(key)).or(about.token),
@@ -309,7 +327,7 @@ impl Events {
         };
         event.log();
         if let Some(listener) = &self.listener {
-            listener.hear(&event);
+            listener.on_event(&event);
         }
     }
 }
@@ -326,7 +344,7 @@ impl Event {
         let session = self.session.map(tracing::field::display);
         let former = self.former.map(tracing::field::display);
         let count = (self.count != 1).then_some(self.count);
-        // A level is part of the place that logs, so each has its own.
+        // `tracing` fixes the level per call site, so each level has its own.
         match self.kind.level() {
             Level::WARN => tracing::warn!(target: TARGET, event, session, former, count, "{sentence}"),
             _ => tracing::debug!(target: TARGET, event, session, former, count, "{sentence}"),
@@ -352,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_agree_on_a_hash_where_they_share_a_key_and_not_otherwise() {
+    fn processes_have_equal_hashes_only_with_a_shared_key() {
         let key: StoreKey = "ab12".parse().unwrap();
         assert_eq!(events("0123456789abcdef").hash(&key), events("0123456789abcdef").hash(&key));
         assert_ne!(events("0123456789abcdef").hash(&key), events("0123456789abcdeg").hash(&key));
@@ -361,12 +379,12 @@ mod tests {
         assert_ne!(
             one.hash(&key),
             one.hash_of_token(key.as_bytes()),
-            "a token that looks like a key is none"
+            "a token that looks like a key has another hash"
         );
     }
 
     #[test]
-    fn a_generator_that_fails_is_told() {
+    fn a_failing_generator_is_an_error() {
         let broken: RandomSource = |_| Err(std::io::Error::other("no entropy"));
         let error = Events::new(None, &EventKey::default(), broken).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Random);

@@ -58,6 +58,7 @@
 //! | `mysql` | no | [`MySqlProvider`](guide::mysql): a table of MariaDB or MySQL |
 //! | `cookie` | no | [`CookieProvider`](guide::cookie): sealed sessions in the visitor's cookie |
 //! | `cached` | no | [`Cached`](guide::near_cache): a near cache in front of any provider |
+//! | `config-string` | yes | [configuration as JSON text](guide::configuration): `Manager::new`, `register` |
 //! | `beego` | no | sessions shared with Go services: [from Beego](guide::from_beego), [scs and gorilla](guide::from_go) |
 //! | `testkit` | no | [logged-in requests](guide::testing), and the [conformance suite](guide::writing_a_provider#4-prove-it) for providers |
 //!
@@ -84,6 +85,7 @@ pub mod middleware;
 mod principal;
 mod provider;
 mod record;
+#[cfg(feature = "config-string")]
 mod registry;
 mod request;
 pub mod seal;
@@ -119,6 +121,7 @@ pub use provider::redis::RedisProvider;
 #[cfg(feature = "mysql")]
 pub use provider::sql::mysql::MySqlProvider;
 pub use record::{Device, Lifetime};
+#[cfg(feature = "config-string")]
 pub use registry::register;
 #[doc(inline)]
 pub use seal::KeyRing;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The user a session belongs to: whatever names one uniquely in the application, such as a row's id.
+/// The user that a session belongs to: a name that is unique in the application, such as the id of a database row.
 ///
-/// Bound by [`Session::authenticate`](crate::Session::authenticate) and by nothing else. Providers index sessions by it.
-/// 1 to 256 bytes of any text; `Debug` hides it.
+/// Only [`Session::authenticate`](crate::Session::authenticate) binds it to a session. Providers index sessions by it, to list
+/// and end the sessions of a user. It is text of 1 to 256 bytes. `Debug` hides it.
 ///
 /// ```
 /// use cloakroom::Principal;
@@ -22,19 +22,22 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Principal(Arc<str>);
 
 impl Principal {
-    /// The most bytes of a principal: it becomes an index key, and databases bound those.
+    /// The maximum length in bytes. A principal becomes an index key, which databases limit.
     pub const MAX_LEN: usize = 256;
 
-    /// A principal of 1 to 256 bytes.
+    /// Returns the principal with this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the name is empty or longer than 256 bytes.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
-        match (1..=Self::MAX_LEN).contains(&name.len()) {
-            true => Ok(Principal(name.into())),
-            false => Err(Error::new(ErrorKind::Value, PrincipalError { found: name.len() })),
+        if !(1..=Self::MAX_LEN).contains(&name.len()) {
+            return Err(Error::new(ErrorKind::Value, PrincipalError { found: name.len() }));
         }
+        Ok(Principal(name.into()))
     }
 
-    /// The application's name for the user.
+    /// Returns the application's name for the user.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -46,8 +49,10 @@ impl fmt::Debug for Principal {
     }
 }
 
-/// How surely a user has proved who they are: the application's own scale, such as 1 for a password, 2 with a second factor, 3 with a
-/// hardware key, as NIST SP 800-63B counts them.
+/// The strength of a user's authentication, on the application's own scale; a higher number is stronger.
+///
+/// NIST SP 800-63B counts 1 for a password, 2 with a second factor, and 3 with a hardware key.
+/// [`Session::set_level`](crate::Session::set_level) changes the level of a session.
 ///
 /// ```
 /// use cloakroom::Level;
@@ -59,19 +64,19 @@ impl fmt::Debug for Principal {
 pub struct Level(u8);
 
 impl Level {
-    /// The level `number`; the higher the surer.
+    /// Returns the level with this number.
     pub const fn new(number: u8) -> Self {
         Level(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn number(self) -> u8 {
         self.0
     }
 }
 
 impl Default for Level {
-    /// Level 1: what a login has that names none.
+    /// Returns level 1, the level of a login that names none.
     fn default() -> Self {
         Level(1)
     }
@@ -104,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_is_bounded_on_both_sides() {
+    fn a_principal_has_1_to_256_bytes() {
         assert_eq!(Principal::new("").unwrap_err().kind(), ErrorKind::Value);
         assert_eq!(Principal::new("x".repeat(257)).unwrap_err().kind(), ErrorKind::Value);
         assert_eq!(Principal::new("x".repeat(256)).unwrap().as_str().len(), 256);

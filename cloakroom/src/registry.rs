@@ -5,12 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 
-use parking_lot::RwLock;
-
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::Manager;
 use crate::provider::{AnyProvider, Provider};
+use crate::sync::locks::RwLock;
 
 type Constructor = dyn Fn(Config) -> Pin<Box<dyn Future<Output = Result<AnyProvider>> + Send>> + Send + Sync;
 

@@ -1,4 +1,4 @@
-//! Sessions in Beego's own layout: read as Beego wrote them, written as Beego reads them, and moved to native records.
+//! Sessions in Beego's layout: read as Beego wrote them, written as Beego reads them, and moved to native records.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -30,13 +30,13 @@ use http::HeaderMap;
 use http::header::{COOKIE, SET_COOKIE};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// No case is about slowness, and the machine may be busy.
+/// A generous deadline, since no case is about slowness and the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 const COOKIE_NAME: &str = "gosessionid";
-/// Beego's session without keys.
+/// The gob of Beego's session without keys.
 const EMPTY: &str = "0d7f040102ff800001100110000004ff800000";
 
-/// A file or folder of the vectors.
+/// Returns the path of a file or folder of the vectors.
 fn vectors(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/beego").join(path)
 }
@@ -53,19 +53,19 @@ fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-/// 2026-11-23, a whole second, as some layouts keep no more.
+/// Returns 2026-11-23 at noon: a whole second, since some layouts store no fraction.
 fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_435_200)
 }
 
-/// The session of a request that brings `token`.
+/// Returns the session of a request with the cookie `token`.
 async fn request(manager: &Manager, token: &str) -> Session {
     let mut headers = HeaderMap::new();
     headers.insert(COOKIE, format!("a=b; {COOKIE_NAME}={token}; c=d").parse().unwrap());
     manager.start(&headers).await.unwrap()
 }
 
-/// Releases, and gives the id that the client is handed.
+/// Releases the session, and returns the id in the response cookie.
 async fn release(session: &Session) -> (Released, Option<String>) {
     let mut headers = HeaderMap::new();
     let released = session.release(&mut headers).await.unwrap();

@@ -1,6 +1,6 @@
-//! Sessions of scs and of gorilla/sessions: read as Go wrote them, and written as Go has read them.
+//! Sessions of scs and gorilla/sessions: read as Go wrote them, and written as Go has read them.
 //!
-//! `tests/vectors/go/README.md` says how both were made.
+//! `tests/vectors/go/README.md` describes how both sets were made.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
@@ -35,7 +35,7 @@ fn session(sample: &Json) -> GoSession {
     GoSession::read(codec(sample["library"].as_str().unwrap()), &bytes).unwrap()
 }
 
-/// A session that Go has written.
+/// Returns a session that Go has written.
 fn of_go(library: &str, name: &str) -> GoSession {
     let samples = samples("go.json");
     session(samples.iter().find(|sample| sample["library"] == library && sample["name"] == name).unwrap())
@@ -66,7 +66,7 @@ fn bob() -> User {
     User { id: 7, name: "bob".into(), level: 3, tags, created: noon() }
 }
 
-/// The names that the keys of a sample have here.
+/// Returns the names of the keys of a sample.
 fn keys(sample: &Json) -> Vec<String> {
     let key = |entry: &Json| match (entry["key_type"].as_str().unwrap(), entry["key"].as_str().unwrap()) {
         ("string", key) => key.to_owned(),
@@ -119,7 +119,7 @@ fn values_of_every_kind_are_read() {
 }
 
 #[test]
-fn what_is_not_changed_goes_back_to_the_very_bytes_with_its_deadline() {
+fn unchanged_values_and_deadlines_are_written_back_exactly() {
     for sample in &samples("go.json") {
         let before = session(sample);
         let beside = before.set("beside", &("new", 1)).unwrap().set("at", &noon()).unwrap();
@@ -131,7 +131,7 @@ fn what_is_not_changed_goes_back_to_the_very_bytes_with_its_deadline() {
     }
 }
 
-/// What we write, of every kind that a Go process without types of its own can read, and into what Go has written.
+/// Returns sessions that we wrote: new ones with every type that a Go program knows, and changed ones of Go.
 fn ours() -> Vec<(&'static str, &'static str, GoSession)> {
     let new = |codec| {
         let empty = GoSession::empty(codec);
@@ -167,9 +167,9 @@ fn ours() -> Vec<(&'static str, &'static str, GoSession)> {
     ]
 }
 
-/// The bytes beside each are those that Go has read, and what it has read.
+/// The samples hold the bytes that Go has read.
 #[test]
-fn what_we_write_is_what_go_has_read() {
+fn we_write_the_bytes_that_go_has_read() {
     let read_by_go = samples("ours.json");
     for (library, name, session) in &ours() {
         println!("{library}\t{name}\t{}", data_encoding::HEXLOWER.encode(session.as_bytes()));
@@ -183,7 +183,7 @@ fn what_we_write_is_what_go_has_read() {
 }
 
 #[test]
-fn what_go_has_read_of_ours_is_what_we_meant() {
+fn go_has_read_the_values_that_we_wrote() {
     let samples = samples("ours.json");
     let read = |library: &str, name: &str, key: &str| {
         let sample = samples.iter().find(|sample| sample["library"] == library && sample["name"] == name);
@@ -220,7 +220,7 @@ fn what_go_has_read_of_ours_is_what_we_meant() {
         is((library, "changed", "float32"), "float32", "0.5");
         is((library, "changed", "time"), "time.Time", "2014-08-21T13:05:07Z");
         is((library, "changed", "username"), "string", "astaxie");
-        // And what was not changed.
+        // These were not changed.
         is((library, "changed", "int8"), "int8", "-8");
         is((library, "changed", "list"), "[]interface {}", "[1 a <nil>]");
         is((library, "changed", "by id"), "map[int]interface {}", "map[7:seven]");
@@ -244,9 +244,9 @@ fn what_go_has_read_of_ours_is_what_we_meant() {
     }
 }
 
-/// With what is set beside them, each of Beego's sessions was read by Go to the values it had before (`beside.go`).
+/// Go has read each of these sessions, and found its former values unchanged (`beside.go`).
 #[test]
-fn sessions_of_beego_take_keys_of_new_types_beside_their_own() {
+fn sessions_of_beego_accept_keys_of_new_types() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/gob/vectors.json");
     let vectors: Vec<Json> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(vectors.len(), 145);
@@ -265,13 +265,13 @@ fn sessions_of_beego_take_keys_of_new_types_beside_their_own() {
         assert_eq!(beside.keys().unwrap(), expected, "{name}");
         assert_eq!(get::<Json>(&beside, "beside, map"), json!({"k": [1.5, {"l": null}]}), "{name}");
         let after = keys.iter().fold(beside, |session, key| session.set(key, &()).unwrap());
-        // The one definition that no value has is not written back.
+        // One vector has a definition that no value uses. It is not written back.
         assert!(after == before || name == "url_ptr", "{name}");
     }
 }
 
 #[test]
-fn a_deadline_in_the_past_is_told_and_the_session_read() {
+fn a_session_past_its_deadline_is_readable() {
     let expired = of_go("scs", "expired");
     let deadline = SystemTime::from(expired.deadline().unwrap().unwrap());
     assert_eq!(deadline, SystemTime::UNIX_EPOCH + Duration::from_secs(978_307_200));
@@ -279,7 +279,7 @@ fn a_deadline_in_the_past_is_told_and_the_session_read() {
 }
 
 #[test]
-fn a_deadline_is_set_where_there_is_a_place_for_it() {
+fn a_deadline_is_set_in_sessions_of_scs_only() {
     let none = of_go("scs", "no deadline");
     assert_eq!(none.deadline().unwrap(), None);
     let set = none.with_deadline(noon()).unwrap();
@@ -287,11 +287,11 @@ fn a_deadline_is_set_where_there_is_a_place_for_it() {
     assert_eq!(GoSession::read(Codec::SCS, set.as_bytes()).unwrap(), set);
     assert_eq!(GoSession::empty(Codec::SCS).deadline().unwrap(), None);
 
-    // Wherever the field stands, and whatever stands beside it.
+    // The order of the fields, and other fields, make no difference.
     let other = of_go("scs", "other order");
     let later = other.with_deadline(SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(later.deadline().unwrap(), Some(GoTime::from(SystemTime::UNIX_EPOCH)));
-    assert_eq!(later.with_deadline(noon()).unwrap(), other, "with the field that is nobody's");
+    assert_eq!(later.with_deadline(noon()).unwrap(), other, "and the other field is unchanged");
 
     let gorilla = of_go("gorilla", "one");
     assert_eq!(gorilla.deadline().unwrap(), None);
@@ -299,17 +299,17 @@ fn a_deadline_is_set_where_there_is_a_place_for_it() {
 }
 
 #[test]
-fn a_key_that_is_no_string_has_no_place_in_scs() {
+fn scs_refuses_keys_that_are_not_strings() {
     let session = of_go("scs", "one");
     let error = session.set(&go_key("int", 5), "five").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Value);
     assert!(format!("{error:?}").contains("Key"), "{error:?}");
-    // To remove what cannot be there is no mistake.
+    // Deleting a key that cannot exist is not an error.
     assert_eq!(session.set(&go_key("int", 5), &()).unwrap(), session);
 }
 
 #[test]
-fn what_is_no_session_of_the_library_is_corrupt() {
+fn data_of_another_type_is_corrupt() {
     let kind = |codec, bytes: &[u8]| GoSession::read(codec, bytes).unwrap_err().kind();
     for sample in &samples("go.json") {
         let (own, session) = (codec(sample["library"].as_str().unwrap()), session(sample));

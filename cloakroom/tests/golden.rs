@@ -1,5 +1,5 @@
-//! Stored records stay readable: bytes written from `docs/format.md` by another program (`golden/make.py`) read to the values
-//! that program meant, and are written back byte for byte.
+//! Stored records stay readable. Another program (`golden/make.py`) writes them from `docs/format.md` alone. The library reads their
+//! values and writes them back byte for byte.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ const SEALED: &[u8] = include_bytes!("golden/sealed.bin");
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// 2026-01-02T03:04:05.678Z, when every golden session began.
+/// Returns 2026-01-02T03:04:05.678Z, the time at which every golden session began.
 fn began() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_323_045_678)
 }
@@ -30,7 +30,7 @@ fn read(bytes: &[u8]) -> Record {
 }
 
 #[test]
-fn a_live_record_reads_to_what_was_written() {
+fn a_live_record_has_its_documented_values() {
     let record = read(LIVE);
     let meta = record.meta();
     assert_eq!(meta.version(), 3);
@@ -46,7 +46,7 @@ fn a_live_record_reads_to_what_was_written() {
 }
 
 #[test]
-fn an_anonymous_record_has_no_user_and_no_last_day() {
+fn an_anonymous_record_has_no_user_and_no_deadline() {
     let record = read(ANONYMOUS);
     let meta = record.meta();
     assert_eq!((meta.version(), meta.created(), meta.last_active()), (1, began(), began()));
@@ -56,7 +56,7 @@ fn an_anonymous_record_has_no_user_and_no_last_day() {
 }
 
 #[test]
-fn a_json_record_holds_its_text() {
+fn a_json_record_contains_its_text() {
     let record = read(JSON);
     assert_eq!(record.meta().version(), 2);
     assert_eq!(record.meta().expires(), began() + 31 * MINUTE);
@@ -64,7 +64,7 @@ fn a_json_record_holds_its_text() {
 }
 
 #[test]
-fn a_tombstone_is_known_as_one() {
+fn a_tombstone_is_recognized() {
     let record = read(TOMBSTONE);
     assert!(record.is_tombstone());
     assert_eq!(record.meta().principal(), None);
@@ -73,7 +73,7 @@ fn a_tombstone_is_known_as_one() {
 }
 
 #[test]
-fn what_has_ended_is_known_as_a_tombstone() {
+fn an_ended_record_is_a_tombstone() {
     for record in [read(REPLACED), read(ENDED)] {
         assert!(record.is_tombstone() && record.data().is_empty());
         assert_eq!(
@@ -84,7 +84,7 @@ fn what_has_ended_is_known_as_a_tombstone() {
 }
 
 #[test]
-fn a_session_with_terms_of_its_own_reads_to_what_was_written() {
+fn a_session_with_its_own_lifetime_has_its_values() {
     let meta = read(REMEMBERED).meta();
     assert_eq!((meta.expires(), meta.absolute_deadline()), (began() + 24 * HOUR, Some(began() + 24 * HOUR)));
     assert_eq!(meta.level(), Some(Level::new(2)));
@@ -94,7 +94,7 @@ fn a_session_with_terms_of_its_own_reads_to_what_was_written() {
 }
 
 #[test]
-fn a_later_versions_optional_field_is_passed_over() {
+fn an_optional_field_of_a_later_version_is_ignored() {
     let (newer, live) = (read(WITH_OPTIONAL_FIELD), read(LIVE));
     assert_eq!((newer.meta(), newer.data()), (live.meta(), live.data()));
 }
@@ -123,7 +123,7 @@ fn ring() -> cloakroom::KeyRing {
 
 #[cfg(feature = "memory")]
 #[tokio::test]
-async fn a_sealed_record_opens_to_the_one_that_was_sealed() {
+async fn a_sealed_record_opens_to_the_original() {
     use cloakroom::{
         ManualClock, MemoryProvider, Provider,
         providers::{Created, SealedProvider, StoreKey},
@@ -135,7 +135,7 @@ async fn a_sealed_record_opens_to_the_one_that_was_sealed() {
         "c34860c604f32ade51f88c056fe9db6143a40486eeb6bc2693cc46f1c89b492e".parse().expect("a key");
     let sealed = read(SEALED);
     assert_eq!(sealed.as_bytes(), SEALED);
-    assert_eq!(sealed.meta(), read(LIVE).meta(), "what the store has to know can be read");
+    assert_eq!(sealed.meta(), read(LIVE).meta(), "the store can read the header and fields");
     assert_eq!(store.create(&key, &sealed).await.expect("room"), Created::Done);
     let opened = SealedProvider::new(store, ring(), "shop").load(&key).await.expect("it opens");
     assert_eq!(opened, Some(read(LIVE)));
@@ -143,7 +143,7 @@ async fn a_sealed_record_opens_to_the_one_that_was_sealed() {
 
 #[cfg(feature = "cookie")]
 #[tokio::test]
-async fn a_token_opens_to_the_session_in_it() {
+async fn a_token_opens_to_its_session() {
     use cloakroom::{CookieProvider, Manager, ManualClock};
     use http::header::{COOKIE, HeaderMap, HeaderValue};
 

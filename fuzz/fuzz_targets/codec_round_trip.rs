@@ -1,4 +1,4 @@
-//! Any sequence of changes to a session, in either codec: what comes back is what a plain map holds.
+//! Any sequence of changes to a session, in both codecs: the session always equals a plain map.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ enum Op {
     Delete(Key),
     Flush,
     Save,
-    /// The next request: what is not saved by then is released.
+    /// Releases the session and starts the next request.
     Next,
 }
 
-/// Few names, so that they meet, and now and then any text.
+/// A key: mostly one of a few, so that operations meet, and sometimes any text.
 #[derive(Debug, Arbitrary)]
 enum Key {
     Few(u8),
@@ -72,7 +72,7 @@ fn walk(manager: &Manager, ops: &[Op]) {
     let _ = at_once(session.release(&mut HeaderMap::new())).expect("room in memory");
     let session = start(manager, Some(&session));
     compare(&session, &model);
-    // The store lives as long as the process: nothing may pile up in it.
+    // The store lives as long as the process, so it must not fill up.
     session.destroy().expect("an open session");
     let _ = at_once(session.release(&mut HeaderMap::new())).expect("memory does not fail");
 }
@@ -92,12 +92,12 @@ static MANAGERS: LazyLock<[Manager; 2]> = LazyLock::new(|| {
         let time = ManualClock::default();
         let provider = MemoryProvider::builder().clock(time.clock()).build();
         let builder = Manager::builder(provider).clock(time.clock()).codec(codec);
-        // Whether the limits hold is for the unit tests; here they would only hide what the codecs do.
+        // Unit tests check the limits. Here they would only hide errors of the codecs.
         builder.max_bytes(16 << 20).max_keys(65_535).build().expect("settings that go together")
     })
 });
 
-/// A request by the client of `before`, or by a new one.
+/// Starts a request of the client that had `before`, or of a new client.
 fn start(manager: &Manager, before: Option<&Session>) -> Session {
     let mut headers = HeaderMap::new();
     if let Some(id) = before.and_then(Session::id) {
@@ -111,7 +111,7 @@ impl Key {
     fn text(&self) -> String {
         match self {
             Key::Few(number) => format!("key {}", number % 40),
-            // A key's length has headers of four sizes in MessagePack.
+            // MessagePack has headers of four sizes for the length of a key.
             Key::Long(length) => "k".repeat(usize::from(*length) % 300),
             Key::Any(text) => text.clone(),
         }
@@ -131,7 +131,7 @@ fn value(u: &mut Unstructured<'_>, levels: u32) -> Result<Value> {
         2 => Value::from(u.arbitrary::<u64>()?),
         3 => Value::from(u.arbitrary::<i64>()?),
         4 => Value::from(i64::from(u.arbitrary::<i8>()?)),
-        // Not-a-number and the infinities become null here, as JSON has no word for them.
+        // Not-a-number and the infinities become null, since JSON cannot express them.
         5 => Value::from(u.arbitrary::<f64>()?),
         6 => Value::from(u.arbitrary::<String>()?),
         7 => Value::Array((0..u.int_in_range(0..=20)?).map(|_| value(u, levels - 1)).collect::<Result<_>>()?),

@@ -1,4 +1,4 @@
-//! Any text as a configuration: an answer, never a panic, and nothing in it tells the key of the id hash.
+//! Any text as a configuration string: a config or an error, never a panic, and no output reveals the key of the id hash.
 #![no_main]
 
 use std::error::Error;
@@ -12,16 +12,16 @@ use serde_json::{Deserializer, Value};
 fuzz_target!(|text: &str| {
     let seen = seen(text);
     if serde_json::from_str::<Value>(text).is_err() {
-        // Nobody can say where in this text the key is: the message must hold nothing of it at all.
-        let message = Config::from_json(text).expect_err("no JSON, and yet a configuration").to_string();
+        // The key can be anywhere in this text, so the message must contain nothing of it.
+        let message = Config::from_json(text).expect_err("a configuration must be JSON").to_string();
         let words: String = message.chars().filter(|char| !char.is_ascii_digit()).collect();
         assert_eq!(
             words,
-            "the session configuration cannot work: expected a JSON object of settings, and the text is none \
+            "the session configuration cannot work: expected a JSON object of settings, found other text \
              (line , column )"
         );
     } else if let Some(entries) = entries(text) {
-        // Whatever the key is, all that can be seen is the same, so none of it tells the key.
+        // All output is the same for two different keys, so it does not reveal the key.
         let [one, other] = ['1', '2'].map(|digit| self::seen(&with_key_of(&entries, digit)));
         assert_eq!(one, other);
     } else {
@@ -29,7 +29,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// Everything a caller sees of the settings in `text`, or of why they are refused.
+/// Returns all output about the settings in `text`, or about their error.
 fn seen(text: &str) -> String {
     let config = match Config::from_json(text) {
         Ok(config) => config,
@@ -52,7 +52,7 @@ fn refused(error: &cloakroom::Error) -> String {
     all
 }
 
-/// The settings with a key of the id hash made of `digit` alone, of the type that it had.
+/// Returns the settings with the key of the id hash replaced by one of the same type, made of `digit`.
 fn with_key_of(entries: &[(String, &RawValue)], digit: char) -> String {
     let entry = |(name, value): &(String, &RawValue)| {
         let value = match value.get().as_bytes() {
@@ -70,7 +70,7 @@ fn with_key_of(entries: &[(String, &RawValue)], digit: char) -> String {
     format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(","))
 }
 
-/// The entries of an object, repeated ones too; `None` where the text is none.
+/// Returns the entries of an object, including repeated keys; `None` for other JSON.
 fn entries(text: &str) -> Option<Vec<(String, &RawValue)>> {
     struct Entries;
 

@@ -1,4 +1,4 @@
-//! Any `Cookie` headers: what `Manager::start` finds is what a parser written the plainest way finds.
+//! Any `Cookie` headers: `Manager::start` finds the same session as a simple parser.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 
 const NAME: &str = "__Host-id";
 
-/// Never given out, though it looks as if.
+/// A well-formed id that was never issued.
 const STRANGE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 fuzz_target!(|data: &[u8]| {
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(!response.contains_key("set-cookie"));
 });
 
-/// A store with two sessions on a clock that stands still, so that both stay alive.
+/// A store with two sessions. Its clock stands still, so that both stay alive.
 struct Store {
     manager: Manager,
     tokens: [String; 2],
@@ -49,7 +49,7 @@ static STORE: LazyLock<Store> = LazyLock::new(|| {
     Store { manager, tokens }
 });
 
-/// The bytes of one header. Some stand for what no fuzzer guesses: the ids, which are others in each process.
+/// Returns the bytes of one header. Some input bytes are replaced by ids, which no fuzzer can guess.
 fn spliced(part: &[u8]) -> Vec<u8> {
     let [known, second] = &STORE.tokens;
     let mut value = Vec::new();
@@ -67,7 +67,7 @@ fn spliced(part: &[u8]) -> Vec<u8> {
     value
 }
 
-/// The session that `headers` name: the only live one among one to four different ids.
+/// Returns the id of the session in `headers`: the only live one among at most four different ids.
 fn expected(headers: &HeaderMap) -> Option<String> {
     let mut ids = BTreeSet::new();
     for header in headers.get_all(COOKIE) {
@@ -84,7 +84,7 @@ fn expected(headers: &HeaderMap) -> Option<String> {
             }
         }
     }
-    // Five ids are more than a browser has any reason to send.
+    // The manager does not look up five or more ids.
     let mut live = STORE.tokens.iter().filter(|token| ids.len() < 5 && ids.contains(*token));
     match (live.next(), live.next()) {
         (Some(only), None) => Some(only.clone()),

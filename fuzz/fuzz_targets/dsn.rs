@@ -1,4 +1,4 @@
-//! Any text as a data source name: an answer, never a panic, and nothing that is shown tells the user or the password.
+//! Any text as a data source name: a builder or an error, never a panic, and no output reveals the user or the password.
 #![no_main]
 
 use std::error::Error;
@@ -8,16 +8,16 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let shown = seen(text);
-    // Whatever stands there, a login of other words of the same form must look the same.
+    // Two logins of the same form must have the same output.
     for dsn in [(text, "tcp(db:3306)/app"), (text, "unix(/s)/app?tls=false&pool=3")].map(with_login) {
         let [one, other] = dsn;
         assert_eq!(seen(&one), seen(&other));
     }
-    // A refusal quotes nothing, so it is no longer for a longer text.
+    // An error quotes nothing, so its length does not depend on the text.
     assert!(!shown.starts_with("refused") || shown.len() < 2_000, "{shown}");
 });
 
-/// What a caller sees of the settings in `text`, or of why they are refused.
+/// Returns all output about the settings in `text`, or about their error.
 fn seen(text: &str) -> String {
     match MySqlProvider::builder(text) {
         Ok(builder) => format!("{builder:?}"),
@@ -33,7 +33,7 @@ fn seen(text: &str) -> String {
     }
 }
 
-/// The text as a password, and one of the same length and form but other words.
+/// Returns two names with a login: one with the text as the password, and one with another password of the same form.
 fn with_login((text, place): (&str, &str)) -> [String; 2] {
     let other: String = text
         .chars()

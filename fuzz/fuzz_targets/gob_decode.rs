@@ -1,4 +1,4 @@
-//! Any bytes as a session of Go's: refused, or one whose every key answers, within memory in proportion to the bytes.
+//! Any bytes as a Go session: an error, or a session whose every key is readable, with memory proportional to the input.
 #![no_main]
 
 use cloakroom::{ErrorKind, config::Codec, go::GoSession};
@@ -6,7 +6,7 @@ use cloakroom_fuzz::within;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// A value takes 32 bytes here and may take one in a gob; a list that grows has its former place too for a moment.
+/// The allowed bytes of memory per byte of input. A value takes 32 bytes, and may take one in a gob; a growing list exists twice.
 const BYTES_A_BYTE: usize = 192;
 
 fuzz_target!(|data: &[u8]| {
@@ -19,9 +19,9 @@ fuzz_target!(|data: &[u8]| {
             }
         };
         for key in session.keys().expect("it was read") {
-            // Not every value is one that JSON can say: bytes, say, or a map with structs for keys.
+            // JSON cannot express every value, such as bytes or a map with structs as keys.
             match session.get::<Value>(&key) {
-                Ok(found) => assert!(found.is_some(), "a key that is listed is there"),
+                Ok(found) => assert!(found.is_some(), "a listed key has a value"),
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Value),
             }
         }

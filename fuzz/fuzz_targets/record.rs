@@ -1,4 +1,4 @@
-//! Any bytes as a stored record: refused, or a session on which every call answers and writes what can be read again.
+//! Any bytes as a stored record: an error, or a session on which every call works and writes a readable record.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     as_documented(&record);
     look_at(&record);
     if data[5] & 0x80 != 0 {
-        // Sealed: no session without its keys.
+        // A sealed record has no session without its keys.
         return;
     }
     if !is_of_this_release(&record) {
@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     in_a_session(&record, |_| Ok(()));
 });
 
-/// What docs/format.md says of the header, read the plainest way.
+/// Compares the header with docs/format.md, read in the simplest way.
 fn as_documented(record: &Record) {
     let bytes = record.as_bytes();
     let number = |at: usize, width: usize| {
@@ -55,7 +55,7 @@ fn as_documented(record: &Record) {
     assert_eq!(record.expires(), SystemTime::UNIX_EPOCH + ends);
 }
 
-/// True if this release has to read the data: docs/format.md again.
+/// Returns true if this release must read the data, as docs/format.md says.
 fn is_of_this_release(record: &Record) -> bool {
     let bytes = record.as_bytes();
     let mut fields = &bytes[72..bytes.len() - record.data().len()];
@@ -67,7 +67,7 @@ fn is_of_this_release(record: &Record) -> bool {
     known
 }
 
-/// A request on a store that holds a newer release's `record` gets an error, and changes nothing.
+/// Checks that a request for a record of a newer release gets an error and changes nothing.
 fn is_left_alone(record: &Record) {
     let store = Everywhere(Arc::new(Mutex::new(record.clone())));
     let time = ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30));
@@ -98,7 +98,7 @@ fn look_at(record: &Record) {
     assert!(touched.expires() >= record.expires());
 }
 
-/// A request on a store that holds `record` under every key: `change`, and the commit.
+/// Runs a request on a store that has `record` under every key: `change`, and the commit.
 fn in_a_session(record: &Record, change: impl FnOnce(&Session) -> Result<()>) {
     let store = Everywhere(Arc::new(Mutex::new(record.clone())));
     let time = ManualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30));
@@ -110,7 +110,7 @@ fn in_a_session(record: &Record, change: impl FnOnce(&Session) -> Result<()>) {
     for key in keys.iter().map(String::as_str).chain(["absent"]) {
         let contained = session.contains(key).expect("checked data");
         assert_eq!(contained, keys.iter().any(|other| other == key));
-        // Not every value is one that JSON can say: bytes, say, or a map with numbers for keys.
+        // JSON cannot express every value, such as bytes or a map with numbers as keys.
         if let Err(error) = session.get::<Value>(key) {
             assert_eq!(error.kind(), ErrorKind::Value);
         }
@@ -122,21 +122,21 @@ fn in_a_session(record: &Record, change: impl FnOnce(&Session) -> Result<()>) {
     }
     let keys = || session.keys().expect("readable data").into_iter().collect::<BTreeSet<_>>();
     let before = keys();
-    // Another user's login drops the data, which shows only once it is committed.
+    // The login of another user drops the data, which is visible only after the commit.
     let drops =
         record.principal().is_some_and(|former| session.principal().is_some_and(|user| user != former));
     match at_once(session.release(&mut HeaderMap::new())) {
-        // What is stored is what the request saw.
+        // The stored keys are those that the request saw.
         Ok(_) => assert_eq!(keys(), if drops { BTreeSet::new() } else { before }),
         Err(error) => assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}"),
     }
 }
 
 fn readable(record: &Record) -> Record {
-    Record::from_bytes(record.as_bytes()).expect("what the library writes it reads")
+    Record::from_bytes(record.as_bytes()).expect("the library reads what it writes")
 }
 
-/// A store whose every key has the same record; it takes what can be read again.
+/// A store that has the same record under every key, and checks that written records are readable.
 #[derive(Clone)]
 struct Everywhere(Arc<Mutex<Record>>);
 
@@ -163,7 +163,7 @@ impl Provider for Everywhere {
     async fn update(&self, _: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         let mut present = self.record();
         assert_eq!(present.version(), base.version());
-        assert_ne!(record.version(), base.version(), "nobody could see that it has changed");
+        assert_ne!(record.version(), base.version(), "a change must increase the version");
         *present = readable(record);
         Ok(Updated::Done)
     }

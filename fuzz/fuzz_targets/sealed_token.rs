@@ -1,5 +1,5 @@
-//! Any bytes as a sealed session, in a cookie and in a store: nobody but a holder of the key makes one, and what a key holder
-//! might have sealed is read within bounds.
+//! Any bytes as a sealed session, in a cookie and in a store: only a holder of the key can create one, and even those are read
+//! within bounds.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -20,14 +20,14 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// A manager of cookies and one of sealed records, the clock, nonces and key of both fixed, so that an input means the same in every run.
+/// A manager of cookies and a store of sealed records. Clock, nonces and key are fixed, so that every run is the same.
 struct Rig {
     clock: Clock,
     cookies: Manager,
-    /// A session that the first of them has sealed.
+    /// The token of a session that the manager has sealed.
     token: String,
     ring: KeyRing,
-    /// A record as it lies in the store of the second.
+    /// A sealed record of the store.
     sealed: Record,
 }
 
@@ -58,12 +58,12 @@ static RIG: LazyLock<Rig> = LazyLock::new(|| {
     Rig { clock, cookies, token, ring, sealed }
 });
 
-/// A request with `token` in its cookie: a fresh, anonymous session, unless it is the one that was sealed.
+/// Checks a request with `token` in its cookie: only the sealed token has a session.
 fn as_a_cookie(token: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(&[b"__Host-id=", token].concat()) else { return };
     let headers = HeaderMap::from_iter([(COOKIE, value)]);
     let session = at_once(RIG.cookies.start(&headers)).expect("a bad cookie is no error");
-    // Blanks at the ends and what follows a semicolon are no part of the token.
+    // A token ends before a semicolon, and blanks around it are trimmed.
     let token = token.split(|byte| *byte == b';').next().unwrap_or_default();
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let end = token.iter().rposition(|byte| !blank(byte)).map_or(0, |last| last + 1);
@@ -79,7 +79,7 @@ fn as_a_cookie(token: &[u8]) {
     assert!(!response.contains_key("set-cookie"));
 }
 
-/// A store in which `data` says how the sealed record was changed, or what stands in its place.
+/// Checks a store where `data` changes the sealed record, or replaces it.
 fn as_a_record(data: &[u8]) {
     let Some((whole, data)) = data.split_first() else { return };
     let bytes = if whole % 2 == 0 { changed(RIG.sealed.as_bytes(), data) } else { data.to_vec() };
@@ -96,9 +96,9 @@ fn as_a_record(data: &[u8]) {
     match at_once(outer.load(&key_of_one())) {
         Ok(None) => {}
         Err(error) => assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible)),
-        // A newer release's, still sealed: the manager refuses it.
+        // A sealed record of a newer release, which the manager refuses.
         Ok(Some(passed)) if bytes[4] > 1 => assert_eq!(passed.as_bytes(), bytes),
-        // The two times that a touch moves are nobody's secret; nothing else can have changed.
+        // Only the two times that a touch rewrites can differ.
         Ok(Some(opened)) => {
             let still = |bytes: &[u8]| [&bytes[..32], &bytes[48..]].concat();
             assert_eq!(still(&bytes), still(RIG.sealed.as_bytes()));
@@ -107,12 +107,12 @@ fn as_a_record(data: &[u8]) {
     }
 }
 
-/// What is sealed comes back as it was, or as nothing where it had been sealed before or has expired.
+/// Checks that a record which a key holder seals opens unchanged, unless it was sealed before or has expired.
 fn by_a_key_holder(outer: &SealedProvider, record: &Record) {
     let _ = at_once(outer.create(&key_of_one(), record)).expect("room in memory");
     match at_once(outer.load(&key_of_one())) {
         Ok(None) => assert!(record.is_expired(RIG.clock.now())),
-        // Of a newer format the seal cannot be opened.
+        // A record of a newer format stays sealed.
         Ok(Some(_)) if record.as_bytes()[4] > 1 => {}
         Err(error) if record.as_bytes()[4] > 1 => assert_eq!(error.kind(), ErrorKind::Incompatible),
         Ok(Some(opened)) => assert_eq!(opened, *record),
@@ -120,7 +120,7 @@ fn by_a_key_holder(outer: &SealedProvider, record: &Record) {
     }
 }
 
-/// `original` as `changes` say, three bytes each: a place, and what is done there.
+/// Applies `changes` to `original`. Each has three bytes: an index, and an operation on the byte there.
 fn changed(original: &[u8], changes: &[u8]) -> Vec<u8> {
     let mut bytes = original.to_vec();
     for change in changes.chunks_exact(3) {

@@ -1,13 +1,13 @@
-//! The cap on a single allocation, and a count of what is allocated at the same time. libFuzzer's own `-malloc_limit_mb` needs a
-//! sanitizer's hooks, and there is none here.
+//! A cap on a single allocation, and a count of the bytes allocated at one time. libFuzzer's `-malloc_limit_mb` needs the hooks of
+//! a sanitizer, which is not used here.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Far more than any input of 4 KiB should ever take.
+/// The cap in bytes, far more than an input of 4 KiB needs.
 const MOST: usize = 64 << 20;
 
-/// Bytes allocated now, and the most since the count was last begun.
+/// The bytes allocated now, and their maximum since the last reset.
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
@@ -16,8 +16,8 @@ struct Capped;
 #[global_allocator]
 static ALLOCATOR: Capped = Capped;
 
-// The one unsafe thing here, and there is no other way to a global allocator: it counts and forwards to the system's, or answers
-// null, which aborts the process with the number of bytes asked for.
+// A global allocator needs `unsafe`. This one counts and forwards to the system allocator. Above the cap it returns null, which
+// aborts the process with the number of requested bytes.
 unsafe impl GlobalAlloc for Capped {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() > MOST {
@@ -34,7 +34,8 @@ unsafe impl GlobalAlloc for Capped {
     }
 }
 
-/// What `step` gives, and the most bytes that it had allocated at one time. A fuzz target is one thread: nobody else counts.
+/// Returns the result of `step`, and the maximum of bytes that it had allocated at one time. A fuzz target has one thread, so the
+/// count is exact.
 pub(crate) fn peak_of<T>(step: impl FnOnce() -> T) -> (T, usize) {
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);

@@ -66,7 +66,7 @@ impl Definition {
     }
 }
 
-/// What a type is made of.
+/// The structure of a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "gob has no other shapes")]
 pub enum Shape {

@@ -1,4 +1,4 @@
-//! The JSON map: `serde_json` throughout, each value kept as the text it is.
+//! The JSON codec: `serde_json` for everything, with each value kept as its text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::message_pack::ValueError;
 use super::{Buffer, Change, Entry, MapError};
 
-/// Appends the value; says how deep it nests.
+/// Appends the value, and returns its depth.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<usize, ValueError> {
     let start = out.len();
     serde_json::to_writer(&mut *out, value).map_err(|_| ValueError::Encode)?;
@@ -32,10 +32,10 @@ pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, Ma
     Ok(entries(data)?.into_iter().find(|(name, _)| name == key).map(|(_, value)| value))
 }
 
-/// Appends the map `base` with `changes` made to it; says how many keys that has.
+/// Appends the map `base` with `changes` applied, and returns the number of its keys.
 pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result<usize, MapError> {
     let mut map = Writer::new(out);
-    // The changes that no key of the base has met yet.
+    // The changes to keys that the base has not shown yet.
     let mut left: Vec<&Change> = changes.iter().collect();
     for (name, value) in entries(base)? {
         match left.iter().position(|change| change.key() == name) {
@@ -47,7 +47,7 @@ pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result
     Ok(map.finish())
 }
 
-/// The deepest nesting in text that is known to be JSON.
+/// Returns the deepest nesting in valid JSON text.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
     for byte in json {
@@ -130,13 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_in_text_are_no_nesting() {
+    fn brackets_in_strings_do_not_nest() {
         assert_eq!(depth(br#"["[[[", {"a\"[": [1]}]"#), 3);
         assert_eq!(depth(b"1"), 0);
     }
 
     #[test]
-    fn what_is_no_object_is_an_error() {
+    fn anything_but_an_object_is_an_error() {
         for data in [&b"[]"[..], b"{", b"{\"a\":}", b"nonsense", b"{\"a\":1}{", b"\xff"] {
             assert!(matches!(entries(data), Err(MapError::Json(_))), "{data:?}");
         }

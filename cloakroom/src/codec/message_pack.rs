@@ -1,4 +1,16 @@
-//! The MessagePack map: values by `rmp-serde`, the map around them walked and rewritten in place.
+//! The MessagePack codec: `rmp-serde` encodes and decodes values, and a walker here finds and rewrites entries of the map.
+//!
+//! The walker is our own code. A commit copies unchanged entries byte for byte, so it needs the end of each value, and
+//! the limit on nesting needs its depth. `rmp` reads single markers, so a walker on it has the same `match` over them.
+//! `rmp-serde` skips a value by `IgnoredAny`, at twice the cost and without its depth. Instructions, counted with callgrind in
+//! a release build:
+//!
+//! | operation | walker | `IgnoredAny` | whole map by `rmp-serde` |
+//! |---|---:|---:|---:|
+//! | read the last of 5 values, 111 bytes | 1,261 | 2,383 | 8,105 |
+//! | read the last of 17 values, 419 bytes | 4,389 | 8,530 | 35,446 |
+//! | change one of 5 values | 1,696 | | 12,413 |
+//! | change one of 17 values | 5,687 | | 46,135 |
 //!
 //! Marker bytes are those of the MessagePack specification, `spec.md` in the repository msgpack/msgpack.
 
@@ -10,7 +22,7 @@ use smallvec::SmallVec;
 
 use super::{Buffer, Change, Entry, MAX_DEPTH, MapError};
 
-/// Appends the value; says how deep it nests.
+/// Appends the value, and returns its depth.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<usize, ValueError> {
     let start = out.len();
     let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
@@ -24,7 +36,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError>
     rmp_serde::from_slice(bytes).map_err(|_| ValueError::Decode { target: std::any::type_name::<T>() })
 }
 
-/// Walks the whole map; gives its keys.
+/// Walks the whole map, and returns its keys.
 pub(super) fn check(data: &[u8]) -> Result<Vec<Cow<'_, str>>, MapError> {
     let mut entries = entries(data)?;
     let keys = entries.by_ref().map(|entry| Ok(entry?.0)).collect::<Result<_, MapError>>()?;
@@ -34,7 +46,7 @@ pub(super) fn check(data: &[u8]) -> Result<Vec<Cow<'_, str>>, MapError> {
     }
 }
 
-/// The value under `key`, found by comparing bytes: whether the other keys are text makes no difference.
+/// Returns the value under `key`. Keys are compared as bytes, so other keys need not be UTF-8.
 pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, MapError> {
     let Entries { mut walk, left } = entries(data)?;
     for _ in 0..left {
@@ -65,7 +77,7 @@ pub(super) fn entries(data: &[u8]) -> Result<Entries<'_>, MapError> {
     Ok(Entries { walk, left })
 }
 
-/// The entries of a map, each found by stepping over the one before it.
+/// The entries of a map. Each is found by skipping the one before it.
 pub(super) struct Entries<'a> {
     walk: Walk<'a>,
     left: usize,
@@ -98,7 +110,7 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// A position in encoded data that steps over one value at a time.
+/// A position in encoded data, which skips one value at a time.
 struct Walk<'a> {
     data: &'a [u8],
     at: usize,
@@ -106,7 +118,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Steps over one value that stands within `depth` containers.
+    /// Skips one value within `depth` containers.
     fn value(&mut self, depth: usize) -> Result<(), MapError> {
         let at = self.at;
         let marker = *self.data.get(at).ok_or(MapError::Truncated)?;
@@ -119,7 +131,7 @@ impl<'a> Walk<'a> {
             0xc4 | 0xd9 => self.sized(1, 0),
             0xc5 | 0xda => self.sized(2, 0),
             0xc6 | 0xdb => self.sized(4, 0),
-            // An extension has a type byte before its content.
+            // A type byte precedes the content of an extension.
             0xc7 => self.sized(1, 1),
             0xc8 => self.sized(2, 1),
             0xc9 => self.sized(4, 1),
@@ -140,7 +152,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Steps over the `count` values of a container. Each takes a byte at least, so a lie about the count ends with the data.
+    /// Skips the `count` values of a container. Each takes at least one byte, so a false count ends with the data.
     fn values(&mut self, count: usize, depth: usize) -> Result<(), MapError> {
         let depth = depth + 1;
         if depth > MAX_DEPTH {
@@ -153,7 +165,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Steps over a text and gives its bytes.
+    /// Skips a string, and returns its bytes.
     #[inline]
     fn key(&mut self) -> Result<&'a [u8], MapError> {
         let at = self.at;
@@ -176,7 +188,7 @@ impl<'a> Walk<'a> {
         self.skip(len + extra)
     }
 
-    /// A big-endian length of `width` bytes.
+    /// Reads a big-endian length of `width` bytes.
     fn number(&mut self, width: usize) -> Result<usize, MapError> {
         let start = self.at;
         self.skip(width)?;
@@ -184,19 +196,19 @@ impl<'a> Walk<'a> {
     }
 
     fn skip(&mut self, len: usize) -> Result<(), MapError> {
-        match self.data.len() - self.at >= len {
-            true => self.at += len,
-            false => return Err(MapError::Truncated),
+        if self.data.len() - self.at < len {
+            return Err(MapError::Truncated);
         }
+        self.at += len;
         Ok(())
     }
 }
 
-/// Appends the map `base` with `changes` made to it; says how many keys that has.
+/// Appends the map `base` with `changes` applied, and returns the number of its keys.
 pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result<usize, MapError> {
     let Entries { mut walk, left: in_base } = entries(base)?;
     let mut map = Writer::new(out, in_base + changes.len());
-    // The changes that no key of the base has met yet.
+    // The changes to keys that the base has not shown yet.
     let mut left: SmallVec<[&Change; 4]> = changes.iter().collect();
     for _ in 0..in_base {
         let start = walk.at;
@@ -211,11 +223,11 @@ pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result
     Ok(map.finish())
 }
 
-/// Appends a map whose number of entries is known only at its end.
+/// A writer of a map whose number of entries is known only at its end.
 struct Writer<'a> {
     out: &'a mut Buffer,
     start: usize,
-    /// Bytes left for the header: one, or three where there may be more than 15 entries.
+    /// The bytes reserved for the header: one, or three if the map may have more than 15 entries.
     header: usize,
     keys: usize,
 }
@@ -227,7 +239,7 @@ impl<'a> Writer<'a> {
         Writer { out, start, header, keys: 0 }
     }
 
-    /// An entry as it was.
+    /// Copies an unchanged entry.
     fn carry_over(&mut self, entry: &[u8]) {
         self.keys += 1;
         self.out.extend_from_slice(entry);
@@ -254,7 +266,7 @@ impl<'a> Writer<'a> {
     fn finish(self) -> usize {
         let Writer { out, start, header, keys } = self;
         match keys {
-            // The limits hold the count below what two bytes tell.
+            // The limits keep the count within two bytes.
             16.. => {
                 out[start] = 0xde;
                 out[start + 1..start + 3].copy_from_slice(&(keys as u16).to_be_bytes());
@@ -271,7 +283,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The serde crates' own messages can quote the value, so none of them is passed on.
+/// The reason why a value cannot be encoded or decoded. The messages of serde can quote the value, so they are dropped.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ValueError {
     #[error("the value cannot be encoded: its Serialize failed, or it nests deeper than {MAX_DEPTH} levels")]
@@ -287,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_marker_is_stepped_over_exactly() {
+    fn every_marker_is_skipped_exactly() {
         let values: &[&[u8]] = &[
             b"\x00",
             b"\x7f",
@@ -340,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_data_ends_in_an_error() {
+    fn hostile_data_is_an_error() {
         for data in [
             &b"\xc1"[..],
             b"\x81\x01\x01",
@@ -358,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn long_keys_and_many_entries_take_the_longer_headers() {
+    fn long_keys_and_many_entries_have_longer_headers() {
         for (len, count) in [(3, 1), (31, 15), (32, 16), (255, 300), (256, 3), (65_535, 1), (65_536, 1)] {
             let mut data = Buffer::new();
             let key = |n: usize| format!("{}{n:03}", "x".repeat(len))[3..].to_owned();

@@ -1,4 +1,4 @@
-//! The string door's text: the keys of the seed's documentation, and ours beside them.
+//! The configuration string: JSON with the keys that Beego documents, and more of our own.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -18,13 +18,13 @@ use crate::event::EventKey;
 use crate::id::HashFunc;
 use crate::seal::KeyRing;
 
-/// The documentation's own example, verbatim.
+/// The example of Beego's documentation, verbatim.
 #[cfg(test)]
-pub(super) const SEED_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSetCookie,omitempty": true, "gclifetime":3600, "maxLifetime": 3600,
+const BEEGO_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSetCookie,omitempty": true, "gclifetime":3600, "maxLifetime": 3600,
  "secure": false, "sessionIDHashFunc": "sha1", "sessionIDHashKey": "", "cookieLifeTime": 3600,
  "providerConfig": ""}"#;
 
-/// Every key, as documented.
+/// Every key in its documented spelling.
 const KEYS: [&str; 38] = [
     "cookieName",
     "enableSetCookie",
@@ -69,7 +69,7 @@ const KEYS: [&str; 38] = [
 /// The values of `cookieSameSite`.
 const SAME_SITE: &str = "1 (unspecified), 2 (Lax), 3 (Strict) or 4 (None)";
 
-/// Other libraries' names for a setting, in lower case, each with the key that it has here.
+/// Names of settings in other libraries, in lower case, each with the key for it here.
 const SYNONYMS: [(&str, &str); 30] = [
     ("idletimeout", "maxLifetime"),
     ("timeout", "maxLifetime"),
@@ -103,8 +103,20 @@ const SYNONYMS: [(&str, &str); 30] = [
     ("rotation", "rotateEvery"),
 ];
 
-pub(super) fn parse(text: &str) -> Result<Config> {
-    read(text).map_err(|error| Error::new(ErrorKind::Config, error))
+impl Config {
+    /// Reads the settings from a configuration string: JSON with the keys that Beego documents, and more of our own.
+    ///
+    /// Keys match in any case. A time is a whole number of seconds, and 0 means that the key is absent. This call needs the
+    /// feature `config-string`, which is on by default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`]: the text names the key, what was found and what is expected. An unknown key is an error that names
+    /// the nearest known one.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let config = read(text).map_err(|error| Error::new(ErrorKind::Config, error))?;
+        config.check()?;
+        Ok(config)
+    }
 }
 
 fn read(text: &str) -> Result<Config, JsonError> {
@@ -127,7 +139,7 @@ fn read(text: &str) -> Result<Config, JsonError> {
     Ok(config)
 }
 
-/// The text's keys in their documented spelling, each once.
+/// The given keys in their documented spelling, each at most once.
 struct Settings(Vec<(&'static str, Value)>);
 
 impl Settings {
@@ -188,7 +200,7 @@ impl Settings {
         let collection = self.seconds("gclifetime")?;
         config.gc_interval = collection.unwrap_or(config.gc_interval);
         let policy = self.text("policy")?.map(str::parse::<Policy>).transpose().map_err(JsonError::Named)?;
-        // What is said of one timeout goes before a policy; the collection's interval, which stands in for one, does not.
+        // An explicit timeout overrides the policy. The collection interval, which is the fallback for one, does not.
         let (idle, absolute) = policy.map(|policy| (policy.idle, policy.absolute)).unzip();
         config.idle_timeout =
             self.seconds("maxLifetime")?.or(idle).or(collection).unwrap_or(config.idle_timeout);
@@ -262,13 +274,13 @@ impl Settings {
         self.value(key, "a whole number from 0 on", Value::as_u64)
     }
 
-    /// A number of seconds; 0 is an absent key, as in the seed.
+    /// Reads a number of seconds. As in Beego, 0 means that the key is absent.
     fn seconds(&self, key: &'static str) -> Result<Option<Duration>, JsonError> {
         let seconds = self.value(key, "a whole number of seconds from 0 on", Value::as_u64)?;
         Ok(seconds.filter(|seconds| *seconds != 0).map(Duration::from_secs))
     }
 
-    /// Null is an absent key, as in Go's decoder.
+    /// Reads a value. As in Go's decoder, null means that the key is absent.
     fn value<'a, T>(
         &'a self,
         key: &'static str,
@@ -283,14 +295,14 @@ impl Settings {
     }
 }
 
-/// Another library's format, and its codec.
+/// Returns the format of another library with its codec.
 fn foreign(key: &'static str, name: &str) -> Result<(Format, Codec), JsonError> {
     let format = [Format::Beego].into_iter().find(|format| format.to_string() == name);
     let format = format.ok_or_else(|| JsonError::Format { key, found: quote(name) })?;
     format.codec().map(|codec| (format, codec)).ok_or(JsonError::NotBuilt { key, format })
 }
 
-/// The documented spelling of `key`, which may differ in case.
+/// Returns the documented spelling of `key`, which may differ in case.
 fn canonical(key: &str) -> Result<&'static str, JsonError> {
     let spelled = KEYS.iter().find(|known| known.eq_ignore_ascii_case(key));
     match spelled {
@@ -299,7 +311,7 @@ fn canonical(key: &str) -> Result<&'static str, JsonError> {
         None => {
             let lower = key.to_lowercase();
             let distance = |known: &&&str| strsim::damerau_levenshtein(&known.to_lowercase(), &lower);
-            // Counting the distance is quadratic; a key of more than a line is no typing error.
+            // The distance takes quadratic time, and a key of more than 100 bytes is not a typing error.
             let nearest = if key.len() > 100 { None } else { KEYS.iter().min_by_key(distance) };
             let plain = lower.replace(['_', '-'], "");
             let meant = SYNONYMS.iter().find(|(synonym, _)| *synonym == plain).map(|(_, known)| known);
@@ -309,12 +321,12 @@ fn canonical(key: &str) -> Result<&'static str, JsonError> {
     }
 }
 
-/// What was found, quoted and cut to what a line of a log takes.
+/// Quotes the found text, cut to fit a line of a log.
 fn quote(text: &str) -> String {
     format!("{:?}", text.chars().take(40).collect::<String>())
 }
 
-/// The kind of a value: the value itself may be a secret.
+/// Returns the kind of a value, since the value itself may be a secret.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -328,7 +340,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A JSON object with its keys in order, repeated ones too.
+/// A JSON object that keeps the order of its keys, and repeated ones.
 struct Object(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Object {
@@ -357,11 +369,11 @@ impl<'de> Deserialize<'de> for Object {
 
 #[derive(Debug, thiserror::Error)]
 enum JsonError {
-    #[error("expected a JSON object of settings, and the text is none (line {}, column {})", .0.line(), .0.column())]
+    #[error("expected a JSON object of settings, found other text (line {}, column {})", .0.line(), .0.column())]
     Syntax(#[source] serde_json::Error),
     #[error("unknown key {key}; did you mean {nearest:?}?")]
     Unknown { key: String, nearest: &'static str },
-    #[error("{key} is given twice; keep one")]
+    #[error("{key} is given twice; remove one")]
     Twice { key: &'static str },
     #[error("{key}: expected {expected}, found {found}")]
     Type { key: &'static str, expected: &'static str, found: &'static str },
@@ -383,11 +395,11 @@ enum JsonError {
     OverLimit { found: String },
     #[error("{key}: expected {}, found {found}", if *key == "format" { "native, json or beego" } else { "beego" })]
     Format { key: &'static str, found: String },
-    #[error("{key}: {format} is there only if the library is built with the feature beego; switch it on")]
+    #[error("{key}: the format {format} needs the feature beego; enable it")]
     NotBuilt { key: &'static str, format: Format },
 }
 
-/// The reason alone, where an error becomes the reason of another of its kind.
+/// Returns the reason of an error without its headline, to nest it in another error of its kind.
 fn without_headline(error: &Error) -> String {
     let text = error.to_string();
     text.split_once(": ").map_or(text.clone(), |(_, reason)| reason.to_owned())
@@ -402,8 +414,8 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_example_works_verbatim() {
-        let config = Config::from_json(SEED_EXAMPLE).unwrap();
+    fn the_example_of_beego_works_verbatim() {
+        let config = Config::from_json(BEEGO_EXAMPLE).unwrap();
         let hour = Duration::from_secs(3600);
         assert_eq!(config.cookie.name(), "gosessionid");
         assert!(config.send_cookie && config.cookie.http_only && !config.cookie.secure && !config.hash_ids);
@@ -416,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_match_without_regard_to_case_and_absent_ones_have_their_defaults() {
+    fn keys_match_in_any_case_and_absent_ones_have_defaults() {
         let config = Config::from_json(r#"{"COOKIENAME":"id","GcLifetime":60,"maxlifetime":0}"#).unwrap();
         assert_eq!(config.cookie.name(), "id");
         assert_eq!(config.idle_timeout, Duration::from_secs(60), "gclifetime where maxLifetime is 0");
@@ -428,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_keys_reach_their_settings() {
+    fn every_other_key_sets_its_setting() {
         let config = Config::from_json(
             r#"{"cookieName":"id","domain":".example.com","sessionIdLength":20,"sessionIDPrefix":"s-",
                 "enableSidInHTTPHeader":true,"sessionNameInHTTPHeader":"X-Session","disableHTTPOnly":true,
@@ -453,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_sets_both_timeouts_and_a_key_for_one_goes_before_it() {
+    fn a_policy_sets_both_timeouts_and_a_key_overrides_one() {
         let config = Config::from_json(
             r#"{"cookieName":"id","gclifetime":60,"policy":"NIST-AAL3","rotationGrace":5,"longestRequest":120,
                 "endUserOnReuse":true,"sessionsPerUser":3,"overLimit":"refuse"}"#,
@@ -471,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_key_what_was_found_and_what_is_expected() {
+    fn an_error_names_the_key_the_found_and_the_expected() {
         for (text, expected) in [
             ("", "expected a JSON object of settings"),
             ("[]", "expected a JSON object of settings"),
@@ -536,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn a_synonym_leads_to_a_key_that_there_is() {
+    fn every_synonym_names_an_existing_key() {
         for (synonym, key) in SYNONYMS {
             assert!(
                 KEYS.contains(&key) && KEYS.iter().all(|known| !known.eq_ignore_ascii_case(synonym)),
@@ -546,10 +558,31 @@ mod tests {
     }
 
     #[test]
-    fn settings_nested_without_end_are_no_settings() {
+    fn endlessly_nested_settings_are_an_error() {
         let deep = "[".repeat(100_000);
         let found = error(&format!(r#"{{"cookieName":"id","sealKeys":{deep}}}"#));
         assert!(found.contains("expected a JSON object of settings"), "{found}");
+    }
+
+    #[test]
+    fn the_example_of_beego_has_these_weaknesses() {
+        let config = Config::from_json(BEEGO_EXAMPLE).unwrap();
+        let settings = |persistent| -> Vec<_> {
+            config.advice(persistent).iter().map(|advice| advice.setting().to_owned()).collect()
+        };
+        assert_eq!(
+            settings(true),
+            [
+                "secure",
+                "cookieName",
+                "cookieLifeTime",
+                "hashIds",
+                "maxLifetime",
+                "absoluteTimeout",
+                "sessionIDHashFunc"
+            ]
+        );
+        assert!(!settings(false).contains(&"hashIds".to_owned()), "memory is not persistent");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Every setting in one place: what both doors fill, and what is checked before anything runs.
+//! The settings of a manager, from the builder or the configuration string, and their checks.
 
 mod advice;
 mod format;
+#[cfg(feature = "config-string")]
 mod json;
 mod policy;
 
@@ -28,7 +29,8 @@ pub use policy::{OverLimit, Policy};
 
 /// The effective settings of a manager.
 ///
-/// Filled by [`Manager::builder`](crate::Manager::builder) or read from a configuration text, checked as a whole, then fixed.
+/// [`Manager::builder`](crate::Manager::builder) fills it, or [`from_json`](Self::from_json) reads it from a configuration
+/// string. It is checked as a whole, and does not change afterwards. All times are [`Duration`]s.
 ///
 /// ```
 /// use cloakroom::config::Config;
@@ -66,15 +68,15 @@ pub struct Config {
     pub(crate) event_key: EventKey,
     pub(crate) provider_config: ProviderConfig,
     pub(crate) durability: Option<Box<str>>,
-    /// The keys that seal what is stored, where it is to be sealed.
+    /// The keys that seal stored records, if sealing is on.
     pub(crate) seal: Option<KeyRing>,
-    /// Until when records are taken that are not sealed.
+    /// The time until which unsealed records are accepted.
     pub(crate) unsealed_until: Option<Millis>,
-    /// Until when sessions are found that are stored under their plain ids.
+    /// The time until which sessions under their plain ids are found.
     pub(crate) plain_ids_until: Option<Millis>,
 }
 
-/// A provider's own string. It may hold a password, so `Debug` hides it.
+/// The configuration string of a provider. It may contain a password, so `Debug` hides it.
 #[derive(Clone, PartialEq)]
 pub(crate) struct ProviderConfig(Box<str>);
 
@@ -90,14 +92,14 @@ impl fmt::Debug for ProviderConfig {
     }
 }
 
-/// How ids are made.
+/// The form of new ids.
 #[derive(Clone, PartialEq)]
 pub(crate) struct IdConfig {
     pub(crate) func: HashFunc,
-    /// Empty: a random one for the process.
+    /// The key of the hash function; empty for a random one per process.
     pub(crate) key: Box<str>,
     pub(crate) prefix: Box<str>,
-    /// Bytes; the id is their hex.
+    /// The number of random bytes whose hex is the id; `None` for the output of `func`.
     pub(crate) length: Option<usize>,
 }
 
@@ -108,7 +110,7 @@ impl fmt::Debug for IdConfig {
 }
 
 impl Default for Config {
-    /// The builder's defaults.
+    /// Returns the defaults of the builder.
     fn default() -> Self {
         Config {
             cookie: CookieConfig::default(),
@@ -144,126 +146,115 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The settings of the string door: every key of the seed's documentation, and ours. Keys match without regard
-    /// to case; an unknown one is an error that names the nearest known.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`], with the key, what was found and what is expected.
-    pub fn from_json(text: &str) -> Result<Self> {
-        let config = json::parse(text)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// The cookie's settings.
+    /// Returns the settings of the cookie.
     pub fn cookie(&self) -> &CookieConfig {
         &self.cookie
     }
 
-    /// How long a session lives unused.
+    /// Returns the time without a request after which a session ends: 30 minutes by default.
     pub fn idle_timeout(&self) -> Duration {
         self.idle_timeout
     }
 
-    /// How long the session of a visitor who has not logged in lives unused: at most the idle timeout.
+    /// Returns the idle timeout of anonymous sessions. It is at most the idle timeout.
     pub fn anonymous_timeout(&self) -> Duration {
         self.anonymous_timeout.map_or(self.idle_timeout, |timeout| timeout.min(self.idle_timeout))
     }
 
-    /// How many sessions the store may hold before no anonymous one begins any more; `None`: any number.
+    /// Returns the number of stored sessions from which no anonymous session begins; `None` for no limit.
     pub fn session_quota(&self) -> Option<u64> {
         self.session_quota
     }
 
-    /// How long a session lives at most; `None`: as long as it is used.
+    /// Returns the time after which a session ends even if it is used: 8 hours by default; `None` for no limit.
     pub fn absolute_timeout(&self) -> Option<Duration> {
         self.absolute_timeout
     }
 
-    /// How old an id may grow before it is replaced in passing; `None`: never.
+    /// Returns the age from which routine rotation replaces an id; `None` for no rotation.
     pub fn rotate_every(&self) -> Option<Duration> {
         self.rotate_every
     }
 
-    /// How long a rotated id still leads to its session, for the requests that were under way.
+    /// Returns how long a rotated id still reaches its session, for requests that are running: 30 seconds by default.
     pub fn rotation_grace(&self) -> Duration {
         self.rotation_grace
     }
 
-    /// Whether the use of a rotated id after its grace ends every session of its user.
+    /// Returns true if the use of a rotated id after its grace ends every session of the user.
     pub fn end_user_on_reuse(&self) -> bool {
         self.end_user_on_reuse
     }
 
-    /// How long an id that was replaced, or whose session was ended, is remembered as such.
+    /// Returns how long the tombstone of a replaced or ended id is kept: 60 seconds by default.
     pub fn longest_request(&self) -> Duration {
         self.longest_request
     }
 
-    /// The most sessions that a user may have, and what happens to one more; `None`: as many as they like.
+    /// Returns the limit of sessions per user, and what happens at one more; `None` for no limit.
     pub fn user_limit(&self) -> Option<(NonZeroUsize, OverLimit)> {
         self.user_limit
     }
 
-    /// How long after a login has replaced an id a change under that id is refused, since the browser may just be receiving
-    /// the login's cookie: 5 s, and never longer than the longest request.
+    /// Returns how long changes under an id are refused after a login has replaced it.
+    ///
+    /// It is 5 seconds, and at most the longest request. In that time the browser may still be receiving the new cookie.
     pub fn arrival_grace(&self) -> Duration {
         const ARRIVAL_GRACE: Duration = Duration::from_secs(5);
         ARRIVAL_GRACE.min(self.longest_request)
     }
 
-    /// The time between two rounds of garbage collection.
+    /// Returns the time between two rounds of garbage collection: 60 seconds by default.
     pub fn gc_interval(&self) -> Duration {
         self.gc_interval
     }
 
-    /// The longest that one load or one commit may wait for the provider.
+    /// Returns the longest time that one load or one commit waits for the provider: 2 seconds by default.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// The codec of new records.
+    /// Returns the codec of new records.
     pub fn codec(&self) -> Codec {
         self.codec
     }
 
-    /// In whose layout the provider is to keep sessions.
+    /// Returns the layout in which the provider stores sessions.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// In whose layout sessions may lie that are to be moved to this manager's: `"migrateFrom"` at the string door.
+    /// Returns the layout of older sessions that are moved to this manager's, set by `"migrateFrom"`.
     pub fn migrate_from(&self) -> Option<Format> {
         self.migrate_from
     }
 
-    /// Whether a persistent provider is given hashes of ids and never the ids.
+    /// Returns true if a persistent provider stores hashes of ids, and never the ids.
     pub fn hash_ids(&self) -> bool {
         self.hash_ids
     }
 
-    /// What separates this manager's sessions from another's in the same store; the cookie's name where none was given.
+    /// Returns the namespace, which separates the sessions of managers that share a store. The default is the cookie's name.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(&self.cookie.name)
     }
 
-    /// The keys that seal what is stored; `None` where it is not sealed.
+    /// Returns the keys that seal stored records; `None` if sealing is off.
     pub fn seal(&self) -> Option<&KeyRing> {
         self.seal.as_ref()
     }
 
-    /// The provider's own configuration string, from the string door.
+    /// Returns the configuration string of the provider, set by `"providerConfig"`.
     pub fn provider_config(&self) -> &str {
         &self.provider_config.0
     }
 
-    /// The value of `"durability"`, from the string door.
+    /// Returns the value of `"durability"`.
     pub fn durability(&self) -> Option<&str> {
         self.durability.as_deref()
     }
 
-    /// The least time between two notes of a use. It is a twentieth of `shortest`, the shortest time that a use renews, and a minute
-    /// at most.
+    /// Returns the minimum time between two touches: a twentieth of the shortest time that a touch renews, at most a minute.
     pub(crate) fn touch_interval(shortest: Duration) -> Duration {
         (shortest / 20).min(Duration::from_secs(60))
     }
@@ -326,8 +317,8 @@ impl Config {
 }
 
 impl Config {
-    /// The settings for the provider whose sessions are to be moved to this one's.
-    #[cfg(feature = "beego")]
+    /// Returns the settings for the provider whose sessions are moved to this one's.
+    #[cfg(all(feature = "beego", feature = "config-string"))]
     pub(crate) fn as_it_was(&self) -> Option<Config> {
         let format = self.migrate_from?;
         Some(Config {
@@ -340,7 +331,7 @@ impl Config {
         })
     }
 
-    /// What another library's layout has no place for, or what cannot be moved from it.
+    /// Returns a setting that the layout of another library cannot store, or a migration that cannot work.
     fn problem_with_format(&self) -> Option<ConfigError> {
         if let Some(from) = self.migrate_from {
             return match self.format {
@@ -351,30 +342,30 @@ impl Config {
             };
         }
         self.format.codec()?;
-        let homeless = [
+        let unstorable = [
             ("hashIds", "a key other than the id", self.hash_ids),
             ("absoluteTimeout", "the time when a session began", self.absolute_timeout.is_some()),
-            ("rotateEvery", "a trace of an id that was replaced", self.rotate_every.is_some()),
+            ("rotateEvery", "the tombstone of a replaced id", self.rotate_every.is_some()),
             ("sessionsPerUser", "the user of a session", self.user_limit.is_some()),
             ("namespace", "a key other than the id", self.namespace.is_some()),
         ];
-        let found = homeless.into_iter().find(|(_, _, found)| *found);
-        found.map(|(key, what, _)| ConfigError::Homeless { key, format: self.format, what })
+        let found = unstorable.into_iter().find(|(_, _, found)| *found);
+        found.map(|(key, what, _)| ConfigError::Unstorable { key, format: self.format, what })
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum ConfigError {
-    #[error(
-        "{key}: the format {format} has no place for {what}; drop the setting, or take the format native"
-    )]
-    Homeless { key: &'static str, format: Format, what: &'static str },
-    #[error("migrateFrom: expected another format than native, to which sessions are moved")]
+    #[error("{key}: the format {format} cannot store {what}; remove the setting, or use the format native")]
+    Unstorable { key: &'static str, format: Format, what: &'static str },
+    #[error("migrateFrom: expected the format of another library, found native")]
     MigrateFrom,
-    #[error("migrateFrom: sessions are moved to native ones, and format is {format}; drop one of the two")]
+    #[error(
+        "migrateFrom: sessions are moved to the format native, and format is {format}; remove one of the two"
+    )]
     MigrateTo { format: Format },
     #[error(
-        "migrateFrom: sessions of {from} lie under their ids, and those moved would, too; set \"hashIds\": true, which keeps them apart"
+        "migrateFrom: sessions of {from} are stored under their ids, and so would be the moved ones; set \"hashIds\": true"
     )]
     MigrateInClear { from: Format },
     #[error("{what}: expected {least:?} to {longest:?}, found {found:?}")]
@@ -386,15 +377,17 @@ enum ConfigError {
     )]
     IdLength { found: usize },
     #[error(
-        "sessionIDPrefix: expected at most 32 letters, digits, - and _, found another character or more of them"
+        "sessionIDPrefix: expected at most 32 letters, digits, - and _, found more, or another character"
     )]
     IdPrefix,
     #[error("the event key (eventKey): expected at least {least} bytes, or none for a random one, found {found}", least = EventKey::MIN_LEN)]
     EventKey { found: usize },
-    #[error("the namespace: expected at most 128 bytes without control characters, found others or more")]
+    #[error(
+        "the namespace: expected at most 128 bytes without control characters, found more, or a control character"
+    )]
     Namespace,
     #[error(
-        "cookieLifeTime is set but enableSetCookie is false: no cookie would carry it; drop one of the two"
+        "cookieLifeTime is set, but enableSetCookie is false, so no cookie is sent; remove one of the two"
     )]
     LifetimeWithoutCookie,
 }

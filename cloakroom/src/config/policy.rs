@@ -1,4 +1,4 @@
-//! How long sessions live: known good values, and the effective ones in words.
+//! Timeouts of sessions: recommended values, and the explanation of the effective ones.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -7,17 +7,19 @@ use std::time::Duration;
 use super::Config;
 use crate::error::{Error, ErrorKind};
 
-/// What happens when a user who has as many sessions as they may have logs in once more.
+/// The reaction to a login of a user who already has the maximum number of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverLimit {
-    /// The one that was logged in to the longest ago ends.
+    /// Ends the session whose login is the oldest.
     EndOldest,
-    /// The login is refused, with [`ErrorKind::Refused`].
+    /// Refuses the login with an error of kind [`ErrorKind::Refused`].
     Refuse,
 }
 
-/// Both timeouts of a session, as an authority recommends them.
+/// The idle and the absolute timeout that an authority recommends.
+///
+/// The configuration string takes the names `nist-aal1`, `nist-aal2`, `nist-aal3`, `owasp-high-value` and `owasp-low-value`.
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, config::Policy};
@@ -34,15 +36,17 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// NIST SP 800-63B-4, section 2.1.3: 30 days at the most, and no demand on use.
+    /// NIST SP 800-63B-4, section 2.1.3: 30 days absolute, no idle timeout.
     pub const NIST_AAL1: Policy = Policy::of("nist-aal1", 30 * 24 * 60, 30 * 24 * 60);
-    /// NIST SP 800-63B-4, section 2.2.3: an hour unused, 24 hours at the most.
+    /// NIST SP 800-63B-4, section 2.2.3: 1 hour idle, 24 hours absolute.
     pub const NIST_AAL2: Policy = Policy::of("nist-aal2", 60, 24 * 60);
-    /// NIST SP 800-63B-4, section 2.3.3: 15 minutes unused, 12 hours at the most.
+    /// NIST SP 800-63B-4, section 2.3.3: 15 minutes idle, 12 hours absolute.
     pub const NIST_AAL3: Policy = Policy::of("nist-aal3", 15, 12 * 60);
-    /// The OWASP Session Management Cheat Sheet for high-value applications (2 to 5 minutes unused, 4 to 8 hours at the most): 5 minutes, 4 hours.
+    /// The OWASP Session Management Cheat Sheet for high-value applications: 5 minutes idle, 4 hours absolute. It recommends 2
+    /// to 5 minutes and 4 to 8 hours.
     pub const OWASP_HIGH_VALUE: Policy = Policy::of("owasp-high-value", 5, 4 * 60);
-    /// The OWASP Session Management Cheat Sheet for low-risk applications (15 to 30 minutes unused, 4 to 8 hours at the most): 30 minutes, 8 hours. The builder's default.
+    /// The OWASP Session Management Cheat Sheet for low-risk applications: 30 minutes idle, 8 hours absolute. It recommends 15
+    /// to 30 minutes and 4 to 8 hours. The default of the builder.
     pub const OWASP_LOW_VALUE: Policy = Policy::of("owasp-low-value", 30, 8 * 60);
 
     const ALL: [Policy; 5] = [
@@ -57,12 +61,12 @@ impl Policy {
         Policy { name, idle: Duration::from_secs(idle * 60), absolute: Duration::from_secs(absolute * 60) }
     }
 
-    /// How long a session lives unused.
+    /// Returns the time without a request after which a session ends.
     pub fn idle_timeout(&self) -> Duration {
         self.idle
     }
 
-    /// How long it lives at most.
+    /// Returns the time after which a session ends even if it is used.
     pub fn absolute_timeout(&self) -> Duration {
         self.absolute
     }
@@ -71,7 +75,7 @@ impl Policy {
 impl FromStr for Policy {
     type Err = Error;
 
-    /// Takes the names that configuration texts use: `nist-aal1`, `nist-aal2`, `nist-aal3`, `owasp-high-value`, `owasp-low-value`.
+    /// Parses a name in any case. Another name is an error of kind [`ErrorKind::Config`].
     fn from_str(name: &str) -> Result<Self, Error> {
         let named = Policy::ALL.into_iter().find(|policy| policy.name.eq_ignore_ascii_case(name));
         named.ok_or_else(|| {
@@ -107,10 +111,10 @@ impl Config {
         ));
     }
 
-    /// The effective policy in words, a statement a line.
+    /// Returns the effective policy in words, one statement per line.
     pub(crate) fn explain(&self) -> String {
         let mut text = String::new();
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let mut say = |statement: fmt::Arguments<'_>| {
             let _ = writeln!(text, "- {statement}.");
         };
@@ -165,7 +169,7 @@ impl Config {
     }
 }
 
-/// A time as people write it: `1 d 2 h`, `30 min`, `1.5 s`.
+/// A time in units: `1 d 2 h`, `30 min`, `1.500 s`.
 struct Span(Duration);
 
 impl fmt::Display for Span {
@@ -201,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_reads_as_people_write_it() {
+    fn a_time_is_shown_in_units() {
         let read = |millis| Span(Duration::from_millis(millis)).to_string();
         assert_eq!(read(0), "0 s");
         assert_eq!(read(1_500), "1.500 s");
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_has_a_name_and_another_is_an_error() {
+    fn every_policy_has_a_name_and_other_names_are_errors() {
         for policy in Policy::ALL {
             assert_eq!(policy.name.to_uppercase().parse::<Policy>().unwrap(), policy);
         }
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_are_those_of_the_sources() {
+    fn the_timeouts_are_those_of_the_sources() {
         let hours = |policy: Policy| (policy.idle.as_secs() / 60, policy.absolute.as_secs() / 3_600);
         assert_eq!(hours(Policy::NIST_AAL1), (43_200, 720));
         assert_eq!(hours(Policy::NIST_AAL2), (60, 24));

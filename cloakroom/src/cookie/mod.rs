@@ -1,4 +1,4 @@
-//! The cookie: its settings, how it is read from a request and written to a response.
+//! The session cookie: its settings, reading it from a request, and writing it to a response.
 
 mod read;
 mod write;
@@ -12,7 +12,17 @@ pub(crate) use write::{CookieWriter, no_store, vary};
 
 /// The settings of the cookie that carries the session id.
 ///
-/// Made by a [`ManagerBuilder`](crate::ManagerBuilder) or by a configuration text; this is the view on what came of it.
+/// [`ManagerBuilder`](crate::ManagerBuilder) or the configuration string sets them. This type reads the effective values:
+///
+/// ```
+/// use cloakroom::{Manager, MemoryProvider};
+///
+/// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+/// let cookie = sessions.config().cookie();
+/// assert_eq!((cookie.name(), cookie.path(), cookie.secure()), ("__Host-id", "/", true));
+/// assert_eq!(cookie.lifetime(), None, "until the browser is closed");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieConfig {
     pub(crate) name: Box<str>,
@@ -24,7 +34,7 @@ pub struct CookieConfig {
     pub(crate) lifetime: Option<Duration>,
 }
 
-/// What a cookie's `SameSite` says about requests that other sites cause.
+/// The `SameSite` attribute of a cookie: when the browser sends it with requests from other sites.
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, config::SameSite};
@@ -36,53 +46,54 @@ pub struct CookieConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// Sent from other sites only when a visitor follows a link. The default.
+    /// The browser sends it from other sites only when the visitor follows a link. The default.
     Lax,
-    /// Never sent from other sites.
+    /// The browser never sends it from other sites.
     Strict,
-    /// Always sent; needs Secure.
+    /// The browser always sends it. It needs `Secure`.
     None,
-    /// The attribute is left out and the browser decides.
+    /// The attribute is omitted, so the browser decides.
     Unspecified,
 }
 
 impl CookieConfig {
-    /// The name, `__Host-id` with the builder's defaults.
+    /// Returns the name: `__Host-id` by default.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The `Path`.
+    /// Returns the `Path`: `/` by default.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The `Domain`; `None` keeps the cookie on the host that set it.
+    /// Returns the `Domain`. With `None` the browser sends the cookie only to the host that set it.
     pub fn domain(&self) -> Option<&str> {
         self.domain.as_deref()
     }
 
-    /// Whether the cookie was configured `Secure`; [`Manager::set_secure`](crate::Manager::set_secure) may have changed it since.
+    /// Returns true if the cookie was configured `Secure`. [`Manager::set_secure`](crate::Manager::set_secure) does not change
+    /// this value.
     pub fn secure(&self) -> bool {
         self.secure
     }
 
-    /// Whether scripts are kept from the cookie.
+    /// Returns true if the cookie is `HttpOnly`, so that scripts cannot read it.
     pub fn http_only(&self) -> bool {
         self.http_only
     }
 
-    /// The `SameSite` attribute.
+    /// Returns the `SameSite` attribute.
     pub fn same_site(&self) -> SameSite {
         self.same_site
     }
 
-    /// How long the browser keeps the cookie; `None` until it is closed.
+    /// Returns how long the browser keeps the cookie; `None` until the browser is closed.
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
-    /// Makes this a cookie that browsers keep over plain HTTP.
+    /// Changes the settings so that browsers accept the cookie over plain HTTP.
     pub(crate) fn allow_plain_http(&mut self) {
         self.secure = false;
         for prefix in ["__Host-", "__Secure-"] {
@@ -98,7 +109,7 @@ impl CookieConfig {
         }
     }
 
-    /// Answers whether browsers would take this cookie, and take it as meant (RFC 6265bis, sections 4.1.1 and 4.1.3).
+    /// Checks that browsers accept this cookie with these attributes (RFC 6265bis, sections 4.1.1 and 4.1.3).
     pub(crate) fn check(&self) -> Result<()> {
         self.problem().map_or(Ok(()), |problem| Err(Error::new(ErrorKind::Config, problem)))
     }
@@ -139,7 +150,7 @@ impl CookieConfig {
 }
 
 impl Default for CookieConfig {
-    /// The builder's: `__Host-id`, Secure, HttpOnly, Lax, `/`, for the browser's session.
+    /// Returns the defaults of the builder: `__Host-id`, Secure, HttpOnly, Lax, `/`, until the browser is closed.
     fn default() -> Self {
         CookieConfig {
             name: "__Host-id".into(),
@@ -153,28 +164,30 @@ impl Default for CookieConfig {
     }
 }
 
-/// The characters of a token, RFC 9110 section 5.6.2.
+/// Returns true for a character of a token, RFC 9110 section 5.6.2.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[derive(Debug, thiserror::Error)]
 enum CookieError {
-    #[error("cookieName is required; give the name of the cookie that carries the session id")]
+    #[error("cookieName is required; set it to the name of the session cookie, such as gosessionid")]
     NoName,
     #[error(
-        "cookieName: expected 1 to 128 letters, digits and !#$%&'*+-.^_`|~, found another character or more of them"
+        "cookieName: expected 1 to 128 letters, digits and !#$%&'*+-.^_`|~, found more, or another character"
     )]
     Name,
-    #[error("the cookie's path: expected / and printable ASCII without a semicolon, 1,024 bytes at most")]
+    #[error(
+        "the cookie's path: expected / and printable ASCII without a semicolon, at most 1,024 bytes, found other text"
+    )]
     Path,
-    #[error("domain: expected a host name such as example.com, found something else")]
+    #[error("domain: expected a host name such as example.com, found other text")]
     Domain,
     #[error("a cookie named __Host-… needs Secure, the path / and no domain; change these or the name")]
     HostPrefix,
-    #[error("a cookie named __Secure-… needs Secure; switch it on or change the name")]
+    #[error("a cookie named __Secure-… needs Secure; enable it or change the name")]
     SecurePrefix,
-    #[error("SameSite=None needs Secure; switch it on or choose Lax")]
+    #[error("SameSite=None needs Secure; enable it or choose Lax")]
     SameSiteNone,
 }
 
@@ -189,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_would_take_otherwise_is_refused_at_build() {
+    fn a_cookie_that_browsers_refuse_is_an_error_at_build() {
         with(|_| ()).unwrap();
         type Change = fn(&mut CookieConfig);
         let bad: &[(&str, Change)] = &[

@@ -1,11 +1,11 @@
-//! What a request's `Cookie` headers hold under one name, byte for byte.
+//! Reading the cookies of one name from a request's `Cookie` headers.
 
 use http::header::HeaderValue;
 
-/// Hands `take` the value of every cookie called `name`, in the order sent.
+/// Calls `take` with the value of every cookie called `name`, in the order of the headers.
 ///
-/// Names are compared byte for byte: nothing is decoded, folded or trimmed but the blanks and tabs that separate
-/// pairs, or a neighbour could pass for `__Host-`. A pair that is malformed, or not even text, is passed over.
+/// Names are compared byte by byte, so that no other cookie passes for `__Host-`. Only the blanks and tabs between pairs are
+/// trimmed; nothing is decoded or case-folded. Malformed pairs are ignored.
 pub(crate) fn each_token<'a>(
     headers: impl IntoIterator<Item = &'a HeaderValue>,
     name: &[u8],
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn several_headers_are_as_one() {
+    fn several_headers_equal_one() {
         let one = found(&[b"a=1; id=x; b=2; id=y"], "id");
         let crumbs = found(&[b"a=1", b"id=x", b"b=2", b"id=y"], "id");
         assert_eq!(one, ["x", "y"]);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_neighbour_hides_nothing() {
+    fn a_malformed_pair_hides_no_cookie() {
         assert_eq!(found(&[b"\xff\xfe=\x80; ;;=;id=x ;\t\"broken"], "id"), ["x"]);
         assert_eq!(found(&[b"id="], "id"), [""]);
         assert_eq!(found(&[b""], "id"), [""; 0]);

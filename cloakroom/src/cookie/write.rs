@@ -1,4 +1,4 @@
-//! `Set-Cookie`, and what must stand beside it in a response.
+//! Writing `Set-Cookie`, and the caching headers that go with it.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, SET_COOKIE, VARY};
 
 use super::{CookieConfig, SameSite};
 
-/// Writes the cookie. All that does not change from one response to the next is put together once.
+/// The writer of a cookie. It formats the parts that every response shares only once.
 #[derive(Debug)]
 pub(crate) struct CookieWriter {
-    /// `name=`
+    /// The bytes `name=`.
     name: Box<[u8]>,
-    /// `; Path=/; Domain=…`
+    /// The bytes `; Path=/; Domain=…`.
     scope: Box<[u8]>,
-    /// `; HttpOnly; SameSite=Lax`
+    /// The bytes `; HttpOnly; SameSite=Lax`.
     flags: Box<[u8]>,
-    /// The same and `; Secure`
+    /// The same bytes and `; Secure`.
     secure_flags: Box<[u8]>,
     lifetime: Option<Duration>,
 }
 
 impl CookieWriter {
-    /// RFC 6265bis, section 5.5: browsers cut a longer lifetime to this.
+    /// The longest lifetime that browsers keep: RFC 6265bis, section 5.5.
     pub(crate) const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
     pub(crate) fn new(cookie: &CookieConfig) -> Self {
@@ -47,7 +47,7 @@ impl CookieWriter {
         }
     }
 
-    /// The lifetime, where the cookie has one by the configuration.
+    /// Returns the configured lifetime; `None` for a cookie until the browser is closed.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
@@ -60,7 +60,7 @@ impl CookieWriter {
         secure: bool,
         lifetime: Option<Duration>,
     ) {
-        // In whole seconds, and 0 would remove the cookie of a session that lives for half a second more.
+        // `Max-Age` has whole seconds. It is at least 1 for a session that has not ended, since 0 deletes the cookie.
         let whole =
             |time: Duration| time.min(CookieWriter::LONGEST).as_secs().max(u64::from(!time.is_zero()));
         let seconds = lifetime.map(whole);
@@ -68,17 +68,17 @@ impl CookieWriter {
         self.write(headers, token, age.as_bytes(), secure);
     }
 
-    /// Has the browser forget the cookie.
+    /// Deletes the cookie in the browser.
     pub(crate) fn remove(&self, headers: &mut HeaderMap, secure: bool) {
         self.write(headers, b"", b"; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT", secure);
     }
 
-    /// Writes the cookie of `token`, with the attributes `age` behind those that it always has.
+    /// Writes the cookie with `token` and the attributes `age`.
     fn write(&self, headers: &mut HeaderMap, token: &[u8], age: &[u8], secure: bool) {
         let flags = if secure { &self.secure_flags } else { &self.flags };
-        // In one piece of the right size, which becomes the header value as it is.
+        // One allocation of the exact size becomes the header value without a copy.
         let value = [&self.name, token, &self.scope, age, flags].concat();
-        // Name, path and domain were checked at build and a token is base64url: the bytes are a header value.
+        // This never fails: name, path and domain were checked at build, and a token is base64url.
         let Ok(mut value) = HeaderValue::try_from(value) else { return };
         value.set_sensitive(true);
         if headers.append(SET_COOKIE, value) {
@@ -86,7 +86,7 @@ impl CookieWriter {
         }
     }
 
-    /// RFC 6265bis, section 4.1.1: no two cookies of one name in a response.
+    /// Removes earlier cookies of the same name: RFC 6265bis, section 4.1.1, allows one per response.
     #[cold]
     fn drop_former(&self, headers: &mut HeaderMap) {
         let (mut values, ours) = former_and_last(headers, SET_COOKIE);
@@ -96,7 +96,7 @@ impl CookieWriter {
     }
 }
 
-/// Says that the response depends on the request header `name`.
+/// Adds `name` to `Vary`: the response depends on that request header.
 #[inline]
 pub(crate) fn vary(headers: &mut HeaderMap, name: HeaderValue) {
     // Added unseen, since mostly there is none; where there is, it may have to go again.
@@ -122,7 +122,7 @@ pub(crate) fn no_store(headers: &mut HeaderMap) {
     }
 }
 
-/// The values of a header that were there before the last one was appended, and that.
+/// Returns the values of a header without the last one, and the last one.
 #[cold]
 fn former_and_last(headers: &HeaderMap, name: HeaderName) -> (Vec<HeaderValue>, Option<HeaderValue>) {
     let mut values: Vec<_> = headers.get_all(name).iter().cloned().collect();
@@ -137,7 +137,7 @@ fn put_all(headers: &mut HeaderMap, name: HeaderName, values: Vec<HeaderValue>) 
     }
 }
 
-/// Whether `member` is among the comma-separated members of a header's lines.
+/// Returns true if the comma-separated lines of a header contain `member`.
 fn lists(lines: &[HeaderValue], member: &[u8]) -> bool {
     let mut members = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     members.any(|found| found.trim_ascii().eq_ignore_ascii_case(member))
@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_give_the_strict_cookie() {
+    fn the_default_cookie_has_every_protection() {
         let cookie = CookieConfig::default();
         assert_eq!(set(&cookie, None), "__Host-id=token; Path=/; HttpOnly; SameSite=Lax; Secure");
     }
 
     #[test]
-    fn a_lifetime_is_cut_to_what_browsers_take() {
+    fn a_lifetime_is_cut_to_the_limit_of_browsers() {
         let set = |lifetime| set(&CookieConfig::default(), Some(lifetime));
         assert!(set(Duration::from_secs(3600)).contains("; Max-Age=3600;"));
         assert!(set(Duration::from_millis(1999)).contains("; Max-Age=1;"));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_removal_repeats_name_path_domain_and_secure() {
+    fn a_removal_repeats_name_path_domain_and_secure() {
         let cookie = CookieConfig {
             name: "id".into(),
             path: "/shop".into(),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn one_cookie_of_our_name_and_all_the_others() {
+    fn a_response_has_one_cookie_of_our_name_and_all_others() {
         let writer = CookieWriter::new(&CookieConfig { name: "id".into(), ..CookieConfig::default() });
         let mut headers = HeaderMap::new();
         for value in ["id=old", "idea=1", "other=id"] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn caching_headers_are_merged_with_what_is_there() {
+    fn caching_headers_are_merged_with_existing_ones() {
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=60"));
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -1,4 +1,4 @@
-//! How ids become store keys.
+//! The derivation of store keys from ids.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
@@ -6,17 +6,17 @@ use sha2::{Digest, Sha256};
 use super::text::{Text, is_lower_hex};
 use super::{SessionId, StoreKey};
 
-/// Characters of a hashed key.
+/// The length of a hashed key in characters.
 const HASHED_LEN: usize = 64;
 
-/// How a manager turns ids into store keys.
+/// The way in which a manager derives store keys from ids.
 #[derive(Clone, Debug)]
 pub(crate) enum Keying {
-    /// SHA-256 of namespace and id: for stores that outlive the process.
+    /// SHA-256 of namespace and id, for stores that outlive the process.
     Hashed { namespace: Box<str> },
-    /// A short tag of the namespace before the id: for stores in this process's memory, which nobody steals.
+    /// The id after a short tag of the namespace, for stores in this process's memory, which cannot be stolen.
     Tagged { tag: Box<str> },
-    /// The id itself, as the seed documents it.
+    /// The id itself, as Beego documents it.
     Clear,
 }
 
@@ -27,17 +27,17 @@ impl Keying {
 
     pub(crate) fn tagged(namespace: &str) -> Self {
         let digest = Sha256::new().chain_update(b"cloakroom/namespace\0").chain_update(namespace).finalize();
-        // 60 bits: namespaces are chosen by the application, never by a visitor.
+        // 60 bits are enough, since the application chooses the namespaces, and never a visitor.
         Keying::Tagged { tag: BASE64URL_NOPAD.encode(&digest[..8])[..10].into() }
     }
 
-    /// The mark that a record of `namespace` bears where its key is the plain id.
+    /// Returns the mark of a namespace, which a record holds if its key is the plain id.
     pub(crate) fn mark(namespace: &str) -> [u8; 8] {
         let digest = Sha256::new().chain_update(b"cloakroom/namespace\0").chain_update(namespace).finalize();
         digest.first_chunk().copied().unwrap_or_default()
     }
 
-    /// The key of `id`, which is an id's text.
+    /// Returns the key of `id`, the text of an id.
     #[inline]
     pub(crate) fn named(&self, id: &[u8]) -> Named {
         match self {
@@ -50,8 +50,9 @@ impl Keying {
         }
     }
 
-    /// The key under which a session lay before its id was hashed. None for an id that has the form of a hashed key: it may
-    /// be one, and whoever has read the store could present it.
+    /// Returns the key that the session had before ids were hashed.
+    ///
+    /// `None` for an id with the form of a hashed key: an attacker who has read the store could present such a key.
     pub(crate) fn plain_key(&self, name: &Named) -> Option<StoreKey> {
         let id = name.id_bytes();
         let may_be_a_hash = id.len() == HASHED_LEN && id.iter().all(|&byte| is_lower_hex(byte));
@@ -61,12 +62,12 @@ impl Keying {
         }
     }
 
-    /// True if a key holds the id that leads to it.
+    /// Returns true if a key contains its id.
     pub(crate) fn tells_ids(&self) -> bool {
         !matches!(self, Keying::Hashed { .. })
     }
 
-    /// The id that `key` holds; `None` where keys are hashes.
+    /// Returns the id that `key` contains; `None` if keys are hashes.
     pub(crate) fn named_by(&self, key: &StoreKey) -> Option<Named> {
         let id = match self {
             Keying::Clear => key.as_bytes(),
@@ -76,9 +77,9 @@ impl Keying {
         Some(self.named(id))
     }
 
-    /// Apart from [`named`](Self::named), which is small without it.
+    /// Derives a hashed key. It is not part of [`named`](Self::named), so that the other cases can be inlined.
     fn hash(namespace: &str, id: &[u8]) -> Named {
-        // Neither a namespace nor an id holds a NUL, so no two pairs give the same input.
+        // Neither a namespace nor an id contains a NUL, so two pairs never hash the same bytes.
         let digest = Sha256::new()
             .chain_update(b"cloakroom/key/1\0")
             .chain_update(namespace.as_bytes())
@@ -91,17 +92,17 @@ impl Keying {
     }
 }
 
-/// A session's key, and the id that leads to it.
+/// The key of a session, with the id that it was derived from.
 #[derive(Clone)]
 pub(crate) struct Named {
     key: StoreKey,
     id: IdText,
 }
 
-/// Where an id's text stands: most keys in memory end with it, and copying it would cost every request.
+/// The location of an id's text. Most keys in memory end with it, and a copy would cost every request.
 #[derive(Clone)]
 enum IdText {
-    /// In as many bytes at the end of the key.
+    /// The id is the last bytes of the key, this many.
     EndOfKey(usize),
     Apart(Box<[u8]>),
 }
@@ -122,7 +123,7 @@ impl Named {
         }
     }
 
-    /// The same id, leading elsewhere.
+    /// Returns the same id with another key.
     pub(crate) fn to(&self, key: StoreKey) -> Named {
         Named { key, id: IdText::Apart(self.id_bytes().into()) }
     }
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_separate_namespaces_even_where_one_is_a_prefix_of_the_other() {
+    fn namespaces_have_distinct_keys_even_with_a_common_prefix() {
         let id: SessionId = "Yd9c-2xwV0_kQm5n7TzB1aLr8sEoHgUjXpWiFvKtCyM".parse().unwrap();
         for keying in [Keying::hashed, Keying::tagged] {
             let keys = ["", "prod", "prod2", "admin"]
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_leads_back_to_the_id_it_was_made_from() {
+    fn a_key_keeps_the_id_it_was_derived_from() {
         for keying in [Keying::hashed("shop"), Keying::tagged("shop"), Keying::Clear] {
             let named = keying.named(b"some-id");
             assert_eq!(named.id().expose(), "some-id");
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_prints_shows_the_secret() {
+    fn debug_and_handle_hide_the_id() {
         let id: SessionId = "Yd9c-2xwV0_kQm5n7TzB1aLr8sEoHgUjXpWiFvKtCyM".parse().unwrap();
         let Named { key, .. } = Keying::Clear.named(id.expose().as_bytes());
         let shown = format!("{id:?} {key:?} {}", key.handle());

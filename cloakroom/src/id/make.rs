@@ -1,10 +1,11 @@
-//! How ids are made, and recognised when they come back.
+//! Creating ids, and recognizing them in requests.
 
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
+#[cfg(feature = "config-string")]
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -16,10 +17,12 @@ use super::text::{are_base64url, is_lower_hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::fill_random;
 
-/// Random bytes behind every id; 32 is what SHA-256's output holds, twice what OWASP ASVS 7.2.3 asks for.
+/// The number of random bytes for each id: the output of SHA-256, and twice the 128 bits that OWASP ASVS 7.2.3 requires.
 const ENTROPY: usize = 32;
 
-/// The function that shapes an id. Each is fed at least 32 bytes of the operating system's generator.
+/// The function that forms an id out of at least 32 random bytes of the operating system.
+///
+/// The configuration key `sessionIDHashFunc` takes the names `random`, `md5`, `sha1` and `sha256`.
 ///
 /// ```
 /// use cloakroom::config::HashFunc;
@@ -32,32 +35,26 @@ const ENTROPY: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HashFunc {
-    /// 32 random bytes in base64url: 43 characters, 256 bits. The builder's default.
+    /// 32 random bytes in base64url: 43 characters, 256 bits. The default of the builder.
     Random,
-    /// HMAC-MD5, 32 hex characters, 128 bits.
+    /// HMAC-MD5, 32 hex characters, 128 bits. It needs the feature `config-string`.
+    #[cfg(feature = "config-string")]
     Md5,
-    /// HMAC-SHA1, 40 hex characters, 160 bits. The string door's default, as in the seed.
+    /// HMAC-SHA1, 40 hex characters, 160 bits. The default of the configuration string, as in Beego.
     Sha1,
     /// HMAC-SHA256, 64 hex characters, 256 bits.
     Sha256,
 }
 
 impl HashFunc {
-    const ALL: [(&'static str, HashFunc); 4] = [
-        ("random", HashFunc::Random),
-        ("md5", HashFunc::Md5),
-        ("sha1", HashFunc::Sha1),
-        ("sha256", HashFunc::Sha256),
+    /// The functions, each with its name and the length of its ids in characters.
+    const ALL: &[(&'static str, HashFunc, usize)] = &[
+        ("random", HashFunc::Random, 43),
+        #[cfg(feature = "config-string")]
+        ("md5", HashFunc::Md5, 32),
+        ("sha1", HashFunc::Sha1, 40),
+        ("sha256", HashFunc::Sha256, 64),
     ];
-
-    fn id_len(self) -> usize {
-        match self {
-            HashFunc::Random => 43,
-            HashFunc::Md5 => 32,
-            HashFunc::Sha1 => 40,
-            HashFunc::Sha256 => 64,
-        }
-    }
 
     fn bit(self) -> u8 {
         1 << self as u8
@@ -68,32 +65,34 @@ impl FromStr for HashFunc {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let known = HashFunc::ALL.iter().find(|(known, _)| *known == name);
-        known.map(|(_, func)| *func).ok_or_else(|| {
+        let known = HashFunc::ALL.iter().find(|(known, ..)| *known == name);
+        known.map(|(_, func, _)| *func).ok_or_else(|| {
             Error::new(ErrorKind::Config, MakeError::HashFunc { found: name.chars().take(40).collect() })
         })
     }
 }
 
-/// Fills a buffer with random bytes or says that it cannot.
+/// A function that fills a buffer with random bytes.
 pub(crate) type RandomSource = fn(&mut [u8]) -> std::io::Result<()>;
 
-/// The operating system's generator, asked anew for every id: nothing to clone with a forked process or a virtual machine.
+/// Fills `buffer` from the generator of the operating system.
+///
+/// No state is kept in the process, so a forked process or a cloned virtual machine cannot repeat it.
 pub(crate) fn system_random(buffer: &mut [u8]) -> std::io::Result<()> {
     fill_random(buffer).map_err(std::io::Error::from)
 }
 
-/// Makes ids of one shape and recognises those this manager has ever made.
+/// Creates ids of one form, and recognizes every form that this manager has used.
 #[derive(Clone)]
 pub(crate) struct IdMaker {
     shape: Shape,
     key: Box<[u8]>,
     prefix: Box<str>,
-    /// The functions in use since the start: changing the function logs nobody out.
+    /// A bit for each function used since the start, so that a change of the function logs nobody out.
     accepted: u8,
-    /// And the fixed length, in bytes of hex, if there was one.
+    /// The fixed length in bytes of hex, if one was set.
     accepted_hex: Option<usize>,
-    /// Whether the ids of Beego are valid, too, in every form that it gives them.
+    /// True if ids in any form that Beego uses are accepted, too.
     accepts_beego: bool,
     random: RandomSource,
 }
@@ -101,12 +100,12 @@ pub(crate) struct IdMaker {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Function(HashFunc),
-    /// Hex of this many bytes, as Beego 1.4.x and 2.x make their ids.
+    /// Hex of this many bytes, as Beego 1.4 and 2.x create ids.
     Hex(usize),
 }
 
 impl IdMaker {
-    /// An empty `key` means a random one for this process.
+    /// Returns a maker of ids of `func`. An empty `key` is replaced by a random one.
     pub(crate) fn new(func: HashFunc, key: &[u8], random: RandomSource) -> Result<Self> {
         let mut maker = IdMaker {
             shape: Shape::Function(func),
@@ -125,7 +124,7 @@ impl IdMaker {
         Ok(maker)
     }
 
-    /// Ids of the hex of `bytes` bytes instead of a function's output.
+    /// Creates ids of `bytes` random bytes in hex, in place of a function's output.
     pub(crate) fn with_hex_of(mut self, bytes: usize) -> Self {
         self.shape = Shape::Hex(bytes);
         self.accepted = 0;
@@ -138,13 +137,13 @@ impl IdMaker {
         self
     }
 
-    /// Recognises the ids of Beego, too: hex of 16 bytes or more, behind the prefix if there is one, escaped as a URL's query is.
+    /// Accepts ids of Beego, too: hex of at least 16 bytes after the prefix, with URL query escapes.
     pub(crate) fn with_those_of_beego(mut self) -> Self {
         self.accepts_beego = true;
         self
     }
 
-    /// From now on makes ids of `func`; the former kinds stay valid.
+    /// Changes the function of new ids. Existing ids stay valid.
     pub(crate) fn switch(&mut self, func: HashFunc, key: &[u8]) -> Result<()> {
         let fresh = IdMaker::new(func, key, self.random)?;
         self.key = fresh.key;
@@ -153,7 +152,7 @@ impl IdMaker {
         Ok(())
     }
 
-    /// Writes a fresh id into `text`, and gives the part of it that the id takes.
+    /// Writes a new id into `text`, and returns the part that it occupies.
     pub(crate) fn write<'a>(&self, text: &'a mut [u8; MAX_ID_LEN]) -> Result<&'a [u8]> {
         let mut entropy = [0; 64];
         let needed = match self.shape {
@@ -164,11 +163,12 @@ impl IdMaker {
         let (prefix, body) = text.split_at_mut(self.prefix.len());
         prefix.copy_from_slice(self.prefix.as_bytes());
         let len = match self.shape {
-            // The byte behind the entropy is zero and fills up the last group, whose last character holds none of it.
+            // A zero byte completes the last group of three. The last character depends on it alone, and is dropped.
             Shape::Function(HashFunc::Random) => {
                 base64url(&entropy[..ENTROPY + 1], &mut body[..44]);
                 43
             }
+            #[cfg(feature = "config-string")]
             Shape::Function(HashFunc::Md5) => hex_of(&mac::<Hmac<Md5>>(&self.key, &entropy[..needed]), body),
             Shape::Function(HashFunc::Sha1) => {
                 hex_of(&mac::<Hmac<Sha1>>(&self.key, &entropy[..needed]), body)
@@ -188,25 +188,24 @@ impl IdMaker {
         Ok(SessionId::of(self.write(&mut text)?))
     }
 
-    /// Whether `token` has a length and an alphabet that this manager gives out. No I/O.
+    /// Returns true if `token` has a length and an alphabet that this manager uses. It does no I/O.
     #[inline]
     pub(crate) fn recognises(&self, token: &[u8]) -> bool {
         let Some(body) = token.strip_prefix(self.prefix.as_bytes()) else { return false };
         if self.accepts_beego && is_of_beego(body) {
             return true;
         }
-        let known = |func: HashFunc| self.accepted & func.bit() != 0 && body.len() == func.id_len();
-        if known(HashFunc::Random) {
+        if self.accepted & HashFunc::Random.bit() != 0 && body.len() == 43 {
             return are_base64url(body);
         }
-        let length = known(HashFunc::Md5)
-            || known(HashFunc::Sha1)
-            || known(HashFunc::Sha256)
+        let of_func =
+            |(_, func, len): &(_, HashFunc, usize)| self.accepted & func.bit() != 0 && body.len() == *len;
+        let known = HashFunc::ALL.iter().any(of_func)
             || self.accepted_hex.is_some_and(|bytes| body.len() == 2 * bytes);
-        length && body.iter().all(|&byte| is_lower_hex(byte))
+        known && body.iter().all(|&byte| is_lower_hex(byte))
     }
 
-    /// The id that an escaped `token` stands for, where such are valid: Go's `url.QueryUnescape`. In our ids nothing needs escaping.
+    /// Returns the id of an escaped `token`, as Go's `url.QueryUnescape` decodes it. Only Beego's ids may need escapes.
     pub(crate) fn unescaped(&self, token: &[u8]) -> Option<Vec<u8>> {
         if !self.accepts_beego || token.len() > 3 * MAX_ID_LEN {
             return None;
@@ -240,7 +239,7 @@ impl fmt::Debug for IdMaker {
     }
 }
 
-/// Hex of `sessionIDLength` bytes (2.x), or of a hash (1.4).
+/// Returns true for hex of `sessionIDLength` bytes (Beego 2.x) or of a hash (1.4).
 fn is_of_beego(body: &[u8]) -> bool {
     matches!(body.len(), 32..=128)
         && body.len().is_multiple_of(2)
@@ -252,7 +251,7 @@ fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> impl AsRef<[u8]> + use<M
     mac.chain_update(message).finalize().into_bytes()
 }
 
-/// Base64url of whole groups of three bytes. By hand, since the general encoder takes twice as long for so few.
+/// Encodes whole groups of three bytes in base64url. `data-encoding` takes twice as long for so few bytes.
 fn base64url(bytes: &[u8], text: &mut [u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for ([a, b, c], four) in bytes.as_chunks::<3>().0.iter().zip(text.as_chunks_mut::<4>().0) {
@@ -284,8 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn each_function_gives_its_length_and_alphabet() {
+    fn each_function_has_its_length_and_alphabet() {
         for (name, func, len) in [
+            #[cfg(feature = "config-string")]
             ("md5", HashFunc::Md5, 32),
             ("sha1", HashFunc::Sha1, 40),
             ("sha256", HashFunc::Sha256, 64),
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_id_is_the_hmac_of_the_entropy() {
+    fn a_hash_id_is_the_hmac_of_the_random_bytes() {
         let ones = |buffer: &mut [u8]| {
             buffer.fill(1);
             Ok(())
@@ -311,12 +311,13 @@ mod tests {
         let id = |func| IdMaker::new(func, b"key", ones).unwrap().make().unwrap().expose().to_owned();
         // python3: hmac.new(b"key", b"\x01" * 32, "sha1").hexdigest(), and so on.
         assert_eq!(id(HashFunc::Sha1), "906f6b3933e78be91a22891c88da61c1029bafce");
+        #[cfg(feature = "config-string")]
         assert_eq!(id(HashFunc::Md5), "4f996ac280a4322ebd527a21ad3fac62");
         assert_eq!(id(HashFunc::Random), "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE");
     }
 
     #[test]
-    fn a_failing_generator_gives_an_error_and_never_an_id() {
+    fn a_failing_generator_is_an_error_and_never_an_id() {
         let fails = |_: &mut [u8]| Err(std::io::Error::other("no entropy"));
         assert_eq!(IdMaker::new(HashFunc::Sha1, b"", fails).unwrap_err().kind(), ErrorKind::Random);
         let maker = IdMaker::new(HashFunc::Sha1, b"given", fails).unwrap();
@@ -342,12 +343,12 @@ mod tests {
             assert!(!random.recognises(&bad));
         }
         let sha1 = maker(HashFunc::Sha1);
-        assert!(!sha1.recognises(&[b'A'; 40]), "upper-case hex is another text");
-        assert!(!sha1.recognises(good), "not a form that this manager gives out");
+        assert!(!sha1.recognises(&[b'A'; 40]), "upper-case hex is not an id");
+        assert!(!sha1.recognises(good), "not a form of this manager");
     }
 
     #[test]
-    fn switching_the_function_keeps_the_former_ids_valid() {
+    fn a_change_of_the_function_keeps_existing_ids_valid() {
         let mut maker = maker(HashFunc::Sha1);
         let old = maker.make().unwrap();
         maker.switch(HashFunc::Sha256, b"").unwrap();
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn prefix_and_length_shape_an_id() {
+    fn an_id_has_the_configured_prefix_and_length() {
         for bytes in [16, 20, 32, 48, 64] {
             let maker = maker(HashFunc::Sha1).with_hex_of(bytes).with_prefix("shop-");
             let id = maker.make().unwrap();

@@ -18,13 +18,13 @@ pub(crate) use key::{Keying, Named};
 pub use make::HashFunc;
 pub(crate) use make::{IdMaker, RandomSource, system_random};
 
-/// The most characters an id may have, its prefix included.
+/// The maximum length of an id in characters, its prefix included.
 pub(crate) const MAX_ID_LEN: usize = 160;
 
-/// A session's secret name: what the client carries and nobody else may see.
+/// The secret id of a session, which the client presents in its cookie.
 ///
-/// Made from at least 32 bytes of the operating system's generator. `Debug` and `Display` hide it;
-/// [`expose`](Self::expose) is the one way to the text.
+/// Anyone who knows it can act as the visitor. It is formed from at least 32 random bytes of the operating system. `Debug`
+/// hides the text; only [`expose`](Self::expose) returns it.
 ///
 /// ```
 /// use cloakroom::SessionId;
@@ -39,12 +39,12 @@ pub(crate) const MAX_ID_LEN: usize = 160;
 pub struct SessionId(Text);
 
 impl SessionId {
-    /// The id of a text that was checked, or made, as one.
+    /// Wraps a text that was checked or created as an id.
     fn of(text: &[u8]) -> Self {
         SessionId(Text::new(text, b""))
     }
 
-    /// The id itself. Whoever reads it can be the visitor: not for logs.
+    /// Returns the id itself. Never log it: anyone who reads it can act as the visitor.
     pub fn expose(&self) -> &str {
         self.0.as_str()
     }
@@ -53,14 +53,16 @@ impl SessionId {
 impl FromStr for SessionId {
     type Err = Error;
 
-    /// Takes 2 to 160 characters of `A-Z a-z 0-9 - _`. Whether the manager makes such ids, and the store
-    /// knows this one, is asked when it is used.
+    /// Parses 2 to 160 characters of `A-Z a-z 0-9 - _`.
+    ///
+    /// The manager checks its own form, and the store whether the session exists, when the id is used. Other text is an
+    /// error of kind [`Value`](ErrorKind::Value).
     fn from_str(text: &str) -> Result<Self> {
         let fits = (2..=MAX_ID_LEN).contains(&text.len()) && are_base64url(text.as_bytes());
-        match fits {
-            true => Ok(SessionId(Text::new(text.as_bytes(), b""))),
-            false => Err(Error::new(ErrorKind::Value, IdError::Form { found: text.len() })),
+        if !fits {
+            return Err(Error::new(ErrorKind::Value, IdError::Form { found: text.len() }));
         }
+        Ok(SessionId(Text::new(text.as_bytes(), b"")))
     }
 }
 
@@ -70,11 +72,11 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// What a provider is asked for: derived from the session id and the manager's namespace, as text.
+/// The key under which a provider stores a session, derived from the session id and the manager's namespace.
 ///
-/// 2 to 192 characters of `A-Z a-z 0-9 - _`, so that it is safe as a file name or a part of a key as it is. For providers that
-/// persist it is the SHA-256 of namespace and id in hex (64 characters), so that a stolen store holds nothing that can
-/// be used; where a configuration asks for clear ids it is the id itself, which is why `Debug` hides it.
+/// It has 2 to 192 characters of `A-Z a-z 0-9 - _`, so it is safe as a file name or in a database key. For persistent
+/// providers it is the SHA-256 of namespace and id in hex (64 characters), so a stolen store contains no usable ids. If a
+/// configuration stores plain ids, it is the id itself. So `Debug` hides it.
 ///
 /// ```
 /// use cloakroom::providers::StoreKey;
@@ -88,26 +90,35 @@ impl fmt::Debug for SessionId {
 pub struct StoreKey(Text);
 
 impl StoreKey {
-    /// The key of a text that is one by construction.
+    /// Wraps a text that was checked or derived as a key.
     fn of(text: Text) -> Self {
         StoreKey(text)
     }
 
-    /// The most characters a key has.
+    /// The maximum length of a key in characters.
     pub const MAX_LEN: usize = 192;
 
-    /// The key's text.
+    /// Returns the text of the key.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The key's text as bytes.
+    /// Returns the text of the key as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// A name for this session that may be shown to its user, for a list of devices: 22 characters from which neither
-    /// the key nor the id can be told.
+    /// Returns a public name for this session, such as for a user's list of devices.
+    ///
+    /// It has 22 characters, and reveals neither the key nor the id.
+    ///
+    /// ```
+    /// use cloakroom::providers::StoreKey;
+    ///
+    /// let key: StoreKey = "0f3b".parse()?;
+    /// assert_eq!(key.handle().len(), 22);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn handle(&self) -> String {
         let digest = Sha256::new().chain_update(b"cloakroom/handle\0").chain_update(self.as_str()).finalize();
         BASE64URL_NOPAD.encode(&digest[..16])
@@ -119,10 +130,10 @@ impl FromStr for StoreKey {
 
     fn from_str(text: &str) -> Result<Self> {
         let fits = (2..=Self::MAX_LEN).contains(&text.len()) && are_base64url(text.as_bytes());
-        match fits {
-            true => Ok(StoreKey(Text::new(text.as_bytes(), b""))),
-            false => Err(Error::new(ErrorKind::Value, IdError::Key { found: text.len() })),
+        if !fits {
+            return Err(Error::new(ErrorKind::Value, IdError::Key { found: text.len() }));
         }
+        Ok(StoreKey(Text::new(text.as_bytes(), b"")))
     }
 }
 
@@ -135,9 +146,9 @@ impl fmt::Debug for StoreKey {
 #[derive(Debug, thiserror::Error)]
 enum IdError {
     #[error(
-        "expected a session id of 2 to {MAX_ID_LEN} characters of A-Z a-z 0-9 - _, found {found} bytes that are not one"
+        "expected a session id of 2 to {MAX_ID_LEN} characters of A-Z a-z 0-9 - _, found {found} other bytes"
     )]
     Form { found: usize },
-    #[error("expected a store key of 2 to {max} characters of A-Z a-z 0-9 - _, found {found} bytes that are not one", max = StoreKey::MAX_LEN)]
+    #[error("expected a store key of 2 to {max} characters of A-Z a-z 0-9 - _, found {found} other bytes", max = StoreKey::MAX_LEN)]
     Key { found: usize },
 }

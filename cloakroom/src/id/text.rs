@@ -1,6 +1,6 @@
-//! Short ASCII text, and the alphabets it is of.
+//! Short ASCII text, and its alphabets.
 
-/// Short ASCII text without an allocation: 54 bytes hold the builder's ids and keys, and make the whole 56 bytes.
+/// ASCII text, without an allocation up to 54 bytes. That covers the builder's ids and keys, and makes the type 56 bytes.
 #[derive(Clone)]
 pub(super) enum Text {
     Inline { len: u8, bytes: [u8; Text::INLINE] },
@@ -10,7 +10,7 @@ pub(super) enum Text {
 impl Text {
     const INLINE: usize = 54;
 
-    /// The text of two parts, both ASCII: whoever calls has checked them or made them so.
+    /// Joins two parts. The caller guarantees that both are ASCII.
     #[inline]
     pub(super) fn new(first: &[u8], second: &[u8]) -> Self {
         let len = first.len() + second.len();
@@ -61,8 +61,10 @@ impl Ord for Text {
     }
 }
 
-/// Whether all of `text` is of the alphabet `A-Z a-z 0-9 - _`. This runs over every cookie of ours that comes in, so it goes in
-/// pieces of 16 bytes, which the compiler checks with a few vector instructions; the last piece overlaps the one before.
+/// Returns true if `text` has only the characters `A-Z a-z 0-9 - _`.
+///
+/// It runs on every session cookie, so it works on chunks of 16 bytes, which the compiler vectorizes. The last chunk
+/// overlaps the one before.
 #[inline]
 pub(crate) fn are_base64url(text: &[u8]) -> bool {
     let all = |bytes: &[u8]| bytes.iter().fold(true, |all, &byte| all & is_base64url(byte));
@@ -73,7 +75,7 @@ pub(crate) fn are_base64url(text: &[u8]) -> bool {
 }
 
 fn is_base64url(byte: u8) -> bool {
-    // In arithmetic, without a jump: upper and lower case differ in one bit.
+    // Arithmetic without a branch: upper and lower case differ in one bit.
     let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let digit = byte.wrapping_sub(b'0') < 10;
     letter | digit | (byte == b'-') | (byte == b'_')

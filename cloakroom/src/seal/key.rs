@@ -1,4 +1,4 @@
-//! One key: where it comes from, which are refused, and the id by which it is named.
+//! A sealing key: its sources, the keys that are refused, and its id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,11 +13,11 @@ use super::weak::{Weakness, weakness};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::system_random;
 
-/// A secret that seals, of 32 random bytes or more.
+/// A secret key for sealing, of at least 32 random bytes.
 ///
-/// From [bytes](Self::from_bytes), or from a text: their base64 in any of its forms, or their hex. A short key, one that
-/// repeats itself, and one that stands in somebody's documentation are refused. `Debug` shows its [`KeyId`] alone, and the memory
-/// it lay in is wiped.
+/// It is read from [bytes](Self::from_bytes), or parsed from their base64 in any form, or from their hex. Short keys, keys that
+/// repeat themselves, and keys from documentation are refused. `Debug` shows only its [`KeyId`]. The memory of the key is wiped
+/// when it is dropped.
 ///
 /// ```
 /// use cloakroom::seal::SealKey;
@@ -35,10 +35,10 @@ pub struct SealKey {
 }
 
 impl SealKey {
-    /// The fewest bytes of a key.
+    /// The minimum length of a key in bytes.
     pub const MIN_LEN: usize = 32;
 
-    /// The key of these bytes, at least 32 of them and random.
+    /// Returns the key of these random bytes, of which there must be at least 32.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a key that is short, repeats itself or is widely known.
@@ -50,15 +50,16 @@ impl SealKey {
             return Err(Error::new(ErrorKind::Config, KeyError::Weak { weakness }));
         }
         let key = derived(b"cloakroom/seal-key/1", bytes);
-        // The name of the algorithm is a part of what the id is made from: one id, one algorithm.
+        // The id depends on the name of the algorithm, so one id always means one algorithm.
         let id = derived(b"cloakroom/seal-key-id/1/XChaCha20-Poly1305", bytes);
         let mut name = [0; KeyId::LEN];
         name.copy_from_slice(&id[..KeyId::LEN]);
         Ok(SealKey { id: KeyId(name), cipher: XChaCha20Poly1305::new((&*key).into()) })
     }
 
-    /// A new key of the operating system's generator. What it seals is lost with it: for tests, and for keys that are
-    /// handed from process to process.
+    /// Returns a new random key. It is for tests, and for keys that one process hands to others.
+    ///
+    /// Data that it sealed cannot be read after it is lost.
     ///
     /// # Errors
     /// [`ErrorKind::Random`] if the generator fails.
@@ -68,7 +69,7 @@ impl SealKey {
         SealKey::from_bytes(&bytes[..])
     }
 
-    /// The name by which what it sealed names it.
+    /// Returns the id of the key, which sealed data contains.
     pub fn id(&self) -> KeyId {
         self.id
     }
@@ -78,7 +79,7 @@ impl SealKey {
     }
 }
 
-/// The key itself is never used as it came, so that one that serves elsewhere too does no harm here.
+/// Derives a key for one purpose. The secret itself is never used directly, so that using it elsewhere, too, is safe.
 fn derived(label: &[u8], bytes: &[u8]) -> Zeroizing<[u8; 32]> {
     let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(bytes).expect("an HMAC takes a key of any length");
     Zeroizing::new(mac.chain_update(label).finalize().into_bytes().into())
@@ -87,20 +88,20 @@ fn derived(label: &[u8], bytes: &[u8]) -> Zeroizing<[u8; 32]> {
 impl FromStr for SealKey {
     type Err = Error;
 
-    /// Reads hex, or base64 with either alphabet, padded or not. A text of hex digits alone is taken for hex.
+    /// Parses hex, or base64 with either alphabet, with or without padding. A text of only hex digits is hex.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for anything else, and for a weak key.
     fn from_str(text: &str) -> Result<Self> {
-        // Many a known key is a text that happens to be hex or base64.
+        // Some widely known keys are valid hex or base64.
         if weakness(text.as_bytes()) == Some(Weakness::Known) {
             return Err(Error::new(ErrorKind::Config, KeyError::Weak { weakness: Weakness::Known }));
         }
-        let decoded = match text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            true => HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok(),
-            false => [BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD]
-                .iter()
-                .find_map(|form| form.decode(text.as_bytes()).ok()),
+        let decoded = if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
+        } else {
+            let forms = [BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD];
+            forms.iter().find_map(|form| form.decode(text.as_bytes()).ok())
         };
         match decoded.map(Zeroizing::new) {
             Some(bytes) => SealKey::from_bytes(&bytes),
@@ -115,7 +116,7 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// The name of a key: 64 bits that tell nothing of it. `Display` gives 16 hex characters.
+/// The id of a key: 64 bits that reveal nothing about the key. `Display` shows 16 hex characters.
 ///
 /// ```
 /// use cloakroom::seal::{KeyId, SealKey};
@@ -160,13 +161,13 @@ impl FromStr for KeyId {
 enum KeyError {
     #[error("expected a sealing key of at least {min} random bytes, found {found}; `openssl rand -base64 32` makes one", min = SealKey::MIN_LEN)]
     Short { found: usize },
-    #[error("{weakness}; `openssl rand -base64 32` makes a sealing key that nobody else has")]
+    #[error("{weakness}; `openssl rand -base64 32` makes a random one")]
     Weak { weakness: Weakness },
     #[error(
-        "expected a sealing key in base64 or hex, as `openssl rand -base64 32` prints one, found {found} characters that are neither"
+        "expected a sealing key in base64 or hex, as `openssl rand -base64 32` prints one, found {found} other characters"
     )]
     Text { found: usize },
-    #[error("expected a key's id of 16 lower-case hex characters, found {found} that are not one")]
+    #[error("expected a key id of 16 lower-case hex characters, found {found} other characters")]
     Id { found: usize },
 }
 
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_has_one_id_however_it_is_written() {
+    fn one_key_has_one_id_in_every_text_form() {
         let bytes = HEXLOWER.decode(HEX.as_bytes()).unwrap();
         let id = SealKey::from_bytes(&bytes).unwrap().id();
         for text in [
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_key_a_repeated_one_and_a_known_one_are_refused() {
+    fn short_repeating_and_widely_known_keys_are_refused() {
         assert!(error(&HEX[..62]).contains("at least 32 random bytes, found 31"));
         assert!(error(&BASE64.encode(&[7; 31])).contains("at least 32 random bytes, found 31"));
         for repeated in [vec![0; 32], vec![0xff; 64], b"secret".repeat(8), b"0123456789abcdef".repeat(2)] {
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_prints_shows_a_key() {
+    fn debug_display_and_errors_hide_the_key() {
         let key: SealKey = HEX.parse().unwrap();
         let shown = format!("{key:?} {:?} {}", key.id(), key.id());
         for start in 0..HEX.len() - 6 {

@@ -1,4 +1,4 @@
-//! Sealing: bytes that only who holds a key can read, and that nobody else can make or move.
+//! Sealing: authenticated encryption of records and cookies, bound to their place.
 
 mod key;
 mod weak;
@@ -8,21 +8,24 @@ use std::sync::Arc;
 
 use chacha20poly1305::XNonce;
 use chacha20poly1305::aead::{Aead, Payload};
-use parking_lot::RwLock;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RandomSource;
+use crate::sync::locks::RwLock;
 
 pub use key::{KeyId, SealKey};
 
-/// The keys that seal and open: the newest seals, all of them open.
+/// The keys that seal and open. The newest key seals, and all of them open.
 ///
-/// A cheap clone of a handle on the same keys, so that a running application can [`rotate`](Self::rotate) and
-/// [`retire`](Self::retire) them. Rotate by giving every process the new key as an older one first, so that each
-/// can open what any other seals; then make it the newest; and retire the former when the last session it sealed has ended.
+/// A clone shares the keys, so a running application can [`rotate`](Self::rotate) and [`retire`](Self::retire) them. To rotate
+/// a key in several processes:
 ///
-/// What is sealed names its key by [`KeyId`], which fixes the algorithm too: XChaCha20-Poly1305 with a random nonce of 192 bits,
-/// by which one key can seal without end. `Debug` shows the ids of the keys and nothing else.
+/// 1. Give every process the new key as an [older one](Self::with_older), so that each can open data of the others.
+/// 2. Make it the newest key everywhere.
+/// 3. Retire the former key when the last session that it sealed has ended.
+///
+/// Sealed data contains the [`KeyId`] of its key, which also determines the algorithm: XChaCha20-Poly1305 with a random nonce of
+/// 192 bits, so the number of uses of one key is not limited. `Debug` shows only the ids of the keys.
 ///
 /// ```
 /// use cloakroom::{FileProvider, KeyRing, Manager, seal::SealKey};
@@ -44,15 +47,15 @@ pub use key::{KeyId, SealKey};
 pub struct KeyRing(Arc<RwLock<Vec<SealKey>>>);
 
 impl KeyRing {
-    /// A ring of one key.
+    /// Returns a ring of one key.
     pub fn new(key: SealKey) -> Self {
         KeyRing(Arc::new(RwLock::new(vec![key])))
     }
 
-    /// The ring of the keys written as `texts`, the newest first: see [`SealKey`]'s `FromStr`.
+    /// Returns the ring of the keys in `texts`, the newest first. A text is hex or base64, as [`SealKey`] parses it.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a text that is no key or a weak one, and where there is none.
+    /// [`ErrorKind::Config`] if a text is not a key, if a key is weak, or if there is none.
     pub fn from_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut keys = texts.into_iter().map(str::parse::<SealKey>).collect::<Result<Vec<_>>>()?;
         let mut seen: Vec<KeyId> = Vec::new();
@@ -61,14 +64,14 @@ impl KeyRing {
             seen.push(key.id());
             new
         });
-        match keys.is_empty() {
-            true => Err(Error::new(ErrorKind::Config, RingError::Empty)),
-            false => Ok(KeyRing(Arc::new(RwLock::new(keys)))),
+        if keys.is_empty() {
+            return Err(Error::new(ErrorKind::Config, RingError::Empty));
         }
+        Ok(KeyRing(Arc::new(RwLock::new(keys))))
     }
 
-    /// Adds a key that opens what other processes or earlier runs have sealed with it.
-    #[must_use = "the ring is given back with the key in it"]
+    /// Adds a key that opens data which other processes or earlier runs have sealed.
+    #[must_use = "the method returns the ring"]
     pub fn with_older(self, key: SealKey) -> Self {
         {
             let mut keys = self.0.write();
@@ -79,17 +82,19 @@ impl KeyRing {
         self
     }
 
-    /// Has `key` seal from now on; the others still open. Acts on every clone.
+    /// Makes `key` the newest. The other keys still open data. It affects every clone.
     pub fn rotate(&self, key: SealKey) {
         let mut keys = self.0.write();
         keys.retain(|known| known.id() != key.id());
         keys.insert(0, key);
     }
 
-    /// Forgets a key: what it sealed is as if it had never been. Acts on every clone. False if the ring does not hold it.
+    /// Removes a key: sessions that it sealed are no longer found. It affects every clone.
+    ///
+    /// Returns false if the ring does not hold the key.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for the only key there is: rotate first.
+    /// [`ErrorKind::Config`] for the only key of the ring. Rotate to a new key first.
     pub fn retire(&self, id: KeyId) -> Result<bool> {
         let mut keys = self.0.write();
         let Some(place) = keys.iter().position(|key| key.id() == id) else { return Ok(false) };
@@ -100,17 +105,17 @@ impl KeyRing {
         Ok(true)
     }
 
-    /// The id of the key that seals.
+    /// Returns the id of the key that seals.
     pub fn newest(&self) -> KeyId {
         self.0.read()[0].id()
     }
 
-    /// The ids of all keys, the newest first.
+    /// Returns the ids of all keys, the newest first.
     pub fn ids(&self) -> Vec<KeyId> {
         self.0.read().iter().map(SealKey::id).collect()
     }
 
-    /// Seals `plain` with the newest key, for this `context` and no other.
+    /// Seals `plain` with the newest key. It opens only in the same `context`.
     pub(crate) fn seal(&self, context: &Context, plain: &[u8], random: RandomSource) -> Result<Vec<u8>> {
         let mut nonce = XNonce::default();
         random(&mut nonce).map_err(|cause| Error::new(ErrorKind::Random, SealError::Random(cause)))?;
@@ -118,18 +123,17 @@ impl KeyRing {
         let key = &keys[0];
         let aad = context.of(key.id());
         let sealed = key.cipher().encrypt(&nonce, Payload { msg: plain, aad: &aad });
-        // The cipher's one reason to fail is a text of more than 256 GiB.
+        // The cipher fails only for more than 256 GiB of data.
         let sealed = sealed.map_err(|_| Error::new(ErrorKind::TooLarge, SealError::Long))?;
         Ok([key.id().as_bytes(), &nonce[..], &sealed].concat())
     }
 
-    /// True if the ring holds the key that sealed bytes name by `id`.
+    /// Returns true if the ring holds the key with this id.
     pub(crate) fn holds(&self, id: &[u8; KeyId::LEN]) -> bool {
         self.0.read().iter().any(|key| key.id().as_bytes() == id)
     }
 
-    /// Opens what [`seal`](Self::seal) made for the same `context`. Nothing is read of what is inside before the whole has
-    /// proved to be ours.
+    /// Opens data that [`seal`](Self::seal) sealed in the same `context`. It verifies everything before it decrypts.
     pub(crate) fn open(&self, context: &Context, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
         let (id, rest) = sealed.split_first_chunk().ok_or(Unopened::Forged)?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(Unopened::Forged)?;
@@ -141,14 +145,14 @@ impl KeyRing {
     }
 }
 
-/// Bytes of the nonce: 192 bits.
+/// The length of the nonce in bytes: 192 bits.
 const NONCE: usize = 24;
 
-/// What sealing adds: the key's id, the nonce, and the 16 bytes by which a forgery is told.
+/// The number of bytes that sealing adds: the key's id, the nonce, and the authentication tag of 16 bytes.
 pub(crate) const OVERHEAD: usize = KeyId::LEN + NONCE + 16;
 
 impl PartialEq for KeyRing {
-    /// Whether both hold the same keys in the same order.
+    /// Returns true if both hold the same keys in the same order.
     fn eq(&self, other: &Self) -> bool {
         self.ids() == other.ids()
     }
@@ -160,21 +164,21 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// Why sealed bytes were not opened.
+/// The reason why sealed data did not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unopened {
-    /// The ring does not hold the key that they name.
+    /// The ring does not hold its key.
     UnknownKey,
-    /// They are not what that key sealed, or for another context.
+    /// The data was changed, or sealed in another context.
     Forged,
 }
 
-/// What a sealed text is bound to: each part with its length before it, so that no two lists of parts give the same bytes.
+/// The associated data of the cipher. A length precedes each part, so two lists of parts never have the same bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Context(Vec<u8>);
 
 impl Context {
-    /// For `purpose`, in format `version`.
+    /// Returns the context for a purpose, in a version of its format.
     pub(crate) fn new(purpose: &str, version: u8) -> Self {
         Context(b"cloakroom/seal\0".to_vec()).with(&[version]).with(purpose.as_bytes())
     }
@@ -185,7 +189,7 @@ impl Context {
         self
     }
 
-    /// The whole, for the key `id`.
+    /// Returns the bytes of the context for one key.
     fn of(&self, id: KeyId) -> Vec<u8> {
         [&self.0, &id.as_bytes()[..]].concat()
     }
@@ -201,9 +205,9 @@ enum RingError {
 
 #[derive(Debug, thiserror::Error)]
 enum SealError {
-    #[error("the operating system's random generator failed, so nothing could be sealed; try again")]
+    #[error("the random generator of the operating system failed, so nothing was sealed; try again")]
     Random(#[source] std::io::Error),
-    #[error("the text is longer than the cipher takes")]
+    #[error("the data is longer than the cipher accepts")]
     Long,
 }
 
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_and_takes_48_bytes_more() {
+    fn sealed_data_opens_and_is_48_bytes_longer() {
         let ring = KeyRing::new(key(1));
         let sealed = sealed(&ring);
         assert_eq!(sealed.len(), 5 + OVERHEAD);
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_key_seals_all_open_and_a_retired_one_opens_no_more() {
+    fn the_newest_key_seals_and_all_but_retired_ones_open() {
         let (old, new) = (key(1), key(2));
         let ring = KeyRing::new(old.clone());
         let by_old = sealed(&ring);
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_of_texts_holds_the_first_as_the_newest_and_each_key_once() {
+    fn the_first_text_is_the_newest_key_and_each_counts_once() {
         let texts = [
             "6d".repeat(31) + "01",
             "2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8cff".into(),
@@ -307,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generator_that_fails_seals_nothing() {
+    fn a_failing_generator_seals_nothing() {
         let fails = |_: &mut [u8]| Err(std::io::Error::other("no entropy"));
         let error = KeyRing::new(key(1)).seal(&context(), b"hello", fails).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Random);

@@ -1,20 +1,20 @@
-//! Keys that are none: known to everybody, or of a pattern.
+//! Weak keys: widely known ones, and patterns.
 
 use std::fmt;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 
-/// Fewer different bytes than this in 32 never come from a random generator: the chance is below 2^-100.
+/// The minimum number of different bytes in a key. 32 random bytes have fewer with a probability below 2^-100.
 const MIN_DISTINCT: usize = 8;
 
-/// Keys of 32 bytes or more that documentation and templates bring along. Shorter ones are refused for that.
+/// Keys of at least 32 bytes from documentation and templates. Shorter ones are refused for their length.
 const KNOWN: &[&[u8]] = &[
     // Flask's documentation, in hex.
     b"192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
     // Apache Superset's templates: CVE-2023-27524.
     b"CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET",
     b"YOUR_OWN_RANDOM_GENERATED_SECRET_KEY",
-    // What is typed where a key must have 32 characters.
+    // Placeholders for a key of 32 characters.
     b"abcdefghijklmnopqrstuvwxyz012345",
     b"abcdefghijklmnopqrstuvwxyz123456",
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345",
@@ -24,7 +24,7 @@ const KNOWN: &[&[u8]] = &[
     b"this-is-a-secret-key-for-testing",
 ];
 
-/// What is wrong with a key.
+/// The weakness of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weakness {
     Known,

@@ -1,4 +1,4 @@
-//! Shuttle's side: every use of one of these is a place where another task may run.
+//! The same names for shuttle, which may switch to another task at every use of one.
 
 use std::future::Pending;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -11,28 +11,28 @@ use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use shuttle::sync::MutexGuard;
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-/// The same on every run, so that a schedule can be run again.
+/// A hasher that is the same in every run, so that a schedule can be repeated.
 pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
 
-/// A deadline never comes: no time passes.
+/// A deadline that never comes, since no time passes.
 pub(crate) type Timer = Pending<()>;
 
 pub(crate) fn timer(_: Duration) -> Timer {
     std::future::pending()
 }
 
-/// Others run first.
+/// Lets other tasks run first.
 pub(crate) async fn sleep(_: Duration) {
     shuttle::future::yield_now().await;
 }
 
-/// Bytes that come again with the schedule.
+/// Fills `buffer` with bytes that repeat with the schedule.
 pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), std::io::Error> {
     shuttle::rand::thread_rng().fill_bytes(buffer);
     Ok(())
 }
 
-/// Without poison, as parking_lot's.
+/// A mutex that a panic does not poison, as in `locks`.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
 
@@ -46,7 +46,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Without poison, as parking_lot's.
+/// A reader-writer lock that a panic does not poison, as in `locks`.
 #[derive(Debug)]
 pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
 
@@ -64,7 +64,7 @@ impl<T> RwLock<T> {
     }
 }
 
-/// Tokio's needs no runtime; but what it does is no place where another may run, so there is one before it.
+/// Tokio's semaphore, which needs no runtime. An atomic access before each wait lets shuttle switch tasks.
 #[derive(Debug)]
 pub(crate) struct Semaphore(tokio::sync::Semaphore);
 

@@ -1,10 +1,11 @@
-//! Locks, atomics, timers and chance: the usual ones or, under `--cfg shuttle`, those of a scheduler that tries out interleavings
-//! (`tests/shuttle.rs`).
+//! Locks, atomics, timers and random numbers.
 //!
-//! What may matter to the order of things goes through here, in the memory provider and the commit.
+//! With `--cfg shuttle` they are those of a scheduler that explores interleavings (`tests/shuttle.rs`). The memory provider
+//! and the commit use this module for everything whose order can matter.
 
 #[cfg(shuttle)]
 mod explored;
+pub(crate) mod locks;
 
 #[cfg(not(shuttle))]
 pub(crate) use std::{
@@ -15,7 +16,7 @@ pub(crate) use std::{
 #[cfg(not(shuttle))]
 pub(crate) use getrandom::fill as fill_random;
 #[cfg(not(shuttle))]
-pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
+pub(crate) use locks::{Mutex, MutexGuard, RwLock};
 #[cfg(not(shuttle))]
 pub(crate) use tokio::sync::Semaphore;
 #[cfg(not(shuttle))]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use crate::clock::{Clock, ManualClock};
@@ -15,6 +14,7 @@ use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Listed, Provider, Renamed, Touched, Updated,
 };
 use crate::record::{IndexEntry, Label, Record};
+use crate::sync::locks::Mutex;
 use crate::testkit::store::{Advance, Parts, Switch};
 use crate::testkit::{Part, RecordBuilder, Store, base, record};
 

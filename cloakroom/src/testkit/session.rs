@@ -333,7 +333,7 @@ impl fmt::Debug for TestSession {
     }
 }
 
-#[cfg(all(test, feature = "memory"))]
+#[cfg(all(test, feature = "config-string", feature = "memory"))]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 mod tests {
     use super::*;

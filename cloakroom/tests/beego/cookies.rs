@@ -1,4 +1,4 @@
-//! Beego's cookies: what the captured servers sent, beside what we send with the same configuration.
+//! The cookies of captured Beego servers, compared with ours under the same configuration.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::vector;
 
-/// A `Set-Cookie`: its value, and its attributes by their names.
+/// A parsed `Set-Cookie`: its value, and its attributes by name.
 #[derive(Debug, PartialEq)]
 struct Sent {
     value: String,
@@ -26,13 +26,13 @@ fn sent(text: &str) -> Sent {
     Sent { value, attributes: parts.map(pair).collect() }
 }
 
-/// A manager of the captured configuration.
+/// Returns a manager with the captured configuration.
 async fn manager(case: &Json, folder: &std::path::Path) -> cloakroom::Result<Manager> {
     let mut config = json!({
         "cookieName": "gosessionid", "gclifetime": 3600, "secure": false, "format": "beego",
         "providerConfig": folder.to_str().unwrap(),
     });
-    // What 2.x makes if it is not told otherwise: 16 bytes in hex.
+    // The default of 2.x is 16 bytes in hex.
     if case["server"] == "v2" {
         config["sessionIDLength"] = 16.into();
     }
@@ -58,14 +58,13 @@ fn cookie_of(headers: &HeaderMap) -> Option<Sent> {
     headers.get(SET_COOKIE).map(|value| sent(value.to_str().unwrap()))
 }
 
-/// What of a captured cookie ours must have, but for the id: with what we add to it and leave out.
+/// Returns the attributes that our cookie must have: those of the captured one, with the documented differences.
 fn expected(case: &Json, captured: &str) -> BTreeMap<String, String> {
     let mut attributes = sent(captured).attributes;
-    // Max-Age says the same, and wins wherever both stand.
+    // Max-Age has the same time, and takes precedence.
     attributes.remove("Expires");
     attributes.entry("SameSite".to_owned()).or_insert_with(|| "Lax".to_owned());
-    // 2.x leaves it out where the request itself came over plain HTTP, as it does behind a proxy; and 1.4 forgets at the end of a
-    // session what it said at its beginning.
+    // 2.x omits Secure if the request came over plain HTTP, as it does behind a proxy. 1.4 omits it at the end of a session.
     let config = &case["config"];
     if config["secure"] == true {
         attributes.insert("Secure".to_owned(), String::new());
@@ -77,7 +76,7 @@ fn expected(case: &Json, captured: &str) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn our_cookies_have_what_the_captured_ones_have() {
+async fn our_cookies_have_the_attributes_of_the_captured_ones() {
     let cases = vector("set-cookie.json");
     let (mut alike, mut without, mut refused) = (0, 0, Vec::new());
     for case in cases.as_array().unwrap().iter().filter(|case| case["config"].is_object()) {
@@ -99,7 +98,7 @@ async fn our_cookies_have_what_the_captured_ones_have() {
         let cookie = cookie_of(&first).unwrap();
         assert_eq!(cookie.attributes, expected(case, captured), "{what}");
         assert!(cookie.value.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)));
-        // 1.4 takes every hash but md5 for sha1.
+        // 1.4 uses sha1 for every hash but md5.
         if case["config"]["sessionIDHashFunc"] != "sha256" {
             assert_eq!(cookie.value.len(), sent(captured).value.len(), "{what}");
         }
@@ -109,7 +108,7 @@ async fn our_cookies_have_what_the_captured_ones_have() {
         let next = response(&manager, Some(&cookie.value), |session| {
             assert_eq!(session.get::<u8>("k").unwrap(), Some(1));
         });
-        assert_eq!(cookie_of(&next.await), None, "{what}: a request that reads is sent none");
+        assert_eq!(cookie_of(&next.await), None, "{what}: a request that only reads gets none");
         let regenerated = response(&manager, Some(&cookie.value), |session| session.regenerate().unwrap());
         let regenerated = cookie_of(&regenerated.await).unwrap();
         assert_ne!(regenerated.value, cookie.value);
@@ -126,7 +125,7 @@ async fn our_cookies_have_what_the_captured_ones_have() {
         alike += 1;
     }
     assert_eq!((alike, without), (20, 2));
-    // What is refused is refused with its name, and for a reason that `cloakroom::guide::from_beego` gives.
+    // A refusal names the setting. `cloakroom::guide::from_beego` lists the reasons.
     let reasons = [
         (r#"{"cookieLifeTime":-1}"#, "cookieLifeTime: expected a whole number of seconds from 0 on"),
         (r#"{"cookieSameSite":4}"#, "SameSite=None needs Secure"),

@@ -31,7 +31,7 @@ impl Layout for Files {
     async fn put(&self, key: &str, value: &[u8], used: SystemTime) {
         let path = self.path(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // In place, as Beego writes.
+        // Beego writes files in place.
         fs::write(&path, value).unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
     }
@@ -46,11 +46,11 @@ impl Layout for Files {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_keep_every_case_of_the_layout() {
+async fn files_pass_every_case_of_the_layout() {
     layout::every_case(&Files::new()).await;
 }
 
-/// A copy of a sample tree, used just now.
+/// Returns a copy of a sample tree, with the given time of use.
 fn sample(name: &str, used: SystemTime) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for session in vector(&format!("{name}.json"))["sessions"].as_array().unwrap() {
@@ -72,7 +72,7 @@ fn json(folder: &Path) -> String {
 }
 
 #[tokio::test]
-async fn the_sample_trees_read_as_described_and_what_is_written_has_their_layout() {
+async fn sample_trees_are_read_and_written_in_their_layout() {
     for name in ["file-v1.4", "file-v2"] {
         let folder = sample(name, SystemTime::now());
         let manager = Manager::new("file", &json(folder.path())).await.unwrap();
@@ -83,7 +83,7 @@ async fn the_sample_trees_read_as_described_and_what_is_written_has_their_layout
             let session = request(&manager, id).await;
             layout::is_as_the_samples_say(&session, what);
 
-            // A change, and back: the file is the same again, at the same place.
+            // After a change and its reversal, the file has the same bytes at the same path.
             session.set("beside", [1, 2]).unwrap();
             assert_eq!(release(&session).await.0, Released::Saved);
             let path = folder.path().join(told["path"].as_str().unwrap());
@@ -92,10 +92,10 @@ async fn the_sample_trees_read_as_described_and_what_is_written_has_their_layout
             session.delete("beside").unwrap();
             assert_eq!(release(&session).await.0, Released::Saved);
             assert_eq!(hex(&fs::read(&path).unwrap()), told["hex"].as_str().unwrap(), "{name} {what}");
-            // The mode of 2.x, which nobody else may read.
+            // The mode of 2.x, which other users cannot read.
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         }
-        // Nothing else is left there.
+        // No other file remains.
         let files = walk(folder.path());
         assert_eq!(files.len(), 4, "{files:?}");
     }
@@ -111,7 +111,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn a_new_session_lies_where_beego_looks_for_it_and_in_folders_of_its_mode() {
+async fn a_new_session_has_the_path_and_modes_of_beego() {
     let folder = tempfile::tempdir().unwrap();
     let manager = Manager::new("file", &json(folder.path())).await.unwrap();
     let session = request(&manager, "").await;
@@ -120,12 +120,16 @@ async fn a_new_session_lies_where_beego_looks_for_it_and_in_folders_of_its_mode(
     let id = id.unwrap();
     assert_eq!((released, id.len()), (Released::Created, 40));
     let leaf = folder.path().join(&id[..1]).join(&id[1..2]);
-    // What the umask leaves of all.
+    // All permissions, less the umask.
     let any = tempfile::tempdir().unwrap();
     fs::create_dir(any.path().join("any")).unwrap();
     let all = fs::metadata(any.path().join("any")).unwrap().mode() & 0o777;
     for folder in [leaf.parent().unwrap(), &leaf] {
-        assert_eq!(fs::metadata(folder).unwrap().mode() & 0o7777, 0o755 & all, "as Beego's, less the umask");
+        assert_eq!(
+            fs::metadata(folder).unwrap().mode() & 0o7777,
+            0o755 & all,
+            "the mode of Beego, less the umask"
+        );
     }
     assert_eq!(fs::metadata(leaf.join(&id)).unwrap().mode() & 0o7777, 0o600);
     assert_eq!(walk(folder.path()), [leaf.join(&id)], "no lock files, which Beego would count as sessions");
@@ -133,7 +137,7 @@ async fn a_new_session_lies_where_beego_looks_for_it_and_in_folders_of_its_mode(
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_beego_is_filling_just_now_is_looked_at_again() {
+async fn a_file_that_beego_is_filling_is_read_again() {
     use rustix::fs::inotify;
 
     let files = Files::new();
@@ -142,7 +146,7 @@ async fn a_file_that_beego_is_filling_just_now_is_looked_at_again() {
         let id = format!("{attempt:032x}");
         files.put(&id, b"", SystemTime::now()).await;
         let path = files.path(&id);
-        // It is filled when it has been looked at for the first time, and never before.
+        // The file is filled after its first read, and never before.
         let looks = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
         inotify::add_watch(&looks, &path, inotify::WatchFlags::CLOSE_NOWRITE).unwrap();
         let filling = std::thread::spawn(move || {
@@ -159,13 +163,13 @@ async fn a_file_that_beego_is_filling_just_now_is_looked_at_again() {
         if seen_full {
             break;
         }
-        // Where the machine is too busy a whole request sees it empty.
+        // On a busy machine a whole request may find it empty.
         assert!(attempt < 100, "of 100 requests none looked again");
     }
 }
 
 #[tokio::test]
-async fn links_and_pipes_in_a_files_place_are_no_sessions() {
+async fn a_link_in_place_of_a_file_is_not_a_session() {
     let files = Files::new();
     let time = ManualClock::starting_at(noon());
     let manager = layout::manager(&files, &time).await;

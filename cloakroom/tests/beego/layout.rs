@@ -1,4 +1,4 @@
-//! What holds on every store, each case for a store that is handed to it.
+//! The cases that hold on every store in Beego's layout.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,26 +13,26 @@ use cloakroom::{
 
 use super::{COOKIE_NAME, EMPTY, HOUR, PATIENCE, hex, noon, release, request, unhex};
 
-/// A store of one kind, and the way past the library into it.
+/// A store of one kind, with direct access that bypasses the library.
 pub(crate) trait Layout {
-    /// A provider of Beego's layout on it.
+    /// Returns a provider of Beego's layout on the store.
     async fn provider(&self, time: &ManualClock) -> AnyProvider;
 
-    /// Puts a value there as Beego does, last used at `used`.
+    /// Stores a value as Beego does, last used at `used`.
     async fn put(&self, key: &str, value: &[u8], used: SystemTime);
 
-    /// The value that is there, expired or not.
+    /// Returns the stored value, expired or not.
     async fn value(&self, key: &str) -> Option<Vec<u8>>;
 
-    /// When it was last used, to the second.
+    /// Returns the time of the last use, to the second.
     async fn used(&self, key: &str) -> SystemTime;
 
-    /// Lets time pass.
+    /// Advances the time of the clock and the store.
     async fn pass(&self, time: &ManualClock, span: Duration) {
         time.advance(span);
     }
 
-    /// Whether the store drops what has expired by itself.
+    /// Returns true if the store removes expired sessions on its own.
     fn drops_expired(&self) -> bool {
         false
     }
@@ -40,7 +40,7 @@ pub(crate) trait Layout {
 
 const ID: &str = "4964887021784b5975bc56b27a0a5b6bd10d7cbb";
 const OTHER: &str = "20494fd6d9ec604a29672ac5778a1bbb";
-/// `username: "astaxie"`, as the samples have it.
+/// The gob of `username: "astaxie"`, as the samples have it.
 pub(crate) const ONE: &str = "0d7f040102ff800001100110000029ff80000106737472696e670c0a0008757365726e616d6506737472696e670c09000761737461786965";
 
 pub(crate) async fn manager(layout: &impl Layout, time: &ManualClock) -> Manager {
@@ -57,13 +57,13 @@ pub(crate) async fn manager(layout: &impl Layout, time: &ManualClock) -> Manager
         .unwrap()
 }
 
-/// Some stores count by a clock of their own.
+/// Compares two times with a tolerance, since some stores use their own clock.
 fn near(found: SystemTime, expected: SystemTime) {
     let apart = found.duration_since(expected).unwrap_or_else(|error| error.duration());
     assert!(apart < Duration::from_secs(30), "{found:?} and not {expected:?}");
 }
 
-/// Whether a session has what the samples' handlers have put into it.
+/// Checks that a session has the values that the samples describe.
 pub(crate) fn is_as_the_samples_say(session: &Session, what: &str) {
     let expected: &[(&str, &str)] = match what {
         "one" => &[("username", "astaxie")],
@@ -85,15 +85,15 @@ pub(crate) async fn every_case(layout: &impl Layout) {
     let manager = manager(layout, &time).await;
     reads_what_beego_wrote(layout, &manager).await;
     writes_what_beego_reads(layout, &manager, &time).await;
-    a_read_and_a_change_move_the_end(layout, &manager, &time).await;
+    a_read_and_a_change_extend_the_session(layout, &manager, &time).await;
     an_expired_session_is_not_there(layout, &manager, &time).await;
-    changes_of_two_requests_both_stand(layout, &manager).await;
-    a_change_of_beegos_under_way_is_not_undone(layout, &manager).await;
+    changes_of_two_requests_are_both_kept(layout, &manager).await;
+    a_concurrent_change_by_beego_is_kept(layout, &manager).await;
     a_session_that_has_ended_stays_ended(layout, &manager).await;
-    a_new_id_takes_the_data_along(layout, &manager).await;
-    what_cannot_be_read_is_an_error_once(layout, &manager).await;
-    ids_are_taken_as_beego_sends_them(layout, &manager).await;
-    what_has_no_place_is_refused(layout, &manager).await;
+    a_new_id_keeps_the_data(layout, &manager).await;
+    an_unreadable_value_is_an_error_once(layout, &manager).await;
+    ids_are_accepted_in_the_forms_of_beego(layout, &manager).await;
+    unsupported_features_are_refused(layout, &manager).await;
     the_providers_contract_holds(layout, &manager).await;
     sessions_are_counted_and_listed(layout, &manager).await;
     concurrent_increments_all_count(layout, &time).await;
@@ -107,7 +107,7 @@ async fn reads_what_beego_wrote(layout: &impl Layout, manager: &Manager) {
     assert_eq!(release(&session).await, (Released::Unchanged, None));
     assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE), "a read writes nothing");
 
-    // Both forms of a session without keys.
+    // A session without keys has two forms.
     for empty in ["", EMPTY] {
         layout.put(OTHER, &unhex(empty), noon()).await;
         let session = request(manager, OTHER).await;
@@ -141,7 +141,7 @@ async fn writes_what_beego_reads(layout: &impl Layout, manager: &Manager, time: 
     assert_eq!(read.get::<i64>("n").unwrap(), Some(41));
 }
 
-async fn a_read_and_a_change_move_the_end(layout: &impl Layout, manager: &Manager, time: &ManualClock) {
+async fn a_read_and_a_change_extend_the_session(layout: &impl Layout, manager: &Manager, time: &ManualClock) {
     layout.put(ID, &unhex(ONE), time.clock().now()).await;
     layout.pass(time, Duration::from_secs(600)).await;
     let session = request(manager, ID).await;
@@ -170,7 +170,7 @@ async fn an_expired_session_is_not_there(layout: &impl Layout, manager: &Manager
     assert_eq!(manager.collect_garbage().await.unwrap(), 0);
 }
 
-async fn changes_of_two_requests_both_stand(layout: &impl Layout, manager: &Manager) {
+async fn changes_of_two_requests_are_both_kept(layout: &impl Layout, manager: &Manager) {
     layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
     let (one, two) = (request(manager, ID).await, request(manager, ID).await);
     one.set("one", 1).unwrap();
@@ -180,7 +180,7 @@ async fn changes_of_two_requests_both_stand(layout: &impl Layout, manager: &Mana
     let session = request(manager, ID).await;
     assert_eq!(session.keys().unwrap(), ["username", "one", "two"]);
 
-    // Twice in one request, and atomically.
+    // Several commits in one request, and atomic updates.
     session.set("three", 3).unwrap();
     session.save().await.unwrap();
     assert_eq!(session.update("one", |one: Option<u8>| one.unwrap_or(0) + 1).await.unwrap(), 2);
@@ -192,7 +192,7 @@ async fn changes_of_two_requests_both_stand(layout: &impl Layout, manager: &Mana
     assert_eq!(session.get::<u8>("one").unwrap(), Some(3));
 }
 
-/// When sessions are used now, which the store's clock tells.
+/// Returns the current time by the store's clock.
 async fn manager_now(manager: &Manager) -> SystemTime {
     let session = request(manager, "").await;
     session.set("k", 1).unwrap();
@@ -200,12 +200,12 @@ async fn manager_now(manager: &Manager) -> SystemTime {
     session.last_active().unwrap()
 }
 
-async fn a_change_of_beegos_under_way_is_not_undone(layout: &impl Layout, manager: &Manager) {
+async fn a_concurrent_change_by_beego_is_kept(layout: &impl Layout, manager: &Manager) {
     let now = manager_now(manager).await;
     layout.put(ID, &unhex(EMPTY), now).await;
     let session = request(manager, ID).await;
     session.set("n", 1).unwrap();
-    // Beego writes while our request runs: what it wrote is read again, and stays.
+    // Beego writes while our request runs. The commit reads that value again and keeps it.
     layout.put(ID, &unhex(ONE), now).await;
     assert_eq!(release(&session).await.0, Released::Saved);
     assert_eq!(request(manager, ID).await.keys().unwrap(), ["username", "n"]);
@@ -220,11 +220,11 @@ async fn a_session_that_has_ended_stays_ended(layout: &impl Layout, manager: &Ma
     assert_eq!(release(&logout).await.0, Released::Destroyed);
     assert!(layout.value(ID).await.is_none());
     assert_eq!(release(&slow).await, (Released::Gone { lost_write: true }, None));
-    assert!(layout.value(ID).await.is_none(), "Beego would have brought it back");
-    assert!(request(manager, ID).await.id().is_none(), "an id that is not there is not adopted");
+    assert!(layout.value(ID).await.is_none(), "Beego would have revived it");
+    assert!(request(manager, ID).await.id().is_none(), "an unknown id is not adopted");
 }
 
-async fn a_new_id_takes_the_data_along(layout: &impl Layout, manager: &Manager) {
+async fn a_new_id_keeps_the_data(layout: &impl Layout, manager: &Manager) {
     layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
     let session = request(manager, ID).await;
     session.regenerate().unwrap();
@@ -234,7 +234,7 @@ async fn a_new_id_takes_the_data_along(layout: &impl Layout, manager: &Manager) 
     assert_eq!(hex(&layout.value(&id.unwrap()).await.unwrap()), ONE);
 }
 
-async fn what_cannot_be_read_is_an_error_once(layout: &impl Layout, manager: &Manager) {
+async fn an_unreadable_value_is_an_error_once(layout: &impl Layout, manager: &Manager) {
     layout.put(ID, b"no gob", manager_now(manager).await).await;
     let mut headers = http::HeaderMap::new();
     headers.insert(http::header::COOKIE, format!("{COOKIE_NAME}={ID}").parse().unwrap());
@@ -245,7 +245,7 @@ async fn what_cannot_be_read_is_an_error_once(layout: &impl Layout, manager: &Ma
     assert!(manager.start(&headers).await.unwrap().id().is_none());
 }
 
-async fn ids_are_taken_as_beego_sends_them(layout: &impl Layout, manager: &Manager) {
+async fn ids_are_accepted_in_the_forms_of_beego(layout: &impl Layout, manager: &Manager) {
     let now = manager_now(manager).await;
     for id in [ID, OTHER, &"ab".repeat(16), &"0f".repeat(32)] {
         layout.put(id, &unhex(ONE), now).await;
@@ -265,7 +265,7 @@ async fn ids_are_taken_as_beego_sends_them(layout: &impl Layout, manager: &Manag
     }
 }
 
-async fn what_has_no_place_is_refused(layout: &impl Layout, manager: &Manager) {
+async fn unsupported_features_are_refused(layout: &impl Layout, manager: &Manager) {
     layout.put(ID, &unhex(ONE), manager_now(manager).await).await;
     let alice = || Principal::new("alice").unwrap();
     let lifetime = "a lifetime of the session's own";
@@ -278,7 +278,7 @@ async fn what_has_no_place_is_refused(layout: &impl Layout, manager: &Manager) {
     let error = manager.sessions_of(&alice()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 
-    // Messages for the next page are plain keys, which have a place.
+    // Flash messages are plain keys, so they can be stored.
     let session = request(manager, ID).await;
     session.flash("notice", "saved").unwrap();
     assert_eq!(release(&session).await.0, Released::Saved);
@@ -288,7 +288,7 @@ async fn what_has_no_place_is_refused(layout: &impl Layout, manager: &Manager) {
     assert_eq!(layout.value(ID).await.unwrap(), unhex(ONE));
 }
 
-/// `act` is, by itself or at the release, and changes nothing.
+/// Checks that `act` is refused at once or at the release, and changes nothing.
 async fn is_refused(
     layout: &impl Layout,
     manager: &Manager,
@@ -321,7 +321,7 @@ impl SessionData for Cart {
     const KEY: &'static str = "cart";
 }
 
-/// What the trait asks of every provider, as far as no session ever comes to it.
+/// Checks the parts of the provider contract that sessions do not reach.
 async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
     let provider = manager.provider();
     let now = manager_now(manager).await;
@@ -343,12 +343,12 @@ async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
     assert_eq!(provider.rename(&free, &id, &record, version, None).await.unwrap(), Renamed::Gone);
     assert_eq!(provider.touch(&free, now).await.unwrap(), Touched::Gone);
     assert!(!provider.delete(&free).await.unwrap());
-    assert!(layout.value(free.as_str()).await.is_none(), "never an upsert");
+    assert!(layout.value(free.as_str()).await.is_none(), "an update never creates");
 
     assert_eq!(provider.create(&free, &record).await.unwrap(), Created::Done);
     assert_eq!(hex(&layout.value(free.as_str()).await.unwrap()), ONE);
     assert!(provider.delete(&free).await.unwrap() && layout.value(free.as_str()).await.is_none());
-    // What has expired is not there, and its key is free.
+    // An expired session does not exist, and its key is free.
     if !layout.drops_expired() {
         layout.put(free.as_str(), &unhex(ONE), now - HOUR - Duration::from_secs(1)).await;
         assert_eq!(provider.update(&free, &record, &base(version)).await.unwrap(), Updated::Gone);
@@ -364,7 +364,7 @@ async fn sessions_are_counted_and_listed(layout: &impl Layout, manager: &Manager
     let now = manager_now(manager).await;
     layout.put(ID, &unhex(ONE), now).await;
     layout.put(OTHER, &unhex(EMPTY), now).await;
-    // One of each was there already, but the first, which another case has left.
+    // Earlier cases may have left some of these sessions.
     let after = manager.active_sessions().await.unwrap();
     assert!((before + 1..=before + 3).contains(&after), "{before}, {after}");
     let (mut listed, mut cursor) = (Vec::new(), None);
@@ -383,7 +383,7 @@ async fn sessions_are_counted_and_listed(layout: &impl Layout, manager: &Manager
     assert!(listed.iter().any(|key| key == ID) && listed.iter().any(|key| key == OTHER));
 }
 
-/// From two managers, each with a provider of its own, as two processes have.
+/// Uses two managers, each with its own provider, like two processes.
 async fn concurrent_increments_all_count(layout: &impl Layout, time: &ManualClock) {
     let managers = [Arc::new(manager(layout, time).await), Arc::new(manager(layout, time).await)];
     layout.put(ID, &unhex(ONE), time.clock().now()).await;

@@ -1,4 +1,4 @@
-//! `"migrateFrom": "beego"`: each session becomes a native one when it is first used.
+//! The migration `"migrateFrom": "beego"`: each session becomes a native one at its first use.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,8 +32,8 @@ async fn moving(folder: &Path) -> Manager {
     Manager::new("file", &json(folder, settings)).await.unwrap()
 }
 
-/// A session of old with something of each kind in it; its id.
-async fn session_of_old(beego: &Manager) -> String {
+/// Creates a Beego session with a value of each kind, and returns its id.
+async fn beego_session(beego: &Manager) -> String {
     let session = request(beego, "").await;
     session.set("username", "astaxie").unwrap();
     session.set("n", u64::MAX).unwrap();
@@ -45,16 +45,16 @@ async fn session_of_old(beego: &Manager) -> String {
 }
 
 #[tokio::test]
-async fn an_old_session_is_found_converted_and_gets_a_new_id_and_cookie() {
+async fn an_old_session_is_converted_and_gets_a_new_id() {
     let folder = tempfile::tempdir().unwrap();
     let old_manager = beego(folder.path()).await;
-    let (old, other) = (session_of_old(&old_manager).await, session_of_old(&old_manager).await);
+    let (old, other) = (beego_session(&old_manager).await, beego_session(&old_manager).await);
     let path = |id: &str| folder.path().join(&id[..1]).join(&id[1..2]).join(id);
 
     let manager = moving(folder.path()).await;
     let session = request(&manager, &old).await;
     assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
-    // A read alone moves it.
+    // A request that only reads moves the session.
     let (released, id) = release(&session).await;
     let id = id.unwrap();
     assert_eq!((released, id.len()), (Released::Unchanged, 43));
@@ -68,9 +68,9 @@ async fn an_old_session_is_found_converted_and_gets_a_new_id_and_cookie() {
     assert_eq!(session.get::<GoTime>("at").unwrap(), Some(GoTime::from(SystemTime::UNIX_EPOCH)));
     assert_eq!(session.get::<String>(&go_key("int", 5)).unwrap().as_deref(), Some("five"));
     session.authenticate(cloakroom::Principal::new("astaxie").unwrap()).unwrap();
-    assert_eq!(release(&session).await.0, Released::Regenerated, "now it can all that a native one can");
+    assert_eq!(release(&session).await.0, Released::Regenerated, "it has the features of a native session");
 
-    // Counting, listing and collecting among files of both kinds takes neither for the other.
+    // Counting, listing and collecting do not confuse files of the two kinds.
     assert_eq!(manager.active_sessions().await.unwrap(), 1);
     assert_eq!(old_manager.active_sessions().await.unwrap(), 1);
     let _ = manager.collect_garbage().await.unwrap();
@@ -81,9 +81,9 @@ async fn an_old_session_is_found_converted_and_gets_a_new_id_and_cookie() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_come_together_move_it_once_and_all_reach_it() {
+async fn parallel_requests_move_a_session_once_and_all_find_it() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let managers = [Arc::new(moving(folder.path()).await), Arc::new(moving(folder.path()).await)];
     let tasks: Vec<_> = (0..12)
         .map(|task| {
@@ -103,12 +103,12 @@ async fn requests_that_come_together_move_it_once_and_all_reach_it() {
         ids.extend(id);
     }
     assert_eq!(managers[0].active_sessions().await.unwrap(), 1);
-    assert!(!ids.is_empty(), "whoever moved it told the client");
+    assert!(!ids.is_empty(), "the request that moved it sent the new id");
     let session = request(&managers[1], &ids[0]).await;
     assert_eq!(session.len().unwrap(), 6 + 12);
 }
 
-/// Has another manager move a session before the store of old is looked into.
+/// Lets another manager move a session before the old store is read.
 struct MovedBefore {
     by: Manager,
     old: Mutex<Option<String>>,
@@ -126,9 +126,9 @@ impl Hook for MovedBefore {
 }
 
 #[tokio::test]
-async fn a_request_that_looks_here_before_and_there_after_another_has_moved_it_reaches_it() {
+async fn a_session_that_moves_between_two_lookups_is_found() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let store = MemoryProvider::new();
     let files = || FileProvider::builder(folder.path()).connect_beego(HOUR).unwrap();
     let by = Manager::builder(store.clone()).cookie_name(COOKIE_NAME).migrate_from(files()).build().unwrap();
@@ -142,10 +142,10 @@ async fn a_request_that_looks_here_before_and_there_after_another_has_moved_it_r
 }
 
 #[tokio::test]
-async fn a_session_of_old_that_has_expired_or_was_ended_is_not_moved() {
+async fn an_expired_or_ended_old_session_is_not_moved() {
     let folder = tempfile::tempdir().unwrap();
     let old_manager = beego(folder.path()).await;
-    let (expired, ended) = (session_of_old(&old_manager).await, session_of_old(&old_manager).await);
+    let (expired, ended) = (beego_session(&old_manager).await, beego_session(&old_manager).await);
     let path = folder.path().join(&expired[..1]).join(&expired[1..2]).join(&expired);
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(3601)).unwrap();
@@ -160,10 +160,10 @@ async fn a_session_of_old_that_has_expired_or_was_ended_is_not_moved() {
     assert_eq!(manager.active_sessions().await.unwrap(), 0);
 
     assert_eq!(manager.collect_garbage().await.unwrap(), 1);
-    assert!(!path.exists(), "what was not moved in its time is collected");
+    assert!(!path.exists(), "an expired session is collected");
 }
 
-/// Fails the calls that it is told to.
+/// A hook that fails the given calls.
 #[derive(Clone, Default)]
 struct Failing(Arc<Mutex<Vec<Call>>>);
 
@@ -185,7 +185,7 @@ impl Hook for Failing {
     }
 }
 
-/// A manager that moves sessions from the files in `folder` to a store, with a hook around each, on a clock that a test sets.
+/// A manager that moves sessions from files to a store, with a hook around each, and a clock that the test sets.
 struct Site {
     manager: Manager,
     store: Failing,
@@ -207,14 +207,14 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_moved_session_stays_dead_though_no_delete_succeeded() {
+async fn a_moved_session_stays_ended_if_no_delete_succeeded() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let site = Site::open(folder.path());
     site.former.set(&[Call::Delete]);
     let session = request(&site.manager, &old).await;
     let id = release(&session).await.1.expect("the client is told the new id");
-    // The client has not seen that answer, and comes with the old id: it is told again.
+    // The client missed that response and presents the old id, so the new id is sent again.
     site.time.advance(Duration::from_secs(120));
     let session = request(&site.manager, &old).await;
     assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
@@ -232,9 +232,9 @@ async fn a_moved_session_stays_dead_though_no_delete_succeeded() {
 }
 
 #[tokio::test]
-async fn each_request_that_meets_the_claim_deletes_again() {
+async fn each_request_that_finds_the_claim_deletes_again() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let path = folder.path().join(&old[..1]).join(&old[1..2]).join(&old);
     let site = Site::open(folder.path());
     site.former.set(&[Call::Delete]);
@@ -242,13 +242,13 @@ async fn each_request_that_meets_the_claim_deletes_again() {
     assert!(path.exists());
     site.former.set(&[]);
     let _ = request(&site.manager, &old).await;
-    assert!(!path.exists(), "deleted at last");
+    assert!(!path.exists(), "the retry deleted it");
 }
 
 #[tokio::test]
-async fn a_session_that_cannot_be_moved_is_read_where_it_is() {
+async fn a_session_that_cannot_be_moved_is_read_in_place() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let site = Site::open(folder.path());
     site.store.set(&[Call::Create, Call::Update, Call::Rename, Call::Touch]);
     site.time.advance(Duration::from_secs(300));
@@ -265,7 +265,7 @@ async fn a_session_that_cannot_be_moved_is_read_where_it_is() {
     assert_eq!(
         session.release(&mut headers).await.unwrap(),
         Released::Saved,
-        "and makes it, once the store does"
+        "the retry moves it when the store works again"
     );
     assert!(headers.contains_key("set-cookie"), "the new id");
     assert_eq!(site.manager.active_sessions().await.unwrap(), 1);
@@ -274,7 +274,7 @@ async fn a_session_that_cannot_be_moved_is_read_where_it_is() {
 #[tokio::test]
 async fn a_logout_of_a_session_that_cannot_be_moved_ends_it() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let site = Site::open(folder.path());
     site.store.set(&[Call::Create, Call::Update, Call::Rename, Call::Touch]);
     let logout = request(&site.manager, &old).await;
@@ -284,34 +284,34 @@ async fn a_logout_of_a_session_that_cannot_be_moved_ends_it() {
     assert!(request(&site.manager, &old).await.is_empty().unwrap());
 }
 
-/// A store whose second answer to a `create` is lost: that of the claim on a session that is moved.
+/// A store that loses its answer to the second `create`, which is the claim on a moved session.
 #[derive(Default)]
 struct LostClaim(AtomicUsize);
 
 impl Hook for LostClaim {
     async fn after(&self, call: Call, _: bool) -> cloakroom::Result<()> {
-        match call == Call::Create && self.0.fetch_add(1, Ordering::SeqCst) == 1 {
-            true => Err(cloakroom::Error::new(cloakroom::ErrorKind::Unavailable, "the answer was lost")),
-            false => Ok(()),
+        if call == Call::Create && self.0.fetch_add(1, Ordering::SeqCst) == 1 {
+            return Err(cloakroom::Error::new(cloakroom::ErrorKind::Unavailable, "the answer was lost"));
         }
+        Ok(())
     }
 }
 
 #[tokio::test]
 async fn a_logout_ends_a_move_whose_answer_was_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let files = FileProvider::builder(folder.path()).connect_beego(HOUR).unwrap();
     let store = Hooked::new(MemoryProvider::new(), LostClaim::default());
     let manager = Manager::builder(store).cookie_name(COOKIE_NAME).migrate_from(files).build().unwrap();
     let logout = request(&manager, &old).await;
     logout.destroy().unwrap();
     assert_eq!(release(&logout).await.0, Released::Destroyed);
-    assert!(request(&manager, &old).await.is_empty().unwrap(), "the old id leads nowhere");
+    assert!(request(&manager, &old).await.is_empty().unwrap(), "the old id has no session");
     assert_eq!(manager.active_sessions().await.unwrap(), 0);
 }
 
-/// A store before whose second `create`, that of the claim, the session is logged out by another request.
+/// A store where another request logs out before the second `create`, which is the claim.
 struct LoggedOutBefore {
     by: Manager,
     refusing: Failing,
@@ -333,9 +333,9 @@ impl Hook for LoggedOutBefore {
 }
 
 #[tokio::test]
-async fn a_move_under_way_does_not_undo_a_logout() {
+async fn a_running_move_does_not_undo_a_logout() {
     let folder = tempfile::tempdir().unwrap();
-    let old = session_of_old(&beego(folder.path()).await).await;
+    let old = beego_session(&beego(folder.path()).await).await;
     let (memory, refusing) = (MemoryProvider::new(), Failing::default());
     let site = |store| {
         let files = FileProvider::builder(folder.path()).connect_beego(HOUR).unwrap();
@@ -345,6 +345,6 @@ async fn a_move_under_way_does_not_undo_a_logout() {
     let hook = LoggedOutBefore { by: site(by), refusing, old: old.clone(), creates: AtomicUsize::new(0) };
     let manager = site(Manager::builder(Hooked::new(memory, hook)).cookie_name(COOKIE_NAME));
     assert!(request(&manager, &old).await.is_empty().unwrap(), "the session has ended meanwhile");
-    assert!(request(&manager, &old).await.is_empty().unwrap(), "and stays so");
+    assert!(request(&manager, &old).await.is_empty().unwrap(), "and stays ended");
     assert_eq!(manager.active_sessions().await.unwrap(), 0);
 }

@@ -11,7 +11,7 @@ use super::{HOUR, PATIENCE, hex, release, request, unhex, vector};
 
 static SERVER: LazyLock<MariaDb> = LazyLock::new(MariaDb::start);
 
-/// A table of Beego's, as its own documentation makes it.
+/// A table in Beego's layout, created as Beego's documentation says.
 struct Table(&'static str);
 
 impl Table {
@@ -59,14 +59,14 @@ impl Layout for Table {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn mysql_keeps_every_case_of_the_layout() {
+async fn mysql_passes_every_case_of_the_layout() {
     layout::every_case(&Table::new("every_case")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn the_captured_rows_read_as_described_and_what_is_written_has_their_layout() {
-    // The name that Beego gives it, which is ours if no other is said.
+async fn captured_rows_are_read_and_written_in_their_layout() {
+    // The default name of the table in Beego and here.
     let table = Table::new("session");
     let json = format!(
         r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"deadline":60,"format":"beego","providerConfig":{:?}}}"#,
@@ -95,7 +95,7 @@ async fn the_captured_rows_read_as_described_and_what_is_written_has_their_layou
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn what_a_blob_does_not_hold_is_refused_before_it_is_sent() {
+async fn a_session_larger_than_the_blob_is_refused_unsent() {
     let table = Table::new("too_large");
     let time = ManualClock::starting_at(super::noon());
     let manager = Manager::builder(table.provider(&time).await)
@@ -121,7 +121,7 @@ async fn what_a_blob_does_not_hold_is_refused_before_it_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn keys_that_the_column_takes_for_the_same_are_told_apart() {
+async fn keys_that_the_column_considers_equal_are_distinct() {
     let table = Table::new("collation");
     let time = ManualClock::starting_at(super::noon());
     let manager = layout::manager(&table, &time).await;
@@ -136,8 +136,8 @@ async fn keys_that_the_column_takes_for_the_same_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn rows_of_old_are_moved_to_native_sessions_once() {
-    // Beside the other test's table of that name.
+async fn beego_rows_are_moved_to_native_sessions_once() {
+    // Another test uses a table of that name, too.
     let server = MariaDb::start();
     let ddl = vector("mysql-v2.json")["ddl"].as_str().unwrap().to_owned();
     server.sql(&ddl);
@@ -169,7 +169,7 @@ async fn rows_of_old_are_moved_to_native_sessions_once() {
     let managers =
         [Manager::new("mysql", &moving).await.unwrap(), Manager::new("mysql", &moving).await.unwrap()];
     let manager = &managers[0];
-    // A read alone moves it, with its values, to a new id; the old row goes.
+    // A request that only reads moves it with its values to a new id, and deletes the old row.
     let session = request(manager, &several).await;
     layout::is_as_the_samples_say(&session, "several");
     let (released, id) = release(&session).await;
@@ -182,7 +182,7 @@ async fn rows_of_old_are_moved_to_native_sessions_once() {
     session.authenticate(cloakroom::Principal::new("bob").unwrap()).unwrap();
     assert_eq!(release(&session).await.0, Released::Regenerated, "now it can all that a native one can");
 
-    // Requests that come together move it once, and all reach it.
+    // Parallel requests move it once, and all find it.
     let tasks: Vec<_> = (0..8)
         .map(|task| {
             let (manager, one) = (managers[task % 2].clone(), one.clone());
@@ -204,7 +204,7 @@ async fn rows_of_old_are_moved_to_native_sessions_once() {
     assert!(!rows().contains(&one));
     assert_eq!(manager.active_sessions().await.unwrap(), 2);
 
-    // One that has expired is not moved, and one that is ended is ended there too.
+    // An expired session is not moved. A session that is ended is deleted in the old table, too.
     assert!(request(manager, &expired).await.id().is_none());
     let logout = request(manager, &ended).await;
     logout.destroy().unwrap();
@@ -219,8 +219,8 @@ async fn rows_of_old_are_moved_to_native_sessions_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
-async fn a_table_is_used_as_it_is_whatever_its_name_and_beside_rows_that_are_no_sessions_of_ours() {
-    // A word of SQL's own, and what Beego leaves NULL: the column allows it.
+async fn any_table_name_works_and_foreign_rows_are_ignored() {
+    // The name is an SQL keyword. A column that Beego leaves NULL may be NULL.
     let table = Table::new("order");
     let time = ManualClock::starting_at(super::noon());
     let manager = layout::manager(&table, &time).await;
@@ -233,7 +233,7 @@ async fn a_table_is_used_as_it_is_whatever_its_name_and_beside_rows_that_are_no_
     assert_eq!(release(&session).await.0, Released::Saved);
     assert_eq!(request(&manager, &empty).await.get::<u8>("n").unwrap(), Some(1));
 
-    // Keys that no request can bring are passed over, also by a page that has no other.
+    // Keys that no request can present are ignored, even if a page has only such keys.
     for (place, key) in ["a/b", "a c", "a.d", "b/e", "b c"].iter().enumerate() {
         SERVER.sql(&format!("INSERT INTO `order` VALUES ('{key}', '', {})", used - place as u64));
     }
@@ -251,7 +251,7 @@ async fn a_table_is_used_as_it_is_whatever_its_name_and_beside_rows_that_are_no_
     }
     assert_eq!(listed, [empty.clone(), last.clone()]);
 
-    // What cannot be read is put aside, counts no more, and goes when its time is over.
+    // An unreadable row is put aside, is not counted, and is removed after its lifetime.
     table.put(&last, b"no gob", super::noon()).await;
     let before = manager.active_sessions().await.unwrap();
     let mut headers = http::HeaderMap::new();

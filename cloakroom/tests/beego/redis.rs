@@ -8,7 +8,7 @@ use servers::Redis;
 use super::layout::{self, Layout};
 use super::{HOUR, PATIENCE, hex, noon, release, request, unhex, vector};
 
-/// The server counts by its own time: here the clock stands still, and time passes by shortening what is left.
+/// The server uses its own time. So here the clock stands still, and time passes by shortening each time to live.
 struct Strings(Redis);
 
 impl Strings {
@@ -56,13 +56,13 @@ impl Layout for Strings {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn redis_keeps_every_case_of_the_layout() {
+async fn redis_passes_every_case_of_the_layout() {
     layout::every_case(&Strings(Redis::start())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn the_captured_values_read_as_described_and_what_is_written_has_their_layout() {
+async fn captured_values_are_read_and_written_in_their_layout() {
     let server = Redis::start();
     let address = server.address().to_string();
     let json = format!(
@@ -95,7 +95,7 @@ async fn the_captured_values_read_as_described_and_what_is_written_has_their_lay
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn sessions_of_old_in_redis_are_moved_to_native_ones() {
+async fn beego_sessions_in_redis_are_moved_to_native_ones() {
     let server = Redis::start();
     let address = server.address().to_string();
     let json = |settings: &str| {
@@ -119,7 +119,7 @@ async fn sessions_of_old_in_redis_are_moved_to_native_ones() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
-async fn keys_of_other_applications_are_no_sessions_and_what_has_no_end_gets_one() {
+async fn foreign_keys_are_ignored_and_endless_sessions_expire() {
     let strings = Strings(Redis::start());
     let time = ManualClock::starting_at(noon());
     let manager = layout::manager(&strings, &time).await;
@@ -140,7 +140,7 @@ async fn keys_of_other_applications_are_no_sessions_and_what_has_no_end_gets_one
     assert_eq!(manager.active_sessions().await.unwrap(), 1);
     assert_eq!(strings.0.ask::<String>(&["GET", "user:7"]), "1");
 
-    // What cannot be read is put aside for a week.
+    // An unreadable value is put aside for a week.
     strings.put(&id, b"no gob", noon()).await;
     let mut headers = http::HeaderMap::new();
     headers.insert("cookie", format!("gosessionid={id}").parse().unwrap());

@@ -1,4 +1,4 @@
-//! What Beego's layout cannot carry is refused when the manager is built.
+//! Settings that Beego's layout cannot store are refused when the manager is built.
 
 use cloakroom::{
     ErrorKind, FileProvider, Manager, MemoryProvider,
@@ -17,15 +17,15 @@ async fn error(provider: &str, settings: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_setting_without_a_place_is_named() {
+async fn each_setting_that_cannot_be_stored_is_named() {
     for (settings, expected) in [
-        (r#""hashIds":true"#, "hashIds: the format beego has no place for a key other than the id"),
-        (r#""absoluteTimeout":28800"#, "absoluteTimeout: the format beego has no place for"),
-        (r#""policy":"owasp-high""#, "absoluteTimeout: the format beego has no place for"),
-        (r#""rotateEvery":900"#, "rotateEvery: the format beego has no place for"),
-        (r#""sessionsPerUser":3"#, "sessionsPerUser: the format beego has no place for"),
-        (r#""namespace":"shop""#, "namespace: the format beego has no place for"),
-        (r#""migrateFrom":"beego""#, "sessions are moved to native ones, and format is beego"),
+        (r#""hashIds":true"#, "hashIds: the format beego cannot store a key other than the id"),
+        (r#""absoluteTimeout":28800"#, "absoluteTimeout: the format beego cannot store"),
+        (r#""policy":"owasp-high""#, "absoluteTimeout: the format beego cannot store"),
+        (r#""rotateEvery":900"#, "rotateEvery: the format beego cannot store"),
+        (r#""sessionsPerUser":3"#, "sessionsPerUser: the format beego cannot store"),
+        (r#""namespace":"shop""#, "namespace: the format beego cannot store"),
+        (r#""migrateFrom":"beego""#, "sessions are moved to the format native, and format is beego"),
     ] {
         let found = error("file", &format!(r#""format":"beego",{settings}"#)).await;
         assert!(found.contains(expected) || settings.contains("policy"), "{settings}: {found}");
@@ -44,7 +44,7 @@ async fn each_setting_without_a_place_is_named() {
 }
 
 #[test]
-fn the_builder_refuses_the_same() {
+fn the_builder_refuses_the_same_settings() {
     let folder = tempfile::tempdir().unwrap();
     let beego = || FileProvider::builder(folder.path().join("tmp")).connect_beego(HOUR).unwrap();
     let good =
@@ -70,7 +70,7 @@ fn the_builder_refuses_the_same() {
 }
 
 #[test]
-fn a_constructor_finds_the_format() {
+fn a_constructor_reads_the_format_from_the_config() {
     let config = Config::from_json(r#"{"cookieName":"id","format":"beego"}"#).unwrap();
     assert_eq!((config.format(), config.codec(), config.migrate_from()), (Format::Beego, Codec::GOB, None));
     let config = Config::from_json(r#"{"cookieName":"id","migrateFrom":"beego","hashIds":true}"#).unwrap();

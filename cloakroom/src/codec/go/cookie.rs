@@ -1,4 +1,4 @@
-//! Beego's `cookie` provider: the whole session sealed in its cookie.
+//! Sessions of Beego's `cookie` provider, which seals the whole session in its cookie.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,13 +15,14 @@ use super::GoSession;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Cookies are some kilobytes at the most; this bounds what a stranger has us decode.
+/// The bound on the length of a cookie that is decoded. Real ones have a few kilobytes.
 const MAX_COOKIE: usize = 16 << 10;
-/// AES's block, and so the size of what the sealed bytes begin with.
+/// The block size of AES in bytes, and so the length of the initial counter.
 const BLOCK: usize = 16;
 
-/// Opens the sessions that Beego's `cookie` provider has sealed in a cookie, 1.4 to 2.x: to take them over into a session on the
-/// server. There is no way back: a cookie that holds a session cannot be revoked.
+/// Opens sessions that Beego's `cookie` provider (1.4 to 2.x) has sealed in a cookie, to copy them to the server.
+///
+/// It cannot write such cookies, since a cookie that holds a session cannot be revoked.
 ///
 /// ```
 /// use cloakroom::go::BeegoCookies;
@@ -46,7 +47,7 @@ pub struct BeegoCookies {
     max_age: Duration,
 }
 
-/// AES with the key's own strength.
+/// AES with the strength of the key.
 #[derive(Clone)]
 enum Cipher {
     Aes128(Box<Aes128>),
@@ -54,7 +55,7 @@ enum Cipher {
     Aes256(Box<Aes256>),
 }
 
-/// The provider's own configuration string.
+/// The configuration string of Beego's provider.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Settings {
@@ -71,53 +72,54 @@ struct Settings {
 }
 
 impl BeegoCookies {
-    /// The settings of Beego's provider, its `ProviderConfig`.
+    /// Reads the settings of Beego's provider: the JSON of its `ProviderConfig`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where `cookieName`, `securityKey`, `securityName` or a `blockKey` of 16, 24 or 32 bytes is missing: Beego
-    /// then makes up random ones for each process, and nobody else can open its cookies.
+    /// [`ErrorKind::Config`] if `cookieName`, `securityKey`, `securityName` or a `blockKey` of 16, 24 or 32 bytes is missing. Beego
+    /// then generates random ones for each process, and no other process can open its cookies.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config = |error: CookieError| Error::new(ErrorKind::Config, error);
-        let settings: Settings = serde_json::from_str(text).map_err(|_| config(CookieError::Settings))?;
+        let config = |error: BeegoCookieError| Error::new(ErrorKind::Config, error);
+        let settings: Settings =
+            serde_json::from_str(text).map_err(|_| config(BeegoCookieError::Settings))?;
         let needed = [
             ("cookieName", settings.cookie_name.is_empty()),
             ("securityKey", settings.security_key.is_empty()),
             ("securityName", settings.security_name.is_empty()),
         ];
         if let Some((key, _)) = needed.into_iter().find(|(_, missing)| *missing) {
-            return Err(config(CookieError::Missing { key }));
+            return Err(config(BeegoCookieError::Missing { key }));
         }
         let cipher = Cipher::new(settings.block_key.as_bytes());
         Ok(BeegoCookies {
             cookie: settings.cookie_name.into(),
             security_key: settings.security_key.into_bytes().into(),
             security_name: settings.security_name.into(),
-            cipher: cipher.ok_or_else(|| config(CookieError::BlockKey))?,
-            // Beego's own default.
+            cipher: cipher.ok_or_else(|| config(BeegoCookieError::BlockKey))?,
+            // The default of Beego.
             max_age: Duration::from_secs(if settings.maxage == 0 { 3600 } else { settings.maxage }),
         })
     }
 
-    /// The name of the cookie.
+    /// Returns the name of the cookie.
     pub fn cookie_name(&self) -> &str {
         &self.cookie
     }
 
-    /// The session that the cookie's `value`, as a client has sent it, holds at the time `now`.
+    /// Opens a cookie's `value`, as the client sent it, at the time `now`.
     ///
     /// # Errors
-    /// [`ErrorKind::Gone`] where it is older than `maxage`; [`ErrorKind::Corrupt`] for everything that these keys have not sealed.
+    /// [`ErrorKind::Gone`] if it is older than `maxage` seconds; [`ErrorKind::Corrupt`] if it was not sealed with these keys.
     pub fn open(&self, value: &str, now: SystemTime) -> Result<GoSession> {
         let (sealed_at, gob) =
-            self.unseal(value).ok_or_else(|| Error::new(ErrorKind::Corrupt, CookieError::Seal))?;
+            self.unseal(value).ok_or_else(|| Error::new(ErrorKind::Corrupt, BeegoCookieError::Seal))?;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         if sealed_at > now || sealed_at < now.saturating_sub(self.max_age.as_secs()) {
-            return Err(Error::new(ErrorKind::Gone, CookieError::Age));
+            return Err(Error::new(ErrorKind::Gone, BeegoCookieError::Age));
         }
         GoSession::read(Codec::GOB, &gob)
     }
 
-    /// When the value was sealed, and what is in it.
+    /// Returns the time of sealing, in seconds since 1970, and the gob.
     fn unseal(&self, value: &str) -> Option<(u64, Vec<u8>)> {
         if value.len() > MAX_COOKIE {
             return None;
@@ -138,7 +140,7 @@ impl BeegoCookies {
         Some((sealed_at, gob))
     }
 
-    /// By HMAC-SHA256 in 2.x, by HMAC-SHA1 in 1.4. The name stands before what is signed, and is not sent.
+    /// Verifies the HMAC, which is SHA-256 in 2.x and SHA-1 in 1.4. The signed text begins with the name, which is not sent.
     fn is_signed(&self, signed: &[u8], tag: &[u8]) -> bool {
         let name = self.security_name.as_bytes();
         match tag.len() {
@@ -163,7 +165,7 @@ impl Cipher {
         })
     }
 
-    /// Counter mode, which is its own inverse: the block counts up from `start` as one big-endian number.
+    /// Applies counter mode, which is its own inverse. The counter starts at `start`, as one big-endian number.
     fn count(&self, start: [u8; BLOCK], bytes: &mut [u8]) {
         let mut counter = u128::from_be_bytes(start);
         for piece in bytes.chunks_mut(BLOCK) {
@@ -186,15 +188,15 @@ impl fmt::Debug for BeegoCookies {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum CookieError {
+enum BeegoCookieError {
     #[error("expected the JSON object of Beego's cookie provider, found something else")]
     Settings,
     #[error(
-        "{key}: expected the value that Beego's cookie provider has, found none; without it each process makes up its own"
+        "{key}: expected the value of Beego's cookie provider, found none; without it each Beego process generates its own"
     )]
     Missing { key: &'static str },
     #[error(
-        "blockKey: expected 16, 24 or 32 bytes, found none or another number; without it each process makes up its own"
+        "blockKey: expected 16, 24 or 32 bytes, found none or another number; without it each Beego process generates its own"
     )]
     BlockKey,
     #[error("expected a cookie that Beego has sealed with these keys, found another value")]
@@ -208,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_captured_cookies_open_to_what_their_handlers_have_set() {
+    fn captured_cookies_open_to_the_values_set() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/beego/cookie.json");
         let cases: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let mut opened = 0;
@@ -258,7 +260,7 @@ mod tests {
                     let broken = [&value[..place], other, &value[place + 1..]].concat();
                     assert_eq!(kind(&broken, now), ErrorKind::Corrupt);
                     assert_eq!(kind(&value[..place], now), ErrorKind::Corrupt);
-                    // What decrypts to a session, but was signed with another key or for another name, or a minute later.
+                    // These decrypt, but the signature is for another key, another name, or another time.
                     for (setting, other) in [("securityKey", "other"), ("securityName", "other")] {
                         let mut config = config.clone();
                         config[setting] = other.into();
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_beego_would_make_up_are_asked_for() {
+    fn keys_that_beego_would_generate_are_required() {
         let error = |text: &str| BeegoCookies::from_json(text).unwrap_err();
         for (text, expected) in [
             ("", "expected the JSON object"),

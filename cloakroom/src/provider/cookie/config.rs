@@ -16,6 +16,7 @@ const KEYS: [&str; 6] = ["cookieName", "securityKey", "blockKey", "securityName"
 
 /// The provider of a `providerConfig` such as `{"securityKey": "...", "blockKey": "...", "securityName": "shop", "maxage": 3600}`,
 /// or of the manager's own `sealKeys` where that holds no key.
+#[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<CookieProvider> {
     provider(&config)
 }

@@ -15,6 +15,7 @@ use crate::principal::Principal;
 use crate::record::{IndexEntry, Mark, Record};
 use crate::seal::KeyRing;
 
+#[cfg(feature = "config-string")]
 pub(crate) use config::from_config;
 use revocations::Revocations;
 

@@ -292,6 +292,7 @@ impl Provider for FileProvider {
 }
 
 /// Opens the provider that a configuration string names "file"; `providerConfig` is its folder.
+#[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     let path = config.provider_config();
     if path.is_empty() {

@@ -147,6 +147,7 @@ impl Default for MemoryProvider {
 }
 
 /// The provider that a configuration text names "memory".
+#[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<MemoryProvider> {
     let found = match (config.provider_config(), config.durability()) {
         ("", None) => return Ok(MemoryProvider::new()),

@@ -188,16 +188,19 @@ impl Provider for RedisProvider {
 }
 
 /// Builds the provider that a configuration names "redis".
+#[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     of_kind(&config, TopologyKind::Server).await
 }
 
 /// Builds the provider that a configuration names "redis_cluster".
+#[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn cluster_from_config(config: Config) -> Result<AnyProvider> {
     of_kind(&config, TopologyKind::Cluster).await
 }
 
 /// Builds the provider that a configuration names "redis_sentinel".
+#[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn sentinel_from_config(config: Config) -> Result<AnyProvider> {
     of_kind(&config, TopologyKind::Sentinels).await
 }

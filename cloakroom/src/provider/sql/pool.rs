@@ -7,9 +7,10 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::sync::locks::Mutex;
 
 /// The time after which an idle connection is closed, so that the connections of a burst do not stay open.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(30);

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
 use crate::id::StoreKey;
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
+use crate::sync::locks::Mutex;
 use crate::testkit::fixture::{Fixture, key, keys_of, minutes, user};
 
 /// Sessions of alice that are there throughout.

@@ -257,6 +257,7 @@ impl MySqlProvider {
 }
 
 /// Connects the provider that a configuration string names "mysql"; `providerConfig` is its data source name.
+#[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     let builder = MySqlProvider::builder(config.provider_config())?;
     match config.format() {
