@@ -8,6 +8,7 @@ mod folder;
 mod listing;
 mod locks;
 mod root;
+mod round;
 mod store;
 mod threads;
 mod tree;

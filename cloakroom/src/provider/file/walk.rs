@@ -11,6 +11,7 @@ use super::count::{CachedDeadline, CountStep};
 use super::error::FileError;
 use super::folder;
 use super::locks;
+use super::round::CollectionRound;
 use super::store::FileStore;
 use super::tree::{self, Tree};
 use crate::clock::Millis;
@@ -208,23 +209,6 @@ fn forgive_corrupt(answer: Result<Option<Record>>) -> Result<Option<Record>> {
     match answer {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
         answer => answer,
-    }
-}
-
-/// A round of garbage collection over all keys, which may take several steps.
-#[derive(Debug, Default)]
-pub(super) struct CollectionRound {
-    /// The key after which the round began, and at which it ends.
-    start: String,
-    /// The last key that was read.
-    last: String,
-    /// True once the round has passed the last key of all and gone on from the first.
-    wrapped: bool,
-}
-
-impl CollectionRound {
-    fn from(start: &str) -> CollectionRound {
-        CollectionRound { start: start.to_owned(), last: start.to_owned(), wrapped: false }
     }
 }
 
