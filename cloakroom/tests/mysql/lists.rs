@@ -30,8 +30,8 @@ async fn a_page_of_a_user_reads_only_its_own_rows() {
          INSERT INTO t_index (kind, value, id) \
          SELECT 'principal', CONCAT('user-', seq), CONCAT('other-', seq) FROM seq_1_to_10000; \
          INSERT INTO t (id, version, expires, absolute, idle, tombstone, record) \
-         SELECT CONCAT('other-', seq), s.version, s.expires, s.absolute, 0, CONCAT('user-', seq), s.record \
-         FROM seq_1_to_10000 JOIN (SELECT * FROM t WHERE id = 'sample') s; ANALYZE TABLE t",
+         SELECT CONCAT('other-', seq), s.version, s.expires, s.absolute, s.idle, 0, s.record \
+         FROM seq_1_to_10000 JOIN (SELECT * FROM t WHERE id = 'sample') s; ANALYZE TABLE t, t_index",
     ));
     let mut log = server.log_statements();
     log.take();
