@@ -19,7 +19,7 @@ fn shape(line: &str) -> String {
 
 const LOAD: &str = "Execute SELECT record, touched, expires FROM `t`";
 const INSERT: &str = "Execute INSERT INTO `t` (version, expires, absolute, idle, tombstone, record, id)";
-const INDEX: &str = "Execute INSERT INTO `t_index` (kind, value, id)";
+const INDEX: &str = "Execute INSERT IGNORE INTO `t_index` (kind, value, id)";
 const UNINDEX: &str = "Execute DELETE FROM `t_index`";
 const CHANGE: &str = "Execute UPDATE `t` SET version";
 const TOUCH: &str = "Execute UPDATE `t` SET touched";

@@ -37,9 +37,12 @@ pub(super) async fn rename(
     tombstone: Option<&Record>,
 ) -> Result<Renamed, MySqlError> {
     let session = Move { old, new, columns: Columns::of(record), rows: IndexRows::of(record), expected };
-    let tombstone = tombstone.map(Columns::of);
+    let tombstone = tombstone.map(|stone| (Columns::of(stone), IndexRows::of(stone)));
     let mut connection = store.connection().await?;
-    let written: Vec<_> = [Some(&session.columns), tombstone.as_ref()].into_iter().flatten().collect();
+    let written: Vec<_> = [Some(&session.columns), tombstone.as_ref().map(|(columns, _)| columns)]
+        .into_iter()
+        .flatten()
+        .collect();
     check_size(&connection, &written, store.max_record())?;
     for _ in 0..MAX_ATTEMPTS {
         let moved = match &tombstone {
@@ -118,7 +121,7 @@ impl Move<'_> {
         &self,
         store: &MySqlStore,
         connection: &mut ConnectionLease<'_>,
-        tombstone: &Columns<'_>,
+        (tombstone, left): &(Columns<'_>, IndexRows),
     ) -> Result<RowMove, MySqlError> {
         let Move { old, new, columns, rows, expected } = self;
         begin(connection).await?;
@@ -129,6 +132,9 @@ impl Move<'_> {
             if ended {
                 store.delete_index(connection, old).await?;
             }
+        }
+        if ended {
+            store.insert_index(connection, old, left).await?;
         }
         let moved = if !ended {
             RowMove::NotFound

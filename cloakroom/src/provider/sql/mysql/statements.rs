@@ -135,12 +135,11 @@ fn sql(text: String) -> SqlStr {
     AssertSqlSafe(Arc::<str>::from(text)).into_sql_str()
 }
 
-/// Returns the statement that inserts `rows` index rows. It accepts a row that exists, which a restored backup may have left.
+/// Returns the statement that inserts `rows` index rows. It ignores a row that exists, which a restored backup may have left. An upsert
+/// would need the right to UPDATE.
 fn index_insert(index: &TableName, rows: usize) -> String {
     let values = vec!["(?, ?, ?)"; rows].join(", ");
-    format!(
-        "INSERT INTO `{index}` (kind, value, id) VALUES {values} ON DUPLICATE KEY UPDATE `{index}`.id = `{index}`.id"
-    )
+    format!("INSERT IGNORE INTO `{index}` (kind, value, id) VALUES {values}")
 }
 
 /// Returns the name of the lock. It is a digest, since a lock's name has at most 64 characters and a database's name may have as many.
