@@ -1,4 +1,4 @@
-//! `cloakroom schema`: prints the statement that creates a SQL provider's table, for your own migrations.
+//! `cloakroom schema`: prints the statements that create a SQL provider's tables, for your own migrations.
 
 use std::io::Write;
 
@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 /// The arguments of `cloakroom schema`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The provider that needs the table
+    /// The provider that needs the tables
     provider: SqlProvider,
-    /// The name of the table: 1 to 60 letters, digits and _
+    /// The name of the table: 1 to 57 letters, digits and _
     #[arg(long, default_value = "cloakroom_sessions")]
     table: String,
 }
@@ -21,7 +21,7 @@ enum SqlProvider {
     MySql,
 }
 
-/// The reason why the statement could not be printed.
+/// The reason why the statements could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SchemaError {
     #[cfg(feature = "mysql")]
@@ -32,24 +32,28 @@ pub(crate) enum SchemaError {
         "this program was built without the feature mysql; rebuild it with `cargo build -p cloakroom-cli --features mysql`"
     )]
     NotBuilt,
-    #[error("the statement could not be written to stdout")]
+    #[error("the statements could not be written to stdout")]
     Write(#[from] std::io::Error),
 }
 
-/// Prints the statement and a semicolon to stdout.
+/// Prints the statements to stdout, each with a semicolon.
 pub(crate) fn run(options: &Options) -> Result<(), SchemaError> {
-    let statement = match options.provider {
+    let statements = match options.provider {
         SqlProvider::MySql => of_mysql(&options.table)?,
     };
-    Ok(writeln!(std::io::stdout(), "{statement};")?)
+    let mut out = std::io::stdout().lock();
+    for statement in statements {
+        writeln!(out, "{statement};")?;
+    }
+    Ok(())
 }
 
 #[cfg(feature = "mysql")]
-fn of_mysql(table: &str) -> Result<String, SchemaError> {
+fn of_mysql(table: &str) -> Result<Vec<String>, SchemaError> {
     Ok(cloakroom::MySqlProvider::schema(table)?)
 }
 
 #[cfg(not(feature = "mysql"))]
-fn of_mysql(_: &str) -> Result<String, SchemaError> {
+fn of_mysql(_: &str) -> Result<Vec<String>, SchemaError> {
     Err(SchemaError::NotBuilt)
 }

@@ -10,6 +10,8 @@ mod crosstalk;
 mod faults;
 #[path = "mysql/hostile.rs"]
 mod hostile;
+#[path = "mysql/index.rs"]
+mod index;
 #[path = "mysql/lists.rs"]
 mod lists;
 #[path = "mysql/model.rs"]

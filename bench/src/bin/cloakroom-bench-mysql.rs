@@ -109,9 +109,11 @@ fn fill(server: &MariaDb, name: &str, count: u64, expires: &str) {
     for from in (1..=count).step_by(step) {
         let to = (from + step as u64 - 1).min(count);
         server.sql(&format!(
-            "INSERT INTO t (id, version, expires, absolute, tombstone, principal, record) \
-             SELECT SHA2(CONCAT('{name}-', seq), 256), {version}, UNIX_TIMESTAMP() * 1000 {expires}, ~0, 0, \
-             CONCAT('user-', seq % 100000), X'{hex}' FROM seq_{from}_to_{to}"
+            "INSERT INTO t (id, version, expires, absolute, idle, tombstone, record) \
+             SELECT SHA2(CONCAT('{name}-', seq), 256), {version}, UNIX_TIMESTAMP() * 1000 {expires}, ~0, 1800000, 0, \
+             X'{hex}' FROM seq_{from}_to_{to}; \
+             INSERT INTO t_index (kind, value, id) \
+             SELECT 'principal', CONCAT('user-', seq % 100000), SHA2(CONCAT('{name}-', seq), 256) FROM seq_{from}_to_{to}"
         ));
         print!("\r{name}: {to} rows");
         let _ = std::io::stdout().flush();

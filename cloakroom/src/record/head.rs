@@ -40,9 +40,10 @@ impl Head {
         Ok(Head { record: Record::from_bytes(&head)?, sealed })
     }
 
-    /// Sets the last use and the idle deadline, which are stored beside the record.
+    /// Sets the last use, if it is later than the record's own, and the idle deadline. A store may keep both beside the record.
     pub(crate) fn set_use(&mut self, at: Millis, deadline: Millis) {
-        self.record.set_use(at, deadline);
+        let used = self.record.times().last_active.max(at);
+        self.record.set_use(used, deadline);
     }
 
     pub(crate) fn meta(&self) -> Meta {

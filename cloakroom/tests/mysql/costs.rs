@@ -18,7 +18,9 @@ fn shape(line: &str) -> String {
 }
 
 const LOAD: &str = "Execute SELECT record, touched, expires FROM `t`";
-const INSERT: &str = "Execute INSERT INTO `t` (version, expires, absolute, tombstone, principal, record, id)";
+const INSERT: &str = "Execute INSERT INTO `t` (version, expires, absolute, idle, tombstone, record, id)";
+const INDEX: &str = "Execute INSERT IGNORE INTO `t_index` (kind, value, id)";
+const UNINDEX: &str = "Execute DELETE FROM `t_index`";
 const CHANGE: &str = "Execute UPDATE `t` SET version";
 const TOUCH: &str = "Execute UPDATE `t` SET touched";
 const BEGIN: &str = "Query START TRANSACTION";
@@ -80,7 +82,7 @@ async fn each_request_costs_the_documented_statements() {
     let log = server.log_statements();
     let mut rig = Rig { site: site(&sessions), sessions, log, cookie: String::new() };
     // Warm up, since each statement is prepared once for a connection.
-    for path in ["/set", "/set", "/login", "/regenerate", "/logout"] {
+    for path in ["/set", "/set", "/regenerate", "/login", "/regenerate", "/logout"] {
         rig.ask(path).await;
         time.advance(Duration::from_secs(61));
         rig.ask("/read").await;
@@ -99,19 +101,26 @@ async fn each_request_costs_the_documented_statements() {
     time.advance(Duration::from_secs(61));
     assert_eq!(rig.costs("/read").await, [LOAD, TOUCH], "the first read after a minute");
     assert_eq!(rig.costs("/read").await, [LOAD], "the next one");
-    // One transaction writes the tombstone and moves the session to its new id.
-    let moved = [LOAD, BEGIN, CHANGE, INSERT, COMMIT];
+    // One transaction writes the tombstone and moves the session to its new id, with its index rows.
+    assert_eq!(rig.costs("/regenerate").await, [LOAD, BEGIN, CHANGE, INSERT, COMMIT], "an anonymous new id");
+    let moved = [LOAD, BEGIN, CHANGE, UNINDEX, INSERT, INDEX, COMMIT];
     assert_eq!(rig.costs("/login").await, moved, "a login");
-    assert_eq!(rig.costs("/regenerate").await, moved, "a new id");
-    assert_eq!(rig.costs("/logout").await, [LOAD, CHANGE], "a logout, which leaves a tombstone");
+    assert_eq!(rig.costs("/set").await, [LOAD, CHANGE], "a user's change");
+    assert_eq!(rig.costs("/regenerate").await, moved, "a user's new id");
+    let ended = [LOAD, BEGIN, CHANGE, UNINDEX, COMMIT];
+    assert_eq!(rig.costs("/logout").await, ended, "a logout, which leaves a tombstone");
     rig.cookie.clear();
-    assert_eq!(rig.costs("/login").await, [INSERT], "a new visitor's login");
+    rig.ask("/set").await;
+    assert_eq!(rig.costs("/logout").await, [LOAD, CHANGE], "an anonymous logout");
+    rig.cookie.clear();
+    assert_eq!(rig.costs("/login").await, [BEGIN, INSERT, INDEX, COMMIT], "a new visitor's login");
 
     rig.log.take();
     assert_eq!(rig.sessions.active_sessions().await.unwrap(), 1);
     rig.sessions.sessions_of(&Principal::new("alice").unwrap()).await.unwrap();
     let lists: Vec<_> = rig.log.take().iter().map(|line| shape(line)).collect();
-    let listed = "SELECT id, LEFT(record, 4176), touched, expires FROM `t`";
+    let listed =
+        "SELECT `t`.id, LEFT(record, 4176), touched, expires FROM `t_index` STRAIGHT_JOIN `t` ON `t`.id";
     let twice = |statement: &str| [format!("Prepare {statement}"), format!("Execute {statement}")];
     assert_eq!(lists, [twice("SELECT COUNT(*) FROM `t`"), twice(listed)].concat());
 }
@@ -124,9 +133,12 @@ async fn a_collection_deletes_small_batches_on_one_node() {
     let provider = builder.connect().await.unwrap();
     // Insert expired rows and a live one.
     server.sql(
-        "INSERT INTO t (id, version, expires, absolute, tombstone, record) \
-         SELECT CONCAT('id-', seq), 1, seq, 1, 0, 'x' FROM seq_1_to_2500; \
-         INSERT INTO t (id, version, expires, absolute, tombstone, record) VALUES ('alive', 1, 1 << 50, 1, 0, 'x')",
+        "INSERT INTO t (id, version, expires, absolute, idle, tombstone, record) \
+         SELECT CONCAT('id-', seq), 1, seq, 1, 1, 0, 'x' FROM seq_1_to_2500; \
+         INSERT INTO t_index (kind, value, id) \
+         SELECT 'principal', CONCAT('user-', seq % 10), CONCAT('id-', seq) FROM seq_1_to_2500; \
+         INSERT INTO t (id, version, expires, absolute, idle, tombstone, record) VALUES ('alive', 1, 1 << 50, 1, 1, 0, 'x'); \
+         INSERT INTO t_index (kind, value, id) VALUES ('principal', 'user-1', 'alive')",
     );
     let mut log = server.log_statements();
     let first = provider.delete_expired(10_000).await.unwrap();
@@ -136,6 +148,7 @@ async fn a_collection_deletes_small_batches_on_one_node() {
     let shapes: Vec<_> = executed.iter().map(|line| shape(line)).collect();
     let expected = [
         "Execute SELECT GET_LOCK(",
+        "Execute DELETE `t_index` FROM (SELECT id FROM `t`",
         "Execute DELETE FROM `t`",
         "Execute SELECT version FROM `t`",
         "Execute DO RELEASE_LOCK(",
@@ -144,9 +157,13 @@ async fn a_collection_deletes_small_batches_on_one_node() {
     for (found, expected) in shapes.iter().zip(expected) {
         assert!(found.starts_with(expected), "{found} is not {expected}");
     }
-    assert!(executed[1].ends_with(&format!("ORDER BY expires LIMIT {}", first.removed)), "{}", executed[1]);
+    assert!(executed[2].ends_with(&format!("ORDER BY expires LIMIT {}", first.removed)), "{}", executed[2]);
+    let plan = server.sql(&format!("EXPLAIN {}", executed[1].trim_start_matches("Execute ")));
+    assert!(plan.contains("\tsession\t"), "{plan}");
     let oldest = server.sql("SELECT MIN(expires) FROM t");
     assert_eq!(oldest, format!("{}\n", first.removed + 1), "the oldest go first");
+    let left = server.sql("SELECT COUNT(*) FROM t_index");
+    assert_eq!(left, format!("{}\n", 2_501 - first.removed), "the index rows go with them");
 
     // Another node is collecting: it holds the lock of this table.
     let name = executed[0].split('\'').nth(1).unwrap().to_owned();
@@ -166,12 +183,13 @@ async fn a_collection_deletes_small_batches_on_one_node() {
     assert_eq!(first.removed + removed, 2_500);
     let batches = log.take();
     let sizes =
-        batches.iter().filter_map(|line| line.split_once("ORDER BY expires LIMIT ")).map(|(_, size)| size);
+        batches.iter().filter_map(|line| line.strip_prefix("Execute DELETE FROM `t` ")?.rsplit(' ').next());
     assert!(
         sizes.clone().count() > 2
             && sizes.map(|size| size.parse::<u32>()).all(|size| size.is_ok_and(|n| n <= 1_000))
     );
     assert_eq!(server.sql("SELECT COUNT(*) FROM t"), "1\n");
+    assert_eq!(server.sql("SELECT value, id FROM t_index"), "user-1\talive\n");
 }
 
 #[tokio::test]

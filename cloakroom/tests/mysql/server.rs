@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use cloakroom::MySqlProvider;
 use servers::{MariaDb, MariaDbOptions};
 
 static SERVER: LazyLock<MariaDb> =
@@ -16,6 +17,11 @@ pub(crate) fn shared() -> &'static MariaDb {
 pub(crate) fn a_table() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Returns the statements that create the tables of a provider, each with its semicolon.
+pub(crate) fn schema(table: &str) -> String {
+    MySqlProvider::schema(table).unwrap().iter().map(|statement| format!("{statement};\n")).collect()
 }
 
 pub(crate) fn plain() -> String {

@@ -9,7 +9,7 @@ use cloakroom::{
 };
 use servers::{MariaDb, MariaDbOptions};
 
-use crate::server::{a_table, over_socket, over_tls, plain, shared};
+use crate::server::{self, a_table, over_socket, over_tls, plain, shared};
 
 fn key(text: &str) -> StoreKey {
     text.parse().unwrap()
@@ -142,13 +142,12 @@ async fn a_table_of_another_form_is_refused_and_unchanged() {
     assert_eq!(shared().sql(&format!("SELECT COUNT(*) FROM {table}")), "0\n");
 
     let table = a_table();
-    let statement = MySqlProvider::schema(&table).unwrap();
-    shared().sql(&statement.replace("InnoDB", "MyISAM"));
+    shared().sql(&server::schema(&table).replace("InnoDB", "MyISAM"));
     let (kind, text) = refused(&(plain() + "table=" + &table)).await;
     assert!(kind == ErrorKind::Config && text.contains("the engine myisam"), "{text}");
 
     let table = a_table();
-    shared().sql(&MySqlProvider::schema(&table).unwrap().replace("VARBINARY(192)", "VARCHAR(192)"));
+    shared().sql(&server::schema(&table).replace("VARBINARY(192)", "VARCHAR(192)"));
     let (kind, text) = refused(&(plain() + "table=" + &table)).await;
     assert!(kind == ErrorKind::Config && text.contains("id of type varchar(192)"), "{text}");
 }
@@ -164,7 +163,11 @@ async fn create_table_false_needs_an_existing_table() {
         error.kind() == ErrorKind::Config && error.to_string().contains("found no such table"),
         "{error}"
     );
-    shared().sql(&MySqlProvider::schema(&table).unwrap());
+    let statements = MySqlProvider::schema(&table).unwrap();
+    shared().sql(&statements[0]);
+    let error = careful().await.unwrap_err();
+    assert!(error.to_string().contains(&format!("{table}_index")), "{error}");
+    shared().sql(&statements[1]);
     assert_eq!(careful().await.unwrap().count().await.unwrap(), 0);
 }
 
@@ -281,8 +284,8 @@ async fn a_rename_that_waits_for_a_lock_is_retried_whole() {
     // Another transaction inserts the new key and is rolled back.
     let mut other = shared().client();
     other.run("START TRANSACTION");
-    let columns = "id, version, expires, absolute, tombstone, record";
-    other.run(&format!("INSERT INTO {table} ({columns}) VALUES ('new', 1, 1 << 50, 1, 0, 'x')"));
+    let columns = "id, version, expires, absolute, idle, tombstone, record";
+    other.run(&format!("INSERT INTO {table} ({columns}) VALUES ('new', 1, 1 << 50, 1, 1, 0, 'x')"));
     assert_eq!(other.ask("SELECT 'taken'"), "taken");
     let rename = provider.rename(&old, &new, &next, first.version(), Some(&mark));
     let release = async {

@@ -51,19 +51,26 @@ async fn a_missing_right_is_named_at_the_start() {
         error.to_string().contains("missing and that this user may not create it; GRANT CREATE"),
         "{error}"
     );
-    server.sql(&MySqlProvider::schema("t").unwrap());
+    server.sql(&crate::server::schema("t"));
     assert!(MySqlProvider::connect(&dsn).await.is_ok());
 
-    let all = ["SELECT", "INSERT", "UPDATE", "DELETE"];
-    for lacking in all {
-        let rights = all.iter().filter(|right| **right != lacking).copied().collect::<Vec<_>>().join(", ");
-        let dsn = user(&server, &format!("no_{lacking}"), &[&format!("{rights} ON app.t")]);
-        let error = refused(&dsn).await;
-        assert_eq!(error.kind(), ErrorKind::Config);
-        let text = error.to_string();
-        let expected =
-            format!("expected the right {lacking} on the table \"t\", found that this user lacks it; GRANT");
-        assert!(text.contains(&expected), "{lacking}: {text}");
+    let (sessions, index) = (["SELECT", "INSERT", "UPDATE", "DELETE"], ["SELECT", "INSERT", "DELETE"]);
+    for (table, needed, other, rest) in
+        [("t", &sessions[..], "t_index", &index[..]), ("t_index", &index, "t", &sessions)]
+    {
+        for lacking in needed {
+            let rights =
+                needed.iter().filter(|right| *right != lacking).copied().collect::<Vec<_>>().join(", ");
+            let granted = [format!("{rights} ON app.{table}"), format!("{} ON app.{other}", rest.join(", "))];
+            let dsn = user(&server, &format!("no_{table}_{lacking}"), &[&granted[0], &granted[1]]);
+            let error = refused(&dsn).await;
+            assert_eq!(error.kind(), ErrorKind::Config);
+            let text = error.to_string();
+            let expected = format!(
+                "expected the right {lacking} on the table \"{table}\", found that this user lacks it; GRANT"
+            );
+            assert!(text.contains(&expected), "{lacking}: {text}");
+        }
     }
     let dsn = user(&server, "nobody", &["USAGE ON *.*"]);
     let text = refused(&dsn).await.to_string();
@@ -74,8 +81,9 @@ async fn a_missing_right_is_named_at_the_start() {
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn a_right_revoked_later_is_named() {
     let server = MariaDb::start();
-    server.sql(&MySqlProvider::schema("t").unwrap());
-    let dsn = user(&server, "passing", &["SELECT, INSERT, UPDATE, DELETE ON app.t"]);
+    server.sql(&crate::server::schema("t"));
+    let rights = ["SELECT, INSERT, UPDATE, DELETE ON app.t", "SELECT, INSERT, DELETE ON app.t_index"];
+    let dsn = user(&server, "passing", &rights);
     let provider = MySqlProvider::connect(&dsn).await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     server.sql("REVOKE UPDATE ON app.t FROM 'passing'@'%'");

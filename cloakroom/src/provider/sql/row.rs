@@ -16,8 +16,9 @@ pub(super) struct Columns<'a> {
     pub(super) expires: u64,
     /// The absolute deadline. No touch moves `expires` past it.
     pub(super) absolute: u64,
+    /// The idle time in milliseconds. A touch moves `expires` to this long after the use.
+    pub(super) idle: u64,
     pub(super) tombstone: bool,
-    pub(super) principal: Option<&'a [u8]>,
     pub(super) record: &'a [u8],
 }
 
@@ -28,8 +29,8 @@ impl<'a> Columns<'a> {
             version: times.version,
             expires: times.deadline().0,
             absolute: times.absolute_deadline.0,
+            idle: times.idle_deadline.0.saturating_sub(times.last_active.0),
             tombstone: record.is_tombstone(),
-            principal: record.user(),
             record: record.as_bytes(),
         }
     }
@@ -39,7 +40,8 @@ impl<'a> Columns<'a> {
 pub(super) fn restored(bytes: &[u8], touched: Option<u64>, expires: u64) -> Result<Record> {
     let mut record = Record::from_bytes(bytes)?;
     if let Some(touched) = touched {
-        record.set_use(Millis(touched), Millis(expires));
+        let used = record.times().last_active.max(Millis(touched));
+        record.set_use(used, Millis(expires));
     }
     Ok(record)
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-/// A table's name: 1 to 60 letters, digits and `_`, not beginning with a digit. MySQL allows 64 characters and PostgreSQL 63.
+/// A table's name: 1 to 57 letters, digits and `_`, not beginning with a digit.
+///
+/// With the suffix of the index table it has at most 63 characters, the limit of PostgreSQL. MySQL allows 64.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TableName(Box<str>);
 
 impl TableName {
-    const MOST: usize = 60;
+    const MOST: usize = 57;
 
     pub(super) fn new(name: &str) -> Result<Self, TableNameError> {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -17,6 +19,11 @@ impl TableName {
         } else {
             Err(TableNameError)
         }
+    }
+
+    /// Returns the name of the table of index rows.
+    pub(super) fn index(&self) -> TableName {
+        TableName(format!("{}_index", self.0).into())
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -49,10 +56,10 @@ mod tests {
 
     #[test]
     fn a_name_that_could_end_its_quotes_is_refused() {
-        for name in ["sessions", "_s1", "S", &"x".repeat(60)] {
+        for name in ["sessions", "_s1", "S", &"x".repeat(57)] {
             assert_eq!(TableName::new(name).unwrap().as_str(), name);
         }
-        for name in ["", "1s", "a`b", "a b", "a.b", "a-b", "a;", "ä", "a\0", &"x".repeat(61)] {
+        for name in ["", "1s", "a`b", "a b", "a.b", "a-b", "a;", "ä", "a\0", &"x".repeat(58)] {
             assert!(TableName::new(name).is_err(), "{name}");
         }
     }

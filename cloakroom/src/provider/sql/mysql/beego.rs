@@ -307,8 +307,8 @@ fn check(table: &TableName, form: &TableForm) -> Result<(), MySqlError> {
     }
     let ours = COLUMNS.map(|(name, _, _)| name);
     faults.demanded(form, &ours);
-    faults.not_unique(form, "session_key");
-    faults.too_unique(form, "session_key", &ours);
+    faults.not_unique(form, &["session_key"]);
+    faults.too_unique(form, &["session_key"], &ours);
     faults.answer(table, TABLE_FORM)
 }
 

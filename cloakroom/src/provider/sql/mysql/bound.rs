@@ -13,7 +13,6 @@ enum BoundValue<'a> {
     Number(u64),
     /// A signed number, like the expression for the server's clock.
     Time(Option<i64>),
-    Nothing,
     Bytes(&'a [u8]),
     /// A text, which is compared by a column's collation. Bytes are not.
     Text(&'a str),
@@ -22,10 +21,6 @@ enum BoundValue<'a> {
 impl<'a> Arguments<'a> {
     pub(super) fn bytes(&mut self, bytes: &'a [u8]) {
         self.0.push(BoundValue::Bytes(bytes));
-    }
-
-    pub(super) fn optional(&mut self, bytes: Option<&'a [u8]>) {
-        self.0.push(bytes.map_or(BoundValue::Nothing, BoundValue::Bytes));
     }
 
     pub(super) fn number(&mut self, number: u64) {
@@ -49,7 +44,6 @@ impl<'a> Arguments<'a> {
             let _ = match value {
                 BoundValue::Number(number) => encoded.add(number),
                 BoundValue::Time(time) => encoded.add(time),
-                BoundValue::Nothing => encoded.add(None::<&[u8]>),
                 BoundValue::Bytes(bytes) => encoded.add(*bytes),
                 BoundValue::Text(text) => encoded.add(*text),
             };
@@ -66,7 +60,7 @@ impl<'a> Arguments<'a> {
             let _ = match value {
                 BoundValue::Number(number) => write!(text, "{number}"),
                 BoundValue::Time(Some(time)) => write!(text, "{time}"),
-                BoundValue::Time(None) | BoundValue::Nothing => write!(text, "NULL"),
+                BoundValue::Time(None) => write!(text, "NULL"),
                 BoundValue::Bytes(bytes) => {
                     write!(text, "x'{}'", data_encoding::HEXLOWER.encode_display(bytes))
                 }
@@ -90,11 +84,10 @@ mod tests {
         bound.bytes(b"a'\\\0");
         bound.text("ä'");
         bound.number(u64::MAX);
-        bound.optional(None);
         bound.now(None);
         assert_eq!(
-            bound.inlined("SELECT ?, ? WHERE a = ? AND b = ? OR c > COALESCE(?, 1)"),
-            "SELECT x'61275c00', _utf8mb4 x'c3a427' WHERE a = 18446744073709551615 AND b = NULL OR c > COALESCE(NULL, 1)"
+            bound.inlined("SELECT ?, ? WHERE a = ? AND b < 2 OR c > COALESCE(?, 1)"),
+            "SELECT x'61275c00', _utf8mb4 x'c3a427' WHERE a = 18446744073709551615 AND b < 2 OR c > COALESCE(NULL, 1)"
         );
     }
 }

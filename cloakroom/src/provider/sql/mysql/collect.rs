@@ -41,11 +41,16 @@ impl MySqlStore {
         Ok(Collected { removed, more })
     }
 
+    /// Deletes the index rows of the oldest expired records, then the records. A record that still has index rows stays, so that no
+    /// step between the two leaves index rows without a record.
     async fn removed(&self, connection: &mut ConnectionLease<'_>, batch: usize) -> Result<usize, MySqlError> {
-        let mut bound = Arguments::default();
-        bound.now(self.now());
-        bound.number(batch as u64);
-        let removed = connection.execute(&self.sql.collect, bound).await?;
+        let mut removed = 0;
+        for sql in [&self.sql.collect_index, &self.sql.collect] {
+            let mut bound = Arguments::default();
+            bound.now(self.now());
+            bound.number(batch as u64);
+            removed = connection.execute(sql, bound).await?;
+        }
         Ok(usize::try_from(removed).unwrap_or(batch))
     }
 

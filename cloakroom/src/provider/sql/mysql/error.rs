@@ -14,8 +14,6 @@ pub(super) enum MySqlError {
     Dsn(#[from] DsnError),
     #[error("the data source name: expected a database, found none; write /dbname at its end")]
     NoDatabase,
-    #[error("this provider does not index labels; list sessions by their user")]
-    Labels,
     #[error(transparent)]
     Table(#[from] TableNameError),
     #[error("{what}: expected {expected}, found {found}")]
@@ -303,7 +301,6 @@ impl MySqlError {
         use MySqlError as M;
         match self {
             M::Dsn(_) | M::NoDatabase | M::Table(_) | M::Setting { .. } => ErrorKind::Config,
-            M::Labels => ErrorKind::Unsupported,
             M::Timeout { .. } | M::ConnectTimeout { .. } | M::Server(ErrorCause::Slow(_), _) => {
                 ErrorKind::Timeout
             }

@@ -89,9 +89,9 @@ impl TableForm {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Returns true if a unique key consists of `column`.
-    pub(super) fn is_unique(&self, column: &str) -> bool {
-        self.keys.iter().any(|key| key.unique && key.columns == [column])
+    /// Returns true if a unique key consists of `columns`.
+    pub(super) fn is_unique(&self, columns: &[&str]) -> bool {
+        self.keys.iter().any(|key| key.unique && key.columns == columns)
     }
 
     /// Returns true if a key begins with `columns`.
@@ -138,13 +138,14 @@ impl Faults {
         }
     }
 
-    /// Adds a fault for each unique key on columns of `ours` without `id`. It would refuse rows that differ only in `id`.
-    pub(super) fn too_unique(&mut self, form: &TableForm, id: &str, ours: &[&str]) {
+    /// Adds a fault for each unique key on columns of `ours` that lacks a column of `id`. It would refuse rows that differ only there.
+    pub(super) fn too_unique(&mut self, form: &TableForm, id: &[&str], ours: &[&str]) {
         let is_ours = |column: &String| ours.contains(&column.trim_end_matches('('));
-        let foreign = |key: &&TableKey| {
-            !key.columns.iter().all(is_ours) || key.columns.iter().any(|column| column == id)
+        let harmless = |key: &&TableKey| {
+            !key.columns.iter().all(is_ours)
+                || id.iter().all(|name| key.columns.iter().any(|column| column == name))
         };
-        for key in form.keys.iter().filter(|key| key.unique && !foreign(key)) {
+        for key in form.keys.iter().filter(|key| key.unique && !harmless(key)) {
             let found =
                 format!("the unique key {} on {}", key.name, key.columns.join(", ").replace('(', " in part"));
             let by = if key.is_primary() {
@@ -156,11 +157,12 @@ impl Faults {
         }
     }
 
-    /// Adds a fault if no unique key consists of `id`. Without one, two rows could have the same id.
-    pub(super) fn not_unique(&mut self, form: &TableForm, id: &str) {
+    /// Adds a fault if no unique key consists of `id`. Without one, two rows could be the same.
+    pub(super) fn not_unique(&mut self, form: &TableForm, id: &[&str]) {
         if !form.is_unique(id) {
-            let has_primary = form.keys.iter().any(|key| key.is_primary() && !key.columns[0].starts_with(id));
-            let kind = if has_primary { "UNIQUE" } else { "PRIMARY" };
+            // A primary key on our columns is dropped by `too_unique`; another one stays.
+            let stays = form.keys.iter().any(|key| key.is_primary() && !key.columns[0].starts_with(id[0]));
+            let (kind, id) = (if stays { "UNIQUE" } else { "PRIMARY" }, id.join(", "));
             self.fixable(format!("no primary key on {id}"), format!("ADD {kind} KEY ({id})"));
         }
     }

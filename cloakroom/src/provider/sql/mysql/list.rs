@@ -10,7 +10,7 @@ use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::provider::{Cursor, Listed, Page};
-use crate::record::Head;
+use crate::record::{Head, IndexEntry};
 
 /// The most rows of a page. A page is completely in memory.
 const LONGEST_PAGE: usize = 1_000;
@@ -38,27 +38,28 @@ impl MySqlStore {
         self.page(&self.sql.scan, None, cursor, limit).await
     }
 
-    /// Returns a user's sessions after the cursor, in the order of their keys.
-    pub(super) async fn of_principal(
+    /// Returns the sessions under an index entry after the cursor, in the order of their keys.
+    pub(super) async fn indexed(
         &self,
-        user: &str,
+        entry: &IndexEntry,
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page, MySqlError> {
-        self.page(&self.sql.of_principal, Some(user), cursor, limit).await
+        self.page(&self.sql.indexed, Some(entry), cursor, limit).await
     }
 
     async fn page(
         &self,
         sql: &SqlStr,
-        user: Option<&str>,
+        entry: Option<&IndexEntry>,
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page, MySqlError> {
         let (after, limit) = (cursor.map_or("", Cursor::as_str), limit.min(LONGEST_PAGE));
         let mut bound = Arguments::default();
-        if let Some(user) = user {
-            bound.bytes(user.as_bytes());
+        if let Some(entry) = entry {
+            bound.bytes(entry.kind().as_str().as_bytes());
+            bound.bytes(entry.value().as_bytes());
         }
         bound.bytes(after.as_bytes());
         bound.now(self.now());

@@ -10,8 +10,10 @@ mod dsn;
 mod error;
 mod form;
 mod list;
+mod rename;
 mod schema;
 mod session;
+mod size;
 mod start;
 mod statements;
 mod store;
@@ -33,7 +35,7 @@ use crate::provider::foreign::Foreign;
 use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
 };
-use crate::record::{IndexEntry, IndexKind, Record};
+use crate::record::{IndexEntry, Record};
 
 use connection::MySqlConnector;
 use dsn::Dsn;
@@ -120,22 +122,24 @@ impl MySqlProvider {
         MySqlProviderBuilder::new(dsn)
     }
 
-    /// Returns the statement that creates the table `name`, for your own migrations.
+    /// Returns the statements that create the table `name` and its index, for your own migrations.
     ///
     /// ```
     /// use cloakroom::MySqlProvider;
     ///
-    /// let statement = MySqlProvider::schema("cloakroom_sessions")?;
-    /// assert!(statement.starts_with("CREATE TABLE IF NOT EXISTS `cloakroom_sessions`"));
+    /// let statements = MySqlProvider::schema("cloakroom_sessions")?;
+    /// assert!(statements[0].starts_with("CREATE TABLE IF NOT EXISTS `cloakroom_sessions`"));
+    /// assert!(statements[1].starts_with("CREATE TABLE IF NOT EXISTS `cloakroom_sessions_index`"));
     /// assert!(MySqlProvider::schema("no`name").is_err());
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Config`](crate::ErrorKind::Config) if `name` is not 1 to 60 letters, digits and `_`.
-    pub fn schema(name: &str) -> Result<String> {
-        Ok(schema::create(&TableName::new(name).map_err(MySqlError::from)?))
+    /// [`Config`](crate::ErrorKind::Config) if `name` is not 1 to 57 letters, digits and `_`.
+    pub fn schema(name: &str) -> Result<Vec<String>> {
+        let table = TableName::new(name).map_err(MySqlError::from)?;
+        Ok(vec![schema::create(&table), schema::create_index(&table.index())])
     }
 }
 
@@ -155,7 +159,6 @@ impl Provider for MySqlProvider {
         Capabilities {
             persistent: true,
             shared: true,
-            labels: false,
             max_record: Some(self.0.max_record),
             ..Capabilities::new("mysql")
         }
@@ -200,7 +203,7 @@ impl Provider for MySqlProvider {
         tombstone: Option<&Record>,
     ) -> Result<Renamed> {
         let store = &self.0.store;
-        let renamed = store.retry_undone(|| store.rename((old, new), record, expected, tombstone));
+        let renamed = store.retry_undone(|| rename::rename(store, (old, new), record, expected, tombstone));
         Ok(store.within_deadline(renamed).await?)
     }
 
@@ -225,14 +228,11 @@ impl Provider for MySqlProvider {
     }
 
     async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        if entry.kind() != IndexKind::Principal {
-            return Err(MySqlError::Labels.into());
-        }
         if limit == 0 {
             return Ok(Page { entries: Vec::new(), next: cursor });
         }
-        let (store, user) = (&self.0.store, entry.value());
-        let page = store.retry_idempotent(|| store.of_principal(user, cursor.as_ref(), limit));
+        let store = &self.0.store;
+        let page = store.retry_idempotent(|| store.indexed(entry, cursor.as_ref(), limit));
         Ok(store.within_long_deadline(page).await?)
     }
 }
@@ -316,7 +316,7 @@ impl MySqlProviderBuilder {
         builder.pool(pool)
     }
 
-    /// Sets the table's name: 1 to 60 letters, digits and `_`; `cloakroom_sessions` by default.
+    /// Sets the table's name: 1 to 57 letters, digits and `_`; `cloakroom_sessions` by default.
     ///
     /// # Errors
     ///
@@ -384,7 +384,7 @@ impl MySqlProviderBuilder {
         let prepared =
             store.within_long_deadline(start::prepare(&store, &self.table, self.create_table)).await;
         let max_packet = prepared.map_err(MySqlError::at_start)?;
-        let max_record = store::max_record_for(max_packet).min(store.max_record());
+        let max_record = size::max_record_for(max_packet).min(store.max_record());
         Ok(MySqlProvider(Arc::new(ProviderState { store, table: self.table, max_record })))
     }
 

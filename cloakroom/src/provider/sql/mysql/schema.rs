@@ -1,6 +1,6 @@
-//! The table: the statement that creates it, and the check of an existing one.
+//! The two tables: the statements that create them, and the checks of existing ones.
 
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::connection::ConnectionLease;
 use super::error::{Fix, MySqlError};
@@ -29,11 +29,14 @@ const COLUMNS: [ExpectedColumn; 8] = [
     column("version", "bigint unsigned"),
     column("expires", "bigint unsigned"),
     column("absolute", "bigint unsigned"),
+    column("idle", "bigint unsigned"),
     nullable("touched", "bigint unsigned"),
     column("tombstone", "tinyint unsigned"),
-    nullable("principal", "varbinary(256)"),
     column("record", "mediumblob"),
 ];
+
+const INDEX_COLUMNS: [ExpectedColumn; 3] =
+    [column("kind", "varbinary(16)"), column("value", "varbinary(256)"), column("id", "varbinary(192)")];
 
 const FORM: &str = "the table that `cloakroom schema mysql` prints";
 
@@ -44,45 +47,80 @@ pub(super) const LARGEST_RECORD: usize = (1 << 24) - 1;
 pub(super) fn create(table: &TableName) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS `{table}` (
-  id        VARBINARY(192)   NOT NULL COMMENT 'the store key: a hash of the session id, or the id where ids are kept in clear',
-  version   BIGINT UNSIGNED  NOT NULL COMMENT 'compared and swapped by every change',
-  expires   BIGINT UNSIGNED  NOT NULL COMMENT 'milliseconds since 1970 in UTC; from then on the row is not there',
+  id        VARBINARY(192)   NOT NULL COMMENT 'the store key: a hash of the session id, or the id if ids are kept in clear',
+  version   BIGINT UNSIGNED  NOT NULL COMMENT 'every change compares it',
+  expires   BIGINT UNSIGNED  NOT NULL COMMENT 'the deadline, in milliseconds since 1970 in UTC',
   absolute  BIGINT UNSIGNED  NOT NULL COMMENT 'the deadline that no use moves',
-  touched   BIGINT UNSIGNED  NULL     COMMENT 'last use, where that is later than the record says',
-  tombstone TINYINT UNSIGNED NOT NULL COMMENT '1: no session, but the mark that one was here',
-  principal VARBINARY(256)   NULL     COMMENT 'whose session it is, in UTF-8',
+  idle      BIGINT UNSIGNED  NOT NULL COMMENT 'the idle time in milliseconds',
+  touched   BIGINT UNSIGNED  NULL     COMMENT 'the last use, if it is later than the record says',
+  tombstone TINYINT UNSIGNED NOT NULL COMMENT '1: not a session, but the mark of an ended one',
   record    MEDIUMBLOB       NOT NULL COMMENT 'the session in the native format',
   PRIMARY KEY (id),
-  KEY expiry (expires, tombstone),
-  KEY principal (principal, id)
+  KEY expiry (expires, tombstone)
 ) ENGINE = InnoDB"
     )
 }
 
-/// Creates the table if it is missing. Checks the form of an existing table, which may belong to the application, and the user's rights.
+/// Returns the statement that creates the table of index rows, whose name is `index`.
+pub(super) fn create_index(index: &TableName) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS `{index}` (
+  kind  VARBINARY(16)  NOT NULL COMMENT 'principal or label',
+  value VARBINARY(256) NOT NULL COMMENT 'the user or the label, in UTF-8',
+  id    VARBINARY(192) NOT NULL COMMENT 'the store key of the session',
+  PRIMARY KEY (kind, value, id),
+  KEY session (id)
+) ENGINE = InnoDB"
+    )
+}
+
+/// Creates the tables if they are missing. Checks the form of existing ones, which may belong to the application, and the user's rights.
 pub(super) async fn prepare(
     connection: &mut ConnectionLease<'_>,
     sql: &Statements,
     table: &TableName,
     make: bool,
 ) -> Result<(), MySqlError> {
-    match connection.prepare(&sql.load).await {
+    let index = table.index();
+    check(table, &form_of(connection, table, make.then(|| create(table))).await?)?;
+    check_index(&index, &form_of(connection, &index, make.then(|| create_index(&index))).await?)?;
+    let delete = statement(format!("DELETE FROM `{table}` WHERE id = ?"));
+    let index_insert = sql.index_insert.first().unwrap_or(&sql.index_delete);
+    for (table, right, statement) in [
+        (table, "INSERT", &sql.insert),
+        (table, "UPDATE", &sql.update),
+        (table, "DELETE", &delete),
+        (&index, "INSERT", index_insert),
+        (&index, "DELETE", &sql.index_delete),
+    ] {
+        check_right(connection.prepare(statement).await, table, right)?;
+    }
+    Ok(())
+}
+
+/// Returns the form of a table, which `create` creates if it is missing. Checks the right to read it first.
+async fn form_of(
+    connection: &mut ConnectionLease<'_>,
+    table: &TableName,
+    create: Option<String>,
+) -> Result<TableForm, MySqlError> {
+    match connection.prepare(&statement(format!("SELECT id FROM `{table}` WHERE id = ?"))).await {
         // The table is missing or has other columns. The check of its form reports which.
         Err(error) if error.is_wrong_table() => {}
         answer => check_right(answer, table, "SELECT")?,
     }
     let form = match TableForm::of(connection, table).await? {
-        None => create_missing(connection, table, make).await?,
+        None => create_missing(connection, table, create).await?,
         Some(form) => form,
     };
-    check(table, &form)?;
     if form.triggers > 0 {
-        tracing::warn!(%table, "the sessions table has triggers; sessions are safe only if the triggers do not change its rows");
+        tracing::warn!(%table, "a sessions table has triggers; sessions are safe only if the triggers do not change its rows");
     }
-    for (right, statement) in [("INSERT", &sql.insert), ("UPDATE", &sql.update), ("DELETE", &sql.delete)] {
-        check_right(connection.prepare(statement).await, table, right)?;
-    }
-    Ok(())
+    Ok(form)
+}
+
+fn statement(text: String) -> SqlStr {
+    AssertSqlSafe(text).into_sql_str()
 }
 
 /// Converts the answer to a statement that was prepared to check the user's `right`.
@@ -102,16 +140,14 @@ pub(super) fn check_right(
 async fn create_missing(
     connection: &mut ConnectionLease<'_>,
     table: &TableName,
-    make: bool,
+    create: Option<String>,
 ) -> Result<TableForm, MySqlError> {
-    if !make {
-        return Err(missing(table, FORM));
-    }
-    match connection.command(AssertSqlSafe(create(table)).into_sql_str()).await {
+    let Some(create) = create else { return Err(missing(table, FORM)) };
+    match connection.command(statement(create)).await {
         Err(error) if error.is_missing_right() => Err(MySqlError::NoTable { table: table.to_string() }),
         Err(error) => Err(error),
         Ok(()) => {
-            tracing::info!(%table, "created the sessions table");
+            tracing::info!(%table, "created a sessions table");
             TableForm::of(connection, table).await?.ok_or_else(|| missing(table, FORM))
         }
     }
@@ -124,6 +160,34 @@ pub(super) fn missing(table: &TableName, expected: &'static str) -> MySqlError {
 
 fn check(table: &TableName, form: &TableForm) -> Result<(), MySqlError> {
     let mut faults = Faults::default();
+    if form.column("principal").is_some() && form.column("idle").is_none() {
+        faults
+            .fatal("the column principal of an unreleased version, whose sessions this version cannot read");
+        return faults.answer(table, FORM);
+    }
+    check_common(&mut faults, form, &COLUMNS);
+    faults.not_unique(form, &["id"]);
+    faults.too_unique(form, &["id"], &COLUMNS.map(|column| column.name));
+    if !form.has_key(&["expires"]) {
+        faults.fixable("no key on expires", "ADD KEY (expires, tombstone)");
+    }
+    faults.answer(table, FORM)
+}
+
+fn check_index(index: &TableName, form: &TableForm) -> Result<(), MySqlError> {
+    const KEY: [&str; 3] = ["kind", "value", "id"];
+    let mut faults = Faults::default();
+    check_common(&mut faults, form, &INDEX_COLUMNS);
+    faults.not_unique(form, &KEY);
+    faults.too_unique(form, &KEY, &KEY);
+    if !form.has_key(&["id"]) {
+        faults.fixable("no key on id", "ADD KEY (id)");
+    }
+    faults.answer(index, FORM)
+}
+
+/// Checks the kind of table, the engine and the columns.
+fn check_common(faults: &mut Faults, form: &TableForm, columns: &[ExpectedColumn]) {
     match (&*form.kind, &*form.engine) {
         ("base table", "innodb") => {}
         // Only InnoDB locks rows, keeps acknowledged changes, and rolls back transactions.
@@ -133,35 +197,23 @@ fn check(table: &TableName, form: &TableForm) -> Result<(), MySqlError> {
         }
         (kind, _) => faults.fatal(format!("a {kind}")),
     }
-    for ExpectedColumn { name, kind, nullable } in COLUMNS {
-        let null = if nullable { "NULL" } else { "NOT NULL" };
+    for ExpectedColumn { name, kind, nullable } in columns {
+        let null = if *nullable { "NULL" } else { "NOT NULL" };
         match form.column(name) {
             None => faults.fatal(format!("no column {name} of type {kind}")),
-            Some(found) if found.kind != kind => {
+            Some(found) if found.kind != *kind => {
                 let found = format!("the column {name} of type {} and not {kind}", found.kind);
                 faults.fixable(found, format!("MODIFY {name} {kind} {null}"));
             }
-            Some(found) if nullable && !found.nullable => {
+            Some(found) if *nullable && !found.nullable => {
                 let found = format!("the column {name} that does not allow NULL");
                 faults.fixable(found, format!("MODIFY {name} {kind} {null}"));
             }
             Some(_) => {}
         }
     }
-    let ours = COLUMNS.map(|column| column.name);
+    let ours: Vec<_> = columns.iter().map(|column| column.name).collect();
     faults.demanded(form, &ours);
-    faults.not_unique(form, "id");
-    faults.too_unique(form, "id", &ours);
-    if !form.has_key(&["expires"]) {
-        faults.fixable("no key on expires", "ADD KEY (expires, tombstone)");
-    }
-    // InnoDB appends the primary key to every other key.
-    let ends_with_id = form.keys.iter().any(|key| key.is_primary() && key.columns == ["id"]);
-    let implied = ends_with_id && form.keys.iter().any(|key| key.columns == ["principal"]);
-    if !implied && !form.has_key(&["principal", "id"]) {
-        faults.fixable("no key on principal and id", "ADD KEY (principal, id)");
-    }
-    faults.answer(table, FORM)
 }
 
 #[cfg(test)]
@@ -169,41 +221,86 @@ mod tests {
     use super::super::form::{TableColumn, TableKey};
     use super::*;
 
-    fn as_made() -> TableForm {
-        let columns = COLUMNS.map(|ExpectedColumn { name, kind, nullable }| TableColumn {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            nullable,
-            demanded: !nullable,
+    fn key(name: &str, unique: bool, columns: &[&str]) -> TableKey {
+        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+        TableKey { name: name.to_owned(), unique, columns }
+    }
+
+    fn form(columns: &[ExpectedColumn], keys: Vec<TableKey>) -> TableForm {
+        let columns = columns.iter().map(|column| TableColumn {
+            name: column.name.to_owned(),
+            kind: column.kind.to_owned(),
+            nullable: column.nullable,
+            demanded: !column.nullable,
         });
-        let key = |name: &str, unique, columns: &[&str]| TableKey {
-            name: name.to_owned(),
-            unique,
-            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        TableForm {
-            kind: "base table".to_owned(),
-            engine: "innodb".to_owned(),
-            columns: columns.into(),
-            keys: vec![
-                key("PRIMARY", true, &["id"]),
-                key("expiry", false, &["expires", "tombstone"]),
-                key("principal", false, &["principal", "id"]),
-            ],
-            triggers: 0,
-        }
+        let columns = columns.collect();
+        TableForm { kind: "base table".to_owned(), engine: "innodb".to_owned(), columns, keys, triggers: 0 }
+    }
+
+    fn as_made() -> TableForm {
+        form(&COLUMNS, vec![key("PRIMARY", true, &["id"]), key("expiry", false, &["expires", "tombstone"])])
+    }
+
+    fn index_as_made() -> TableForm {
+        let keys = vec![key("PRIMARY", true, &["kind", "value", "id"]), key("session", false, &["id"])];
+        form(&INDEX_COLUMNS, keys)
     }
 
     #[test]
-    fn the_created_table_passes_the_check() {
+    fn the_created_tables_pass_the_check() {
         let table = TableName::default();
-        let statement = create(&table).to_lowercase();
-        for ExpectedColumn { name, kind, .. } in COLUMNS {
-            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-            let line = statement.lines().map(words).find(|line| line.starts_with(&format!("{name} {kind} ")));
-            assert!(line.is_some(), "{name} {kind}");
+        for (statement, columns) in
+            [(create(&table), &COLUMNS[..]), (create_index(&table.index()), &INDEX_COLUMNS[..])]
+        {
+            let words = |line: &str| line.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+            for ExpectedColumn { name, kind, .. } in columns {
+                let line =
+                    statement.lines().map(words).find(|line| line.starts_with(&format!("{name} {kind} ")));
+                assert!(line.is_some(), "{name} {kind}");
+            }
         }
         assert!(check(&table, &as_made()).is_ok());
+        assert!(check_index(&table.index(), &index_as_made()).is_ok());
+    }
+
+    #[test]
+    fn the_error_of_an_unreleased_table_says_what_to_do() {
+        let mut form = as_made();
+        form.columns.retain(|column| column.name != "idle");
+        form.columns.push(TableColumn {
+            name: "principal".to_owned(),
+            kind: "varbinary(256)".to_owned(),
+            nullable: true,
+            demanded: false,
+        });
+        let text = check(&TableName::default(), &form).unwrap_err().to_string();
+        assert!(text.contains("the column principal") && text.contains("name another table"), "{text}");
+    }
+
+    #[test]
+    fn the_error_of_another_index_form_says_how_to_fix_it() {
+        let index = TableName::default().index();
+        let told = |change: fn(&mut TableForm)| {
+            let mut form = index_as_made();
+            change(&mut form);
+            check_index(&index, &form).unwrap_err().to_string()
+        };
+        for (text, found, fix) in [
+            (told(|form| drop(form.keys.remove(1))), "no key on id", "ADD KEY (id)"),
+            (
+                told(|form| drop(form.keys.remove(0))),
+                "no primary key on kind, value, id",
+                "ADD PRIMARY KEY (kind, value, id)",
+            ),
+            (told(|form| form.keys[1].unique = true), "the unique key session on id", "DROP KEY `session`"),
+            (
+                told(|form| form.columns[1].kind = "varchar(256)".into()),
+                "value of type varchar(256)",
+                "MODIFY value varbinary(256) NOT NULL",
+            ),
+        ] {
+            assert!(text.contains(found) && text.contains(fix), "{text}");
+        }
     }
 
     #[test]
@@ -223,7 +320,6 @@ mod tests {
             ),
             (told(|form| drop(form.keys.remove(0))), "no primary key on id", "ADD PRIMARY KEY (id)"),
             (told(|form| drop(form.keys.remove(1))), "no key on expires", "ADD KEY (expires, tombstone)"),
-            (told(|form| drop(form.keys.remove(2))), "no key on principal", "ADD KEY (principal, id)"),
             (told(|form| form.keys[0].unique = false), "no primary key on id", "ADD PRIMARY KEY (id)"),
             (
                 told(|form| form.keys[0].columns[0] += "("),
@@ -231,19 +327,14 @@ mod tests {
                 "ADD PRIMARY KEY (id), DROP PRIMARY KEY",
             ),
             (
-                told(|form| form.keys[2].columns = vec!["principal".into(), "expires".into()]),
-                "no key on principal",
-                "ADD KEY",
-            ),
-            (
                 told(|form| form.columns[0].kind = "varchar(192)".into()),
                 "id of type varchar(192)",
                 "MODIFY id varbinary(192) NOT NULL",
             ),
             (
-                told(|form| form.columns[6].nullable = false),
-                "principal that does not allow NULL",
-                "MODIFY principal varbinary(256) NULL",
+                told(|form| form.columns[5].nullable = false),
+                "touched that does not allow NULL",
+                "MODIFY touched bigint unsigned NULL",
             ),
             (
                 told(|form| drop(form.columns.remove(0))),

@@ -9,20 +9,19 @@ use sqlx::{Row, SqlStr};
 use super::batch::BatchSize;
 use super::connection::{Arguments, ConnectionLease, MySqlConnector};
 use super::error::MySqlError;
-use super::schema;
+use super::size::{check_size, max_record_for};
 use super::statements::Statements;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::id::StoreKey;
+use crate::provider::sql::index::IndexRows;
 use crate::provider::sql::pool::SqlPool;
 use crate::provider::sql::row::{Columns, restored};
-use crate::provider::{Created, Renamed, Touched, Updated};
+use crate::provider::{Created, Touched, Updated};
 use crate::record::Record;
 
 /// The most attempts of a step whose key is created and removed by other calls between its statements.
-const MAX_ATTEMPTS: usize = 4;
-/// An upper bound on the bytes of a statement beside the record: two keys, a principal and a few numbers.
-const AROUND_RECORD: usize = 1024;
+pub(super) const MAX_ATTEMPTS: usize = 4;
 
 pub(super) struct MySqlStore {
     pub(super) pool: SqlPool<MySqlConnector>,
@@ -127,11 +126,22 @@ impl MySqlStore {
     }
 
     pub(super) async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created, MySqlError> {
-        let columns = Columns::of(record);
+        let (columns, rows) = (Columns::of(record), IndexRows::of(record));
         let mut connection = self.connection().await?;
         check_size(&connection, &[&columns], self.max_record())?;
         for _ in 0..MAX_ATTEMPTS {
-            if self.inserted(&mut connection, key, &columns).await? {
+            let stored = if rows.is_empty() {
+                self.insert(&mut connection, key, &columns).await?
+            } else {
+                begin(&mut connection).await?;
+                let stored = self.insert(&mut connection, key, &columns).await?;
+                if stored {
+                    self.insert_index(&mut connection, key, &rows).await?;
+                }
+                end(&mut connection, stored).await?;
+                stored
+            };
+            if stored {
                 return Ok(Created::Done);
             }
             if self.has(&mut connection, &self.sql.exists, key).await? {
@@ -141,25 +151,58 @@ impl MySqlStore {
         Err(MySqlError::Contended)
     }
 
-    /// Stores a record under a key without a live record. Returns false if a live record is there, or was there a moment ago.
-    async fn inserted(
+    /// Inserts a record under a key without a live record. Returns false if a live record is there, or was there a moment ago.
+    pub(super) async fn insert(
         &self,
         connection: &mut ConnectionLease<'_>,
         key: &StoreKey,
         columns: &Columns<'_>,
     ) -> Result<bool, MySqlError> {
-        let mut bound = bind(columns);
-        bound.bytes(key.as_bytes());
-        match connection.execute(&self.sql.insert, bound).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_duplicate() => {
-                let mut bound = bind(columns);
-                bound.bytes(key.as_bytes());
-                bound.now(self.now());
-                Ok(connection.execute(&self.sql.replace, bound).await? == 1)
+        // An expired record may have the key. It is deleted, and the second attempt inserts.
+        for _ in 0..2 {
+            let mut bound = bind(columns);
+            bound.bytes(key.as_bytes());
+            match connection.execute(&self.sql.insert, bound).await {
+                Ok(_) => return Ok(true),
+                Err(error) if error.is_duplicate() => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
+            if !self.delete_by(connection, &self.sql.delete_expired, key).await? {
+                break;
+            }
         }
+        Ok(false)
+    }
+
+    /// Inserts the index rows of a record.
+    pub(super) async fn insert_index(
+        &self,
+        connection: &mut ConnectionLease<'_>,
+        key: &StoreKey,
+        rows: &IndexRows,
+    ) -> Result<(), MySqlError> {
+        for part in rows.parts() {
+            let Some(sql) = self.sql.index_insert.get(part.len() - 1) else { continue };
+            let mut bound = Arguments::default();
+            for entry in part {
+                bound.bytes(entry.kind().as_str().as_bytes());
+                bound.bytes(entry.value().as_bytes());
+                bound.bytes(key.as_bytes());
+            }
+            connection.execute(sql, bound).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the index rows of a key.
+    pub(super) async fn delete_index(
+        &self,
+        connection: &mut ConnectionLease<'_>,
+        key: &StoreKey,
+    ) -> Result<(), MySqlError> {
+        let mut bound = Arguments::default();
+        bound.bytes(key.as_bytes());
+        connection.execute(&self.sql.index_delete, bound).await.map(drop)
     }
 
     pub(super) async fn load(&self, key: &StoreKey) -> Result<Option<StoredRow>, MySqlError> {
@@ -177,14 +220,27 @@ impl MySqlStore {
         base: &Record,
     ) -> Result<Updated, MySqlError> {
         let (columns, expected) = (Columns::of(record), base.version());
+        // The stored record has the entries of the base, if it is at its version.
+        let (before, after) = (IndexRows::of(base), IndexRows::of(record));
         let mut connection = self.connection().await?;
         check_size(&connection, &[&columns], self.max_record())?;
         for _ in 0..MAX_ATTEMPTS {
-            let mut bound = bind(&columns);
-            bound.bytes(key.as_bytes());
-            bound.number(expected);
-            bound.now(self.now());
-            if connection.execute(&self.sql.update, bound).await? == 1 {
+            let updated = if before == after {
+                self.update_row(&mut connection, &self.sql.update, key, &columns, expected).await?
+            } else {
+                begin(&mut connection).await?;
+                let updated =
+                    self.update_row(&mut connection, &self.sql.update, key, &columns, expected).await?;
+                if updated && !before.is_empty() {
+                    self.delete_index(&mut connection, key).await?;
+                }
+                if updated {
+                    self.insert_index(&mut connection, key, &after).await?;
+                }
+                end(&mut connection, updated).await?;
+                updated
+            };
+            if updated {
                 return Ok(Updated::Done);
             }
             match self.version(&mut connection, key).await? {
@@ -195,6 +251,22 @@ impl MySqlStore {
             }
         }
         Err(MySqlError::Contended)
+    }
+
+    /// Runs one of the updates of a row. Returns true if the row was there.
+    pub(super) async fn update_row(
+        &self,
+        connection: &mut ConnectionLease<'_>,
+        sql: &SqlStr,
+        key: &StoreKey,
+        columns: &Columns<'_>,
+        expected: u64,
+    ) -> Result<bool, MySqlError> {
+        let mut bound = bind(columns);
+        bound.bytes(key.as_bytes());
+        bound.number(expected);
+        bound.now(self.now());
+        Ok(connection.execute(sql, bound).await? == 1)
     }
 
     pub(super) async fn touch(&self, key: &StoreKey, at: u64) -> Result<Touched, MySqlError> {
@@ -212,121 +284,32 @@ impl MySqlStore {
             if self.version(&mut connection, key).await?.is_none() {
                 return Ok(Touched::Gone);
             }
-            // It began between the two statements; or see below.
+            // The record appeared between the two statements, or see below.
         }
         // A proxy may count only changed rows, and this row had the same times before.
         Ok(Touched::Done)
     }
 
     pub(super) async fn delete(&self, key: &StoreKey) -> Result<bool, MySqlError> {
+        let mut connection = self.connection().await?;
+        self.delete_by(&mut connection, &self.sql.delete, key).await
+    }
+
+    /// Runs one of the statements that delete a row and its index rows. Returns true if the row was there.
+    pub(super) async fn delete_by(
+        &self,
+        connection: &mut ConnectionLease<'_>,
+        sql: &SqlStr,
+        key: &StoreKey,
+    ) -> Result<bool, MySqlError> {
         let mut bound = Arguments::default();
         bound.bytes(key.as_bytes());
         bound.now(self.now());
-        Ok(self.connection().await?.execute(&self.sql.delete, bound).await? == 1)
-    }
-
-    pub(super) async fn rename(
-        &self,
-        (old, new): (&StoreKey, &StoreKey),
-        record: &Record,
-        expected: u64,
-        tombstone: Option<&Record>,
-    ) -> Result<Renamed, MySqlError> {
-        let columns = Columns::of(record);
-        let tombstone = tombstone.map(Columns::of);
-        let mut connection = self.connection().await?;
-        check_size(
-            &connection,
-            &[Some(&columns), tombstone.as_ref()].into_iter().flatten().collect::<Vec<_>>(),
-            self.max_record(),
-        )?;
-        for _ in 0..MAX_ATTEMPTS {
-            let moved = match &tombstone {
-                // The UPDATE would match the row itself.
-                _ if old == new => RowMove::KeyTaken,
-                None => self.change_key(&mut connection, (old, new), &columns, expected).await?,
-                Some(tombstone) => {
-                    self.replace_by(&mut connection, (old, new), &columns, expected, tombstone).await?
-                }
-            };
-            match moved {
-                RowMove::Done => return Ok(Renamed::Done),
-                RowMove::NotFound => match self.version(&mut connection, old).await? {
-                    None => return Ok(Renamed::Gone),
-                    Some(found) if found != expected => return Ok(Renamed::Stale),
-                    // The record appeared between the two statements.
-                    Some(_) => {}
-                },
-                RowMove::KeyTaken if self.has(&mut connection, &self.sql.exists, new).await? => {
-                    return Ok(Renamed::Taken);
-                }
-                RowMove::KeyTaken if old == new => return Ok(Renamed::Gone),
-                RowMove::KeyTaken => {}
-            }
-        }
-        Err(MySqlError::Contended)
-    }
-
-    /// Changes the key of the row, in one atomic statement.
-    async fn change_key(
-        &self,
-        connection: &mut ConnectionLease<'_>,
-        (old, new): (&StoreKey, &StoreKey),
-        columns: &Columns<'_>,
-        expected: u64,
-    ) -> Result<RowMove, MySqlError> {
-        let mut bound = bind(columns);
-        bound.bytes(new.as_bytes());
-        bound.bytes(old.as_bytes());
-        bound.number(expected);
-        bound.now(self.now());
-        match connection.execute(&self.sql.change_key, bound).await {
-            Ok(0) => Ok(RowMove::NotFound),
-            Ok(_) => Ok(RowMove::Done),
-            Err(error) if error.is_duplicate() => {
-                let mut bound = Arguments::default();
-                bound.bytes(new.as_bytes());
-                bound.now(self.now());
-                connection.execute(&self.sql.delete_expired, bound).await?;
-                Ok(RowMove::KeyTaken)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes a tombstone under the old key and the record under the new one, in one transaction.
-    async fn replace_by(
-        &self,
-        connection: &mut ConnectionLease<'_>,
-        (old, new): (&StoreKey, &StoreKey),
-        columns: &Columns<'_>,
-        expected: u64,
-        tombstone: &Columns<'_>,
-    ) -> Result<RowMove, MySqlError> {
-        // If the connection is lost before the COMMIT, the server has changed nothing.
-        connection.hold_transaction();
-        connection.command(SqlStr::from_static("START TRANSACTION")).await?;
-        let mut bound = bind(tombstone);
-        bound.bytes(old.as_bytes());
-        bound.number(expected);
-        bound.now(self.now());
-        let moved = match connection.execute(&self.sql.update, bound).await? {
-            0 => RowMove::NotFound,
-            _ if self.inserted(connection, new, columns).await? => RowMove::Done,
-            _ => RowMove::KeyTaken,
-        };
-        // AND NO CHAIN NO RELEASE: completion_type must not begin another transaction or end the connection.
-        let end = match moved {
-            RowMove::Done => "COMMIT AND NO CHAIN NO RELEASE",
-            RowMove::NotFound | RowMove::KeyTaken => "ROLLBACK AND NO CHAIN NO RELEASE",
-        };
-        connection.release_next();
-        connection.command(SqlStr::from_static(end)).await?;
-        Ok(moved)
+        Ok(connection.execute(sql, bound).await? > 0)
     }
 
     /// Returns the version of the live session under `key`.
-    async fn version(
+    pub(super) async fn version(
         &self,
         connection: &mut ConnectionLease<'_>,
         key: &StoreKey,
@@ -340,7 +323,7 @@ impl MySqlStore {
     }
 
     /// Returns true if `sql` finds a row of `key`.
-    async fn has(
+    pub(super) async fn has(
         &self,
         connection: &mut ConnectionLease<'_>,
         sql: &SqlStr,
@@ -359,7 +342,14 @@ impl MySqlStore {
         bound.now(self.now());
         bound.bytes(key.as_bytes());
         bound.bytes(bytes);
-        Ok(self.connection().await?.execute(&self.sql.put_aside, bound).await? == 1)
+        let mut connection = self.connection().await?;
+        begin(&mut connection).await?;
+        let moved = connection.execute(&self.sql.put_aside, bound).await? == 1;
+        if moved {
+            self.delete_index(&mut connection, key).await?;
+        }
+        end(&mut connection, moved).await?;
+        Ok(moved)
     }
 
     /// Returns the largest record that the settings allow.
@@ -369,51 +359,28 @@ impl MySqlStore {
     }
 }
 
-/// The outcome of moving a row to another key.
-enum RowMove {
-    Done,
-    /// No live row has the old key and that version.
-    NotFound,
-    /// A row had the new key. If it had expired, it has been deleted.
-    KeyTaken,
+/// Begins a transaction. If the connection is lost before its commit, the server has changed nothing.
+pub(super) async fn begin(connection: &mut ConnectionLease<'_>) -> Result<(), MySqlError> {
+    connection.hold_transaction();
+    connection.command(SqlStr::from_static("START TRANSACTION")).await
 }
 
-/// Returns the largest record that a packet of `max_packet` bytes can carry.
-pub(super) fn max_record_for(max_packet: usize) -> usize {
-    // Below 16 MiB a statement is one packet of the protocol.
-    max_packet.min(schema::LARGEST_RECORD).saturating_sub(AROUND_RECORD)
-}
-
-/// Checks the size of records before they are sent, since a packet that is too large ends the connection.
-fn check_size(
-    connection: &ConnectionLease<'_>,
-    all: &[&Columns<'_>],
-    chosen: usize,
-) -> Result<(), MySqlError> {
-    let packet = connection.session().map_or(usize::MAX, |session| session.max_packet);
-    let (limit, reason) = match max_record_for(packet) {
-        limit if limit <= chosen && limit < max_record_for(usize::MAX) => {
-            (limit, "the server's max_allowed_packet, less 1 KiB")
-        }
-        _ if chosen < max_record_for(usize::MAX) => {
-            (chosen, "maxAllowedPacket of the data source name, less 1 KiB")
-        }
-        limit => (limit, "a MEDIUMBLOB, less 1 KiB"),
-    };
-    match all.iter().map(|columns| columns.record.len()).find(|found| *found > limit) {
-        Some(found) => Err(MySqlError::TooLarge { limit, found, reason }),
-        None => Ok(()),
-    }
+/// Commits the transaction, or rolls it back.
+pub(super) async fn end(connection: &mut ConnectionLease<'_>, commit: bool) -> Result<(), MySqlError> {
+    // AND NO CHAIN NO RELEASE: completion_type must not begin another transaction or end the connection.
+    let sql = if commit { "COMMIT AND NO CHAIN NO RELEASE" } else { "ROLLBACK AND NO CHAIN NO RELEASE" };
+    connection.release_next();
+    connection.command(SqlStr::from_static(sql)).await
 }
 
 /// Binds the columns that every statement which writes a record begins with.
-fn bind<'a>(columns: &Columns<'a>) -> Arguments<'a> {
+pub(super) fn bind<'a>(columns: &Columns<'a>) -> Arguments<'a> {
     let mut bound = Arguments::default();
     bound.number(columns.version);
     bound.number(columns.expires);
     bound.number(columns.absolute);
+    bound.number(columns.idle);
     bound.number(u64::from(columns.tombstone));
-    bound.optional(columns.principal);
     bound.bytes(columns.record);
     bound
 }
