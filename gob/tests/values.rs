@@ -1,5 +1,7 @@
 //! Rust values to gobs and back, and changes that keep the Go type.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 use std::collections::BTreeMap;
 
 use cloakroom_gob::{

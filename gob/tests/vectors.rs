@@ -1,5 +1,7 @@
 //! Gobs that Go's encoder wrote, and damaged ones. The vectors lie with the library that uses this crate.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 use std::path::{Path, PathBuf};
 
 use cloakroom_gob::{ErrorKind, Gob, from_value};

@@ -46,6 +46,7 @@ chapter!(
     "file",
     "axum"
 );
+chapter!(concepts, "Between a request and its response: load, changes, commit.", "concepts.md", "memory");
 chapter!(
     frameworks,
     "axum, tower, hyper, and applications without a framework.",
@@ -88,6 +89,13 @@ chapter!(
     "memory"
 );
 chapter!(sockets, "WebSockets and server-sent events.", "sockets.md", "memory", "axum");
+chapter!(
+    going_live,
+    "A list to check before strangers use the application.",
+    "going_live.md",
+    "memory",
+    "csrf"
+);
 chapter!(
     providers,
     "Which store fits, and what all stores have in common.",

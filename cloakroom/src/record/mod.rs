@@ -210,3 +210,20 @@ impl Times {
         self.idle_deadline.min(self.absolute_deadline)
     }
 }
+
+/// Returns a record of this version, for tests that only need a base.
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of providers call this, and each provider is a feature")]
+pub(crate) fn base(version: u64) -> Record {
+    let now = crate::clock::Clock::system().millis();
+    let times = Times {
+        version,
+        created: now,
+        issued: now,
+        last_active: now,
+        idle_deadline: now.after(std::time::Duration::from_secs(600)),
+        absolute_deadline: crate::clock::Millis::NEVER,
+        authenticated: None,
+    };
+    Record::new(&Meta::new(times, None), crate::codec::Codec::MESSAGE_PACK, &[0x80])
+}

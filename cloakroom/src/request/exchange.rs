@@ -58,11 +58,6 @@ impl Exchange {
         })
     }
 
-    /// True if `other` belongs to the same manager.
-    pub(crate) fn has_manager_of(&self, other: &Exchange) -> bool {
-        Arc::ptr_eq(&self.engine, &other.engine)
-    }
-
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -191,6 +186,11 @@ impl Exchange {
 
 #[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
 impl Exchange {
+    /// True if `other` belongs to the same manager.
+    pub(crate) fn has_manager_of(&self, other: &Exchange) -> bool {
+        Arc::ptr_eq(&self.engine, &other.engine)
+    }
+
     /// Ends a request whose session nobody has asked for; false if somebody has.
     pub(crate) fn close_untouched(&self) -> bool {
         self.touched.compare_exchange(UNTOUCHED, OVER, Ordering::AcqRel, Ordering::Acquire) != Err(ASKED)

@@ -17,6 +17,7 @@ mod reserved;
 mod respond;
 mod state;
 #[cfg(test)]
+#[cfg(feature = "memory")]
 mod tests;
 mod turn;
 mod undo;

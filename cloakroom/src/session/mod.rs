@@ -21,6 +21,7 @@ use crate::request::{Exchange, refuse_reserved, too_late};
 
 pub use crate::request::Released;
 pub use flash::Flash;
+#[allow(unused_imports, reason = "the protection against forged requests uses it, and it is a feature")]
 pub(crate) use form_secret::FormSecrets;
 pub use handle::SessionHandle;
 pub use typed::{Fields, SessionData, Typed};

@@ -61,7 +61,7 @@ impl Block {
     pub(crate) fn is_headless(&self) -> bool {
         let first = self.lines.first().map_or("", String::as_str);
         let opens = |opening: &&str| starts_with_word(first, opening);
-        if OPENINGS.iter().any(|opening| opens(&opening)) {
+        if OPENINGS.iter().any(opens) {
             return true;
         }
         ["When", "Where"].iter().any(opens) && first_sentence(&self.lines.join(" ")).contains(',')

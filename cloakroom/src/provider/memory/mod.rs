@@ -534,8 +534,8 @@ mod tests {
     use crate::clock::{ManualClock, Millis};
     use crate::codec::Codec;
     use crate::principal::Principal;
+    use crate::record::base;
     use crate::record::{Meta, Times};
-    use crate::testkit::base;
 
     fn record(user: Option<&str>, deadline: Millis) -> Record {
         let times = Times {

@@ -1,6 +1,6 @@
 //! Counts: concurrent callers share one walk.
 
-use crate::testkit::base;
+use crate::record::base;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! The environment of the folder: paths, rights, volumes, backups, full and read-only disks.
 
-use crate::testkit::base;
+use crate::record::base;
 use std::os::unix::fs::chown;
 
 use super::*;

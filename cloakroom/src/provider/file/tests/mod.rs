@@ -20,8 +20,8 @@ use crate::clock::{ManualClock, Millis};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
 use crate::principal::Principal;
+use crate::record::base;
 use crate::record::{IndexEntry, Mark, Meta, Times};
-use crate::testkit::base;
 
 mod concurrent;
 mod counting;

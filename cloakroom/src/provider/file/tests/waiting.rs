@@ -1,6 +1,6 @@
 //! Locks that another process holds and does not release.
 
-use crate::testkit::base;
+use crate::record::base;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 
