@@ -103,20 +103,11 @@ const SYNONYMS: [(&str, &str); 30] = [
     ("rotation", "rotateEvery"),
 ];
 
-impl Config {
-    /// Reads the settings from a configuration string: JSON with the keys that Beego documents, and more of our own.
-    ///
-    /// Keys match in any case. A time is a whole number of seconds, and 0 means that the key is absent. This call needs the
-    /// feature `config-string`, which is on by default.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`]: the text names the key, what was found and what is expected. An unknown key is an error that names
-    /// the nearest known one.
-    pub fn from_json(text: &str) -> Result<Self> {
-        let config = read(text).map_err(|error| Error::new(ErrorKind::Config, error))?;
-        config.check()?;
-        Ok(config)
-    }
+/// See [`Config::from_json`].
+pub(super) fn from_text(text: &str) -> Result<Config> {
+    let config = read(text).map_err(|error| Error::new(ErrorKind::Config, error))?;
+    config.check()?;
+    Ok(config)
 }
 
 fn read(text: &str) -> Result<Config, JsonError> {

@@ -146,6 +146,19 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Reads the settings from a configuration string: JSON with the keys that Beego documents, and more of our own.
+    ///
+    /// Keys match in any case. A time is a whole number of seconds, and 0 means that the key is absent. This call needs the
+    /// feature `config-string`, which is on by default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config): the text names the key, what was found and what is expected. An unknown key is an error that names
+    /// the nearest known one.
+    #[cfg(feature = "config-string")]
+    pub fn from_json(text: &str) -> Result<Self> {
+        json::from_text(text)
+    }
+
     /// Returns the settings of the cookie.
     pub fn cookie(&self) -> &CookieConfig {
         &self.cookie

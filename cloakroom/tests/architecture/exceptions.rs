@@ -15,7 +15,9 @@ pub(crate) const LONG_FILES: [&str; 3] =
 pub(crate) const SPREAD: [&str; 1] = ["Record"];
 
 /// Names of several private types.
-pub(crate) const NAMESAKES: [&str; 21] = [
+pub(crate) const NAMESAKES: [&str; 22] = [
+    // `sync/explored.rs` replaces `sync/locks.rs` under `--cfg shuttle`.
+    "Mutex",
     "Address",
     "Answer",
     "Call",

@@ -156,5 +156,5 @@ async fn a_cluster_is_refused() {
     let builder = RedisProvider::builder("redis+cluster://127.0.0.1:1,127.0.0.1:2");
     let error = builder.connect_beego(HOUR).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("format: expected native on a cluster"), "{error}");
+    assert!(error.to_string().contains("format: expected native, since a cluster"), "{error}");
 }

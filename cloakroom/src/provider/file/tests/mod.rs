@@ -127,13 +127,17 @@ async fn keys_of(provider: &FileProvider, user: &str) -> Vec<String> {
     listed.into_iter().map(|listed| listed.key.as_str().to_owned()).collect()
 }
 
-/// Takes the lock of `key`, which is free.
+/// Takes the lock of `key`. Another process that opens the folder may hold it for a moment.
 async fn hold(provider: &FileProvider, key: &StoreKey) -> locks::LockGuard {
     let tree = provider.0.tree().unwrap();
-    match provider.0.locks.lock_local(locks::stripe(key)).await.try_lock_file(tree.root().as_fd()).unwrap() {
-        locks::LockAttempt::Locked(held) => held,
-        locks::LockAttempt::Busy(_) => panic!("the lock is free"),
+    for _ in 0..1000 {
+        let local = provider.0.locks.lock_local(locks::stripe(key)).await;
+        if let locks::LockAttempt::Locked(held) = local.try_lock_file(tree.root().as_fd()).unwrap() {
+            return held;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    panic!("the lock stays taken");
 }
 
 /// Returns every index entry, as the first eight digits of the user's digest and the key.

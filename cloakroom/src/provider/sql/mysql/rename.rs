@@ -20,7 +20,7 @@ enum RowMove {
 }
 
 /// A session on its way to another key.
-struct Move<'a> {
+struct KeyMove<'a> {
     old: &'a StoreKey,
     new: &'a StoreKey,
     columns: Columns<'a>,
@@ -36,7 +36,7 @@ pub(super) async fn rename(
     expected: u64,
     tombstone: Option<&Record>,
 ) -> Result<Renamed, MySqlError> {
-    let session = Move { old, new, columns: Columns::of(record), rows: IndexRows::of(record), expected };
+    let session = KeyMove { old, new, columns: Columns::of(record), rows: IndexRows::of(record), expected };
     let tombstone = tombstone.map(|stone| (Columns::of(stone), IndexRows::of(stone)));
     let mut connection = store.connection().await?;
     let written: Vec<_> = [Some(&session.columns), tombstone.as_ref().map(|(columns, _)| columns)]
@@ -69,7 +69,7 @@ pub(super) async fn rename(
     Err(MySqlError::Contended)
 }
 
-impl Move<'_> {
+impl KeyMove<'_> {
     /// Changes the key of the row. If neither the old record nor the new one has index rows, one statement does it.
     async fn change_key(
         &self,
@@ -123,7 +123,7 @@ impl Move<'_> {
         connection: &mut ConnectionLease<'_>,
         (tombstone, left): &(Columns<'_>, IndexRows),
     ) -> Result<RowMove, MySqlError> {
-        let Move { old, new, columns, rows, expected } = self;
+        let KeyMove { old, new, columns, rows, expected } = self;
         begin(connection).await?;
         let mut ended = rows.is_empty()
             && store.update_row(connection, &store.sql.update_unindexed, old, tombstone, *expected).await?;

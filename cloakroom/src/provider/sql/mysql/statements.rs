@@ -71,11 +71,7 @@ impl Statements {
         let update = format!("UPDATE `{table}` SET {SET_COLUMNS} WHERE id = ? AND version = ? AND {live}");
         let change_key =
             format!("UPDATE `{table}` SET {SET_COLUMNS}, id = ? WHERE id = ? AND version = ? AND {live}");
-        // One statement for both tables, so that no other call sees one without the other.
-        let delete = format!(
-            "DELETE `{table}`, `{index}` FROM `{table}` LEFT JOIN `{index}` ON `{index}`.id = `{table}`.id \
-             WHERE `{table}`.id = ?"
-        );
+        let delete = delete(table, &index);
         let head = Head::MOST;
         Statements {
             load: sql(format!(
@@ -89,11 +85,7 @@ impl Statements {
             update: sql(update),
             change_key_unindexed: sql(format!("{change_key} AND {unindexed}")),
             change_key: sql(change_key),
-            // The last LEAST keeps the sum within the type, for sessions that never end.
-            touch: sql(format!(
-                "UPDATE `{table}` SET touched = GREATEST(COALESCE(touched, 0), ?), \
-                 expires = LEAST(absolute, GREATEST(expires, ? + LEAST(idle, ~0 - ?))) WHERE id = ? AND {live}"
-            )),
+            touch: sql(touch(table, &live)),
             delete_expired: sql(format!("{delete} AND {expired}")),
             delete: sql(format!("{delete} AND {live}")),
             version: sql(format!("SELECT version FROM `{table}` WHERE id = ? AND {live}")),
@@ -129,6 +121,22 @@ impl Statements {
             lock_name: lock_name(table, database).into(),
         }
     }
+}
+
+/// Deletes a row and its index rows in one statement, so that no other call sees one without the other.
+fn delete(table: &TableName, index: &str) -> String {
+    format!(
+        "DELETE `{table}`, `{index}` FROM `{table}` LEFT JOIN `{index}` ON `{index}`.id = `{table}`.id \
+         WHERE `{table}`.id = ?"
+    )
+}
+
+/// Stores a use. The last LEAST keeps the sum within the type, for sessions that never end.
+fn touch(table: &TableName, live: &str) -> String {
+    format!(
+        "UPDATE `{table}` SET touched = GREATEST(COALESCE(touched, 0), ?), \
+         expires = LEAST(absolute, GREATEST(expires, ? + LEAST(idle, ~0 - ?))) WHERE id = ? AND {live}"
+    )
 }
 
 fn sql(text: String) -> SqlStr {
