@@ -124,7 +124,7 @@ impl Statements {
 }
 
 /// Deletes a row and its index rows in one statement, so that no other call sees one without the other.
-fn delete(table: &TableName, index: &str) -> String {
+fn delete(table: &TableName, index: &TableName) -> String {
     format!(
         "DELETE `{table}`, `{index}` FROM `{table}` LEFT JOIN `{index}` ON `{index}`.id = `{table}`.id \
          WHERE `{table}`.id = ?"
