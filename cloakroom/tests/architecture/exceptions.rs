@@ -15,9 +15,10 @@ pub(crate) const LONG_FILES: [&str; 3] =
 pub(crate) const SPREAD: [&str; 1] = ["Record"];
 
 /// Names of several private types.
-pub(crate) const NAMESAKES: [&str; 22] = [
+pub(crate) const NAMESAKES: [&str; 23] = [
     // `sync/explored.rs` replaces `sync/locks.rs` under `--cfg shuttle`.
     "Mutex",
+    "RwLock",
     "Address",
     "Answer",
     "Call",
