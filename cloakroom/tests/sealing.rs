@@ -450,7 +450,7 @@ async fn a_generator_that_fails_while_sealing_stores_nothing() {
 }
 
 #[tokio::test]
-async fn the_string_door_seals_too() {
+async fn a_configuration_string_seals_too() {
     let folder = tempfile::tempdir().unwrap();
     let config = |keys: &str| {
         format!(

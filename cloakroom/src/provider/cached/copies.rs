@@ -153,7 +153,7 @@ impl Watcher for Copies {
     fn heard_until(&self, until: Instant) {
         let until = until.saturating_duration_since(self.began).as_millis() as u64;
         if !self.is_heard() {
-            // Nobody has told of what was changed meanwhile, perhaps.
+            // Invalidations of changes in between may be missing.
             self.clear();
         }
         self.heard_until.store(until.max(1), Ordering::Release);

@@ -1,4 +1,4 @@
-//! The `cookie` provider of the string door: the seed's configuration text.
+//! The `cookie` provider in a configuration string, with Beego's keys.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::seal::{KeyRing, SealKey};
 
-/// The keys of the seed's text; Beego 2.x has `secure` among them too, which is the manager's here.
+/// The keys that Beego documents. Beego 2.x also has `secure`, which is a key of the manager here.
 const KEYS: [&str; 6] = ["cookieName", "securityKey", "blockKey", "securityName", "maxage", "secure"];
 
 /// The provider of a `providerConfig` such as `{"securityKey": "...", "blockKey": "...", "securityName": "shop", "maxage": 3600}`,
@@ -81,14 +81,14 @@ impl Settings {
         self.find(key, "true or false", Value::as_bool)
     }
 
-    /// A number of seconds, 60 at least; 0 is an absent key, as in the seed.
+    /// Reads a number of seconds, at least 60. As in Beego, 0 means that the key is absent.
     fn seconds(&self, key: &'static str) -> Result<Option<Duration>> {
         let seconds = |value: &Value| value.as_u64().filter(|seconds| *seconds == 0 || *seconds >= 60);
         let found = self.find(key, "0 or a whole number of seconds from 60 on", seconds)?;
         Ok(found.filter(|seconds| *seconds != 0).map(Duration::from_secs))
     }
 
-    /// The key: of both of the seed's, where there are two. The seed fed one to an HMAC and one to AES.
+    /// Makes the sealing key from Beego's two keys, or from one. Beego uses one for an HMAC and the other for AES.
     fn key(&self) -> Result<Option<SealKey>> {
         let block = self.text("blockKey")?;
         if block.is_some_and(|block| !matches!(block.len(), 16 | 24 | 32)) {
