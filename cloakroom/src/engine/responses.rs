@@ -61,7 +61,8 @@ impl Responses {
     /// Adds `Vary`: the response depends on the headers that name the session.
     #[inline]
     pub(crate) fn set_vary(&self, headers: &mut HeaderMap) {
-        vary(headers, HeaderValue::from_static("Cookie"));
+        const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
+        vary(headers, COOKIE);
         if let Some((_, name)) = &self.id_header {
             vary(headers, name.clone());
         }
