@@ -200,6 +200,7 @@ impl Ids {
     }
 
     /// Returns true if `record` has the mark of another namespace.
+    #[inline]
     pub(crate) fn is_foreign(&self, record: &Record) -> bool {
         self.namespace.as_ref().is_some_and(|mark| record.is_of_another_namespace(mark))
     }

@@ -90,7 +90,9 @@ fn has_present_deadline(engine: &Engine, record: &Record, times: &Times, now: Mi
 }
 
 /// True if a request without changes has something to store: its use, or a new id by routine rotation.
-#[inline]
+///
+/// Not inlined: its caller is the end of every request, and together they are too large for what they call to be inlined (32 instructions).
+#[inline(never)]
 pub(super) fn use_is_due(engine: &Engine, state: &State) -> bool {
     if state.ended().is_some() {
         return true;
