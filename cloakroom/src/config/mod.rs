@@ -152,7 +152,7 @@ impl Config {
     /// feature `config-string`, which is on by default.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config): the text names the key, what was found and what is expected. An unknown key is an error that names
+    /// [`ErrorKind::Config`]: the text names the key, what was found and what is expected. An unknown key is an error that names
     /// the nearest known one.
     #[cfg(feature = "config-string")]
     pub fn from_json(text: &str) -> Result<Self> {
