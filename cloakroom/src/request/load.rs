@@ -191,10 +191,16 @@ async fn find(engine: &Engine, names: &[Named]) -> Result<Found> {
     let found = find_here(engine, names).await?;
     #[cfg(feature = "beego")]
     if let (Found::Nobody, true) = (&found, engine.former.is_some()) {
-        let moved = engine.migration.adopt(names).await?;
-        return found_after(engine, moved, names).await;
+        return adopt(engine, names).await;
     }
     Ok(found)
+}
+
+/// Moves the session of `names` here from the former store.
+#[cfg(feature = "beego")]
+async fn adopt(engine: &Engine, names: &[Named]) -> Result<Found> {
+    let moved = engine.migration.adopt(names).await?;
+    found_after(engine, moved, names).await
 }
 
 /// Returns the session of `names` after an attempt to move it here.
@@ -241,9 +247,7 @@ pub(crate) async fn find_id(engine: &Engine, id: &SessionId) -> Result<Option<St
 pub(crate) async fn look_again(engine: &Engine, former: &Stored) -> Result<Reached> {
     #[cfg(feature = "beego")]
     if former.by == By::Unmoved {
-        let names = std::slice::from_ref(&former.name);
-        let moved = engine.migration.adopt(names).await?;
-        return Ok(match found_after(engine, moved, names).await? {
+        return Ok(match adopt(engine, std::slice::from_ref(&former.name)).await? {
             Found::One(stored) => Reached::Session(stored),
             Found::Ended(former) => Reached::Ended(former),
             Found::Nobody | Found::Contested(_) => Reached::Nobody,

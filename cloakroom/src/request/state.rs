@@ -135,16 +135,21 @@ impl State {
         // The former record is asked too: a lasting cookie is replaced when the session is no longer remembered.
         let renewed = stored.by != By::Grace && (renews_cookie(&stored.record) || renews_cookie(&record));
         stored.record = record;
-        if renewed && self.cookie == CookieAction::Keep {
-            self.cookie = CookieAction::Set;
-        }
+        self.renew_cookie(renewed);
     }
 
     /// Notes a use at `at`, which was stored.
     pub(super) fn touched(&mut self, at: Millis, renews_cookie: impl Fn(&Record) -> bool) {
         let Some(stored) = &mut self.stored else { return };
         stored.record.touch_at(at);
-        if stored.by != By::Grace && renews_cookie(&stored.record) && self.cookie == CookieAction::Keep {
+        let renewed = stored.by != By::Grace && renews_cookie(&stored.record);
+        self.renew_cookie(renewed);
+    }
+
+    /// Has the response set the cookie anew, if it is `renewed` and no other action is due.
+    #[inline]
+    fn renew_cookie(&mut self, renewed: bool) {
+        if renewed && self.cookie == CookieAction::Keep {
             self.cookie = CookieAction::Set;
         }
     }
