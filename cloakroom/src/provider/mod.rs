@@ -14,7 +14,7 @@ pub(crate) mod memory;
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
 mod sealed;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "postgres", all(feature = "sqlite", unix)))]
 pub(crate) mod sql;
 mod tokens;
 mod watch;

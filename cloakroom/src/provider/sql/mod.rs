@@ -3,6 +3,11 @@
 mod index;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod pool;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod row;
+#[cfg(all(feature = "sqlite", unix))]
+pub(crate) mod sqlite;
 mod table;

@@ -1,0 +1,1 @@
+//! The PostgreSQL provider: sessions in a table of PostgreSQL.

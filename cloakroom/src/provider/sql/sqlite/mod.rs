@@ -1,0 +1,1 @@
+//! The SQLite provider: sessions in one file that many processes may share.
