@@ -10,8 +10,11 @@
 
 #![cfg(unix)]
 
+mod account;
 mod certificates;
 mod mariadb;
+mod pgbouncer;
+mod postgres;
 mod process;
 mod proxy;
 mod redis;
@@ -19,6 +22,8 @@ mod tell;
 
 pub use certificates::Certificates;
 pub use mariadb::{GeneralLog, MariaDb, MariaDbClient, MariaDbOptions};
+pub use pgbouncer::PgBouncer;
+pub use postgres::{Postgres, PostgresClient, PostgresOptions, StatementLog};
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
 pub use redis::{Flavor, Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};

@@ -86,6 +86,11 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Returns the processes that this one has started.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        crate::postgres::children_of(self.pid)
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("the process exists until it is waited for");
     }
@@ -114,6 +119,21 @@ pub(crate) fn program(program: &str, package: &str) -> std::path::PathBuf {
     find(program).unwrap_or_else(|| {
         panic!("{program} is not installed; run `apt-get install {package}` or `cargo xtask test`")
     })
+}
+
+/// Returns the path of a program of PostgreSQL, of the newest version that is installed. Debian puts them into a folder for each version.
+///
+/// # Panics
+/// If none is installed.
+pub(crate) fn postgres_program(name: &str) -> std::path::PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let numbered = versions.filter_map(|version| {
+        let number: u32 = version.file_name().to_str()?.parse().ok()?;
+        let file = version.path().join("bin").join(name);
+        file.is_file().then_some((number, file))
+    });
+    let newest = numbered.max().map(|(_, file)| file);
+    newest.unwrap_or_else(|| program(name, "postgresql"))
 }
 
 fn find(program: &str) -> Option<std::path::PathBuf> {

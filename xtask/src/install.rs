@@ -1,6 +1,6 @@
 //! The programs that the tests need besides Rust, and their installation.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::step::{StepError, step};
@@ -16,8 +16,10 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need { program: "chromium", package: "chromium" },
     Need { program: "chromedriver", package: "chromium-driver" },
-    // Debian's service is not used: the tests start `mariadbd` themselves.
+    // Debian's services are not used: the tests start the servers themselves.
     Need { program: "mariadbd", package: "mariadb-server" },
+    Need { program: "pgbouncer", package: "pgbouncer" },
+    Need { program: "postgres", package: "postgresql" },
     Need { program: "redis-server", package: "redis-server" },
     Need { program: "valgrind", package: "valgrind" },
     Need { program: "wrk", package: "wrk" },
@@ -28,6 +30,9 @@ const PIP: Need = Need { program: "pip3", package: "python3-pip" };
 
 /// Folders where Debian puts servers. An ordinary user's PATH lacks them.
 const SERVER_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The folder where Debian puts PostgreSQL, with a folder for each version.
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 
 /// Installs what is missing. If nothing is, it runs no package manager and uses no network.
 pub(crate) fn run() -> Result<(), StepError> {
@@ -81,6 +86,15 @@ fn on_path(program: &str) -> bool {
     let is_in = |folder: &Path| folder.join(program).is_file();
     std::env::split_paths(&path).any(|folder| is_in(&folder))
         || SERVER_FOLDERS.iter().any(|folder| is_in(Path::new(folder)))
+        || postgres_folders().any(|folder| is_in(&folder))
+}
+
+fn postgres_folders() -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(POSTGRES_VERSIONS)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin"))
 }
 
 fn is_root() -> bool {
@@ -94,7 +108,7 @@ mod tests {
 
     #[test]
     fn only_absent_programs_are_missing() {
-        let there = ["chromium", "mariadbd", "redis-server", "valgrind", "wrk"];
+        let there = ["chromium", "mariadbd", "pgbouncer", "postgres", "redis-server", "valgrind", "wrk"];
         let missing = missing(NEEDS, |program| there.contains(&program));
         assert_eq!(missing.iter().map(|need| need.package).collect::<Vec<_>>(), ["chromium-driver"]);
     }
