@@ -2,7 +2,7 @@
 
 mod device;
 mod format;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod head;
 mod index;
 mod label;
@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::principal::{Level, Principal};
 
 pub use device::Device;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(crate) use head::Head;
 pub use index::{IndexEntry, IndexKind};
 pub use label::Label;

@@ -1,6 +1,10 @@
 //! Providers on SQL databases: the parts that they share, and a folder for each of them.
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod batch;
 mod index;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod listed;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -10,4 +14,6 @@ pub(crate) mod postgres;
 mod row;
 #[cfg(all(feature = "sqlite", unix))]
 pub(crate) mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod step;
 mod table;

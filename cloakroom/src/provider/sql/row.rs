@@ -36,8 +36,29 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// The time that an unreadable record is kept: a week, in milliseconds.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) const KEEP_UNREADABLE: u32 = 7 * 24 * 3_600 * 1_000;
+
+/// A row as it is stored. [`record`](Self::record) decodes it.
+pub(super) struct StoredRow {
+    pub(super) bytes: Vec<u8>,
+    pub(super) touched: Option<u64>,
+    pub(super) expires: u64,
+}
+
+impl StoredRow {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn record(&self) -> Result<Record> {
+        restored(&self.bytes, self.touched, self.expires)
+    }
+}
+
 /// Decodes the record of a row and applies the last touch.
-pub(super) fn restored(bytes: &[u8], touched: Option<u64>, expires: u64) -> Result<Record> {
+fn restored(bytes: &[u8], touched: Option<u64>, expires: u64) -> Result<Record> {
     let mut record = Record::from_bytes(bytes)?;
     if let Some(touched) = touched {
         let used = record.times().last_active.max(Millis(touched));

@@ -6,6 +6,7 @@ use sqlx::mysql::MySqlDatabaseError;
 
 use super::dsn::DsnError;
 use crate::error::{Error, ErrorKind};
+use crate::provider::sql::step::DeadlineError;
 use crate::provider::sql::table::TableNameError;
 
 #[derive(Debug, thiserror::Error)]
@@ -315,6 +316,12 @@ impl MySqlError {
 impl From<MySqlError> for Error {
     fn from(error: MySqlError) -> Self {
         Error::new(error.kind(), error)
+    }
+}
+
+impl DeadlineError for MySqlError {
+    fn timeout(limit: Duration) -> Self {
+        MySqlError::Timeout { limit }
     }
 }
 

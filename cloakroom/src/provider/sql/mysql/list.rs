@@ -1,4 +1,4 @@
-//! The count, and pages of sessions. A page reads only the head of each record, so that its size in bytes is bounded.
+//! The count, and pages of sessions.
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, SqlStr};
@@ -6,23 +6,9 @@ use sqlx::{Row, SqlStr};
 use super::connection::Arguments;
 use super::error::MySqlError;
 use super::store::MySqlStore;
-use crate::clock::Millis;
-use crate::error::{Error, ErrorKind, Result};
-use crate::id::StoreKey;
-use crate::provider::{Cursor, Listed, Page};
-use crate::record::{Head, IndexEntry};
-
-/// The most rows of a page. A page is completely in memory.
-const LONGEST_PAGE: usize = 1_000;
-
-/// A row of a list.
-#[derive(Debug)]
-struct ListedRow {
-    id: Vec<u8>,
-    head: Vec<u8>,
-    touched: Option<u64>,
-    expires: u64,
-}
+use crate::provider::sql::listed::{LONGEST_PAGE, ListedRow};
+use crate::provider::{Cursor, Page};
+use crate::record::IndexEntry;
 
 impl MySqlStore {
     pub(super) async fn count(&self) -> Result<u64, MySqlError> {
@@ -65,36 +51,19 @@ impl MySqlStore {
         bound.now(self.now());
         bound.number(limit as u64);
         let rows = self.connection().await?.fetch(sql, bound).await?;
-        let rows = rows.iter().map(ListedRow::of).collect::<Result<Vec<_>, _>>()?;
+        let rows = rows.iter().map(listed_row).collect::<Result<Vec<_>, _>>()?;
         let last = rows.last().map_or(after.as_bytes(), |row| &row.id);
         let next = (rows.len() == limit).then(|| Cursor::new(String::from_utf8_lossy(last)));
         Ok(Page { entries: rows.iter().filter_map(ListedRow::listed).collect(), next })
     }
 }
 
-impl ListedRow {
-    fn of(row: &MySqlRow) -> Result<Self, MySqlError> {
-        Ok(ListedRow {
-            id: row.try_get(0).map_err(|_| MySqlError::Row { column: "id" })?,
-            head: row.try_get(1).map_err(|_| MySqlError::Row { column: "record" })?,
-            touched: row.try_get(2).map_err(|_| MySqlError::Row { column: "touched" })?,
-            expires: row.try_get(3).map_err(|_| MySqlError::Row { column: "expires" })?,
-        })
-    }
-
-    /// Returns `None` and logs a warning for an unreadable row, so that one bad row does not fail the list.
-    fn listed(&self) -> Option<Listed> {
-        let listed = self.read();
-        listed.inspect_err(|error| tracing::warn!(%error, "a list skipped a row that cannot be read")).ok()
-    }
-
-    fn read(&self) -> Result<Listed> {
-        let key = std::str::from_utf8(&self.id).ok().and_then(|text| text.parse::<StoreKey>().ok());
-        let key = key.ok_or_else(|| Error::new(ErrorKind::Corrupt, MySqlError::Row { column: "id" }))?;
-        let mut head = Head::read(&self.head)?;
-        if let Some(touched) = self.touched {
-            head.set_use(Millis(touched), Millis(self.expires));
-        }
-        Ok(Listed { key, meta: head.meta() })
-    }
+/// Reads the columns `id`, the head of `record`, `touched` and `expires`.
+fn listed_row(row: &MySqlRow) -> Result<ListedRow, MySqlError> {
+    Ok(ListedRow {
+        id: row.try_get(0).map_err(|_| MySqlError::Row { column: "id" })?,
+        head: row.try_get(1).map_err(|_| MySqlError::Row { column: "record" })?,
+        touched: row.try_get(2).map_err(|_| MySqlError::Row { column: "touched" })?,
+        expires: row.try_get(3).map_err(|_| MySqlError::Row { column: "expires" })?,
+    })
 }

@@ -1,6 +1,5 @@
 //! The MySQL provider: sessions in a table of MariaDB or MySQL.
 
-mod batch;
 #[cfg(feature = "beego")]
 mod beego;
 mod bound;
@@ -23,8 +22,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::batch::BatchSize;
 use super::pool::SqlPool;
-use super::row::millis;
+use super::row::{StoredRow, millis};
+use super::step::{StepLimits, lasting};
 use super::table::TableName;
 use crate::clock::Clock;
 use crate::config::{Config, Format};
@@ -41,7 +42,7 @@ use connection::MySqlConnector;
 use dsn::Dsn;
 use error::MySqlError;
 use statements::Statements;
-use store::{MySqlStore, StoredRow};
+use store::MySqlStore;
 
 /// A provider that keeps sessions in a table of MariaDB (10.6 and later) or MySQL (8.0 and later).
 ///
@@ -369,7 +370,6 @@ impl MySqlProviderBuilder {
 
     /// Connects, creates the table if it is missing, and checks it; [`MySqlProvider::connect`] lists the errors.
     pub async fn connect(self) -> Result<MySqlProvider> {
-        let lasting = |limit: Duration| Some(limit).filter(|limit| !limit.is_zero());
         let connect_timeout = lasting(self.connect_timeout).unwrap_or(Duration::MAX);
         let checks = !self.dsn.params.unchecked;
         let sql = Statements::of(&self.table, &self.dsn.database);
@@ -377,9 +377,8 @@ impl MySqlProviderBuilder {
             pool: SqlPool::new(MySqlConnector::new(self.dsn, connect_timeout), self.pool, checks),
             sql,
             clock: self.clock,
-            deadline: lasting(self.deadline),
-            retries: self.retries,
-            batch: batch::BatchSize::default(),
+            limits: StepLimits::new(self.deadline, self.retries),
+            batch: BatchSize::default(),
         };
         let prepared =
             store.within_long_deadline(start::prepare(&store, &self.table, self.create_table)).await;
@@ -399,7 +398,6 @@ impl MySqlProviderBuilder {
     /// The errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing.
     #[cfg(feature = "beego")]
     pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
-        let lasting = |limit: Duration| Some(limit).filter(|limit| !limit.is_zero());
         let connect_timeout = lasting(self.connect_timeout).unwrap_or(Duration::MAX);
         let checks = !self.dsn.params.unchecked;
         let table = if self.table == TableName::default() {
@@ -412,9 +410,8 @@ impl MySqlProviderBuilder {
             sql: Statements::of(&table, &self.dsn.database),
             pool: SqlPool::new(MySqlConnector::new(self.dsn, connect_timeout), self.pool, checks),
             clock: self.clock,
-            deadline: lasting(self.deadline),
-            retries: self.retries,
-            batch: batch::BatchSize::default(),
+            limits: StepLimits::new(self.deadline, self.retries),
+            batch: BatchSize::default(),
         };
         let rows =
             beego::BeegoRows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;

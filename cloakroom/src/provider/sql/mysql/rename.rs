@@ -3,11 +3,12 @@
 use super::connection::{Arguments, ConnectionLease};
 use super::error::MySqlError;
 use super::size::check_size;
-use super::store::{MAX_ATTEMPTS, MySqlStore, begin, bind, end};
+use super::store::{MySqlStore, begin, bind, end};
 use crate::id::StoreKey;
 use crate::provider::Renamed;
 use crate::provider::sql::index::IndexRows;
 use crate::provider::sql::row::Columns;
+use crate::provider::sql::step::MAX_ATTEMPTS;
 use crate::record::Record;
 
 /// The outcome of moving a row to another key.

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use crate::provider::sql::index::MAX_ROWS;
+use crate::provider::sql::row::KEEP_UNREADABLE;
 use crate::provider::sql::table::TableName;
 use crate::record::Head;
 
 /// The time that deadlines are compared with, in milliseconds since 1970: the bound value, or the server's clock if that is NULL.
 /// It does not use UNIX_TIMESTAMP, which ends in 2038 on current servers.
 const NOW: &str = "COALESCE(?, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)";
-
-/// The time that an unreadable record is kept: a week, in milliseconds.
-const KEEP_UNREADABLE: u32 = 7 * 24 * 3_600 * 1_000;
 
 /// The columns that a change writes, in the order of their bound values.
 const SET_COLUMNS: &str =

@@ -1,44 +1,31 @@
 //! The steps of the provider contract on one key: one statement each, unless there is a conflict.
 
 use std::future::Future;
-use std::time::Duration;
 
 use sqlx::mysql::MySqlRow;
 use sqlx::{Row, SqlStr};
 
-use super::batch::BatchSize;
 use super::connection::{Arguments, ConnectionLease, MySqlConnector};
 use super::error::MySqlError;
 use super::size::{check_size, max_record_for};
 use super::statements::Statements;
 use crate::clock::Clock;
-use crate::error::Result;
 use crate::id::StoreKey;
+use crate::provider::sql::batch::BatchSize;
 use crate::provider::sql::index::IndexRows;
 use crate::provider::sql::pool::SqlPool;
-use crate::provider::sql::row::{Columns, restored};
+use crate::provider::sql::row::{Columns, StoredRow};
+use crate::provider::sql::step::{Again, MAX_ATTEMPTS, StepLimits};
 use crate::provider::{Created, Touched, Updated};
 use crate::record::Record;
-
-/// The most attempts of a step whose key is created and removed by other calls between its statements.
-pub(super) const MAX_ATTEMPTS: usize = 4;
 
 pub(super) struct MySqlStore {
     pub(super) pool: SqlPool<MySqlConnector>,
     pub(super) sql: Statements,
     /// The clock that deadlines are compared with; `None` for the server's clock.
     pub(super) clock: Option<Clock>,
-    /// The time limit of one step, including the wait for a connection; `None` for no limit.
-    pub(super) deadline: Option<Duration>,
-    pub(super) retries: usize,
+    pub(super) limits: StepLimits,
     pub(super) batch: BatchSize,
-}
-
-/// A row as it is stored. [`record`](Self::record) decodes it.
-pub(super) struct StoredRow {
-    bytes: Vec<u8>,
-    touched: Option<u64>,
-    expires: u64,
 }
 
 impl MySqlStore {
@@ -47,7 +34,7 @@ impl MySqlStore {
         &self,
         step: impl Future<Output = Result<T, MySqlError>>,
     ) -> Result<T, MySqlError> {
-        self.within(self.deadline, step).await
+        self.limits.within_deadline(step).await
     }
 
     /// Runs a step on many rows within ten times the deadline, since no request waits for it.
@@ -55,21 +42,7 @@ impl MySqlStore {
         &self,
         step: impl Future<Output = Result<T, MySqlError>>,
     ) -> Result<T, MySqlError> {
-        self.within(self.deadline.map(|deadline| deadline.saturating_mul(10)), step).await
-    }
-
-    async fn within<T>(
-        &self,
-        limit: Option<Duration>,
-        step: impl Future<Output = Result<T, MySqlError>>,
-    ) -> Result<T, MySqlError> {
-        match limit {
-            None => step.await,
-            Some(limit) => {
-                let answer = tokio::time::timeout(limit, step).await;
-                answer.unwrap_or(Err(MySqlError::Timeout { limit }))
-            }
-        }
+        self.limits.within_long_deadline(step).await
     }
 
     /// Retries `step` while the server undoes it because of another transaction.
@@ -77,7 +50,7 @@ impl MySqlStore {
         &self,
         step: impl Fn() -> R,
     ) -> Result<T, MySqlError> {
-        self.retry(false, step).await
+        self.limits.retry(|error| self.again(error, false), step).await
     }
 
     /// Retries `step` also after a lost connection, since it may run twice.
@@ -85,34 +58,21 @@ impl MySqlStore {
         &self,
         step: impl Fn() -> R,
     ) -> Result<T, MySqlError> {
-        self.retry(true, step).await
+        self.limits.retry(|error| self.again(error, true), step).await
     }
 
-    async fn retry<T, R: Future<Output = Result<T, MySqlError>>>(
-        &self,
-        idempotent: bool,
-        step: impl Fn() -> R,
-    ) -> Result<T, MySqlError> {
-        let mut tried = 0;
-        loop {
-            let error = match step().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            if error.is_lost_connection() || error.is_read_only() {
-                // The idle connections probably lead to the same server.
-                self.pool.drop_idle();
-            }
-            let elsewhere = error.is_read_only() && self.pool.connector().dsn.params.reject_read_only;
-            let undone = error.is_lock_conflict() || error.has_changed_nothing() || elsewhere;
-            let again = undone || (idempotent && error.is_lost_connection());
-            if !again || tried == self.retries {
-                return Err(error);
-            }
-            tried += 1;
-            if error.is_lock_conflict() {
-                tokio::time::sleep(pause(tried)).await;
-            }
+    fn again(&self, error: &MySqlError, idempotent: bool) -> Again {
+        if error.is_lost_connection() || error.is_read_only() {
+            // The idle connections probably lead to the same server.
+            self.pool.drop_idle();
+        }
+        let elsewhere = error.is_read_only() && self.pool.connector().dsn.params.reject_read_only;
+        if error.is_lock_conflict() {
+            Again::AfterPause
+        } else if error.has_changed_nothing() || elsewhere || (idempotent && error.is_lost_connection()) {
+            Again::AtOnce
+        } else {
+            Again::Never
         }
     }
 
@@ -210,7 +170,7 @@ impl MySqlStore {
         bound.bytes(key.as_bytes());
         bound.now(self.now());
         let rows = self.connection().await?.fetch(&self.sql.load, bound).await?;
-        rows.first().map(StoredRow::of).transpose()
+        rows.first().map(stored_row).transpose()
     }
 
     pub(super) async fn update(
@@ -385,26 +345,10 @@ pub(super) fn bind<'a>(columns: &Columns<'a>) -> Arguments<'a> {
     bound
 }
 
-impl StoredRow {
-    /// Reads the columns `record`, `touched` and `expires`.
-    fn of(row: &MySqlRow) -> Result<Self, MySqlError> {
-        let bytes = row.try_get(0).map_err(|_| MySqlError::Row { column: "record" })?;
-        let touched = row.try_get(1).map_err(|_| MySqlError::Row { column: "touched" })?;
-        let expires = row.try_get(2).map_err(|_| MySqlError::Row { column: "expires" })?;
-        Ok(StoredRow { bytes, touched, expires })
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub(super) fn record(&self) -> Result<Record> {
-        restored(&self.bytes, self.touched, self.expires)
-    }
-}
-
-/// Returns a random pause of some milliseconds, so that conflicting calls do not meet again.
-fn pause(tried: usize) -> Duration {
-    let chance = getrandom::u32().unwrap_or(u32::MAX / 2);
-    Duration::from_millis(2).mul_f64(f64::from(chance) / f64::from(u32::MAX) * tried as f64 * 4.0)
+/// Reads the columns `record`, `touched` and `expires`.
+fn stored_row(row: &MySqlRow) -> Result<StoredRow, MySqlError> {
+    let bytes = row.try_get(0).map_err(|_| MySqlError::Row { column: "record" })?;
+    let touched = row.try_get(1).map_err(|_| MySqlError::Row { column: "touched" })?;
+    let expires = row.try_get(2).map_err(|_| MySqlError::Row { column: "expires" })?;
+    Ok(StoredRow { bytes, touched, expires })
 }
