@@ -65,7 +65,7 @@ cloakroom::conformance!(
 async fn a_store(dsn: &str, clock: &Clock, handles: usize) -> Store {
     let table = a_table();
     let open = async || {
-        let builder = MySqlProvider::builder(dsn).unwrap().table(&table).unwrap();
+        let builder = MySqlProvider::builder(dsn).table(&table);
         // The suite tests the contract. A long deadline allows for a busy machine.
         let builder = builder.clock(clock.clone()).deadline(Duration::from_secs(20));
         builder.connect().await.expect("the server accepts the connection")

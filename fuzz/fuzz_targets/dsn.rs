@@ -19,8 +19,9 @@ fuzz_target!(|text: &str| {
 
 /// Returns all output about the settings in `text`, or about their error.
 fn seen(text: &str) -> String {
-    match MySqlProvider::builder(text) {
-        Ok(builder) => format!("{builder:?}"),
+    let builder = MySqlProvider::builder(text);
+    match builder.check() {
+        Ok(()) => format!("{builder:?}"),
         Err(error) => {
             let mut all = format!("refused: {error} {error:?}");
             let mut cause = error.source();

@@ -26,7 +26,7 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
             cloakroom_routes(near.expect("the server sends invalidations"))
         }
         Subject::CloakroomMysql => {
-            let provider = cloakroom::MySqlProvider::builder(&places.mysql).expect("the address is one");
+            let provider = cloakroom::MySqlProvider::builder(&places.mysql);
             cloakroom_routes(provider.create_table(true).connect().await.expect("the server answers"))
         }
         Subject::TowerSessions => tower_routes(tower_sessions::MemoryStore::default()),

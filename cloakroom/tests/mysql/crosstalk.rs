@@ -18,8 +18,8 @@ use crate::server::{a_table, shared};
 
 async fn through(proxy: &Proxy, pool: usize) -> MySqlProvider {
     let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
-    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "")).unwrap();
-    builder.table(&a_table()).unwrap().pool(pool).unwrap().connect().await.unwrap()
+    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, ""));
+    builder.table(&a_table()).pool(pool).connect().await.unwrap()
 }
 
 /// Returns the record of `owner` at `version`. Each owner's record has another size, so that all replies differ.
@@ -109,7 +109,7 @@ async fn a_call_dropped_during_its_prepare_harms_no_other() {
     let proxy = Proxy::before(shared().address());
     let table = a_table();
     let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
-    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "pool=1")).unwrap().table(&table).unwrap();
+    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "pool=1")).table(&table);
     let [one, two]: [StoreKey; 2] = ["one", "two"].map(|text| text.parse().unwrap());
     let provider = builder.clone().connect().await.unwrap();
     for (owner, key) in [(1, &one), (2, &two)] {
@@ -187,8 +187,8 @@ async fn a_connection_that_ended_while_idle_is_replaced() {
 async fn a_silent_server_is_noticed_at_the_deadline() {
     let proxy = Proxy::before(shared().address());
     let place = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
-    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, "")).unwrap();
-    let builder = builder.table(&a_table()).unwrap().pool(3).unwrap().deadline(Duration::from_millis(1_200));
+    let builder = MySqlProvider::builder(&MariaDb::dsn_at(&place, ""));
+    let builder = builder.table(&a_table()).pool(3).deadline(Duration::from_millis(1_200));
     let provider = builder.connect().await.unwrap();
     let key: StoreKey = "one".parse().unwrap();
     assert_eq!(provider.create(&key, &of(1, 1)).await.unwrap(), Created::Done);

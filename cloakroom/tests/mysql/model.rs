@@ -14,7 +14,7 @@ fn goes_as_the_model_does(dsn: &str, ops: &[Op]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let time = ManualClock::default();
-        let builder = MySqlProvider::builder(dsn).unwrap().table(&a_table()).unwrap();
+        let builder = MySqlProvider::builder(dsn).table(&a_table());
         let provider = builder.clock(time.clock()).connect().await.unwrap();
         model::check(provider, &time, ops).await;
     });

@@ -100,7 +100,7 @@ fn a_runtime_is_unaffected_by_the_end_of_another() {
 #[ignore = "needs mariadbd: cargo xtask test"]
 fn an_idle_runtime_delays_no_other() {
     let idle = one_thread();
-    let builder = MySqlProvider::builder(&(plain() + "pool=1&table=" + &a_table())).unwrap();
+    let builder = MySqlProvider::builder(&(plain() + "pool=1&table=" + &a_table()));
     let provider = idle.block_on(builder.deadline(Duration::from_secs(20)).connect()).unwrap();
     idle.block_on(a_life(&provider, "idle"));
     let other = one_thread();

@@ -77,7 +77,7 @@ async fn a_configuration_string_opens_the_provider() {
     let sessions = Manager::new("mysql", &config).await.unwrap();
     assert_eq!(sessions.active_sessions().await.unwrap(), 0);
     let provider = MySqlProvider::connect(&dsn).await.unwrap();
-    let builder = MySqlProvider::builder(&dsn).unwrap();
+    let builder = MySqlProvider::builder(&dsn);
     let shown = format!("{sessions:?} {provider:?} {builder:?} {:?}", sessions.advice());
     assert!(!shown.contains(MariaDb::PASSWORD) && !shown.contains("p@ss"), "{shown}");
     assert!(shown.contains("127.0.0.1"), "{shown}");
@@ -107,7 +107,7 @@ async fn every_form_of_data_source_name_connects() {
         format!("mysql://{user}:{escaped}@localhost/app?socket={socket}"),
         format!("mysql://{user}:{escaped}@{socket}/app?ssl-mode=required"),
     ] {
-        let builder = MySqlProvider::builder(&dsn).unwrap().table(&a_table()).unwrap();
+        let builder = MySqlProvider::builder(&dsn).table(&a_table());
         let provider = builder.connect().await.unwrap_or_else(|error| panic!("{dsn}: {error}"));
         let stored = record(&Clock::system()).principal("älice").filled(300).build();
         assert_eq!(provider.create(&key("one"), &stored).await.unwrap(), Created::Done, "{dsn}");
@@ -157,7 +157,7 @@ async fn a_table_of_another_form_is_refused_and_unchanged() {
 async fn create_table_false_needs_an_existing_table() {
     let table = a_table();
     let dsn = plain() + "table=" + &table;
-    let careful = async || MySqlProvider::builder(&dsn).unwrap().create_table(false).connect().await;
+    let careful = async || MySqlProvider::builder(&dsn).create_table(false).connect().await;
     let error = careful().await.unwrap_err();
     assert!(
         error.kind() == ErrorKind::Config && error.to_string().contains("found no such table"),
@@ -178,7 +178,7 @@ async fn a_record_too_large_for_the_server_is_not_sent() {
     let options =
         MariaDbOptions { settings: vec![format!("--max-allowed-packet={PACKET}")], ..Default::default() };
     let server = MariaDb::with(options);
-    let provider = MySqlProvider::builder(&server.dsn("pool=1")).unwrap().connect().await.unwrap();
+    let provider = MySqlProvider::builder(&server.dsn("pool=1")).connect().await.unwrap();
     let most = provider.capabilities().max_record.unwrap();
     assert_eq!(most, PACKET - 1024);
     let of = |size: usize| {
@@ -243,7 +243,7 @@ async fn the_servers_clock_decides_what_has_expired() {
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn a_lock_wait_is_retried_until_the_deadline() {
     let table = a_table();
-    let builder = MySqlProvider::builder(&(plain() + "table=" + &table)).unwrap();
+    let builder = MySqlProvider::builder(&(plain() + "table=" + &table));
     let provider = builder.clone().deadline(Duration::from_secs(10)).connect().await.unwrap();
     let hasty = builder.deadline(Duration::from_millis(100)).connect().await.unwrap();
     let (one, first) = (key("one"), record(&Clock::system()).build());
@@ -273,7 +273,7 @@ async fn a_lock_wait_is_retried_until_the_deadline() {
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn a_rename_that_waits_for_a_lock_is_retried_whole() {
     let table = a_table();
-    let builder = MySqlProvider::builder(&(plain() + "pool=1&table=" + &table)).unwrap();
+    let builder = MySqlProvider::builder(&(plain() + "pool=1&table=" + &table));
     let provider = builder.deadline(Duration::from_secs(30)).connect().await.unwrap();
     let (old, new) = (key("old"), key("new"));
     let first = record(&Clock::system()).principal("alice").build();

@@ -3,6 +3,7 @@
 #[cfg(feature = "beego")]
 mod beego;
 mod bound;
+mod builder;
 mod collect;
 mod connection;
 mod dsn;
@@ -20,28 +21,21 @@ mod variables;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use super::batch::BatchSize;
-use super::pool::SqlPool;
 use super::row::{StoredRow, millis};
-use super::step::{StepLimits, lasting};
 use super::table::TableName;
-use crate::clock::Clock;
 use crate::config::{Config, Format};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
-#[cfg(feature = "beego")]
-use crate::provider::foreign::Foreign;
 use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
 };
 use crate::record::{IndexEntry, Record};
 
-use connection::MySqlConnector;
-use dsn::Dsn;
+pub use builder::MySqlProviderBuilder;
+
 use error::MySqlError;
-use statements::Statements;
 use store::MySqlStore;
 
 /// A provider that keeps sessions in a table of MariaDB (10.6 and later) or MySQL (8.0 and later).
@@ -96,20 +90,20 @@ impl MySqlProvider {
     /// - [`Config`](crate::ErrorKind::Config) for an invalid `dsn`, a refused login, a server that is too old, a missing right, or an existing
     ///   table of another form. The message then contains the statement that fixes the table.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) or [`Timeout`](crate::ErrorKind::Timeout) if the server cannot be reached.
-    pub async fn connect(dsn: &str) -> Result<MySqlProvider> {
-        MySqlProvider::builder(dsn)?.connect().await
+    pub async fn connect(dsn: impl AsRef<str>) -> Result<MySqlProvider> {
+        MySqlProvider::builder(dsn).connect().await
     }
 
-    /// Returns a builder for the database that `dsn` names, for settings other than the defaults.
+    /// Returns a builder, to change the settings before connecting. `dsn` is as in [`connect`](Self::connect).
     ///
     /// ```no_run
     /// use cloakroom::MySqlProvider;
     /// use std::time::Duration;
     ///
     /// # async fn start() -> cloakroom::Result<()> {
-    /// let provider = MySqlProvider::builder("app:secret@unix(/run/mysqld/mysqld.sock)/app")?
-    ///     .table("visitors")?
-    ///     .pool(20)?
+    /// let provider = MySqlProvider::builder("app:secret@unix(/run/mysqld/mysqld.sock)/app")
+    ///     .table("visitors")
+    ///     .pool(20)
     ///     .deadline(Duration::from_millis(500))
     ///     .connect()
     ///     .await?;
@@ -118,9 +112,9 @@ impl MySqlProvider {
     ///
     /// # Errors
     ///
-    /// [`Config`](crate::ErrorKind::Config) if `dsn` is invalid. The message contains no part of `dsn`.
-    pub fn builder(dsn: &str) -> Result<MySqlProviderBuilder> {
-        MySqlProviderBuilder::new(dsn)
+    /// An invalid `dsn` is an error of [`MySqlProviderBuilder::connect`].
+    pub fn builder(dsn: impl AsRef<str>) -> MySqlProviderBuilder {
+        MySqlProviderBuilder::from_dsn(dsn.as_ref())
     }
 
     /// Returns the statements that create the table `name` and its index, for your own migrations.
@@ -260,7 +254,7 @@ impl MySqlProvider {
 /// Connects the provider that a configuration string names "mysql"; `providerConfig` is its data source name.
 #[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
-    let builder = MySqlProvider::builder(config.provider_config())?;
+    let builder = MySqlProvider::builder(config.provider_config());
     match config.format() {
         Format::Native => builder.connect().await.map(AnyProvider::new),
         #[cfg(feature = "beego")]
@@ -270,151 +264,5 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
             let (what, expected) = ("format", "native or beego");
             Err(MySqlError::Setting { what, expected, found: other.to_string() }.into())
         }
-    }
-}
-
-/// The settings of a [`MySqlProvider`]; [`MySqlProvider::builder`] returns it. The data source name gives the initial values.
-#[derive(Clone, Debug)]
-#[must_use = "a builder connects to nothing before `connect`"]
-pub struct MySqlProviderBuilder {
-    dsn: Dsn,
-    table: TableName,
-    pool: usize,
-    connect_timeout: Duration,
-    deadline: Duration,
-    retries: usize,
-    create_table: bool,
-    clock: Option<Clock>,
-}
-
-impl MySqlProviderBuilder {
-    const POOL: usize = 10;
-    const TIME: Duration = Duration::from_secs(2);
-    const RETRIES: usize = 3;
-
-    fn new(text: &str) -> Result<Self> {
-        let dsn = Dsn::parse(text).map_err(MySqlError::from)?;
-        if dsn.database.is_empty() {
-            return Err(MySqlError::NoDatabase.into());
-        }
-        let params = &dsn.params;
-        let table = match &params.table {
-            Some(name) => TableName::new(name).map_err(MySqlError::from)?,
-            None => TableName::default(),
-        };
-        let builder = MySqlProviderBuilder {
-            table,
-            pool: Self::POOL,
-            connect_timeout: params.connect.unwrap_or(Self::TIME),
-            // Go's driver bounds each write and each read. This provider bounds the whole call, by the greater of the two.
-            deadline: params.read.max(params.write).unwrap_or(Self::TIME),
-            retries: Self::RETRIES,
-            create_table: true,
-            clock: None,
-            dsn,
-        };
-        let pool = builder.dsn.params.pool.unwrap_or(Self::POOL);
-        builder.pool(pool)
-    }
-
-    /// Sets the table's name: 1 to 57 letters, digits and `_`; `cloakroom_sessions` by default.
-    ///
-    /// # Errors
-    ///
-    /// [`Config`](crate::ErrorKind::Config) for any other name.
-    pub fn table(self, name: &str) -> Result<Self> {
-        Ok(MySqlProviderBuilder { table: TableName::new(name).map_err(MySqlError::from)?, ..self })
-    }
-
-    /// Sets the greatest number of open connections, 1 to 10,000; 10 by default. Further calls wait for a connection, within their deadline.
-    ///
-    /// # Errors
-    ///
-    /// [`Config`](crate::ErrorKind::Config) for any other number.
-    pub fn pool(self, size: usize) -> Result<Self> {
-        if (1..=SqlPool::<MySqlConnector>::MAX_SIZE).contains(&size) {
-            return Ok(MySqlProviderBuilder { pool: size, ..self });
-        }
-        let (what, expected) = ("the size of the pool", "1 to 10,000 connections");
-        Err(MySqlError::Setting { what, expected, found: size.to_string() }.into())
-    }
-
-    /// Sets the time limit for opening a connection; 2 s by default. Zero means no limit.
-    pub fn connect_timeout(self, limit: Duration) -> Self {
-        MySqlProviderBuilder { connect_timeout: limit, ..self }
-    }
-
-    /// Sets the deadline of one call, including the wait for a connection; 2 s by default. Zero means no deadline.
-    /// Counts, lists and collections have ten times as long.
-    pub fn deadline(self, limit: Duration) -> Self {
-        MySqlProviderBuilder { deadline: limit, ..self }
-    }
-
-    /// Sets the greatest number of retries of a call, within its deadline; 3 by default.
-    ///
-    /// A call is retried after a deadlock or a lock wait, which the server has undone. After a lost connection it is retried only if it has
-    /// certainly changed nothing (a login before its commit), or if it may run twice: `load`, `touch` and the lists.
-    pub fn retries(self, most: usize) -> Self {
-        MySqlProviderBuilder { retries: most, ..self }
-    }
-
-    /// Sets whether [`connect`](Self::connect) creates a missing table; true by default. An existing table is always checked.
-    pub fn create_table(self, make: bool) -> Self {
-        MySqlProviderBuilder { create_table: make, ..self }
-    }
-
-    /// Sets the clock that deadlines are compared with, for tests; the server's clock by default. It must be the manager's clock.
-    pub fn clock(self, clock: Clock) -> Self {
-        MySqlProviderBuilder { clock: Some(clock), ..self }
-    }
-
-    /// Connects, creates the table if it is missing, and checks it; [`MySqlProvider::connect`] lists the errors.
-    pub async fn connect(self) -> Result<MySqlProvider> {
-        let connect_timeout = lasting(self.connect_timeout).unwrap_or(Duration::MAX);
-        let checks = !self.dsn.params.unchecked;
-        let sql = Statements::of(&self.table, &self.dsn.database);
-        let store = MySqlStore {
-            pool: SqlPool::new(MySqlConnector::new(self.dsn, connect_timeout), self.pool, checks),
-            sql,
-            clock: self.clock,
-            limits: StepLimits::new(self.deadline, self.retries),
-            batch: BatchSize::default(),
-        };
-        let prepared =
-            store.within_long_deadline(start::prepare(&store, &self.table, self.create_table)).await;
-        let max_packet = prepared.map_err(MySqlError::at_start)?;
-        let max_record = size::max_record_for(max_packet).min(store.max_record());
-        Ok(MySqlProvider(Arc::new(ProviderState { store, table: self.table, max_record })))
-    }
-
-    /// Connects to the database of a Beego application's `mysql` provider, and uses Beego's table. The application may run at the same
-    /// time. The table is `session` unless another name is set, and is never changed. A session ends when it was unused for `lifetime`,
-    /// which must be the manager's idle timeout.
-    ///
-    /// A manager built with the builder needs the codec [`Codec::GOB`](crate::config::Codec::GOB), ids in clear and no absolute timeout. A
-    /// session of more than 65,535 bytes is refused, since the table's BLOB holds no more.
-    ///
-    /// # Errors
-    /// The errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing.
-    #[cfg(feature = "beego")]
-    pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
-        let connect_timeout = lasting(self.connect_timeout).unwrap_or(Duration::MAX);
-        let checks = !self.dsn.params.unchecked;
-        let table = if self.table == TableName::default() {
-            TableName::new(beego::TABLE).map_err(MySqlError::from)?
-        } else {
-            self.table
-        };
-        let clock = self.clock.clone().unwrap_or_default();
-        let store = MySqlStore {
-            sql: Statements::of(&table, &self.dsn.database),
-            pool: SqlPool::new(MySqlConnector::new(self.dsn, connect_timeout), self.pool, checks),
-            clock: self.clock,
-            limits: StepLimits::new(self.deadline, self.retries),
-            batch: BatchSize::default(),
-        };
-        let rows =
-            beego::BeegoRows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
-        Ok(AnyProvider::new(Foreign::beego(rows)))
     }
 }

@@ -175,7 +175,7 @@ fn non_empty(text: &str) -> Option<Box<str>> {
 }
 
 /// The faults of a data source name.
-#[derive(Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum DsnError {
     #[error(
         "expected a slash before the database's name, found none; write user:password@tcp(host:3306)/dbname"
