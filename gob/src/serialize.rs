@@ -336,56 +336,35 @@ impl<'a, 't> Map<'a, 't> {
     }
 }
 
-impl SerializeSeq for List<'_, '_> {
-    type Ok = Option<Dynamic>;
-    type Error = Refused;
+/// Implements the traits of serde for what has several parts: a collector takes each part by one of its methods.
+macro_rules! collect {
+    ($($trait:ident for $collector:ident: $method:ident($($name:ident)?) is $take:ident;)+) => {$(
+        impl $trait for $collector<'_, '_> {
+            type Ok = Option<Dynamic>;
+            type Error = Refused;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.push(value)
-    }
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($name: &'static str,)?
+                value: &T,
+            ) -> Result<(), Refused> {
+                self.$take($($name,)? value)
+            }
 
-    fn end(self) -> Result<Self::Ok, Refused> {
-        Ok(self.finish())
-    }
+            fn end(self) -> Result<Self::Ok, Refused> {
+                Ok(self.finish())
+            }
+        }
+    )+};
 }
 
-impl SerializeTuple for List<'_, '_> {
-    type Ok = Option<Dynamic>;
-    type Error = Refused;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Self::Ok, Refused> {
-        Ok(self.finish())
-    }
-}
-
-impl SerializeTupleStruct for List<'_, '_> {
-    type Ok = Option<Dynamic>;
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Self::Ok, Refused> {
-        Ok(self.finish())
-    }
-}
-
-impl SerializeTupleVariant for List<'_, '_> {
-    type Ok = Option<Dynamic>;
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.push(value)
-    }
-
-    fn end(self) -> Result<Self::Ok, Refused> {
-        Ok(self.finish())
-    }
+collect! {
+    SerializeSeq for List: serialize_element() is push;
+    SerializeTuple for List: serialize_element() is push;
+    SerializeTupleStruct for List: serialize_field() is push;
+    SerializeTupleVariant for List: serialize_field() is push;
+    SerializeStruct for Map: serialize_field(name) is field;
+    SerializeStructVariant for Map: serialize_field(name) is field;
 }
 
 impl SerializeMap for Map<'_, '_> {
@@ -404,40 +383,6 @@ impl SerializeMap for Map<'_, '_> {
         let key = self.key.take().ok_or(Refused)?;
         self.entries.push((key, self.builder.value(value)?));
         Ok(())
-    }
-
-    fn end(self) -> Result<Self::Ok, Refused> {
-        Ok(self.finish())
-    }
-}
-
-impl SerializeStruct for Map<'_, '_> {
-    type Ok = Option<Dynamic>;
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Refused> {
-        self.field(name, value)
-    }
-
-    fn end(self) -> Result<Self::Ok, Refused> {
-        Ok(self.finish())
-    }
-}
-
-impl SerializeStructVariant for Map<'_, '_> {
-    type Ok = Option<Dynamic>;
-    type Error = Refused;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Refused> {
-        self.field(name, value)
     }
 
     fn end(self) -> Result<Self::Ok, Refused> {

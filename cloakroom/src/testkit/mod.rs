@@ -44,9 +44,11 @@
 //! | one test for each sentence of the contract | [`conformance!`](crate::conformance), [`conformance`] |
 //! | random steps, compared with a plain map | [`model`] |
 //! | sample records | [`record()`], [`RecordBuilder`] |
+//! | a store that differs from another in a few methods | [`forward_provider!`](crate::forward_provider) |
 
 pub mod conformance;
 mod fixture;
+mod forward;
 pub mod model;
 mod record;
 mod session;

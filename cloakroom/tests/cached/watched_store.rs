@@ -7,10 +7,7 @@ use std::time::SystemTime;
 
 use cloakroom::{
     Clock, MemoryProvider, Provider, Result,
-    providers::{
-        Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey, Touched,
-        Updated, Watched, Watcher,
-    },
+    providers::{Capabilities, Created, Record, Renamed, StoreKey, Touched, Updated, Watched, Watcher},
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -146,19 +143,5 @@ impl Provider for WatchedStore {
         deleted
     }
 
-    async fn count(&self) -> Result<u64> {
-        self.0.store.count().await
-    }
-
-    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-        self.0.store.delete_expired(limit).await
-    }
-
-    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.0.store.scan(cursor, limit).await
-    }
-
-    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.0.store.indexed(entry, cursor, limit).await
-    }
+    cloakroom::forward_provider!(self => self.0.store; count, delete_expired, scan, indexed);
 }

@@ -1,12 +1,9 @@
 //! A provider that can do less than others, and says so.
 
-use std::time::SystemTime;
-
 use cloakroom::{
     Clock, Error, ErrorKind, MemoryProvider, Provider, Result,
     providers::{
-        AnyProvider, Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey,
-        Touched, Updated,
+        AnyProvider, Capabilities, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey, Updated,
     },
 };
 
@@ -43,22 +40,16 @@ impl Provider for Less {
         capabilities
     }
 
+    cloakroom::forward_provider!(self => self.0; load, touch, delete_expired);
+
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
         Less::fits(record)?;
         self.0.create(key, record).await
     }
 
-    async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        self.0.load(key).await
-    }
-
     async fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Result<Updated> {
         Less::fits(record)?;
         self.0.update(key, record, base).await
-    }
-
-    async fn touch(&self, key: &StoreKey, at: SystemTime) -> Result<Touched> {
-        self.0.touch(key, at).await
     }
 
     async fn rename(
@@ -79,10 +70,6 @@ impl Provider for Less {
 
     async fn count(&self) -> Result<u64> {
         cannot()
-    }
-
-    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-        self.0.delete_expired(limit).await
     }
 
     async fn scan(&self, _: Option<Cursor>, _: usize) -> Result<Page> {

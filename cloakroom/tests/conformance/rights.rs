@@ -83,21 +83,7 @@ impl Provider for Memory {
         self.inner.delete(key).await
     }
 
-    async fn count(&self) -> Result<u64> {
-        self.inner.count().await
-    }
-
-    async fn delete_expired(&self, limit: usize) -> Result<Collected> {
-        self.inner.delete_expired(limit).await
-    }
-
-    async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.inner.scan(cursor, limit).await
-    }
-
-    async fn indexed(&self, entry: &IndexEntry, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
-        self.inner.indexed(entry, cursor, limit).await
-    }
+    cloakroom::forward_provider!(self => self.inner; count, delete_expired, scan, indexed);
 }
 
 /// The next request of a browser that has received `response`.
