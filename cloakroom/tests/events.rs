@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use cloakroom::{
-    Manager, ManagerBuilder, ManualClock, MemoryProvider, Session, SessionLayer,
+    ErrorKind, Manager, ManagerBuilder, ManualClock, MemoryProvider, Session, SessionLayer,
     config::HashFunc,
     event::{Event, EventKind},
 };
@@ -297,12 +297,14 @@ async fn corrupt_records_and_conflicts_cause_events() {
     let created = watched.heard.events();
 
     watched.faults.set(Call::Load, Fault::Corrupt);
-    assert!(watched.manager.start(&headers(&cookie)).await.is_err());
+    let error = watched.manager.start(&headers(&cookie)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
     let corrupt = watched.heard.events();
     assert_eq!((corrupt.len(), corrupt[0].kind()), (1, EventKind::Corrupt));
     assert_eq!(corrupt[0].session(), created[0].session());
     watched.faults.set(Call::Load, Fault::Fail);
-    assert!(watched.manager.start(&headers(&cookie)).await.is_err());
+    let error = watched.manager.start(&headers(&cookie)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(watched.heard.kinds(), [], "a store that is down is no corrupt record");
     watched.faults.heal();
 
@@ -357,9 +359,9 @@ async fn a_listener_may_use_the_manager_and_the_session() {
 #[test]
 fn an_event_key_of_fewer_than_16_bytes_is_refused() {
     let short = Manager::builder(MemoryProvider::new()).event_key("fifteen letters").build().unwrap_err();
-    assert_eq!(short.kind(), cloakroom::ErrorKind::Config);
+    assert_eq!(short.kind(), ErrorKind::Config);
     let text = short.to_string();
     assert!(text.contains("at least 16 bytes") && text.contains("found 15"), "{text}");
     assert!(!text.contains("fifteen"), "{text}");
-    assert!(Manager::builder(MemoryProvider::new()).event_key("sixteen letters!").build().is_ok());
+    Manager::builder(MemoryProvider::new()).event_key("sixteen letters!").build().unwrap();
 }

@@ -176,7 +176,8 @@ async fn a_forged_tombstone_leads_to_no_session() {
     rig.plant(&own_key, &forged).await;
     assert_eq!(note(&manager, &own).await.unwrap(), None);
     let plain = rig.manager(|builder| builder);
-    assert!(plain.start(&with_token(&own)).await.is_err(), "that led to the victim's session");
+    let refused = plain.start(&with_token(&own)).await.expect_err("it leads to the victim's session");
+    assert_eq!(refused.kind(), ErrorKind::Config, "a sealed record needs the keys");
 }
 
 #[tokio::test]

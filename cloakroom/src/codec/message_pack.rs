@@ -353,19 +353,20 @@ mod tests {
 
     #[test]
     fn hostile_data_is_an_error() {
-        for data in [
-            &b"\xc1"[..],
-            b"\x81\x01\x01",
-            b"\x81\xa1a\xc1",
-            b"\x81\xa1a",
-            b"\xde\xff\xff\xa1a\x01",
-            b"\x81\xa1a\xdd\xff\xff\xff\xff",
-            b"\x81\xa1a\xdf\xff\xff\xff\xff\x01",
-            b"\x81\xa1\xff\x01",
-            b"\x80\x80",
-            &[&b"\x81\xa1a"[..], &[0x91; 100_000]].concat(),
+        for (data, expected) in [
+            (&b"\xc1"[..], MapError::NotAMap { at: 0 }),
+            (b"\x81\x01\x01", MapError::NotAMap { at: 1 }),
+            (b"\x81\xa1a\xc1", MapError::Marker { at: 3 }),
+            (b"\x81\xa1a", MapError::Truncated),
+            (b"\xde\xff\xff\xa1a\x01", MapError::Truncated),
+            (b"\x81\xa1a\xdd\xff\xff\xff\xff", MapError::Truncated),
+            (b"\x81\xa1a\xdf\xff\xff\xff\xff\x01", MapError::Truncated),
+            (b"\x81\xa1\xff\x01", MapError::NotAMap { at: 1 }),
+            (b"\x80\x80", MapError::Trailing { found: 1 }),
+            (&[&b"\x81\xa1a"[..], &[0x91; 100_000]].concat(), MapError::Depth),
         ] {
-            assert!(check(data).is_err(), "{:02x?}", &data[..data.len().min(16)]);
+            let found = check(data).unwrap_err().to_string();
+            assert_eq!(found, expected.to_string(), "{:02x?}", &data[..data.len().min(16)]);
         }
     }
 

@@ -789,7 +789,8 @@ mod tests {
         };
         let read = with_field(200).unwrap();
         assert_eq!((read.meta(), read.data()), (sample().meta(), sample().data()));
-        assert!(read.check_readable().is_ok() && read.is_plain());
+        read.check_readable().unwrap();
+        assert!(read.is_plain());
         let newer = with_field(100).unwrap();
         let refused = newer.check_readable().unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Incompatible);
@@ -826,7 +827,7 @@ mod tests {
     fn a_newer_session_is_ended_by_a_tombstone_of_this_release() {
         let ended = sample().of_newer_release().tombstone(&Mark::Ended, Millis(5), Millis(10));
         assert_eq!((ended.mark(), ended.version()), (Some(Mark::Ended), 8));
-        assert!(ended.check_readable().is_ok());
+        ended.check_readable().unwrap();
     }
 
     #[test]

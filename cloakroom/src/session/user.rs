@@ -68,7 +68,7 @@ impl Session {
     /// # let session = sessions.start(&http::HeaderMap::new()).await?;
     /// session.authenticate(Principal::new("alice")?)?;
     /// session.set_level(Level::new(2))?;
-    /// assert!(session.require_level(Level::new(2)).is_ok());
+    /// session.require_level(Level::new(2))?;
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///
@@ -135,7 +135,7 @@ impl Session {
     /// let five_minutes = Duration::from_secs(300);
     /// assert_eq!(session.require_recent(five_minutes).unwrap_err().kind(), ErrorKind::Denied);
     /// session.authenticate(Principal::new("alice")?)?;
-    /// assert!(session.require_recent(five_minutes).is_ok());
+    /// session.require_recent(five_minutes)?;
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///
@@ -161,7 +161,7 @@ impl Session {
     /// let denied = session.require_level(Level::new(2)).unwrap_err();
     /// assert_eq!(denied.kind(), ErrorKind::Denied);
     /// session.set_level(Level::new(2))?;
-    /// assert!(session.require_level(Level::new(2)).is_ok());
+    /// session.require_level(Level::new(2))?;
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///

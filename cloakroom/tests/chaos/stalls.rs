@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloakroom::{Manager, RedisProvider};
+use cloakroom::{Manager, RedisProvider, Released};
 use http::HeaderMap;
 use servers::{Proxy, Redis, RedisOptions};
 use tokio::task::{JoinSet, block_in_place};
@@ -65,7 +65,8 @@ async fn a_cancelled_crowd_leaves_the_next_visitor_served() {
     let session = here.start(&HeaderMap::new()).await.unwrap();
     session.set("n", 1).unwrap();
     let saved = tokio::time::timeout(PATIENCE, session.release(&mut HeaderMap::new())).await;
-    assert!(saved.expect("a reply").is_ok(), "the healthy connection was treated as dead");
+    let released = saved.expect("a reply").expect("the healthy connection was treated as dead");
+    assert_eq!(released, Released::Created);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,12 +82,13 @@ async fn a_stuck_connection_attempt_delays_no_call() {
     let begin = async |node: Manager| {
         let session = node.start(&HeaderMap::new()).await?;
         session.set("n", 1)?;
-        session.release(&mut HeaderMap::new()).await.map(drop)
+        session.release(&mut HeaderMap::new()).await
     };
     let waiting = tokio::spawn(begin(here.clone()));
     wait_ms(300).await;
     assert!(!waiting.is_finished(), "it waits for its connection");
     proxy.heal();
     let begun = tokio::time::timeout(PATIENCE / 2, waiting).await;
-    assert!(begun.expect("another connection is tried").unwrap().is_ok());
+    let released = begun.expect("another connection is tried").unwrap();
+    assert_eq!(released.unwrap(), Released::Created);
 }

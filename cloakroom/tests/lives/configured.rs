@@ -66,7 +66,7 @@ impl Hook for Markless {
 #[test]
 fn rotation_without_tombstones_is_refused() {
     let store = || Hooked::new(cloakroom::MemoryProvider::new(), Markless);
-    assert!(Manager::builder(store()).build().is_ok());
+    Manager::builder(store()).build().unwrap();
     let error = Manager::builder(store()).rotate_every(seconds(900)).build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     let text = error.to_string();

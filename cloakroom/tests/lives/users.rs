@@ -184,7 +184,7 @@ async fn a_change_of_level_gives_a_new_id() {
     assert!(rig.start(&first).await.principal().is_none(), "the former id is dead at once");
     let session = rig.start(&browser).await;
     assert_eq!((session.level(), session.authenticated()), (Some(Level::new(2)), at_login));
-    assert!(session.require_level(Level::new(2)).is_ok());
+    session.require_level(Level::new(2)).unwrap();
     let _ = rig.request(&mut browser, |session| session.authenticate(alice()).unwrap()).await;
     assert_eq!(rig.start(&browser).await.level(), Some(Level::new(1)), "the level is that of the last login");
 }
@@ -203,14 +203,15 @@ async fn require_recent_accepts_only_a_recent_login() {
     }
     let _ = rig.request(&mut browser, login).await;
     rig.time.advance(seconds(300));
-    assert!(rig.start(&browser).await.require_recent(seconds(300)).is_ok());
+    rig.start(&browser).await.require_recent(seconds(300)).unwrap();
     rig.time.advance(seconds(1));
     let session = rig.start(&browser).await;
     assert_eq!(session.require_recent(seconds(300)).unwrap_err().kind(), ErrorKind::Denied);
     login(&session);
-    assert!(session.require_recent(seconds(300)).is_ok(), "the login of this request counts");
+    session.require_recent(seconds(300)).expect("the login of this request counts");
     session.destroy().unwrap();
-    assert!(session.require_recent(seconds(300)).is_err() && session.level().is_none());
+    assert_eq!(session.require_recent(seconds(300)).unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(session.level(), None);
 }
 
 #[tokio::test]

@@ -196,6 +196,7 @@ mod tests {
         }
         cluster.move_slot(slot, to, Duration::ZERO);
         assert_eq!(cluster.node(to).ask::<String>(&["GET", "{a}3"]), "value");
-        assert!(cluster.node(from).try_ask::<String>(&["GET", "{a}3"]).is_err());
+        let moved = cluster.node(from).try_ask::<String>(&["GET", "{a}3"]).unwrap_err();
+        assert_eq!(moved.code(), Some("MOVED"), "{moved}");
     }
 }

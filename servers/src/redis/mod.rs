@@ -268,7 +268,8 @@ mod tests {
         let mut redis = Redis::with(RedisOptions { durable: true, ..RedisOptions::default() });
         redis.ask::<()>(&["SET", "key", "value"]);
         redis.kill();
-        assert!(redis.try_ask::<String>(&["GET", "key"]).is_err());
+        let gone = redis.try_ask::<String>(&["GET", "key"]).unwrap_err();
+        assert!(gone.is_connection_refusal(), "{gone}");
         redis.restart();
         assert_eq!(redis.ask::<String>(&["GET", "key"]), "value");
     }

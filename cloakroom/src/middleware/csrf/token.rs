@@ -113,8 +113,9 @@ impl Session {
     /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
     /// # let session = sessions.start(&HeaderMap::new()).await?;
     /// let token = session.csrf_token().await?;
-    /// assert!(session.verify_csrf_token(token.as_str()).is_ok());
-    /// assert!(session.verify_csrf_token("another").is_err());
+    /// session.verify_csrf_token(token.as_str())?;
+    /// let forged = session.verify_csrf_token("another").unwrap_err();
+    /// assert_eq!(forged.kind(), cloakroom::ErrorKind::Forged);
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///

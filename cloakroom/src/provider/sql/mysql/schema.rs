@@ -259,8 +259,8 @@ mod tests {
                 assert!(line.is_some(), "{name} {kind}");
             }
         }
-        assert!(check(&table, &as_made()).is_ok());
-        assert!(check_index(&table.index(), &index_as_made()).is_ok());
+        check(&table, &as_made()).unwrap();
+        check_index(&table.index(), &index_as_made()).unwrap();
     }
 
     #[test]

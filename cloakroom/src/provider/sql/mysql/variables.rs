@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_error_of_a_wrong_variable_names_it() {
-        assert!(check(&as_expected()).is_ok());
+        check(&as_expected()).unwrap();
         for (place, required) in REQUIRED.iter().enumerate() {
             let opposite = if required.expected == "1" { "OFF" } else { "ON" };
             for other in ["", "2", opposite] {
@@ -150,11 +150,17 @@ mod tests {
         let with = |modes: &str| {
             let mut found = as_expected();
             found[2] = modes.to_owned();
-            check(&found).is_ok()
+            check(&found)
         };
-        assert!(with("NO_ENGINE_SUBSTITUTION,STRICT_ALL_TABLES"));
-        assert!(!with("STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,EMPTY_STRING_IS_NULL"));
-        assert!(!with("NO_ENGINE_SUBSTITUTION"));
+        with("NO_ENGINE_SUBSTITUTION,STRICT_ALL_TABLES").unwrap();
+        for modes in
+            ["STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,EMPTY_STRING_IS_NULL", "NO_ENGINE_SUBSTITUTION"]
+        {
+            let error = with(modes).unwrap_err().to_string();
+            let expected =
+                format!("variable sql_mode: expected {SQL_MODE}, as the provider has set it, found {modes}");
+            assert!(error.contains(&expected), "{error}");
+        }
     }
 
     #[test]
