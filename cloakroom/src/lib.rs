@@ -93,6 +93,8 @@ pub mod session;
 mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod tls;
 
 pub use clock::{Clock, ManualClock};
 pub use engine::Visit;

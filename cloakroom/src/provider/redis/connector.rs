@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -22,6 +22,7 @@ use super::connection::{Commands, Health, RedisConnection};
 use super::error::{StoreError, io_cause};
 use super::server_info::{EvictionPolicy, ServerInfo};
 use super::settings::{Certificates, Credentials, RedisSettings, ServerAddress};
+use crate::tls::{authorities_of, certificates_of, cryptography, system_authorities};
 
 /// The number of concurrent attempts to connect, each begun a while after the previous one. An attempt that was begun while
 /// the network lost packets can stay stuck after the network has recovered; a later one succeeds at once.
@@ -231,9 +232,7 @@ fn refused(error: &redis::RedisError) -> StoreError {
 }
 
 fn tls(certificates: &Certificates) -> Result<TlsConnector, StoreError> {
-    // The process's default provider is not used: the application's other crates decide which one it is, if there is one.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(cryptography()).with_safe_default_protocol_versions();
     let unusable = |what, expected| StoreError::Certificate { what, expected };
     let builder = builder.map_err(|_| unusable("tls", "protocol versions that ring can do"))?;
     let builder = builder.with_root_certificates(authorities(certificates.authorities.as_deref())?);
@@ -253,23 +252,9 @@ fn tls(certificates: &Certificates) -> Result<TlsConnector, StoreError> {
 
 /// Returns the configured authorities, or the system's if none are configured.
 fn authorities(given: Option<&[u8]>) -> Result<RootCertStore, StoreError> {
-    let mut roots = RootCertStore::empty();
     match given {
-        Some(pem) => {
-            let unusable =
-                StoreError::Certificate { what: "ca_file", expected: "certificates of authorities" };
-            let Some(all) = certificates_of(pem) else { return Err(unusable) };
-            if roots.add_parsable_certificates(all).0 == 0 {
-                return Err(unusable);
-            }
-        }
-        // Some certificates of the system may not parse. It is an error only if none does.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        Some(pem) => authorities_of(pem)
+            .ok_or(StoreError::Certificate { what: "ca_file", expected: "certificates of authorities" }),
+        None => system_authorities().ok_or(StoreError::NoAuthorities),
     }
-    if roots.is_empty() { Err(StoreError::NoAuthorities) } else { Ok(roots) }
-}
-
-fn certificates_of(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    let all: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
-    Some(all).filter(|all| !all.is_empty())
 }

@@ -2,6 +2,10 @@
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod batch;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod duration;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod escape;
 mod index;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod listed;

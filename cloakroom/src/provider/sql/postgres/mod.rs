@@ -1,1 +1,3 @@
 //! The PostgreSQL provider: sessions in a table of PostgreSQL.
+
+mod settings;

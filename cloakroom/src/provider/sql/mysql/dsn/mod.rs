@@ -2,8 +2,6 @@
 //!
 //! No error shows a part of the text, since without its delimiters any part may be a piece of the password.
 
-mod duration;
-mod escape;
 mod params;
 
 #[cfg(test)]
@@ -15,7 +13,7 @@ use std::path::PathBuf;
 
 pub(super) use params::{Params, Tls};
 
-use escape::unescape;
+use crate::provider::sql::escape::unescape;
 
 const PORT: u16 = 3306;
 /// The default socket of Go's driver.

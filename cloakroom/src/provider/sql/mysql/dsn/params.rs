@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::escape::unescape;
-use super::{DsnError, duration};
+use super::DsnError;
+use crate::provider::sql::duration;
+use crate::provider::sql::escape::unescape;
 
 /// The known parameters. Any other parameter is a system variable.
 const NAMES: [&str; 34] = [

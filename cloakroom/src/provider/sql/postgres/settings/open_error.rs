@@ -1,0 +1,94 @@
+//! The errors of opening a connection.
+
+use std::io;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use super::passfile::PasswordFileError;
+use super::tls::CertificateFileError;
+
+/// A host that could not be used, or a file that cannot. Hosts count from 1.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum OpenError {
+    #[error("host {host}: the connection failed; check that the server runs and can be reached")]
+    Connect {
+        host: usize,
+        #[source]
+        cause: tokio_postgres::Error,
+    },
+    #[error("host {host}: expected an address of the host, found none; check the name and the resolver")]
+    Lookup {
+        host: usize,
+        #[source]
+        cause: Option<io::Error>,
+    },
+    #[error(
+        "host {host}: expected a connection within {limit:?}, found none; check that the server runs and can be reached, or raise connect_timeout"
+    )]
+    Late { host: usize, limit: Duration },
+    #[error(
+        "host {host}: expected a server that encrypts, found one without TLS; switch its ssl on, or write sslmode=disable on a trusted network"
+    )]
+    NoTls { host: usize },
+    #[error(
+        "host {host}: the connection could not be encrypted; check the server's certificate, sslrootcert and the host's name"
+    )]
+    Handshake {
+        host: usize,
+        #[source]
+        cause: tokio_postgres::Error,
+    },
+    #[error(
+        "host {host}: expected a login that is supported, found that the server asks for a password and none is given, or for another login; write password, or use a password file"
+    )]
+    Login {
+        host: usize,
+        #[source]
+        cause: tokio_postgres::Error,
+    },
+    #[error(
+        "host {host}: expected a server that is {expected} (target_session_attrs), found another; name one that is"
+    )]
+    Target { host: usize, expected: &'static str },
+    #[error(transparent)]
+    PasswordFile(#[from] PasswordFileError),
+    #[error(transparent)]
+    CertificateFile(#[from] CertificateFileError),
+    #[error("the runtime cancelled the reading of a file")]
+    Cancelled(#[source] tokio::task::JoinError),
+}
+
+impl OpenError {
+    /// Returns the driver's error, which may quote the user's name.
+    pub(in super::super) fn driver_error(&self) -> Option<&tokio_postgres::Error> {
+        match self {
+            OpenError::Connect { cause, .. }
+            | OpenError::Handshake { cause, .. }
+            | OpenError::Login { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// Returns true if only another configuration can help.
+    pub(in super::super) fn is_config(&self) -> bool {
+        let file = matches!(self, OpenError::PasswordFile(_) | OpenError::CertificateFile(_));
+        file || matches!(self, OpenError::NoTls { .. } | OpenError::Login { .. }) || self.is_refusal()
+    }
+
+    pub(in super::super) fn is_timeout(&self) -> bool {
+        matches!(self, OpenError::Late { .. })
+    }
+
+    /// Returns true if the server has refused the login. Like libpq, this ends the search for a host: each one would count it as an attempt.
+    fn is_refusal(&self) -> bool {
+        let code = self.driver_error().and_then(tokio_postgres::Error::code);
+        code.is_some_and(|code| code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME)
+    }
+
+    pub(super) fn ends_search(&self) -> bool {
+        let file = matches!(self, OpenError::PasswordFile(_) | OpenError::CertificateFile(_));
+        file || self.is_refusal() || matches!(self, OpenError::Login { .. })
+    }
+}
+
