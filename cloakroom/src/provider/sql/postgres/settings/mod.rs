@@ -26,8 +26,8 @@ pub(super) use open_error::OpenError;
 pub(super) use params::{CommitDurability, PostgresParams};
 
 use environment::Environment;
-use hosts::{ServerHost, TargetSession};
 use failures::RecentFailures;
+use hosts::{ServerHost, TargetSession};
 use params::{Given, ServerSetting};
 use passfile::PasswordFile;
 use ssl::SslSettings;

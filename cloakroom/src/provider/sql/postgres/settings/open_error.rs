@@ -91,4 +91,3 @@ impl OpenError {
         file || self.is_refusal() || matches!(self, OpenError::Login { .. })
     }
 }
-

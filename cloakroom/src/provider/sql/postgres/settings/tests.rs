@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use super::hosts::HostName;
-use super::ssl::{Authorities, BindingMode, ClientCertificate, SslMode};
 use super::*;
 
 /// An environment without variables, of the user `someone` whose home directory does not exist.
