@@ -19,19 +19,21 @@ enum SqlProvider {
     /// MariaDB 10.6 or MySQL 8.0 and later
     #[value(name = "mysql")]
     MySql,
+    /// A file of SQLite
+    #[value(name = "sqlite")]
+    Sqlite,
 }
 
 /// The reason why the statements could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SchemaError {
-    #[cfg(feature = "mysql")]
     #[error(transparent)]
     Name(#[from] cloakroom::Error),
-    #[cfg(not(feature = "mysql"))]
+    #[cfg(not(all(feature = "mysql", feature = "sqlite", unix)))]
     #[error(
-        "this program was built without the feature mysql; rebuild it with `cargo build -p cloakroom-cli --features mysql`"
+        "this program was built without the feature {feature}; rebuild it with `cargo build -p cloakroom-cli --features {feature}`"
     )]
-    NotBuilt,
+    NotBuilt { feature: &'static str },
     #[error("the statements could not be written to stdout")]
     Write(#[from] std::io::Error),
 }
@@ -40,6 +42,7 @@ pub(crate) enum SchemaError {
 pub(crate) fn run(options: &Options) -> Result<(), SchemaError> {
     let statements = match options.provider {
         SqlProvider::MySql => of_mysql(&options.table)?,
+        SqlProvider::Sqlite => of_sqlite(&options.table)?,
     };
     let mut out = std::io::stdout().lock();
     for statement in statements {
@@ -55,5 +58,15 @@ fn of_mysql(table: &str) -> Result<Vec<String>, SchemaError> {
 
 #[cfg(not(feature = "mysql"))]
 fn of_mysql(_: &str) -> Result<Vec<String>, SchemaError> {
-    Err(SchemaError::NotBuilt)
+    Err(SchemaError::NotBuilt { feature: "mysql" })
+}
+
+#[cfg(all(feature = "sqlite", unix))]
+fn of_sqlite(table: &str) -> Result<Vec<String>, SchemaError> {
+    Ok(cloakroom::SqliteProvider::schema(table)?)
+}
+
+#[cfg(not(all(feature = "sqlite", unix)))]
+fn of_sqlite(_: &str) -> Result<Vec<String>, SchemaError> {
+    Err(SchemaError::NotBuilt { feature: "sqlite" })
 }

@@ -55,6 +55,7 @@
 //! | `tower` | with `axum` | [`SessionLayer`](guide::frameworks#tower) |
 //! | `csrf` | no | [`CsrfLayer` and `CsrfToken`](guide::csrf), against forged requests; brings `tower` |
 //! | `redis` | no | [`RedisProvider`](guide::redis): Redis or Valkey, one server, with sentinels, or a cluster; Unix |
+//! | `sqlite` | no | [`SqliteProvider`](guide::sqlite): a file of SQLite; Unix |
 //! | `mysql` | no | [`MySqlProvider`](guide::mysql): a table of MariaDB or MySQL |
 //! | `cookie` | no | [`CookieProvider`](guide::cookie): sealed sessions in the visitor's cookie |
 //! | `cached` | no | [`Cached`](guide::near_cache): a near cache in front of any provider |
@@ -122,6 +123,8 @@ pub use provider::memory::MemoryProvider;
 pub use provider::redis::RedisProvider;
 #[cfg(feature = "mysql")]
 pub use provider::sql::mysql::MySqlProvider;
+#[cfg(all(feature = "sqlite", unix))]
+pub use provider::sql::sqlite::SqliteProvider;
 pub use record::{Device, Lifetime};
 #[cfg(feature = "config-string")]
 pub use registry::register;
@@ -139,14 +142,18 @@ pub mod providers {
     pub use crate::provider::cached::{Cached, CachedBuilder};
     #[cfg(feature = "cookie")]
     pub use crate::provider::cookie::{CookieProvider, CookieProviderBuilder};
+    #[cfg(all(any(feature = "file", feature = "sqlite"), unix))]
+    pub use crate::provider::durability::Durability;
     #[cfg(all(feature = "file", unix))]
-    pub use crate::provider::file::{Durability, FileProvider, FileProviderBuilder};
+    pub use crate::provider::file::{FileProvider, FileProviderBuilder};
     #[cfg(feature = "memory")]
     pub use crate::provider::memory::{MemoryProvider, MemoryProviderBuilder};
     #[cfg(all(feature = "redis", unix))]
     pub use crate::provider::redis::{RedisProvider, RedisProviderBuilder};
     #[cfg(feature = "mysql")]
     pub use crate::provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
+    #[cfg(all(feature = "sqlite", unix))]
+    pub use crate::provider::sql::sqlite::{SqliteProvider, SqliteProviderBuilder};
     pub use crate::provider::{
         AnyProvider, Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed,
         SealedProvider, SealedTokens, Touched, Updated, Watched, Watcher,

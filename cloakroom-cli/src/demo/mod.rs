@@ -24,7 +24,7 @@ const EXAMPLE: &str =
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Options {
-    /// The provider that stores the sessions: memory, file or cookie; redis or mysql if built with that feature
+    /// The provider that stores the sessions: memory, file or cookie; redis, mysql or sqlite if built with that feature
     #[arg(long, default_value = "memory")]
     provider: String,
     /// The settings as JSON; the default is the builder's defaults
@@ -61,6 +61,7 @@ pub(crate) enum DemoError {
 fn example(provider: &str) -> Option<&'static str> {
     Some(match provider {
         "file" => r#""providerConfig":"./tmp""#,
+        "sqlite" => r#""providerConfig":"./data/sessions.db""#,
         "redis" => r#""providerConfig":"redis://127.0.0.1:6379/""#,
         "redis_cluster" => r#""providerConfig":"127.0.0.1:7000;127.0.0.1:7001""#,
         "redis_sentinel" => r#""providerConfig":"redis+sentinel://127.0.0.1/mymaster/0""#,

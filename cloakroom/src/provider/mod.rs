@@ -5,12 +5,16 @@ mod any;
 pub(crate) mod cached;
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
+#[cfg(all(any(feature = "file", feature = "sqlite"), unix))]
+pub(crate) mod durability;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 #[cfg(all(feature = "beego", any(all(unix, any(feature = "file", feature = "redis")), feature = "mysql")))]
 pub(crate) mod foreign;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(all(any(feature = "file", feature = "sqlite"), unix))]
+pub(crate) mod private_folder;
 #[cfg(all(feature = "redis", unix))]
 pub(crate) mod redis;
 mod sealed;

@@ -2,7 +2,7 @@
 
 mod device;
 mod format;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mysql", feature = "postgres", all(feature = "sqlite", unix)))]
 mod head;
 mod index;
 mod label;
@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::principal::{Level, Principal};
 
 pub use device::Device;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg(any(feature = "mysql", feature = "postgres", all(feature = "sqlite", unix)))]
 pub(crate) use head::Head;
 pub use index::{IndexEntry, IndexKind};
 pub use label::Label;

@@ -21,8 +21,7 @@ pub(super) async fn open(table: &str, clock: &Clock, port: Option<u16>) -> AnyPr
     let limit = if port.is_none() { PATIENCE } else { DEADLINE };
     let port = port.unwrap_or_else(|| SERVER.address().port());
     let dsn = MariaDb::dsn_at(&format!("tcp(127.0.0.1:{port})"), "");
-    let builder = MySqlProvider::builder(&dsn).and_then(|builder| builder.table(table));
-    let builder = builder.expect("a DSN and a table's name").clock(clock.clone()).deadline(limit);
+    let builder = MySqlProvider::builder(&dsn).table(table).clock(clock.clone()).deadline(limit);
     AnyProvider::new(builder.connect().await.expect("the server takes the connection"))
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::Durability;
 use super::count::{CountStep, Counter, KEY_RANGES};
 use super::error::FileError;
 use super::folder::{self, FILE_MODE, Flush};
@@ -23,7 +22,9 @@ use super::walk::{Leaf, RECORDS_PER_STEP, walk};
 use crate::clock::{Clock, Millis};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
+use crate::provider::durability::Durability;
 use crate::provider::foreign::{Found, Life, Values};
+use crate::provider::private_folder::FolderError;
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 use crate::record::Record;
 
@@ -95,7 +96,7 @@ impl BeegoFiles {
         clock: Clock,
     ) -> Result<BeegoFiles, FileError> {
         let path: PathBuf = std::path::absolute(path)
-            .map_err(|cause| FileError::Root { path: path.to_owned(), cause })?
+            .map_err(|cause| FolderError::Unusable { path: path.to_owned(), cause })?
             .components()
             .collect();
         let root = RwLock::new(Arc::new(root::open(&path)?));

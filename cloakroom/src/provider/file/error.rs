@@ -1,56 +1,19 @@
 //! The errors of the file provider. No message holds a key, since with ids in clear the key is the session id.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
+use crate::provider::private_folder::FolderError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
-    #[error("durability: expected atomic or durable, found {found:?}")]
-    Durability { found: String },
     #[error("format: the provider file keeps native and beego, found {found}")]
     Format { found: crate::config::Format },
     #[error("providerConfig: expected the path of the session folder, found nothing; give one such as ./tmp")]
     NoFolder,
-    #[error("expected a session folder, found that {path:?} is a symbolic link; name the folder it leads to")]
-    RootLink { path: PathBuf },
-    #[error(
-        "expected a session folder, found that {path:?} is not a folder; name another path or move the file away"
-    )]
-    RootKind { path: PathBuf },
-    #[error(
-        "expected a session folder of user {expected}, who runs this process, found that {path:?} belongs to user {found}; \
-         chown it or name another folder"
-    )]
-    RootOwner { path: PathBuf, expected: u32, found: u32 },
-    #[error(
-        "expected a session folder that only its owner may write to, found that {path:?} has mode {mode:04o}, so that other \
-         users could plant sessions; run chmod go-w, or name a folder that holds only sessions"
-    )]
-    RootMode { path: PathBuf, mode: u32 },
-    #[error(
-        "the session folder {path:?} cannot be opened or created; name a folder that this process may use"
-    )]
-    Root {
-        path: PathBuf,
-        #[source]
-        cause: io::Error,
-    },
-    #[error(
-        "the session folder {path:?} cannot be created: {above:?} {found}; name another path or repair that one"
-    )]
-    Above { path: PathBuf, above: PathBuf, found: &'static str },
-    #[error(
-        "the session folder {path:?} cannot be created, since creating {missing:?} failed; create it by hand or name another path"
-    )]
-    Make {
-        path: PathBuf,
-        missing: PathBuf,
-        #[source]
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error(
         "a lock file below the session folder is {found}; remove it, and let only this program write there"
     )]
@@ -101,13 +64,9 @@ impl FileError {
     fn kind(&self) -> ErrorKind {
         use FileError as F;
         match self {
-            F::Durability { .. }
-            | F::Format { .. }
-            | F::NoFolder
-            | F::RootLink { .. }
-            | F::RootKind { .. } => ErrorKind::Config,
-            F::RootOwner { .. } | F::RootMode { .. } | F::Above { .. } => ErrorKind::Config,
-            F::Lost(_) | F::Root { .. } | F::Make { .. } | F::Branch { .. } => ErrorKind::Unavailable,
+            F::Format { .. } | F::NoFolder => ErrorKind::Config,
+            F::Folder(cause) => cause.kind(),
+            F::Lost(_) | F::Branch { .. } => ErrorKind::Unavailable,
             F::Io { .. } | F::BrokenOff(_) | F::LockFile { .. } => ErrorKind::Unavailable,
             F::Count(cause) => cause.kind(),
             F::TooLarge { .. } => ErrorKind::TooLarge,

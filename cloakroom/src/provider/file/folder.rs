@@ -9,6 +9,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::error::FileError;
+use crate::provider::private_folder::{FOLDER_MODE, undo_umask};
 
 /// The largest file that is read. Records are far smaller.
 pub(super) const MAX_FILE: u64 = 32 << 20;
@@ -30,7 +31,6 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOF
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 const EMPTY: OFlags = OFlags::CREATE.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
 pub(super) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// The part of a write that is synced, and so survives a power failure.
@@ -112,15 +112,6 @@ pub(super) fn make_folder_of(
         }
     }
     Err(FileError::io("making a folder")(Errno::NOENT))
-}
-
-/// Sets a new folder's mode to [`FOLDER_MODE`] if the umask has changed it.
-pub(super) fn undo_umask(dir: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> Result<(), Errno> {
-    let stat = fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    match Mode::from_raw_mode(stat.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO) {
-        FOLDER_MODE => Ok(()),
-        _ => fs::chmodat(dir, name, FOLDER_MODE, AtFlags::empty()),
-    }
 }
 
 /// Opens `path` below `dir` for reading and checks its type, owner and size. Returns `None` if nothing is there.

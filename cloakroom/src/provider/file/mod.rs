@@ -19,10 +19,10 @@ mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::durability::Durability;
 #[cfg(feature = "beego")]
 use super::foreign::Foreign;
 use super::{
@@ -380,39 +380,5 @@ impl FileProviderBuilder {
     pub fn connect_beego(self, lifetime: std::time::Duration) -> Result<AnyProvider> {
         let files = beego::BeegoFiles::open(&self.path, lifetime, self.durability, self.clock)?;
         Ok(AnyProvider::new(Foreign::beego(files)))
-    }
-}
-
-/// The changes that a power failure may undo. A killed process loses none in either mode.
-///
-/// ```
-/// use cloakroom::{ErrorKind, providers::Durability};
-///
-/// assert_eq!("durable".parse::<Durability>()?, Durability::Durable);
-/// assert_eq!("sometimes".parse::<Durability>().unwrap_err().kind(), ErrorKind::Config);
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Durability {
-    /// Replaces files atomically and lets the kernel write them to the disk, up to 30 s later. A power failure may undo
-    /// the latest changes, including a logout, and may leave a corrupt record.
-    #[default]
-    Atomic,
-    /// Syncs file and folder (`fsync`) before a create, a change, a rename or a delete returns. A `touch` syncs the file alone: a power
-    /// failure may undo the touch and nothing else. A change takes some milliseconds longer.
-    Durable,
-}
-
-impl FromStr for Durability {
-    type Err = crate::error::Error;
-
-    /// Parses `atomic` or `durable`.
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "atomic" => Ok(Durability::Atomic),
-            "durable" => Ok(Durability::Durable),
-            _ => Err(FileError::Durability { found: name.chars().take(40).collect() }.into()),
-        }
     }
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use super::Durability;
 use super::count::{Counter, DeadlineCache};
 use super::error::FileError;
 use super::folder::Flush;
@@ -17,6 +16,8 @@ use super::tree::{self, Tree};
 use crate::clock::{Clock, Millis};
 use crate::error::{Error, Result};
 use crate::id::StoreKey;
+use crate::provider::durability::Durability;
+use crate::provider::private_folder::FolderError;
 use crate::provider::{Created, Renamed, Touched, Updated};
 use crate::record::Record;
 
@@ -52,7 +53,7 @@ impl FileStore {
         // The path is absolute, so that a later change of the working directory does not move the store. Collecting the components
         // removes a final slash, with which a symbolic link would be followed.
         let path: PathBuf = std::path::absolute(path)
-            .map_err(|cause| FileError::Root { path: path.to_owned(), cause })?
+            .map_err(|cause| FolderError::Unusable { path: path.to_owned(), cause })?
             .components()
             .collect();
         let tree = RwLock::new(Arc::new(Tree::open(&path)?));

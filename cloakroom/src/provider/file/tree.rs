@@ -17,6 +17,7 @@ use super::root;
 use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
+use crate::provider::private_folder::FOLDER_MODE;
 use crate::record::{IndexEntry, IndexKind, Record};
 
 const CORRUPT: &str = ".corrupt";
@@ -273,7 +274,7 @@ impl<'a> KeyPath<'a> {
 
     /// Opens the leaf folder and creates it if it is missing.
     fn make(&self, root: &OwnedFd, sync: Flush) -> Result<OwnedFd, FileError> {
-        self.make_with(root, folder::FOLDER_MODE, sync)
+        self.make_with(root, FOLDER_MODE, sync)
     }
 
     pub(super) fn make_with(&self, root: &OwnedFd, mode: Mode, sync: Flush) -> Result<OwnedFd, FileError> {

@@ -17,6 +17,7 @@ impl IndexRows {
         IndexRows(entries)
     }
 
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

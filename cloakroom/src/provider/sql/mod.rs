@@ -1,13 +1,11 @@
 //! Providers on SQL databases: the parts that they share, and a folder for each of them.
 
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod batch;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod duration;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod escape;
 mod index;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod listed;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
@@ -18,6 +16,9 @@ pub(crate) mod postgres;
 mod row;
 #[cfg(all(feature = "sqlite", unix))]
 pub(crate) mod sqlite;
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres")),
+    allow(dead_code, reason = "SQLite needs the deadline alone")
+)]
 mod step;
 mod table;

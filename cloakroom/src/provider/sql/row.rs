@@ -37,7 +37,6 @@ impl<'a> Columns<'a> {
 }
 
 /// The time that an unreadable record is kept: a week, in milliseconds.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) const KEEP_UNREADABLE: u32 = 7 * 24 * 3_600 * 1_000;
 
 /// A row as it is stored. [`record`](Self::record) decodes it.

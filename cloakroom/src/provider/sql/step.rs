@@ -80,7 +80,8 @@ pub(super) fn lasting(limit: Duration) -> Option<Duration> {
     Some(limit).filter(|limit| !limit.is_zero())
 }
 
-async fn within<T, E: DeadlineError>(
+/// Runs `step` within `limit`; `None` for no limit.
+pub(super) async fn within<T, E: DeadlineError>(
     limit: Option<Duration>,
     step: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {

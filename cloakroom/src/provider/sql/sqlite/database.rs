@@ -1,0 +1,84 @@
+//! The open database of the thread that writes, and the check that its files are still the ones in their places.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use super::connection::{abandon, open_writer, retry_locked};
+use super::error::SqliteError;
+use super::place::{DatabasePlace, FileIdentity};
+use super::schema;
+use super::statements::SqliteStatements;
+use crate::clock::Clock;
+use crate::provider::durability::Durability;
+use crate::provider::sql::table::TableName;
+
+/// The settings with which the thread that writes opens the database.
+#[derive(Clone, Debug)]
+pub(super) struct DatabaseSettings {
+    pub(super) place: DatabasePlace,
+    pub(super) table: TableName,
+    pub(super) sql: Arc<SqliteStatements>,
+    pub(super) durability: Durability,
+    /// True if a missing file and missing tables are created.
+    pub(super) create: bool,
+    pub(super) clock: Clock,
+}
+
+pub(super) struct OpenDatabase {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    log: PathBuf,
+    file: FileIdentity,
+    log_file: FileIdentity,
+}
+
+impl OpenDatabase {
+    pub(super) fn open(
+        settings: &DatabaseSettings,
+        deadline: Option<Instant>,
+    ) -> Result<OpenDatabase, SqliteError> {
+        let path = settings.place.prepare(settings.create)?;
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        let before = FileIdentity::at(&path).ok_or(SqliteError::Moved)?;
+        let connection = open_writer(&path, settings.durability, deadline)?;
+        schema::prepare(&connection, &settings.table, settings.create, deadline)?;
+        // A database that was empty until now gets its log with the first read.
+        retry_locked(deadline, || {
+            Ok(connection.query_row("SELECT COUNT(*) FROM sqlite_schema", (), |_| Ok(()))?)
+        })?;
+        match (FileIdentity::at(&path), FileIdentity::at(&log)) {
+            (Some(file), Some(log_file)) if file == before => {
+                Ok(OpenDatabase { connection, path, log, file, log_file })
+            }
+            _ => {
+                abandon(connection);
+                Err(SqliteError::Moved)
+            }
+        }
+    }
+
+    /// Returns the size of the log in bytes, if the database and its log are still in their places. What is committed to a removed file
+    /// is lost with the process, so no such commit is acknowledged.
+    pub(super) fn log_size(&self) -> Option<u64> {
+        let (log, size) = FileIdentity::with_size(&self.log)?;
+        (log == self.log_file && FileIdentity::at(&self.path) == Some(self.file)).then_some(size)
+    }
+
+    pub(super) fn execute(&self, sql: &str) -> Result<(), SqliteError> {
+        self.connection.prepare_cached(sql)?.execute(())?;
+        Ok(())
+    }
+
+    /// Copies the log into the database as far as readers allow, so that its space is used again.
+    pub(super) fn checkpoint(&self) {
+        let done = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));
+        if let Err(error) = done {
+            tracing::debug!(%error, "a checkpoint of the sessions database failed");
+        }
+    }
+}

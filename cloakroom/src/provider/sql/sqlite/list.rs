@@ -1,0 +1,79 @@
+//! The reads: one record, the count, and pages of sessions.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Params, Row};
+
+use super::error::SqliteError;
+use super::statements::SqliteStatements;
+use super::value::unbound;
+use crate::id::StoreKey;
+use crate::provider::sql::listed::{LONGEST_PAGE, ListedRow};
+use crate::provider::sql::row::StoredRow;
+use crate::provider::{Cursor, Page};
+use crate::record::IndexEntry;
+
+/// Reads the record under `key`, a tombstone too, if it has not expired at `now`.
+pub(super) fn load(
+    connection: &Connection,
+    sql: &SqliteStatements,
+    key: &StoreKey,
+    now: i64,
+) -> Result<Option<StoredRow>, SqliteError> {
+    let mut statement = connection.prepare_cached(&sql.load)?;
+    let mut rows = statement.query((key.as_str(), now))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (touched, expires) = times(row, 1)?;
+    Ok(Some(StoredRow { bytes: bytes(row, 0)?, touched, expires }))
+}
+
+pub(super) fn count(connection: &Connection, sql: &SqliteStatements, now: i64) -> Result<u64, SqliteError> {
+    let count: i64 = connection.prepare_cached(&sql.count)?.query_row((now,), |row| row.get(0))?;
+    Ok(unbound(count))
+}
+
+/// Returns the sessions after the cursor, in the order of their keys: all of them, or those under `entry`.
+pub(super) fn page(
+    connection: &Connection,
+    sql: &SqliteStatements,
+    entry: Option<&IndexEntry>,
+    cursor: Option<&Cursor>,
+    (limit, now): (usize, i64),
+) -> Result<Page, SqliteError> {
+    let (after, limit) = (cursor.map_or("", Cursor::as_str), limit.min(LONGEST_PAGE));
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = match entry {
+        None => rows(connection, &sql.scan, (after, now, most))?,
+        Some(entry) => {
+            rows(connection, &sql.indexed, (after, now, most, entry.kind().as_str(), entry.value()))?
+        }
+    };
+    let last = rows.last().map_or(after.as_bytes(), |row| &row.id);
+    let next = (rows.len() == limit).then(|| Cursor::new(String::from_utf8_lossy(last)));
+    Ok(Page { entries: rows.iter().filter_map(ListedRow::listed).collect(), next })
+}
+
+fn rows(connection: &Connection, sql: &str, values: impl Params) -> Result<Vec<ListedRow>, SqliteError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut listed = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (touched, expires) = times(row, 2)?;
+        listed.push(ListedRow { id: bytes(row, 0)?, head: bytes(row, 1)?, touched, expires });
+    }
+    Ok(listed)
+}
+
+/// Reads the bytes of a text or a blob. Every other value has none, and neither does the beginning of an empty blob, which is NULL.
+fn bytes(row: &Row<'_>, place: usize) -> Result<Vec<u8>, SqliteError> {
+    match row.get_ref(place)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes.to_vec()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Reads the columns `touched` and `expires`, which begin at `place`.
+fn times(row: &Row<'_>, place: usize) -> Result<(Option<u64>, u64), SqliteError> {
+    let touched: Option<i64> = row.get(place).map_err(|_| SqliteError::Row { column: "touched" })?;
+    let expires: i64 = row.get(place + 1).map_err(|_| SqliteError::Row { column: "expires" })?;
+    Ok((touched.map(unbound), unbound(expires)))
+}

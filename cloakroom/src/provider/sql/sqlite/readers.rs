@@ -1,0 +1,241 @@
+//! The connections that read. A read never waits for a writer, and runs on the caller's thread unless it might wait for the disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::change::deadline_of;
+use super::connection::{abandon, open_reader, retry_locked};
+use super::error::SqliteError;
+use super::place::FileIdentity;
+use super::wait::bounded;
+use crate::sync::locks::Mutex;
+
+/// The counts and lists that run at the same time. They are long, so loads have connections of their own.
+const LISTS: usize = 2;
+
+pub(super) struct ReadPool {
+    path: PathBuf,
+    idle: Mutex<Vec<ReadConnection>>,
+    loads: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
+    most: usize,
+    pace: Pace,
+}
+
+struct ReadConnection {
+    connection: Connection,
+    file: FileIdentity,
+}
+
+/// The kind of a read, which decides the connections that it may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum ReadKind {
+    Load,
+    List,
+}
+
+impl ReadPool {
+    pub(super) fn new(path: PathBuf, loads: usize) -> ReadPool {
+        ReadPool {
+            path,
+            idle: Mutex::default(),
+            loads: Arc::new(Semaphore::new(loads)),
+            lists: Arc::new(Semaphore::new(LISTS)),
+            most: loads + LISTS,
+            pace: Pace::new(),
+        }
+    }
+
+    /// Runs `step` on the caller's thread. Returns `None` if it might wait there, or if it failed: a thread that may block then repeats it.
+    pub(super) fn try_here<T>(
+        &self,
+        step: impl FnOnce(&Connection) -> Result<T, SqliteError>,
+    ) -> Option<Result<T, SqliteError>> {
+        let _turn = self.pace.begin()?;
+        let _permit = self.loads.try_acquire().ok()?;
+        let reader = self.idle.lock().pop()?;
+        if !reader.is_at(&self.path) {
+            abandon(reader.connection);
+            return None;
+        }
+        let answer = step(&reader.connection);
+        let is_final = matches!(answer, Ok(_) | Err(SqliteError::Row { .. }));
+        if is_final {
+            self.put_back(reader);
+        }
+        is_final.then_some(answer)
+    }
+
+    /// Runs `step` on a thread that may block, within `limit`. The step runs again while another process holds a lock that it needs.
+    pub(super) async fn on_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        kind: ReadKind,
+        limit: Option<Duration>,
+        step: impl Fn(&Connection) -> Result<T, SqliteError> + Send + 'static,
+    ) -> Result<T, SqliteError> {
+        let (pool, deadline) = (Arc::clone(self), deadline_of(limit));
+        let read = move || match retry_locked(deadline, || pool.run(&step)) {
+            Err(error) if error.is_locked() => Err(SqliteError::Timeout { limit: limit.unwrap_or_default() }),
+            answer => answer,
+        };
+        // Without tokio there are no blocking threads, so the read blocks the caller's thread.
+        if Handle::try_current().is_err() {
+            return read();
+        }
+        let permits = match kind {
+            ReadKind::Load => &self.loads,
+            ReadKind::List => &self.lists,
+        };
+        let permit = Arc::clone(permits).acquire_owned();
+        let call = async move {
+            let permit = permit.await.map_err(|_| SqliteError::Stopped)?;
+            let done = tokio::task::spawn_blocking(move || {
+                let answer = read();
+                drop(permit);
+                answer
+            });
+            done.await.unwrap_or(Err(SqliteError::BrokenOff))
+        };
+        bounded(limit, call).await
+    }
+
+    /// Runs `step` on an idle connection, or on a new one.
+    fn run<T>(&self, step: impl Fn(&Connection) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
+        let reader = self.take()?;
+        let answer = step(&reader.connection);
+        match &answer {
+            Err(error) if error.ends_connection() => drop(reader),
+            _ => self.put_back(reader),
+        }
+        answer
+    }
+
+    fn take(&self) -> Result<ReadConnection, SqliteError> {
+        loop {
+            // The lock is not held while a connection is closed.
+            let idle = self.idle.lock().pop();
+            match idle {
+                Some(reader) if reader.is_at(&self.path) => return Ok(reader),
+                Some(reader) => abandon(reader.connection),
+                None => return ReadConnection::open(&self.path),
+            }
+        }
+    }
+
+    fn put_back(&self, reader: ReadConnection) {
+        let mut idle = self.idle.lock();
+        if idle.len() < self.most {
+            idle.push(reader);
+        }
+    }
+}
+
+impl ReadConnection {
+    fn open(path: &Path) -> Result<ReadConnection, SqliteError> {
+        let before = FileIdentity::at(path).ok_or(SqliteError::Moved)?;
+        let connection = open_reader(path)?;
+        // SQLite opens the log with the first read.
+        let read = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", (), |_| Ok(()));
+        match FileIdentity::at(path) {
+            Some(file) if file == before => {
+                read?;
+                Ok(ReadConnection { connection, file })
+            }
+            _ => {
+                abandon(connection);
+                Err(SqliteError::Moved)
+            }
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        FileIdentity::at(path) == Some(self.file)
+    }
+}
+
+/// Decides whether a read may run on the caller's thread: not while reads are slow, as they are on a disk that hangs or is cold.
+struct Pace {
+    start: Instant,
+    running: AtomicUsize,
+    /// The time of the last read that began alone or ended, in microseconds since `start`.
+    progress: AtomicU64,
+    /// The time until which reads run on threads.
+    slow_until: AtomicU64,
+}
+
+/// A read on the caller's thread.
+struct ReadTurn<'p> {
+    pace: &'p Pace,
+    begun: u64,
+}
+
+impl Pace {
+    /// The time of a read, in microseconds, that makes the next ones run on threads. A read from memory takes some 10 µs.
+    const SLOW: u64 = 20_000;
+    /// The time for which they do.
+    const PAUSE: u64 = 500_000;
+
+    fn new() -> Self {
+        let (running, progress, slow_until) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Pace { start: Instant::now(), running, progress, slow_until }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn begin(&self) -> Option<ReadTurn<'_>> {
+        let begun = self.now();
+        if begun < self.slow_until.load(Ordering::Relaxed) {
+            return None;
+        }
+        let running = self.running.fetch_add(1, Ordering::Relaxed);
+        let turn = ReadTurn { pace: self, begun };
+        if running == 0 {
+            self.progress.store(begun, Ordering::Relaxed);
+        } else if begun.saturating_sub(self.progress.load(Ordering::Relaxed)) > Self::SLOW {
+            // Another read hangs, and this one would too.
+            self.slow_until.store(begun + Self::PAUSE, Ordering::Relaxed);
+            return None;
+        }
+        Some(turn)
+    }
+}
+
+impl Drop for ReadTurn<'_> {
+    fn drop(&mut self) {
+        let now = self.pace.now();
+        if now.saturating_sub(self.begun) > Pace::SLOW {
+            self.pace.slow_until.store(now + Pace::PAUSE, Ordering::Relaxed);
+        }
+        self.pace.progress.fetch_max(now, Ordering::Relaxed);
+        self.pace.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_read_sends_the_next_ones_to_threads() {
+        let pace = Pace::new();
+        drop(pace.begin().unwrap());
+        assert!(pace.begin().is_some());
+        let turn = ReadTurn { pace: &pace, begun: pace.now() };
+        pace.running.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_micros(Pace::SLOW + 2_000));
+        assert!(pace.begin().is_none(), "another read hangs");
+        drop(turn);
+        assert!(pace.begin().is_none(), "it was slow");
+        std::thread::sleep(Duration::from_micros(Pace::PAUSE + 10_000));
+        assert!(pace.begin().is_some());
+        assert_eq!(pace.running.load(Ordering::Relaxed), 0);
+    }
+}
