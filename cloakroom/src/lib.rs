@@ -57,6 +57,7 @@
 //! | `redis` | no | [`RedisProvider`](guide::redis): Redis or Valkey, one server, with sentinels, or a cluster; Unix |
 //! | `sqlite` | no | [`SqliteProvider`](guide::sqlite): a file of SQLite; Unix |
 //! | `mysql` | no | [`MySqlProvider`](guide::mysql): a table of MariaDB or MySQL |
+//! | `postgres` | no | [`PostgresProvider`](guide::postgres): a table of PostgreSQL |
 //! | `cookie` | no | [`CookieProvider`](guide::cookie): sealed sessions in the visitor's cookie |
 //! | `cached` | no | [`Cached`](guide::near_cache): a near cache in front of any provider |
 //! | `config-string` | yes | [configuration as JSON text](guide::configuration): `Manager::new`, `register` |
@@ -123,6 +124,8 @@ pub use provider::memory::MemoryProvider;
 pub use provider::redis::RedisProvider;
 #[cfg(feature = "mysql")]
 pub use provider::sql::mysql::MySqlProvider;
+#[cfg(feature = "postgres")]
+pub use provider::sql::postgres::PostgresProvider;
 #[cfg(all(feature = "sqlite", unix))]
 pub use provider::sql::sqlite::SqliteProvider;
 pub use record::{Device, Lifetime};
@@ -152,6 +155,8 @@ pub mod providers {
     pub use crate::provider::redis::{RedisProvider, RedisProviderBuilder};
     #[cfg(feature = "mysql")]
     pub use crate::provider::sql::mysql::{MySqlProvider, MySqlProviderBuilder};
+    #[cfg(feature = "postgres")]
+    pub use crate::provider::sql::postgres::{PostgresProvider, PostgresProviderBuilder};
     #[cfg(all(feature = "sqlite", unix))]
     pub use crate::provider::sql::sqlite::{SqliteProvider, SqliteProviderBuilder};
     pub use crate::provider::{

@@ -31,6 +31,12 @@ static CONSTRUCTORS: LazyLock<RwLock<BTreeMap<Box<str>, Arc<Constructor>>>> = La
     }
     #[cfg(feature = "mysql")]
     all.insert("mysql".into(), erased(crate::provider::sql::mysql::from_config));
+    #[cfg(feature = "postgres")]
+    {
+        use crate::provider::sql::postgres;
+        all.insert("postgres".into(), erased(postgres::from_config));
+        all.insert("postgresql".into(), erased(postgres::from_config));
+    }
     #[cfg(all(feature = "sqlite", unix))]
     all.insert("sqlite".into(), erased(crate::provider::sql::sqlite::from_config));
     RwLock::new(all)

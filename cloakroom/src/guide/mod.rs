@@ -13,7 +13,7 @@
 //! | [`csrf`] | How do I protect forms? |
 //! | [`plain_http`] | Why is the cookie lost over plain HTTP, and what do I set behind a proxy? |
 //! | [`sockets`] | How do WebSockets and event streams use a session? |
-//! | [`providers`] | Which store fits? One page each: [`memory`], [`files`], [`redis`], [`mysql`], [`sqlite`], [`cookie`], [`near_cache`] |
+//! | [`providers`] | Which store fits? One page each: [`memory`], [`files`], [`redis`], [`mysql`], [`postgres`], [`sqlite`], [`cookie`], [`near_cache`] |
 //! | [`sealing`] | How do I encrypt what is stored? |
 //! | [`writing_a_provider`] | How do I write a store of my own? |
 //! | [`configuration`] | Which keys does the configuration string have? |
@@ -175,6 +175,7 @@ chapter!(
     "memory"
 );
 chapter!(mysql, "Sessions in a table of MariaDB or MySQL.", "mysql.md", "mysql");
+chapter!(postgres, "Sessions in a table of PostgreSQL.", "postgres.md", "postgres");
 chapter!(sqlite, "Sessions in a file of SQLite that processes on one machine share.", "sqlite.md", "sqlite");
 chapter!(
     sealing,

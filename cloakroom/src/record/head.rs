@@ -40,10 +40,9 @@ impl Head {
         Ok(Head { record: Record::from_bytes(&head)?, sealed })
     }
 
-    /// Sets the last use, if it is later than the record's own, and the idle deadline. A store may keep both beside the record.
-    pub(crate) fn set_use(&mut self, at: Millis, deadline: Millis) {
-        let used = self.record.times().last_active.max(at);
-        self.record.set_use(used, deadline);
+    /// Applies a use at `at`, which a store may keep beside the record.
+    pub(crate) fn touch_at(&mut self, at: Millis) {
+        self.record.touch_at(at);
     }
 
     pub(crate) fn meta(&self) -> Meta {
@@ -84,11 +83,11 @@ mod tests {
             let mut head = Head::read(&bytes[..bytes.len().min(Head::MOST)]).unwrap();
             assert_eq!(head.meta(), record.meta());
             assert!(matches!(head.meta().sealing, Sealing::Open));
-            head.set_use(Millis(2_000), Millis(9_000));
-            assert_eq!(
-                (head.meta().times.last_active, head.meta().times.deadline()),
-                (Millis(2_000), Millis(5_000))
-            );
+            for (at, deadline) in [(2_000, 4_000), (4_000, 5_000)] {
+                head.touch_at(Millis(at));
+                let times = head.meta().times;
+                assert_eq!((times.last_active, times.deadline()), (Millis(at), Millis(deadline)));
+            }
         }
     }
 

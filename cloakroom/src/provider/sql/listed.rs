@@ -15,7 +15,6 @@ pub(super) struct ListedRow {
     pub(super) id: Vec<u8>,
     pub(super) head: Vec<u8>,
     pub(super) touched: Option<u64>,
-    pub(super) expires: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +33,7 @@ impl ListedRow {
         let key = key.ok_or_else(|| Error::new(ErrorKind::Corrupt, ForeignId))?;
         let mut head = Head::read(&self.head)?;
         if let Some(touched) = self.touched {
-            head.set_use(Millis(touched), Millis(self.expires));
+            head.touch_at(Millis(touched));
         }
         Ok(Listed { key, meta: head.meta() })
     }

@@ -28,6 +28,11 @@ pub(super) trait SqlConnector: Send + Sync + 'static {
     /// Opens a connection that is ready for use.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
+    /// Returns true if a connection is known to have ended, without asking the server.
+    fn is_closed(&self, _connection: &Self::Connection) -> bool {
+        false
+    }
+
     /// Returns true if an idle connection still works.
     fn is_alive(&self, connection: &mut Self::Connection) -> impl Future<Output = bool> + Send;
 
@@ -73,6 +78,9 @@ impl<C: SqlConnector> SqlPool<C> {
         let permit = self.permits.acquire().await.ok();
         let runtime = current_runtime();
         while let Some(mut idle) = self.pop(runtime) {
+            if self.connector.is_closed(&idle.connection) {
+                continue;
+            }
             let age = idle.since.elapsed();
             if age < CHECK_AFTER || !self.checks || self.connector.is_alive(&mut idle.connection).await {
                 let connection = Some(idle.connection);
@@ -157,6 +165,11 @@ impl<C: SqlConnector> Lease<'_, C> {
     /// Marks the reply as completely read.
     pub(super) fn finish(&mut self) {
         self.idle_reply = true;
+    }
+
+    /// Returns the connector that opened the connection.
+    pub(super) fn connector(&self) -> &C {
+        &self.pool.connector
     }
 
     /// Returns the connection for reading its fields.

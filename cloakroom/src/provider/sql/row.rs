@@ -9,7 +9,7 @@ use crate::record::Record;
 /// The columns written for a record: its bytes, and the fields that statements compare.
 ///
 /// A touch writes only `touched`, the time of the last use, and `expires`, the new deadline. It does not write the record, which may be
-/// large. [`restored`] applies both to the record.
+/// large. [`StoredRow::record`] applies the touch to the record.
 pub(super) struct Columns<'a> {
     pub(super) version: u64,
     /// The deadline, in milliseconds since 1970 like every time here. From then on the row does not exist for any statement.
@@ -43,7 +43,6 @@ pub(super) const KEEP_UNREADABLE: u32 = 7 * 24 * 3_600 * 1_000;
 pub(super) struct StoredRow {
     pub(super) bytes: Vec<u8>,
     pub(super) touched: Option<u64>,
-    pub(super) expires: u64,
 }
 
 impl StoredRow {
@@ -51,19 +50,14 @@ impl StoredRow {
         &self.bytes
     }
 
+    /// Decodes the record and applies the last touch.
     pub(super) fn record(&self) -> Result<Record> {
-        restored(&self.bytes, self.touched, self.expires)
+        let mut record = Record::from_bytes(&self.bytes)?;
+        if let Some(touched) = self.touched {
+            record.touch_at(Millis(touched));
+        }
+        Ok(record)
     }
-}
-
-/// Decodes the record of a row and applies the last touch.
-fn restored(bytes: &[u8], touched: Option<u64>, expires: u64) -> Result<Record> {
-    let mut record = Record::from_bytes(bytes)?;
-    if let Some(touched) = touched {
-        let used = record.times().last_active.max(Millis(touched));
-        record.set_use(used, Millis(expires));
-    }
-    Ok(record)
 }
 
 /// Converts a time to milliseconds since 1970.

@@ -58,12 +58,11 @@ impl MySqlStore {
     }
 }
 
-/// Reads the columns `id`, the head of `record`, `touched` and `expires`.
+/// Reads the columns `id`, the head of `record`, and `touched`.
 fn listed_row(row: &MySqlRow) -> Result<ListedRow, MySqlError> {
     Ok(ListedRow {
         id: row.try_get(0).map_err(|_| MySqlError::Row { column: "id" })?,
         head: row.try_get(1).map_err(|_| MySqlError::Row { column: "record" })?,
         touched: row.try_get(2).map_err(|_| MySqlError::Row { column: "touched" })?,
-        expires: row.try_get(3).map_err(|_| MySqlError::Row { column: "expires" })?,
     })
 }

@@ -73,7 +73,7 @@ impl Statements {
         let head = Head::MOST;
         Statements {
             load: sql(format!(
-                "SELECT record, touched, expires FROM `{table}` WHERE id = ? AND expires > {NOW}"
+                "SELECT record, touched FROM `{table}` WHERE id = ? AND expires > {NOW}"
             )),
             insert: sql(format!(
                 "INSERT INTO `{table}` (version, expires, absolute, idle, tombstone, record, id) \
@@ -97,12 +97,12 @@ impl Statements {
             index_delete: sql(format!("DELETE FROM `{index}` WHERE id = ?")),
             count: sql(format!("SELECT COUNT(*) FROM `{table}` WHERE {live}")),
             scan: sql(format!(
-                "SELECT id, LEFT(record, {head}), touched, expires FROM `{table}` \
+                "SELECT id, LEFT(record, {head}), touched FROM `{table}` \
                  WHERE id > ? AND {live} ORDER BY id LIMIT ?"
             )),
             // STRAIGHT_JOIN reads the index first, which has the rows in the order of the page.
             indexed: sql(format!(
-                "SELECT `{table}`.id, LEFT(record, {head}), touched, expires \
+                "SELECT `{table}`.id, LEFT(record, {head}), touched \
                  FROM `{index}` STRAIGHT_JOIN `{table}` ON `{table}`.id = `{index}`.id \
                  WHERE kind = ? AND value = ? AND `{index}`.id > ? AND {live} ORDER BY `{index}`.id LIMIT ?"
             )),

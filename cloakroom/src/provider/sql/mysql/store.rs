@@ -345,10 +345,9 @@ pub(super) fn bind<'a>(columns: &Columns<'a>) -> Arguments<'a> {
     bound
 }
 
-/// Reads the columns `record`, `touched` and `expires`.
+/// Reads the columns `record` and `touched`.
 fn stored_row(row: &MySqlRow) -> Result<StoredRow, MySqlError> {
     let bytes = row.try_get(0).map_err(|_| MySqlError::Row { column: "record" })?;
     let touched = row.try_get(1).map_err(|_| MySqlError::Row { column: "touched" })?;
-    let expires = row.try_get(2).map_err(|_| MySqlError::Row { column: "expires" })?;
-    Ok(StoredRow { bytes, touched, expires })
+    Ok(StoredRow { bytes, touched })
 }
