@@ -72,9 +72,7 @@ impl Statements {
         let delete = delete(table, &index);
         let head = Head::MOST;
         Statements {
-            load: sql(format!(
-                "SELECT record, touched FROM `{table}` WHERE id = ? AND expires > {NOW}"
-            )),
+            load: sql(format!("SELECT record, touched FROM `{table}` WHERE id = ? AND expires > {NOW}")),
             insert: sql(format!(
                 "INSERT INTO `{table}` (version, expires, absolute, idle, tombstone, record, id) \
                  VALUES (?, ?, ?, ?, ?, ?, ?)"

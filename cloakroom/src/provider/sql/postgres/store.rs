@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use super::connection::{PostgresConnector, PostgresLease};
 use super::error::PostgresError;
 use super::statements::{PostgresStatements, SqlText};
-use super::value::{SqlValue, unstored, stored};
+use super::value::{SqlValue, stored, unstored};
 use crate::clock::Clock;
 use crate::id::StoreKey;
 use crate::provider::sql::batch::BatchSize;

@@ -69,6 +69,7 @@ impl Settings {
     }
 
     /// Opens a connection whose notifications and notices go to the receiver.
+    #[allow(dead_code, reason = "the near cache that uses it follows")]
     pub(in super::super) async fn open_listening(
         &self,
     ) -> Result<(OpenConnection, UnboundedReceiver<AsyncMessage>), OpenError> {
@@ -85,11 +86,13 @@ impl Settings {
             ref target => std::slice::from_ref(target),
         };
         let order = self.order();
+        // A list, since a future with an iterator over both would not be `Send`.
+        let pairs = |target: &TargetSession| order.iter().map(|host| (*target, *host)).collect::<Vec<_>>();
+        let attempts: Vec<_> = targets.iter().flat_map(pairs).collect();
         let mut last = None;
-        for (target, host) in targets.iter().flat_map(|target| order.iter().map(move |host| (target, *host)))
-        {
+        for (target, host) in attempts {
             self.failures.begin(host);
-            let opened = self.open_host(host, *target, messages).await;
+            let opened = self.open_host(host, target, messages).await;
             self.failures.end(host, opened.is_ok());
             match opened {
                 Err(error) if !error.ends_search() => last = Some(error),
