@@ -22,8 +22,7 @@ pub(super) fn load(
     let mut statement = connection.prepare_cached(&sql.load)?;
     let mut rows = statement.query((key.as_str(), now))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (touched, expires) = times(row, 1)?;
-    Ok(Some(StoredRow { bytes: bytes(row, 0)?, touched, expires }))
+    Ok(Some(StoredRow { bytes: bytes(row, 0)?, touched: touched(row, 1)? }))
 }
 
 pub(super) fn count(connection: &Connection, sql: &SqliteStatements, now: i64) -> Result<u64, SqliteError> {
@@ -57,8 +56,7 @@ fn rows(connection: &Connection, sql: &str, values: impl Params) -> Result<Vec<L
     let mut rows = statement.query(values)?;
     let mut listed = Vec::new();
     while let Some(row) = rows.next()? {
-        let (touched, expires) = times(row, 2)?;
-        listed.push(ListedRow { id: bytes(row, 0)?, head: bytes(row, 1)?, touched, expires });
+        listed.push(ListedRow { id: bytes(row, 0)?, head: bytes(row, 1)?, touched: touched(row, 2)? });
     }
     Ok(listed)
 }
@@ -71,9 +69,8 @@ fn bytes(row: &Row<'_>, place: usize) -> Result<Vec<u8>, SqliteError> {
     }
 }
 
-/// Reads the columns `touched` and `expires`, which begin at `place`.
-fn times(row: &Row<'_>, place: usize) -> Result<(Option<u64>, u64), SqliteError> {
+/// Reads the column `touched`, which is at `place`.
+fn touched(row: &Row<'_>, place: usize) -> Result<Option<u64>, SqliteError> {
     let touched: Option<i64> = row.get(place).map_err(|_| SqliteError::Row { column: "touched" })?;
-    let expires: i64 = row.get(place + 1).map_err(|_| SqliteError::Row { column: "expires" })?;
-    Ok((touched.map(unbound), unbound(expires)))
+    Ok(touched.map(unbound))
 }

@@ -205,7 +205,7 @@ impl Provider for SqliteProvider {
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
         let Some(stored) = self.0.store.load(key).await? else { return Ok(None) };
-        match SqliteStore::record(&stored) {
+        match stored.record() {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 Box::pin(self.put_aside(key, stored)).await;
                 Err(error)

@@ -63,7 +63,7 @@ impl SqliteStatements {
             )
         };
         SqliteStatements {
-            load: format!("SELECT record, touched, expires FROM \"{table}\" WHERE id = ?1 AND expires > ?2"),
+            load: format!("SELECT record, touched FROM \"{table}\" WHERE id = ?1 AND expires > ?2"),
             insert: format!(
                 "INSERT INTO \"{table}\" (version, expires, absolute, idle, tombstone, record, id) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING"
@@ -91,13 +91,13 @@ impl SqliteStatements {
             index_delete: format!("DELETE FROM \"{index}\" WHERE id = ?1"),
             count: format!("SELECT COUNT(*) FROM \"{table}\" WHERE {}", live(1)),
             scan: format!(
-                "SELECT id, substr(record, 1, {head}), touched, expires FROM \"{table}\" \
+                "SELECT id, substr(record, 1, {head}), touched FROM \"{table}\" \
                  WHERE id > ?1 AND {} ORDER BY id LIMIT ?3",
                 live(2)
             ),
             // CROSS JOIN reads the index first, which has the rows in the order of the page.
             indexed: format!(
-                "SELECT t.id, substr(t.record, 1, {head}), t.touched, t.expires \
+                "SELECT t.id, substr(t.record, 1, {head}), t.touched \
                  FROM \"{index}\" AS i CROSS JOIN \"{table}\" AS t ON t.id = i.id \
                  WHERE i.kind = ?4 AND i.value = ?5 AND i.id > ?1 AND {} ORDER BY i.id LIMIT ?3",
                 live(2)

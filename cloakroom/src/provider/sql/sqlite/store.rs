@@ -13,7 +13,7 @@ use super::statements::SqliteStatements;
 use super::steps::ChangeStep;
 use super::value::bound;
 use super::writer::Writer;
-use crate::clock::{Clock, Millis};
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::provider::sql::batch::BatchSize;
@@ -122,18 +122,6 @@ impl SqliteStore {
             tokio::time::sleep(took.min(LONGEST_PAUSE)).await;
         }
         Ok(collected)
-    }
-
-    /// Decodes a row. A deadline past the numbers of SQLite is computed from the record, as the touch did.
-    pub(super) fn record(stored: &StoredRow) -> Result<Record> {
-        match stored.touched {
-            Some(touched) if stored.expires == u64::MAX => {
-                let mut record = Record::from_bytes(stored.bytes())?;
-                record.touch(Millis(touched).into());
-                Ok(record)
-            }
-            _ => stored.record(),
-        }
     }
 
     /// Checks the size of records before they wait for the thread that writes.
