@@ -86,3 +86,34 @@ fn the_table_of_configuration_keys_is_complete() {
         .collect();
     assert!(absent.is_empty(), "guide/configuration.md lacks rows for {absent:?}");
 }
+
+/// Files that the registry shows. There it has no repository to resolve a path against.
+const PUBLISHED: [&str; 2] = ["README.md", "gob/README.md"];
+
+#[test]
+fn every_link_of_a_published_readme_is_absolute() {
+    let chapters = fs::read_to_string(root().join("cloakroom/src/guide/mod.rs")).unwrap();
+    for page in PUBLISHED {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let inline = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or_default());
+        let defined = text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
+        let links: Vec<_> = inline.chain(defined.map(|(_, link)| link)).collect();
+        assert!(!links.is_empty(), "{page} has links");
+        for link in links {
+            assert!(link.starts_with("https://"), "{page} has a relative link: {link}");
+            let chapter = link.strip_prefix("https://docs.rs/cloakroom/latest/cloakroom/guide/");
+            if let Some((chapter, _)) = chapter.and_then(|rest| rest.split_once('/')) {
+                let file = format!("\"{chapter}.md\"");
+                assert!(chapters.contains(&file), "{page} links to a chapter that does not exist: {chapter}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reference_of_the_readme_is_defined_and_used() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let used: BTreeSet<_> = text.split("][").skip(1).filter_map(|rest| rest.split(']').next()).collect();
+    let lines = text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: https://"));
+    assert_eq!(used, lines.map(|(name, _)| name).collect());
+}
