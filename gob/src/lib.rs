@@ -24,7 +24,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Which call for what
+//! # Calls
 //!
 //! | you want | call |
 //! |---|---|
@@ -35,7 +35,7 @@
 //! | to change one value within a larger one | [`to_dynamic`], [`Types::replace`] |
 //! | a `time.Time` | [`GoTime`] |
 //!
-//! # What a Rust value becomes in Go
+//! # Go types of Rust values
 //!
 //! | Rust | Go |
 //! |---|---|
@@ -59,7 +59,7 @@
 //! [`MAX_DECODED_DEPTH`] levels, and a gob defines at most [`MAX_TYPES`] types. The conversion to a Rust value fills in at most
 //! 4,096 zeros that Go did not send. Damaged data is an [`Error`], never a panic.
 //!
-//! # What it does not do
+//! # Limits
 //!
 //! - It reads one value. A stream of several values in one encoder's output is not supported.
 //! - It does not derive Go struct definitions from Rust types. To write a Go struct, change one that was read, or build it from
