@@ -59,52 +59,52 @@ impl Changes {
         !self.is_structural() && self.keys.is_empty()
     }
 
-    /// True if the data changes.
+    /// Returns true if the data changes.
     pub(super) fn changes_data(&self) -> bool {
         self.clear || !self.keys.is_empty()
     }
 
-    /// True if a field beside the data changes.
+    /// Returns true if a field beside the data changes.
     pub(super) fn changes_fields(&self) -> bool {
         self.principal.is_some() || self.fields.is_some()
     }
 
-    /// True if more than single keys changes.
+    /// Returns true if more than single keys changes.
     pub(super) fn is_structural(&self) -> bool {
         self.end || self.clear || self.new_id || self.changes_fields()
     }
 
-    /// True if the user logs in or reaches another level, so that the session needs a new id.
+    /// Returns true if the user logs in or reaches another level, so that the session needs a new id.
     pub(super) fn raises_trust(&self) -> bool {
         self.principal.is_some() || self.fields.as_ref().is_some_and(|fields| fields.level.is_some())
     }
 
-    /// True if the absolute deadline has to be computed anew.
+    /// Returns true if the absolute deadline has to be computed anew.
     pub(super) fn sets_lifetime(&self) -> bool {
         self.principal.is_some() || self.fields.as_ref().is_some_and(|fields| fields.lifetime.is_some())
     }
 
-    /// True if a success would acknowledge a change that is lost where nothing is stored.
+    /// Returns true if a success would acknowledge a change that is lost where nothing is stored.
     pub(super) fn would_be_lost(&self) -> bool {
         self.changes_data() || self.changes_fields() || self.new_id
     }
 
-    /// True if none of the stored data is left.
+    /// Returns true if none of the stored data is left.
     pub(super) fn hides_stored(&self) -> bool {
         self.end || self.clear
     }
 
-    /// An upper bound of the bytes of the new values, with their keys and headers.
+    /// Returns an upper bound of the bytes of the new values, with their keys and headers.
     pub(super) fn room(&self) -> usize {
         self.keys.iter().map(Change::room).sum()
     }
 
-    /// The change of `key`: `None` if it does not change, `Some(None)` if it is deleted.
+    /// Returns the change of `key`: `None` if it does not change, `Some(None)` if it is deleted.
     pub(super) fn find(&self, key: &str) -> Option<Option<&[u8]>> {
         self.keys.iter().find(|change| change.key() == key).map(Change::value)
     }
 
-    /// The login among the changes, if it may join a session that another request has begun.
+    /// Returns the login among the changes, if it may join a session that another request has begun.
     pub(super) fn login_to_join(&self) -> Option<Login<'_>> {
         // A request that ends its session wants a new one of its own.
         let principal = self.principal.as_ref().filter(|_| !self.end)?;
@@ -171,7 +171,7 @@ impl Changes {
         *self = std::mem::take(self).then(newer);
     }
 
-    /// These changes followed by `newer` ones, as one.
+    /// Returns these changes followed by `newer` ones, as one.
     pub(super) fn then(mut self, newer: Changes) -> Changes {
         if newer.end {
             return newer;

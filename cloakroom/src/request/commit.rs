@@ -135,7 +135,7 @@ impl Exchange {
         }
     }
 
-    /// True if the commit under way stores nothing that the request asked for.
+    /// Returns true if the commit under way stores nothing that the request asked for.
     fn only_reads(&self) -> bool {
         self.state().in_flight.as_deref().is_none_or(Changes::is_empty)
     }
@@ -314,13 +314,13 @@ impl Exchange {
         Ok(())
     }
 
-    /// True if the commit under way has decided that nothing changes.
+    /// Returns true if the commit under way has decided that nothing changes.
     fn makes_no_change(&self) -> bool {
         self.state().in_flight.as_deref().is_some_and(Changes::is_empty)
     }
 }
 
-/// The pause before another try: random, so that two losers do not meet again, and longer with each try.
+/// Returns the pause before another try: random, so that two losers do not meet again, and longer with each try.
 fn pause(tries: u32) -> Duration {
     let longest = 1_u64 << tries.min(4);
     let random = getrandom::u64().unwrap_or(0);

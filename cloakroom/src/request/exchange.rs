@@ -34,7 +34,7 @@ const ASKED: u8 = 1;
 const OVER: u8 = 2;
 
 impl Exchange {
-    /// The exchange of a request with these `headers`. Nothing is parsed or loaded yet.
+    /// Returns the exchange of a request with these `headers`. Nothing is parsed or loaded yet.
     pub(crate) fn of_request(engine: Arc<Engine>, headers: &HeaderMap, extensions: &Extensions) -> Arc<Self> {
         // Builds the exchange in its place on the heap. `Arc::new` would build it on the stack and copy it: 60 instructions, a tenth of
         // what a request costs that does not ask for its session.
@@ -47,7 +47,7 @@ impl Exchange {
         })
     }
 
-    /// A session apart from any request.
+    /// Returns a session apart from any request.
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
         Arc::new(Exchange {
             presented: Presented::default(),
@@ -96,7 +96,7 @@ impl Exchange {
         self.stored(|stored| stored.name.key().clone())
     }
 
-    /// The application's keys.
+    /// Returns the application's keys.
     pub(crate) fn keys(&self) -> Result<Vec<String>> {
         self.state().keys(self.engine.config.codec)
     }
@@ -158,7 +158,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// The state, if changes to it can still be committed.
+    /// Returns the state, if changes to it can still be committed.
     fn open(&self, operation: &'static str) -> Result<MutexGuard<'_, State>> {
         let state = self.state();
         if state.is_open() { Ok(state) } else { Err(too_late(operation)) }
@@ -186,7 +186,7 @@ impl Exchange {
 
 #[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
 impl Exchange {
-    /// True if `other` belongs to the same manager.
+    /// Returns true if `other` belongs to the same manager.
     pub(crate) fn has_manager_of(&self, other: &Exchange) -> bool {
         Arc::ptr_eq(&self.engine, &other.engine)
     }

@@ -32,7 +32,7 @@ impl<'a> Turn<'a> {
         passed.map(|()| (Turn(exchange), waited))
     }
 
-    /// The turn that was just taken in the state of `exchange`.
+    /// Returns the turn that was just taken in the state of `exchange`.
     pub(super) fn taken(exchange: &'a Exchange) -> Self {
         Turn(exchange)
     }
@@ -73,7 +73,7 @@ pub(super) struct InFlight<'a> {
 }
 
 impl InFlight<'_> {
-    /// The changes are stored.
+    /// Notes that the changes are stored.
     pub(super) fn committed(self) {
         self.exchange.state().in_flight = None;
     }

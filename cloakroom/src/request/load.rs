@@ -305,7 +305,7 @@ async fn follow(engine: &Engine, trail: Trail) -> Result<Reached> {
     }
 }
 
-/// True if only routine rotation lies between `key` and a live session. Beyond a login, the holder of an earlier id may have planted
+/// Returns true if only routine rotation lies between `key` and a live session. Beyond a login, the holder of an earlier id may have planted
 /// that id, and must not end the user's sessions with it.
 async fn is_only_rotated(engine: &Engine, mut key: StoreKey) -> Result<bool> {
     for _ in 0..MOST_ROTATIONS_OF_REUSE {

@@ -89,7 +89,7 @@ impl Trail {
         Trail { name, kind, followed: None }
     }
 
-    /// The key of the record that is needed next.
+    /// Returns the key of the record that is needed next.
     pub(crate) fn key(&self) -> &StoreKey {
         self.followed.as_ref().map_or(self.name.key(), |followed| &followed.next)
     }
@@ -139,7 +139,7 @@ impl Trail {
         TrailStep::Reached(Reached::Session(Stored { name: name.to(next), record, by: By::Grace }))
     }
 
-    /// A `mark` was found that was set `at` this time.
+    /// Takes in a `mark` that was set `at` this time.
     fn at_tombstone(
         name: Named,
         kind: LookupKind,
@@ -195,7 +195,7 @@ impl Merge {
         }
     }
 
-    /// The outcome. Two live sessions count as none, since an attacker who plants a cookie must not choose.
+    /// Returns the outcome. Two live sessions count as none, since an attacker who plants a cookie must not choose.
     pub(crate) fn found(mut self) -> Found {
         if self.alive.len() > 1 {
             return Found::Contested(

@@ -194,7 +194,7 @@ impl Commit {
         }
     }
 
-    /// The new session is stored.
+    /// Notes that the new session is stored.
     #[inline]
     fn stored(&mut self, state: &mut State, engine: &Engine, outcome: Released) -> Todo {
         let login = matches!(self.plan.step, Step::Create { login: true } | Step::Rename { login: true });
@@ -238,12 +238,12 @@ impl Commit {
         self.join(state, &ended)
     }
 
-    /// The id whose record is to be loaded.
+    /// Returns the id whose record is to be loaded.
     pub(super) fn successor(&self) -> Option<Named> {
         self.rare.as_ref()?.successor.clone()
     }
 
-    /// The session that the last answer has begun, for the events.
+    /// Returns the session that the last answer has begun, for the events.
     pub(super) fn take_begun(&mut self) -> Option<Begun> {
         self.rare.as_mut()?.begun.take()
     }
@@ -351,7 +351,7 @@ impl Commit {
     }
 }
 
-/// The error of changes whose session is gone.
+/// Returns the error of changes whose session is gone.
 #[cold]
 pub(super) fn gone() -> Error {
     Error::new(ErrorKind::Gone, CommitError::Gone)

@@ -110,7 +110,7 @@ pub(super) fn perform_at_once(
     }
 }
 
-/// True if a session can be created in one call: nothing has to be counted or asked before.
+/// Returns true if a session can be created in one call: nothing has to be counted or asked before.
 #[inline]
 fn may_create_at_once(engine: &Engine, login: bool) -> bool {
     if login { engine.config.user_limit.is_none() } else { !engine.admission.is_needed() }

@@ -79,7 +79,7 @@ pub(super) fn plan(engine: &Engine, state: &State, changes: &Changes, to: &mut P
     update(engine, stored, changes, now, &times, to)
 }
 
-/// True if a touch at `now` gives `record` the deadline that the configuration wants. A touch keeps the idle time that the record
+/// Returns true if a touch at `now` gives `record` the deadline that the configuration wants. A touch keeps the idle time that the record
 /// has, so a changed configuration takes an update to reach a session that is only read.
 fn has_present_deadline(engine: &Engine, record: &Record, times: &Times, now: Millis) -> bool {
     let used = times.last_active.max(now);
@@ -89,7 +89,7 @@ fn has_present_deadline(engine: &Engine, record: &Record, times: &Times, now: Mi
         || record.deadline_after(now) == idle.min(times.absolute_deadline)
 }
 
-/// True if a request without changes has something to store: its use, or a new id by routine rotation.
+/// Returns true if a request without changes has something to store: its use, or a new id by routine rotation.
 ///
 /// Not inlined: its caller is the end of every request, and together they are too large for what they call to be inlined (32 instructions).
 #[inline(never)]
@@ -138,7 +138,7 @@ fn without_session(
     create(engine, changes, now, to)
 }
 
-/// True if a request whose id had ended before it came may begin a session. Changes other than a login are refused while the
+/// Returns true if a request whose id had ended before it came may begin a session. Changes other than a login are refused while the
 /// browser may still be receiving the id that replaced its own.
 fn may_begin(engine: &Engine, former: &Former, changes: &Changes, now: Millis) -> bool {
     changes.principal.is_some()
@@ -197,7 +197,7 @@ fn update(
     Ok(())
 }
 
-/// `asked` is false for routine rotation, which leaves the old id a grace.
+/// Plans a new id. `asked` is false for routine rotation, which leaves the old id a grace.
 fn rename(
     engine: &Engine,
     stored: &Stored,

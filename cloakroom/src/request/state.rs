@@ -77,7 +77,7 @@ pub(super) enum CookieAction {
 }
 
 impl State {
-    /// The state of a session apart from any request.
+    /// Returns the state of a session apart from any request.
     pub(super) fn loaded(stored: Stored) -> Self {
         State { phase: Phase::Loaded, stored: Some(stored), ..State::default() }
     }
@@ -86,7 +86,7 @@ impl State {
         !matches!(self.phase, Phase::Untouched | Phase::Asked | Phase::Closed)
     }
 
-    /// True if changes can still be committed.
+    /// Returns true if changes can still be committed.
     pub(crate) fn is_open(&self) -> bool {
         !matches!(self.phase, Phase::Releasing | Phase::Released(_) | Phase::Closed)
     }
@@ -95,7 +95,7 @@ impl State {
         self.rare.get_or_insert_default()
     }
 
-    /// The fate of the request's id, if it had ended before the request came.
+    /// Returns the fate of the request's id, if it had ended before the request came.
     pub(super) fn ended(&self) -> Option<&Former> {
         self.rare.as_ref()?.ended.as_ref()
     }

@@ -198,7 +198,7 @@ fn manager() -> Manager {
     Manager::builder(MemoryProvider::new()).build().unwrap()
 }
 
-/// A session of `user` as the store would hand it out, and its engine.
+/// Returns a session of `user` as the store would hand it out, and its engine.
 fn stored(engine: &Engine, user: Option<&str>) -> Stored {
     let now = engine.now();
     let times = engine.deadlines.times_of_new(now, user.map(|_| now));
@@ -220,7 +220,7 @@ fn refused() -> Answer {
     Answer::Rare(Box::new(RareAnswer::Refused(Error::new(ErrorKind::Refused, std::fmt::Error))))
 }
 
-/// An answer that a store may give to `step`, chosen by `choice`.
+/// Returns an answer that a store may give to `step`, chosen by `choice`.
 fn answer(step: Step, choice: u8) -> Answer {
     match step {
         Step::Nothing | Step::Refuse => Answer::None,

@@ -33,7 +33,7 @@ impl State {
         self.changes.is_some() || self.in_flight.is_some()
     }
 
-    /// This request's change of `key`: `None` if the stored value counts.
+    /// Returns this request's change of `key`: `None` if the stored value counts.
     #[inline]
     pub(crate) fn pending(&self, key: &str) -> Option<Option<&[u8]>> {
         if self.has_changes() { self.pending_in_layers(key) } else { None }
@@ -50,7 +50,7 @@ impl State {
         None
     }
 
-    /// True if `changes` hide the stored data: they remove it, or log in another user than the stored one.
+    /// Returns true if `changes` hide the stored data: they remove it, or log in another user than the stored one.
     fn is_hidden_by(&self, changes: &Changes) -> bool {
         let another = |user: &Principal| {
             let stored = self.stored.as_ref().and_then(|stored| stored.record.principal());
@@ -59,7 +59,7 @@ impl State {
         changes.hides_stored() || changes.principal.as_ref().is_some_and(another)
     }
 
-    /// The codec for changes: a stored session keeps its codec until it ends.
+    /// Returns the codec for changes: a stored session keeps its codec until it ends.
     pub(crate) fn codec(&self, codec_of_new: Codec) -> Codec {
         match &self.stored {
             Some(stored) if !self.ends() => stored.record.codec(),
@@ -67,12 +67,12 @@ impl State {
         }
     }
 
-    /// True if this request ends its session.
+    /// Returns true if this request ends its session.
     pub(crate) fn ends(&self) -> bool {
         self.has_changes() && self.layers().any(|changes| changes.end)
     }
 
-    /// True if this request ends or clears its session.
+    /// Returns true if this request ends or clears its session.
     pub(crate) fn hides_stored(&self) -> bool {
         self.layers().any(Changes::hides_stored)
     }
@@ -81,12 +81,12 @@ impl State {
         self.stored.clone()
     }
 
-    /// True if a session is stored and this request does not end it.
+    /// Returns true if a session is stored and this request does not end it.
     pub(crate) fn has_session(&self) -> bool {
         self.stored.is_some() && !self.ends()
     }
 
-    /// Every key, those of the library included.
+    /// Returns every key, including those that the library reserves.
     pub(crate) fn every_key(&self, codec_of_new: Codec) -> Result<Vec<String>> {
         let stored = match &self.stored {
             Some(stored) if !self.layers().any(|changes| self.is_hidden_by(changes)) => {
@@ -102,7 +102,7 @@ impl State {
         Ok(keys)
     }
 
-    /// The application's keys.
+    /// Returns the application's keys.
     pub(super) fn keys(&self, codec_of_new: Codec) -> Result<Vec<String>> {
         let mut keys = self.every_key(codec_of_new)?;
         keys.retain(|key| !is_reserved(key));
@@ -139,7 +139,7 @@ impl State {
         }
     }
 
-    /// The time of the login: `now` for a login in this request.
+    /// Returns the time of the login: `now` for a login in this request.
     pub(crate) fn authenticated(&self, now: Millis) -> Option<Millis> {
         match self.pending_user() {
             PendingUser::LoggedIn => Some(now),
