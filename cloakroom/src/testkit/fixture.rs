@@ -232,12 +232,12 @@ impl Fixture {
         panic!("scan in pages of {limit} has no end: {MOST_PAGES} pages and still a cursor");
     }
 
-    /// The sessions of the user `name` in one page.
+    /// Returns the sessions of the user `name` in one page.
     pub(crate) async fn of_user(&self, name: &str) -> Vec<Listed> {
         self.indexed(&user(name), 1000).await
     }
 
-    /// The sessions of `entry` in pages of `limit`; one that is met twice is in the list twice.
+    /// Returns the sessions of `entry` in pages of `limit`; one that is met twice is in the list twice.
     pub(crate) async fn indexed(&self, entry: &IndexEntry, limit: usize) -> Vec<Listed> {
         let (mut met, mut cursor) = (Vec::new(), None);
         for _ in 0..MOST_PAGES {
@@ -269,7 +269,7 @@ impl Fixture {
         self.have(&user(name), expected, why).await;
     }
 
-    /// The sessions of `entry` are those under `expected` and no others.
+    /// Checks that the sessions of `entry` are those under `expected` and no others.
     pub(crate) async fn have(&self, entry: &IndexEntry, expected: &[&StoreKey], why: &str) {
         let found = keys_of(&self.indexed(entry, 1000).await);
         let mut expected: Vec<StoreKey> = expected.iter().copied().cloned().collect();
@@ -288,12 +288,12 @@ pub(crate) fn keys(count: usize) -> Vec<StoreKey> {
     (0..count).map(|n| key(&format!("session-{n:04}"))).collect()
 }
 
-/// The index entry of the user `name`.
+/// Returns the index entry of the user `name`.
 pub(crate) fn user(name: &str) -> IndexEntry {
     IndexEntry::from(&Principal::new(name).expect("a case names its users in 1 to 256 bytes"))
 }
 
-/// The index entry of the label `text`.
+/// Returns the index entry of the label `text`.
 pub(crate) fn label(text: &str) -> IndexEntry {
     IndexEntry::from(&Label::new(text).expect("a case has labels of 1 to 256 bytes"))
 }

@@ -45,8 +45,8 @@ pub fn record(clock: &Clock) -> RecordBuilder {
     }
 }
 
-/// An empty record of which the version alone counts: what to call [`update`](crate::Provider::update) with, in the place of the
-/// record that a change was made from, on a store that compares versions.
+/// Returns an empty record with this version. On a store that compares versions, it can stand for the record from which a change
+/// was made, as the last argument of [`update`](crate::Provider::update).
 ///
 /// ```
 /// assert_eq!(cloakroom::testkit::base(7).version(), 7);
@@ -68,13 +68,25 @@ pub struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    /// Sets the version.
+    /// Sets the version; 1 by default.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// assert_eq!(testkit::record(&Clock::system()).version(7).build().version(), 7);
+    /// ```
     pub fn version(mut self, version: u64) -> Self {
         self.meta.times.version = version;
         self
     }
 
     /// Sets the user, with a login now.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// let record = testkit::record(&Clock::system()).principal("alice").build();
+    /// assert_eq!(record.principal().unwrap().as_str(), "alice");
+    /// assert!(record.meta().authenticated().is_some());
+    /// ```
     ///
     /// # Panics
     ///
@@ -89,7 +101,7 @@ impl RecordBuilder {
     ///
     /// # Panics
     ///
-    /// If `text` is no [`Label`], or the record has as many labels as it may.
+    /// Panics if `text` is not a valid [`Label`], or if the record already has [`Label::MAX_COUNT`] labels.
     pub fn label(mut self, text: impl AsRef<str>) -> Self {
         assert!(
             self.meta.labels.len() < Label::MAX_COUNT,
@@ -133,6 +145,16 @@ impl RecordBuilder {
     }
 
     /// Sets three different times in the past: created `age` ago, id issued half as long ago, last used a quarter as long ago.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let clock = Clock::system();
+    /// let record = testkit::record(&clock).aged(Duration::from_secs(400)).build();
+    /// let unused = clock.now().duration_since(record.meta().last_active()).unwrap();
+    /// assert!((100..110).contains(&unused.as_secs()));
+    /// ```
     pub fn aged(mut self, age: Duration) -> Self {
         let ago = |part: u32| Millis(self.now.0.saturating_sub(Millis::of(age / part)));
         let times = &mut self.meta.times;

@@ -85,7 +85,7 @@ impl TestSession {
         }
     }
 
-    /// Logs the user `name` in.
+    /// Logs the user `name` in, at [`Level::default`] unless [`level`](Self::level) sets another.
     pub fn principal(mut self, name: impl Into<String>) -> Self {
         self.principal = Some(name.into());
         self

@@ -83,7 +83,20 @@ pub(super) type Plant = Arc<dyn Fn(StoreKey, Vec<u8>) -> Answer + Send + Sync>;
 pub(super) type Switch = Arc<dyn Fn(bool) -> Answer + Send + Sync>;
 
 impl Store {
-    /// Creates a store from the provider of an empty one.
+    /// Returns a store with the provider of an empty one. A provider alone will do too, since it converts into a `Store`.
+    ///
+    /// ```
+    /// use cloakroom::MemoryProvider;
+    /// use cloakroom::testkit::{Part, Store};
+    ///
+    /// cloakroom::conformance!(own, |clock| async move {
+    ///     let provider = MemoryProvider::builder().clock(clock).build();
+    ///     Store::new(provider.clone())
+    ///         .with_second(provider)
+    ///         .without(Part::Planting, "memory holds no bytes that could be damaged")
+    /// });
+    /// # fn main() {}
+    /// ```
     pub fn new(provider: impl Provider) -> Self {
         Store {
             provider: AnyProvider::new(provider),
@@ -94,7 +107,20 @@ impl Store {
         }
     }
 
-    /// Keeps `guard` until the test ends. A guard is a temporary folder or a server's process.
+    /// Keeps `guard` until the test ends, such as a temporary folder or a server's process.
+    ///
+    /// ```no_run
+    /// # use cloakroom::FileProvider;
+    /// use cloakroom::testkit::Store;
+    ///
+    /// # #[cfg(unix)]
+    /// cloakroom::conformance!(files, |clock| async move {
+    ///     let folder = tempfile::tempdir().unwrap();
+    ///     let provider = FileProvider::builder(folder.path().join("sessions")).clock(clock).connect().unwrap();
+    ///     Store::new(provider).keep(folder)
+    /// });
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn keep(mut self, guard: impl Send + 'static) -> Self {
         self._guard = Box::new((self._guard, guard));

@@ -1,5 +1,5 @@
-//! Every pair of methods at work beside each other on one handle, each on sessions of its own: counts stay exact, lists
-//! meet everything, nothing is revived, and the end is what both have done.
+//! Every pair of methods works at the same time on one handle, each on its own sessions. Counts stay exact, lists meet every
+//! session, no ended session comes back, and the store ends up with what both did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::record::Record;
 use crate::sync::locks::Mutex;
 use crate::testkit::fixture::{Fixture, key, keys_of, minutes, user};
 
-/// Sessions of alice that are there throughout.
+/// The number of alice's sessions that exist throughout.
 const BASE: usize = 12;
-/// The number of steps that each of the two takes in one meeting.
+/// The number of steps that each of the two workers takes.
 const STEPS: usize = 10;
-/// Less than the base, so that a list takes several pages.
+/// The size of a page. It is below `BASE`, so that a list takes several pages.
 const LIMIT: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,22 +45,22 @@ const METHODS: [Method; 10] = [
     Method::OfPrincipal,
 ];
 
-/// All that both have begun and done, so that a count beside them has exact bounds.
+/// The steps that both workers have begun and done. They give exact bounds for a concurrent count.
 #[derive(Default)]
 struct Census {
     creating: AtomicUsize,
     created: AtomicUsize,
     deleting: AtomicUsize,
     deleted: AtomicUsize,
-    /// A session that moves may be counted under both keys, or under neither: one for each that is under way.
+    /// The number of renames under way. A session that moves may be counted under both keys or under neither.
     moving: AtomicUsize,
     moved: AtomicUsize,
-    /// Keys whose session has ended or left: whoever meets one later has revived it.
+    /// Keys whose session has ended or moved away. A list that meets one later shows an ended session.
     dead: Mutex<BTreeSet<StoreKey>>,
     removed: AtomicUsize,
 }
 
-/// The bounds of a count that began when this was taken.
+/// The bounds of a count that began when this value was made.
 struct Bounds {
     created: usize,
     deleted: usize,
@@ -74,7 +74,7 @@ impl Census {
         Bounds { created, deleted, moved }
     }
 
-    /// `found` is a number that the store had at some instant since `bounds` was taken.
+    /// Checks that the store had `found` sessions at some instant since `bounds` was made.
     fn fits(&self, base: usize, bounds: &Bounds, found: usize, slack: Slack) {
         let [creating, deleting, moving] =
             [&self.creating, &self.deleting, &self.moving].map(|number| number.load(Ordering::SeqCst));
@@ -92,14 +92,14 @@ enum Slack {
     Moves,
 }
 
-/// One of the two, with sessions of its own. They are bob's.
+/// One of the two workers, with sessions of its own, which are bob's.
 struct Worker {
     f: Fixture,
     method: Method,
     name: String,
     base: Arc<BTreeMap<StoreKey, Record>>,
     census: Arc<Census>,
-    /// The records under its keys.
+    /// The records under this worker's keys.
     own: BTreeMap<StoreKey, Record>,
 }
 
@@ -232,7 +232,7 @@ impl Worker {
     }
 }
 
-/// Has the two work beside each other, and looks at what they leave.
+/// Lets the two methods work at the same time, and checks the store afterwards.
 async fn meet(f: &Fixture, base: &Arc<BTreeMap<StoreKey, Record>>, methods: [Method; 2], number: usize) {
     let census = Arc::new(Census::default());
     let mut tasks = Vec::new();
@@ -274,7 +274,7 @@ async fn meet(f: &Fixture, base: &Arc<BTreeMap<StoreKey, Record>>, methods: [Met
     assert!(removed <= over + marks, "{why}: {over} have expired, {removed} were said to be removed");
 }
 
-/// Each of `methods` beside every method that can be asked of the store.
+/// Runs each of `methods` beside every method that the store supports.
 async fn beside_all(f: &Fixture, methods: &[Method]) {
     let (lists, revokes) = (f.lists().await, f.revokes().await);
     let users = f.capabilities().users;

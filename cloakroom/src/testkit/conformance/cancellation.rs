@@ -1,4 +1,5 @@
-//! A future that is dropped half-way leaves the store whole and the provider usable.
+//! A future that is dropped half-way leaves the store consistent and the provider usable. Requests are cancelled at any point, so
+//! every method must survive it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -23,7 +24,7 @@ async fn cancelled<T>(polls: usize, call: impl Future<Output = crate::Result<T>>
 /// The numbers of polls before a call is dropped: none, one and more.
 const POLLS: [usize; 6] = [0, 1, 1, 2, 3, 10];
 
-/// Every method does what it should with keys that nobody has used yet, through both handles.
+/// Checks that every method works on new keys, through both handles.
 async fn is_usable(f: &Fixture, name: &str) {
     for (side, f) in [f, &f.swapped()].into_iter().enumerate() {
         let why = format!("after dropped calls of {name}");
@@ -55,7 +56,7 @@ pub(super) async fn a_dropped_create_stores_all_or_nothing(f: Fixture) {
         if let Some(found) = f.load(&name).await {
             assert_eq!(found, record, "a create that was dropped has stored all or nothing");
         }
-        // The dropped call may have happened or not. This one has to answer.
+        // The dropped call may have taken effect or not. This one must answer.
         let (Created::Done | Created::Taken) = f.create(&name, &record).await;
         f.holds(&name, &record, "stored by one of the two").await;
     }
@@ -97,7 +98,7 @@ pub(super) async fn a_dropped_rename_never_loses_the_session(f: Fixture) {
         let (before, after) = (f.record().filled(2_000).build(), f.record().filled(1_000).version(2).build());
         f.put(&old, &before).await;
         cancelled(POLLS[round % POLLS.len()], f.handle(round).rename(&old, &new, &after, 1, None)).await;
-        // The old key first: the step may yet happen between the two loads.
+        // Load the old key first, since the step may still happen between the two loads.
         match f.load(&old).await {
             Some(found) => assert_eq!(found, before, "the old record is as it was"),
             None => f.holds(&new, &after, "what left the old key is under the new one").await,

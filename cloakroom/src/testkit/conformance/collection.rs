@@ -1,9 +1,9 @@
-//! `delete_expired`: what is dead, no more than asked for, to the end.
+//! `delete_expired` removes expired records and tombstones, at most as many as asked for, until none is left.
 
 use crate::provider::{Collected, Renamed, Touched, Updated};
 use crate::testkit::fixture::{Fixture, key, keys, minutes};
 
-/// `count` sessions that have just expired.
+/// Stores `count` sessions and lets them expire.
 async fn expired(f: &Fixture, count: usize) {
     for key in keys(count) {
         f.put(&key, &f.record().idle(minutes(5)).principal("alice").build()).await;
@@ -11,7 +11,7 @@ async fn expired(f: &Fixture, count: usize) {
     f.advance(minutes(5)).await;
 }
 
-/// A store that drops the expired by itself may have been first.
+/// Checks the number of removed records. A store that removes expired records itself may have removed some.
 fn removed(f: &Fixture, found: usize, expected: usize, why: &str) {
     let native = f.capabilities().native_expiry;
     assert!(found == expected || (native && found < expected), "{why}: {expected} expired, {found} removed");

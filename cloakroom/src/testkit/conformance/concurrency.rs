@@ -1,4 +1,4 @@
-//! Each method is one atomic step, whatever runs beside it.
+//! Each method is one atomic step, whatever runs at the same time: of several creates, updates or renames exactly one succeeds.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use crate::provider::{AnyProvider, Created, Provider, Renamed, Touched, Updated}
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes, user};
 
-/// Runs `count` calls at the same time, on both handles in turn, and answers what they answered.
+/// Runs `count` calls at the same time, on both handles in turn, and returns their answers.
 async fn at_once<T, R>(f: &Fixture, count: usize, call: impl Fn(usize, AnyProvider) -> R) -> Vec<T>
 where
     T: Send + 'static,
@@ -25,7 +25,7 @@ where
     answers
 }
 
-/// Returns what a task returned, and panics if the task did.
+/// Returns the result of a task, and panics if the task panicked.
 async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
     task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
 }
@@ -72,7 +72,7 @@ pub(super) async fn a_hundred_parallel_increments_make_one_hundred(f: Fixture) {
     assert_eq!(record.meta().version(), 101, "one version for each");
 }
 
-/// Loads, adds one, and tries again until no other was first.
+/// Loads the number and adds one, and tries again as long as another call is first.
 async fn increment(f: &Fixture, provider: &AnyProvider) -> crate::Result<()> {
     loop {
         let found = provider.load(&key("aa")).await?.expect("nobody ended it");
@@ -237,7 +237,7 @@ pub(super) async fn a_touch_beside_an_update_loses_no_data(f: Fixture) {
     for round in 0..60u64 {
         let next = f.record().value("n", round).version(round + 1).build();
         let at = f.now() + minutes(10);
-        // Few touches, so that none hides what another did wrong, and the update in every place among them.
+        // A few touches only, since more could hide a fault of one. The update takes every place among them.
         let calls = 2 + round as usize % 3;
         at_once(&f, calls, |n, provider| {
             let (next, base) = (next.clone(), base.clone());
@@ -351,7 +351,7 @@ pub(super) async fn of_parallel_readers_one_takes_each_flash_message(f: Fixture)
     assert_eq!(taken, ["one", "three", "two"], "each message went to one of the eight");
 }
 
-/// A manager over one of the handles on the store.
+/// Returns a manager over one of the handles on the store.
 fn manager(f: &Fixture, provider: &AnyProvider) -> Manager {
     let builder = Manager::builder(provider.clone()).clock(f.clock.clone()).deadline(minutes(1));
     builder.build().expect("the defaults work together")
@@ -420,7 +420,7 @@ pub(super) async fn a_users_list_shows_a_session_once_while_it_moves(f: Fixture)
         let listed = page.entries;
         assert_eq!(listed.len(), 1, "one session, whatever its key: {listed:?}");
         looks += 1;
-        // A provider that never waits would keep the other from its thread.
+        // A provider that never waits would not let the other task run.
         tokio::task::yield_now().await;
     }
     finished(moving).await;

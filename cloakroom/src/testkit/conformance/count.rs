@@ -1,4 +1,4 @@
-//! `count`: the living, exactly.
+//! `count` returns the number of live sessions: no expired record and no tombstone is counted.
 
 use crate::provider::{Created, Renamed, Updated};
 use crate::testkit::fixture::{Fixture, key, keys, minutes};

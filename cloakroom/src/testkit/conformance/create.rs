@@ -1,4 +1,4 @@
-//! `create`: only where nothing is.
+//! `create` stores a record only if its key is free. There is no upsert: a second `create` never replaces a record.
 
 use crate::provider::Created;
 use crate::testkit::fixture::{Fixture, key, minutes};

@@ -1,4 +1,4 @@
-//! Records come back as they were, whatever is in them.
+//! Records come back byte for byte as they were stored, whatever they contain: empty, large, and with every byte value.
 
 use crate::codec::{Codec, Limits};
 use crate::error::ErrorKind;
@@ -7,7 +7,7 @@ use crate::record::Record;
 use crate::testkit::base;
 use crate::testkit::fixture::{Fixture, key, minutes};
 
-/// Stores `record` by each of the three ways, and finds it as it was.
+/// Stores `record` by `create`, `update` and `rename`, and checks that it comes back unchanged.
 async fn comes_back(f: &Fixture, record: &Record, what: &str) {
     let plain = f.record().value("other", "data").version(41).build();
     let name = |way: &str| key(&format!("{way}-{}", record.as_bytes().len()));
@@ -25,7 +25,7 @@ async fn comes_back(f: &Fixture, record: &Record, what: &str) {
     f.holds(&name("new"), record, &format!("{what}, renamed")).await;
 }
 
-/// The most bytes of data that a record may have here: the manager's default limit, or what the provider says.
+/// Returns the largest data of a record for this store: the manager's default limit, or the provider's own if that is lower.
 fn most_data(f: &Fixture) -> usize {
     let beside = f.record().principal("p".repeat(256)).build().as_bytes().len();
     let room = f.capabilities().max_record.map_or(usize::MAX, |most| most.saturating_sub(beside));
@@ -93,7 +93,7 @@ pub(super) async fn a_session_without_any_deadline_never_expires(f: Fixture) {
 }
 
 pub(super) async fn a_record_past_the_declared_maximum_is_refused(f: Fixture) {
-    // Without a maximum of the provider's own there is nothing to refuse.
+    // A provider without a maximum of its own refuses no size.
     let Some(most) = f.capabilities().max_record else { return };
     let small = f.record().value("n", 1).build();
     let large = f.record().filled(most + 1).version(2).build();

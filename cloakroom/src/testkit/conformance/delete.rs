@@ -1,4 +1,4 @@
-//! `delete`: the end of a session, and the answer whether there was one.
+//! `delete` removes a live session and tells whether there was one. A tombstone stays.
 
 use crate::provider::{Renamed, Touched, Updated};
 use crate::testkit::fixture::{Fixture, key, minutes};

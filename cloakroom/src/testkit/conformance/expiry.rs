@@ -1,4 +1,5 @@
-//! Expiry: by the record's own deadline, to the millisecond, for every method alike.
+//! A record expires by its own deadline, to the millisecond, and in the same way for every method. The store's collection makes no
+//! visible difference.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub(super) async fn deadlines_count_in_milliseconds(f: Fixture) {
     lives_for(&f, "bb", odder, f.record().idle(odder).build()).await;
 }
 
-/// There until just before `time` has passed, and not there from that very instant on.
+/// Checks that the record is there until just before `time` has passed, and absent from that instant on.
 async fn lives_for(f: &Fixture, name: &str, time: Duration, record: crate::record::Record) {
     f.put(&key(name), &record).await;
     f.advance(time - f.slack).await;
@@ -67,7 +68,7 @@ pub(super) async fn collection_makes_no_difference_to_what_is_seen(f: Fixture) {
 }
 
 pub(super) async fn sessions_end_in_the_order_of_their_deadlines(f: Fixture) {
-    // Stored in another order than they end in.
+    // They are stored in another order than that of their deadlines.
     let order: Vec<u64> = (1..=12).map(|n| n * 5 % 13).collect();
     for &n in &order {
         f.put(&key(&format!("ends-{n}")), &f.record().idle(minutes(n)).build()).await;

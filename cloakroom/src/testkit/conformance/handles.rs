@@ -1,4 +1,4 @@
-//! Two handles on one store: what one does, the other sees.
+//! Two handles on one store, such as two processes: a change of one is visible to the other as soon as the call has returned.
 
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::testkit::fixture::{Fixture, key, minutes};

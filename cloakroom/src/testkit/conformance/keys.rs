@@ -1,11 +1,11 @@
-//! Keys are compared byte for byte, from the first to the last.
+//! Keys are compared byte for byte and as a whole. Letter case, prefixes, patterns and numbers have no meaning.
 
 use crate::id::StoreKey;
 use crate::provider::{Renamed, Updated};
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, keys_of};
 
-/// Under each of `texts` lives a session of its own, through changes and the end of its neighbours.
+/// Checks that each of `texts` holds its own session while the others change and end.
 async fn never_collide(f: &Fixture, texts: &[&str]) {
     let keys: Vec<StoreKey> = texts.iter().map(|text| key(text)).collect();
     let mut records: Vec<Option<Record>> = Vec::new();

@@ -1,10 +1,10 @@
-//! `indexed` by labels: a session may have several beside its user.
+//! `indexed` by label: a session may have up to eight labels besides its user, and is found by each.
 
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::Label;
 use crate::testkit::fixture::{Fixture, key, keys, keys_of, label, minutes, user};
 
-/// True if the store lists sessions by labels. One that does not has to say so.
+/// Returns true if the store lists sessions by labels. A store that cannot must say so in its capabilities.
 async fn lists(f: &Fixture) -> bool {
     f.lists().await && f.capabilities().labels
 }

@@ -1,4 +1,4 @@
-//! `load`: what is there, as it is.
+//! `load` returns the newest record under a key, as it was stored, and changes nothing.
 
 use crate::provider::{Provider, Updated};
 use crate::testkit::fixture::{Fixture, key, minutes};

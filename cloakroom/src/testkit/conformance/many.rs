@@ -1,6 +1,6 @@
-//! One user, or one label, with a great many sessions: they are listed and ended in bounded steps.
+//! One user, or one label, with very many sessions: they are listed and ended in bounded steps.
 //!
-//! `CLOAKROOM_SESSIONS` says how many; 100,000 is the long run.
+//! The variable `CLOAKROOM_SESSIONS` sets the number. The long run uses 100,000.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::record::IndexEntry;
 use crate::testkit::RecordBuilder;
 use crate::testkit::fixture::{Fixture, key, label, minutes, user};
 
-/// Enough for several pages, and few enough for every run of the suite.
+/// The default number of sessions. It fills several pages and is quick enough for every run of the suite.
 const SESSIONS: usize = 1_000;
 const LIMIT: usize = 100;
 
@@ -36,13 +36,13 @@ impl Common {
     fn record(self, f: &Fixture) -> RecordBuilder {
         match self {
             Common::User => f.record().principal("alice"),
-            // Without a user, so that the label alone finds it.
+            // The session has no user, so only the label finds it.
             Common::Label => f.record().label("device").label("another"),
         }
     }
 }
 
-/// So many sessions of `common`, stored by 16 tasks.
+/// Stores `sessions` sessions of `common`, in 16 tasks.
 async fn stored(f: &Fixture, common: Common, sessions: usize) {
     let tasks: Vec<_> = (0..16usize)
         .map(|lane| {
@@ -99,7 +99,7 @@ async fn end_in_bounded_steps(f: Fixture, common: Common) {
     loop {
         let over = beside.is_finished();
         met.extend(f.indexed(&common.entry(), LIMIT).await.into_iter().map(|entry| entry.key));
-        // A provider that never waits would keep the other from its thread.
+        // A provider that never waits would not let the other task run.
         tokio::task::yield_now().await;
         if over {
             break;
@@ -110,19 +110,19 @@ async fn end_in_bounded_steps(f: Fixture, common: Common) {
         let name = key(&format!("many-{n:05}"));
         assert!(met.contains(&name), "{name:?} was there throughout, and has to be met");
     }
-    // Every fortieth was moved, and as many were ended.
+    // One in forty sessions was moved, and as many were ended.
     let left = sessions - (0..sessions).filter(|n| n % 40 == 20).count();
     let found: BTreeSet<_> = f.indexed(&common.entry(), LIMIT).await.into_iter().map(|e| e.key).collect();
     assert_eq!(found.len(), left, "all but the ended ones");
     ends_all(&f, common, left).await;
     assert_eq!(f.count().await, 1, "bob's alone");
     f.belong_to("bob", &[&key("bobs")], "he has not logged out").await;
-    // Sessions that expire in a heap go in bounded steps, too.
+    // Sessions that expire all at once are collected in bounded steps, too.
     f.advance(minutes(60 * 9)).await;
     f.collect_all(LIMIT).await;
 }
 
-/// Ends every session of `common`, a page after the other.
+/// Ends every session of `common`, page by page.
 async fn ends_all(f: &Fixture, common: Common, left: usize) {
     let (entry, mut ended) = (common.entry(), 0);
     for walk in 0.. {

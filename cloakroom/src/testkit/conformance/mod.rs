@@ -3,8 +3,8 @@
 //! [`conformance!`](crate::conformance) makes one `#[test]` of each. Every case gets a fresh, empty store from the
 //! factory, with a clock that stands still until the case moves it, and a time limit of its own, so that a deadlock is a failure.
 //!
-//! What a provider says in its [`Capabilities`] that it cannot do is
-//! expected to answer [`Unsupported`](crate::ErrorKind::Unsupported), and nothing else, in the place of what the case asks for.
+//! If a provider's [`Capabilities`] say that it cannot do something, the method must return
+//! [`Unsupported`](crate::ErrorKind::Unsupported). The case expects exactly that.
 //!
 //! Some cases need more than a provider: a second handle, unreadable bytes in the store, a store that refuses changes. A
 //! [`Store`] gives these [`Part`](crate::testkit::Part)s or says why it cannot. The case
@@ -53,7 +53,7 @@ use crate::clock::{Clock, ManualClock};
 #[cfg(doc)]
 use crate::provider::Capabilities;
 
-/// More than the slowest case takes on the slowest store we know; less than a person waits.
+/// The time limit of a case. The slowest case on the slowest known store takes less.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// One sentence of the contract, and the test of it.
@@ -70,7 +70,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// The sentence, with underscores for blanks.
+    /// Returns the sentence, with underscores for blanks.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -82,14 +82,14 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Every case, in the order of the list that [`conformance!`](crate::conformance) goes by.
+/// Returns every case, in the order in which [`conformance!`](crate::conformance) lists them.
 pub fn cases() -> &'static [Case] {
     CASES
 }
 
-/// Runs the case called `name` on the store that `factory` makes; what [`conformance!`](crate::conformance) puts into each test.
+/// Runs the case called `name` on the store that `factory` makes. [`conformance!`](crate::conformance) puts this call into each test.
 ///
-/// Builds a runtime of two threads for it, so it is to be called from a plain `#[test]`.
+/// It builds a runtime of two threads, so call it from a plain `#[test]`.
 ///
 /// ```
 /// use cloakroom::MemoryProvider;
@@ -100,7 +100,7 @@ pub fn cases() -> &'static [Case] {
 ///
 /// # Panics
 ///
-/// If the provider does not keep what the case says, if it takes longer than two minutes, or if there is no such case.
+/// It panics if the provider breaks the sentence, if the case takes longer than two minutes, or if there is no such case.
 pub fn run<F, R, S>(name: &str, factory: F)
 where
     F: FnOnce(Clock) -> R,
@@ -111,7 +111,7 @@ where
     let case = case.unwrap_or_else(|| panic!("there is no conformance case called {name}"));
     let runtime = runtime();
     let time = ManualClock::default();
-    // A store under a time limit of its own, too: one that never opens is a failure.
+    // The store has a time limit too: one that never opens is a failure.
     let open = async |clock| tokio::time::timeout(TIME_LIMIT, factory(clock)).await.expect("the store opens");
     let (store, home): (Store, _) = if case.module == APART {
         let home = self::runtime();
@@ -121,7 +121,7 @@ where
     };
     let fixture = Fixture::new(&store, time).opened_in(home);
     let outcome = runtime.block_on(async {
-        // A task of its own, so that a provider that blocks its thread is noticed too.
+        // The case runs in a task of its own, so that a provider that blocks its thread is noticed.
         let task = tokio::spawn((case.run)(fixture));
         tokio::time::timeout(TIME_LIMIT, task).await
     });
@@ -134,7 +134,7 @@ where
     }
 }
 
-/// The module whose cases end the runtime that their store was opened in.
+/// The module whose cases end the runtime in which their store was opened.
 const APART: &str = "runtimes";
 
 fn runtime() -> Runtime {
@@ -154,9 +154,9 @@ crate::__conformance_cases!([name_the_cases]);
 
 /// Tests a provider against the whole contract of [`Provider`](crate::Provider): one `#[test]` for each [`Case`](crate::testkit::conformance::Case).
 ///
-/// It takes the name of the module that the tests are put into, and a factory: an async function or closure that is given a
-/// [`Clock`](crate::Clock) and answers with an empty store that goes by it. That is a provider, a pair of a provider and a
-/// guard (a temporary folder, say), or a [`Store`](crate::testkit::Store).
+/// It takes a name for the module of the tests, and a factory. The factory is an async function or closure that takes a
+/// [`Clock`](crate::Clock) and returns an empty store that uses it. A store is a provider, a pair of a provider and a guard
+/// (such as a temporary folder), or a [`Store`](crate::testkit::Store).
 ///
 /// ```
 /// use cloakroom::MemoryProvider;

@@ -1,10 +1,11 @@
-//! Records of a newer release, as a rolling upgrade leaves them: this release cannot read their data, and nothing else sets them apart.
+//! Records of a newer release, as a rolling upgrade leaves them. This release cannot read their data, but it keeps, lists, touches
+//! and ends such a session like any other.
 
 use crate::provider::{Created, Provider, Renamed, Touched, Updated};
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, minutes};
 
-/// A session of "alice" that a newer release has stored, or None where the store knows nothing but another library's layout.
+/// Stores a session of "alice" as a newer release would. Returns `None` if the store keeps another library's layout.
 async fn stored(f: &Fixture) -> Option<Record> {
     if f.capabilities().codec.is_some() {
         return None;

@@ -1,4 +1,4 @@
-//! Requests on a store that refuses changes: pages that only read are answered, and a full store still logs out.
+//! Requests on a store that refuses changes. Pages that only read are answered, and a full store still logs users out.
 
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
@@ -8,7 +8,7 @@ use crate::principal::Principal;
 use crate::request::Released;
 use crate::testkit::fixture::{Fixture, minutes};
 
-/// A manager over the store, and the cookie of a session that alice has logged in to.
+/// Returns a manager over the store, and a request with the cookie of alice's session.
 async fn logged_in(f: &Fixture) -> (Manager, HeaderMap) {
     let builder = Manager::builder(f.provider.clone()).clock(f.clock.clone()).deadline(minutes(1));
     let manager = builder.build().expect("the defaults work together");
@@ -21,7 +21,7 @@ async fn logged_in(f: &Fixture) -> (Manager, HeaderMap) {
     (manager, HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(cookie).expect("a header"))]))
 }
 
-/// Pages that only read are answered, also when a use is to be noted.
+/// Checks that pages that only read are answered, also when a touch is due.
 async fn pages_are_read(f: &Fixture, manager: &Manager, headers: &HeaderMap) {
     for _ in 0..3 {
         f.advance(minutes(2)).await;

@@ -1,4 +1,4 @@
-//! Checks that the whole suite can be run on the store.
+//! Checks that the store gives the suite everything that its capabilities ask for, or says why it cannot.
 
 use std::fmt::Write;
 

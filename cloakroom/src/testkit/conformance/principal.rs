@@ -1,10 +1,10 @@
-//! `indexed` by user: the sessions of one user, and of no other.
+//! `indexed` by user: it lists the sessions of one user and of no other, whatever the users are called.
 
 use crate::principal::Principal;
 use crate::provider::{Cursor, Provider, Renamed, Touched, Updated};
 use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes, user};
 
-/// Each of `names` has sessions of its own, and sees no others.
+/// Checks that each of `names` has its own sessions and no others.
 async fn never_mix(f: &Fixture, names: &[&str]) {
     if !f.lists().await {
         return;
@@ -191,7 +191,7 @@ async fn never_mix_more(f: &Fixture) {
 }
 
 pub(super) async fn users_beyond_ascii_never_mix(f: Fixture) {
-    // Composed and decomposed, with and without accent, sharp and double s, full width, and beyond the first plane.
+    // The names are composed and decomposed, with and without accent, with sharp and double s, in full width, and beyond the first plane.
     let names =
         ["é", "e\u{301}", "e", "E", "ß", "ss", "ａ", "a", "🦀", "🦀🦀", "🐚", "\u{200d}", "\u{feff}a"];
     never_mix(&f, &names).await;
@@ -275,7 +275,7 @@ pub(super) async fn a_cursor_of_a_users_list_may_be_used_again(f: Fixture) {
         async || keys_of(&f.provider.indexed(&alice, Some(from.clone()), 100).await.expect("a page").entries);
     let once = again().await;
     assert_eq!(again().await, once, "a cursor is a place, not a state");
-    // A caller that ends a page's sessions goes on from where that page ended.
+    // A caller ends the sessions of a page, and goes on from the end of that page.
     for entry in &first.entries {
         assert!(f.delete(&entry.key).await, "nobody else ends it");
     }

@@ -1,4 +1,5 @@
-//! Every pair of methods at the same time on one key: the answers and the store are as if one had been first.
+//! Every pair of methods at the same time on one key. The answers and the store are those of one order or the other: both calls are
+//! compared with a model that makes them one after the other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use crate::record::{Meta, Record};
 use crate::testkit::fixture::{Fixture, key, minutes, user};
 use crate::testkit::model::Model;
 
-/// The number of times that each pair meets in each state.
+/// The number of races of each pair in each state.
 const ROUNDS: usize = 2;
 
 /// The state of the key when the two begin.
@@ -26,7 +27,7 @@ enum State {
     Tombstone,
 }
 
-/// The methods, some of them twice where they come in two kinds.
+/// The methods. A method with two kinds of use is listed twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Create,
@@ -74,7 +75,7 @@ enum Answer {
     /// The number of removed records may differ from store to store.
     Collected,
     Counted(usize),
-    /// A walk is no single step: it is compared with both ends of the race.
+    /// A walk is not a single step, so it is compared with the store before and after the race.
     Walked(Sessions),
     Listed(Sessions),
 }
@@ -118,7 +119,7 @@ impl Race {
         }
     }
 
-    /// Brings the key into `state`, and another session beside it, in the store and in the model.
+    /// Brings the key into `state` and stores another session beside it, in the store and in the model.
     async fn prepare(&self, f: &Fixture, state: State, model: &mut Model) {
         f.put(&self.from, &self.first).await;
         assert_eq!(model.create(&self.from, &self.first), Created::Done, "the key is new");
@@ -168,7 +169,7 @@ impl Race {
         })
     }
 
-    /// Every answer of the model that is right, and the model after it.
+    /// Returns every right answer, each with the model after it.
     fn model(&self, call: Call, model: &Model) -> Vec<(Answer, Model)> {
         let mut after = model.clone();
         let theirs = |meta: &Meta| meta.principal().is_some_and(|user| user.as_str() == self.user);
@@ -192,7 +193,7 @@ impl Race {
         vec![(answer, after)]
     }
 
-    /// All that the race may have changed, seen through the store.
+    /// Returns everything that the race may have changed, as the store shows it.
     async fn found(&self, f: &Fixture) -> Vec<Option<Record>> {
         let mut found = Vec::new();
         for name in [&self.at, &self.away, &self.from] {
@@ -205,7 +206,7 @@ impl Race {
         [&self.at, &self.away, &self.from].map(|name| model.load(name).cloned()).into()
     }
 
-    /// Leaves nothing that later races would count.
+    /// Removes everything that later races would count.
     async fn clear(&self, f: &Fixture) {
         for name in [&self.at, &self.away, &self.from] {
             let _ = f.delete(name).await;
@@ -228,7 +229,7 @@ fn renames(
     model.rename(old, new, 1).into_iter().map(outcome).collect()
 }
 
-/// All pages.
+/// Returns the entries of all pages.
 async fn walk(provider: &AnyProvider) -> Result<Sessions> {
     let (mut met, mut cursor) = (Sessions::new(), None);
     loop {
@@ -245,10 +246,10 @@ fn by_key(entries: Vec<Listed>) -> Sessions {
     entries.into_iter().map(|entry| (entry.key, entry.meta)).collect()
 }
 
-/// One of the two orders, and what is right in it.
+/// One of the two orders, and the right answers in it.
 struct Order {
     answers: [Answer; 2],
-    /// Before, between and after.
+    /// The store before, between and after the two calls.
     states: [Model; 3],
 }
 
@@ -270,7 +271,7 @@ impl Order {
     fn explains(&self, race: &Race, answers: &[Answer; 2], found: &[Option<Record>]) -> bool {
         let told = self.answers.iter().zip(answers).all(|pair| match pair {
             (Answer::Walked(_), Answer::Walked(met)) => self.walks(met),
-            // A session that moves may be counted under both keys, or under neither.
+            // A session that moves may be counted under both keys or under neither.
             (Answer::Counted(expected), Answer::Counted(found)) => {
                 let moves = answers.contains(&Answer::Renamed(Renamed::Done));
                 expected.abs_diff(*found) <= usize::from(moves)
@@ -280,7 +281,7 @@ impl Order {
         told && race.expected(&self.states[2]) == found
     }
 
-    /// A walk meets what is there throughout, and nothing that is never there.
+    /// Checks that a walk meets every session that exists throughout, and none that never exists.
     fn walks(&self, met: &Sessions) -> bool {
         let [start, between, end] = &self.states;
         let all: Vec<Sessions> = [start, between, end].map(|model| model.live(|_| true)).into();
@@ -290,10 +291,10 @@ impl Order {
     }
 }
 
-/// Makes both calls at once and returns their answers.
+/// Makes both calls at the same time and returns their answers.
 async fn at_once(f: &Fixture, race: &Race, calls: [Call; 2], turn: usize) -> [Answer; 2] {
     let start = Arc::new(Barrier::new(2));
-    // On one handle, and on both in every other round.
+    // Every other round uses both handles; the rest use one.
     let tasks = [0, 1].map(|n| {
         let (race, start, provider) = (race.clone(), Arc::clone(&start), f.handle(n * turn));
         tokio::spawn(async move {
@@ -348,7 +349,7 @@ async fn races(f: &Fixture, state: State) {
     }
 }
 
-/// A result that no order explains.
+/// Describes a result that neither order explains.
 struct Unexplained {
     state: State,
     pair: [Call; 2],

@@ -1,4 +1,5 @@
-//! A store that refuses changes: it reads as before, a full one still ends sessions, and nothing is done by half.
+//! A store that refuses changes, because it is full or read-only. It reads as before, a full one still ends sessions, and no change
+//! is made by half.
 
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
@@ -8,7 +9,7 @@ use crate::testkit::fixture::{Fixture, key, keys, keys_of, minutes};
 
 const STORED: usize = 8;
 
-/// Sessions of alice under `keys(STORED)`.
+/// Stores sessions of alice under `keys(STORED)`, and returns them.
 async fn stored(f: &Fixture) -> Vec<(StoreKey, Record)> {
     let mut all = Vec::new();
     for (n, name) in keys(STORED).into_iter().enumerate() {
@@ -32,7 +33,7 @@ async fn reads(f: &Fixture, all: &[(StoreKey, Record)]) {
     }
 }
 
-/// A change was refused by an error, or was made after all; what is there says the same. Answers whether it was made.
+/// Checks that a change was either refused by an error or made, and that the store agrees. Returns true if it was made.
 async fn as_told<T: PartialEq + std::fmt::Debug>(
     f: &Fixture,
     answer: Result<T>,
@@ -51,7 +52,7 @@ async fn as_told<T: PartialEq + std::fmt::Debug>(
     made
 }
 
-/// Tries each change on a session of its own, and answers all that is there then.
+/// Tries each change on a session of its own, and returns what the store must hold afterwards.
 async fn tries_every_change(f: &Fixture, all: &[(StoreKey, Record)]) -> Vec<(StoreKey, Record)> {
     let p = &f.provider;
     let mut left: Vec<_> = all.to_vec();

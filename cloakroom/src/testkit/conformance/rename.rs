@@ -1,4 +1,4 @@
-//! `rename`: one session, a new key, and never two of it or none.
+//! `rename` moves one session to a new key. At no time are there two live copies of it, or none.
 
 use crate::provider::{Created, Renamed, Updated};
 use crate::testkit::fixture::{Fixture, key, minutes};

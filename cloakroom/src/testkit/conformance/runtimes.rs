@@ -1,4 +1,4 @@
-//! A provider outlives the runtimes that use it, the one it was opened in among them.
+//! A provider outlives the tokio runtimes that use it, even the one in which it was opened.
 
 use std::thread;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn busy(f: &Fixture, runtime: &Runtime, name: &str) {
     }
 }
 
-/// Ends `runtime` while calls are under way in it, from a thread that may wait.
+/// Ends `runtime` while calls are under way in it, from a thread that may block.
 async fn ends(runtime: Runtime) {
     tokio::time::sleep(Duration::from_millis(20)).await;
     let ended = thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
@@ -42,7 +42,7 @@ async fn ends(runtime: Runtime) {
     ended.join().expect("the runtime ends");
 }
 
-/// The whole life of a session, `rounds` times; every answer is right.
+/// Leads a session through its whole life, `rounds` times, and checks every answer.
 async fn lives(f: &Fixture, turn: usize, name: &str, rounds: usize) {
     let f = if turn.is_multiple_of(2) { f.clone() } else { f.swapped() };
     for round in 0..rounds {
@@ -101,7 +101,7 @@ pub(super) async fn a_runtime_that_ends_disturbs_no_other(f: Fixture) {
 pub(super) async fn runtimes_that_come_and_go_share_one_store(f: Fixture) {
     let home = f.take_home();
     ends(home).await;
-    // As the tests of an application do that share one static manager.
+    // The tests of an application that share one static manager do this.
     let tests: Vec<_> = (0..8)
         .map(|n| {
             let f = f.clone();

@@ -1,4 +1,4 @@
-//! `scan`: a walk over all that live, page by page.
+//! `scan` walks over all live sessions, page by page, and meets each session that exists throughout at least once.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ pub(super) async fn a_walk_meets_every_session_that_stays(f: Fixture) {
         if cursor.is_none() {
             break;
         }
-        // Not for ever: a walk may well meet what comes ahead of it, and would have no end.
+        // The other task stops at some time. A walk may meet sessions that appear ahead of it, and would never end.
         if step < 25 {
             f.put(&key(&format!("session-{:04}x", 29 - step)), &f.record().build()).await;
             if let Some((_, gone)) = leaving.next() {
@@ -121,7 +121,7 @@ pub(super) async fn a_walk_meets_a_session_whose_deadline_moves_back(f: Fixture)
             f.put(name, &f.record().idle(minutes(100 + n as u64)).build()).await;
         }
         let (mut met, mut cursor) = (Vec::new(), None);
-        // After each page, one that was not met yet is given an earlier end than all that were.
+        // After each page, a session that was not met yet gets an earlier deadline than all that were met.
         for step in 0.. {
             assert!(step < 1_000, "the walk has no end");
             let page = f.provider.scan(cursor, limit).await.expect("a page");

@@ -1,10 +1,10 @@
-//! Tombstones: loaded like any record, and no session to any other method.
+//! Tombstones are loaded like any record, and are no session for every other method.
 
 use crate::provider::{Created, Renamed, Touched, Updated};
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, minutes};
 
-/// A session under "old" is rotated to "new", and leaves the mark that is answered.
+/// Rotates a session from "old" to "new", and returns the tombstone that it leaves.
 async fn rotated(f: &Fixture) -> Record {
     let record = f.record().value("n", 1).principal("alice").build();
     f.put(&key("old"), &record).await;
@@ -110,7 +110,7 @@ pub(super) async fn a_rename_can_leave_an_expired_tombstone(f: Fixture) {
     f.holds(&key("new"), &moved, "the session lives under the new key").await;
 }
 
-/// A session of a user is ended: a tombstone takes its place.
+/// Ends the session of a user by putting a tombstone in its place.
 async fn ended(f: &Fixture) -> Record {
     f.put(&key("one"), &f.record().value("n", 1).principal("alice").version(7).build()).await;
     f.put(&key("two"), &f.record().principal("alice").build()).await;

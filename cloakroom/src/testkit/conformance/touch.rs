@@ -1,4 +1,4 @@
-//! `touch`: moves the times and nothing else.
+//! `touch` moves a session's times. It changes neither data nor version, and adds no record.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use crate::provider::{Provider, Touched, Updated};
 use crate::record::Record;
 use crate::testkit::fixture::{Fixture, key, minutes};
 
-/// Touches `name` now, and returns what `record` should be then.
+/// Touches `name` now, and returns `record` as it must be afterwards.
 async fn touched(f: &Fixture, name: &str, record: &Record) -> Record {
     touched_at(f, name, record, f.now()).await
 }
@@ -116,7 +116,7 @@ pub(super) async fn a_touch_of_a_record_with_odd_times_is_answered(f: Fixture) {
     if f.capabilities().codec.is_some() {
         return;
     }
-    // Stored by another program, perhaps: used after it ends, or with times at the very end of the range.
+    // Another program may have stored such records: last used after their end, or with times at the end of the range.
     let (now, later) = (Millis::from(f.now()), Millis::from(f.now() + minutes(5)));
     let latest = Millis(u64::MAX - 1);
     let odd = [

@@ -1,4 +1,4 @@
-//! Records that cannot be read: an error once, and then the key is as good as new.
+//! Records that cannot be read. The first method that meets one returns an error of the kind `Corrupt`; after that the key is free.
 
 use crate::error::ErrorKind;
 use crate::id::StoreKey;
@@ -7,7 +7,7 @@ use crate::record::Record;
 use crate::testkit::base;
 use crate::testkit::fixture::{Fixture, key, keys, keys_of, user};
 
-/// Bytes that are no record in any format: none at all, too few, noise, half a record, another program's text, and a great many.
+/// Returns byte strings that are no record in any format: none, too few, noise, half a record, another program's text, and very many.
 fn unreadable(f: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
     let whole = f.record().principal("alice").value("n", 1).build().as_bytes().to_vec();
     let noise = (0..200u8).map(|n| n.wrapping_mul(167).wrapping_add(13)).collect();
@@ -21,13 +21,13 @@ fn unreadable(f: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A session of alice under `name` whose record then became `bytes`.
+/// Stores a session of alice under `name`, and replaces its record by `bytes`.
 async fn planted(f: &Fixture, name: &StoreKey, bytes: &[u8]) {
     f.put(name, &f.record().principal("alice").value("n", 1).build()).await;
     f.plant(name, bytes).await;
 }
 
-/// The key is free again, and what is created there stays.
+/// Checks that the key is free again, and that a new session under it stays.
 async fn is_as_new(f: &Fixture, name: &StoreKey, why: &str) {
     for side in [f, &f.swapped()] {
         side.lacks(name, &format!("{why}: reported once, then it is not there")).await;
@@ -57,7 +57,7 @@ pub(super) async fn an_unreadable_record_is_an_error_once(f: Fixture) {
     }
 }
 
-/// Calls `method` once on the record under `name`: whether it was an error of the right kind.
+/// Calls `method` once on the record under `name`. Returns true if it was an error of the right kind.
 async fn meets(f: &Fixture, method: &str, name: &StoreKey, next: &Record) -> bool {
     let provider = &f.provider;
     let answer = match method {
@@ -94,7 +94,7 @@ pub(super) async fn a_change_of_an_unreadable_record_is_no_dead_end(f: Fixture) 
             planted(&f, &name, &bytes).await;
             let next = f.record().principal("bob").version(2).build();
             let told = meets(&f, method, &name, &next).await;
-            // Any call may put it aside; a load does at the latest.
+            // Any call may put it aside. A load does so at the latest.
             match f.provider.load(&name).await {
                 Ok(None) => {}
                 Ok(Some(found)) => {
@@ -121,11 +121,11 @@ pub(super) async fn an_unreadable_record_hides_no_other_in_a_list(f: Fixture) {
     for (n, (what, bytes)) in unreadable(&f).into_iter().enumerate() {
         let unreadable = key(&format!("session-0004-{n}"));
         for name in &all {
-            // There already, after the first.
+            // The key exists after the first round.
             let _ = f.create(name, &f.record().principal("alice").build()).await;
         }
         planted(&f, &unreadable, &bytes).await;
-        // An error once, from whichever method meets it first.
+        // The method that meets it first returns an error, and no later call does.
         let mut errors = 0;
         let mut cursor = None;
         let mut met = Vec::new();

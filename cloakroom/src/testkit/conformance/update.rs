@@ -1,4 +1,4 @@
-//! `update`: compares the version and swaps, and never makes what is not there.
+//! `update` replaces a record only if the stored version is that of its base. It never creates a record.
 
 use crate::provider::{Renamed, Updated};
 use crate::testkit::fixture::{Fixture, key, minutes};
@@ -43,7 +43,7 @@ pub(super) async fn the_version_that_counts_is_the_last_stored_one(f: Fixture) {
 }
 
 pub(super) async fn versions_of_any_size_are_compared(f: Fixture) {
-    // As large as the signed columns of databases go.
+    // The largest version that a signed column of a database holds.
     for version in [0, 1, u64::from(u32::MAX), 1 << 53, (1 << 53) + 1, i64::MAX as u64] {
         let name = key(&format!("version-{version}"));
         let record = f.record().version(version).build();
