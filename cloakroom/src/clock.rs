@@ -92,12 +92,20 @@ impl Highest {
 }
 
 impl Clock {
-    /// Returns the clock of the operating system, in UTC.
+    /// Returns the clock of the operating system, in UTC. It is the default of managers and providers.
     pub fn system() -> Self {
         Clock(Source::System)
     }
 
     /// Returns the current time, to the millisecond.
+    ///
+    /// ```
+    /// use cloakroom::Clock;
+    ///
+    /// let clock = Clock::system();
+    /// let first = clock.now();
+    /// assert!(clock.now() >= first, "it never goes backwards");
+    /// ```
     pub fn now(&self) -> SystemTime {
         self.millis().into()
     }
@@ -181,13 +189,36 @@ impl fmt::Debug for Clock {
 pub struct ManualClock(Arc<Manual>);
 
 impl ManualClock {
-    /// Returns a clock that shows `start`, cut to the millisecond.
+    /// Returns a clock that shows `start`, cut to the millisecond. [`ManualClock::default`] starts now.
+    ///
+    /// ```
+    /// use cloakroom::ManualClock;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    /// assert_eq!(ManualClock::starting_at(start).clock().now(), start);
+    /// ```
     pub fn starting_at(start: SystemTime) -> Self {
         let shown = AtomicU64::new(Millis::from(start).0);
         ManualClock(Arc::new(Manual { shown, highest: Highest::new() }))
     }
 
     /// Returns the clock for a manager or a provider. It follows every later [`advance`](Self::advance).
+    ///
+    /// ```
+    /// # use cloakroom::{ManualClock, Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let time = ManualClock::default();
+    /// let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    ///
+    /// let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// time.advance(std::time::Duration::from_secs(31 * 60));
+    /// assert_eq!(sessions.active_sessions().await?, 0, "idle for over 30 minutes");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn clock(&self) -> Clock {
         Clock(Source::Manual(Arc::clone(&self.0)))
     }
@@ -210,6 +241,19 @@ impl ManualClock {
     /// Sets the time, forwards or backwards, as the system clock may be set.
     ///
     /// After a step back, the [`clock`](Self::clock) returns its latest time until this time has caught up.
+    ///
+    /// ```
+    /// use cloakroom::ManualClock;
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::default();
+    /// let clock = time.clock();
+    /// let noon = clock.now();
+    /// time.set(noon - Duration::from_secs(60));
+    /// assert_eq!(clock.now(), noon, "time does not go back");
+    /// time.set(noon + Duration::from_secs(60));
+    /// assert_eq!(clock.now(), noon + Duration::from_secs(60));
+    /// ```
     pub fn set(&self, time: SystemTime) {
         self.0.shown.store(Millis::from(time).0, Ordering::SeqCst);
     }
@@ -251,7 +295,7 @@ impl Millis {
 }
 
 impl From<SystemTime> for Millis {
-    /// A time before 1970 becomes 1970, one past the range the last there is.
+    /// Converts a time. One before 1970 becomes 1970, and one past the range becomes the last that there is.
     fn from(time: SystemTime) -> Self {
         Millis(time.duration_since(UNIX_EPOCH).map_or(0, Millis::of))
     }

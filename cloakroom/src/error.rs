@@ -10,8 +10,25 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The error of every call in this library.
 ///
-/// [`kind`](Self::kind) is for code, and the text is for logs. The text never contains a session id, a credential or a stored
-/// value. The [`source`](StdError::source) is the cause that the provider reported. An error is one pointer wide.
+/// [`kind`](Self::kind) is for code, [`status`](Self::status) for clients, and the text for logs. The text never contains a session
+/// id, a credential or a stored value. The [`source`](StdError::source) is the cause that the provider reported. An error is one
+/// pointer wide.
+///
+/// ```
+/// # use cloakroom::{ErrorKind, Manager, MemoryProvider};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+/// # let session = sessions.start(&http::HeaderMap::new()).await?;
+/// session.set("theme", "dark")?;
+/// match session.get::<u32>("theme") {
+///     Err(error) if error.kind() == ErrorKind::Value => session.delete("theme")?,
+///     found => assert_eq!(found?, None),
+/// }
+/// assert!(!session.contains("theme")?);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// The chapter [errors](crate::guide::errors) lists every kind with its causes and cures.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -114,7 +131,14 @@ impl Error {
         }))
     }
 
-    /// Returns the kind of the error.
+    /// Returns the kind of the error. New kinds may be added, so a `match` needs a last arm for all others.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, Principal};
+    ///
+    /// let error = Principal::new("").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Value);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }

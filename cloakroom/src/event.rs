@@ -1,4 +1,9 @@
 //! Events of sessions, for a listener and for `tracing`.
+//!
+//! A manager reports what happens to sessions: logins, ends, ids that were used after their replacement, records that cannot be
+//! read. [`ManagerBuilder::on_event`](crate::ManagerBuilder::on_event) registers an [`EventListener`], which may be a closure. Each
+//! event is also a `tracing` event with the target `cloakroom::event`. The chapter [events](crate::guide::events) lists the kinds
+//! and their levels.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,7 +50,29 @@ pub struct Event {
 }
 
 impl Event {
-    /// Returns the kind of the event.
+    /// Returns the kind of the event. New kinds may be added.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use cloakroom::event::{Event, EventKind};
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// static LOGINS: AtomicU64 = AtomicU64::new(0);
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .on_event(|event: &Event| {
+    ///         if event.kind() == EventKind::Authenticated {
+    ///             LOGINS.fetch_add(1, Ordering::Relaxed);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.save().await?;
+    /// assert_eq!(LOGINS.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn kind(&self) -> EventKind {
         self.kind
     }

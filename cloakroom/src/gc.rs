@@ -1,4 +1,7 @@
 //! Garbage collection in the background.
+//!
+//! A round removes expired records and tombstones in bounded steps, so that the store serves requests in between. The task ends
+//! when its guard is dropped. A failed round is logged, and the next one runs as usual.
 
 use std::fmt;
 use std::sync::Arc;

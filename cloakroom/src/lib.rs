@@ -17,7 +17,7 @@
 //!
 //! Begin with [getting started](guide::getting_started). The [guide] has a chapter for each task.
 //!
-//! # What it promises
+//! # Promises
 //!
 //! - **No lost changes.** Two requests that change different keys both keep their changes. [`update`](Session::update) is atomic, across
 //!   processes too.
@@ -27,7 +27,7 @@
 //! - **No record and no cookie** for a visitor who sets nothing, and no I/O for a request that does not ask for its session.
 //! - **Safe by default:** a `__Host-` cookie, 256-bit ids that stores see only as hashes, 30 min idle and 8 h absolute timeout.
 //!
-//! The [cookie provider](guide::cookie#what-it-cannot-do) has no store and cannot keep the first two; its page says what holds instead.
+//! The [cookie provider](guide::cookie#limits) has no store and cannot keep the first two; its page says what holds instead.
 //!
 //! # The types that matter
 //!
@@ -64,7 +64,7 @@
 //! | `beego` | no | sessions shared with Go services: [from Beego](guide::from_beego), [scs and gorilla](guide::from_go) |
 //! | `testkit` | no | [logged-in requests](guide::testing), and the [conformance suite](guide::writing_a_provider#4-prove-it) for providers |
 //!
-//! # What it does not do
+//! # Limits
 //!
 //! It checks no passwords and knows no roles: it remembers whom the application has authenticated. It is no cache and no place for
 //! uploads: a session holds 64 KiB by default. It needs a [tokio](https://docs.rs/tokio) runtime with time enabled.

@@ -25,7 +25,18 @@ impl Principal {
     /// The maximum length in bytes. A principal becomes an index key, which databases limit.
     pub const MAX_LEN: usize = 256;
 
-    /// Returns the principal with this name.
+    /// Returns the principal with this name. Any text will do; names are compared byte for byte.
+    ///
+    /// Choose a name that never changes and is never given to another user: the id of a database row, not an email address.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, Principal};
+    ///
+    /// let user = Principal::new("user-4711")?;
+    /// assert_eq!(user, "user-4711".try_into()?);
+    /// assert_eq!(Principal::new("x".repeat(257)).unwrap_err().kind(), ErrorKind::Value);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if the name is empty or longer than 256 bytes.
@@ -65,6 +76,13 @@ pub struct Level(u8);
 
 impl Level {
     /// Returns the level with this number.
+    ///
+    /// ```
+    /// use cloakroom::Level;
+    ///
+    /// const SECOND_FACTOR: Level = Level::new(2);
+    /// assert!(SECOND_FACTOR > Level::new(1));
+    /// ```
     pub const fn new(number: u8) -> Self {
         Level(number)
     }

@@ -1,4 +1,7 @@
 //! Providers by name, and managers from a configuration string.
+//!
+//! [`register`] adds the constructor of a provider. [`Manager::new`](crate::Manager::new) calls it with the parsed settings. The
+//! built-in providers of the enabled features are registered from the start, also under Beego's names.
 
 use std::collections::BTreeMap;
 use std::future::Future;

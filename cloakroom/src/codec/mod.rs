@@ -1,4 +1,16 @@
 //! The encoding of session data: one map in one buffer, read and changed key by key.
+//!
+//! A record keeps its data encoded. [`Codec::find`] looks one value up and [`Codec::decode`] decodes it; the others are skipped as
+//! bytes. A commit does not decode the map either: [`Codec::merge`] copies the old entries, and puts the encoded changes in their
+//! place.
+//!
+//! | file | codec |
+//! |---|---|
+//! | `message_pack.rs` | MessagePack, the default |
+//! | `json.rs` | JSON, for people who read the store |
+//! | `go/` | gob, for sessions that Go programs share; feature `beego` |
+//!
+//! All codecs check the same [`Limits`] before they allocate: bytes, keys and depth.
 
 #[cfg(feature = "beego")]
 pub(crate) mod go;

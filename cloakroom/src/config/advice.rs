@@ -25,7 +25,18 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// Returns the name of the weak setting, as the configuration string spells it.
+    /// Returns the name of the weak setting, as the configuration string spells it. `Display` gives the whole sentence.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider};
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_name("id").build()?;
+    /// for advice in sessions.advice() {
+    ///     println!("{advice}");      // cookieName: ..
+    /// }
+    /// assert_eq!(sessions.advice()[0].setting(), "cookieName");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn setting(&self) -> &str {
         self.setting
     }

@@ -103,7 +103,7 @@ const SYNONYMS: [(&str, &str); 30] = [
     ("rotation", "rotateEvery"),
 ];
 
-/// See [`Config::from_json`].
+/// Reads the settings from a configuration string: see [`Config::from_json`].
 pub(super) fn from_text(text: &str) -> Result<Config> {
     let config = read(text).map_err(|error| Error::new(ErrorKind::Config, error))?;
     config.check()?;

@@ -1,4 +1,17 @@
 //! The settings of a manager, from the builder or the configuration string, and their checks.
+//!
+//! Both ways fill one [`Config`]. The builder starts from secure defaults, and [`Config::from_json`] from those of Beego. A setting
+//! is checked when the manager is built, so a request never meets a configuration that cannot work. Provider constructors read a
+//! `Config` too: see [`register`](crate::register).
+//!
+//! | type | setting |
+//! |---|---|
+//! | [`Policy`] | the idle and the absolute timeout that an authority recommends |
+//! | [`CookieConfig`], [`SameSite`] | the session cookie |
+//! | [`Codec`], [`Format`] | the encoding of values, and the layout of records |
+//! | [`HashFunc`] | the form of new ids |
+//! | [`OverLimit`] | the answer to one session more than a user may have |
+//! | [`Advice`] | a setting that is weaker than the builder's default |
 
 mod advice;
 mod format;
@@ -148,12 +161,27 @@ impl Default for Config {
 impl Config {
     /// Reads the settings from a configuration string: JSON with the keys that Beego documents, and more of our own.
     ///
-    /// Keys match in any case. A time is a whole number of seconds, and 0 means that the key is absent. This call needs the
-    /// feature `config-string`, which is on by default.
+    /// Keys match in any letter case. A time is a whole number of seconds, and 0 means that the key is absent. The chapter
+    /// [configuration](crate::guide::configuration) lists every key. [`Manager::new`](crate::Manager::new) calls this; call it
+    /// yourself in the constructor of a provider that you [register](crate::register).
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, config::Config};
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::from_json(r#"{"cookieName": "id", "maxLifetime": 1800, "rotateEvery": 900}"#)?;
+    /// assert_eq!(config.cookie().name(), "id");
+    /// assert_eq!((config.idle_timeout(), config.rotate_every()), (Duration::from_secs(1800), Some(Duration::from_secs(900))));
+    ///
+    /// let error = Config::from_json(r#"{"cookieName": "id", "maxLifetme": 1800}"#).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("maxLifetime"), "it names the nearest key: {error}");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the text names the key, what was found and what is expected. An unknown key is an error that names
-    /// the nearest known one.
+    /// [`ErrorKind::Config`]: the text names the key, what was found and what is expected. An unknown key is an error that names the
+    /// nearest known one.
     #[cfg(feature = "config-string")]
     pub fn from_json(text: &str) -> Result<Self> {
         json::from_text(text)

@@ -62,6 +62,16 @@ impl Policy {
     }
 
     /// Returns the time without a request after which a session ends.
+    ///
+    /// ```
+    /// use cloakroom::config::Policy;
+    /// use std::time::Duration;
+    ///
+    /// let policy: Policy = "nist-aal3".parse()?;
+    /// assert_eq!(policy.idle_timeout(), Duration::from_secs(15 * 60));
+    /// assert_eq!(policy.absolute_timeout(), Duration::from_secs(12 * 60 * 60));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn idle_timeout(&self) -> Duration {
         self.idle
     }

@@ -1,4 +1,8 @@
 //! The session cookie: its settings, reading it from a request, and writing it to a response.
+//!
+//! `read.rs` finds the cookie's values in any number of `Cookie` headers, and compares names byte for byte. `write.rs` makes
+//! `Set-Cookie`, for a new token and for its removal, and adds `Vary` and `Cache-Control`. The settings are checked by the rules of
+//! RFC 6265bis, so that browsers accept the cookie.
 
 mod read;
 mod write;

@@ -24,7 +24,16 @@ const SHARE_FOR_COUNT: u32 = 4;
 /// The deadline of a count. No visitor waits that long, but no other count begins before this one ends.
 const LONGEST_COUNT: Duration = Duration::from_secs(60);
 
-/// The request that would begin a session, as [`ManagerBuilder::admit`](crate::ManagerBuilder::admit) sees it.
+/// The request that would begin an anonymous session. [`ManagerBuilder::admit`](crate::ManagerBuilder::admit) decides by it.
+///
+/// ```
+/// use cloakroom::{Manager, MemoryProvider, Visit};
+///
+/// let sessions = Manager::builder(MemoryProvider::new())
+///     .admit(|visit: &Visit| !visit.headers().contains_key("x-bot"))
+///     .build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 pub struct Visit {
     headers: HeaderMap,
     extensions: Extensions,
@@ -36,7 +45,7 @@ impl Visit {
         &self.headers
     }
 
-    /// Returns the request's extensions, in which layers outside the session layer may have put the client's address. Without the
+    /// Returns the request's extensions. Layers outside the session layer may have put the client's address there. Without the
     /// session layer they are empty.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions

@@ -1,6 +1,15 @@
 //! The parts that a manager and its sessions share.
 //!
 //! Each file has one type, built from the types it uses. The module `request` decides with them what a request does.
+//!
+//! | part | files |
+//! |---|---|
+//! | ids and what a request presents | `ids.rs`, `presented.rs`, `plain_ids.rs` |
+//! | the store | `storage.rs`, `records.rs`, `stored.rs`, `within.rs` |
+//! | the end of sessions | `deadlines.rs`, `tombstones.rs`, `revocation.rs`, `succession.rs`, `collection.rs` |
+//! | users and limits | `users.rs`, `user_limit.rs`, `admission.rs`, `locks.rs` |
+//! | responses | `responses.rs`, `form_cookie.rs`, `plain_http.rs` |
+//! | another library's sessions | `migration.rs` |
 
 mod admission;
 mod collection;

@@ -36,8 +36,8 @@ impl Records {
         loaded.map_err(|error| self.report_corrupt(error, key))
     }
 
-    /// [`load`](Self::load) from a provider that never waits; `None` if this one may wait. A record that cannot be read is left to the
-    /// caller to report.
+    /// Does what [`load`](Self::load) does on a provider that never waits. Returns `None` if the provider may wait. The caller reports a record
+    /// that cannot be read.
     #[inline]
     pub(crate) fn load_at_once(&self, key: &StoreKey) -> Option<Result<LoadedAtOnce>> {
         Some(match self.storage.provider.load_at_once(key)? {

@@ -1,4 +1,8 @@
 //! Session ids and store keys.
+//!
+//! The client sends an id, and the store is asked for a key. [`IdMaker`] makes ids from the operating system's random bytes, and
+//! recognizes their form in a request, so that other text causes no I/O. [`Keying`] derives the key: the SHA-256 of namespace and
+//! id for a persistent store, or the id itself.
 
 mod key;
 mod make;

@@ -25,6 +25,20 @@ use crate::provider::{AnyProvider, Provider, SealedProvider};
 ///     .build()?;
 /// # Ok::<(), cloakroom::Error>(())
 /// ```
+///
+/// The defaults suit an application behind HTTPS:
+///
+/// | setting | default |
+/// |---|---|
+/// | [`cookie_name`](Self::cookie_name), [`secure`](Self::secure), [`same_site`](Self::same_site) | `__Host-id`, on, Lax |
+/// | [`cookie_lifetime`](Self::cookie_lifetime) | until the browser closes |
+/// | [`idle_timeout`](Self::idle_timeout), [`absolute_timeout`](Self::absolute_timeout) | 30 min, 8 h |
+/// | [`rotate_every`](Self::rotate_every) | off |
+/// | [`deadline`](Self::deadline), [`longest_request`](Self::longest_request) | 2 s, 60 s |
+/// | [`sessions_per_user`](Self::sessions_per_user), [`session_quota`](Self::session_quota) | no limit |
+/// | [`max_bytes`](Self::max_bytes), [`max_keys`](Self::max_keys), [`max_depth`](Self::max_depth) | 64 KiB, 1,024, 32 |
+/// | [`codec`](Self::codec), [`seal`](Self::seal) | MessagePack, off |
+/// | [`gc_interval`](Self::gc_interval) | 60 s |
 #[must_use = "a builder does nothing until it is built"]
 pub struct ManagerBuilder {
     pub(super) provider: AnyProvider,

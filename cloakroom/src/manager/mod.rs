@@ -1,4 +1,7 @@
 //! The manager of an application's sessions.
+//!
+//! [`Manager`] is a cheap clone of one engine. `builder.rs` checks all settings together and builds the engine. `settings.rs` and
+//! `storage.rs` hold the builder's methods, and `check.rs` compares the settings with the provider's capabilities.
 
 mod builder;
 mod check;
@@ -25,8 +28,8 @@ pub use builder::ManagerBuilder;
 
 /// The sessions of an application: a provider, and the settings by which it is used.
 ///
-/// [`builder`](Self::builder) takes a provider's value. [`new`](Self::new) takes a provider's name and a configuration string. A clone is a
-/// cheap handle on the same sessions.
+/// [`builder`](Self::builder) takes a provider's value. [`new`](Self::new) takes a provider's name and a configuration string. A
+/// clone is a cheap handle on the same sessions.
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider};
@@ -36,6 +39,18 @@ pub use builder::ManagerBuilder;
 /// assert!(sessions.advice().is_empty());
 /// # Ok::<(), cloakroom::Error>(())
 /// ```
+///
+/// # Methods by task
+///
+/// | you want to | call |
+/// |---|---|
+/// | serve requests with axum or tower | [`SessionLayer::new`](crate::guide::frameworks) |
+/// | serve requests without a layer | [`start`](Self::start), then [`Session::release`] |
+/// | use a session in a socket or a job | [`session`](Self::session) |
+/// | list a user's sessions, or end them | [`sessions_of`](Self::sessions_of), [`end_session`](Self::end_session), [`end_sessions`](Self::end_sessions) |
+/// | count sessions | [`active_sessions`](Self::active_sessions) |
+/// | remove expired sessions | [`spawn_gc`](Self::spawn_gc), [`collect_garbage`](Self::collect_garbage) |
+/// | see the effective settings | [`config`](Self::config), [`explain`](Self::explain), [`advice`](Self::advice) |
 #[doc(alias = "SessionManager")]
 #[derive(Clone)]
 pub struct Manager(Arc<Engine>);
@@ -114,7 +129,7 @@ impl Manager {
         self.handle_in(headers, &Extensions::new())
     }
 
-    /// [`handle`](Self::handle), with what outer layers have put into the request's extensions.
+    /// Does what [`handle`](Self::handle) does, with what outer layers have put into the request's extensions.
     #[inline]
     pub(crate) fn handle_in(&self, headers: &HeaderMap, extensions: &Extensions) -> SessionHandle {
         SessionHandle(Exchange::of_request(Arc::clone(&self.0), headers, extensions))

@@ -29,6 +29,13 @@ impl ManagerBuilder {
     }
 
     /// Sets the cookie's `Path`; `/` by default. Needs a name without `__Host-`.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_name("id").cookie_path("/shop").build()?;
+    /// assert_eq!(sessions.config().cookie().path(), "/shop");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn cookie_path(mut self, path: impl Into<Box<str>>) -> Self {
         self.config.cookie.path = path.into();
         self
@@ -322,13 +329,26 @@ impl ManagerBuilder {
         self
     }
 
-    /// Sets the most keys in a session; 1,024 by default, 65,535 at most.
+    /// Sets the maximum number of keys of a session; 1,024 by default. One more is an error of kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge).
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).max_keys(20).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.config.limits.keys = keys;
         self
     }
 
-    /// Sets the deepest nesting of a value; 32 by default, 128 at most.
+    /// Sets the maximum depth of nested values; 32 by default, and at most 128, since values are walked on the stack.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).max_depth(8).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn max_depth(mut self, levels: usize) -> Self {
         self.config.limits.depth = levels;
         self

@@ -84,18 +84,33 @@ impl ManagerBuilder {
         self
     }
 
-    /// Moves sessions from `former`, a provider in another library's layout, when they are first used. Each gets a new id and cookie, and its old
-    /// record is removed. Ids must be hashed, as they are by default.
+    /// Moves sessions from `former`, a provider in another library's layout, when they are first used. Each gets a new id and
+    /// cookie, and its old record is removed. Ids must be hashed, as they are by default.
     ///
-    /// Parallel requests with the old id reach the moved session for a minute. Remove this setting when the last session in `former` must have
-    /// ended.
+    /// ```no_run
+    /// # use cloakroom::Manager;
+    /// use cloakroom::RedisProvider;
+    /// use std::time::Duration;
+    ///
+    /// # async fn show() -> cloakroom::Result<()> {
+    /// let idle = Duration::from_secs(3600);
+    /// let former = RedisProvider::builder("redis://127.0.0.1/").connect_beego(idle).await?;
+    /// let sessions = Manager::builder(RedisProvider::connect("redis://127.0.0.1/").await?)
+    ///     .cookie_name("gosessionid")
+    ///     .migrate_from(former)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Parallel requests with the old id reach the moved session for a minute. Remove this setting after the longest lifetime of a
+    /// session in `former`: all of them have then moved or ended.
     #[cfg(feature = "beego")]
     pub fn migrate_from(mut self, former: impl Provider) -> Self {
         self.former = Some(AnyProvider::new(former));
         self
     }
 
-    /// Makes a persistent provider store the ids themselves, so that whoever reads the store can take over any session.
+    /// Makes a persistent provider store the ids themselves, so that anyone who reads the store can take over any session.
     ///
     /// Each record then carries a mark of its [namespace](Self::namespace), except in another library's layout.
     pub fn danger_store_ids_in_clear(mut self) -> Self {
@@ -105,7 +120,7 @@ impl ManagerBuilder {
 
     /// Finds sessions under their plain ids until this time: for an application that begins to hash ids while it has sessions.
     ///
-    /// A session that is found is moved to its hashed key. Until then, whoever reads the store can take over a session that was not used since.
+    /// A session that is found is moved to its hashed key. Until it has moved, anyone who reads the store can take it over.
     ///
     /// Keep the form of the ids. Ids of 64 hex characters have the form of hashed keys, so they are not looked up.
     pub fn danger_accept_plain_ids_until(mut self, until: SystemTime) -> Self {
@@ -113,9 +128,21 @@ impl ManagerBuilder {
         self
     }
 
-    /// Accepts records that are not sealed until this time: for an application that begins to [`seal`](Self::seal) while it has sessions.
+    /// Accepts records that are not sealed until this time: for an application that begins to [`seal`](Self::seal) while it has
+    /// sessions.
     ///
-    /// Every write seals. Until then, whoever can write to the store can make sessions.
+    /// Every write seals. Until then, anyone who can write to the store can make sessions.
+    ///
+    /// ```
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, seal::SealKey};
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let in_a_day = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
+    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring).danger_accept_unsealed_until(in_a_day).build()?;
+    /// assert!(!sessions.advice().is_empty(), "the weaker time is named");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn danger_accept_unsealed_until(mut self, until: SystemTime) -> Self {
         self.config.unsealed_until = Some(until.into());
         self

@@ -13,7 +13,10 @@ use crate::error::Result;
 use crate::id::StoreKey;
 use crate::record::{IndexEntry, Record};
 
-/// A provider of any type. A clone is cheap, and a handle on the same store.
+/// A provider of any type. Managers hold one, so that a [`Manager`](crate::Manager) has no type parameter.
+///
+/// A clone is cheap, and a handle on the same store. Each call boxes its future, except for providers that [never
+/// wait](crate::providers::Capabilities::never_waits).
 ///
 /// ```
 /// use cloakroom::{MemoryProvider, Provider, providers::AnyProvider};
@@ -28,7 +31,19 @@ pub struct AnyProvider {
 }
 
 impl AnyProvider {
-    /// Erases the type of `provider`.
+    /// Returns `provider` without its type. An `AnyProvider` is returned as it is.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryProvider, Provider, providers::AnyProvider};
+    ///
+    /// // The store is chosen while the program runs.
+    /// let from_config = "memory";
+    /// let provider = match from_config {
+    ///     "memory" => AnyProvider::new(MemoryProvider::new()),
+    ///     other => panic!("there is no store called {other}"),
+    /// };
+    /// assert!(!provider.capabilities().persistent);
+    /// ```
     pub fn new(provider: impl Provider) -> Self {
         // An `AnyProvider` is used as it is, or each call would be boxed twice.
         match (&provider as &dyn Any).downcast_ref::<AnyProvider>() {

@@ -1,7 +1,7 @@
-//! Stores in another library's layout: a key, a value, and when it was last used. There is nothing else in them.
+//! Stores in another library's layout: a key, a value, and the time of the last use.
 //!
-//! A session's version is a digest of its value, and every change compares the value itself: what two of our own processes do
-//! at the same time never undoes one another, though nothing in the store counts.
+//! Such a store holds no version. A session's version is a digest of its value, and every change compares the whole value. So
+//! concurrent changes of our own processes lose nothing. The other library's programs overwrite without a comparison.
 
 use std::future::Future;
 use std::time::SystemTime;
@@ -15,16 +15,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::record::{IndexEntry, Record};
 
-/// The values of a store, each step atomic as [`Provider`]'s contract asks it.
+/// The values of a store. Each method is one atomic step, as the contract of [`Provider`] requires.
 ///
-/// A value is alive until its deadline; what has expired is not there for any method. `now` and the deadlines are the caller's.
+/// A value is alive until its deadline. An expired value is absent for every method.
 pub(crate) trait Values: Send + Sync + 'static {
     /// Returns the capabilities of the store. The layout removes some of them.
     fn capabilities(&self) -> Capabilities;
 
     fn read(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Found>>> + Send;
 
-    /// Only if nothing is there.
+    /// Stores `value` only if the key is free.
     fn insert(
         &self,
         key: &StoreKey,
@@ -32,7 +32,7 @@ pub(crate) trait Values: Send + Sync + 'static {
         life: Life,
     ) -> impl Future<Output = Result<Created>> + Send;
 
-    /// Only in the place of exactly `former`.
+    /// Replaces the value only if it equals `former`.
     fn swap(
         &self,
         key: &StoreKey,
@@ -41,10 +41,10 @@ pub(crate) trait Values: Send + Sync + 'static {
         life: Life,
     ) -> impl Future<Output = Result<Updated>> + Send;
 
-    /// Moves the last use to `used`, never back; the value then lives for the store's lifetime from there.
+    /// Moves the last use forward to `used`. The value then lives for the store's lifetime from that time on.
     fn touch(&self, key: &StoreKey, used: Millis) -> impl Future<Output = Result<Touched>> + Send;
 
-    /// Only if `former` is under `old`, and nothing under `new`.
+    /// Moves the value only if it equals `former` and the key `new` is free.
     fn rename(
         &self,
         old: &StoreKey,
@@ -56,14 +56,14 @@ pub(crate) trait Values: Send + Sync + 'static {
 
     fn remove(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Takes `value`, which cannot be read, out of the way and keeps it, if it is still there.
+    /// Moves the unreadable `value` to another key, which keeps it, unless it has changed meanwhile.
     fn put_aside(&self, key: &StoreKey, value: &[u8]) -> impl Future<Output = Result<()>> + Send;
 
     fn count(&self) -> impl Future<Output = Result<u64>> + Send;
 
     fn remove_expired(&self, limit: usize) -> impl Future<Output = Result<Collected>> + Send;
 
-    /// Some keys with when they were used, and where the next begin. Values may be left out.
+    /// Returns some keys with their last use, and the cursor of the next ones. Values may be empty.
     #[expect(clippy::type_complexity, reason = "a page and where the next begins")]
     fn scan(
         &self,
@@ -79,7 +79,7 @@ pub(crate) struct Found {
     pub(crate) life: Life,
 }
 
-/// When a value was last used, and when it ends.
+/// The time of a value's last use, and its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     pub(crate) used: Millis,
@@ -103,7 +103,7 @@ pub(crate) struct Foreign<V> {
 }
 
 impl<V: Values> Foreign<V> {
-    /// Sessions as Beego keeps them.
+    /// Returns a provider of sessions in Beego's layout.
     pub(crate) fn beego(values: V) -> Self {
         /// The output of Beego's `EncodeGob` for an empty map.
         const EMPTY: &[u8] = b"\x0d\x7f\x04\x01\x02\xff\x80\x00\x01\x10\x01\x10\x00\x00\x04\xff\x80\x00\x00";
@@ -115,7 +115,7 @@ impl<V: Values> Foreign<V> {
         Record::of_value(self.codec, &found.value, version(&found.value), used, deadline)
     }
 
-    /// The value that stores `record`, which must hold nothing that has no place there.
+    /// Returns the value that stores `record`. A part of the record that the layout cannot hold is an error.
     fn value<'a>(&self, record: &'a Record) -> Result<&'a [u8]> {
         let meta = record.meta();
         let homeless = if meta.principal.is_some() {
@@ -156,8 +156,7 @@ enum Expected {
     Gone,
 }
 
-/// The number by which the engine tells one value from another. The stores compare whole values, so that two with the same number do no
-/// harm.
+/// Returns the version of a value. The engine compares it. The stores compare whole values, so two values with one version do no harm.
 fn version(value: &[u8]) -> u64 {
     Sha256::digest(value).first_chunk().map_or(0, |start| u64::from_be_bytes(*start))
 }

@@ -1,4 +1,21 @@
 //! The contract between the manager and a store.
+//!
+//! [`Provider`] is the contract. [`Capabilities`] say what a store can do. Each method has an outcome type, such as [`Created`] or
+//! [`Updated`], so that a conflict is never taken for a success.
+//!
+//! | module | provider |
+//! |---|---|
+//! | `memory` | in this process |
+//! | `file` | in a folder |
+//! | `redis` | in Redis or Valkey |
+//! | `sql` | in a SQL database |
+//! | `cookie` | in the visitor's cookie |
+//! | `cached` | copies in front of another provider |
+//! | `sealed` | another provider with encrypted data |
+//! | `foreign` | records in another library's layout, such as Beego's |
+//! | `any` | a provider of any type |
+//!
+//! The stores never import each other. `cached` and `sealed` wrap any provider, and know only the contract.
 
 mod any;
 #[cfg(feature = "cached")]
@@ -211,9 +228,9 @@ pub struct Capabilities {
     pub users: bool,
     /// True if the store keeps the [labels](crate::providers::Label) of a session. `indexed` then finds sessions by them where `lists` is true.
     pub labels: bool,
-    /// The one codec whose data the store can keep, in another library's layout and with nothing beside it; `None`: any codec.
+    /// The only codec whose data the store can keep, if it has another library's layout. `None` means any codec.
     pub codec: Option<Codec>,
-    /// The largest record in bytes, as [`Record::as_bytes`] counts; `None`: only the manager's limits apply.
+    /// The largest record in bytes, as [`Record::as_bytes`] counts. `None` means that only the manager's limits apply.
     pub max_record: Option<usize>,
     /// The type whose futures are all ready at their first poll. A flag would not do, since a wrapper may return these
     /// capabilities as its own and wait nevertheless.
@@ -249,8 +266,8 @@ impl Capabilities {
         }
     }
 
-    /// True if the client carries the whole session, sealed, and nothing is stored. The last of parallel responses then wins, and a
-    /// logout cannot end the copy of a cookie unless [`revocable`](Self::revocable) says so.
+    /// Returns true if the client carries the whole session, sealed, and nothing is stored. Of parallel responses the last then
+    /// wins. A logout cannot end the copy of a cookie, unless [`revocable`](Self::revocable) is true.
     pub fn token_is_record(&self) -> bool {
         self.tokens.is_some()
     }
@@ -355,16 +372,40 @@ pub enum Renamed {
 pub struct Collected {
     /// The number of records and tombstones removed.
     pub removed: usize,
-    /// True if expired ones may remain.
+    /// True if more expired records may remain.
     pub more: bool,
 }
 
-/// The place where a page of [`Provider::scan`] or [`Provider::indexed`] ended, as a text of the provider's own.
+/// The end of a page of [`Provider::scan`] or [`Provider::indexed`], as a text of the provider's own. The next page begins there.
+///
+/// ```
+/// # use cloakroom::{Manager, MemoryProvider, Provider};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # let provider = MemoryProvider::new();
+/// # let sessions = Manager::builder(provider.clone()).build()?;
+/// # let session = sessions.start(&http::HeaderMap::new()).await?;
+/// # session.set("n", 1)?;
+/// # session.save().await?;
+/// use cloakroom::providers::Cursor;
+///
+/// let mut cursor: Option<Cursor> = None;
+/// let mut met = 0;
+/// loop {
+///     let page = provider.scan(cursor, 100).await?;
+///     met += page.entries.len();
+///     cursor = page.next;
+///     if cursor.is_none() {
+///         break;
+///     }
+/// }
+/// assert_eq!(met, 1);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(Box<str>);
 
 impl Cursor {
-    /// Makes a cursor of the provider's own `text`.
+    /// Returns a cursor of the provider's own `text`. It may hold anything that finds the next page again, such as the last key.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Cursor(text.into())
     }
@@ -379,9 +420,9 @@ impl Cursor {
 #[derive(Clone, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "providers build it")]
 pub struct Page {
-    /// The sessions: at most as many as were asked for. Fewer do not mean the end.
+    /// The sessions, at most as many as were asked for. A page may hold fewer before the end, or none.
     pub entries: Vec<Listed>,
-    /// The beginning of the next page; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next: Option<Cursor>,
 }
 
@@ -405,7 +446,7 @@ impl Page {
     }
 }
 
-/// One session in a list: its key, and what is stored beside its data.
+/// One session in a list: its key, and everything that is stored with it except its data.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::exhaustive_structs, reason = "providers build it")]
 pub struct Listed {

@@ -13,25 +13,28 @@ use crate::id::{RandomSource, StoreKey, system_random};
 use crate::record::{IndexEntry, Meta, Record, Sealing, forged};
 use crate::seal::{self, KeyRing, Unopened};
 
-/// The most sessions of a store that are looked at one by one for a count.
+/// The number of sessions up to which a count looks at each of them.
 const COUNTED_EXACTLY: u64 = 10_000;
 
-/// The sessions of one page of that count.
+/// The number of sessions of one page of that count.
 const PAGE: usize = 1000;
 
-/// Any provider, with the data of its records sealed: what [`ManagerBuilder::seal`](crate::ManagerBuilder::seal) puts before
-/// a manager's.
+/// Any provider, with the data of its records sealed. [`ManagerBuilder::seal`](crate::ManagerBuilder::seal) puts it in front of the
+/// manager's provider.
 ///
-/// Whoever reads the store sees who has sessions and when they were used, and none of the data. Whoever writes to it can neither
-/// make a session, nor change one, nor put one under another key: the data is bound to its key, the namespace, its version,
-/// its user and all its times but two. What such a one still can do: delete a session; **put back an earlier state** of a
-/// session under its own key, one that has ended included, since it was sealed for that very place; move a session's last
-/// use and its idle deadline, though not past the absolute one, so set an absolute timeout; and add to a user's list of sessions what
-/// no id reaches.
+/// A reader of the store sees who has sessions and when they were used, and none of the data. A writer can neither make a session,
+/// nor change one, nor put one under another key: the data is bound to its key, the namespace, its version, its user, and all its
+/// times but two. A writer can still do this:
 ///
-/// A record that is not sealed, or by a key that the ring does not hold, is as good as none: it is neither loaded nor listed, and does not
-/// count against its user's limit. `delete` removes it. In a store of more than 10,000 sessions, `count` includes such records until
-/// they expire, since it would have to look at each. A record that was tampered with is [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+/// - delete a session
+/// - **put back an earlier state** of a session under its own key, even of one that has ended, since it was sealed for that place
+/// - move a session's last use and its idle deadline, but not past the absolute one; so set an absolute timeout
+/// - add entries to a user's list of sessions that no id reaches
+///
+/// A record that is not sealed, or that is sealed by a key outside the ring, counts as absent. It is neither loaded nor listed, and
+/// does not count against its user's limit. `delete` removes it. In a store of more than 10,000 sessions, `count` includes such
+/// records until they expire, since it would have to look at each. A record that was changed is
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
 ///
 /// ```
 /// use cloakroom::{KeyRing, MemoryProvider, Provider, providers::{Capabilities, SealedProvider}, seal::SealKey};
@@ -46,13 +49,13 @@ pub struct SealedProvider {
     inner: AnyProvider,
     ring: KeyRing,
     namespace: Box<str>,
-    /// Until when records that are not sealed are taken nevertheless, and by which clock.
+    /// The time until which unsealed records are accepted, and the clock that decides.
     unsealed_until: Option<(Millis, Clock)>,
     random: RandomSource,
 }
 
 impl SealedProvider {
-    /// `inner` with its records sealed by `ring`, for the manager whose namespace is `namespace`.
+    /// Returns `inner` with its records sealed by `ring`, for the manager whose namespace is `namespace`.
     pub fn new(inner: impl Provider, ring: KeyRing, namespace: impl Into<Box<str>>) -> Self {
         SealedProvider {
             inner: AnyProvider::new(inner),
@@ -100,7 +103,7 @@ impl SealedProvider {
         self.unsealed_until.as_ref().is_some_and(|(until, clock)| clock.millis() < *until)
     }
 
-    /// True if a session may be opened, by what stands beside its data. One definition serves the loads, the lists and the count.
+    /// Returns true if the metadata allows to open the session. Loads, lists and the count share this definition.
     fn is_ours(&self, meta: &Meta) -> bool {
         match meta.sealing {
             Sealing::Open => self.accepts_unsealed(),
@@ -108,13 +111,13 @@ impl SealedProvider {
         }
     }
 
-    /// The page without the sessions that no load would find.
+    /// Returns the page without sessions that a load would not find.
     fn ours(&self, mut page: Page) -> Page {
         page.entries.retain(|listed| self.is_ours(&listed.meta));
         page
     }
 
-    /// Counts the sessions of the store that cannot be opened. Nobody can change or move one, so a walk finds each that stays.
+    /// Counts the sessions of the store that cannot be opened. No process can change or move one, so a walk meets each of them.
     async fn count_foreign(&self) -> Result<u64> {
         let (mut foreign, mut cursor) = (HashSet::new(), None);
         loop {
@@ -128,7 +131,7 @@ impl SealedProvider {
         }
     }
 
-    /// A record that only a newer release can open. A session goes to the manager still sealed, to be refused or ended. A tombstone does
+    /// Returns a record that only a newer release can open. A session goes to the manager still sealed, to be refused or ended. A tombstone does
     /// not: its seal cannot be checked, and it might lead to another session.
     fn pass_on(&self, record: Record) -> Result<Option<Record>> {
         if !self.is_ours(&record.meta()) {

@@ -1,4 +1,7 @@
 //! Tokens that are the records themselves, for a provider that stores nothing.
+//!
+//! A token is a record, sealed and encoded as base64url. It is the value of the session cookie, so its length is limited by the
+//! cookie's.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,8 +21,8 @@ const VERSION: u8 = 1;
 /// Seals records into tokens and opens them, for a provider whose token is the record: see
 /// [`Capabilities::with_tokens`](crate::providers::Capabilities::with_tokens). A clone shares all of it.
 ///
-/// A token is bound to the cookie's name and to the namespace. The manager that is built on the provider sets both, before the first
-/// request. Until then no token opens.
+/// A token is bound to the cookie's name and to the namespace. The manager that is built on the provider sets both, before the
+/// first request. Until then no token opens.
 ///
 /// ```
 /// use cloakroom::KeyRing;
@@ -35,7 +38,7 @@ pub struct SealedTokens(Arc<Shared>);
 
 struct Shared {
     ring: KeyRing,
-    /// A text that sets this provider's tokens apart; empty for most.
+    /// A text that separates this provider's tokens from others; usually empty.
     label: Box<str>,
     /// The longest time that a token which was not renewed is accepted, if the record allows longer.
     max_age: Option<Duration>,
@@ -47,7 +50,7 @@ struct Bound {
     name: Box<str>,
     namespace: Box<str>,
     context: Context,
-    /// The most characters of a token.
+    /// The maximum length of a token in characters.
     most: usize,
     #[allow(dead_code, reason = "the cookie provider asks for it, and it is a feature")]
     longest_request: Duration,
@@ -56,7 +59,7 @@ struct Bound {
 }
 
 impl SealedTokens {
-    /// The most bytes that a browser takes as name and value of a cookie together (RFC 6265bis, section 5.6).
+    /// The maximum length in bytes of a cookie's name and value together that browsers accept (RFC 6265bis, section 5.6).
     pub(crate) const MAX_COOKIE: usize = 4096;
 
     /// Fixes what the tokens are bound to: once, since a token of one cookie must be nothing to another.
@@ -80,7 +83,7 @@ impl SealedTokens {
         }
     }
 
-    /// The longest time that a token which was not renewed is accepted; `None`: as long as its record says.
+    /// Returns the longest time that a token which was not renewed is accepted; `None`: as long as its record says.
     pub(crate) fn max_age(&self) -> Option<Duration> {
         self.0.max_age
     }
@@ -89,7 +92,7 @@ impl SealedTokens {
         &self.0.ring
     }
 
-    /// The most bytes of data that a session without a user has room for, its id being one of the builder's.
+    /// Returns the most bytes of data that a session without a user has room for, its id being one of the builder's.
     pub(crate) fn room(&self) -> usize {
         let most = self.0.bound.get().map_or(0, |bound| bytes_of(bound.most));
         most.saturating_sub(seal::OVERHEAD + Record::HEADER + 3 + 43)
@@ -110,7 +113,7 @@ impl SealedTokens {
         }
     }
 
-    /// The token of the session `id`, with its whole record inside.
+    /// Returns the token of the session `id`, with its whole record inside.
     pub(crate) fn seal(&self, id: &SessionId, record: &Record) -> Result<Vec<u8>> {
         let Some(bound) = self.0.bound.get() else {
             return Err(Error::new(ErrorKind::Config, TokenError::Unbound));
@@ -125,10 +128,10 @@ impl SealedTokens {
 
 #[allow(dead_code, reason = "the cookie provider calls these, and it is a feature")]
 impl SealedTokens {
-    /// The most bytes of a record that fits whatever the cookie's name, 128 characters at the most, and the id's length.
+    /// The largest record in bytes that fits with the longest cookie name (128 characters) and the longest id.
     pub(crate) const MAX_RECORD: usize = bytes_of(Self::MAX_COOKIE - 128) - seal::OVERHEAD - Self::ID_ROOM;
 
-    /// The most bytes that an id takes in a record: tag, length and text.
+    /// The maximum length of an id in a record: tag, length and text.
     const ID_ROOM: usize = 3 + MAX_ID_LEN;
 
     pub(crate) fn with(ring: KeyRing, label: &str, max_age: Option<Duration>, random: RandomSource) -> Self {
@@ -138,12 +141,12 @@ impl SealedTokens {
 }
 
 impl SealedTokens {
-    /// Makes tokens that `ring` seals, and that are accepted as long as their records say.
+    /// Returns tokens that `ring` seals, and that are accepted until their records expire.
     pub fn new(ring: KeyRing) -> Self {
         SealedTokens::with(ring, "", None, system_random)
     }
 
-    /// Sets these tokens apart from others of the same cookie name, namespace and key. Call it before a manager is built.
+    /// Separates these tokens from others with the same cookie name, namespace and key. Call it before a manager is built.
     pub fn with_label(self, label: &str) -> Self {
         SealedTokens::with(self.0.ring.clone(), label, self.0.max_age, self.0.random)
     }
@@ -154,7 +157,7 @@ impl SealedTokens {
         SealedTokens::with(self.0.ring.clone(), &self.0.label, Some(age), self.0.random)
     }
 
-    /// Returns how long the manager's policy lets a session live unused; zero before there is a manager.
+    /// Returns the idle timeout of the manager's policy; zero before there is a manager.
     pub fn idle_timeout(&self) -> Duration {
         self.0.bound.get().map_or(Duration::ZERO, |bound| bound.idle_timeout)
     }
@@ -164,7 +167,7 @@ impl SealedTokens {
         self.0.bound.get().map_or("", |bound| &bound.namespace)
     }
 
-    /// Returns how long a request may still run that began before its session ended; zero before there is a manager.
+    /// Returns the time for which a request may still run after its session ended; zero before there is a manager.
     pub fn longest_request(&self) -> Duration {
         self.0.bound.get().map_or(Duration::ZERO, |bound| bound.longest_request)
     }
@@ -204,12 +207,12 @@ impl SealedTokens {
     }
 }
 
-/// The bytes that `chars` characters of base64url hold.
+/// Returns the bytes that `chars` characters of base64url hold.
 const fn bytes_of(chars: usize) -> usize {
     chars * 3 / 4
 }
 
-/// The characters that `bytes` bytes take in base64url.
+/// Returns the characters that `bytes` bytes take in base64url.
 const fn text_len(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
 }

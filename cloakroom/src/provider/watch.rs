@@ -1,4 +1,4 @@
-//! Stores that tell when a session changes, and those who listen.
+//! Stores that report changes of sessions, and the watchers that receive the reports.
 
 use std::future::Future;
 use std::sync::Weak;
@@ -8,33 +8,42 @@ use super::Provider;
 use crate::error::Result;
 use crate::id::StoreKey;
 
-/// A store that tells of every change of a session, whoever makes it and in which process.
+/// A store that reports every change of a session, whichever process makes it.
 ///
-/// What `Cached::watching` asks of a provider.
+/// [`Cached`](crate::guide::near_cache) with `watching` needs such a store. Reports must be complete: a store that may have missed
+/// one calls [`Watcher::deaf`].
 pub trait Watched: Provider {
-    /// Tells `watcher` of every change from now on, for as long as it lives.
+    /// Reports every change to `watcher` from now on, for as long as the watcher lives.
     ///
-    /// Where the store can no longer be heard, [`Watcher::deaf`] comes at once, and [`Watcher::listening`] once it can be again.
-    /// The first [`Watcher::listening`] comes before this is done.
+    /// The first [`Watcher::listening`] is called before this returns. If the store can no longer report changes, it calls
+    /// [`Watcher::deaf`] at once, and [`Watcher::listening`] when it can again.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if it cannot tell of changes.
+    /// - [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if it cannot report changes
     fn watch(&self, watcher: Weak<dyn Watcher>) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// One who is told of changes. Calls must be quick: they hold up the next.
+/// The receiver of reports. Its methods must return quickly, since they delay the next report.
+///
+/// A store calls them in this order:
+///
+/// 1. `listening`, before `watch` returns.
+/// 2. `changed` for each change, and `heard_until` regularly if it can.
+/// 3. `deaf` when it may miss changes, then `listening` again when it does not.
 pub trait Watcher: Send + Sync + 'static {
-    /// From here on every change is told.
+    /// Begins a period in which every change is reported.
     fn listening(&self);
 
-    /// Every change so far has been told. From the first call on, the watcher relies on what it hears until `until` and no longer:
-    /// a store that calls this has to call it again and again. So a watcher notices that the task which tells it has stopped.
+    /// Confirms that every change so far was reported, and that the reports may be relied on until `until`.
+    ///
+    /// After the first call, the watcher relies on reports only until the latest `until`. A store that calls this must therefore
+    /// call it again and again. So a watcher notices that the reporting task has stopped.
     fn heard_until(&self, until: Instant);
 
-    /// Drops the copy of `key`: its record has changed or is gone.
+    /// Reports that the record under `key` has changed or is gone. The watcher drops its copy.
     fn changed(&self, key: &StoreKey);
 
-    /// Changes may have been missed, and will be until [`listening`](Self::listening) comes again.
+    /// Ends the period: changes may be missed until [`listening`](Self::listening) is called again.
     fn deaf(&self);
 }

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::USER_AGENT;
 
-/// Where a session is used from, for a list of devices: see [`Session::set_device`](crate::Session::set_device).
+/// The browser and the network that a session is used from, for a list of devices: see
+/// [`Session::set_device`](crate::Session::set_device).
 ///
-/// Kept only if the application asks for it, since it is personal data. The address is cut to its network, which is enough to tell
-/// one's home from another country. `Debug` hides both.
+/// It is kept only if the application asks for it, since it is personal data. The address is cut to its network, which is enough to
+/// tell home from another country. `Debug` hides both.
 ///
 /// ```
 /// use cloakroom::Device;
@@ -31,16 +32,35 @@ impl Device {
     /// The most bytes of a user agent that are kept.
     pub const MAX_USER_AGENT: usize = 256;
 
-    /// The device that a request's `User-Agent` names; cut to [`MAX_USER_AGENT`](Self::MAX_USER_AGENT), and left out where it is not plain text.
+    /// Returns the device that a request's `User-Agent` names, cut to [`MAX_USER_AGENT`](Self::MAX_USER_AGENT) bytes. A header that
+    /// is not plain text is left out.
+    ///
+    /// ```
+    /// use cloakroom::Device;
+    ///
+    /// let mut request = http::HeaderMap::new();
+    /// assert_eq!(Device::of_request(&request).user_agent(), None);
+    /// request.insert("user-agent", "curl/8.5".parse()?);
+    /// assert_eq!(Device::of_request(&request).user_agent(), Some("curl/8.5"));
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
     pub fn of_request(headers: &HeaderMap) -> Self {
         let named = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         let cut = named.map(|text| text.get(..Self::MAX_USER_AGENT).unwrap_or(text));
         Device { user_agent: cut.filter(|text| !text.is_empty()).map(Box::from), network: None }
     }
 
-    /// And the network of `address`: the first 24 bits in IPv4, the first 48 in IPv6.
+    /// Adds the network of `address`: the first 24 bits of an IPv4 address, the first 48 of an IPv6 address.
     ///
-    /// Behind a proxy, take the address from what that proxy says, and from no one else's header.
+    /// Behind a proxy, take the address from the header that your proxy sets, and from no other header.
+    ///
+    /// ```
+    /// use cloakroom::Device;
+    ///
+    /// let device = Device::default().with_address("2001:db8:12:3456::7".parse()?);
+    /// assert_eq!(device.network(), Some("2001:db8:12::/48"));
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
     pub fn with_address(mut self, address: IpAddr) -> Self {
         let network = match address.to_canonical() {
             IpAddr::V4(address) => {
@@ -56,12 +76,12 @@ impl Device {
         self
     }
 
-    /// The `User-Agent`, as it was sent: a visitor may write there what they like, so escape it where you show it.
+    /// Returns the `User-Agent` as it was sent. A visitor may write anything there, so escape it where you show it.
     pub fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }
 
-    /// The network, as `203.0.113.0/24` or `2001:db8:1::/48`.
+    /// Returns the network, such as `203.0.113.0/24` or `2001:db8:1::/48`.
     pub fn network(&self) -> Option<&str> {
         self.network.as_deref()
     }

@@ -59,23 +59,34 @@ impl Record {
     #[allow(dead_code, reason = "a provider needs it, and it is a feature")]
     pub(crate) const BEGINNING: &'static [u8] = MAGIC;
 
-    /// The record in the native format, version 1.
+    /// Returns the record in the native format, for a store to keep. `docs/format.md` describes it byte by byte.
     ///
     /// ```
-    /// # use cloakroom::{Clock, providers::Record};
-    /// # fn show(record: &Record) -> cloakroom::Result<()> {
-    /// assert_eq!(&Record::from_bytes(record.as_bytes())?, record);
-    /// # Ok(()) }
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, providers::Record, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).principal("alice").value("cart", ["tea"]).build();
+    /// let stored: Vec<u8> = record.as_bytes().to_vec();
+    /// assert_eq!(Record::from_bytes(&stored)?, record);
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Reads a record in the native format. Memory stays in proportion to the length of `bytes`.
+    /// Reads a record in the native format. Its memory stays in proportion to the length of `bytes`.
     ///
-    /// A record that a newer release wrote, or whose codec this build lacks, is accepted: its deadlines, its user and its kind can be
-    /// read, so a store can count, list, collect and end it. A manager that is asked for its data answers with an error of kind
+    /// A record that a newer release wrote, or whose codec this build lacks, is accepted. A store can read its deadlines, its user
+    /// and its kind, so it can count, list, collect and end it. A manager that needs its data returns an error of kind
     /// [`Incompatible`](ErrorKind::Incompatible).
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, providers::Record};
+    ///
+    /// let error = Record::from_bytes(b"another program's file").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Corrupt);
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] for all other bytes.
@@ -108,12 +119,12 @@ impl Record {
         }
     }
 
-    /// True if a newer format encloses the data, so that its seal cannot be checked either.
+    /// Returns true if a newer format encloses the data, so that its seal cannot be checked either.
     pub(super) fn is_newer(&self) -> bool {
         self.header()[AT_FORMAT] != VERSION
     }
 
-    /// True if the record is a session that this build can read as it is: readable, not sealed, no tombstone.
+    /// Returns true if the record is a session that this build can read as it is: readable, not sealed, no tombstone.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         let (header, fields) = (self.header(), self.fields());
@@ -139,13 +150,13 @@ impl Record {
         field.map(|tag| Incompatibility::Field { tag })
     }
 
-    /// A record of a map that `codec` has encoded.
+    /// Returns a record of a map that `codec` has encoded.
     #[allow(dead_code, reason = "the testkit and the cookie provider call this, and they are features")]
     pub(crate) fn new(meta: &Meta, codec: Codec, data: &[u8]) -> Record {
         Record::assemble(meta, None, codec, data)
     }
 
-    /// A record of the data that `write` appends, which takes `room` bytes or about that.
+    /// Returns a record of the data that `write` appends, which takes `room` bytes or about that.
     pub(crate) fn written(
         meta: &Meta,
         codec: Codec,
@@ -165,7 +176,7 @@ impl Record {
         draft.finish()
     }
 
-    /// The record with other numbers, the same fields and the data that `write` appends.
+    /// Returns the record with other numbers, the same fields and the data that `write` appends.
     pub(crate) fn rewritten(
         &self,
         times: Times,
@@ -178,7 +189,7 @@ impl Record {
         Ok(draft.finish())
     }
 
-    /// Changes what stands beside the data.
+    /// Changes the metadata and keeps the data.
     #[cfg(test)]
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut Meta)) {
         let mut meta = self.meta();
@@ -186,7 +197,7 @@ impl Record {
         *self = self.with_meta(meta);
     }
 
-    /// The record with `meta` beside its data, and the fields that a later release has added.
+    /// Returns the record with `meta` beside its data, and the fields that a later release has added.
     pub(crate) fn with_meta(&self, meta: Meta) -> Record {
         let mut fields = fields_of(&meta, self.mark().as_ref());
         let unknown = Fields(self.fields()).flatten().filter(|(tag, _)| is_unknown(*tag));
@@ -218,13 +229,13 @@ impl Record {
         self.touch_at(at.into());
     }
 
-    /// [`touch`](Self::touch) in the numbers of the record.
+    /// Does what [`touch`](Self::touch) does, on the numbers of the record.
     pub(crate) fn touch_at(&mut self, at: Millis) {
         let used = self.millis(AT_LAST_ACTIVE);
         self.set_use(used.max(at), self.idle_deadline_after(at));
     }
 
-    /// The idle deadline after a use at `at`, the absolute one not considered.
+    /// Returns the idle deadline after a use at `at`, the absolute one not considered.
     fn idle_deadline_after(&self, at: Millis) -> Millis {
         let (used, deadline) = (self.millis(AT_LAST_ACTIVE), self.millis(AT_IDLE_DEADLINE));
         // A deadline before the last use leaves no idle time, and a use does not move it back.
@@ -232,7 +243,7 @@ impl Record {
         deadline.max(Millis(at.0.saturating_add(idle)))
     }
 
-    /// The deadline of the record once it was used at `at`.
+    /// Returns the deadline of the record once it was used at `at`.
     pub(crate) fn deadline_after(&self, at: Millis) -> Millis {
         self.idle_deadline_after(at).min(self.millis(AT_ABSOLUTE_DEADLINE))
     }
@@ -248,7 +259,7 @@ impl Record {
         put(AT_IDLE_DEADLINE, deadline);
     }
 
-    /// The record in a format that does not exist yet, for tests.
+    /// Returns the record in a format that does not exist yet, for tests.
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn of_newer_release(&self) -> Record {
         const FIELD: &[u8] = &[100, 0, 1, 9];
@@ -261,17 +272,17 @@ impl Record {
         Record(Arc::from(bytes))
     }
 
-    /// Returns the version, which every change raises. A provider compares it before it replaces the record.
+    /// Returns the version, which every change increases. A provider compares it before it replaces the record.
     pub fn version(&self) -> u64 {
         be_u64(&self.0[AT_VERSION..])
     }
 
-    /// The user the session belongs to; `None` for an anonymous session.
+    /// Returns the user whom the session belongs to; `None` for an anonymous session and for a tombstone.
     pub fn principal(&self) -> Option<Principal> {
         Principal::new(std::str::from_utf8(self.user()?).ok()?).ok()
     }
 
-    /// The user's name as it is stored, for a comparison without a copy.
+    /// Returns the user's name as it is stored, for a comparison without a copy.
     pub(crate) fn user(&self) -> Option<&[u8]> {
         self.field(TAG_PRINCIPAL)
     }
@@ -282,7 +293,7 @@ impl Record {
         self.label_values().filter_map(|value| Label::new(text(value)?).ok()).collect()
     }
 
-    /// The labels as they are stored, for a comparison without a copy.
+    /// Returns the labels as they are stored, for a comparison without a copy.
     pub(crate) fn label_values(&self) -> impl Iterator<Item = &[u8]> {
         Fields(self.fields()).flatten().filter(|(tag, _)| *tag == TAG_LABEL).map(|(_, value)| value)
     }
@@ -291,7 +302,7 @@ impl Record {
         self.label_values().any(|value| value == label)
     }
 
-    /// Returns what is stored beside the data: times, user, labels and device.
+    /// Returns everything but the data: times, version, user, labels and device.
     pub fn meta(&self) -> Meta {
         let text = |tag| self.field(tag).and_then(|value| std::str::from_utf8(value).ok()).map(Box::from);
         let device = Device { user_agent: text(TAG_USER_AGENT), network: text(TAG_NETWORK) };
@@ -310,12 +321,12 @@ impl Record {
         }
     }
 
-    /// The encoded map of the session's keys and values.
+    /// Returns the encoded map of the session's keys and values.
     pub fn data(&self) -> &[u8] {
         &self.0[HEADER + be_u32(&self.0[AT_FIELDS_LEN..])..]
     }
 
-    /// Returns true if this is a tombstone: the mark that a session was here, whose id was replaced or which was ended.
+    /// Returns true if this is a tombstone: the mark of a session that ended, or whose id was replaced.
     ///
     /// Providers store and load tombstones like any record; [`count`](crate::Provider::count), [`scan`](crate::Provider::scan)
     /// and [`indexed`](crate::Provider::indexed) leave them out, and nothing but expiry ends them.
@@ -380,13 +391,13 @@ impl Record {
         self.millis(AT_IDLE_DEADLINE).min(self.millis(AT_ABSOLUTE_DEADLINE))
     }
 
-    /// Format version, codec and the reserved bytes: how the rest is to be read.
+    /// Returns format version, codec and the reserved bytes. They say how the rest is to be read.
     fn form(&self) -> [u8; 4] {
         let header = self.header();
         [header[AT_FORMAT], header[AT_CODEC], header[6], header[7]]
     }
 
-    /// Of one length known beforehand, so that the bounds are checked once.
+    /// Returns the header. Its length is known, so its bounds are checked once.
     fn header(&self) -> &[u8; HEADER] {
         self.0.first_chunk().unwrap_or(&[0; HEADER])
     }
@@ -435,7 +446,7 @@ fn is_unknown(tag: u8) -> bool {
     optional || (!is_of_session(tag) && !is_of_tombstone(tag))
 }
 
-/// True if a session that this build reads may have this field.
+/// Returns true if a session that this build reads may have this field.
 fn is_of_session(tag: u8) -> bool {
     matches!(tag, TAG_PRINCIPAL | TAG_LIFETIME | TAG_ENDS_BY | TAG_LEVEL | OPTIONAL_TAGS..)
 }
@@ -482,7 +493,7 @@ impl Draft {
     #[inline]
     fn finish(&mut self) -> Record {
         let data = self.0.len() - HEADER - be_u32(&self.0[AT_FIELDS_LEN..]);
-        // A record's data is bounded far below 4 GiB by the limits of whoever encoded it.
+        // The limits of the encoder keep the data far below 4 GiB.
         self.0[AT_DATA_LEN..HEADER].copy_from_slice(&(data as u32).to_be_bytes());
         Record(Arc::from(&self.0[..]))
     }

@@ -10,16 +10,16 @@ const KEY_ID: usize = 8;
 
 /// A record's header and fields, read without the data: for lists in stores that can hand out the beginning of a value.
 pub(crate) struct Head {
-    /// Sealed in any case, so that nobody looks for a map in the data that it lacks.
+    /// The record without its data. It always counts as sealed, so that no caller parses the missing data.
     record: Record,
     sealed: bool,
 }
 
 impl Head {
-    /// The longest head, with the name of the key that sealed the data.
+    /// The maximum length of a head, including the id of the key that sealed the data.
     pub(crate) const MOST: usize = HEADER + MAX_FIELDS + KEY_ID;
 
-    /// Reads the head of the record that begins with `beginning`: the whole record, or its first [`MOST`](Self::MOST) bytes at least.
+    /// Reads the head of a record. `beginning` is the whole record, or at least its first [`MOST`](Self::MOST) bytes.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if that is no head of a record.

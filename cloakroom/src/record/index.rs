@@ -1,4 +1,4 @@
-//! The index entries of a record: what a store can find it by beside its key.
+//! The index entries of a record: a store finds the record by them, besides its key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ impl IndexKind {
 
 /// One entry of the index that a store keeps beside its records: a kind and a value.
 ///
-/// A record has [several](Record::index_entries), one for its user and one for each label.
-/// [`Provider::indexed`](crate::Provider::indexed) finds the records of an entry. Entries of two kinds are different, though
-/// their values may be the same text. `Debug` hides the value.
+/// A record has [several](Record::index_entries): one for its user, and one for each label.
+/// [`Provider::indexed`](crate::Provider::indexed) finds the records of an entry. Entries of different kinds differ, even if their
+/// values are the same text. `Debug` hides the value.
 ///
 /// ```
 /// use cloakroom::Principal;
@@ -98,7 +98,19 @@ impl Record {
         principal.map(|principal| IndexEntry::from(&principal)).into_iter().chain(labels)
     }
 
-    /// Returns true if `entry` is one of [`index_entries`](Self::index_entries).
+    /// Returns true if `entry` is one of [`index_entries`](Self::index_entries). A tombstone has none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::providers::{IndexEntry, Label};
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).label("device-7").build();
+    /// assert!(record.is_indexed_by(&IndexEntry::from(&Label::new("device-7")?)));
+    /// assert!(!record.is_indexed_by(&IndexEntry::from(&Label::new("device-8")?)));
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn is_indexed_by(&self, entry: &IndexEntry) -> bool {
         !self.is_tombstone()
             && match entry.kind {

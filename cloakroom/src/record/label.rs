@@ -1,15 +1,15 @@
-//! A label: a text of the application's own that sessions can be found by.
+//! A label: a text of the application's own by which sessions are found.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A text that sessions can be found by, beside their user: the application's own, such as the issuer and session id of an
+/// A text by which sessions are found, besides their user. The application chooses it, such as the issuer and session id of an
 /// OpenID provider.
 ///
 /// A record has at most [`MAX_COUNT`](Self::MAX_COUNT) labels. Providers index sessions by each of them: see
-/// [`Provider::indexed`](crate::Provider::indexed). A label is 1 to 256 bytes of any text; `Debug` hides it.
+/// [`Provider::indexed`](crate::Provider::indexed). A label is any text of 1 to 256 bytes. `Debug` hides it.
 ///
 /// ```
 /// use cloakroom::providers::Label;
@@ -23,16 +23,16 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Label(pub(super) Arc<str>);
 
 impl Label {
-    /// The most bytes of a label: it becomes an index key, and databases bound those.
+    /// The maximum length in bytes. A label becomes an index key, which databases limit.
     pub const MAX_LEN: usize = 256;
 
-    /// The most labels of one record.
+    /// The maximum number of labels of one record.
     pub const MAX_COUNT: usize = 8;
 
-    /// Makes a label of 1 to 256 bytes.
+    /// Returns the label with this text. Use a digest of a longer text.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] for a text of another length.
+    /// [`ErrorKind::Value`] for a text that is empty or longer than 256 bytes.
     pub fn new(text: impl AsRef<str>) -> Result<Self> {
         let text = text.as_ref();
         if (1..=Self::MAX_LEN).contains(&text.len()) {

@@ -27,34 +27,62 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// Lives as long as it is used every `timeout`, without an absolute timeout.
+    /// Returns a lifetime that ends when the session was unused for `timeout`. It has no absolute timeout.
+    ///
+    /// ```
+    /// use cloakroom::Lifetime;
+    /// use std::time::Duration;
+    ///
+    /// let quarter = Lifetime::idle(Duration::from_secs(15 * 60));
+    /// assert_eq!(quarter.idle_timeout(), Duration::from_secs(15 * 60));
+    /// assert_eq!((quarter.absolute_timeout(), quarter.is_persistent()), (None, false));
+    /// ```
     pub fn idle(timeout: Duration) -> Self {
         Lifetime { idle: timeout, absolute: None, persistent: false }
     }
 
-    /// Lives for `time`, used or not, in a cookie that outlives the browser: "remember me".
+    /// Returns a lifetime that ends after `time`, used or not, with a cookie that outlives the browser: "remember me".
+    ///
+    /// ```
+    /// use cloakroom::Lifetime;
+    /// use std::time::Duration;
+    ///
+    /// let month = Duration::from_secs(30 * 24 * 60 * 60);
+    /// let remembered = Lifetime::remembered(month);
+    /// assert_eq!((remembered.absolute_timeout(), remembered.is_persistent()), (Some(month), true));
+    /// ```
     pub fn remembered(time: Duration) -> Self {
         Lifetime { idle: time, absolute: Some(time), persistent: true }
     }
 
-    /// Ends `time` after the login, or after the beginning of an anonymous session, however much it is used.
+    /// Sets the absolute timeout: the session ends `time` after the login, however much it is used. For an anonymous session, the
+    /// time counts from its beginning.
     pub fn at_most(mut self, time: Duration) -> Self {
         self.absolute = Some(time);
         self
     }
 
-    /// Sets whether the cookie outlives the browser. It never outlives the session.
+    /// Sets whether the cookie outlives the browser. It never outlives the session. Default: false.
+    ///
+    /// ```
+    /// use cloakroom::Lifetime;
+    /// use std::time::Duration;
+    ///
+    /// // An app on a phone: logged in as long as it is used once a week.
+    /// let app = Lifetime::idle(Duration::from_secs(7 * 24 * 60 * 60)).persistent(true);
+    /// assert!(app.is_persistent());
+    /// ```
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self
     }
 
-    /// Returns how long the session lives unused.
+    /// Returns the time for which the session lives unused.
     pub fn idle_timeout(&self) -> Duration {
         self.idle
     }
 
-    /// Returns how long it lives at most; `None`: as long as it is used.
+    /// Returns the time after which the session ends even if it is used. `None` means that it lives as long as it is used.
     pub fn absolute_timeout(&self) -> Option<Duration> {
         self.absolute
     }
@@ -73,11 +101,12 @@ impl Lifetime {
         }
     }
 
-    /// The times that a session may be given: what the manager's policy is bounded by, too.
+    /// The shortest time that a session may be given. The manager's policy has the same bounds.
     pub(crate) const SHORTEST: Duration = Duration::from_secs(1);
+    /// The longest time that a session may be given.
     pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
-    /// The bytes of a field.
+    /// The length of the stored field in bytes.
     pub(super) const LEN: usize = 17;
 
     pub(super) fn to_bytes(self) -> [u8; Self::LEN] {

@@ -1,4 +1,4 @@
-//! The mark in a tombstone: what became of the session under its key.
+//! The mark in a tombstone: the reason why the id no longer names a session.
 
 use super::{Meta, Record, Times};
 use crate::clock::Millis;
@@ -7,17 +7,16 @@ use crate::id::StoreKey;
 /// The reason why an id no longer names a session.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Mark {
-    /// Routine rotation gave the session another id, and `until` then the old one still leads there.
+    /// Routine rotation gave the session another id. The old id still reaches the session `until` this time.
     Rotated { successor: StoreKey, until: Millis },
-    /// A login or a change of privileges gave the session another id. The old one is dead, but whoever would end the session
-    /// by it is led on.
+    /// A login or a change of privileges gave the session another id. The old id is dead. Only a logout under it still reaches the session.
     Replaced { successor: StoreKey },
     /// The session was ended.
     Ended,
 }
 
 impl Mark {
-    /// Returns the key of the session that goes on; `None` if it has ended.
+    /// Returns the key of the session that continues; `None` if it has ended.
     pub(crate) fn successor(self) -> Option<StoreKey> {
         match self {
             Mark::Rotated { successor, .. } | Mark::Replaced { successor } => Some(successor),
@@ -27,7 +26,7 @@ impl Mark {
 }
 
 impl Record {
-    /// The tombstone that takes the place of `self` at `ended`, and is remembered until `forgotten`.
+    /// Returns the tombstone that replaces this record at `ended`, and expires at `forgotten`.
     ///
     /// `ended` is stored where a session has the time of its last use.
     pub(crate) fn tombstone(&self, mark: &Mark, ended: Millis, forgotten: Millis) -> Record {

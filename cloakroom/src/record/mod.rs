@@ -1,4 +1,18 @@
-//! One stored session: what a provider keeps, and when it ends.
+//! One stored session: its bytes, its metadata and its deadlines.
+//!
+//! A [`Record`] is the stored format itself, behind one reference count. Fixed numbers stand in its header, so a deadline or a
+//! version is read without parsing. Optional parts are fields with a tag. The data is an encoded map at the end.
+//!
+//! | file | part |
+//! |---|---|
+//! | `format.rs` | the header, the fields and the data, byte by byte |
+//! | `head.rs` | the record without its data, for lists |
+//! | `mark.rs`, `successor.rs` | tombstones: the end of an id, and the id that replaced it |
+//! | `index.rs`, `label.rs` | the entries by which a store finds the record besides its key |
+//! | `lifetime.rs`, `device.rs`, `namespace.rs`, `token.rs` | optional fields |
+//! | `sealed.rs` | the record with encrypted data |
+//!
+//! `docs/format.md` is the specification, and the golden files in `tests/golden` hold examples.
 
 mod device;
 mod format;
@@ -59,7 +73,7 @@ pub struct Meta {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sealing {
     Open,
-    /// The key that sealed it, as the sealed bytes name it.
+    /// The key that sealed the record, as the sealed bytes name it.
     By([u8; 8]),
 }
 
@@ -83,7 +97,7 @@ pub(crate) struct Times {
 }
 
 impl Record {
-    /// The record of a session from a store that keeps its data and its times, and nothing else.
+    /// Returns the record of a session from a store that keeps only its data and its times.
     #[cfg(feature = "beego")]
     #[allow(dead_code, reason = "the providers that know Beego's layout call this, and they are features")]
     pub(crate) fn of_value(
@@ -132,17 +146,17 @@ impl fmt::Debug for Record {
 }
 
 impl Meta {
-    /// The number that every change raises; a provider compares it and swaps.
+    /// Returns the version, which every change increases. A provider compares it before it replaces the record.
     pub fn version(&self) -> u64 {
         self.times.version
     }
 
-    /// Returns when the session began.
+    /// Returns the time at which the session began.
     pub fn created(&self) -> SystemTime {
         self.times.created.into()
     }
 
-    /// Returns when the session was last used, to within the touch interval.
+    /// Returns the time of the last stored use. It may be too early by the touch interval, which is at most 60 s.
     pub fn last_active(&self) -> SystemTime {
         self.times.last_active.into()
     }
@@ -152,18 +166,18 @@ impl Meta {
         self.times.deadline().into()
     }
 
-    /// Returns when the session ends however much it is used; `None` if the policy sets no such time.
+    /// Returns the time at which the session ends even if it is used; `None` if the policy sets no such time.
     pub fn absolute_deadline(&self) -> Option<SystemTime> {
         let deadline = self.times.absolute_deadline;
         (deadline != Millis::NEVER).then(|| deadline.into())
     }
 
-    /// Returns when the user last logged in; `None` for an anonymous session.
+    /// Returns the time of the user's last login; `None` for an anonymous session.
     pub fn authenticated(&self) -> Option<SystemTime> {
         self.times.authenticated.map(SystemTime::from)
     }
 
-    /// The user the session belongs to; `None` for an anonymous session.
+    /// Returns the user whom the session belongs to; `None` for an anonymous session.
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
@@ -178,7 +192,7 @@ impl Meta {
         self.device.as_ref()
     }
 
-    /// Returns the labels that the session can be found by, beside its user.
+    /// Returns the labels by which the session is found, besides its user.
     pub fn labels(&self) -> &[Label] {
         &self.labels
     }

@@ -1,5 +1,4 @@
-//! The sealed form of a record: its data can neither be read nor forged nor moved, what stands beside it stays readable for
-//! the store.
+//! The sealed form of a record. Its data can be neither read nor forged nor moved to another key. The store can still read the metadata.
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ impl Record {
         self.0[AT_CODEC] & SEALED != 0
     }
 
-    /// This record with its data sealed, to be stored under `key` of `namespace` and to be opened nowhere else.
+    /// Returns this record with its data sealed. It opens only under `key` of `namespace`.
     pub(crate) fn seal(
         &self,
         ring: &KeyRing,
@@ -33,7 +32,7 @@ impl Record {
         Ok(Record::of_parts(head, &data))
     }
 
-    /// The record that was sealed for `key` of `namespace`.
+    /// Returns the record that was sealed for `key` of `namespace`.
     pub(crate) fn unseal(
         &self,
         ring: &KeyRing,
@@ -51,29 +50,30 @@ impl Record {
         if !self.is_sealed() {
             return Sealing::Open;
         }
-        // Sealed bytes too short to name a key are by none that a ring holds.
+        // Sealed bytes that are too short to name a key count as sealed by an unknown one.
         Sealing::By(self.data().first_chunk().copied().unwrap_or_default())
     }
 
-    /// True if the record is sealed in a format that only a newer release can open.
+    /// Returns true if the record is sealed in a format that only a newer release can open.
     pub(crate) fn is_sealed_anew(&self) -> bool {
         self.is_sealed() && self.is_newer()
     }
 
-    /// Header and fields.
+    /// Returns the header and the fields.
     fn head(&self) -> &[u8] {
         &self.0[..self.0.len() - self.data().len()]
     }
 
     fn of_parts(mut head: Vec<u8>, data: &[u8]) -> Record {
-        // A record's data is bounded far below 4 GiB by the limits of whoever encoded it.
+        // The limits of the encoder keep the data far below 4 GiB.
         head[AT_DATA_LEN..HEADER].copy_from_slice(&(data.len() as u32).to_be_bytes());
         head.extend_from_slice(data);
         Record(Arc::from(head))
     }
 }
 
-/// All that stands beside the data is bound to it but the two times that a touch rewrites, which cannot seal anew.
+/// Returns the context that the data is bound to: the key, the namespace and the metadata. The two times that a touch rewrites are left out,
+/// since a touch does not seal.
 fn context(namespace: &str, key: &StoreKey, head: &[u8]) -> Context {
     let mut bound = head.to_vec();
     bound[AT_LAST_ACTIVE..AT_ABSOLUTE_DEADLINE].fill(0);

@@ -1,4 +1,4 @@
-//! The session's id in a record that is itself the token.
+//! The session's id, in a record that the client carries as its token.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use super::format::{AT_DATA_LEN, AT_FIELDS_LEN, Fields, HEADER, TAG_ID, push_fie
 use crate::id::SessionId;
 
 impl Record {
-    /// The bytes of a record beside its fields and its data.
+    /// The length of a record without its fields and its data, in bytes.
     pub(crate) const HEADER: usize = HEADER;
 
-    /// This record with the id in it, in the place of one that it had.
+    /// Returns this record with the id in it. It replaces an id that the record had.
     pub(crate) fn with_id(&self, id: &SessionId) -> Record {
         self.with_field(TAG_ID, id.expose().as_bytes())
     }
 
-    /// This record with one field more, in the place of one of the same tag.
+    /// Returns this record with one more field. It replaces a field with the same tag.
     pub(super) fn with_field(&self, tag: u8, value: &[u8]) -> Record {
         let mut fields = Vec::new();
         for (other, value) in Fields(self.fields()).flatten().filter(|(other, _)| *other != tag) {
@@ -27,7 +27,7 @@ impl Record {
         Record(Arc::from([&bytes, &fields, self.data()].concat()))
     }
 
-    /// Returns the id of the session, where the record came as its own token; `None` for a record that a store keeps.
+    /// Returns the id of the session, if the client carries the record as its token. A record that a store keeps has none.
     pub fn token_id(&self) -> Option<SessionId> {
         std::str::from_utf8(self.field(TAG_ID)?).ok()?.parse().ok()
     }

@@ -38,7 +38,14 @@ impl SealKey {
     /// The minimum length of a key in bytes.
     pub const MIN_LEN: usize = 32;
 
-    /// Returns the key of these random bytes, of which there must be at least 32.
+    /// Returns the key of these random bytes. There must be at least 32.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, seal::SealKey};
+    ///
+    /// assert_eq!(SealKey::from_bytes(b"secret").unwrap_err().kind(), ErrorKind::Config);
+    /// assert_eq!(SealKey::from_bytes(&[7; 32]).unwrap_err().kind(), ErrorKind::Config, "it repeats one byte");
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a key that is short, repeats itself or is widely known.
@@ -57,12 +64,20 @@ impl SealKey {
         Ok(SealKey { id: KeyId(name), cipher: XChaCha20Poly1305::new((&*key).into()) })
     }
 
-    /// Returns a new random key. It is for tests, and for keys that one process hands to others.
+    /// Returns a new random key. It is for tests, and for keys that one process gives to others.
     ///
-    /// Data that it sealed cannot be read after it is lost.
+    /// Data that the key sealed cannot be read after the key is lost. `openssl rand -base64 32` prints a key for a configuration
+    /// file.
+    ///
+    /// ```
+    /// use cloakroom::seal::SealKey;
+    ///
+    /// assert_ne!(SealKey::generate()?.id(), SealKey::generate()?.id());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Random`] if the generator fails.
+    /// [`ErrorKind::Random`] if the system gives no random bytes.
     pub fn generate() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; 32]);
         system_random(&mut bytes[..]).map_err(|cause| Error::new(ErrorKind::Random, cause))?;

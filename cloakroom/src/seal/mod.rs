@@ -1,4 +1,9 @@
 //! Sealing: authenticated encryption of records and cookies, bound to their place.
+//!
+//! [`SealKey`] is a secret key, and [`KeyRing`] the keys of an application: the newest seals, and all of them open. Sealed bytes
+//! begin with the id of their key, followed by a random nonce. They open only in the context in which they were sealed: a record
+//! under its key, a cookie under its name. So neither can be moved. The chapter [sealing](crate::guide::sealing) says what this
+//! protects against.
 
 mod key;
 mod weak;
@@ -47,15 +52,34 @@ pub use key::{KeyId, SealKey};
 pub struct KeyRing(Arc<RwLock<Vec<SealKey>>>);
 
 impl KeyRing {
-    /// Returns a ring of one key.
+    /// Returns a ring of one key, which seals and opens.
+    ///
+    /// ```
+    /// use cloakroom::{KeyRing, seal::SealKey};
+    ///
+    /// let key = SealKey::generate()?;
+    /// assert_eq!(KeyRing::new(key.clone()).newest(), key.id());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn new(key: SealKey) -> Self {
         KeyRing(Arc::new(RwLock::new(vec![key])))
     }
 
-    /// Returns the ring of the keys in `texts`, the newest first. A text is hex or base64, as [`SealKey`] parses it.
+    /// Returns the ring of the keys in `texts`, the newest first. A text is hex or base64, as [`SealKey`] parses it. A key that
+    /// occurs twice counts once.
+    ///
+    /// ```
+    /// use cloakroom::KeyRing;
+    ///
+    /// let newest = "2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8c93";
+    /// let former = "91d7c3b5a8f04e62d01b7c9e5f3a6284c7e90d1b5f2a8346e1c07d9b4a5f3826";
+    /// let ring = KeyRing::from_texts([newest, former])?;
+    /// assert_eq!(ring.ids().len(), 2);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if a text is not a key, if a key is weak, or if there is none.
+    /// [`ErrorKind::Config`] if a text is not a key, if a key is weak, or if there is no key.
     pub fn from_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut keys = texts.into_iter().map(str::parse::<SealKey>).collect::<Result<Vec<_>>>()?;
         let mut seen: Vec<KeyId> = Vec::new();
@@ -70,7 +94,16 @@ impl KeyRing {
         Ok(KeyRing(Arc::new(RwLock::new(keys))))
     }
 
-    /// Adds a key that opens data which other processes or earlier runs have sealed.
+    /// Adds a key that only opens data, which other processes or earlier runs have sealed.
+    ///
+    /// ```
+    /// use cloakroom::{KeyRing, seal::SealKey};
+    ///
+    /// let (newest, former) = (SealKey::generate()?, SealKey::generate()?);
+    /// let ring = KeyRing::new(newest.clone()).with_older(former.clone());
+    /// assert_eq!(ring.ids(), [newest.id(), former.id()]);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     #[must_use = "the method returns the ring"]
     pub fn with_older(self, key: SealKey) -> Self {
         {
@@ -82,16 +115,38 @@ impl KeyRing {
         self
     }
 
-    /// Makes `key` the newest. The other keys still open data. It affects every clone.
+    /// Makes `key` the newest, which seals from now on. The other keys still open data. Every clone of the ring follows.
+    ///
+    /// ```
+    /// use cloakroom::{KeyRing, seal::SealKey};
+    ///
+    /// let (first, second) = (SealKey::generate()?, SealKey::generate()?);
+    /// let ring = KeyRing::new(first.clone());
+    /// let managers_ring = ring.clone();
+    /// ring.rotate(second.clone());
+    /// assert_eq!(managers_ring.ids(), [second.id(), first.id()]);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn rotate(&self, key: SealKey) {
         let mut keys = self.0.write();
         keys.retain(|known| known.id() != key.id());
         keys.insert(0, key);
     }
 
-    /// Removes a key: sessions that it sealed are no longer found. It affects every clone.
+    /// Removes a key. Sessions that it sealed are no longer found. Every clone of the ring follows.
     ///
     /// Returns false if the ring does not hold the key.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, KeyRing, seal::SealKey};
+    ///
+    /// let (first, second) = (SealKey::generate()?, SealKey::generate()?);
+    /// let ring = KeyRing::new(second.clone()).with_older(first.clone());
+    /// assert!(ring.retire(first.id())?);
+    /// assert!(!ring.retire(first.id())?, "it is gone already");
+    /// assert_eq!(ring.retire(second.id()).unwrap_err().kind(), ErrorKind::Config);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for the only key of the ring. Rotate to a new key first.

@@ -12,12 +12,12 @@ use crate::engine::{Engine, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::{Changes, Exchange, FLASH};
 
-/// The most messages that wait: a client that never shows them must not fill its session.
+/// The maximum number of waiting messages. A client that never shows them must not fill its session.
 const MAX_WAITING: usize = 32;
 
-/// The hexadecimal digits of a message's time.
+/// The number of hexadecimal digits of a message's time in its key.
 const TIME_LEN: usize = 16;
-/// The random hexadecimal digits that follow.
+/// The number of random hexadecimal digits that follow.
 const RANDOM_LEN: usize = 8;
 
 /// A message that [`Session::flash`](crate::Session::flash) left for a later request.
@@ -101,7 +101,7 @@ fn message<T: DeserializeOwned>(exchange: &Exchange, key: &str) -> Result<Option
     })
 }
 
-/// Starts a task that puts the messages back that were taken from the session `stored`.
+/// Starts a task that puts back the messages that were taken from the session `stored`.
 #[cold]
 fn put_back(engine: Arc<Engine>, stored: Stored, changes: Changes) {
     let back = async move {

@@ -8,12 +8,11 @@ use crate::request::{CSRF, CookieSecret, Exchange, too_late};
 /// The place of the secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// In the cookie: there is no session.
+    /// The cookie only, while there is no session.
     Cookie,
-    /// In the session of a visitor who has not logged in, and in the cookie as well: the form stays valid if that session ends
-    /// while the visitor fills it in.
+    /// The session of an anonymous visitor, and the cookie too. So a form stays valid if the session ends while the visitor fills it in.
     Both,
-    /// In the session of a user.
+    /// The session of a user.
     Session,
 }
 
@@ -22,7 +21,7 @@ pub(crate) struct FormSecrets<'a>(pub(crate) &'a Exchange);
 
 #[allow(dead_code, reason = "the protection against forged requests calls these, and it is a feature")]
 impl FormSecrets<'_> {
-    /// True if `matches` holds for the visitor's secret. Once there is a session, only its secret counts.
+    /// Returns true if `matches` accepts the visitor's secret. If there is a session, only its secret counts.
     pub(crate) fn any(&self, matches: impl Fn(&FormSecret) -> bool) -> Result<bool> {
         if self.place() != Place::Cookie {
             return Ok(self.in_session()?.is_some_and(|secret| matches(&secret)));
@@ -53,8 +52,8 @@ impl FormSecrets<'_> {
         }
     }
 
-    /// True if a visitor without a session has to present a token: they were given a secret, and have not just lost a session that the
-    /// page may belong to.
+    /// Returns true if a visitor without a session must present a token: the visitor has a secret, and the request names no ended session
+    /// that the page may belong to.
     pub(crate) fn expects_token(&self) -> bool {
         !self.0.engine.ids.are_presented(&self.0.presented) && self.presented().is_some()
     }
@@ -97,7 +96,7 @@ impl FormSecrets<'_> {
         Ok(secret)
     }
 
-    /// Returns the cookie's secret, which is `wanted` if that is given. Has the response set the cookie if it changes.
+    /// Returns the cookie's secret, which is `wanted` if that is given. If it changes, the response sets the cookie.
     fn make_in_cookie(&self, wanted: Option<FormSecret>) -> Result<FormSecret> {
         let mut state = self.0.state();
         if let Some(sent) = state.form_secret()

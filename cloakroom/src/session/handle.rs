@@ -7,19 +7,20 @@ use super::Session;
 use crate::error::Result;
 use crate::request::Exchange;
 
-/// A request's session before anyone has asked for it: in the request's extensions, put there by the middleware.
+/// A request's session that nobody has asked for yet. The middleware puts it into the request's extensions.
 ///
-/// Nothing has been read. [`load`](Self::load) does that, once a request however often it is called.
+/// Nothing has been read. [`load`](Self::load) reads the record once per request, however often it is called. Extractors of other
+/// frameworks are built on it.
 #[derive(Clone)]
 pub struct SessionHandle(pub(crate) Arc<Exchange>);
 
 impl SessionHandle {
-    /// The session, read from the provider at the first call.
+    /// Returns the session. The first call reads it from the provider.
     ///
     /// # Errors
-    /// Those of the provider: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible). Never an empty
-    /// session instead.
+    /// A failure is an error, never an empty session. The kinds are those of the provider:
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible).
     pub async fn load(&self) -> Result<Session> {
         match self.load_at_once() {
             Some(loaded) => loaded,
@@ -27,13 +28,13 @@ impl SessionHandle {
         }
     }
 
-    /// Loads the session by awaiting the provider, where [`load_at_once`](Self::load_at_once) does not do.
+    /// Loads the session by awaiting the provider, if [`load_at_once`](Self::load_at_once) cannot.
     pub(crate) async fn load_waiting(&self) -> Result<Session> {
         // Boxed, since it is large, and so would be every future that loads a session.
         Box::pin(self.0.load_waiting()).await.map(|()| Session::new(Arc::clone(&self.0)))
     }
 
-    /// [`load`](Self::load) where nobody has to wait for it.
+    /// Loads the session without waiting, or returns `None` if the provider has to wait.
     #[inline]
     pub(crate) fn load_at_once(&self) -> Option<Result<Session>> {
         let loaded = self.0.load_at_once()?;

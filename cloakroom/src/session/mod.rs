@@ -1,4 +1,16 @@
-//! The public face of a request's session: what a handler reads and changes.
+//! A visitor's session in one request: its data, its user, its lifetime and its id.
+//!
+//! | type | stands for |
+//! |---|---|
+//! | [`Session`] | the session in one request; the extractor and [`Manager::start`](crate::Manager::start) return it |
+//! | [`SessionData`], [`Typed`] | a struct with a version, kept under one key |
+//! | [`Flash`] | a message for the next page |
+//! | [`SessionHandle`] | a session that nobody has asked for yet; the middleware puts it into the request |
+//! | [`Released`] | what a commit has done |
+//!
+//! A handler calls [`Session::get`] and [`Session::set`] without waiting, since the record is already loaded. Changes are collected
+//! in the request and committed together. The chapters [concepts](crate::guide::concepts) and [data](crate::guide::data) explain
+//! the rest.
 
 mod flash;
 mod form_secret;
@@ -28,12 +40,13 @@ pub use typed::{Fields, SessionData, Typed};
 
 /// A visitor's session in one request.
 ///
-/// A cheap clone of one shared handle. Reading and changing are plain calls: the record was loaded when the session was
-/// asked for, and the changes are kept apart from it until [`release`](Self::release), which the middleware calls before the response head
-/// leaves, or [`save`](Self::save) commits them. If another request changed the session meanwhile, the changes are replayed on
-/// the newest record, so that what two requests wrote under different keys both stands.
+/// A `Session` is a cheap clone of one shared handle. Reads and changes do not wait: the record was loaded when the session was
+/// asked for. Changes are kept apart from the record until they are committed. The middleware commits them with
+/// [`release`](Self::release) before the response head leaves. [`save`](Self::save) commits them at once. If another request
+/// changed the session meanwhile, the changes are replayed on the newest record. So two requests that write different keys both
+/// keep their changes.
 ///
-/// A visitor who brings no live session gets an empty one, and neither a record nor a cookie before the first change.
+/// A visitor who brings no live session gets an empty one. It has neither a record nor a cookie before the first change.
 ///
 /// ```
 /// # use cloakroom::{Manager, MemoryProvider, Released};
@@ -49,6 +62,20 @@ pub use typed::{Fields, SessionData, Typed};
 /// assert!(response["set-cookie"].to_str().unwrap().starts_with("__Host-id="));
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
+///
+/// # Methods by task
+///
+/// | you want to | call |
+/// |---|---|
+/// | read or write a value | [`get`](Self::get), [`set`](Self::set), [`delete`](Self::delete) |
+/// | count, or change a value that others change too | [`update`](Self::update), [`try_update`](Self::try_update) |
+/// | keep a struct | [`typed`](Self::typed) |
+/// | log a user in or out | [`authenticate`](Self::authenticate), [`destroy`](Self::destroy) |
+/// | check who it is before a step | [`principal`](Self::principal), [`require_level`](Self::require_level), [`require_recent`](Self::require_recent) |
+/// | show a message after a redirect | [`flash`](Self::flash), [`take_flashes`](Self::take_flashes) |
+/// | keep the session longer or shorter | [`set_lifetime`](Self::set_lifetime), [`end_by`](Self::end_by) |
+/// | store before the response | [`save`](Self::save) |
+/// | follow the session from a socket | [`revoked`](Self::revoked), [`reload`](Self::reload) |
 ///
 /// # See also
 ///
@@ -90,7 +117,7 @@ impl Session {
         }
     }
 
-    /// Another handle that is as much the handler's as this one.
+    /// Returns a handle of the same origin: if the handler owns this one, it owns the other one too.
     pub(crate) fn same(&self) -> Self {
         Session(Arc::clone(&self.0), self.1)
     }
@@ -103,8 +130,8 @@ impl Clone for Session {
 }
 
 impl Drop for Session {
-    /// Drops what a panicking handler has changed: a layer inside the session layer may catch the panic and answer as if all
-    /// went well. A clone may belong to a task of its own, whose panic is not the handler's.
+    /// Drops the changes of a handler that panics. A layer inside the session layer may catch the panic and answer as if the
+    /// handler had succeeded. A clone may belong to another task, whose panic is not the handler's.
     #[inline]
     fn drop(&mut self) {
         if std::thread::panicking() && self.1 == Origin::Asked {
@@ -114,7 +141,10 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// The value under `key`, as this request sees it: its own changes first, then what was loaded.
+    /// Returns the value under `key`, as this request sees it: its own change if there is one, otherwise the loaded value.
+    ///
+    /// The value is decoded at each call. Any type that implements `serde`'s `DeserializeOwned` will do. `None` means that the key
+    /// has no value.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -134,7 +164,7 @@ impl Session {
         self.0.with_value(key, |codec, value| value.map(|bytes| codec.decode(bytes)).transpose())
     }
 
-    /// The struct under its key; its default, if nothing is there.
+    /// Returns the struct `T` that is stored under its [`KEY`](SessionData::KEY), or its default if there is none.
     ///
     /// ```
     /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
@@ -154,12 +184,17 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if what is stored does not decode to a `T`, and those of its [`migrate`](SessionData::migrate).
+    /// - [`ErrorKind::Value`](crate::ErrorKind::Value) if the stored value does not decode to a `T`
+    /// - an error of its [`migrate`](SessionData::migrate)
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) on a store that keeps another library's format
     pub fn typed<T: SessionData>(&self) -> Result<Typed<T>> {
         Typed::read(self.same())
     }
 
-    /// Puts `value` under `key`. Not stored before [`release`](Self::release) or [`save`](Self::save).
+    /// Sets the value under `key`. It is stored by [`release`](Self::release) or [`save`](Self::save), not before.
+    ///
+    /// Any type that implements `serde`'s `Serialize` will do. If two requests set the same key, the one that commits later wins.
+    /// Use [`update`](Self::update) to lose neither.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -173,10 +208,13 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session would be over a limit,
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `value` cannot be encoded or `key` begins with U+0001, which the library
-    /// keeps for itself,
-    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release. Nothing is changed then.
+    /// The session is left as it was.
+    ///
+    /// - [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session would exceed a limit: 64 KiB, 1,024 keys and 32 levels
+    ///   of nesting by default
+    /// - [`ErrorKind::Value`](crate::ErrorKind::Value) if `value` cannot be encoded, or if `key` begins with U+0001, which is
+    ///   reserved for the library
+    /// - [`ErrorKind::Released`](crate::ErrorKind::Released) after the release
     #[doc(alias = "Set")]
     #[doc(alias = "insert")]
     pub fn set<T: Serialize>(&self, key: &str, value: T) -> Result<()> {
@@ -184,7 +222,7 @@ impl Session {
         self.0.set(key, &value)
     }
 
-    /// Removes what is under `key`; not an error if nothing is.
+    /// Removes the value under `key`. A key without a value is no error.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -198,8 +236,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value) if `key` begins with U+0001, which the library keeps for itself,
-    /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
+    /// - [`ErrorKind::Value`](crate::ErrorKind::Value) if `key` begins with U+0001, which is reserved for the library
+    /// - [`ErrorKind::Released`](crate::ErrorKind::Released) after the release
     #[doc(alias = "Delete")]
     #[doc(alias = "remove")]
     pub fn delete(&self, key: &str) -> Result<()> {
@@ -207,7 +245,7 @@ impl Session {
         self.0.change(|changes| changes.set(Change::deletion(key)))
     }
 
-    /// Returns true if there is a value under `key`.
+    /// Returns true if there is a value under `key`. The value is not decoded.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -223,7 +261,9 @@ impl Session {
         self.0.with_value(key, |_, value| Ok(value.is_some()))
     }
 
-    /// Every key, as this request sees them.
+    /// Returns every key that has a value, as this request sees them, in no particular order.
+    ///
+    /// Keys that the library uses itself, such as that of the CSRF secret, are left out.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -241,20 +281,44 @@ impl Session {
         self.0.keys()
     }
 
-    /// Returns the number of keys.
+    /// Returns the number of keys that have a value, as this request sees them.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// assert_eq!(session.len()?, 0);
+    /// session.set("theme", "dark")?;
+    /// session.set("theme", "light")?;
+    /// assert_eq!(session.len()?, 1);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn len(&self) -> Result<usize> {
         Ok(self.keys()?.len())
     }
 
-    /// Returns true if there is no key.
+    /// Returns true if no key has a value. The session of a user who has logged in may be empty too.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// assert!(session.is_empty()?);
+    /// session.set("theme", "dark")?;
+    /// assert!(!session.is_empty()?);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// Empties the data. The session goes on: it keeps its id, and **its user stays logged in**. To log out, call
+    /// Removes all data. The session goes on: it keeps its id, and **its user stays logged in**. To log out, call
     /// [`destroy`](Self::destroy).
     ///
-    /// Beego calls this `Flush`. In tower-sessions `flush` ends the session, which is `destroy` here.
+    /// Beego calls this `Flush`. In tower-sessions, `flush` ends the session, which is `destroy` here.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -276,7 +340,7 @@ impl Session {
         self.0.change(|changes| changes.clear())
     }
 
-    /// [`clear`](Self::clear) under Beego's name. It does not log the user out.
+    /// Does what [`clear`](Self::clear) does, under Beego's name. It does not log the user out.
     ///
     /// # Errors
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
@@ -287,11 +351,14 @@ impl Session {
         self.0.change(|changes| changes.clear())
     }
 
-    /// Changes the value under `key` in one atomic step, at once, and gives what it became.
+    /// Changes the value under `key` in one atomic step, at once, and returns the new value.
     ///
-    /// `change` gets the newest value and may be called several times, whenever another request was first: a hundred
-    /// concurrent increments make one hundred, on every provider and across processes. Other changes of this request stay pending, except
-    /// that a clear, a new id, a login or an end which are pending are committed first.
+    /// `change` gets the newest stored value, or `None`. It runs again each time that another request was first, so it must not
+    /// have side effects. A hundred concurrent increments add up to one hundred, on every provider with a store and across
+    /// processes.
+    ///
+    /// Other changes of this request stay pending, with one exception: a pending [`clear`](Self::clear), new id, login or end is
+    /// committed first.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -304,8 +371,9 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) if the session has ended, [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if
-    /// others were first at every try, and those of [`get`](Self::get), [`set`](Self::set) and the provider.
+    /// - [`ErrorKind::Gone`](crate::ErrorKind::Gone) if the session has ended
+    /// - [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if other requests were first at every try
+    /// - the errors of [`get`](Self::get), of [`set`](Self::set) and of the provider
     pub async fn update<T, F>(&self, key: &str, mut change: F) -> Result<T>
     where
         T: Serialize + DeserializeOwned + Send,
@@ -315,7 +383,9 @@ impl Session {
         Ok(updated.unwrap_or_else(|never| match never {}))
     }
 
-    /// [`update`](Self::update) by a `change` that may refuse: then nothing is written, and its reason comes back.
+    /// Does what [`update`](Self::update) does, with a `change` that may refuse.
+    ///
+    /// If `change` returns an error, nothing is written. The error is then the inner result, and the outer one is `Ok`.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -325,11 +395,14 @@ impl Session {
     /// let take = |left: Option<u32>| left.unwrap_or(0).checked_sub(1).ok_or("none left");
     /// assert_eq!(session.try_update("vouchers", take).await?, Err("none left"));
     /// assert!(session.is_empty()?);
+    ///
+    /// session.set("vouchers", 2)?;
+    /// assert_eq!(session.try_update("vouchers", take).await?, Ok(1));
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
-    /// Those of [`update`](Self::update).
+    /// The errors of [`update`](Self::update).
     pub async fn try_update<T, E, F>(&self, key: &str, mut change: F) -> Result<Result<T, E>>
     where
         T: Serialize + DeserializeOwned + Send,
@@ -348,8 +421,10 @@ impl Session {
         result.ok_or_else(|| too_late("update"))
     }
 
-    /// Commits the changes now, ahead of the response: for streams and long work. The cookie, if one is due, still
-    /// goes with the [`release`](Self::release).
+    /// Commits the changes now, before the response: for streams, and for work that takes long after a change.
+    ///
+    /// A new cookie, if one is due, is still sent by the [`release`](Self::release). Further changes may follow and are committed
+    /// by the next `save` or by the release.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -363,16 +438,16 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Gone`](crate::ErrorKind::Gone) if the session has ended and changes are lost by it; otherwise as
-    /// [`release`](Self::release).
+    /// - [`ErrorKind::Gone`](crate::ErrorKind::Gone) if the session has ended and changes are lost
+    /// - the errors of [`release`](Self::release)
     pub async fn save(&self) -> Result<()> {
         self.0.save().await
     }
 
-    /// Commits the changes and writes what the client must be told to `headers`. Once is enough: a second call repeats
-    /// the first one's answer and does nothing.
+    /// Commits the changes, and writes `Set-Cookie`, `Vary` and `Cache-Control` to `headers` where they are due.
     ///
-    /// The middleware calls this. Without one, call it before the response head leaves, and answer with an error if it fails.
+    /// The middleware calls this. Without one, call it before the response head leaves, and answer with an error if it fails. A
+    /// second call returns the answer of the first and does nothing.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Released};
@@ -386,17 +461,25 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///
+    /// [`Released::Gone`] is an answer and no error: the session ended while the request was running. If changes were lost, answer
+    /// with [409](crate::guide::lifetimes).
+    ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) of the provider,
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict), [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) once merged with what others
-    /// wrote, [`ErrorKind::Random`](crate::ErrorKind::Random). The changes are kept and may be released again.
+    /// The changes are kept, and `release` may be called again.
+    ///
+    /// - [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if the
+    ///   store fails or does not answer in time
+    /// - [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if other requests were first at every try
+    /// - [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session exceeds a limit together with what other requests wrote
+    /// - [`ErrorKind::Random`](crate::ErrorKind::Random) if the system gives no random bytes for an id
     #[doc(alias = "SessionRelease")]
     pub async fn release(&self, headers: &mut HeaderMap) -> Result<Released> {
         self.0.release(headers).await
     }
 
-    /// Reads the newest record, keeping this request's changes; false if the session has ended meanwhile.
-    /// For handles that live longer than a request, such as a WebSocket's.
+    /// Loads the newest record and keeps this request's changes. Returns false if the session has ended meanwhile.
+    ///
+    /// Call it from handles that outlive a request, such as that of a WebSocket.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -417,11 +500,11 @@ impl Session {
         self.0.reload().await
     }
 
-    /// Leaves a message for the next page, as before a redirect: kept in the session until a request
-    /// [takes](Self::take_flashes) it. `name` says what kind it is, such as `"success"` or `"error"`.
+    /// Leaves a message for the next page, as before a redirect. The session keeps it until a request [takes](Self::take_flashes)
+    /// it.
     ///
-    /// Each message is kept apart, so that those of requests at the same time all stand. At most 32 wait; the oldest gives way
-    /// to one more.
+    /// `name` is the kind of the message, such as `"success"` or `"error"`. Messages are kept apart, so concurrent requests lose
+    /// none of them. At most 32 messages wait; a further one replaces the oldest.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -441,26 +524,43 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of [`set`](Self::set), and [`ErrorKind::Random`](crate::ErrorKind::Random) if the generator fails.
+    /// The errors of [`set`](Self::set), and [`ErrorKind::Random`](crate::ErrorKind::Random) if the system gives no random bytes.
     #[doc(alias = "messages")]
     pub fn flash<T: Serialize>(&self, name: &str, message: T) -> Result<()> {
         flash::leave(&self.0, name, &message)
     }
 
-    /// Takes the messages that wait, the oldest first: out of the store at once, so that of several requests one alone gets each.
-    /// A message that does not decode to a `T` stays for whoever asks for its type. Without a message there is no I/O.
+    /// Takes the messages that wait, the oldest first. They are removed from the store at once, so only one request gets each
+    /// message.
     ///
-    /// If the request comes to nothing, because its handler answers 5xx, panics or is cancelled, or because its commit fails, the messages are put
-    /// back in the background. What a [`release`](Self::release) or a [`save`](Self::save) has followed is taken for good, and so is what
-    /// a detached handle takes.
+    /// A message that does not decode to a `T` stays, for a call with its type. If no message waits, there is no I/O.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.flash("success", "The address is changed.")?;
+    /// session.flash("info", "A mail is on its way.")?;
+    /// let flashes = session.take_flashes::<String>().await?;
+    /// let names: Vec<_> = flashes.iter().map(|flash| &*flash.name).collect();
+    /// assert_eq!(names, ["success", "info"]);
+    /// assert_eq!(flashes[0].message, "The address is changed.");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// If the request fails, the messages are put back in the background. It fails if its handler answers 5xx, panics or is
+    /// cancelled, or if its commit fails. A [`release`](Self::release) or a [`save`](Self::save) makes the removal final. A
+    /// detached handle removes messages for good.
     ///
     /// # Errors
-    /// Those of [`update`](Self::update). Nothing is taken then, unless the store did so and its answer was lost.
+    /// The errors of [`update`](Self::update). Then nothing is taken, unless the store removed the messages and its answer was
+    /// lost.
     pub async fn take_flashes<T: DeserializeOwned + Send>(&self) -> Result<Vec<Flash<T>>> {
         flash::take(&self.0, |_| true).await
     }
 
-    /// [`take_flashes`](Self::take_flashes) of one kind.
+    /// Takes the messages of one kind, as [`take_flashes`](Self::take_flashes) does. Messages of other kinds stay.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -471,6 +571,9 @@ impl Session {
     /// assert_eq!(session.take_flashes_of::<String>("error").await?, ["Too long."]);
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// # Errors
+    /// The errors of [`take_flashes`](Self::take_flashes).
     pub async fn take_flashes_of<T: DeserializeOwned + Send>(&self, name: &str) -> Result<Vec<T>> {
         let taken = flash::take(&self.0, |found| found == name).await?;
         Ok(taken.into_iter().map(|flash| flash.message).collect())

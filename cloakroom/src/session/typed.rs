@@ -1,4 +1,4 @@
-//! One struct under one key, with a version: what an application keeps, read and written as a whole.
+//! A struct under one key, with a version: an application reads and writes it as a whole.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -11,15 +11,14 @@ use crate::codec::{Buffer, Change, Codec, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::refuse_reserved;
 
-/// The levels of nesting around the fields: the struct's own map, and the one that tells its version.
+/// The levels of nesting around the fields: the map with the version, and the struct's own map.
 const AROUND: usize = 2;
 
-/// A struct that an application keeps in a session: its key, its version, and how older versions become this one.
+/// A struct that an application keeps in a session: its key, its version, and the way from older versions to this one.
 ///
-/// The fields are stored by name. While two versions of an application run side by side, each keeps the fields of the other
-/// that it does not know. So the new one may add fields (with `#[serde(default)]`, since the old one does not write them) and leave
-/// fields out, and needs no [`migrate`](Self::migrate) for either. A field that changes its name or its meaning takes a new
-/// version.
+/// The fields are stored by name. While two versions of an application run side by side, each keeps the fields of the other that it
+/// does not know. So a new version may add fields and leave fields out, without [`migrate`](Self::migrate). An added field needs
+/// `#[serde(default)]`, since the old version does not write it. A field that changes its name or its meaning needs a new version.
 ///
 /// ```
 /// use cloakroom::{Manager, MemoryProvider, SessionData, session::Fields};
@@ -52,17 +51,20 @@ const AROUND: usize = 2;
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
 pub trait SessionData: Serialize + DeserializeOwned + Default {
-    /// The key under which it stands in the session.
+    /// The key under which the session keeps the struct. Nothing else may use it.
     const KEY: &'static str;
 
-    /// The version of this struct; 1 unless said otherwise. What is stored with a lower one goes through [`migrate`](Self::migrate).
-    /// A record that a higher version wrote is read as it is, and keeps that version.
+    /// The version of this struct; 1 by default.
+    ///
+    /// A stored struct of a lower version goes through [`migrate`](Self::migrate). One that a higher version wrote is read as it
+    /// is, and keeps that version.
     const VERSION: u32 = 1;
 
-    /// Makes this version of what `version`, a lower one, has left in `fields`; as it is, unless said otherwise.
+    /// Makes this version of the struct from the `fields` that the lower `version` has stored. By default the fields are read as
+    /// they are.
     ///
     /// # Errors
-    /// Those of [`Fields`], or the application's own as [`ErrorKind::Value`]. The session is left as it is then.
+    /// The errors of [`Fields`], or the application's own as [`ErrorKind::Value`]. The session is then left as it was.
     fn migrate(version: u32, fields: &mut Fields<'_>) -> Result<Self> {
         let _ = version;
         fields.all()
@@ -71,8 +73,41 @@ pub trait SessionData: Serialize + DeserializeOwned + Default {
 
 /// The fields that an older version of a [`SessionData`] has stored.
 ///
-/// What is only read is kept beside the new fields, for the processes that still run the old version. What is
-/// [taken](Self::take) goes with the next write.
+/// A field that is only [read](Self::get) is kept beside the new fields, for processes that still run the old version. A field that
+/// is [taken](Self::take) is removed by the next write.
+///
+/// ```
+/// # use cloakroom::{Manager, MemoryProvider, SessionData, session::Fields};
+/// # use serde::{Deserialize, Serialize};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+/// # let session = sessions.start(&http::HeaderMap::new()).await?;
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Profile {
+///     name: String,
+/// }
+///
+/// impl SessionData for Profile {
+///     const KEY: &'static str = "profile";
+///     const VERSION: u32 = 2;
+///
+///     fn migrate(version: u32, fields: &mut Fields<'_>) -> cloakroom::Result<Self> {
+///         // Version 1 had two names. No process of version 1 runs any more.
+///         let first: String = fields.take("first")?.unwrap_or_default();
+///         let last: String = fields.take("last")?.unwrap_or_default();
+///         Ok(Profile { name: format!("{first} {last}") })
+///     }
+/// }
+///
+/// # #[derive(Default, Serialize, Deserialize)]
+/// # struct Old { first: String, last: String }
+/// # impl SessionData for Old { const KEY: &'static str = "profile"; }
+/// # let mut old = session.typed::<Old>()?;
+/// # (old.first, old.last) = ("Ada".into(), "Lovelace".into());
+/// # old.save()?;
+/// assert_eq!(session.typed::<Profile>()?.name, "Ada Lovelace");
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 pub struct Fields<'a> {
     codec: Codec,
     data: &'a [u8],
@@ -84,7 +119,7 @@ impl<'a> Fields<'a> {
         Fields { codec, data, taken: Vec::new() }
     }
 
-    /// The field called `name`.
+    /// Returns the field `name`, and keeps it for the processes that still run the old version.
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if it does not decode to a `V`.
@@ -93,17 +128,17 @@ impl<'a> Fields<'a> {
         value.map(|bytes| self.codec.decode(&bytes)).transpose()
     }
 
-    /// The field called `name`, which no process needs any more: it goes with the next write.
+    /// Returns the field `name`, and removes it with the next write, since no process needs it any more.
     ///
     /// # Errors
-    /// Those of [`get`](Self::get).
+    /// The errors of [`get`](Self::get).
     pub fn take<V: DeserializeOwned>(&mut self, name: &str) -> Result<Option<V>> {
         let value = self.get(name)?;
         self.taken.push(name.to_owned());
         Ok(value)
     }
 
-    /// All fields as one value.
+    /// Returns all fields as one value.
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if they do not decode to a `V`.
@@ -118,9 +153,30 @@ impl fmt::Debug for Fields<'_> {
     }
 }
 
-/// A [`SessionData`] as it stands in a session: a `T` to read and change, and [`save`](Self::save) to put it back.
+/// A [`SessionData`] that was read from a session: a `T` to read and change, and [`save`](Self::save) to put it back.
 ///
-/// Also an argument of axum handlers, with the feature `axum`. `Debug` does not show it.
+/// It dereferences to `T`. A change that is not saved is lost without an error. With the feature `axum` it is also an argument of
+/// handlers. `Debug` does not show the `T`.
+///
+/// ```
+/// # use cloakroom::{Manager, MemoryProvider, SessionData};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+/// # let session = sessions.start(&http::HeaderMap::new()).await?;
+/// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// # struct Cart {
+/// #     items: Vec<u32>,
+/// # }
+/// # impl SessionData for Cart {
+/// #     const KEY: &'static str = "cart";
+/// # }
+/// let mut cart = session.typed::<Cart>()?;
+/// cart.items.push(7);
+/// assert!(session.typed::<Cart>()?.items.is_empty());     // not saved yet
+/// cart.save()?;
+/// assert_eq!(session.typed::<Cart>()?.items, [7]);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 pub struct Typed<T> {
     session: Session,
     value: T,
@@ -132,8 +188,8 @@ impl<T: SessionData> Typed<T> {
         Ok(Typed { session, value })
     }
 
-    /// Puts the struct under its key, as [`Session::set`] does: of two requests that do so at the same time the later one
-    /// stands. [`update`](Self::update) loses nothing.
+    /// Puts the struct under its key, as [`Session::set`] does. If two requests do so at the same time, the one that commits later
+    /// wins. [`update`](Self::update) loses nothing.
     ///
     /// ```
     /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
@@ -155,7 +211,7 @@ impl<T: SessionData> Typed<T> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Session::set`]; [`ErrorKind::Value`], too, if a `T` is no struct with named fields.
+    /// The errors of [`Session::set`], and [`ErrorKind::Value`] if `T` is no struct with named fields.
     pub fn save(&self) -> Result<()> {
         refuse_reserved(T::KEY)?;
         let exchange = &self.session.0;
@@ -164,8 +220,10 @@ impl<T: SessionData> Typed<T> {
         })
     }
 
-    /// Changes the struct in one atomic step, at once: see [`Session::update`]. `change` may be called several times, each time on
-    /// the newest; what this handle had that was not saved is dropped.
+    /// Changes the struct in one atomic step, at once, as [`Session::update`] does.
+    ///
+    /// `by` runs on the newest stored struct, and again each time that another request was first. Changes of this handle that were
+    /// not saved are dropped.
     ///
     /// ```
     /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
@@ -186,7 +244,7 @@ impl<T: SessionData> Typed<T> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Session::update`] and [`save`](Self::save).
+    /// The errors of [`Session::update`] and of [`save`](Self::save).
     pub async fn update(&mut self, mut by: impl FnMut(&mut T) + Send) -> Result<()>
     where
         T: Send,
@@ -208,7 +266,24 @@ impl<T: SessionData> Typed<T> {
         Ok(())
     }
 
-    /// The struct itself.
+    /// Returns the struct itself, and drops the handle on the session.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, SessionData};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// # struct Cart {
+    /// #     items: Vec<u32>,
+    /// # }
+    /// # impl SessionData for Cart {
+    /// #     const KEY: &'static str = "cart";
+    /// # }
+    /// let cart: Cart = session.typed::<Cart>()?.into_inner();
+    /// assert!(cart.items.is_empty());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn into_inner(self) -> T {
         self.value
     }
@@ -234,7 +309,7 @@ impl<T> fmt::Debug for Typed<T> {
     }
 }
 
-/// The members of the map that is stored.
+/// The name of the version in the stored map. `FIELDS` is that of the fields.
 const VERSION: &str = "version";
 const FIELDS: &str = "fields";
 
@@ -265,7 +340,7 @@ fn read<T: SessionData>(codec: Codec, stored: Option<&[u8]>) -> Result<Read<'_, 
     Ok(Read { value, version, fields, taken: old.taken })
 }
 
-/// The change that puts `value` in the place of what is `stored`, whose unknown fields stay.
+/// Returns the change that replaces the `stored` struct by `value`, and keeps the fields that this version does not know.
 fn change<T: SessionData>(codec: Codec, stored: Option<&[u8]>, value: &T, limits: &Limits) -> Result<Change> {
     let former = read::<T>(codec, stored)?;
     let mut changes = fields_of(codec, value, limits)?;
@@ -286,7 +361,7 @@ fn change<T: SessionData>(codec: Codec, stored: Option<&[u8]>, value: &T, limits
     Ok(Change::new(T::KEY, |bytes| bytes.extend_from_slice(&all)))
 }
 
-/// Each field of `value`, encoded.
+/// Returns the fields of `value`, each encoded.
 fn fields_of<T: Serialize>(codec: Codec, value: &T, limits: &Limits) -> Result<Vec<Change>> {
     let limits = Limits { depth: limits.depth.saturating_sub(AROUND), ..*limits };
     let encoded = codec.encode("", value, &limits)?;

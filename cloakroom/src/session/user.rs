@@ -17,11 +17,11 @@ const WATCH: Duration = Duration::from_millis(700);
 
 /// # User
 impl Session {
-    /// Binds the session to a user who has just proved who they are: a login. The one way to set a principal.
+    /// Binds the session to a user who has just proved who they are: a login. No other method sets a principal.
     ///
-    /// Always gives the session a new id, so that one which an attacker planted or saw is worth nothing. The new record is stored
-    /// before the old one goes, and nothing this request wrote reaches the old id. If the session belonged to another
-    /// user, that user's data goes. Both timeouts begin anew.
+    /// The session always gets a new id, so an id that an attacker planted or saw is worthless. The new record is stored before the
+    /// old one is removed. If the session belonged to another user, that user's data is removed. Both timeouts begin anew. The data
+    /// of an anonymous visitor, such as a cart, is kept.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -34,13 +34,17 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Released`] after the release. Where the manager limits the sessions of a user and refuses more,
-    /// [`save`](Self::save) and [`release`](Self::release) answer [`ErrorKind::Refused`].
+    /// - [`ErrorKind::Released`] after the release
+    /// - [`ErrorKind::Refused`], from [`save`](Self::save) and [`release`](Self::release), if the manager limits the sessions of a
+    ///   user and the limit is reached
     pub fn authenticate(&self, principal: Principal) -> Result<()> {
         self.authenticate_at(principal, Level::default())
     }
 
-    /// [`authenticate`](Self::authenticate) for a user who has proved who they are as surely as `level` says.
+    /// Does what [`authenticate`](Self::authenticate) does, at a `level` of proof: for example 2 for a password and a second
+    /// factor.
+    ///
+    /// The application chooses what the numbers mean. `authenticate` sets [`Level::default`].
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Level, Principal};
@@ -53,13 +57,14 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Released`] after the release.
+    /// The errors of [`authenticate`](Self::authenticate).
     pub fn authenticate_at(&self, principal: Principal, level: Level) -> Result<()> {
         self.0.change(|changes| changes.log_in(principal, level))
     }
 
-    /// Notes that the user has now given more, or less, proof than at the login: gives the session a new id, and leaves the
-    /// time of the login and the deadlines as they are.
+    /// Changes the level of proof of a user who is logged in, for example after a second factor.
+    ///
+    /// The session gets a new id. The time of the login and the deadlines stay.
     ///
     /// ```
     /// # use cloakroom::{Level, Manager, MemoryProvider, Principal};
@@ -81,7 +86,7 @@ impl Session {
         self.0.change(|changes| changes.fields_mut().level = Some(level))
     }
 
-    /// The user the session belongs to, as this request sees it.
+    /// Returns the user whom the session belongs to, as this request sees it. `None` means that nobody has logged in.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -97,12 +102,12 @@ impl Session {
         self.0.state().principal()
     }
 
-    /// The user the session belongs to; an error where nobody has logged in.
+    /// Returns the user whom the session belongs to, or an error if nobody has logged in.
     pub(crate) fn user(&self) -> Result<Principal> {
         self.principal().ok_or_else(|| Error::new(ErrorKind::Denied, Denied::Anonymous))
     }
 
-    /// The level at which the user has proved who they are, as this request sees it; `None` for an anonymous session.
+    /// Returns the level of the user's proof, as this request sees it; `None` for an anonymous session.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Level, Principal};
@@ -118,13 +123,28 @@ impl Session {
         self.0.state().level()
     }
 
-    /// The time at which the user last proved who they are; `None` for an anonymous session.
+    /// Returns the time at which the user last proved who they are; `None` for an anonymous session.
+    ///
+    /// A routine rotation, [`regenerate`](Self::regenerate) and [`set_level`](Self::set_level) do not change it.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// assert_eq!(session.authenticated(), None);
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// assert!(session.authenticated().expect("a user has logged in") <= std::time::SystemTime::now());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn authenticated(&self) -> Option<SystemTime> {
         self.0.state().authenticated(self.0.engine.now()).map(SystemTime::from)
     }
 
-    /// Succeeds if the user has proved who they are within the last `age`. Call it before steps that a stolen session must not
-    /// take, such as a change of password, and have the user log in again if it fails.
+    /// Returns an error unless the user has proved who they are within the last `age`.
+    ///
+    /// Call it before a step that a stolen session must not take, such as a change of the password. If it fails, let the user log
+    /// in again.
     ///
     /// ```
     /// # use cloakroom::{ErrorKind, Manager, MemoryProvider, Principal};
@@ -140,7 +160,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`], which is answered with 401.
+    /// [`ErrorKind::Denied`], whose status is 401, also for an anonymous session.
     pub fn require_recent(&self, age: Duration) -> Result<()> {
         self.user()?;
         let now = self.0.engine.now();
@@ -150,7 +170,7 @@ impl Session {
         if found <= age { Ok(()) } else { Err(Error::new(ErrorKind::Denied, Denied::Old { age, found })) }
     }
 
-    /// Succeeds if the user has proved who they are as surely as `level`, or more.
+    /// Returns an error unless the user has proved who they are at `level` or above.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, ErrorKind, Level, Principal};
@@ -166,7 +186,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`], which is answered with 401.
+    /// [`ErrorKind::Denied`], whose status is 401, also for an anonymous session.
     pub fn require_level(&self, level: Level) -> Result<()> {
         let denied = match self.level() {
             Some(found) if found >= level => return Ok(()),
@@ -176,8 +196,10 @@ impl Session {
         Err(Error::new(ErrorKind::Denied, denied))
     }
 
-    /// Notes where the session is used from, for the user's list of devices: see
-    /// [`Manager::sessions_of`](crate::Manager::sessions_of). Best at the login. Without data or a user no session begins for it.
+    /// Stores where the session is used from, for the user's list of devices:
+    /// [`Manager::sessions_of`](crate::Manager::sessions_of).
+    ///
+    /// Call it at the login. A session that has neither data nor a user does not begin because of it.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Device, Principal};
@@ -200,7 +222,10 @@ impl Session {
 
 /// # Lifetime
 impl Session {
-    /// Ends the session: the logout. What is set afterwards in the same request begins a new one under a new id.
+    /// Ends the session: the logout. The client is told to forget the cookie.
+    ///
+    /// A value that is set afterwards in the same request begins a new session under a new id. A session that has already ended, or
+    /// that was never stored, is no error.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -225,9 +250,9 @@ impl Session {
         self.0.change(|changes| changes.end())
     }
 
-    /// Gives the session a new id. The data stays; the old id is dead at once.
+    /// Gives the session a new id and keeps its data. The old id is dead as soon as the change is committed.
     ///
-    /// For a change of privileges that is no login, such as a new role. Nothing happens for a visitor without a session.
+    /// Use it for a change of privileges that is no login, such as a new role. It has no effect for a visitor without a session.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -254,10 +279,11 @@ impl Session {
         self.0.change(|changes| changes.new_id = true)
     }
 
-    /// Gives the session a lifetime of its own, in the place of the manager's policy: "remember me", a kiosk, an agent on the phone.
+    /// Gives this session a lifetime of its own, in place of the manager's policy: for "remember me", a kiosk, or an app on a
+    /// phone.
     ///
-    /// An absolute timeout counts from the login, or from the beginning of an anonymous session, and a later call does not move
-    /// that. Without data or a user no session begins for it. The login of another user ends it.
+    /// An absolute timeout counts from the login, or from the beginning of an anonymous session. A later call does not move that
+    /// start. A session that has neither data nor a user does not begin because of it. The login of another user resets it.
     ///
     /// ```
     /// # use cloakroom::{Lifetime, Manager, MemoryProvider, Principal};
@@ -271,14 +297,17 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] for a time under a second or over a hundred years, [`ErrorKind::Released`] after the release.
+    /// - [`ErrorKind::Value`] for a time below one second or above a hundred years
+    /// - [`ErrorKind::Released`] after the release
     pub fn set_lifetime(&self, lifetime: Lifetime) -> Result<()> {
         lifetime.check()?;
         self.0.change(|changes| changes.fields_mut().lifetime = Some(lifetime))
     }
 
-    /// Has the session end at `time` at the latest, whatever its policy: the end of a federated login, as the identity provider
-    /// gives it. The earliest time that was set counts, until the user logs in again.
+    /// Makes the session end at `time` at the latest, whatever its policy says. Use it for a federated login whose end the identity
+    /// provider gives.
+    ///
+    /// If it is called several times, the earliest `time` counts, until the user logs in again.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};
@@ -305,17 +334,44 @@ impl Session {
         })
     }
 
-    /// The time at which the session began; `None` while nothing is stored.
+    /// Returns the time at which the session began; `None` while nothing is stored.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// assert_eq!(session.created(), None);
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// assert!(session.created().expect("the session is stored") <= std::time::SystemTime::now());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn created(&self) -> Option<SystemTime> {
         self.0.stored(|stored| stored.record.times().created.into())
     }
 
-    /// When the session was last used before this request, to within the touch interval; `None` while nothing is stored.
+    /// Returns the time at which the session was last used before this request; `None` while nothing is stored.
+    ///
+    /// A use is stored at most once per touch interval, so the time may be too early by that much: a twentieth of the session's
+    /// shortest timeout, and at most 60 s.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// let (began, used) = (session.created(), session.last_active());
+    /// assert_eq!(began, used);      // the first request is the first use
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn last_active(&self) -> Option<SystemTime> {
         self.0.stored(|stored| stored.record.times().last_active.into())
     }
 
-    /// The time at which the session ends if nobody uses it again; `None` while nothing is stored.
+    /// Returns the time at which the session ends if nobody uses it again; `None` while nothing is stored.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -332,11 +388,11 @@ impl Session {
         self.0.stored(|stored| stored.record.expires())
     }
 
-    /// Ends when the session has ended: by a logout on whatever device, process or node, by expiry, or because a login or a change
-    /// of privileges has given it another id. For WebSockets and streams, which would go on otherwise.
+    /// Waits until the session has ended: by a logout on any device, by expiry, or because a login or a change of privileges gave
+    /// it another id. Use it in WebSockets and streams, which would go on otherwise.
     ///
-    /// The store is asked every 0.7 s, so that the answer is at most a second late; a store that fails is asked again. A session that
-    /// routine rotation gives another id is followed there. For a session that is not stored it is over at once.
+    /// It asks the store every 0.7 s, so it returns at most a second late. If the store fails, it asks again. It follows a session
+    /// that routine rotation gives another id. For a session that is not stored it returns at once.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -374,7 +430,9 @@ impl Session {
 
 /// # Id
 impl Session {
-    /// The id by which the client reached this session; `None` while nothing is stored. A secret: not for logs.
+    /// Returns the id by which the client reached this session; `None` while nothing is stored.
+    ///
+    /// The id is a secret: whoever knows it has the session. For logs, use [`id_hash`](Self::id_hash).
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -393,8 +451,8 @@ impl Session {
         self.0.stored(|stored| stored.name.id())
     }
 
-    /// The hash by which [events](crate::event::Event) name this session, for logs of the application's own; `None` while nothing
-    /// is stored.
+    /// Returns the hash by which [events](crate::event::Event) name this session, for the application's own logs; `None` while
+    /// nothing is stored.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -412,7 +470,7 @@ impl Session {
         self.0.stored(|stored| self.0.engine.events.hash(stored.name.key()))
     }
 
-    /// A name of this session that may be shown to its user; `None` while nothing is stored.
+    /// Returns a name of this session that may be shown to its user; `None` while nothing is stored.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, Principal};

@@ -85,8 +85,22 @@ struct CsrfPolicy {
 }
 
 impl CsrfLayer {
-    /// Creates a layer that looks for the token in the header `X-CSRF-Token` and the field `csrf_token`, and trusts no other
+    /// Returns a layer that looks for the token in the header `X-CSRF-Token` and in the form field `csrf_token`. It trusts no other
     /// origin.
+    ///
+    /// Put it inside the [`SessionLayer`](crate::SessionLayer):
+    ///
+    /// ```
+    /// use axum::{Router, routing::post};
+    /// use cloakroom::{CsrfLayer, Manager, MemoryProvider, SessionLayer};
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let app: Router = Router::new()
+    ///     .route("/order", post(async || "ordered"))
+    ///     .layer(CsrfLayer::new())
+    ///     .layer(SessionLayer::new(sessions));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn new() -> Self {
         let policy = CsrfPolicy {
             field: "csrf_token".into(),

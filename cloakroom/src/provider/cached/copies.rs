@@ -1,4 +1,8 @@
-//! The copies, and when one may be used.
+//! The copies of records, and the rules by which one may be used.
+//!
+//! A copy is used only if no change can have been missed since its load was asked for. There are two rules. With a time limit, a
+//! copy is used for that long. With reports of changes, a copy is used until its key is reported, and only within one uninterrupted
+//! listening period. A change made through this process drops the copy in either case.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,36 +16,37 @@ use crate::id::StoreKey;
 use crate::provider::Watcher;
 use crate::record::Record;
 
-/// The bytes of a copy besides its record: the key, the numbers below, two reference counts and its place in the table.
+/// The bytes of a copy besides its record: the key, the numbers below, two reference counts and its entry in the table.
 const OVERHEAD: u64 = 160;
 
-/// The mean size of a record with some values. The cache only sizes its tables by it.
+/// The mean size of a record with some values. The cache uses it only to size its tables.
 const COMMON: u64 = 512;
 
-/// Records as they were when they were read.
+/// Records as they were when they were loaded.
 pub(super) struct Copies {
     cache: Cache<StoreKey, Copy, Bytes>,
     freshness: Freshness,
     clock: Clock,
-    /// Odd while changes can be heard. It moves on whenever that ends or begins again, and a copy of an earlier time counts for nothing.
+    /// The number of the listening period: odd while the store reports changes, even while it cannot. Every begin and end of a period
+    /// increases it. A copy of an earlier period is not used.
     epoch: AtomicU64,
-    /// Until when what was heard may be relied on, in milliseconds after `began`; 0 while nobody has set an end.
+    /// The time until which the reports are known to be complete, in milliseconds after `began`; 0 if no limit was set.
     heard_until: AtomicU64,
     began: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Freshness {
-    /// A copy is good for so long.
+    /// A copy may be used for this long after its load was asked for.
     Within(Duration),
-    /// A copy is good until the store tells of a change.
+    /// A copy may be used until the store reports a change.
     Told,
 }
 
 #[derive(Clone)]
 struct Copy {
     record: Record,
-    /// When it was asked for, and in which epoch: no later than the record was as it is.
+    /// The time and the period in which the load was asked for. The record was read later than that.
     asked: Asked,
 }
 
@@ -54,7 +59,7 @@ struct Asked {
 /// The result of a lookup.
 pub(super) enum Found<'a> {
     Copy(Record),
-    /// No usable copy. The record that is loaded now may be kept there.
+    /// There is no usable copy. The record that the caller loads now may be kept in this place.
     Place(Place<'a>),
 }
 
@@ -80,14 +85,15 @@ impl Copies {
         Copies { cache, freshness, clock, epoch, heard_until, began: Instant::now() }
     }
 
-    /// The copy under `key`, or the place for one. Nobody waits: whoever finds that another is loading it loads it, too.
+    /// Returns the copy under `key`, or the place for one. It never waits: if another request is loading the record, this one loads it
+    /// too.
     pub(super) fn find(&self, key: &StoreKey) -> Found<'_> {
         let asked = Asked { at: self.clock.millis(), epoch: self.epoch.load(Ordering::Acquire) };
         let listening = asked.epoch % 2 == 1 && self.is_heard();
         match listening.then(|| self.cache.get_value_or_guard(key, Some(Duration::ZERO))) {
             Some(GuardResult::Value(copy)) if self.is_fresh(&copy, asked) => Found::Copy(copy.record),
             Some(GuardResult::Value(_)) => {
-                // Only this one: somebody may have put a newer in its place.
+                // Remove only a stale copy: another request may have stored a newer one.
                 self.cache.remove_if(key, |copy| !self.is_fresh(copy, asked));
                 let guard = self.cache.get_value_or_guard(key, Some(Duration::ZERO));
                 Found::Place(Place { guard: guard_of(guard), asked })
@@ -97,7 +103,7 @@ impl Copies {
         }
     }
 
-    /// True if copies may be relied on, by the watcher's news. Real time counts here, not the application's clock.
+    /// Returns true if the reports of changes are complete up to now. Real time counts here, not the application's clock.
     fn is_heard(&self) -> bool {
         match self.heard_until.load(Ordering::Acquire) {
             0 => true,
@@ -113,13 +119,13 @@ impl Copies {
         in_time && copy.asked.epoch == now.epoch && !copy.record.expired_at(now.at)
     }
 
-    /// Drops the copy under `key` when the change is over, however it ends: whether it happened may be unknown.
+    /// Drops the copy under `key` at the end of a change, whatever its outcome, since the outcome may be unknown.
     pub(super) fn changing<'a>(&'a self, key: &'a StoreKey) -> Changing<'a> {
         Changing { copies: self, key }
     }
 
     pub(super) fn clear(&self) {
-        // By twos, so that it stays odd or even; what is on its way is of an earlier epoch, too.
+        // A step of two keeps it odd or even. Loads under way belong to an earlier period, too.
         self.epoch.fetch_add(2, Ordering::AcqRel);
         self.cache.clear();
     }
@@ -135,7 +141,7 @@ fn guard_of<'a, L>(
 }
 
 impl Place<'_> {
-    /// Puts a record there, unless the place is gone.
+    /// Keeps a record in this place, unless a change has removed the place.
     pub(super) fn keep(self, record: &Record) {
         if let Some(guard) = self.guard {
             let _ = guard.insert(Copy { record: record.clone(), asked: self.asked });
@@ -146,7 +152,7 @@ impl Place<'_> {
 impl Watcher for Copies {
     fn listening(&self) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        // Once more than is needed if it could be heard all along, which costs some copies and no more.
+        // If the store was reporting all along, this drops the copies without need, which only costs some loads.
         self.epoch.store(epoch + 1 + epoch % 2, Ordering::Release);
     }
 
@@ -176,7 +182,7 @@ impl fmt::Debug for Copies {
     }
 }
 
-/// A change of a session under way.
+/// A change of a session that is under way.
 #[must_use = "the copy is dropped when this is"]
 pub(super) struct Changing<'a> {
     copies: &'a Copies,
@@ -210,7 +216,7 @@ mod tests {
         let copies = Copies::new(MAX, Clock::system(), Freshness::Told);
         copies.listening();
         let (key, record) = ("key".parse().unwrap(), record());
-        // Between looking at the epoch and making the place anything may happen.
+        // Reports may stop and begin again between these two steps.
         let asked = Asked { at: copies.clock.millis(), epoch: copies.epoch.load(Ordering::Acquire) };
         copies.deaf();
         copies.listening();

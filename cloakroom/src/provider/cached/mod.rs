@@ -15,17 +15,17 @@ use crate::error::Result;
 use crate::id::StoreKey;
 use crate::record::{IndexEntry, Record};
 
-/// A [`Provider`] in front of another one that keeps copies of the records it has read, up to a bound.
+/// A [`Provider`] in front of another one, which keeps copies of the records that it has read.
 ///
-/// Reads of sessions that are in use then cost no round trip. Everything else goes to the store, and commits stay exact: versions are
-/// compared there, so a copy that is behind costs a retry and loses nothing. What a copy can be is *stale*: a session that was changed or ended
-/// by another process is still read as it was, until this process hears of it.
+/// Reads of sessions in use then cost no round trip. Everything else goes to the store. Commits stay exact: the store compares
+/// versions, so an old copy costs a retry and loses nothing. A copy can be *stale*: if another process changes or ends a session,
+/// this process reads the old state until it learns of the change. There are two rules for how long:
 ///
-/// - [`watching`](CachedBuilder::watching) a store that tells of changes, as a Redis server does: a copy is dropped as soon as the news comes in, and all
-///   copies while there is no connection for news.
-/// - [`within`](CachedBuilder::within) a bound on any store: a copy is used for so long and no longer.
+/// - [`watching`](CachedBuilder::watching) needs a store that reports changes, such as a Redis server. A copy is dropped as soon as
+///   its change is reported, and all copies are dropped while no reports come in.
+/// - [`within`](CachedBuilder::within) works on any store. A copy is used for the given time and no longer.
 ///
-/// What is not there is asked for every time, and a copy is not used past its record's deadline.
+/// An absent record is looked up every time. No copy is used past its record's deadline.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -41,7 +41,21 @@ pub struct Cached<P> {
     copies: Arc<Copies>,
 }
 
-/// Settings for a [`Cached`] provider; begun by [`Cached::builder`].
+/// Sets up a [`Cached`] provider. [`Cached::builder`] returns one.
+///
+/// It ends with the rule by which copies stay fresh: [`watching`](Self::watching) for a store that reports changes, or
+/// [`within`](Self::within) for any store.
+///
+/// ```
+/// # #[cfg(all(feature = "redis", unix))]
+/// # async fn show() -> cloakroom::Result<()> {
+/// use cloakroom::{Cached, Manager, RedisProvider};
+///
+/// let redis = RedisProvider::connect("redis://127.0.0.1/").await?;
+/// let near = Cached::builder(redis).max_bytes(16 << 20).watching().await?;
+/// let sessions = Manager::builder(near).build()?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is told how copies are kept fresh"]
 pub struct CachedBuilder<P> {
@@ -50,16 +64,16 @@ pub struct CachedBuilder<P> {
     max_bytes: u64,
 }
 
-/// Some hundred thousand small sessions.
+/// The default size of all copies in bytes, enough for some hundred thousand small sessions.
 const MAX_BYTES: u64 = 64 << 20;
 
 impl<P: Provider> Cached<P> {
-    /// Begins a near cache in front of `store`, for 64 MiB of copies.
+    /// Returns a builder of a near cache in front of `store`. Its copies take at most 64 MiB.
     pub fn builder(store: P) -> CachedBuilder<P> {
         CachedBuilder { store, clock: Clock::system(), max_bytes: MAX_BYTES }
     }
 
-    /// Drops every copy.
+    /// Drops every copy, so that each session is read from the store again. The store is not changed.
     ///
     /// ```
     /// # use cloakroom::{Cached, MemoryProvider};
@@ -74,13 +88,14 @@ impl<P: Provider> Cached<P> {
 }
 
 impl<P: Provider> CachedBuilder<P> {
-    /// The source of time; the system's by default. Give the manager the same.
+    /// Sets the source of time. Give the manager the same clock. Default: the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The most bytes that copies take, their keys and what the cache itself needs included. The least used go first.
+    /// Sets the maximum size of all copies in bytes, including their keys and the cache's own tables. The least used copies are
+    /// evicted first. Default: 64 MiB.
     ///
     /// ```
     /// # use cloakroom::{Cached, MemoryProvider};
@@ -93,13 +108,26 @@ impl<P: Provider> CachedBuilder<P> {
         self
     }
 
-    /// Uses a copy for `staleness` and no longer: so late may this process notice what others changed or ended.
+    /// Uses a copy for `staleness` after its load, and no longer. This process sees changes and logouts of other processes at most
+    /// that much later.
+    ///
+    /// ```
+    /// use cloakroom::{Cached, FileProvider, Manager};
+    /// use std::time::Duration;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # #[cfg(unix)] {
+    /// let files = FileProvider::connect(folder.path().join("sessions"))?;
+    /// let sessions = Manager::builder(Cached::builder(files).within(Duration::from_millis(500))).build()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn within(self, staleness: Duration) -> Cached<P> {
         let copies = Arc::new(Copies::new(self.max_bytes, self.clock, Freshness::Within(staleness)));
         Cached { store: Arc::new(self.store), copies }
     }
 
-    /// Uses a copy until the store tells that the session has changed, and none while it cannot be heard.
+    /// Uses a copy until the store reports that the session has changed. While no reports come in, no copy is used.
     ///
     /// ```no_run
     /// # async fn show(provider: impl cloakroom::providers::Watched) -> cloakroom::Result<()> {
@@ -111,7 +139,7 @@ impl<P: Provider> CachedBuilder<P> {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Watched::watch`].
+    /// The errors of [`Watched::watch`].
     pub async fn watching(self) -> Result<Cached<P>>
     where
         P: Watched,
@@ -124,7 +152,7 @@ impl<P: Provider> CachedBuilder<P> {
 }
 
 impl<P> Clone for Cached<P> {
-    /// A handle on the same store and the same copies.
+    /// Returns a handle on the same store and the same copies.
     fn clone(&self) -> Self {
         Cached { store: Arc::clone(&self.store), copies: Arc::clone(&self.copies) }
     }

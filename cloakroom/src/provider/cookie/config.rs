@@ -14,8 +14,9 @@ use crate::seal::{KeyRing, SealKey};
 /// The keys that Beego documents. Beego 2.x also has `secure`, which is a key of the manager here.
 const KEYS: [&str; 6] = ["cookieName", "securityKey", "blockKey", "securityName", "maxage", "secure"];
 
-/// The provider of a `providerConfig` such as `{"securityKey": "...", "blockKey": "...", "securityName": "shop", "maxage": 3600}`,
-/// or of the manager's own `sealKeys` where that holds no key.
+/// Builds the provider from a `providerConfig` such as
+/// `{"securityKey": "...", "blockKey": "...", "securityName": "shop", "maxage": 3600}`. If that holds no key, it takes the manager's
+/// `sealKeys`.
 #[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<CookieProvider> {
     provider(&config)

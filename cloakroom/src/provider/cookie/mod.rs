@@ -19,28 +19,29 @@ use crate::seal::KeyRing;
 pub(crate) use config::from_config;
 use revocations::Revocations;
 
-/// The greatest difference of the clocks of two processes. A token from further in the future is refused.
+/// The largest difference between the clocks of two processes. A token from further in the future is refused.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// Sessions in the visitor's own cookie, sealed: no store, and about 2.8 KB of room. Registered as `cookie`.
+/// Sessions in the visitor's own cookie, sealed: there is no store, and room for about 2.8 KB. A configuration string names it
+/// `cookie`.
 ///
-/// The cookie holds the whole record, sealed by a [`KeyRing`] and bound to the cookie's name and the manager's namespace. It says
-/// itself when it ends, whatever the browser keeps. It is sent anew when the session changes, and at most every minute (a twentieth of the
-/// idle timeout, where that is less) to note a use. It is never compressed, since the length would tell what is in it. One that would be larger
-/// than browsers take, 4,096 bytes with its name, is an error of kind [`TooLarge`](ErrorKind::TooLarge), and nothing is sent.
+/// The cookie holds the whole record. A [`KeyRing`] seals it and binds it to the cookie's name and the manager's namespace. The
+/// record says itself when it ends, whatever the browser keeps. The cookie is sent again when the session changes. To note a use it
+/// is sent at most every minute, or every twentieth of the idle timeout if that is less. It is never compressed, since its length
+/// would reveal its content. Browsers accept 4,096 bytes together with the name. A larger session is an error of kind
+/// [`TooLarge`](ErrorKind::TooLarge), and nothing is sent.
 ///
-/// # What it cannot do
+/// # Limits
 ///
-/// Nothing is stored, so there is nothing to compare, count or delete ([`Capabilities`] say so):
+/// Nothing is stored, so nothing can be compared, counted or deleted. [`Capabilities`] say so.
 ///
-/// - **The last response wins.** Of two parallel requests that change the session each seals what it made of the same cookie, and the browser keeps
-///   what arrives last: the other's change is lost. [`Session::update`](crate::Session::update) is atomic within one request only.
-///   Counters that matter, and one-time tokens, belong in a store: whoever keeps an old cookie can go back to what it said.
-/// - **A logout asks the browser to forget the cookie,** and no more. Who has a copy can use it until it expires, unless
+/// - **The last response wins.** If two parallel requests change the session, each seals its own version, and the browser keeps the
+///   one that arrives last. The other change is lost. [`Session::update`](crate::Session::update) is atomic within one request
+///   only. A visitor can also go back to an older cookie. Keep counters that matter, and one-time tokens, in a store.
+/// - **A logout asks the browser to forget the cookie,** and no more. A copy works until it expires, unless
 ///   [revocations](CookieProviderBuilder::revocations) are kept.
-/// - **No lists:** `active_sessions`, `sessions_of` and what builds on them are errors of kind
-///   [`Unsupported`](ErrorKind::Unsupported), and so is [`Manager::session`](crate::Manager::session), which has an id and no
-///   cookie.
+/// - **There are no lists.** `active_sessions`, `sessions_of` and what builds on them are errors of kind
+///   [`Unsupported`](ErrorKind::Unsupported). So is [`Manager::session`](crate::Manager::session), which has an id and no cookie.
 ///
 /// ```
 /// use cloakroom::{CookieProvider, KeyRing, Manager, seal::SealKey};
@@ -57,7 +58,20 @@ pub struct CookieProvider {
     revocations: Option<Revocations>,
 }
 
-/// Settings for a [`CookieProvider`].
+/// Sets up a [`CookieProvider`]. [`CookieProvider::builder`] returns one. No setting can fail.
+///
+/// ```
+/// use cloakroom::{CookieProvider, KeyRing, Manager, seal::SealKey};
+/// use std::time::Duration;
+///
+/// # let secret = SealKey::generate()?;
+/// let provider = CookieProvider::builder(KeyRing::new(secret))
+///     .max_age(Duration::from_secs(15 * 60))
+///     .label("shop")
+///     .build();
+/// let sessions = Manager::builder(provider).idle_timeout(Duration::from_secs(15 * 60)).build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct CookieProviderBuilder {
@@ -70,12 +84,12 @@ pub struct CookieProviderBuilder {
 }
 
 impl CookieProvider {
-    /// Sessions in cookies that `ring` seals.
+    /// Returns a provider with the default settings. `ring` seals its cookies.
     pub fn new(ring: KeyRing) -> Self {
         CookieProvider::builder(ring).build()
     }
 
-    /// Begins a provider of cookies that `ring` seals.
+    /// Returns a builder, to change the settings. `ring` seals the cookies.
     pub fn builder(ring: KeyRing) -> CookieProviderBuilder {
         CookieProviderBuilder {
             ring,
@@ -87,7 +101,7 @@ impl CookieProvider {
         }
     }
 
-    /// Ends every session of `principal`, on every device: each that logged in up to now. A login afterwards begins anew.
+    /// Ends every session of `principal` that logged in up to now, on every device. A later login is not affected.
     ///
     /// ```
     /// # use cloakroom::{CookieProvider, KeyRing, MemoryProvider, Principal, seal::SealKey};
@@ -101,8 +115,8 @@ impl CookieProvider {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] without [revocations](CookieProviderBuilder::revocations), and those of the provider that keeps
-    /// them.
+    /// [`ErrorKind::Unsupported`] without [revocations](CookieProviderBuilder::revocations), and the errors of the provider that
+    /// keeps them.
     pub async fn end_sessions_of(&self, principal: &Principal) -> Result<()> {
         match &self.revocations {
             Some(revocations) => {
@@ -116,7 +130,7 @@ impl CookieProvider {
     fn open(&self, token: &StoreKey) -> Option<Record> {
         let mut record = self.tokens.open(token)?;
         let (now, times) = (self.clock.millis(), record.times());
-        // The record says so itself, so that its use is noted in time.
+        // The deadline is put into the record, so that the manager renews the cookie in time.
         if let Some(aged) = self.tokens.max_age().map(|most| times.last_active.after(most))
             && aged < times.idle_deadline
         {
@@ -126,7 +140,7 @@ impl CookieProvider {
         (!record.expired_at(now) && !ahead).then_some(record)
     }
 
-    /// Has a mark that ends the session `id` outlive a copy that lives as long as `record`.
+    /// Makes a mark that ends the session `id` outlive every copy of `record`.
     async fn reach(&self, id: &[u8], record: &Record) -> Result<()> {
         match &self.revocations {
             Some(revocations) => revocations.reach(&self.tokens, id, self.clock.millis(), record).await,
@@ -134,7 +148,7 @@ impl CookieProvider {
         }
     }
 
-    /// Returns when the session `id` was revoked. `record` names its user, whose sessions may all have been revoked.
+    /// Returns the time at which the session `id` was revoked. `record` names its user, all of whose sessions may have been revoked.
     async fn ended(&self, id: &[u8], record: Option<&Record>) -> Result<Option<Millis>> {
         match &self.revocations {
             Some(revocations) => revocations.ended(self.tokens.namespace(), id, record).await,
@@ -152,17 +166,18 @@ impl CookieProvider {
 }
 
 impl CookieProviderBuilder {
-    /// Keeps in `provider` which sessions have ended, so that a copy of a cookie is worth nothing after the logout, and
-    /// [`end_sessions_of`](CookieProvider::end_sessions_of) works: a small mark for each session that has ended, and one for each user whose
-    /// sessions were all ended.
+    /// Keeps the ends of sessions in `provider`, so that a copy of a cookie is worthless after the logout. It also makes
+    /// [`end_sessions_of`](CookieProvider::end_sessions_of) work.
     ///
-    /// `longest` is the longest idle timeout that the manager has or had while cookies live; the present one counts in any case. The mark of a
-    /// session outlives every copy of its cookie: by `longest`, or where the session has a longer [`Lifetime`](crate::Lifetime) of its own, by
-    /// that, which takes one more small record for such a session. The mark of a user stays.
+    /// The provider holds a small mark for each session that has ended, and one for each user whose sessions were all ended.
     ///
-    /// Every request with a session then asks `provider`, once for the session and once for its user, and fails if that does. It may
-    /// be the store of other sessions too. The clocks of all processes must agree: a login counts as later than the end of all sessions by
-    /// its time.
+    /// `longest` is the longest idle timeout that the manager has, or had while its cookies live. The present one always counts.
+    /// The mark of a session outlives every copy of its cookie by this time. A session with a longer [`Lifetime`](crate::Lifetime)
+    /// of its own takes one more small record. The mark of a user stays.
+    ///
+    /// Every request with a session then asks `provider` twice, for the session and for its user, and fails if `provider` fails. It
+    /// may be the store of other sessions too. The clocks of all processes must agree: a login counts as later than the end of all
+    /// sessions by its time.
     ///
     /// ```
     /// # use cloakroom::{CookieProvider, KeyRing, Manager, MemoryProvider, seal::SealKey};
@@ -179,8 +194,9 @@ impl CookieProviderBuilder {
         self
     }
 
-    /// The longest that a cookie is taken that was not renewed; by default what the manager's timeouts say. At least a minute. The manager's
-    /// idle timeout is no longer than this, so that a session in use is renewed in time.
+    /// Sets the longest time for which a cookie is accepted without renewal. At least one minute; default: the manager's timeouts.
+    ///
+    /// The manager's idle timeout is then at most this, so that a session in use is renewed in time.
     ///
     /// ```
     /// # use cloakroom::{CookieProvider, KeyRing, seal::SealKey};
@@ -194,26 +210,26 @@ impl CookieProviderBuilder {
         self
     }
 
-    /// Sets the cookies of this provider apart from others of the same name, namespace and key.
+    /// Separates the cookies of this provider from those of another with the same cookie name, namespace and key. Default: none.
     pub fn label(mut self, label: impl Into<Box<str>>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// The source of time; the system's by default. Give the manager the same.
+    /// Sets the source of time. Give the manager the same clock. Default: the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// A stand-in for the operating system's random generator, for tests of its failure.
+    /// Replaces the operating system's random generator, for tests of its failure.
     #[cfg(feature = "testkit")]
     pub fn danger_random(mut self, random: fn(&mut [u8]) -> std::io::Result<()>) -> Self {
         self.random = random;
         self
     }
 
-    /// The provider, for one manager: its cookies are bound to that one's cookie name and namespace.
+    /// Returns the provider. Use it for one manager, since its cookies are bound to that manager's cookie name and namespace.
     pub fn build(self) -> CookieProvider {
         CookieProvider {
             tokens: SealedTokens::with(self.ring, &self.label, self.max_age, self.random),
@@ -233,7 +249,7 @@ impl fmt::Debug for CookieProvider {
     }
 }
 
-/// A key that is loaded is a token. Any other is the session's id, which stays the same from cookie to cookie.
+/// `load` takes a token as its key. Every other method takes the session's id, which stays the same from cookie to cookie.
 #[deny(clippy::missing_trait_methods)]
 impl Provider for CookieProvider {
     fn capabilities(&self) -> Capabilities {
@@ -263,7 +279,7 @@ impl Provider for CookieProvider {
         let Some(ended) = self.ended(id.expose().as_bytes(), Some(&record)).await? else {
             return Ok(Some(record));
         };
-        // As a store would have it: remembered while requests may be under way that began before.
+        // A store would keep a tombstone while requests may be under way that began before the end. So does this provider.
         let forgotten = ended.after(self.tokens.longest_request());
         Ok((self.clock.millis() < forgotten).then(|| record.tombstone(&Mark::Ended, ended, forgotten)))
     }

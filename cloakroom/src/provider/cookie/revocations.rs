@@ -20,9 +20,9 @@ const TRIES: u32 = 64;
 
 /// Marks in a store, each an empty record.
 ///
-/// A mark that a session has ended outlives every copy of its cookie. A copy by the manager's policy ends within `longest` of its last
-/// use. Where a session has a lifetime of its own that is longer, its *reach* is stored before such a copy is handed out: until when the
-/// last of them may live.
+/// A mark that a session has ended outlives every copy of its cookie. Under the manager's policy, a copy ends within `longest` of its
+/// last use. A session with a longer lifetime of its own needs one more mark, its *reach*: the time until which its last copy may live. It
+/// is stored before such a copy is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Revocations {
     store: AnyProvider,
@@ -34,15 +34,15 @@ impl Revocations {
         Revocations { store: AnyProvider::new(store), longest }
     }
 
-    /// Until when a copy lives at most that the policy of the manager of `tokens` has given out by `now`.
+    /// Returns the latest end of a copy that was sent up to `now` under the manager's policy.
     fn covered(&self, tokens: &SealedTokens, now: Millis) -> Millis {
         now.after(self.longest.max(tokens.idle_timeout())).after(SKEW)
     }
 
-    /// Notes that a copy of the session `id` may live as long as `record`. To be called before it is asked whether the session has ended,
-    /// and before the copy is handed out.
+    /// Stores that a copy of the session `id` may live as long as `record`. Call it before [`ended`](Self::ended), and before the copy is
+    /// sent.
     ///
-    /// The note has the record's own idle time and absolute deadline, so that [`reach_on`](Self::reach_on) can prolong it with the copy.
+    /// The mark has the record's own idle time and absolute deadline, so that [`reach_on`](Self::reach_on) can prolong it with the copy.
     pub(super) async fn reach(
         &self,
         tokens: &SealedTokens,
@@ -62,15 +62,14 @@ impl Revocations {
         self.raise(&key("reach", tokens.namespace(), id)?, now, reach).await
     }
 
-    /// Notes that a copy of the session `id` is handed out that was used at `at`. A copy of which no reach is stored lives no longer than
-    /// the policy says.
+    /// Stores that a copy of the session `id`, used at `at`, is sent. A copy without a stored reach ends by the manager's policy.
     pub(super) async fn reach_on(&self, tokens: &SealedTokens, id: &[u8], at: SystemTime) -> Result<()> {
         match self.store.touch(&key("reach", tokens.namespace(), id)?, at).await? {
             Touched::Done | Touched::Gone => Ok(()),
         }
     }
 
-    /// Has a mark be there as long as `reach` says, at least.
+    /// Makes a mark exist at least as long as `reach` says.
     async fn raise(&self, key: &StoreKey, now: Millis, reach: Reach) -> Result<()> {
         for _ in 0..TRIES {
             let done = match self.store.load(key).await? {
@@ -89,7 +88,7 @@ impl Revocations {
         Err(Error::new(ErrorKind::Conflict, Contended))
     }
 
-    /// When the session `id` was ended, or all of its user's were since it logged in.
+    /// Returns the time at which the session `id` was ended. The end of all sessions of its user counts if it came after the login.
     pub(super) async fn ended(
         &self,
         namespace: &str,
@@ -104,12 +103,12 @@ impl Revocations {
         };
         let mark = self.store.load(&key("user", namespace, user)?).await?;
         let all_until = mark.map(|mark| mark.times().created);
-        // A user who was bound at no known time was bound before any.
+        // A login without a known time counts as earlier than every end.
         let covers = |until: &Millis| record.times().authenticated.is_none_or(|at| at <= *until);
         Ok(all_until.filter(covers))
     }
 
-    /// Marks the session `id` as ended; false if it was already, so that of two who end it by taking it over one does.
+    /// Marks the session `id` as ended. Returns false if it was marked already, so that only one of two concurrent moves succeeds.
     pub(super) async fn end(&self, tokens: &SealedTokens, id: &[u8], now: Millis) -> Result<bool> {
         let namespace = tokens.namespace();
         let (ended, reach) = (key("ended", namespace, id)?, key("reach", namespace, id)?);
@@ -118,15 +117,15 @@ impl Revocations {
         let until = last_copy().await?.map_or(covered, |last| last.max(covered));
         let created =
             self.store.create(&ended, &Reach::until(now, until).mark(1, now)).await? == Created::Done;
-        // A request that noted a longer copy meanwhile has not seen the mark.
+        // A request that stored a longer reach meanwhile did not see the mark.
         if let Some(later) = last_copy().await?.filter(|last| *last > until) {
             self.raise(&ended, now, Reach::until(now, later)).await?;
         }
         Ok(created)
     }
 
-    /// Marks all sessions of `user` as ended whose login was not after `now`. There is one such mark a user and it stays, since nothing says
-    /// how long the copies of all their sessions may live.
+    /// Marks all sessions of `user` as ended that logged in up to `now`. There is one such mark for each user. It stays, since it is not known
+    /// how long the copies of all these sessions may live.
     pub(super) async fn end_all_of(&self, namespace: &str, user: &Principal, now: Millis) -> Result<()> {
         let (key, always) =
             (key("user", namespace, user.as_str().as_bytes())?, Reach::until(now, Millis::NEVER));
@@ -160,12 +159,12 @@ struct Reach {
 }
 
 impl Reach {
-    /// That of a mark that is never touched.
+    /// Returns the reach of a mark that is never touched.
     fn until(now: Millis, until: Millis) -> Self {
         Reach { used: now, idle: until, absolute: until }
     }
 
-    /// True if a mark with `times` lives as long, and goes on to do so however often both are touched.
+    /// Returns true if a mark with `times` lives at least as long, also after any number of touches of both.
     fn is_within(&self, times: &Times) -> bool {
         let idle = |used: Millis, deadline: Millis| deadline.0.saturating_sub(used.0);
         times.deadline() >= self.idle.min(self.absolute)
@@ -173,7 +172,7 @@ impl Reach {
             && idle(times.last_active, times.idle_deadline) >= idle(self.used, self.idle)
     }
 
-    /// A reach within which both are, and stay.
+    /// Returns a reach that covers both, also after touches.
     fn or(&self, times: &Times) -> Reach {
         Reach {
             used: self.used.min(times.last_active),

@@ -1,4 +1,17 @@
 //! The file provider: sessions in a folder that several processes may share.
+//!
+//! | file | part |
+//! |---|---|
+//! | `root.rs` | opens the folder, and refuses one in which another user could plant sessions |
+//! | `tree.rs`, `folder.rs` | the files below it: opened without following links, replaced atomically |
+//! | `locks.rs` | locks on keys: a queue in the process, and an `flock` between processes; neither blocks a thread |
+//! | `store.rs` | the methods of the contract, under these locks |
+//! | `walk.rs`, `round.rs`, `count.rs`, `listing.rs` | walks over all keys: pages, garbage collection, counts, and the sessions of a user |
+//! | `threads.rs` | limits on blocking threads |
+//! | `beego.rs` | Beego's layout |
+//!
+//! A change takes the lock of its key, reads the record, compares the version, and renames a new file into place. A read takes no
+//! lock.
 
 #[cfg(feature = "beego")]
 mod beego;

@@ -8,11 +8,11 @@ use super::RandomState;
 use crate::id::StoreKey;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Parts of the index, each with a lock of its own, so that two logins seldom meet.
+/// The number of parts of the index. Each has its own lock, so that two logins seldom meet.
 const PARTS: usize = if cfg!(shuttle) { 1 } else { 64 };
 
-/// An index by one kind of entry. A session's shard is locked while the index changes, so the index is never behind. Its own lock is
-/// taken last.
+/// An index by one kind of entry. A session's shard is locked while the index changes, so the index is always up to date. The index's own
+/// lock is taken last.
 #[derive(Debug)]
 pub(super) struct Index {
     parts: Box<[Mutex<Part>]>,
@@ -56,7 +56,7 @@ impl Index {
         }
     }
 
-    /// The `limit` keys that follow `after` in their order, and whether there are more.
+    /// Returns the `limit` keys that follow `after` in their order, and true if there are more.
     pub(super) fn page(&self, user: &[u8], after: &str, limit: usize) -> (Vec<StoreKey>, bool) {
         let part = self.part(user);
         let follows = |key: &&StoreKey| key.as_str() > after;

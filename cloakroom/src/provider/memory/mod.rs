@@ -1,4 +1,7 @@
-//! Sessions in this process's memory: quick, and gone with the process.
+//! Sessions in this process's memory: fast, and lost with the process.
+//!
+//! A store has 256 shards. The hash of a key selects its shard. `shard.rs` has one shard, and `index.rs` finds sessions by user and
+//! label. A shard is locked before a part of the index, never the other way round.
 
 mod index;
 mod shard;
@@ -22,24 +25,26 @@ use crate::id::StoreKey;
 use crate::record::{IndexEntry, IndexKind, Record};
 use crate::sync::{AtomicUsize, Ordering};
 
-/// So many that two cores seldom meet and that a shard which grows holds few up; few enough that an empty store is small.
+/// The number of shards: enough that two cores seldom meet and that a growing shard delays few calls, and few enough that an empty store
+/// is small.
 const SHARDS: usize = if cfg!(shuttle) { 2 } else { 256 };
 
-/// The most times that a page is read again because the index changed meanwhile.
+/// The maximum number of times that a page is read again because the index changed meanwhile.
 const RELISTS: usize = 64;
 
 /// The number of records collected at a time where room is needed.
 const STEP: usize = 64;
 
-/// The fewest tombstones that a store with a limit keeps: as many logouts as a small site has within the longest request.
+/// The minimum number of tombstones that a store with a limit keeps. A small site has fewer logouts within the longest request.
 const TOMBSTONES: usize = 1024;
 
-/// A [`Provider`] that keeps sessions in this process's memory. Named "memory".
+/// A [`Provider`] that keeps sessions in this process's memory. A configuration string names it `memory`.
 ///
-/// A clone is a handle on the same store. Nothing is shared with other processes and nothing survives a restart: for one
-/// server whose sessions may be lost, for development and for tests.
+/// A clone is a handle on the same store. Other processes do not see the sessions, and a restart loses them. Use it for one server
+/// whose sessions may be lost, for development and for tests. [The guide](crate::guide::memory) says what a session takes and how
+/// to limit them.
 ///
-/// Each operation locks one of 256 shards (a rename two) for some nanoseconds and never across an await. Expired sessions are
+/// Each operation locks one of 256 shards (a rename two) for some nanoseconds, and never across an `await`. Expired sessions are
 /// found by their deadline, never by a scan.
 ///
 /// ```
@@ -55,20 +60,29 @@ pub struct MemoryProvider(Arc<Store>);
 #[derive(Debug)]
 struct Store {
     shards: Box<[Shard]>,
-    /// A quick one will do, and it is seeded anew for every store: no key gets in that this side has not made at random.
+    /// Hashes keys. A quick hasher is enough: every store seeds its own, and no visitor can choose a key.
     hasher: RandomState,
     users: Index,
     labels: Index,
     clock: Clock,
     max_sessions: usize,
-    /// Sessions in all shards, those that have expired and were not collected too.
+    /// The number of sessions in all shards, including expired ones that were not collected.
     sessions: AtomicUsize,
     tombstones: AtomicUsize,
-    /// Where the next round of collection begins, so that small rounds reach every shard.
+    /// The shard at which the next collection begins, so that small rounds reach every shard.
     next: AtomicUsize,
 }
 
-/// Settings for a [`MemoryProvider`].
+/// Sets up a [`MemoryProvider`]. [`MemoryProvider::builder`] returns one. No setting can fail.
+///
+/// ```
+/// use cloakroom::{Manager, ManualClock, MemoryProvider};
+///
+/// let time = ManualClock::default();
+/// let provider = MemoryProvider::builder().max_sessions(100_000).clock(time.clock()).build();
+/// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct MemoryProviderBuilder {
@@ -77,21 +91,21 @@ pub struct MemoryProviderBuilder {
 }
 
 impl MemoryProviderBuilder {
-    /// The source of time; the system's by default. Give the manager the same.
+    /// Sets the source of time. Give the manager the same clock. Default: the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The most sessions to hold; no limit by default.
+    /// Sets the maximum number of sessions. Default: no limit.
     ///
-    /// At the limit the store refuses a new anonymous session with an error of kind [`TooLarge`](ErrorKind::TooLarge). A login takes the place
-    /// of an anonymous session, as long as there is one. Nobody who is logged in is ever evicted. Expired sessions make room before anyone is
-    /// refused.
+    /// At the limit, the store refuses a new anonymous session with an error of kind [`TooLarge`](ErrorKind::TooLarge). A login
+    /// takes the place of an anonymous session as long as there is one. No session of a user is ever evicted. Expired sessions make
+    /// room before anything is refused.
     ///
-    /// Tombstones do not count. The store keeps as many of them as sessions, and at least 1,024; past that the oldest give way. Keep the
-    /// [revocations](crate::providers::CookieProviderBuilder::revocations) of a cookie provider in a store without a limit: their marks are anonymous
-    /// records, and one that is evicted lets a logged-out cookie live again.
+    /// Tombstones do not count. The store keeps as many of them as sessions, and at least 1,024. Beyond that the oldest are
+    /// evicted. Keep the [revocations](crate::providers::CookieProviderBuilder::revocations) of a cookie provider in a store
+    /// without a limit. Their marks are anonymous records, and an evicted mark lets a logged-out cookie work again.
     ///
     /// ```
     /// use cloakroom::MemoryProvider;
@@ -103,7 +117,7 @@ impl MemoryProviderBuilder {
         self
     }
 
-    /// The provider, empty.
+    /// Returns the provider, without any session.
     pub fn build(self) -> MemoryProvider {
         MemoryProvider(Arc::new(Store {
             shards: std::iter::repeat_with(|| Shard::new(self.max_sessions != usize::MAX))
@@ -122,7 +136,7 @@ impl MemoryProviderBuilder {
 }
 
 impl MemoryProvider {
-    /// An empty store without a limit, on the system's clock.
+    /// Returns an empty store without a limit, on the system's clock.
     ///
     /// ```
     /// use cloakroom::{Manager, MemoryProvider};
@@ -134,7 +148,7 @@ impl MemoryProvider {
         Self::builder().build()
     }
 
-    /// Begins a store with settings.
+    /// Returns a builder, for a limit or another clock.
     pub fn builder() -> MemoryProviderBuilder {
         MemoryProviderBuilder { clock: Clock::system(), max_sessions: usize::MAX }
     }
@@ -146,7 +160,7 @@ impl Default for MemoryProvider {
     }
 }
 
-/// The provider that a configuration text names "memory".
+/// Returns the provider that a configuration string names "memory".
 #[allow(dead_code, reason = "only the configuration string calls it, which is a feature")]
 pub(crate) async fn from_config(config: Config) -> Result<MemoryProvider> {
     let found = match (config.provider_config(), config.durability()) {
@@ -169,16 +183,16 @@ impl Store {
         |entry| self.hasher.hash_one(entry.key.as_bytes())
     }
 
-    /// The counter that `record` is counted by.
+    /// Returns the counter of sessions or of tombstones, whichever counts `record`.
     #[inline]
     fn counter(&self, record: &Record) -> &AtomicUsize {
         if record.is_tombstone() { &self.tombstones } else { &self.sessions }
     }
 
-    /// Makes room for a session that is counted already, or counts it out again.
+    /// Makes room for a session that is already counted. If that fails, it is no longer counted.
     #[cold]
     fn make_room(&self, record: &Record) -> Result<()> {
-        // Another thread may have collected what makes room for this one, too.
+        // Another thread may have made the room meanwhile.
         let fits = || self.sessions.load(Ordering::Relaxed) <= self.max_sessions;
         // The collected records may be tombstones, which make no room.
         while !fits() && self.collect(STEP).removed > 0 {}
@@ -192,7 +206,7 @@ impl Store {
         }
     }
 
-    /// Takes out the `spare` record that is nearest to its end in the first shard that has one; false if none has.
+    /// Evicts a `spare` record: the one with the earliest deadline of the first shard that has any. Returns false if no shard has one.
     fn evict(&self, spare: Spare) -> bool {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut shards = (0..SHARDS).map(|step| &self.shards[(start + step) % SHARDS]);
@@ -203,14 +217,14 @@ impl Store {
         evicted.is_some()
     }
 
-    /// Has the oldest tombstones give way where there are too many. No shard is locked.
+    /// Evicts the oldest tombstones if there are too many. The caller holds no shard's lock.
     #[inline]
     fn bound_tombstones(&self) {
         let most = self.max_sessions.max(TOMBSTONES);
         while self.tombstones.load(Ordering::Relaxed) > most && self.evict(Spare::Tombstone) {}
     }
 
-    /// Keeps the indexes in step with a record that came, went or was replaced. Its shard is locked.
+    /// Updates the indexes after a record was added, removed or replaced. The caller holds the lock of its shard.
     #[inline]
     fn index(&self, key: &StoreKey, before: Option<&Record>, after: Option<&Record>) {
         // Most records have no fields, so nothing indexes them.
@@ -239,7 +253,7 @@ impl Store {
         let (mut removed, mut due) = (0, true);
         while due && removed < limit {
             due = false;
-            // One from each in turn: whoever waits for a shard has it a microsecond later, and need not go to sleep.
+            // Take one record from each shard in turn. A waiting thread then gets the shard within a microsecond, and need not sleep.
             for step in 0..SHARDS {
                 let mut shard = self.shards[(start + step) % SHARDS].lock();
                 match self.collect_one(&mut shard, now) {
@@ -256,10 +270,10 @@ impl Store {
         Collected { removed, more }
     }
 
-    /// Removes the record that has expired first in `shard`; `None` if none has expired. False if its deadline has moved since.
+    /// Removes the record of `shard` that expired first. Returns `None` if none has expired, and false if its deadline has moved.
     fn collect_one(&self, shard: &mut shard::Inner, now: Millis) -> Option<bool> {
         let Some(expired) = shard.take_expired(now, self.rehash())? else { return Some(false) };
-        // While the lock is held: a collection that finds nothing left goes by the count.
+        // Count while the lock is held, since a concurrent collection decides by the count.
         self.counter(&expired.record).fetch_sub(1, Ordering::Relaxed);
         self.index(&expired.key, Some(&expired.record), None);
         Some(true)
@@ -268,7 +282,7 @@ impl Store {
     fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {
         let (hash, place) = self.place(key);
         let mut shard = self.shards[place].lock();
-        // Looked up before room is made, so that a taken key is told as such even in a full store.
+        // Look the key up before making room, so that a taken key is reported as taken even in a full store.
         let mut found = shard.place(hash, key, &self.clock);
         if found == Place::Taken {
             return Ok(Created::Taken);
@@ -362,7 +376,7 @@ impl Store {
             self.tombstones.fetch_add(1, Ordering::Relaxed);
         }
         self.put(shards.second(), found, new_hash, new, record);
-        // The new key first: at no moment does the user's list show neither.
+        // Index the new key first, so that the user's list shows the session at every moment.
         self.index(old, moved.as_ref().map(|entry| &entry.record), None);
         drop(shards);
         if tombstone.is_some() {
@@ -387,7 +401,7 @@ impl Store {
     }
 
     fn count(&self) -> u64 {
-        // Expired records are removed first, one under each hold of a lock. A shard is counted under a hold that finds no more.
+        // Remove expired records first, one each time a shard is locked. A shard is counted while its lock shows that none is left.
         while self.collect(STEP * SHARDS).more {}
         let count = |shard: &Shard| loop {
             let mut shard = shard.lock();
@@ -398,8 +412,7 @@ impl Store {
         self.shards.iter().map(count).sum()
     }
 
-    /// A page never holds entries of two shards: within one they are in the order of their keys, which is how the next page
-    /// knows where to go on.
+    /// A page holds the entries of one shard only, in the order of their keys. So the last key is enough to find the next page.
     fn scan(&self, cursor: Option<&Cursor>, limit: usize) -> Result<Page> {
         let bad = || Error::new(ErrorKind::Value, MemoryError::Cursor);
         let (mut place, mut last) = match cursor {
@@ -458,7 +471,7 @@ impl Store {
     }
 }
 
-/// Where the page goes on that follows these keys, which follow `after`.
+/// Returns the cursor of the page after these keys, which follow `after`.
 fn next_after((keys, more): &(Vec<StoreKey>, bool), after: &str) -> Option<Cursor> {
     more.then(|| Cursor::new(keys.last().map_or(after, StoreKey::as_str)))
 }

@@ -1,4 +1,8 @@
 //! One shard of the store: a table of sessions, and their deadlines in order.
+//!
+//! The store hashes each key once. The hash selects the shard and the place in its table. A shard keeps four things that change
+//! together, under one lock: the table, a heap of deadlines for collection, the number of tombstones, and, if the store is limited,
+//! the records in the order in which they are evicted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -11,7 +15,8 @@ use crate::provider::Listed;
 use crate::record::Record;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Apart from its neighbours by two cache lines, which processors fetch in pairs.
+/// A table of sessions behind a lock. It is aligned to two cache lines, which processors fetch in pairs, so that threads on
+/// neighbouring shards do not slow each other down.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Shard(Mutex<Inner>);
@@ -19,11 +24,11 @@ pub(super) struct Shard(Mutex<Inner>);
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     table: HashTable<Box<Entry>>,
-    /// For every record at least one item whose time is no later than the record's deadline. A touch leaves it: an item that
-    /// comes up too early is put back at the deadline of the day. It names the record by hash, which is enough to find it.
+    /// The deadlines as (time, hash) in order. Every record has at least one item, whose time is not later than its deadline. A touch
+    /// leaves the item in place: an item that comes up too early is put back at the present deadline. The hash is enough to find the record.
     deadlines: BinaryHeap<Reverse<(u64, u64)>>,
     tombstones: usize,
-    /// The records that may be evicted; `None` for a store without a limit.
+    /// The records that may be evicted. A store without a limit has none.
     order: Option<Box<Order>>,
 }
 
@@ -87,7 +92,7 @@ pub(super) struct Entry {
 }
 
 impl Shard {
-    /// An empty one. `limited`: it has to know which records may give way.
+    /// Returns an empty shard. If it is `limited`, it keeps the records in the order of their eviction.
     pub(super) fn new(limited: bool) -> Self {
         Shard(Mutex::new(Inner { order: limited.then(Box::default), ..Inner::default() }))
     }
@@ -177,7 +182,7 @@ impl Inner {
         }
     }
 
-    /// Drops the items of records that are gone, once they are most of what there is.
+    /// Drops the items of removed records, once they are the majority.
     fn forget_some_deadlines(&mut self) {
         if self.deadlines.len() > 2 * self.table.len() + 64 {
             let table = &self.table;
@@ -189,8 +194,8 @@ impl Inner {
         self.deadlines.peek().is_some_and(|Reverse((deadline, _))| *deadline <= now.0)
     }
 
-    /// Takes out an expired record, if the next deadline is one's: a session used since comes up again at its present one. `None` once
-    /// nothing is due.
+    /// Takes the next deadline that is due, and removes its record if that has expired. A session that was used since gets an item at its
+    /// present deadline. Returns `None` if no deadline is due.
     pub(super) fn take_expired(
         &mut self,
         now: Millis,
@@ -200,9 +205,10 @@ impl Inner {
             return None;
         }
         let Reverse((_, hash)) = self.deadlines.pop()?;
-        // The table itself looks at a few bits of the hash only: without the rest another would be taken, and this one forgotten.
+        // The table compares only a few bits of the hash. Without the full comparison another record could be removed, and this one's item
+        // would be lost.
         let expired = self.remove_where(hash, |entry| entry.record.expired_at(now) && rehash(entry) == hash);
-        // Two records of one hash share the items.
+        // Two records with one hash share the items.
         if expired.is_none()
             && let Some(entry) = self.table.find(hash, |entry| rehash(entry) == hash)
         {
@@ -211,7 +217,7 @@ impl Inner {
         Some(expired)
     }
 
-    /// Takes out the `spare` record that is nearest to its end.
+    /// Removes the `spare` record with the earliest deadline.
     pub(super) fn evict(&mut self, spare: Spare, rehash: impl Fn(&Entry) -> u64) -> Option<Box<Entry>> {
         let (_, hash) = self.order.as_mut()?.set(spare).pop_first()?;
         self.remove_where(hash, |entry| Spare::of(&entry.record) == Some(spare) && rehash(entry) == hash)
@@ -222,7 +228,7 @@ impl Inner {
         self.table.len() - self.tombstones
     }
 
-    /// The `limit` live sessions that come next after `last` in the order of keys.
+    /// Returns the next `limit` live sessions after `last`, in the order of keys.
     pub(super) fn page(&self, now: Millis, last: Option<&StoreKey>, limit: usize) -> Vec<Listed> {
         let alive = |record: &Record| !record.is_tombstone() && !record.expired_at(now);
         let rest = self.table.iter().filter(|entry| last.is_none_or(|last| entry.key > *last));
@@ -238,7 +244,8 @@ impl Inner {
     }
 }
 
-/// The shards of two keys, which may be one, locked in the order of their places: two renames never wait for each other.
+/// The locked shards of two keys, which may be the same shard. They are locked in the order of their places, so that two renames never
+/// deadlock.
 pub(super) struct Pair<'a> {
     low: MutexGuard<'a, Inner>,
     high: Option<MutexGuard<'a, Inner>>,

@@ -54,6 +54,14 @@ impl RedisProviderBuilder {
     }
 
     /// Sets the user of Redis's ACL and its password. They replace those of the URL.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = RedisProvider::builder("redis://cache.example/").credentials("app", "secret").connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn credentials(self, username: impl Into<Box<str>>, password: impl Into<Box<str>>) -> Self {
         self.set(|settings| {
             settings.credentials.username = Some(username.into());
@@ -61,12 +69,28 @@ impl RedisProviderBuilder {
         })
     }
 
-    /// Sets the password. Without a user in the URL it is the default user's. It replaces the password of the URL.
+    /// Sets the password. It belongs to the default user unless the URL names one. It replaces the password of the URL.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = RedisProvider::builder("redis://cache.example/").password("secret").connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn password(self, password: impl Into<Box<str>>) -> Self {
         self.set(|settings| settings.credentials.password = Some(Secret(password.into())))
     }
 
     /// Sets user and password for the sentinels themselves, which do not know the servers' users. Default: none.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = RedisProvider::builder("redis+sentinel://one,two,three/mymaster").sentinel_credentials(None, "secret").connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn sentinel_credentials(self, username: Option<&str>, password: impl Into<Box<str>>) -> Self {
         self.set(|settings| {
             settings.sentinel_credentials.username = username.map(Into::into);
@@ -85,6 +109,17 @@ impl RedisProviderBuilder {
     }
 
     /// Sets the client's certificate and its private key, both in PEM, for `rediss://`. Default: none.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+    /// let provider = RedisProvider::builder("rediss://cache.example/")
+    ///     .client_certificate(std::fs::read("client.pem")?, std::fs::read("client.key")?)
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
     pub fn client_certificate(self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.set(|settings| {
             settings.certificates.client = Some(certificate.into());
@@ -94,7 +129,15 @@ impl RedisProviderBuilder {
 
     /// Sets the largest number of connections, to each server and from each tokio runtime. 1 to 10,000; default: 8.
     ///
-    /// Many calls share a connection. Another one is opened only when each has 32 calls in progress.
+    /// Many calls share a connection. Another one is opened only when each has 32 calls in progress. So a larger pool seldom helps.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = RedisProvider::builder("redis://cache.example/").pool(2).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn pool(self, connections: usize) -> Self {
         self.set(|settings| settings.pool = connections)
     }
@@ -113,7 +156,18 @@ impl RedisProviderBuilder {
 
     /// Sets the longest that one call may take, including its retries. 1 ms to 1 h; default: 1 s.
     ///
-    /// It should be less than the manager's deadline. A connection on which calls wait for so long without any reply is closed.
+    /// It should be less than the manager's deadline, which is 2 s by default. A connection on which calls wait for so long without
+    /// any reply is closed.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, RedisProvider};
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let redis = RedisProvider::builder("redis://cache.example/").call_timeout(Duration::from_millis(400)).connect().await?;
+    /// let sessions = Manager::builder(redis).deadline(Duration::from_secs(1)).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn call_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.call_timeout = timeout)
     }
@@ -129,6 +183,14 @@ impl RedisProviderBuilder {
     /// Sets the prefix of every key. 1 to 64 visible ASCII characters without braces; default: `cloakroom`.
     ///
     /// Applications that share a server need different prefixes.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = RedisProvider::builder("redis://cache.example/").prefix("shop").connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn prefix(self, prefix: impl Into<Box<str>>) -> Self {
         self.set(|settings| settings.prefix = prefix.into())
     }

@@ -1,4 +1,18 @@
 //! The Redis provider: keeps sessions on one server, on one watched by sentinels, or on a cluster.
+//!
+//! | layer | files | part |
+//! |---|---|---|
+//! | contract | `store/`, `script.rs`, `scripts/` | the methods as commands; each change is one Lua script |
+//! | names | `layout.rs` | the keys in Redis, and the partitions of a cluster |
+//! | calls | `client.rs`, `failure.rs`, `send_once.rs` | sends commands within a deadline, and retries what may be repeated |
+//! | routing | `sentinel.rs`, `cluster.rs`, `server_info.rs` | finds the primary or the node, and notices another server behind an address |
+//! | connections | `pool.rs`, `runtime_pool.rs`, `connection.rs`, `connector.rs`, `coalesce.rs` | connections that many calls share, for each tokio runtime |
+//! | changes | `invalidations.rs` | the server's reports of changed sessions, for the near cache |
+//! | start | `builder.rs`, `settings.rs`, `url.rs`, `provider_config.rs`, `startup.rs` | settings, and the checks before the first use |
+//! | Beego | `beego.rs` | the records of Beego's provider |
+//!
+//! A promise depends on this: all connections of a pool lead to one server. After a failover, every connection to the former
+//! primary is closed, so that no request reads an ended session there.
 
 mod atomic_instant;
 #[cfg(feature = "beego")]

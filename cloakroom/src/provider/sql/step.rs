@@ -12,7 +12,7 @@ pub(super) trait DeadlineError {
     fn timeout(limit: Duration) -> Self;
 }
 
-/// What an error of a step says about another attempt.
+/// The consequence of an error of a step for another attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Again {
     Never,

@@ -150,7 +150,7 @@ fn index_entries(rig: &Rig) -> Vec<String> {
     marks
 }
 
-/// The only blocking thread is busy until the end of the test, as on a machine whose disk hangs.
+/// Keeps the only blocking thread busy until the end of the test, as on a machine whose disk hangs.
 #[test]
 fn a_cached_file_is_read_without_a_thread() {
     let (rig, known, unknown) = (Rig::new(), key("inmemory"), key("in-no-file"));

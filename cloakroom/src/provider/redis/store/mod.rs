@@ -262,7 +262,7 @@ impl RedisStore {
         Ok(Page { entries, next: next.map(Cursor::new) })
     }
 
-    /// A page of a set: from the name `from` on of a partition's keys, or what comes after `after` of a user's.
+    /// Returns a page of a set: from the name `from` on of a partition's keys, or what comes after `after` of a user's.
     async fn list(
         &self,
         partition: &Partition<'_>,

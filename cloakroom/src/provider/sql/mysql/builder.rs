@@ -69,6 +69,14 @@ impl MySqlProviderBuilder {
     /// Sets the table's name: 1 to 57 letters, digits and `_`, not beginning with a digit. Default: `cloakroom_sessions`.
     ///
     /// The second table, which finds sessions by user and label, has this name with `_index` at its end.
+    ///
+    /// ```no_run
+    /// use cloakroom::MySqlProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/app").table("visitors").connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn table(self, name: &str) -> Self {
         self.set(|settings| settings.table = Some(name.into()))
     }
@@ -101,6 +109,16 @@ impl MySqlProviderBuilder {
     }
 
     /// Sets whether [`connect`](Self::connect) creates a missing table. An existing table is always checked. Default: true.
+    ///
+    /// A user without the right to create tables needs `false`, and the statements of [`MySqlProvider::schema`] in a migration.
+    ///
+    /// ```no_run
+    /// use cloakroom::MySqlProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/app").create_table(false).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn create_table(self, create: bool) -> Self {
         self.set(|settings| settings.create_table = create)
     }

@@ -1,4 +1,17 @@
 //! The MySQL provider: sessions in a table of MariaDB or MySQL.
+//!
+//! | file | part |
+//! |---|---|
+//! | `dsn/`, `builder.rs` | the data source name, and the settings |
+//! | `start.rs`, `schema.rs`, `form.rs` | creates the tables, or checks existing ones |
+//! | `session.rs`, `variables.rs` | sets the variables of a connection that promises depend on, and reads them back |
+//! | `connection.rs`, `bound.rs` | sends statements, and reads each reply to its end |
+//! | `statements.rs`, `store.rs`, `rename.rs`, `list.rs`, `collect.rs` | the methods of the contract |
+//! | `error.rs` | the server's errors by number, each with a cause and a cure |
+//! | `beego.rs` | the table of Beego's provider |
+//!
+//! A read is one prepared `SELECT`. A change is one more statement, whose `WHERE` compares the version, or a transaction if the
+//! index rows change.
 
 #[cfg(feature = "beego")]
 mod beego;
