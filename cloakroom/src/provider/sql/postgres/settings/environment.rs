@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The variables that libpq and lib/pq read, each with its parameter. They supply what the connection string leaves out.
-pub(super) const VARIABLES: [(&str, &str); 38] = [
+pub(super) const VARIABLES: [(&str, &str); 39] = [
     ("$PGAPPNAME", "application_name"),
     ("$PGCHANNELBINDING", "channel_binding"),
     ("$PGCLIENTENCODING", "client_encoding"),
@@ -42,6 +42,7 @@ pub(super) const VARIABLES: [(&str, &str); 38] = [
     ("$PGSSLSNI", "sslsni"),
     ("$PGTARGETSESSIONATTRS", "target_session_attrs"),
     ("$PGTZ", "tz"),
+    ("$PGUSER", "user"),
 ];
 
 /// The part of the process's environment that settings depend on.

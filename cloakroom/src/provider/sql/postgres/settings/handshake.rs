@@ -1,4 +1,4 @@
-//! The TLS connector, with a record of how far its handshake came. The driver's error does not say it.
+//! The TLS connector, with a record of its handshake's progress. The driver's errors do not tell it.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,7 +10,7 @@ use tokio_postgres::Socket;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How far a handshake came: 0 before it, 1 from its beginning, 2 if it failed.
+/// The progress of a handshake: 0 before it, 1 from its beginning, 2 if it failed.
 #[derive(Clone, Default)]
 pub(super) struct HandshakeProgress(Arc<AtomicU8>);
 

@@ -22,7 +22,7 @@ pub(super) enum HostName {
     Tcp(Box<str>),
     /// The folder of a Unix socket.
     Socket(PathBuf),
-    /// Nothing but `hostaddr` is known.
+    /// A host with `hostaddr` alone.
     Unnamed,
 }
 

@@ -1,12 +1,12 @@
 //! Strings of the form `name=value name='value with blanks'`, as libpq and lib/pq parse them.
 
 use super::SettingsError;
-use super::params::Pair;
+use super::params::GivenPair;
 
 /// Parses `text`. A backslash takes the next character literally, inside quotes and outside.
 ///
 /// Blanks around `=` are skipped, so an empty value must be written as `''`.
-pub(super) fn parse(text: &str) -> Result<Vec<Pair>, SettingsError> {
+pub(super) fn parse(text: &str) -> Result<Vec<GivenPair>, SettingsError> {
     let mut pairs = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, SettingsError> {
         let (name, after) = rest.split_at(end);
         let after = after.trim_start().strip_prefix('=').ok_or(SettingsError::NoValue { place })?;
         let (value, after) = value(after.trim_start()).ok_or(SettingsError::Quote { place })?;
-        pairs.push(Pair { place, name: name.to_owned(), value });
+        pairs.push(GivenPair { place, name: name.to_owned(), value });
         rest = after.trim_start();
     }
     Ok(pairs)

@@ -37,10 +37,10 @@ use ssl::SslSettings;
 pub(super) struct Settings {
     pub(super) params: PostgresParams,
     hosts: Box<[ServerHost]>,
-    /// Whether the hosts are tried in a random order.
+    /// True if the hosts are tried in a random order.
     shuffled: bool,
     target: TargetSession,
-    login: Login,
+    login: DatabaseLogin,
     ssl: SslSettings,
     transport: Transport,
     application_name: Box<str>,
@@ -51,7 +51,7 @@ pub(super) struct Settings {
 
 /// The user and the database. Without a database, the server takes the user's name.
 #[derive(Clone, PartialEq)]
-struct Login {
+struct DatabaseLogin {
     user: Box<str>,
     password: Option<Box<str>>,
     file: Option<PasswordFile>,
@@ -109,7 +109,7 @@ impl Settings {
             hosts,
             shuffled: shuffled.unwrap_or(false),
             target,
-            login: Login::take(given, environment)?,
+            login: DatabaseLogin::take(given, environment)?,
             ssl,
             transport: Transport::take(given)?,
             application_name: application.or(fallback).unwrap_or("cloakroom".into()),
@@ -133,15 +133,15 @@ fn is_other_url(text: &str) -> bool {
         .is_some_and(|end| !text[..end].contains(|char: char| char == '=' || char.is_whitespace()))
 }
 
-impl Login {
-    fn take(given: &mut Given, environment: &Environment) -> Result<Login, SettingsError> {
+impl DatabaseLogin {
+    fn take(given: &mut Given, environment: &Environment) -> Result<DatabaseLogin, SettingsError> {
         let password = given.text("password");
         let file = PasswordFile::take(given, environment);
         let user = match given.text("user") {
             Some(user) => user,
             None => environment.user.as_deref().ok_or(SettingsError::NoUser)?.into(),
         };
-        Ok(Login {
+        Ok(DatabaseLogin {
             user,
             file: file.filter(|_| password.is_none()),
             password,
@@ -186,7 +186,7 @@ impl fmt::Debug for Settings {
 }
 
 /// The faults of a connection string.
-#[derive(Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum SettingsError {
     #[error(
         "expected postgres://user:password@host/dbname, or name=value pairs such as host=db dbname=app, found a URL of another scheme"

@@ -46,7 +46,7 @@ impl OpenConnection {
         const PATIENCE: Duration = Duration::from_secs(1);
         let OpenConnection { client, mut task } = self;
         drop(client);
-        // Whether the goodbye was sent or not, the connection ends here.
+        // The connection ends here, even if the goodbye was not sent.
         let _ = tokio::time::timeout(PATIENCE, &mut task.0).await;
     }
 }
@@ -104,7 +104,7 @@ impl Settings {
     }
 
     /// Returns the places of the hosts in the order of the attempts.
-    fn order(&self) -> Vec<usize> {
+    pub(super) fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.hosts.len()).collect();
         if self.shuffled {
             shuffle(&mut order);
@@ -206,12 +206,16 @@ impl Attempt<'_> {
             SslMode::Prefer => (DriverSslMode::Prefer, Some(DriverSslMode::Disable)),
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (DriverSslMode::Require, None),
         };
-        let opened = self.connect(address, first).await;
-        match (opened, second) {
-            (Err(error), Some(second)) if depends_on_encryption(&error) => {
-                self.connect(address, second).await
+        let refusal = match (self.connect(address, first).await, second) {
+            (Err(error), Some(_)) if depends_on_encryption(&error) => error,
+            (opened, _) => return opened,
+        };
+        match self.connect(address, second.unwrap_or(first)).await {
+            // The first error tells the cause: the second attempt had to fail.
+            Err(error) if depends_on_encryption(&error) || matches!(error, OpenError::NoTls { .. }) => {
+                Err(refusal)
             }
-            (opened, _) => opened,
+            opened => opened,
         }
     }
 

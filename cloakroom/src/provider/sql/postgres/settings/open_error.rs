@@ -40,7 +40,7 @@ pub(in super::super) enum OpenError {
         cause: tokio_postgres::Error,
     },
     #[error(
-        "host {host}: expected a login that is supported, found that the server asks for a password and none is given, or for another login; write password, or use a password file"
+        "host {host}: expected a login by the password or certificate that is given, found that the server asks for another; write password, use a password file, or check channel_binding"
     )]
     Login {
         host: usize,

@@ -81,7 +81,7 @@ pub(super) const NAMES: [&str; 69] = [
 
 /// A name and a value as the string has them. The authority of a URL has the place 0.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pair {
+pub(super) struct GivenPair {
     pub(super) place: usize,
     pub(super) name: String,
     pub(super) value: String,
@@ -110,9 +110,9 @@ struct GivenValue {
 
 impl Given {
     /// Collects the pairs of the string, then what `environment` supplies in addition. The last of two values counts.
-    pub(super) fn collect(pairs: Vec<Pair>, environment: &Environment) -> Result<Given, SettingsError> {
+    pub(super) fn collect(pairs: Vec<GivenPair>, environment: &Environment) -> Result<Given, SettingsError> {
         let mut given = Given::default();
-        for Pair { place, name, value } in pairs {
+        for GivenPair { place, name, value } in pairs {
             if value.contains('\0') || name.contains('\0') {
                 return Err(SettingsError::Nul);
             }
@@ -146,6 +146,12 @@ impl Given {
         if !value.is_empty() {
             self.values.push(GivenValue { name, origin, value });
         }
+    }
+
+    /// Returns true if every value has been taken out.
+    #[cfg(test)]
+    pub(super) fn is_used_up(&self) -> bool {
+        self.values.is_empty()
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -283,7 +289,7 @@ pub(in super::super) struct PostgresParams {
     pub(in super::super) schema: Option<Box<str>>,
     pub(in super::super) table: Option<Box<str>>,
     pub(in super::super) pool: Option<usize>,
-    /// Whether statements are prepared by name. A pooler in transaction mode may need it to be false.
+    /// True if statements are prepared by name. A pooler in transaction mode may need it to be false.
     pub(in super::super) prepared_statements: Option<bool>,
     pub(in super::super) durability: Option<CommitDurability>,
     /// The time limit for opening a connection to one host. Zero means no limit.
@@ -389,6 +395,9 @@ fn misspelt(name: &str) -> Option<&'static str> {
         return None;
     }
     let name = plain(name);
+    if let Some((_, known)) = SYNONYMS.iter().find(|(other, _)| *other == name) {
+        return Some(known);
+    }
     let near = NAMES.into_iter().filter_map(|known| {
         let distance = strsim::osa_distance(&plain(known), &name);
         // A short name is similar to many words.
@@ -397,5 +406,15 @@ fn misspelt(name: &str) -> Option<&'static str> {
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
+/// The names that other drivers have for a parameter.
+const SYNONYMS: [(&str, &str); 6] = [
+    ("db", "dbname"),
+    ("hostname", "host"),
+    ("pass", "password"),
+    ("pwd", "password"),
+    ("sslca", "sslrootcert"),
+    ("username", "user"),
+];
+
 /// The settings of PostgreSQL whose names are similar to a parameter's. A test compares the list with the server's.
-const SERVER_SETTINGS: [&str; 3] = ["role", "ssl_ciphers", "tcp_keepalives_count"];
+const SERVER_SETTINGS: [&str; 1] = ["wal_compression"];

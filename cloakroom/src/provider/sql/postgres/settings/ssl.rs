@@ -58,7 +58,7 @@ pub(super) struct SslSettings {
     pub(super) authorities: Authorities,
     pub(super) client: ClientCertificate,
     pub(super) sni: bool,
-    /// Whether the handshake begins at once, without asking whether the server can encrypt.
+    /// True if the handshake begins at once, without asking whether the server can encrypt.
     pub(super) direct: bool,
     pub(super) binding: BindingMode,
     pub(super) versions: TlsVersions,

@@ -49,12 +49,7 @@ impl SslSettings {
     /// Reads the files and returns the TLS client. The files are read for each connection, so that renewed ones count at once.
     pub(super) fn client_config(&self) -> Result<ClientConfig, CertificateFileError> {
         let cryptography = cryptography();
-        let trust = self.trust()?;
-        let verifier = ServerVerifier {
-            trust,
-            verifies_name: self.mode == SslMode::VerifyFull,
-            cryptography: Arc::clone(&cryptography),
-        };
+        let verifier = self.verifier(Arc::clone(&cryptography))?;
         let versions = versions(self.versions);
         let unusable =
             CertificateFileError::Content { name: "ssl_min_protocol_version", expected: "a version of TLS" };
@@ -79,7 +74,15 @@ impl SslSettings {
         Ok(config)
     }
 
-    /// Returns what a server's certificate is verified with. `None` accepts any, as libpq does for `require` without a file.
+    pub(super) fn verifier(
+        &self,
+        cryptography: Arc<CryptoProvider>,
+    ) -> Result<ServerVerifier, CertificateFileError> {
+        let verifies_name = self.mode == SslMode::VerifyFull;
+        Ok(ServerVerifier { trust: self.trust()?, verifies_name, cryptography })
+    }
+
+    /// Returns the authorities that a server's certificate is verified with. `None` accepts any, as libpq does for `require` without a file.
     fn trust(&self) -> Result<Option<Trust>, CertificateFileError> {
         let pem = match &self.authorities {
             Authorities::System => {
@@ -157,7 +160,7 @@ struct Trust {
 
 /// The check of a server's certificate, in libpq's grades: none, the authority, and the host name as well.
 #[derive(Debug)]
-struct ServerVerifier {
+pub(super) struct ServerVerifier {
     trust: Option<Trust>,
     verifies_name: bool,
     cryptography: Arc<CryptoProvider>,

@@ -1,13 +1,13 @@
 //! URLs: `postgres://[user[:password]@][host[:port],..][/dbname][?name=value&..]`.
 
 use super::SettingsError;
-use super::params::Pair;
+use super::params::GivenPair;
 use crate::provider::sql::escape::unescape;
 
 /// Parses the text after `postgres://`. Each part is percent-encoded.
 ///
 /// The parameters of the authority come first with the place 0, so that those of the query replace them.
-pub(super) fn parse(rest: &str) -> Result<Vec<Pair>, SettingsError> {
+pub(super) fn parse(rest: &str) -> Result<Vec<GivenPair>, SettingsError> {
     let (front, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = front.split_once('/').unwrap_or((front, ""));
     // Without its escape, a slash or a question mark in the password ends the authority. The rest would then be read as a name.
@@ -16,7 +16,7 @@ pub(super) fn parse(rest: &str) -> Result<Vec<Pair>, SettingsError> {
     }
     let mut pairs = Vec::new();
     let mut add = |name: &str, value: String| {
-        pairs.push(Pair { place: 0, name: name.to_owned(), value });
+        pairs.push(GivenPair { place: 0, name: name.to_owned(), value });
     };
     let hosts = match authority.rsplit_once('@') {
         Some((login, hosts)) => {
@@ -64,8 +64,8 @@ fn host_lists(text: &str) -> Result<(String, String), SettingsError> {
     Ok((hosts.join(","), ports))
 }
 
-fn parameters(query: &str) -> Result<Vec<Pair>, SettingsError> {
-    let mut pairs: Vec<Pair> = Vec::new();
+fn parameters(query: &str) -> Result<Vec<GivenPair>, SettingsError> {
+    let mut pairs: Vec<GivenPair> = Vec::new();
     for (place, pair) in query.split('&').enumerate().filter(|(_, pair)| !pair.is_empty()) {
         let place = place + 1;
         let (name, value) = pair.split_once('=').ok_or(SettingsError::NoValue { place })?;
@@ -84,7 +84,7 @@ fn parameters(query: &str) -> Result<Vec<Pair>, SettingsError> {
             ("ssl", "true") => ("sslmode".to_owned(), "require".to_owned()),
             _ => (name, value),
         };
-        pairs.push(Pair { place, name, value });
+        pairs.push(GivenPair { place, name, value });
     }
     Ok(pairs)
 }

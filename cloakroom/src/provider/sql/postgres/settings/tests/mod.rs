@@ -187,3 +187,8 @@ fn parameters_of_cloakroom_are_honoured() {
     assert_eq!(parsed("binary_parameters=yes prepared_statements=1").params.prepared_statements, Some(true));
     assert_eq!(parsed("binary_parameters=no").params.prepared_statements, None);
 }
+
+mod parameters;
+mod password_file;
+mod real_servers;
+mod rendering;
