@@ -178,6 +178,12 @@ chapter!(mysql, "Sessions in a table of MariaDB or MySQL.", "mysql.md", "mysql")
 chapter!(postgres, "Sessions in a table of PostgreSQL.", "postgres.md", "postgres");
 chapter!(sqlite, "Sessions in a file of SQLite that processes on one machine share.", "sqlite.md", "sqlite");
 chapter!(
+    postgres_parameters,
+    "Every parameter of PostgreSQL's connection string.",
+    "postgres_parameters.md",
+    "postgres"
+);
+chapter!(
     sealing,
     "Sealed records: keys, what sealing protects against, and upgrades in place.",
     "sealing.md",

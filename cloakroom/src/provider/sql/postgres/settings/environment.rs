@@ -46,13 +46,12 @@ pub(super) const VARIABLES: [(&str, &str); 39] = [
 ];
 
 /// The part of the process's environment that settings depend on.
-#[derive(Clone, Default)]
 pub(super) struct Environment {
     /// Values with their place in `VARIABLES`.
     pub(super) values: Vec<(usize, String)>,
     pub(super) home: Option<PathBuf>,
-    /// The name of the operating system's user, who is the default user of the database.
-    pub(super) user: Option<String>,
+    /// Returns the name of the operating system's user, who is the default user of the database. The look-up may ask the network.
+    pub(super) user: fn() -> Option<String>,
 }
 
 impl Environment {
@@ -62,7 +61,7 @@ impl Environment {
         Environment {
             values: VARIABLES.iter().enumerate().filter_map(given).collect(),
             home: std::env::home_dir(),
-            user: whoami::username().ok(),
+            user: || whoami::username().ok(),
         }
     }
 }

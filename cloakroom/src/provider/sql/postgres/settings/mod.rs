@@ -139,7 +139,7 @@ impl DatabaseLogin {
         let file = PasswordFile::take(given, environment);
         let user = match given.text("user") {
             Some(user) => user,
-            None => environment.user.as_deref().ok_or(SettingsError::NoUser)?.into(),
+            None => (environment.user)().ok_or(SettingsError::NoUser)?.into(),
         };
         Ok(DatabaseLogin {
             user,

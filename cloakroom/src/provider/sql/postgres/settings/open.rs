@@ -13,7 +13,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQuer
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::hosts::{HostName, ServerHost, TargetSession};
-use super::open_error::OpenError;
+use super::open_error::{DriverError, OpenError};
 use super::ssl::{BindingMode, SslMode};
 use super::{Settings, handshake};
 
@@ -232,7 +232,7 @@ impl Attempt<'_> {
                 let opened = config.connect(tls).await;
                 opened.map(|opened| self.spawn(opened)).map_err(|cause| {
                     if progress.has_failed() {
-                        OpenError::Handshake { host, cause }
+                        OpenError::Handshake { host, cause: DriverError(cause) }
                     } else if !progress.has_begun()
                         && mode == DriverSslMode::Require
                         && is_refusal_of_driver(&cause)
@@ -325,7 +325,7 @@ impl Attempt<'_> {
         }
         const STATE: &str = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')";
         let rows = connection.client.simple_query(STATE).await;
-        let rows = rows.map_err(|cause| OpenError::Connect { host: self.number, cause })?;
+        let rows = rows.map_err(|cause| failed(self.number, cause))?;
         let is = |row: &SimpleQueryMessage, column, word| match row {
             SimpleQueryMessage::Row(row) => row.try_get(column).ok().flatten() == Some(word),
             _ => false,
@@ -351,11 +351,9 @@ fn depends_on_encryption(error: &OpenError) -> bool {
 }
 
 fn failed(host: usize, cause: tokio_postgres::Error) -> OpenError {
-    if is_refusal_of_driver(&cause) {
-        OpenError::Login { host, cause }
-    } else {
-        OpenError::Connect { host, cause }
-    }
+    let refused = is_refusal_of_driver(&cause);
+    let cause = DriverError(cause);
+    if refused { OpenError::Login { host, cause } } else { OpenError::Connect { host, cause } }
 }
 
 /// Returns true if the driver itself has given up: neither the network nor the server has failed.

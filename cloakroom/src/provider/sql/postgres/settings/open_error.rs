@@ -1,7 +1,8 @@
 //! The errors of opening a connection.
 
-use std::io;
+use std::error::Error as StdError;
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio_postgres::error::SqlState;
 
@@ -15,7 +16,7 @@ pub(in super::super) enum OpenError {
     Connect {
         host: usize,
         #[source]
-        cause: tokio_postgres::Error,
+        cause: DriverError,
     },
     #[error("host {host}: expected an address of the host, found none; check the name and the resolver")]
     Lookup {
@@ -37,7 +38,7 @@ pub(in super::super) enum OpenError {
     Handshake {
         host: usize,
         #[source]
-        cause: tokio_postgres::Error,
+        cause: DriverError,
     },
     #[error(
         "host {host}: expected a login by the password or certificate that is given, found that the server asks for another; write password, use a password file, or check channel_binding"
@@ -45,7 +46,7 @@ pub(in super::super) enum OpenError {
     Login {
         host: usize,
         #[source]
-        cause: tokio_postgres::Error,
+        cause: DriverError,
     },
     #[error(
         "host {host}: expected a server that is {expected} (target_session_attrs), found another; name one that is"
@@ -60,12 +61,12 @@ pub(in super::super) enum OpenError {
 }
 
 impl OpenError {
-    /// Returns the driver's error, which may quote the user's name.
+    /// Returns the driver's error. Its text may quote the user's name.
     pub(in super::super) fn driver_error(&self) -> Option<&tokio_postgres::Error> {
         match self {
             OpenError::Connect { cause, .. }
             | OpenError::Handshake { cause, .. }
-            | OpenError::Login { cause, .. } => Some(cause),
+            | OpenError::Login { cause, .. } => Some(&cause.0),
             _ => None,
         }
     }
@@ -89,5 +90,29 @@ impl OpenError {
     pub(super) fn ends_search(&self) -> bool {
         let file = matches!(self, OpenError::PasswordFile(_) | OpenError::CertificateFile(_));
         file || self.is_refusal() || matches!(self, OpenError::Login { .. })
+    }
+}
+
+/// An error of the driver. It shows the server's code alone, since the server's text quotes users and values.
+pub(in super::super) struct DriverError(pub(super) tokio_postgres::Error);
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.code() {
+            Some(code) => write!(f, "the server answered with SQLSTATE {}", code.code()),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DriverError({self})")
+    }
+}
+
+impl StdError for DriverError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        if self.0.code().is_some() { None } else { self.0.source() }
     }
 }

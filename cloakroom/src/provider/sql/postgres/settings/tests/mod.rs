@@ -5,7 +5,7 @@ use super::*;
 
 /// An environment without variables, of the user `someone` whose home directory does not exist.
 fn bare() -> Environment {
-    Environment { values: Vec::new(), home: Some("/nonexistent".into()), user: Some("someone".into()) }
+    Environment { values: Vec::new(), home: Some("/nonexistent".into()), user: || Some("someone".to_owned()) }
 }
 
 fn with_variables(variables: &[(&str, &str)]) -> Environment {
@@ -142,7 +142,7 @@ fn a_wrong_form_is_refused() {
     ] {
         assert_eq!(refused(text), error, "{text}");
     }
-    let nobody = Environment { user: None, ..bare() };
+    let nobody = Environment { user: || None, ..bare() };
     assert_eq!(Settings::parse_in("host=db", &nobody), Err(SettingsError::NoUser));
 }
 

@@ -195,6 +195,14 @@ async fn a_plain_server_is_named_as_the_cause() {
     let refusal = selected(&parsed(&wrong), "SELECT 1").await.unwrap_err();
     assert!(refusal.is_config(), "{refusal:?}");
     assert_eq!(refusal.driver_error().unwrap().code().unwrap().code(), "28P01");
+    // The server's text quotes the user's name, which no output shows.
+    let mut shown = format!("{refusal} {refusal:?}");
+    let mut cause = std::error::Error::source(&refusal);
+    while let Some(deeper) = cause {
+        shown += &format!(" {deeper} {deeper:?}");
+        cause = deeper.source();
+    }
+    assert!(shown.contains("28P01") && !shown.contains(Postgres::USER), "{shown}");
     let none = selected(&parsed(&format!("postgres://cloakroom@{}/app", server.address())), "SELECT 1").await;
     assert!(matches!(none, Err(OpenError::Login { host: 1, .. })), "{none:?}");
     let database = selected(&parsed(&server.url("dbname=other")), "SELECT 1").await.unwrap_err();
