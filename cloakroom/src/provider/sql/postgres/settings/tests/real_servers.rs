@@ -350,8 +350,11 @@ async fn notifications_reach_the_receiver() {
     let message = tokio::time::timeout(Duration::from_secs(10), messages.recv()).await.unwrap().unwrap();
     let AsyncMessage::Notification(notification) = message else { panic!("{message:?}") };
     assert_eq!((notification.channel(), notification.payload()), ("ended", "now"));
+    // The server answers no more, so only the drop can end the task, and with it the sender.
+    server.pause();
+    let unanswered = connection.client.simple_query("SELECT 1");
+    assert!(tokio::time::timeout(Duration::from_millis(50), unanswered).await.is_err());
     drop(connection);
-    // The task has ended, and with it the sender.
     assert!(tokio::time::timeout(Duration::from_secs(10), messages.recv()).await.unwrap().is_none());
 }
 
