@@ -48,7 +48,8 @@ impl SessionId {
         SessionId(Text::new(text, b""))
     }
 
-    /// Returns the id itself. Never log it: anyone who reads it can act as the visitor.
+    /// Returns the id itself. Never log it: anyone who reads it can act as the visitor. Logs use
+    /// [`Session::id_hash`](crate::Session::id_hash).
     pub fn expose(&self) -> &str {
         self.0.as_str()
     }

@@ -172,17 +172,35 @@ impl SealedTokens {
         self.0.bound.get().map_or(Duration::ZERO, |bound| bound.longest_request)
     }
 
-    /// Checks that the token of the session `id` fits into the cookie with this `record`.
+    /// Checks that the token of the session `id` fits into the cookie with this `record`. A provider calls it before it accepts a
+    /// change.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] if name and token would be longer than the 4,096 bytes that browsers accept.
+    /// - [`ErrorKind::TooLarge`] if name and token would be longer than the 4,096 bytes that browsers accept
+    /// - [`ErrorKind::Value`] if `id` is not a session's id
     pub fn fits(&self, id: &StoreKey, record: &Record) -> Result<()> {
         let id = id.as_str().parse()?;
         self.check_len(text_len(seal::OVERHEAD + record.with_id(&id).as_bytes().len()))
     }
 
-    /// Returns the record in `token`, or `None` if no key of the ring has sealed it for this cookie and namespace. Nothing of the token is
-    /// read before its seal is checked. Whether the record has expired is for the caller to check.
+    /// Returns the record in `token`, or `None` if no key of the ring has sealed it for this cookie and namespace.
+    ///
+    /// Nothing of the token is read before its seal is checked. The caller checks whether the record has expired.
+    ///
+    /// ```
+    /// use cloakroom::KeyRing;
+    /// use cloakroom::providers::{Record, SealedTokens, StoreKey};
+    /// use cloakroom::seal::SealKey;
+    /// use std::time::SystemTime;
+    ///
+    /// fn load(tokens: &SealedTokens, token: &StoreKey) -> Option<Record> {
+    ///     tokens.open(token).filter(|record| !record.is_expired(SystemTime::now()))
+    /// }
+    ///
+    /// let tokens = SealedTokens::new(KeyRing::new(SealKey::generate()?));
+    /// assert!(load(&tokens, &"forged".parse()?).is_none());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn open(&self, token: &StoreKey) -> Option<Record> {
         let token = token.as_bytes();
         let bound = self.0.bound.get()?;

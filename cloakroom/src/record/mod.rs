@@ -121,6 +121,18 @@ impl Record {
     }
 
     /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let clock = Clock::system();
+    /// let record = testkit::record(&clock).idle(Duration::from_secs(60)).absolute(Duration::from_secs(3600)).build();
+    /// assert!(!record.is_expired(clock.now()));
+    /// assert!(record.is_expired(record.expires()), "at the deadline itself it is expired");
+    /// # }
+    /// ```
     pub fn expires(&self) -> SystemTime {
         self.deadline().into()
     }

@@ -138,6 +138,15 @@ impl From<[u8; Op::BYTES]> for Op {
 
 /// Calls [`check`] in a new runtime, for a plain `#[test]`.
 ///
+/// ```
+/// use cloakroom::testkit::model::{self, Op};
+/// use cloakroom::{ManualClock, MemoryProvider};
+///
+/// let time = ManualClock::default();
+/// let store = MemoryProvider::builder().clock(time.clock()).build();
+/// model::run(store, &time, &[Op::Advance { minutes: 5 }, Op::DeleteExpired { limit: 3 }]);
+/// ```
+///
 /// # Panics
 ///
 /// Panics as [`check`] does.

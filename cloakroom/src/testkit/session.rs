@@ -73,7 +73,8 @@ pub struct TestSession {
 type Change = Box<dyn FnOnce(&Session) -> Result<()> + Send>;
 
 impl TestSession {
-    /// Begins a session of `manager`. Nothing is stored yet.
+    /// Begins a session of `manager`. Nothing is stored before [`headers`](Self::headers), [`apply`](Self::apply) or
+    /// [`cookie`](Self::cookie).
     pub fn new(manager: &Manager) -> Self {
         TestSession {
             manager: manager.clone(),
@@ -113,6 +114,18 @@ impl TestSession {
     }
 
     /// Stores `value` under `key`, for a handler that calls [`Session::get`].
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// use cloakroom::testkit::TestSession;
+    ///
+    /// let headers = TestSession::new(&sessions).set("theme", "dark").set("visits", 3).headers().await;
+    /// let session = sessions.start(&headers).await?;
+    /// assert_eq!(session.get::<u32>("visits")?, Some(3));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// A struct that handlers take as [`Typed`](crate::Typed) needs [`data`](Self::data), which stores its version as well.
     pub fn set<T: Serialize + Send + 'static>(self, key: impl Into<String>, value: T) -> Self {

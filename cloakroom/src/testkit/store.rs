@@ -130,6 +130,16 @@ impl Store {
     /// Adds a second provider for the same store, as another process opens it. Tests of concurrency and of visibility use both.
     ///
     /// Needed if [`shared`](crate::providers::Capabilities::shared) is true.
+    ///
+    /// ```no_run
+    /// use cloakroom::FileProvider;
+    /// use cloakroom::testkit::Store;
+    ///
+    /// # fn show(path: &std::path::Path) -> cloakroom::Result<Store> {
+    /// let (first, second) = (FileProvider::connect(path)?, FileProvider::connect(path)?);
+    /// Ok(Store::new(first).with_second(second))
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_second(mut self, provider: impl Provider) -> Self {
         self.parts.second = Some(AnyProvider::new(provider));
@@ -161,6 +171,18 @@ impl Store {
 
     /// Adds tests of a full store. After `fill(true)` the store refuses every write that makes it grow, as a full disk does. It
     /// still reads and deletes. `fill(false)` ends that.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    /// use cloakroom::testkit::Store;
+    ///
+    /// # async fn redis(_: &str) {}
+    /// # fn show(provider: RedisProvider) {
+    /// let store = Store::new(provider).with_full(|full| async move {
+    ///     redis(if full { "CONFIG SET maxmemory 1" } else { "CONFIG SET maxmemory 0" }).await;
+    /// });
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_full<F, R>(mut self, fill: F) -> Self
     where
@@ -172,7 +194,7 @@ impl Store {
     }
 
     /// Adds tests of a read-only store. After `lock(true)` the store refuses every change, deletes too, as a replica or a read-only
-    /// file system does. `lock(false)` ends that.
+    /// file system does. Each refusal is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). `lock(false)` ends that.
     #[must_use]
     pub fn with_read_only<F, R>(mut self, lock: F) -> Self
     where
@@ -211,7 +233,8 @@ impl Store {
     /// Sets how long before its deadline the store may report a record as expired. The default and the minimum are 1 ms, the
     /// resolution of a deadline.
     ///
-    /// A store with its own time needs more: its time moves on while the test's clock stands still.
+    /// A store with its own time needs more: its time moves on while the test's clock stands still. Two seconds are enough for a
+    /// server on this machine.
     #[must_use]
     pub fn slack(mut self, slack: Duration) -> Self {
         self.slack = slack.max(Duration::from_millis(1));

@@ -35,7 +35,8 @@ const BLOCK: usize = 16;
 /// let sent_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_380_088);
 /// let value = "MTc5NTM4MDA4OHxuM1IyVUxrOTctRndRalF5WFN3SEtGbzg5OURyb1BoeWJJU1pycjFhNFBpSjZJMD18gakC_OLQJOvaGWJO_LI7pjWBO2L51dV290Yvi2JTfk0%3D";
 /// assert!(cookies.open(value, sent_at)?.keys()?.is_empty());
-/// assert!(cookies.open(value, sent_at + Duration::from_secs(3601)).is_err());
+/// let late = cookies.open(value, sent_at + Duration::from_secs(3601)).unwrap_err();
+/// assert_eq!(late.kind(), cloakroom::ErrorKind::Gone);
 /// # Ok::<(), cloakroom::Error>(())
 /// ```
 #[derive(Clone)]

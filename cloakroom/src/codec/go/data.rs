@@ -27,12 +27,26 @@ pub struct GoSession {
 }
 
 impl GoSession {
-    /// Returns a session without keys.
+    /// Returns a session without keys. A session of [`Codec::SCS`] also needs a [deadline](Self::with_deadline).
+    ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::GoSession};
+    ///
+    /// assert!(GoSession::empty(Codec::GOB).keys()?.is_empty());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn empty(codec: Codec) -> Self {
         GoSession { codec, data: Vec::new() }
     }
 
     /// Reads a session from the bytes that Go stored. No bytes at all are a session without keys.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, config::Codec, go::GoSession};
+    ///
+    /// let error = GoSession::read(Codec::GOB, b"not a gob").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Corrupt);
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the bytes are not a gob of the codec's type.
@@ -43,8 +57,20 @@ impl GoSession {
 
     /// Returns the session with `key` set to `value`. A value of `None` deletes the key.
     ///
+    /// A key that exists keeps its Go type if the new value fits it. A new key gets the type that the chapter [from
+    /// Beego](crate::guide::from_beego#types-of-values) lists.
+    ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::GoSession};
+    ///
+    /// let session = GoSession::empty(Codec::GOB).set("name", "alice")?.set("visits", &3)?;
+    /// let without = session.set("name", &None::<String>)?;
+    /// assert_eq!(without.keys()?, ["visits"]);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// Those of [`Session::set`](crate::Session::set).
+    /// The errors of [`Session::set`](crate::Session::set).
     pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<Self> {
         let limits = Limits { bytes: usize::MAX, keys: usize::MAX, ..Limits::DEFAULT };
         let change = self.codec.encode(key, value, &limits)?;
@@ -53,10 +79,20 @@ impl GoSession {
         Ok(GoSession { codec: self.codec, data: data.to_vec() })
     }
 
-    /// Returns the value under `key`; `None` if there is none.
+    /// Returns the value under `key`, or `None` if the session has no such key.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, config::Codec, go::GoSession};
+    ///
+    /// let session = GoSession::empty(Codec::GOB).set("visits", &3)?;
+    /// assert_eq!(session.get::<u32>("visits")?, Some(3));
+    /// assert_eq!(session.get::<u32>("clicks")?, None);
+    /// assert_eq!(session.get::<Vec<u8>>("visits").unwrap_err().kind(), ErrorKind::Value);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Those of [`Session::get`](crate::Session::get).
+    /// The errors of [`Session::get`](crate::Session::get).
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         self.one(key)?.map(|bytes| self.codec.decode(&bytes)).transpose()
     }
@@ -69,8 +105,16 @@ impl GoSession {
         Ok(self.codec.find(&self.data, key)?.map(|bytes| bytes.into_owned()))
     }
 
-    /// Returns every key, in the order of storage. Keys that are not strings in Go have the names of
-    /// [`go_key`](crate::go::go_key).
+    /// Returns every key, in the order of storage. A key that is not a string in Go has the name that [`go_key`](crate::go::go_key)
+    /// gives.
+    ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::{GoSession, go_key}};
+    ///
+    /// let session = GoSession::empty(Codec::GOB).set("name", "alice")?.set(&go_key("int", 5), "five")?;
+    /// assert_eq!(session.keys()?.len(), 2);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the gob cannot be read.
@@ -132,7 +176,7 @@ impl GoSession {
         self.codec.same(&self.data, &other.data)
     }
 
-    /// Returns the gob.
+    /// Returns the gob, for a store to keep.
     pub fn as_bytes(&self) -> &[u8] {
         &self.data
     }

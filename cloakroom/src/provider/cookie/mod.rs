@@ -85,6 +85,16 @@ pub struct CookieProviderBuilder {
 
 impl CookieProvider {
     /// Returns a provider with the default settings. `ring` seals its cookies.
+    ///
+    /// ```
+    /// use cloakroom::{CookieProvider, KeyRing, Manager};
+    ///
+    /// // `openssl rand -base64 32` makes a key.
+    /// # let key_from_the_vault = "q7Vt1ZrB3sXwKc5uYp9LdFhJnMbGeTaQ0R2i4o6U8yE=";
+    /// let ring = KeyRing::from_texts([key_from_the_vault])?;
+    /// let sessions = Manager::builder(CookieProvider::new(ring)).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn new(ring: KeyRing) -> Self {
         CookieProvider::builder(ring).build()
     }
