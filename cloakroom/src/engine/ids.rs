@@ -10,7 +10,6 @@ use crate::event::{EventKind, Events, IdHash};
 use crate::id::{HashFunc, IdMaker, Keying, MAX_ID_LEN, Named, SessionId, StoreKey};
 use crate::provider::SealedTokens;
 use crate::record::Record;
-use crate::sync::RwLock;
 
 /// The number of taken ids in a row that a commit tolerates. One more means that the random generator is broken.
 pub(crate) const COLLISIONS: u32 = 3;
@@ -18,7 +17,7 @@ pub(crate) const COLLISIONS: u32 = 3;
 /// Makes and recognises the ids of one manager.
 #[derive(Debug)]
 pub(crate) struct Ids {
-    maker: RwLock<IdMaker>,
+    maker: IdMaker,
     keying: Keying,
     /// Set if a session's token is its sealed record instead of its id.
     tokens: Option<SealedTokens>,
@@ -68,19 +67,19 @@ impl Ids {
         cookie_name: &str,
     ) -> Self {
         let cookie = [cookie_name.as_bytes(), b"="].concat().into();
-        Ids { maker: RwLock::new(maker), keying, tokens, namespace, cookie }
+        Ids { maker, keying, tokens, namespace, cookie }
     }
 
     /// Returns a fresh id and its key.
     pub(crate) fn new_name(&self) -> Result<Named> {
         let mut text = [0; MAX_ID_LEN];
-        let id = self.maker.read().write(&mut text)?;
+        let id = self.maker.write(&mut text)?;
         Ok(self.keying.named(id))
     }
 
     /// Makes ids with `func` from now on.
     pub(crate) fn switch_hash(&self, func: HashFunc, key: &[u8]) -> Result<()> {
-        self.maker.write().switch(func, key)
+        self.maker.switch(func, key)
     }
 
     /// Returns `id` and its key.
@@ -111,7 +110,7 @@ impl Ids {
     pub(crate) fn only_candidate(&self, presented: &Presented) -> Option<Named> {
         let token = presented.only_cookie()?.as_bytes().strip_prefix(&*self.cookie)?;
         // A recognised token contains no semicolon, so the header has no second cookie.
-        self.recognised(&self.maker.read(), token)
+        self.recognised(token)
     }
 
     /// Returns the distinct ids that a request presents. If there are too many, `first` is `None` and all are in `others`.
@@ -122,9 +121,8 @@ impl Ids {
         if presented.is_blank() {
             return found;
         }
-        // A malformed token is kept and reported later: this lock is held, and a listener may call anything.
+        // A malformed token is kept and reported later: the caller may hold a lock, and a listener may call anything.
         let keeps_malformed = events.wanted(EventKind::MalformedId);
-        let maker = self.maker.read();
         let mut add = |token: &[u8], name: Option<Named>| match name {
             Some(name) => found.add(name),
             None if keeps_malformed && found.malformed.len() < Candidates::MOST => {
@@ -135,11 +133,11 @@ impl Ids {
         let mut cookies = 0;
         each_token(presented.cookies(), self.cookie_name(), |token| {
             cookies += 1;
-            let unescaped = || maker.unescaped(token).map(|id| self.keying.named(&id));
-            add(token, self.recognised(&maker, token).or_else(unescaped));
+            let unescaped = || self.maker.unescaped(token).map(|id| self.keying.named(&id));
+            add(token, self.recognised(token).or_else(unescaped));
         });
         if let (0, Some(token)) = (cookies, presented.id().map(HeaderValue::as_bytes)) {
-            add(token, self.recognised(&maker, token));
+            add(token, self.recognised(token));
         }
         if found.others.len() >= Candidates::MOST {
             found.others.extend(found.first.take());
@@ -161,9 +159,9 @@ impl Ids {
 
     /// Returns the name to ask the provider for, if `token` can be one of this manager's.
     #[inline]
-    fn recognised(&self, maker: &IdMaker, token: &[u8]) -> Option<Named> {
+    fn recognised(&self, token: &[u8]) -> Option<Named> {
         match &self.tokens {
-            None => maker.recognises(token).then(|| self.keying.named(token)),
+            None => self.maker.recognises(token).then(|| self.keying.named(token)),
             Some(tokens) => recognised_record(tokens, token),
         }
     }

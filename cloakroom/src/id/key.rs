@@ -8,6 +8,8 @@ use super::{SessionId, StoreKey};
 
 /// The length of a hashed key in characters.
 const HASHED_LEN: usize = 64;
+/// The length of a tag. 60 bits are enough, since the application chooses the namespaces, and never a visitor.
+const TAG_LEN: usize = 10;
 
 /// The way in which a manager derives store keys from ids.
 #[derive(Clone, Debug)]
@@ -15,7 +17,7 @@ pub(crate) enum Keying {
     /// SHA-256 of namespace and id, for stores that outlive the process.
     Hashed { namespace: Box<str> },
     /// The id after a short tag of the namespace, for stores in this process's memory, which cannot be stolen.
-    Tagged { tag: Box<str> },
+    Tagged { tag: [u8; TAG_LEN] },
     /// The id itself, as Beego documents it.
     Clear,
 }
@@ -27,8 +29,8 @@ impl Keying {
 
     pub(crate) fn tagged(namespace: &str) -> Self {
         let digest = Sha256::new().chain_update(b"cloakroom/namespace\0").chain_update(namespace).finalize();
-        // 60 bits are enough, since the application chooses the namespaces, and never a visitor.
-        Keying::Tagged { tag: BASE64URL_NOPAD.encode(&digest[..8])[..10].into() }
+        let text = BASE64URL_NOPAD.encode(&digest[..8]);
+        Keying::Tagged { tag: text.as_bytes().first_chunk().copied().unwrap_or_default() }
     }
 
     /// Returns the mark of a namespace, which a record holds if its key is the plain id.
@@ -43,7 +45,7 @@ impl Keying {
         match self {
             Keying::Clear => Named { key: StoreKey::of(Text::new(id, b"")), id: IdText::EndOfKey(id.len()) },
             Keying::Tagged { tag } => {
-                let key = StoreKey::of(Text::new(tag.as_bytes(), id));
+                let key = StoreKey::of(Text::new(tag, id));
                 Named { key, id: IdText::EndOfKey(id.len()) }
             }
             Keying::Hashed { namespace } => Keying::hash(namespace, id),
@@ -71,7 +73,7 @@ impl Keying {
     pub(crate) fn named_by(&self, key: &StoreKey) -> Option<Named> {
         let id = match self {
             Keying::Clear => key.as_bytes(),
-            Keying::Tagged { tag } => key.as_bytes().strip_prefix(tag.as_bytes())?,
+            Keying::Tagged { tag } => key.as_bytes().strip_prefix(tag)?,
             Keying::Hashed { .. } => return None,
         };
         Some(self.named(id))

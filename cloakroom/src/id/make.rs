@@ -15,10 +15,12 @@ use super::MAX_ID_LEN;
 use super::SessionId;
 use super::text::{are_base64url, is_lower_hex};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::fill_random;
+use crate::sync::{AtomicU8, Ordering, RwLock, fill_random};
 
 /// The number of random bytes for each id: the output of SHA-256, and twice the 128 bits that OWASP ASVS 7.2.3 requires.
 const ENTROPY: usize = 32;
+/// The length of [`ENTROPY`] bytes in base64url, in characters.
+const BASE64URL: usize = 43;
 
 /// The function that forms an id out of at least 32 random bytes of the operating system.
 ///
@@ -49,7 +51,7 @@ pub enum HashFunc {
 impl HashFunc {
     /// The functions, each with its name and the length of its ids in characters.
     const ALL: &[(&'static str, HashFunc, usize)] = &[
-        ("random", HashFunc::Random, 43),
+        ("random", HashFunc::Random, BASE64URL),
         #[cfg(feature = "config-string")]
         ("md5", HashFunc::Md5, 32),
         ("sha1", HashFunc::Sha1, 40),
@@ -83,18 +85,24 @@ pub(crate) fn system_random(buffer: &mut [u8]) -> std::io::Result<()> {
 }
 
 /// Creates ids of one form, and recognizes every form that this manager has used.
-#[derive(Clone)]
 pub(crate) struct IdMaker {
-    shape: Shape,
-    key: Box<[u8]>,
+    present: RwLock<PresentForm>,
     prefix: Box<str>,
-    /// A bit for each function used since the start, so that a change of the function logs nobody out.
-    accepted: u8,
+    /// A bit for each function used since the start, so that a change of the function logs nobody out. It is no part of `present`, so
+    /// that a request takes no lock.
+    accepted: AtomicU8,
     /// The fixed length in bytes of hex, if one was set.
     accepted_hex: Option<usize>,
     /// True if ids in any form that Beego uses are accepted, too.
     accepts_beego: bool,
     random: RandomSource,
+}
+
+/// The form of new ids, which may change while the manager runs.
+struct PresentForm {
+    shape: Shape,
+    /// The key of the function.
+    key: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,27 +115,20 @@ enum Shape {
 impl IdMaker {
     /// Returns a maker of ids of `func`. An empty `key` is replaced by a random one.
     pub(crate) fn new(func: HashFunc, key: &[u8], random: RandomSource) -> Result<Self> {
-        let mut maker = IdMaker {
-            shape: Shape::Function(func),
-            key: key.into(),
+        Ok(IdMaker {
+            present: RwLock::new(PresentForm::new(func, key, random)?),
             prefix: "".into(),
-            accepted: func.bit(),
+            accepted: AtomicU8::new(func.bit()),
             accepted_hex: None,
             accepts_beego: false,
             random,
-        };
-        if key.is_empty() {
-            let mut fresh = [0; ENTROPY];
-            maker.fill(&mut fresh)?;
-            maker.key = fresh.into();
-        }
-        Ok(maker)
+        })
     }
 
     /// Creates ids of `bytes` random bytes in hex, in place of a function's output.
     pub(crate) fn with_hex_of(mut self, bytes: usize) -> Self {
-        self.shape = Shape::Hex(bytes);
-        self.accepted = 0;
+        self.present.write().shape = Shape::Hex(bytes);
+        self.accepted = AtomicU8::new(0);
         self.accepted_hex = Some(bytes);
         self
     }
@@ -144,38 +145,38 @@ impl IdMaker {
     }
 
     /// Changes the function of new ids. Existing ids stay valid.
-    pub(crate) fn switch(&mut self, func: HashFunc, key: &[u8]) -> Result<()> {
-        let fresh = IdMaker::new(func, key, self.random)?;
-        self.key = fresh.key;
-        self.accepted |= func.bit();
-        self.shape = Shape::Function(func);
+    pub(crate) fn switch(&self, func: HashFunc, key: &[u8]) -> Result<()> {
+        let form = PresentForm::new(func, key, self.random)?;
+        // The new ids are accepted before the first of them is made.
+        self.accepted.fetch_or(func.bit(), Ordering::AcqRel);
+        *self.present.write() = form;
         Ok(())
     }
 
     /// Writes a new id into `text`, and returns the part that it occupies.
     pub(crate) fn write<'a>(&self, text: &'a mut [u8; MAX_ID_LEN]) -> Result<&'a [u8]> {
         let mut entropy = [0; 64];
-        let needed = match self.shape {
+        let present = self.present.read();
+        let needed = match present.shape {
             Shape::Hex(bytes) => bytes.max(ENTROPY),
+            Shape::Function(HashFunc::Random) => BASE64URL,
             Shape::Function(_) => ENTROPY,
         };
-        self.fill(&mut entropy[..needed])?;
+        fill(self.random, &mut entropy[..needed])?;
         let (prefix, body) = text.split_at_mut(self.prefix.len());
         prefix.copy_from_slice(self.prefix.as_bytes());
-        let len = match self.shape {
-            // A zero byte completes the last group of three. The last character depends on it alone, and is dropped.
+        let key = &present.key;
+        let len = match present.shape {
             Shape::Function(HashFunc::Random) => {
-                base64url(&entropy[..ENTROPY + 1], &mut body[..44]);
-                43
+                // The last character of 256 bits in base64url has four of them.
+                entropy[BASE64URL - 1] &= 0b11_1100;
+                body[..BASE64URL].copy_from_slice(&entropy.map(base64url)[..BASE64URL]);
+                BASE64URL
             }
             #[cfg(feature = "config-string")]
-            Shape::Function(HashFunc::Md5) => hex_of(&mac::<Hmac<Md5>>(&self.key, &entropy[..needed]), body),
-            Shape::Function(HashFunc::Sha1) => {
-                hex_of(&mac::<Hmac<Sha1>>(&self.key, &entropy[..needed]), body)
-            }
-            Shape::Function(HashFunc::Sha256) => {
-                hex_of(&mac::<Hmac<Sha256>>(&self.key, &entropy[..needed]), body)
-            }
+            Shape::Function(HashFunc::Md5) => hex_of(&mac::<Hmac<Md5>>(key, &entropy[..needed]), body),
+            Shape::Function(HashFunc::Sha1) => hex_of(&mac::<Hmac<Sha1>>(key, &entropy[..needed]), body),
+            Shape::Function(HashFunc::Sha256) => hex_of(&mac::<Hmac<Sha256>>(key, &entropy[..needed]), body),
             Shape::Hex(bytes) if bytes >= ENTROPY => hex_of(&entropy[..needed], body),
             Shape::Hex(bytes) => hex_of(&Sha256::digest(&entropy[..needed])[..bytes], body),
         };
@@ -195,11 +196,12 @@ impl IdMaker {
         if self.accepts_beego && is_of_beego(body) {
             return true;
         }
-        if self.accepted & HashFunc::Random.bit() != 0 && body.len() == 43 {
+        let accepted = self.accepted.load(Ordering::Acquire);
+        if accepted & HashFunc::Random.bit() != 0 && body.len() == BASE64URL {
             return are_base64url(body);
         }
         let of_func =
-            |(_, func, len): &(_, HashFunc, usize)| self.accepted & func.bit() != 0 && body.len() == *len;
+            |(_, func, len): &(_, HashFunc, usize)| accepted & func.bit() != 0 && body.len() == *len;
         let known = HashFunc::ALL.iter().any(of_func)
             || self.accepted_hex.is_some_and(|bytes| body.len() == 2 * bytes);
         known && body.iter().all(|&byte| is_lower_hex(byte))
@@ -227,10 +229,22 @@ impl IdMaker {
         }
         Some(id).filter(|id| self.recognises(id))
     }
+}
 
-    fn fill(&self, buffer: &mut [u8]) -> Result<()> {
-        (self.random)(buffer).map_err(|cause| Error::new(ErrorKind::Random, MakeError::Random(cause)))
+impl PresentForm {
+    fn new(func: HashFunc, key: &[u8], random: RandomSource) -> Result<Self> {
+        let mut form = PresentForm { shape: Shape::Function(func), key: key.into() };
+        if key.is_empty() {
+            let mut fresh = [0; ENTROPY];
+            fill(random, &mut fresh)?;
+            form.key = fresh.into();
+        }
+        Ok(form)
     }
+}
+
+fn fill(random: RandomSource, buffer: &mut [u8]) -> Result<()> {
+    random(buffer).map_err(|cause| Error::new(ErrorKind::Random, MakeError::Random(cause)))
 }
 
 impl fmt::Debug for IdMaker {
@@ -251,13 +265,13 @@ fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> impl AsRef<[u8]> + use<M
     mac.chain_update(message).finalize().into_bytes()
 }
 
-/// Encodes whole groups of three bytes in base64url. `data-encoding` takes twice as long for so few bytes.
-fn base64url(bytes: &[u8], text: &mut [u8]) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    for ([a, b, c], four) in bytes.as_chunks::<3>().0.iter().zip(text.as_chunks_mut::<4>().0) {
-        let bits = u32::from_be_bytes([0, *a, *b, *c]);
-        *four = [bits >> 18, bits >> 12, bits >> 6, bits].map(|bits| ALPHABET[bits as usize & 63]);
-    }
+/// Returns the character of base64url for the low six bits of a byte. Without a table, the compiler vectorizes it.
+fn base64url(byte: u8) -> u8 {
+    let bits = byte & 63;
+    // The distances between the ranges A-Z, a-z, 0-9, - and _ in ASCII.
+    let steps = [(26, 6_u8), (52, 181), (62, 243), (63, 49)];
+    let from = |(first, step): (u8, u8)| if bits >= first { step } else { 0 };
+    steps.into_iter().map(from).fold(bits + b'A', u8::wrapping_add)
 }
 
 fn hex_of(bytes: &(impl AsRef<[u8]> + ?Sized), text: &mut [u8]) -> usize {
@@ -313,7 +327,18 @@ mod tests {
         assert_eq!(id(HashFunc::Sha1), "906f6b3933e78be91a22891c88da61c1029bafce");
         #[cfg(feature = "config-string")]
         assert_eq!(id(HashFunc::Md5), "4f996ac280a4322ebd527a21ad3fac62");
-        assert_eq!(id(HashFunc::Random), "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE");
+        assert_eq!(id(HashFunc::Random), "B".repeat(42) + "A");
+    }
+
+    #[test]
+    fn a_random_id_is_base64url_of_32_bytes() {
+        let alphabet: Vec<u8> = (0..64).map(base64url).collect();
+        assert_eq!(alphabet, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_");
+        for _ in 0..1_000 {
+            let id = maker(HashFunc::Random).make().unwrap();
+            let bytes = data_encoding::BASE64URL_NOPAD.decode(id.expose().as_bytes()).unwrap();
+            assert_eq!(bytes.len(), ENTROPY);
+        }
     }
 
     #[test]
@@ -349,13 +374,13 @@ mod tests {
 
     #[test]
     fn a_change_of_the_function_keeps_existing_ids_valid() {
-        let mut maker = maker(HashFunc::Sha1);
+        let maker = maker(HashFunc::Sha1);
         let old = maker.make().unwrap();
         maker.switch(HashFunc::Sha256, b"").unwrap();
         assert_eq!(maker.make().unwrap().expose().len(), 64);
         assert!(maker.recognises(old.expose().as_bytes()));
         assert!(!maker.recognises(&[b'a'; 32]), "md5 was never in use");
-        let mut fixed = IdMaker::new(HashFunc::Sha1, b"", system_random).unwrap().with_hex_of(24);
+        let fixed = IdMaker::new(HashFunc::Sha1, b"", system_random).unwrap().with_hex_of(24);
         let old = fixed.make().unwrap();
         fixed.switch(HashFunc::Random, b"").unwrap();
         assert!(fixed.recognises(old.expose().as_bytes()));

@@ -108,9 +108,11 @@ impl Manager {
     /// Those of the provider. A session that could not be read is never an empty one.
     #[doc(alias = "SessionStart")]
     pub async fn start(&self, headers: &HeaderMap) -> Result<Session> {
-        let session = self.handle(headers).load().await?;
-        session.look_for_plain_http(headers, || None);
-        Ok(session)
+        let handle = self.handle(headers);
+        if !handle.0.load().await? {
+            handle.0.look_for_plain_http(headers, || None);
+        }
+        Ok(handle.loaded())
     }
 
     /// Makes the handle that a middleware puts into a request's extensions. It reads nothing.

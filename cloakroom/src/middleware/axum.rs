@@ -20,13 +20,16 @@ impl<S: Sync> FromRequestParts<S> for Session {
         let Some(handle) = parts.extensions.get::<SessionHandle>() else {
             return Err(Error::new(ErrorKind::NoLayer, NoLayer).logged(FAILED));
         };
-        let loaded = match handle.load_at_once() {
+        let loaded = match handle.0.load_at_once() {
             Some(loaded) => loaded,
-            None => handle.load_waiting().await,
+            None => Box::pin(handle.0.load_waiting()).await,
         };
-        let session = loaded.map_err(|error| error.logged(FAILED))?;
-        session.look_for_plain_http(&parts.headers, || parts.uri.authority().map(Authority::as_str));
-        Ok(session)
+        let has_session = loaded.map_err(|error| error.logged(FAILED))?;
+        if !has_session {
+            let authority = || parts.uri.authority().map(Authority::as_str);
+            handle.0.look_for_plain_http(&parts.headers, authority);
+        }
+        Ok(handle.loaded())
     }
 }
 

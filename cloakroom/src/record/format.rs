@@ -359,7 +359,12 @@ impl Record {
     }
 
     /// Returns the session's own lifetime; `None` if the manager's policy applies.
+    #[inline]
     pub(crate) fn lifetime(&self) -> Option<Lifetime> {
+        // Most records have no fields at all.
+        if !self.has_fields() {
+            return None;
+        }
         self.field(TAG_LIFETIME).and_then(Lifetime::from_bytes)
     }
 

@@ -11,27 +11,18 @@ use super::changes::Changes;
 use super::respond::finish;
 use super::state::{Phase, State, too_late};
 use crate::codec::{Change, Codec, Limits};
-use crate::engine::{By, Engine, Presented, Stored};
+use crate::engine::{By, Engine, Presented, Stored, is_plain};
 use crate::error::{Error, Result};
 use crate::id::StoreKey;
-use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) struct Exchange {
     pub(crate) engine: Arc<Engine>,
     pub(crate) presented: Presented,
-    /// [`UNTOUCHED`], [`ASKED`] or [`OVER`]. Most requests end with a look at this, without taking the lock.
-    touched: AtomicU8,
     /// True for a session apart from any request: no response follows that could fail.
     pub(crate) detached: bool,
     state: Mutex<State>,
 }
-
-/// The session was not asked for.
-const UNTOUCHED: u8 = 0;
-/// Somebody has asked; [`Phase`] has the progress.
-const ASKED: u8 = 1;
-/// The response has left, and nobody had asked.
-const OVER: u8 = 2;
 
 impl Exchange {
     /// Returns the exchange of a request with these `headers`. Nothing is parsed or loaded yet.
@@ -41,7 +32,6 @@ impl Exchange {
         Arc::new_cyclic(|_| Exchange {
             presented: engine.requests.read(headers, extensions),
             engine,
-            touched: AtomicU8::new(UNTOUCHED),
             detached: false,
             state: Mutex::default(),
         })
@@ -52,12 +42,12 @@ impl Exchange {
         Arc::new(Exchange {
             presented: Presented::default(),
             engine,
-            touched: AtomicU8::new(ASKED),
             detached: true,
             state: Mutex::new(State::loaded(stored)),
         })
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -66,26 +56,22 @@ impl Exchange {
         &self.engine.config.limits
     }
 
-    /// Notes that a caller asks for the session. Fails if the response has left already.
-    pub(super) fn note_asked(&self, state: &mut State) -> Result<()> {
-        let is_late = match state.phase {
-            Phase::Untouched => {
-                let former =
-                    self.touched.compare_exchange(UNTOUCHED, ASKED, Ordering::AcqRel, Ordering::Acquire);
-                former == Err(OVER)
+    /// Notes, for a warning, whether a cookie that is set for a request with these headers would be dropped by its browser. The request
+    /// has no session.
+    #[inline]
+    pub(crate) fn look_for_plain_http<'a>(
+        &self,
+        headers: &HeaderMap,
+        authority: impl FnOnce() -> Option<&'a str>,
+    ) {
+        let responses = &self.engine.responses;
+        if responses.watches_for_plain_http() {
+            if is_plain(headers, authority()) {
+                self.state().plain_http = true;
+            } else {
+                responses.plain_http.count_encrypted();
             }
-            phase => phase == Phase::Closed,
-        };
-        if is_late {
-            return Err(too_late("load"));
         }
-        state.phase = Phase::Asked;
-        Ok(())
-    }
-
-    #[cold]
-    pub(crate) fn note_plain_http(&self) {
-        self.state().plain_http = true;
     }
 
     pub(crate) fn stored<T>(&self, read: impl FnOnce(&Stored) -> T) -> Option<T> {
@@ -193,7 +179,12 @@ impl Exchange {
 
     /// Ends a request whose session nobody has asked for; false if somebody has.
     pub(crate) fn close_untouched(&self) -> bool {
-        self.touched.compare_exchange(UNTOUCHED, OVER, Ordering::AcqRel, Ordering::Acquire) != Err(ASKED)
+        let mut state = self.state();
+        let is_untouched = state.phase == Phase::Untouched;
+        if is_untouched {
+            state.phase = Phase::Closed;
+        }
+        is_untouched
     }
 
     pub(crate) fn commits_on_server_error(&self) -> bool {

@@ -23,44 +23,52 @@ use crate::sync::MutexGuard;
 const MOST_ROTATIONS_OF_REUSE: usize = 64;
 
 impl Exchange {
-    /// Loads the session if one call of a provider that never waits is enough; `None` where it takes more.
-    pub(crate) fn load_at_once(&self) -> Option<Result<()>> {
+    /// Loads the session. True if there is one.
+    pub(crate) async fn load(&self) -> Result<bool> {
+        match self.load_at_once() {
+            Some(loaded) => loaded,
+            // Boxed, since it is large, and so would be every future that loads a session.
+            None => Box::pin(self.load_waiting()).await,
+        }
+    }
+
+    /// [`load`](Self::load) if one call of a provider that never waits is enough; `None` where it takes more.
+    pub(crate) fn load_at_once(&self) -> Option<Result<bool>> {
         let mut state = self.state();
         if state.is_loaded() {
-            return Some(Ok(()));
+            return Some(Ok(state.stored.is_some()));
         }
-        if let Err(error) = self.note_asked(&mut state) {
+        if let Err(error) = state.note_asked() {
             return Some(Err(error));
         }
         let engine = &self.engine;
         if state.turns.taken || !engine.provider.is_at_once() {
             return None;
         }
-        if let Some(name) = engine.ids.only_candidate(&self.presented) {
-            return self.load_name_at_once(state, name);
-        }
-        if !self.presented.is_blank() {
+        let mut name = engine.ids.only_candidate(&self.presented);
+        if name.is_none() && !self.presented.is_blank() {
             let candidates = engine.ids.candidates(&self.presented, &engine.events);
             if !candidates.are_plain() {
                 return None;
             }
-            if let Some(name) = candidates.first {
-                return self.load_name_at_once(state, name);
-            }
+            name = candidates.first;
+        }
+        if let Some(name) = name {
+            return self.load_name_at_once(state, name);
         }
         state.phase = Phase::Loaded;
-        Some(Ok(()))
+        Some(Ok(false))
     }
 
     #[inline]
-    fn load_name_at_once(&self, mut state: MutexGuard<'_, State>, name: Named) -> Option<Result<()>> {
+    fn load_name_at_once(&self, mut state: MutexGuard<'_, State>, name: Named) -> Option<Result<bool>> {
         let engine = &self.engine;
         let record = match engine.records.load_at_once(name.key())? {
             // Most lookups end here. The trail decides the others.
             Ok(LoadedAtOnce::Session(record)) => {
-                state.stored = Some(engine.ids.stored(name, record));
+                state.stored.get_or_insert_with(|| engine.ids.stored(name, record));
                 state.phase = Phase::Loaded;
-                return Some(Ok(()));
+                return Some(Ok(true));
             }
             Ok(LoadedAtOnce::Other(record)) => record,
             Err(error) => {
@@ -72,18 +80,18 @@ impl Exchange {
             TrailStep::Missing { name, .. } if engine.former.is_none() => {
                 state.phase = Phase::Loaded;
                 drop(state);
-                Some(engine.records.report_unknown(&name))
+                Some(engine.records.report_unknown(&name).map(|()| false))
             }
             _ => None,
         }
     }
 
-    /// Loads the session by awaiting the provider, where [`load_at_once`](Self::load_at_once) does not do.
-    pub(crate) async fn load_waiting(&self) -> Result<()> {
+    /// [`load`](Self::load) by awaiting the provider, where [`load_at_once`](Self::load_at_once) does not do.
+    pub(crate) async fn load_waiting(&self) -> Result<bool> {
         let mut limit = self.engine.config.deadline;
         let (turn, former) = loop {
             match self.begin_to_load()? {
-                Start::Loaded => return Ok(()),
+                Start::Loaded(has_session) => return Ok(has_session),
                 Start::MyTurn(turn, waited) => break (turn, waited),
                 Start::OthersTurn => {
                     let (turn, waited) = Turn::wait(self, limit).await?;
@@ -107,17 +115,18 @@ impl Exchange {
             Found::Contested(keys) => state.rare().contested = keys,
         }
         state.phase = Phase::Loaded;
+        let has_session = state.stored.is_some();
         drop(state);
         drop(turn);
-        Ok(())
+        Ok(has_session)
     }
 
     fn begin_to_load(&self) -> Result<Start<'_>> {
         let mut state = self.state();
         if state.is_loaded() {
-            return Ok(Start::Loaded);
+            return Ok(Start::Loaded(state.stored.is_some()));
         }
-        self.note_asked(&mut state)?;
+        state.note_asked()?;
         if !state.turns.try_take() {
             return Ok(Start::OthersTurn);
         }
@@ -145,13 +154,9 @@ impl Exchange {
 
     /// Loads the session for a caller that only ends it. A newer release's session, which cannot be read, is ended by its key.
     pub(crate) async fn load_to_end(&self) -> Result<()> {
-        let loaded = match self.load_at_once() {
-            Some(loaded) => loaded,
-            None => Box::pin(self.load_waiting()).await,
-        };
-        match loaded {
+        match self.load().await {
             Err(error) if error.kind() == ErrorKind::Incompatible => {}
-            loaded => return loaded,
+            loaded => return loaded.map(drop),
         }
         let deadline = self.engine.config.deadline.saturating_sub(self.state().waited);
         let (_turn, queued) = Turn::wait(self, deadline).await?;
@@ -180,7 +185,8 @@ impl Exchange {
 }
 
 enum Start<'a> {
-    Loaded,
+    /// True if there is a session.
+    Loaded(bool),
     /// With the time that this request has waited already.
     MyTurn(Turn<'a>, Duration),
     OthersTurn,

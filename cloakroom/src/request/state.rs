@@ -8,7 +8,7 @@ use super::turn::Turns;
 use super::undo::Undo;
 use crate::clock::Millis;
 use crate::engine::{By, FormSecret, Former, Stored};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::record::Record;
 
@@ -89,6 +89,15 @@ impl State {
     /// Returns true if changes can still be committed.
     pub(crate) fn is_open(&self) -> bool {
         !matches!(self.phase, Phase::Releasing | Phase::Released(_) | Phase::Closed)
+    }
+
+    /// Notes that a caller asks for the session. Fails if the response has left already.
+    pub(super) fn note_asked(&mut self) -> Result<()> {
+        if self.phase == Phase::Closed {
+            return Err(too_late("load"));
+        }
+        self.phase = Phase::Asked;
+        Ok(())
     }
 
     pub(crate) fn rare(&mut self) -> &mut RareState {

@@ -22,23 +22,13 @@ impl SessionHandle {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), [`ErrorKind::Incompatible`](crate::ErrorKind::Incompatible).
     pub async fn load(&self) -> Result<Session> {
-        match self.load_at_once() {
-            Some(loaded) => loaded,
-            None => self.load_waiting().await,
-        }
+        self.0.load().await.map(|_| self.loaded())
     }
 
-    /// Loads the session by awaiting the provider, if [`load_at_once`](Self::load_at_once) cannot.
-    pub(crate) async fn load_waiting(&self) -> Result<Session> {
-        // Boxed, since it is large, and so would be every future that loads a session.
-        Box::pin(self.0.load_waiting()).await.map(|()| Session::new(Arc::clone(&self.0)))
-    }
-
-    /// Loads the session without waiting, or returns `None` if the provider has to wait.
+    /// Returns the session, which was loaded.
     #[inline]
-    pub(crate) fn load_at_once(&self) -> Option<Result<Session>> {
-        let loaded = self.0.load_at_once()?;
-        Some(loaded.map(|()| Session::new(Arc::clone(&self.0))))
+    pub(crate) fn loaded(&self) -> Session {
+        Session::new(Arc::clone(&self.0))
     }
 }
 

@@ -27,7 +27,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{Change, Codec};
-use crate::engine::is_plain;
 use crate::error::Result;
 use crate::request::{Exchange, refuse_reserved, too_late};
 
@@ -99,22 +98,6 @@ enum Origin {
 impl Session {
     pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
         Session(exchange, Origin::Asked)
-    }
-
-    /// Notes, for a warning, whether a cookie that is set for a request with these headers would be dropped by its browser.
-    #[inline]
-    pub(crate) fn look_for_plain_http<'a>(
-        &self,
-        headers: &HeaderMap,
-        authority: impl FnOnce() -> Option<&'a str>,
-    ) {
-        if self.0.engine.responses.watches_for_plain_http() && self.0.stored(|_| ()).is_none() {
-            if is_plain(headers, authority()) {
-                self.0.note_plain_http();
-            } else {
-                self.0.engine.responses.plain_http.count_encrypted();
-            }
-        }
     }
 
     /// Returns a handle of the same origin: if the handler owns this one, it owns the other one too.

@@ -16,7 +16,7 @@ use foldhash::fast::FixedState as RandomState;
 use foldhash::fast::RandomState;
 
 use self::index::Index;
-use self::shard::{Entry, Pair, Place, Shard, Spare};
+use self::shard::{Pair, Place, Shard, Spare};
 use super::{Capabilities, Collected, Created, Cursor, Listed, Page, Provider, Renamed, Touched, Updated};
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
@@ -179,10 +179,6 @@ impl Store {
         (hash, (hash >> 32) as usize % SHARDS)
     }
 
-    fn rehash(&self) -> impl Fn(&Entry) -> u64 {
-        |entry| self.hasher.hash_one(entry.key.as_bytes())
-    }
-
     /// Returns the counter of sessions or of tombstones, whichever counts `record`.
     #[inline]
     fn counter(&self, record: &Record) -> &AtomicUsize {
@@ -210,7 +206,7 @@ impl Store {
     fn evict(&self, spare: Spare) -> bool {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut shards = (0..SHARDS).map(|step| &self.shards[(start + step) % SHARDS]);
-        let evicted = shards.find_map(|shard| shard.lock().evict(spare, self.rehash()));
+        let evicted = shards.find_map(|shard| shard.lock().evict(spare));
         if let Some(evicted) = &evicted {
             self.counter(&evicted.record).fetch_sub(1, Ordering::Relaxed);
         }
@@ -272,7 +268,7 @@ impl Store {
 
     /// Removes the record of `shard` that expired first. Returns `None` if none has expired, and false if its deadline has moved.
     fn collect_one(&self, shard: &mut shard::Inner, now: Millis) -> Option<bool> {
-        let Some(expired) = shard.take_expired(now, self.rehash())? else { return Some(false) };
+        let Some(expired) = shard.take_expired(now)? else { return Some(false) };
         // Count while the lock is held, since a concurrent collection decides by the count.
         self.counter(&expired.record).fetch_sub(1, Ordering::Relaxed);
         self.index(&expired.key, Some(&expired.record), None);
@@ -317,7 +313,7 @@ impl Store {
             self.index(key, Some(&expired.record), None);
         }
         self.index(key, None, Some(record));
-        shard.insert(hash, key, record, self.rehash());
+        shard.insert(hash, key, record);
     }
 
     fn update(&self, key: &StoreKey, record: &Record, base: &Record) -> Updated {
@@ -372,7 +368,7 @@ impl Store {
         }
         let moved = shards.first().remove(old_hash, old);
         if let Some(tombstone) = tombstone {
-            shards.first().insert(old_hash, old, tombstone, self.rehash());
+            shards.first().insert(old_hash, old, tombstone);
             self.tombstones.fetch_add(1, Ordering::Relaxed);
         }
         self.put(shards.second(), found, new_hash, new, record);

@@ -87,6 +87,8 @@ pub(super) enum Place {
 
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// The hash of the key. The table and the deadlines find the entry by it.
+    hash: u64,
     pub(super) key: StoreKey,
     pub(super) record: Record,
 }
@@ -126,20 +128,14 @@ impl Inner {
         self.live(hash, key, now).filter(|entry| !entry.record.is_tombstone())
     }
 
-    pub(super) fn insert(
-        &mut self,
-        hash: u64,
-        key: &StoreKey,
-        record: &Record,
-        rehash: impl Fn(&Entry) -> u64,
-    ) {
+    pub(super) fn insert(&mut self, hash: u64, key: &StoreKey, record: &Record) {
         self.tombstones += usize::from(record.is_tombstone());
         self.deadlines.push(Reverse((record.deadline().0, hash)));
         if let Some(order) = &mut self.order {
             order.add(hash, record);
         }
-        let entry = Box::new(Entry { key: key.clone(), record: record.clone() });
-        self.table.insert_unique(hash, entry, |entry| rehash(entry));
+        let entry = Box::new(Entry { hash, key: key.clone(), record: record.clone() });
+        self.table.insert_unique(hash, entry, |entry| entry.hash);
     }
 
     pub(super) fn remove(&mut self, hash: u64, key: &StoreKey) -> Option<Box<Entry>> {
@@ -196,21 +192,17 @@ impl Inner {
 
     /// Takes the next deadline that is due, and removes its record if that has expired. A session that was used since gets an item at its
     /// present deadline. Returns `None` if no deadline is due.
-    pub(super) fn take_expired(
-        &mut self,
-        now: Millis,
-        rehash: impl Fn(&Entry) -> u64,
-    ) -> Option<Option<Box<Entry>>> {
+    pub(super) fn take_expired(&mut self, now: Millis) -> Option<Option<Box<Entry>>> {
         if !self.is_due(now) {
             return None;
         }
         let Reverse((_, hash)) = self.deadlines.pop()?;
         // The table compares only a few bits of the hash. Without the full comparison another record could be removed, and this one's item
         // would be lost.
-        let expired = self.remove_where(hash, |entry| entry.record.expired_at(now) && rehash(entry) == hash);
+        let expired = self.remove_where(hash, |entry| entry.record.expired_at(now) && entry.hash == hash);
         // Two records with one hash share the items.
         if expired.is_none()
-            && let Some(entry) = self.table.find(hash, |entry| rehash(entry) == hash)
+            && let Some(entry) = self.table.find(hash, |entry| entry.hash == hash)
         {
             self.deadlines.push(Reverse((entry.record.deadline().0, hash)));
         }
@@ -218,9 +210,9 @@ impl Inner {
     }
 
     /// Removes the `spare` record with the earliest deadline.
-    pub(super) fn evict(&mut self, spare: Spare, rehash: impl Fn(&Entry) -> u64) -> Option<Box<Entry>> {
+    pub(super) fn evict(&mut self, spare: Spare) -> Option<Box<Entry>> {
         let (_, hash) = self.order.as_mut()?.set(spare).pop_first()?;
-        self.remove_where(hash, |entry| Spare::of(&entry.record) == Some(spare) && rehash(entry) == hash)
+        self.remove_where(hash, |entry| Spare::of(&entry.record) == Some(spare) && entry.hash == hash)
     }
 
     /// Returns the number of sessions, if nothing has expired.
