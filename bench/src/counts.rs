@@ -16,7 +16,7 @@ const MANY: u32 = 2500;
 /// The seconds that one run may take. A usual run takes one.
 const TIMEOUT: &str = "120";
 
-/// Counts every scenario, prints a table, and compares with the baseline or replaces it.
+/// Counts every scenario, prints a table, checks the aims, and compares with the baseline or replaces it.
 pub fn run(accept: bool) -> ExitCode {
     match check(accept) {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,8 +40,26 @@ fn check(accept: bool) -> Result<(), String> {
     for (scenario, cost) in &counted {
         println!("{}", line(*scenario, *cost, &baseline));
     }
-    let now = Baseline::of_today(counted.into_iter().map(|(scenario, cost)| (name(scenario), cost)));
-    if accept { now.save() } else { baseline.compare(&now) }
+    let now = Baseline::of_today(counted.iter().map(|(scenario, cost)| (name(*scenario), *cost)));
+    let compared = if accept { now.save() } else { baseline.compare(&now) };
+    compared.and(within_aims(&counted))
+}
+
+/// Checks each count against its aim. A baseline may be replaced, an aim is a promise.
+fn within_aims(counted: &[(Scenario, Cost)]) -> Result<(), String> {
+    let over = counted.iter().flat_map(|(scenario, cost)| {
+        let aim = scenario.aim();
+        let over = |what: &str, found: f64, most: Option<i64>| {
+            most.filter(|most| found > *most as f64)
+                .map(|most| format!("{}: expected at most {most} {what}, found {found}", name(*scenario)))
+        };
+        [
+            over("instructions", cost.instructions as f64, aim.instructions),
+            over("allocations", cost.allocations, aim.allocations),
+        ]
+    });
+    let over: Vec<String> = over.flatten().collect();
+    if over.is_empty() { Ok(()) } else { Err(format!("{}\nReduce the cost.", over.join("\n"))) }
 }
 
 fn line(scenario: Scenario, cost: Cost, baseline: &Baseline) -> String {
@@ -129,4 +147,20 @@ fn program(name: &str) -> Result<PathBuf, String> {
 
 fn name(scenario: Scenario) -> String {
     scenario.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_over_its_aim_fails() {
+        let read = |instructions| [(Scenario::Read, Cost::new(instructions, 2.0))];
+        within_aims(&read(2_500)).unwrap();
+        let error = within_aims(&read(2_501)).unwrap_err();
+        assert!(error.contains("read: expected at most 2500 instructions, found 2501"), "{error}");
+        let untouched = [(Scenario::Untouched, Cost::new(1, 3.5))];
+        assert!(within_aims(&untouched).unwrap_err().contains("expected at most 3 allocations, found 3.5"));
+        within_aims(&[(Scenario::Update, Cost::new(1_000_000, 1_000.0))]).unwrap();
+    }
 }

@@ -36,14 +36,15 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// Returns the most that the request should cost beyond the bare handler.
+    /// Returns the most that the request may cost beyond the bare handler.
     pub fn aim(self) -> Aim {
         let (instructions, allocations) = match self {
-            Scenario::Untouched | Scenario::UntouchedWithCookie => (Some(700), Some(3)),
+            Scenario::Untouched | Scenario::UntouchedWithCookie => (Some(750), Some(3)),
             Scenario::Read => (Some(2_500), None),
             Scenario::Change => (Some(5_000), None),
             Scenario::FirstVisit => (Some(6_000), None),
-            Scenario::Update | Scenario::Login | Scenario::Logout => (None, None),
+            Scenario::Login => (Some(15_000), None),
+            Scenario::Update | Scenario::Logout => (None, None),
         };
         Aim { instructions, allocations }
     }
@@ -63,6 +64,9 @@ impl Scenario {
     pub fn serve(self, with_sessions: bool, requests: u32) {
         let mut rig = self.rig(with_sessions);
         (0..requests).for_each(|_| rig.request());
+        // The store is not torn down: that is no part of a request, and what it costs depends on when the allocator merges the
+        // freed blocks, which varied between runs by 160 instructions a session.
+        std::mem::forget(rig);
     }
 
     /// Creates a server for the scenario.
@@ -71,7 +75,7 @@ impl Scenario {
     }
 }
 
-/// The costs that a request should not exceed, if there are any.
+/// The costs that a request must not exceed, if there are any.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Aim {

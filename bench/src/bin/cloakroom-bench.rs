@@ -14,7 +14,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Count the instructions and allocations of a request beyond the same handler under a layer that does nothing.
-    /// Exits with 1 if one is more than 3 % over the committed baseline
+    /// Exits with 1 if one is over its aim, or more than 3 % over the committed baseline
     Counts {
         /// Write the counts to the baseline instead of comparing them
         #[arg(long)]
