@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Words with this many underscores are names of tests or functions in our prose, not keys or commands.
 const UNDERSCORES: usize = 4;
+/// The same on the page of the evidence, which names little else.
+const UNDERSCORES_OF_EVIDENCE: usize = 2;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -26,29 +29,29 @@ fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names that `text` gives in backticks and that have the form of a test's.
-fn named(text: &str) -> impl Iterator<Item = &str> {
-    let spans = text.split('`').skip(1).step_by(2);
-    spans.filter(|span| {
+/// The names that `text` gives in backticks and that have the form of a test's. The last part of a path counts.
+fn named(text: &str, underscores: usize) -> impl Iterator<Item = &str> {
+    let spans = text.split('`').skip(1).step_by(2).map(|span| span.rsplit("::").next().unwrap_or(span));
+    spans.filter(move |span| {
         let plain =
             span.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         // Variables of database servers have the same form.
-        plain && span.matches('_').count() >= UNDERSCORES && !span.starts_with("innodb_")
+        plain && span.matches('_').count() >= underscores && !span.starts_with("innodb_")
     })
 }
 
 #[test]
 fn every_test_that_the_documentation_names_exists() {
     let (mut sources, mut pages) = (Vec::new(), Vec::new());
-    for folder in ["cloakroom", "cloakroom-cli", "examples"] {
-        files(&root().join(folder), "rs", &mut sources);
-    }
-    let mut functions = BTreeSet::new();
+    files(&root(), "rs", &mut sources);
+    // A file of tests is named without its ending.
+    let mut names = BTreeSet::new();
     for source in sources {
+        names.extend(source.file_stem().and_then(OsStr::to_str).map(str::to_owned));
         let text = fs::read_to_string(source).unwrap();
         for definition in text.split("fn ").skip(1) {
             let end = definition.find(|character: char| !character.is_alphanumeric() && character != '_');
-            functions.insert(definition[..end.unwrap_or(definition.len())].to_owned());
+            names.insert(definition[..end.unwrap_or(definition.len())].to_owned());
         }
     }
     files(&root().join("docs"), "md", &mut pages);
@@ -57,13 +60,19 @@ fn every_test_that_the_documentation_names_exists() {
     let mut missing = Vec::new();
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
-        missing.extend(
-            named(&text)
-                .filter(|name| !functions.contains(*name))
-                .map(|name| (page.clone(), name.to_owned())),
-        );
+        let underscores =
+            if page.ends_with("docs/evidence.md") { UNDERSCORES_OF_EVIDENCE } else { UNDERSCORES };
+        let unknown = named(&text, underscores).filter(|name| !names.contains(*name));
+        missing.extend(unknown.map(|name| (page.clone(), name.to_owned())));
     }
     assert!(missing.is_empty(), "the documentation names functions that do not exist: {missing:#?}");
+}
+
+#[test]
+fn the_names_of_tests_in_a_page_are_found() {
+    let page = "Run `cargo test`: `a_test_of_mine` and `file::another_test_here` fail, `Manager::session_of_all(x)` does not.";
+    assert_eq!(named(page, 2).collect::<Vec<_>>(), ["a_test_of_mine", "another_test_here"]);
+    assert_eq!(named(page, 3).count(), 1);
 }
 
 #[test]

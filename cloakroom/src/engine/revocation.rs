@@ -98,16 +98,31 @@ impl Revocation {
 
     /// Returns the live session under `key`, or the one that its tombstones lead to.
     pub(crate) async fn live(&self, key: &StoreKey) -> Result<Option<(StoreKey, Record)>> {
+        self.follow(key, Mark::successor).await
+    }
+
+    /// Returns true if only routine rotation lies between `key` and a live session. Beyond a login, the holder of an earlier id may have
+    /// planted that id, and must not end the user's sessions with it.
+    pub(crate) async fn is_only_rotated(&self, key: &StoreKey) -> Result<bool> {
+        let rotated = |mark| match mark {
+            Mark::Rotated { successor, .. } => Some(successor),
+            Mark::Replaced { .. } | Mark::Ended => None,
+        };
+        Ok(self.follow(key, rotated).await?.is_some())
+    }
+
+    /// Follows the tombstones from `key` to a live session. `next` returns the key that a mark leads to.
+    async fn follow(
+        &self,
+        key: &StoreKey,
+        next: impl Fn(Mark) -> Option<StoreKey>,
+    ) -> Result<Option<(StoreKey, Record)>> {
         let mut key = key.clone();
         for _ in 0..MOST_CONFLICTS {
             let Some(record) = self.records.load_any(&key).await? else { return Ok(None) };
-            match record.mark() {
-                None => return Ok(Some((key, record))),
-                Some(mark) => match mark.successor() {
-                    Some(successor) => key = successor,
-                    None => return Ok(None),
-                },
-            }
+            let Some(mark) = record.mark() else { return Ok(Some((key, record))) };
+            let Some(successor) = next(mark) else { return Ok(None) };
+            key = successor;
         }
         Ok(None)
     }

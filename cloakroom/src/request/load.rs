@@ -15,12 +15,8 @@ use crate::engine::MoveOutcome;
 use crate::engine::{By, Candidates, Engine, LoadedAtOnce, Stored, within};
 use crate::error::{ErrorKind, Result};
 use crate::event::EventKind;
-use crate::id::{Named, SessionId, StoreKey};
-use crate::record::Mark;
+use crate::id::{Named, SessionId};
 use crate::sync::MutexGuard;
-
-/// The most rotations that are followed from a reused id to its session.
-const MOST_ROTATIONS_OF_REUSE: usize = 64;
 
 impl Exchange {
     /// Loads the session. True if there is one.
@@ -295,7 +291,7 @@ async fn follow(engine: &Engine, trail: Trail) -> Result<Reached> {
             TrailStep::Reused(reused) => {
                 let Reused { name, successor, former } = *reused;
                 engine.events.report(EventKind::Reuse, name.key());
-                if engine.config.end_user_on_reuse && is_only_rotated(engine, successor.clone()).await? {
+                if engine.config.end_user_on_reuse && engine.revocation.is_only_rotated(&successor).await? {
                     engine.users.end_all_of_session(&successor).await?;
                 }
                 return Ok(Reached::Ended(former));
@@ -309,18 +305,4 @@ async fn follow(engine: &Engine, trail: Trail) -> Result<Reached> {
             }
         };
     }
-}
-
-/// Returns true if only routine rotation lies between `key` and a live session. Beyond a login, the holder of an earlier id may have planted
-/// that id, and must not end the user's sessions with it.
-async fn is_only_rotated(engine: &Engine, mut key: StoreKey) -> Result<bool> {
-    for _ in 0..MOST_ROTATIONS_OF_REUSE {
-        let Some(record) = engine.records.load(&key).await? else { return Ok(false) };
-        match record.mark() {
-            None => return Ok(true),
-            Some(Mark::Rotated { successor, .. }) => key = successor,
-            Some(Mark::Replaced { .. } | Mark::Ended) => return Ok(false),
-        }
-    }
-    Ok(false)
 }

@@ -114,35 +114,6 @@ fn a_bool_is_no_subject_of_a_match() {
     none(Rule::Bools, found);
 }
 
-/// The names in backticks that may be those of tests: words joined by two underscores or more.
-fn quoted_names(page: &str) -> Vec<&str> {
-    let quoted = page.split('`').skip(1).step_by(2).map(|text| text.rsplit("::").next().unwrap_or(text));
-    let is_name = |text: &&str| {
-        text.matches('_').count() > 1 && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'))
-    };
-    quoted.filter(is_name).collect()
-}
-
-#[test]
-fn every_test_that_the_evidence_names_exists() {
-    let rust = texts(&[".rs"]);
-    let exists = |name: &str| {
-        let (function, file) = (format!("fn {name}("), format!("/{name}.rs"));
-        rust.iter().any(|text| text.content.contains(&function) || text.path.ends_with(&file))
-    };
-    let pages = texts(&[".md"]);
-    let page = pages.iter().find(|text| text.path == "docs/evidence.md").expect("the page of the evidence");
-    let names = quoted_names(&page.content);
-    let missing: Vec<_> = names.into_iter().filter(|name| !exists(name)).collect();
-    assert!(missing.is_empty(), "docs/evidence.md names tests that do not exist:\n{}", missing.join("\n"));
-}
-
-#[test]
-fn the_names_of_tests_in_a_page_are_found() {
-    let page = "Run `cargo test`: `a_test_of_mine` and `file::another_test_here` fail, `Manager::session_of_all(x)` does not.";
-    assert_eq!(quoted_names(page), ["a_test_of_mine", "another_test_here"]);
-}
-
 #[test]
 fn no_word_of_the_list_occurs() {
     let mut found = Vec::new();
