@@ -77,7 +77,8 @@ impl Settings {
     fn parse_in(text: &str, environment: &Environment) -> Result<Settings, SettingsError> {
         let url = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme));
         let pairs = match url {
-            Some(rest) => url::parse(rest)?,
+            // A file's last line ends with a line break.
+            Some(rest) => url::parse(rest.trim_end())?,
             None if is_other_url(text) => return Err(SettingsError::Scheme),
             None => keywords::parse(text)?,
         };

@@ -81,6 +81,7 @@ fn urls_are_parsed() {
             "postgres://u:p@db/app?user=v&password=w&dbname=x",
             ("v", Some("w"), Some("x"), vec![tcp("db", 5432)]),
         ),
+        ("postgres://db/app\n", ("someone", None, Some("app"), vec![tcp("db", 5432)])),
         ("postgres://db/app?", ("someone", None, Some("app"), vec![tcp("db", 5432)])),
     ];
     for (text, parts) in forms {
