@@ -2,6 +2,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "postgres/connect.rs"]
+mod connect;
 #[path = "postgres/server.rs"]
 mod server;
 

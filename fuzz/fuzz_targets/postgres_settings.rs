@@ -19,9 +19,8 @@ fuzz_target!(|text: &str| {
 
 /// Returns all output about the settings in `text`, or about their error.
 fn seen(text: &str) -> String {
-    let builder = PostgresProvider::builder(text);
-    match builder.check() {
-        Ok(()) => format!("{builder:?}"),
+    match PostgresProvider::builder(text).check() {
+        Ok(settings) => settings,
         Err(error) => {
             let mut all = format!("refused: {error} {error:?}");
             let mut cause = error.source();

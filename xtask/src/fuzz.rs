@@ -16,6 +16,7 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("dsn", Some("seeds/dsn")),
     ("gob_decode", Some("../cloakroom/tests/vectors/gob")),
     ("gob_round_trip", Some("../cloakroom/tests/vectors/gob")),
+    ("postgres_settings", Some("seeds/postgres_settings")),
     ("record", Some("../cloakroom/tests/golden")),
     ("sealed_token", None),
 ];

@@ -16,7 +16,7 @@
 //! | [`providers`] | Which store fits? One page each: [`memory`], [`files`], [`redis`], [`mysql`], [`postgres`], [`sqlite`], [`cookie`], [`near_cache`] |
 //! | [`sealing`] | How do I encrypt what is stored? |
 //! | [`writing_a_provider`] | How do I write a store of my own? |
-//! | [`configuration`] | Which keys does the configuration string have? |
+//! | [`configuration`] | Which keys does the configuration string have? PostgreSQL's connection string: [`postgres_parameters`] |
 //! | [`going_live`] | What do I check before strangers use it? |
 //! | [`errors`] | What does each kind of error mean, and what do I do? |
 //! | [`troubleshooting`] | Why is the visitor logged out, and what is this 409? |

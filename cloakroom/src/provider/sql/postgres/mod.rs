@@ -297,6 +297,14 @@ impl PostgresProviderBuilder {
     const TIME: Duration = Duration::from_secs(2);
     const RETRIES: usize = 3;
 
+    /// Returns the settings as `Debug` shows them, or the error that `connect` would report about the connection string. The fuzz target
+    /// calls it.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<String> {
+        let settings = Settings::parse(&self.text).map_err(PostgresError::from)?;
+        Ok(format!("{settings:?}"))
+    }
+
     /// Sets the table's name: 1 to 57 letters, digits and `_`; `cloakroom_sessions` by default. `schema.table` names its schema too, which
     /// `search_path` decides otherwise.
     pub fn table(self, name: &str) -> Self {
