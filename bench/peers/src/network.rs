@@ -175,7 +175,7 @@ pub fn mysql(report: &mut Report, quick: bool) {
 const CONNECTIONS: usize = 10;
 
 async fn mysql_works(server: &MariaDb, keys: &Keys, filled: usize) -> (Vec<&'static str>, Vec<Operation>) {
-    let builder = MySqlProvider::builder(&server.dsn(""));
+    let builder = MySqlProvider::builder(server.dsn(""));
     let provider = builder.pool(CONNECTIONS).create_table(true).connect().await;
     let provider = provider.expect("the server answers");
     fill(&provider, keys, filled).await;

@@ -39,7 +39,7 @@ fn seconds(time: SystemTime) -> u64 {
 
 impl Layout for Table {
     async fn provider(&self, time: &ManualClock) -> AnyProvider {
-        let builder = MySqlProvider::builder(&SERVER.dsn("")).table(self.0);
+        let builder = MySqlProvider::builder(SERVER.dsn("")).table(self.0);
         builder.clock(time.clock()).deadline(PATIENCE).connect_beego(HOUR).await.unwrap()
     }
 
@@ -128,7 +128,7 @@ async fn keys_that_the_column_considers_equal_are_distinct() {
     let id = "ab".repeat(16);
     table.put(&id.to_uppercase(), b"", super::noon()).await;
     assert!(request(&manager, &id).await.id().is_none(), "the column says that they are one key");
-    let missing = MySqlProvider::builder(&SERVER.dsn("")).table("nobody");
+    let missing = MySqlProvider::builder(SERVER.dsn("")).table("nobody");
     let error = missing.connect_beego(HOUR).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("expected Beego's table"), "{error}");

@@ -77,7 +77,7 @@ async fn each_request_costs_the_documented_statements() {
     let server = MariaDb::start();
     // Only the manager's clock stands still. The provider uses the server's clock, as in applications.
     let time = ManualClock::default();
-    let provider = MySqlProvider::builder(&server.dsn("pool=1&table=t")).connect().await.unwrap();
+    let provider = MySqlProvider::builder(server.dsn("pool=1&table=t")).connect().await.unwrap();
     let sessions = Manager::builder(provider).clock(time.clock()).build().unwrap();
     let log = server.log_statements();
     let mut rig = Rig { site: site(&sessions), sessions, log, cookie: String::new() };
@@ -128,7 +128,7 @@ async fn each_request_costs_the_documented_statements() {
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn a_collection_deletes_small_batches_on_one_node() {
     let server = MariaDb::start();
-    let builder = MySqlProvider::builder(&server.dsn("pool=1&table=t"));
+    let builder = MySqlProvider::builder(server.dsn("pool=1&table=t"));
     let provider = builder.connect().await.unwrap();
     // Insert expired rows and a live one.
     server.sql(

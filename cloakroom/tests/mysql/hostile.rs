@@ -16,7 +16,7 @@ fn key(text: &str) -> StoreKey {
 /// Runs every step on a table of its own, and checks with another connection that each was committed.
 async fn keeps_every_promise(server: &MariaDb, setting: &str, number: usize) {
     let table = format!("hostile{number}");
-    let builder = MySqlProvider::builder(&server.dsn("pool=1")).table(&table);
+    let builder = MySqlProvider::builder(server.dsn("pool=1")).table(&table);
     let provider = builder.deadline(Duration::from_secs(10)).connect().await;
     let provider = provider.unwrap_or_else(|error| panic!("{setting}: {error}"));
     let clock = Clock::system();

@@ -178,7 +178,7 @@ async fn a_record_too_large_for_the_server_is_not_sent() {
     let options =
         MariaDbOptions { settings: vec![format!("--max-allowed-packet={PACKET}")], ..Default::default() };
     let server = MariaDb::with(options);
-    let provider = MySqlProvider::builder(&server.dsn("pool=1")).connect().await.unwrap();
+    let provider = MySqlProvider::builder(server.dsn("pool=1")).connect().await.unwrap();
     let most = provider.capabilities().max_record.unwrap();
     assert_eq!(most, PACKET - 1024);
     let of = |size: usize| {

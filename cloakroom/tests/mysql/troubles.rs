@@ -198,7 +198,7 @@ async fn a_full_tablespace_is_named_and_allows_reads() {
     // One file that does not grow, instead of one for each table.
     let server = with(&["--innodb-data-file-path=ibdata1:12M"]);
     server.sql("SET GLOBAL innodb_file_per_table = 0");
-    let builder = MySqlProvider::builder(&server.dsn("table=t"));
+    let builder = MySqlProvider::builder(server.dsn("table=t"));
     let provider = builder.deadline(Duration::from_secs(30)).connect().await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     let large = record(&Clock::system()).filled(1 << 20).build();
