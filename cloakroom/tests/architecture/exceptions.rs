@@ -7,9 +7,14 @@ pub(crate) const CIRCLES: [&str; 3] = [
     "record/sealed -> record/format -> record/sealed",
 ];
 
-/// Files over 500 lines without their tests.
-pub(crate) const LONG_FILES: [&str; 3] =
-    ["provider/file/beego.rs", "provider/memory/mod.rs", "record/format.rs"];
+/// Files over 500 lines without their tests. Most lines of the two files of `Session` are documentation.
+pub(crate) const LONG_FILES: [&str; 5] = [
+    "provider/file/beego.rs",
+    "provider/memory/mod.rs",
+    "record/format.rs",
+    "session/mod.rs",
+    "session/user.rs",
+];
 
 /// Types whose inherent methods are in more than three files.
 pub(crate) const SPREAD: [&str; 1] = ["Record"];
