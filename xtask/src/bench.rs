@@ -11,6 +11,15 @@ const COUNTS: &str = "cloakroom-bench";
 /// out of this one.
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/peers/Cargo.toml");
 
+/// The manifest of the peer on SQLite, and the program that it builds. Two versions of SQLite's library cannot be in one workspace.
+const SQLITE_PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/peers-sqlite/Cargo.toml");
+const SQLITE_PEER_PROGRAM: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers-sqlite/release/cloakroom-bench-peers-sqlite");
+
+/// The folders of what is built of both, beside the other folders of builds.
+const PEERS_TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers");
+const SQLITE_PEER_TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers-sqlite");
+
 /// The arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,7 +40,12 @@ pub(crate) fn counts() -> Result<(), StepError> {
 pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     install::run()?;
     if !args.counts {
-        let mut command = cargo(["run", "--release", "--manifest-path", PEERS, "--"]);
+        let sqlite =
+            ["build", "--release", "--manifest-path", SQLITE_PEER, "--target-dir", SQLITE_PEER_TARGET];
+        step("build", &mut cargo(sqlite))?;
+        let peers = ["run", "--release", "--manifest-path", PEERS, "--target-dir", PEERS_TARGET, "--"];
+        let mut command = cargo(peers);
+        command.args(["--sqlite-peer", SQLITE_PEER_PROGRAM]);
         return step("bench", command.args(&args.forwarded));
     }
     // `cargo run` would not build the other programs of the package, which this one starts.

@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::routing::get;
 use http::{Request, StatusCode};
 use tower::{Layer, Service};
-use tower_sessions_14::ExpiredDeletion as _;
 
 use crate::subject::{Places, Subject};
 
@@ -33,7 +32,7 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
         Subject::TowerSessionsMoka => {
             tower_14_routes(tower_sessions_moka_store::MokaStore::new(Some(10_000_000)))
         }
-        Subject::TowerSessionsSqlite => tower_14_routes(sqlite(places).await),
+        Subject::TowerSessionsPostgres => tower_14_routes(postgres(places).await),
         Subject::TowerSessionsMysql => tower_14_routes(mysql(places).await),
         Subject::TowerSessionsRedis => tower_14_routes(redis(places).await),
         Subject::AxumSession => axum_session_routes::<axum_session::SessionNullPool>(None).await,
@@ -43,8 +42,11 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
             axum_session_routes::<axum_session_redispool::SessionRedisPool>(Some(pool.into())).await
         }
         Subject::Axum => bare_routes(),
-        Subject::Actix | Subject::ActixSessionCookie | Subject::ActixSessionRedis => {
-            unreachable!("{subject:?} does not run on axum")
+        Subject::TowerSessionsSqlite
+        | Subject::Actix
+        | Subject::ActixSessionCookie
+        | Subject::ActixSessionRedis => {
+            unreachable!("{subject:?} is not served by this program on axum")
         }
     }
 }
@@ -128,19 +130,6 @@ macro_rules! tower_sessions_routes {
 tower_sessions_routes!(tower_routes, tower_sessions);
 tower_sessions_routes!(tower_14_routes, tower_sessions_14);
 
-async fn sqlite(places: &Places) -> tower_sessions_sqlx_store::SqliteStore {
-    use tower_sessions_sqlx_store::sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-    let options =
-        SqliteConnectOptions::new().filename(places.folder.join("peer.sqlite")).create_if_missing(true);
-    // Write-ahead logging is the usual setting for a server.
-    let options = options.journal_mode(tower_sessions_sqlx_store::sqlx::sqlite::SqliteJournalMode::Wal);
-    let pool = SqlitePool::connect_with(options).await.expect("the database can be made");
-    let store = tower_sessions_sqlx_store::SqliteStore::new(pool);
-    store.migrate().await.expect("the table can be made");
-    let _ = store.delete_expired().await;
-    store
-}
-
 async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
     let options = tower_sessions_sqlx_store::sqlx::mysql::MySqlConnectOptions::new()
         .host("127.0.0.1")
@@ -152,6 +141,13 @@ async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
     let store = tower_sessions_sqlx_store::MySqlStore::new(pool.expect("the server answers"));
     // The store's own schema name needs more rights than an application's user has.
     let store = store.with_schema_name("app").expect("a schema's name");
+    store.migrate().await.expect("the table can be made");
+    store
+}
+
+async fn postgres(places: &Places) -> tower_sessions_sqlx_store::PostgresStore {
+    let pool = tower_sessions_sqlx_store::sqlx::PgPool::connect(&places.postgres).await;
+    let store = tower_sessions_sqlx_store::PostgresStore::new(pool.expect("the server answers"));
     store.migrate().await.expect("the table can be made");
     store
 }

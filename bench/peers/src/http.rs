@@ -66,20 +66,25 @@ fn serve_actix(subject: Subject, places: &Places) {
     });
 }
 
-/// Returns the subjects whose servers are in `places`.
-fn subjects(places: &Places) -> Vec<Subject> {
+/// Returns the subjects whose servers are in `places`; if `only` names some, these alone.
+fn subjects(places: &Places, only: &[Subject]) -> Vec<Subject> {
     let all = Subject::value_variants().iter().copied();
     all.filter(|subject| {
         let name = subject.name();
+        if !only.is_empty() && !only.contains(subject) {
+            return false;
+        }
         (!(name.ends_with("redis") || name.ends_with("near")) || !places.redis.is_empty())
             && (!name.ends_with("mysql") || !places.mysql.is_empty())
+            && (!name.ends_with("postgres") || !places.postgres.is_empty())
+            && (*subject != Subject::TowerSessionsSqlite || !places.sqlite_peer.as_os_str().is_empty())
     })
     .collect()
 }
 
-pub fn run(report: &mut Report, places: &Places, quick: bool) -> Result<(), String> {
+pub fn run(report: &mut Report, places: &Places, only: &[Subject], quick: bool) -> Result<(), String> {
     let (rounds, seconds) = if quick { (1, "1s") } else { (3, "2s") };
-    let servers: Vec<Server> = subjects(places)
+    let servers: Vec<Server> = subjects(places, only)
         .into_iter()
         .map(|subject| Server::start(subject, places))
         .collect::<Result<_, _>>()?;
@@ -128,10 +133,15 @@ struct Server {
 
 impl Server {
     fn start(subject: Subject, places: &Places) -> Result<Server, String> {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = Command::new(program);
-        command.arg("http").arg(subject.name()).arg("--folder").arg(&places.folder);
-        command.args(["--redis", &places.redis, "--mysql", &places.mysql]);
+        let mut command = if subject == Subject::TowerSessionsSqlite {
+            Command::new(&places.sqlite_peer)
+        } else {
+            let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+            command.arg("http").arg(subject.name());
+            command.args(["--redis", &places.redis, "--mysql", &places.mysql, "--postgres", &places.postgres]);
+            command
+        };
+        command.arg("--folder").arg(&places.folder);
         let child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
         let visitors = NamedTempFile::new().map_err(|error| error.to_string())?;
         let mut server = Server { subject, child, port: 0, visitors };

@@ -33,6 +33,12 @@ struct Arguments {
     /// Measure only these parts
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Measure only these subjects over HTTP
+    #[arg(long, value_delimiter = ',')]
+    subjects: Vec<Subject>,
+    /// The program of bench/peers-sqlite; without it, tower-sessions on SQLite is not measured
+    #[arg(long, default_value = "")]
+    sqlite_peer: std::path::PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,7 +118,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let mut report = Report::new();
     for part in Part::value_variants() {
         if arguments.only.is_empty() || arguments.only.contains(part) {
-            measure(*part, &mut report, quick)?;
+            measure(*part, &mut report, arguments)?;
             machine::describe(&mut report, quick);
             report.save()?;
         }
@@ -120,7 +126,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn measure(part: Part, report: &mut Report, quick: bool) -> Result<(), String> {
+fn measure(part: Part, report: &mut Report, arguments: &Arguments) -> Result<(), String> {
+    let quick = arguments.quick;
     match part {
         Part::Stack => stack::run(report, quick)?,
         Part::Stores => stores::run(report, quick)?,
@@ -133,9 +140,15 @@ fn measure(part: Part, report: &mut Report, quick: bool) -> Result<(), String> {
         Part::Http => {
             let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
             let (redis, mysql) = (servers::Redis::start(), servers::MariaDb::start());
-            let places =
-                Places { folder: folder.path().to_owned(), redis: redis.url(), mysql: mysql.dsn("") };
-            http::run(report, &places, quick)?;
+            let postgres = servers::Postgres::start();
+            let places = Places {
+                folder: folder.path().to_owned(),
+                redis: redis.url(),
+                mysql: mysql.dsn(""),
+                postgres: postgres.url(""),
+                sqlite_peer: arguments.sqlite_peer.clone(),
+            };
+            http::run(report, &places, &arguments.subjects, quick)?;
         }
     }
     Ok(())

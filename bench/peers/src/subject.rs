@@ -15,10 +15,13 @@ pub enum Subject {
     /// cloakroom with a near cache
     CloakroomNear,
     CloakroomMysql,
+    CloakroomPostgres,
+    CloakroomSqlite,
     TowerSessions,
     TowerSessionsMoka,
     TowerSessionsSqlite,
     TowerSessionsMysql,
+    TowerSessionsPostgres,
     TowerSessionsRedis,
     AxumSession,
     AxumSessionRedis,
@@ -37,10 +40,13 @@ impl Subject {
             Subject::CloakroomRedis => "cloakroom, redis",
             Subject::CloakroomNear => "cloakroom, near cache before redis",
             Subject::CloakroomMysql => "cloakroom, mysql",
+            Subject::CloakroomPostgres => "cloakroom, postgres",
+            Subject::CloakroomSqlite => "cloakroom, sqlite",
             Subject::TowerSessions => "tower-sessions, memory",
             Subject::TowerSessionsMoka => "tower-sessions, moka",
             Subject::TowerSessionsSqlite => "tower-sessions, sqlite",
             Subject::TowerSessionsMysql => "tower-sessions, mysql",
+            Subject::TowerSessionsPostgres => "tower-sessions, postgres",
             Subject::TowerSessionsRedis => "tower-sessions, redis",
             Subject::AxumSession => "axum_session, no pool",
             Subject::AxumSessionRedis => "axum_session, redis",
@@ -124,6 +130,12 @@ pub struct Places {
     /// A data source name, such as `user:password@tcp(127.0.0.1:3306)/name`
     #[arg(long, default_value = "")]
     pub mysql: String,
+    /// A PostgreSQL URL, such as `postgres://user:password@127.0.0.1/name`
+    #[arg(long, default_value = "")]
+    pub postgres: String,
+    /// The program of bench/peers-sqlite
+    #[arg(long, default_value = "")]
+    pub sqlite_peer: PathBuf,
 }
 
 impl Places {
