@@ -25,7 +25,7 @@ const BEEGO_EXAMPLE: &str = r#"{"cookieName":"gosessionid", "enableSetCookie,omi
  "providerConfig": ""}"#;
 
 /// Every key in its documented spelling.
-const KEYS: [&str; 38] = [
+const KEYS: &[&str] = &[
     "cookieName",
     "enableSetCookie",
     "enableSetCookie,omitempty",
@@ -70,7 +70,7 @@ const KEYS: [&str; 38] = [
 const SAME_SITE: &str = "1 (unspecified), 2 (Lax), 3 (Strict) or 4 (None)";
 
 /// Names of settings in other libraries, in lower case, each with the key for it here.
-const SYNONYMS: [(&str, &str); 30] = [
+const SYNONYMS: &[(&str, &str)] = &[
     ("idletimeout", "maxLifetime"),
     ("timeout", "maxLifetime"),
     ("sessiontimeout", "maxLifetime"),
@@ -198,11 +198,9 @@ impl Settings {
         config.absolute_timeout = self.seconds("absoluteTimeout")?.or(absolute);
         config.rotate_every = self.seconds("rotateEvery")?;
         config.anonymous_timeout = self.seconds("anonymousTimeout")?;
-        config.session_quota = self.number("sessionQuota")?.filter(|sessions| *sessions != 0);
         config.rotation_grace = self.seconds("rotationGrace")?.unwrap_or(config.rotation_grace);
         config.deadline = self.seconds("deadline")?.unwrap_or(config.deadline);
         config.longest_request = self.seconds("longestRequest")?.unwrap_or(config.longest_request);
-        config.end_user_on_reuse = self.flag("endUserOnReuse")?.unwrap_or(false);
         Ok(())
     }
 
@@ -214,6 +212,8 @@ impl Settings {
             found => return Err(JsonError::OverLimit { found: quote(found) }),
         };
         config.user_limit = limit.map(|limit| (limit, over));
+        config.session_quota = self.number("sessionQuota")?.filter(|sessions| *sessions != 0);
+        config.end_user_on_reuse = self.flag("endUserOnReuse")?.unwrap_or(false);
         Ok(())
     }
 

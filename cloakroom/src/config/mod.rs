@@ -14,10 +14,12 @@
 //! | [`Advice`] | a setting that is weaker than the builder's default |
 
 mod advice;
+mod explain;
 mod format;
 #[cfg(feature = "config-string")]
 mod json;
 mod policy;
+mod touch;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -38,7 +40,18 @@ pub use crate::cookie::{CookieConfig, SameSite};
 pub use crate::id::HashFunc;
 pub use advice::Advice;
 pub use format::Format;
-pub use policy::{OverLimit, Policy};
+pub use policy::Policy;
+pub(crate) use touch::touch_interval;
+
+/// The reaction to a login of a user who already has the maximum number of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OverLimit {
+    /// Ends the session whose login is the oldest.
+    EndOldest,
+    /// Refuses the login with an error of kind [`ErrorKind::Refused`].
+    Refuse,
+}
 
 /// The effective settings of a manager.
 ///
@@ -293,11 +306,6 @@ impl Config {
     /// Returns the value of `"durability"`.
     pub fn durability(&self) -> Option<&str> {
         self.durability.as_deref()
-    }
-
-    /// Returns the minimum time between two touches: a twentieth of the shortest time that a touch renews, at most a minute.
-    pub(crate) fn touch_interval(shortest: Duration) -> Duration {
-        (shortest / 20).min(Duration::from_secs(60))
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Millis;
-use crate::config::Config;
+use crate::config::{Config, touch_interval};
 use crate::record::{Lifetime, Record, Times};
 
 /// The configured times, in milliseconds.
@@ -13,7 +13,9 @@ pub(crate) struct Deadlines {
     anonymous: u64,
     /// [`NEVER`] if there is no absolute timeout.
     absolute: u64,
+    /// The least time between two stored uses of a session with a login.
     touch_users: u64,
+    /// The same for a session without one.
     touch_anonymous: u64,
     /// The age at which a token that is the record is refused.
     token_age: Option<Duration>,
@@ -27,7 +29,7 @@ const NEVER: u64 = u64::MAX;
 
 impl Deadlines {
     pub(crate) fn new(config: &Config, token_age: Option<Duration>) -> Self {
-        let touch = |idle| touch_interval([Some(idle), config.cookie.lifetime, token_age]);
+        let touch = |idle| Millis::of(touch_interval([Some(idle), config.cookie.lifetime, token_age]));
         Deadlines {
             idle: Millis::of(config.idle_timeout),
             anonymous: Millis::of(config.anonymous_timeout()),
@@ -83,7 +85,7 @@ impl Deadlines {
         let interval = match record.lifetime() {
             None if times.authenticated.is_none() => self.touch_anonymous,
             None => self.touch_users,
-            Some(own) => touch_interval([Some(own.idle), None, self.token_age]),
+            Some(own) => Millis::of(touch_interval([Some(own.idle), self.token_age])),
         };
         unstored >= interval
     }
@@ -115,13 +117,6 @@ fn later(from: Millis, millis: u64) -> Millis {
     Millis(from.0.saturating_add(millis))
 }
 
-/// Returns the interval at which the use of a session is stored, in milliseconds. `times` are those that a use renews: the idle timeout,
-/// the cookie's lifetime and the token's age.
-fn touch_interval(times: [Option<Duration>; 3]) -> u64 {
-    let shortest = times.into_iter().flatten().fold(Duration::MAX, Duration::min);
-    Millis::of(Config::touch_interval(shortest))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,14 +143,5 @@ mod tests {
         let deadlines = Deadlines::new(&config, None);
         assert_eq!(deadlines.idle_deadline(None, None, Millis(0)), Millis(2 * MINUTE));
         assert_eq!(deadlines.idle_deadline(None, Some(Millis(0)), Millis(0)), Millis(30 * MINUTE));
-    }
-
-    #[test]
-    fn a_use_is_stored_before_the_shortest_time_it_renews() {
-        let second = Duration::from_secs(1);
-        assert_eq!(touch_interval([Some(20 * second), None, None]), 1_000);
-        assert_eq!(touch_interval([Some(3_600 * second), Some(20 * second), None]), 1_000);
-        assert_eq!(touch_interval([Some(3_600 * second), None, Some(40 * second)]), 2_000);
-        assert_eq!(touch_interval([Some(36_000 * second), None, None]), MINUTE, "a minute at most");
     }
 }

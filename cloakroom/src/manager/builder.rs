@@ -99,7 +99,7 @@ impl ManagerBuilder {
         config.check()?;
         let capabilities = provider.capabilities();
         let former_capabilities = former.as_ref().map(AnyProvider::capabilities);
-        if let Some(problem) = check::problem(&config, &capabilities, former_capabilities.as_ref()) {
+        if let Some(problem) = check::problem(&config, &capabilities, former_capabilities.as_ref(), &clock) {
             return Err(Error::new(ErrorKind::Config, problem));
         }
         let ids = &config.ids;
@@ -112,7 +112,7 @@ impl ManagerBuilder {
         }
         let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {
             (Some(tokens), _) => {
-                // The touch interval comes from the idle timeout, so a shorter token age needs a shorter interval.
+                // A token that is not renewed is refused at this age, so it is the idle timeout that `explain` and `advice` tell.
                 if let Some(most) = tokens.max_age() {
                     config.idle_timeout = config.idle_timeout.min(most);
                 }

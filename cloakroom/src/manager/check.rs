@@ -1,16 +1,25 @@
 //! Checks a configuration against what its provider can do.
 
+use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, Format};
 use crate::provider::Capabilities;
 
-/// Returns the first combination that cannot work.
+/// Returns the first combination that cannot work. `clock` is the manager's.
 pub(super) fn problem(
     config: &Config,
     provider: &Capabilities,
     former: Option<&Capabilities>,
+    clock: &Clock,
 ) -> Option<BuildError> {
     format_mismatch(config, provider)
+        .or_else(|| {
+            let other = [Some(provider), former]
+                .into_iter()
+                .flatten()
+                .find(|of| of.clock().is_some_and(|of| of != clock));
+            other.map(|of| BuildError::Clock { provider: of.name })
+        })
         .or_else(|| former.and_then(|former| cannot_move(config, former, provider)))
         .or_else(|| token_mismatch(config, provider))
         .or_else(|| {
@@ -74,6 +83,11 @@ fn token_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildE
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BuildError {
+    #[error(
+        "expected one clock for the manager and its provider, found two; give the same clock to ManagerBuilder::clock and to the \
+         builder of the provider {provider}"
+    )]
+    Clock { provider: &'static str },
     #[error(
         "migrate_from: expected a provider in another library's layout, found {provider}, whose sessions are native; leave it out"
     )]

@@ -63,8 +63,8 @@ impl ManagerBuilder {
     /// let sessions = Manager::builder(MemoryProvider::new()).cookie_lifetime(Some(Duration::from_secs(7 * 24 * 60 * 60))).build()?;
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn cookie_lifetime(mut self, lifetime: Option<Duration>) -> Self {
-        self.config.cookie.lifetime = lifetime;
+    pub fn cookie_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.config.cookie.lifetime = lifetime.into();
         self
     }
 
@@ -159,11 +159,11 @@ impl ManagerBuilder {
     /// # use cloakroom::{Manager, MemoryProvider};
     /// # use std::time::Duration;
     /// let four_hours = Duration::from_secs(4 * 60 * 60);
-    /// let sessions = Manager::builder(MemoryProvider::new()).absolute_timeout(Some(four_hours)).build()?;
+    /// let sessions = Manager::builder(MemoryProvider::new()).absolute_timeout(four_hours).build()?;
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn absolute_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.config.absolute_timeout = timeout;
+    pub fn absolute_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.absolute_timeout = timeout.into();
         self
     }
 
@@ -192,8 +192,8 @@ impl ManagerBuilder {
     /// let sessions = Manager::builder(MemoryProvider::new()).anonymous_timeout(Some(Duration::from_secs(600))).build()?;
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn anonymous_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.config.anonymous_timeout = timeout;
+    pub fn anonymous_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.anonymous_timeout = timeout.into();
         self
     }
 

@@ -44,6 +44,7 @@ use std::any::TypeId;
 use std::future::Future;
 use std::time::SystemTime;
 
+use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::id::StoreKey;
@@ -237,6 +238,8 @@ pub struct Capabilities {
     at_once: Option<TypeId>,
     /// The seal of the tokens, if the token is the sealed record and the provider stores none.
     tokens: Option<SealedTokens>,
+    /// The clock that deadlines are compared with; `None` if it is not known.
+    clock: Option<Clock>,
 }
 
 impl Capabilities {
@@ -263,6 +266,7 @@ impl Capabilities {
             max_record: None,
             at_once: None,
             tokens: None,
+            clock: None,
         }
     }
 
@@ -295,6 +299,22 @@ impl Capabilities {
     /// ```
     pub fn with_tokens(self, tokens: SealedTokens) -> Self {
         Capabilities { tokens: Some(tokens), ..self }
+    }
+
+    pub(crate) fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
+    }
+
+    /// Declares the clock that the provider compares deadlines with. A manager with another clock is then refused, since its
+    /// sessions would expire at other times than their records: a test that moves the clock of the manager alone.
+    ///
+    /// ```
+    /// use cloakroom::{Clock, providers::Capabilities};
+    ///
+    /// let capabilities = Capabilities::new("own").with_clock(Clock::system());
+    /// ```
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Capabilities { clock: Some(clock), ..self }
     }
 
     /// Declares that the futures of `P`, the provider itself, are all ready at their first poll. A request is then served without a

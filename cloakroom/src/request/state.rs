@@ -12,7 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::StoreKey;
 use crate::record::Record;
 
-/// RareState parts are boxed: every request pays for this type, and most requests never load their session.
+/// The state of one request's session.
+///
+/// The parts that few requests need are boxed in [`RareState`], since every request pays for the size of this type.
 #[derive(Default)]
 pub(crate) struct State {
     pub(super) phase: Phase,

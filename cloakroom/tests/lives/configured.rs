@@ -1,7 +1,7 @@
 //! Sessions after the configuration has changed, and settings that a provider cannot serve.
 
 use cloakroom::{
-    ErrorKind, Manager, Provider, Released,
+    Clock, ErrorKind, Manager, ManualClock, MemoryProvider, Provider, Released,
     providers::{Capabilities, Record},
 };
 
@@ -71,4 +71,21 @@ fn rotation_without_tombstones_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Config);
     let text = error.to_string();
     assert!(text.contains("rotateEvery") && text.contains("tombstones") && text.contains("memory"), "{text}");
+}
+
+#[test]
+fn a_manager_and_a_provider_with_two_clocks_are_refused() {
+    let (one, other) = (ManualClock::default(), ManualClock::default());
+    let build = |provider: MemoryProvider, clock: Clock| Manager::builder(provider).clock(clock).build();
+    for error in [
+        build(MemoryProvider::new(), one.clock()).unwrap_err(),
+        build(MemoryProvider::builder().clock(other.clock()).build(), one.clock()).unwrap_err(),
+        build(MemoryProvider::builder().clock(one.clock()).build(), Clock::system()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let text = error.to_string();
+        assert!(text.contains("expected one clock") && text.contains("provider memory"), "{text}");
+    }
+    let both = build(MemoryProvider::builder().clock(one.clock()).build(), one.clock()).unwrap();
+    assert_eq!(both.provider().capabilities().name, "memory");
 }

@@ -44,8 +44,8 @@ fn read(words: &str) -> Said {
     let line = |part: &str| words.lines().find(|line| line.contains(part));
     let (idle, arriving) = (line("(idle timeout)").unwrap(), line("arrives under a replaced id").unwrap());
     Said {
-        idle: time(idle, "ends ", " after its last use"),
-        touch: time(idle, "last one was noted ", " ago or more"),
+        idle: time(idle, "ends ", " after its last stored use"),
+        touch: time(idle, "last stored one is ", " old or more"),
         absolute: line("(absolute timeout)").map(|line| time(line, "ends ", " after the login")),
         rotation: line("replaced in passing once")
             .map(|line| (time(line, "once it is ", " old"), time(line, "the session for ", " more"))),
@@ -178,4 +178,20 @@ async fn explain_names_the_cookie_and_the_session_limit() {
     );
     let rig = Rig::with(|builder| builder.rotate_every(seconds(60)).end_user_on_reuse(true));
     assert!(rig.manager.explain().contains("and ends every session of the user"));
+}
+
+#[tokio::test]
+async fn an_anonymous_use_is_stored_as_often_as_said() {
+    let rig = Rig::with(|builder| builder.anonymous_timeout(Some(seconds(60))));
+    let words = rig.manager.explain();
+    let line = words.lines().find(|line| line.contains("(anonymous timeout)")).unwrap();
+    let (ends, touch) =
+        (time(line, "logged in it ends ", " after"), time(line, "last stored one is ", " old or more"));
+    assert_eq!((ends, touch), (seconds(60), seconds(3)));
+    let mut browser = Browser::default();
+    let _ = rig.request(&mut browser, |session| session.set("n", 1).unwrap()).await;
+    rig.time.advance(touch - Duration::from_millis(1));
+    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Unchanged);
+    rig.time.advance(Duration::from_millis(1));
+    assert_eq!(rig.request(&mut browser, |_| ()).await, Released::Touched);
 }

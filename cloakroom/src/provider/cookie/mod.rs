@@ -263,7 +263,8 @@ impl fmt::Debug for CookieProvider {
 #[deny(clippy::missing_trait_methods)]
 impl Provider for CookieProvider {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::new("cookie").with_tokens(self.tokens.clone());
+        let mut capabilities =
+            Capabilities::new("cookie").with_tokens(self.tokens.clone()).with_clock(self.clock.clone());
         capabilities.persistent = true;
         capabilities.shared = true;
         capabilities.native_expiry = self.revocations.is_none();

@@ -194,7 +194,7 @@ impl Provider for FileProvider {
             persistent: true,
             shared: true,
             max_record: Some(tree::MAX_RECORD),
-            ..Capabilities::new("file")
+            ..Capabilities::new("file").with_clock(self.0.clock.clone())
         }
     }
 

@@ -23,7 +23,7 @@ use crate::record::Record;
 
 pub(super) struct FileStore {
     path: PathBuf,
-    clock: Clock,
+    pub(super) clock: Clock,
     durability: Durability,
     /// True if another library's files may be in the same folder.
     pub(super) shares_folder: bool,

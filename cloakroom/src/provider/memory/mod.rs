@@ -474,7 +474,7 @@ fn next_after((keys, more): &(Vec<StoreKey>, bool), after: &str) -> Option<Curso
 
 impl Provider for MemoryProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new("memory").never_waits::<MemoryProvider>()
+        Capabilities::new("memory").never_waits::<MemoryProvider>().with_clock(self.0.clock.clone())
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {

@@ -150,7 +150,12 @@ impl Watched for RedisProvider {
 #[deny(clippy::missing_trait_methods)]
 impl Provider for RedisProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { persistent: true, shared: true, native_expiry: true, ..Capabilities::new("redis") }
+        Capabilities {
+            persistent: true,
+            shared: true,
+            native_expiry: true,
+            ..Capabilities::new("redis").with_clock(self.0.clock.clone())
+        }
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {

@@ -168,7 +168,7 @@ impl Provider for MySqlProvider {
             persistent: true,
             shared: true,
             max_record: Some(self.0.max_record),
-            ..Capabilities::new("mysql")
+            ..Capabilities::new("mysql").with_clock(self.0.store.clock.clone().unwrap_or_default())
         }
     }
 
