@@ -491,6 +491,7 @@ async fn one_provider_serves_one_cookie_name() {
     let rig = Rig::new();
     let built = |settings: fn(ManagerBuilder) -> ManagerBuilder| {
         settings(Manager::builder(rig.provider.clone()))
+            .clock(rig.time.clock())
             .build()
             .map(|_| ())
             .map_err(|error| error.to_string())

@@ -213,8 +213,7 @@ type Reader = Box<dyn Fn(&Session) + Send + Sync>;
 #[tokio::test]
 async fn a_read_of_a_session_that_ended_succeeds() {
     let time = ManualClock::default();
-    let clock = time.clock();
-    let rig = Rig::with(move |builder| builder.clock(clock.clone()));
+    let rig = Rig::with_clock(&time.clock());
     let readers: [Reader; 3] = [
         Box::new(|_| ()),
         // A touch is due, and finds no session.

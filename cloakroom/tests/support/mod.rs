@@ -9,7 +9,7 @@ pub(crate) mod log;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use cloakroom::{Manager, ManagerBuilder, MemoryProvider, Principal};
+use cloakroom::{Clock, Manager, ManagerBuilder, MemoryProvider, Principal};
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
@@ -32,7 +32,16 @@ impl Rig {
     }
 
     pub(crate) fn with(settings: impl Fn(ManagerBuilder) -> ManagerBuilder) -> Self {
-        let (provider, faults) = (MemoryProvider::new(), Faulty::default());
+        Self::on(MemoryProvider::new(), settings)
+    }
+
+    pub(crate) fn with_clock(clock: &Clock) -> Self {
+        let provider = MemoryProvider::builder().clock(clock.clone()).build();
+        Self::on(provider, |builder| builder.clock(clock.clone()))
+    }
+
+    fn on(provider: MemoryProvider, settings: impl Fn(ManagerBuilder) -> ManagerBuilder) -> Self {
+        let faults = Faulty::default();
         let faulty = Hooked::new(provider.clone(), faults.clone());
         let manager = settings(Manager::builder(faulty)).build().unwrap();
         Rig { manager, store: settings(Manager::builder(provider)).build().unwrap(), faults }
