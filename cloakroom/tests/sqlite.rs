@@ -4,8 +4,18 @@
 
 #[path = "sqlite/folder.rs"]
 mod folder;
+#[path = "sqlite/groups.rs"]
+mod groups;
+#[path = "sqlite/hostile.rs"]
+mod hostile;
+#[path = "sqlite/kill.rs"]
+mod kill;
+#[path = "sqlite/locks.rs"]
+mod locks;
 #[path = "sqlite/model.rs"]
 mod model;
+#[path = "sqlite/tables.rs"]
+mod tables;
 #[path = "sqlite/unreadable.rs"]
 mod unreadable;
 

@@ -1,8 +1,12 @@
 //! A temporary folder for a database, and what other programs do to the database.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use cloakroom::Clock;
+use cloakroom::providers::{Record, StoreKey};
+use cloakroom::testkit::record;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -70,3 +74,46 @@ fn refuse(path: &Path, changes: &[&str], refuse: bool) {
         }
     }
 }
+
+/// The variable that tells a child process its part.
+const PART: &str = "CLOAKROOM_SQLITE_CHILD";
+
+/// Starts the ignored test `test` of this program in a process of its own, after the shell commands of `setup`. The test finds `part`
+/// with [`part`].
+pub(crate) fn in_a_child(test: &str, part: &Path, setup: &str) -> Child {
+    Command::new("sh")
+        .args(["-c", &format!("{setup}; exec \"$@\""), "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--test-threads=1"])
+        .env(PART, part)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Returns the part of this process, if it is a child.
+pub(crate) fn part() -> Option<PathBuf> {
+    std::env::var_os(PART).map(PathBuf::from)
+}
+
+/// Returns a key.
+pub(crate) fn key(name: &str) -> StoreKey {
+    name.parse().unwrap()
+}
+
+/// Returns a new record with the number `n`.
+pub(crate) fn a_record(n: u64) -> Record {
+    record(&Clock::system()).principal("alice").value("n", n).build()
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The time in which everything happens, on a busy machine too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

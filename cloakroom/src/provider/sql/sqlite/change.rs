@@ -12,8 +12,8 @@ pub(super) trait PendingChange: Send {
     /// Returns false if nobody waits for the answer any more, or the deadline is over.
     fn is_wanted(&self) -> bool;
 
-    /// Returns true for the end of a session, which is tried again where the store has no room for anything else.
-    fn is_delete(&self) -> bool;
+    /// Returns true for a change that makes nothing longer, such as the end of a session. It runs on a full disk too.
+    fn frees_room(&self) -> bool;
 
     /// Runs the change and keeps its outcome. It may run again after its transaction was rolled back.
     fn run(&mut self, step: &ChangeStep<'_>);
@@ -31,7 +31,7 @@ pub(super) trait PendingChange: Send {
 /// A change of one type.
 pub(super) struct TypedChange<T, S> {
     pub(super) step: S,
-    pub(super) is_delete: bool,
+    pub(super) frees_room: bool,
     pub(super) deadline: Option<Instant>,
     pub(super) outcome: Option<Result<T, SqliteError>>,
     pub(super) caller: oneshot::Sender<Result<T, SqliteError>>,
@@ -46,8 +46,8 @@ where
         !self.caller.is_closed() && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
-    fn is_delete(&self) -> bool {
-        self.is_delete
+    fn frees_room(&self) -> bool {
+        self.frees_room
     }
 
     fn run(&mut self, step: &ChangeStep<'_>) {

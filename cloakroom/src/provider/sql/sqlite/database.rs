@@ -74,6 +74,13 @@ impl OpenDatabase {
         Ok(())
     }
 
+    /// Returns the bytes of the database that no row uses.
+    pub(super) fn free_bytes(&self) -> u64 {
+        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let free = number("freelist_count").and_then(|pages| Ok(pages.saturating_mul(number("page_size")?)));
+        free.ok().and_then(|free| u64::try_from(free).ok()).unwrap_or(0)
+    }
+
     /// Copies the log into the database as far as readers allow, so that its space is used again.
     pub(super) fn checkpoint(&self) {
         let done = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));

@@ -167,6 +167,11 @@ impl SqliteError {
         move |cause| SqliteError::File { doing, cause }
     }
 
+    /// Returns the error of a change that a full disk has no room for.
+    pub(super) fn full() -> SqliteError {
+        SqliteError::Engine(EngineCause::Full, EngineCode(ffi::SQLITE_FULL))
+    }
+
     fn cause(&self) -> Option<EngineCause> {
         match self {
             SqliteError::Engine(cause, _) => Some(*cause),

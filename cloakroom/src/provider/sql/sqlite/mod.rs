@@ -9,6 +9,7 @@ mod form;
 mod list;
 mod place;
 mod readers;
+mod reserve;
 mod schema;
 mod statements;
 mod steps;

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::connection::LOCK_PAUSE;
 use super::error::SqliteError;
 use crate::provider::private_folder::{self, FolderError};
 
@@ -83,7 +84,7 @@ impl DatabasePlace {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             let suffix = name.strip_prefix(own);
-            let is_ours = matches!(suffix, Some(b"" | b"-wal" | b"-shm" | b"-journal"));
+            let is_ours = matches!(suffix, Some(b"" | b"-wal" | b"-shm" | b"-journal" | b"-reserve"));
             if !is_ours && !matches!(name, b"." | b".." | b"lost+found") && !name.starts_with(TEMP_PREFIX) {
                 return Ok(false);
             }
@@ -130,7 +131,22 @@ impl DatabasePlace {
     ///
     /// Closing a descriptor of the database would release the locks that SQLite holds elsewhere in this process, as POSIX has it. So the
     /// file is closed before any connection can find it.
+    ///
+    /// A log and a shared memory without a database are of a removed one, and are removed too. The lock on the folder keeps another process
+    /// from removing those of the new database.
     fn create(&self, folder: &OwnedFd) -> Result<(), Errno> {
+        lock(folder)?;
+        if fs::statat(folder, &*self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Ok(());
+        }
+        for suffix in ["-wal", "-shm"] {
+            let mut name = self.name.clone();
+            name.push(suffix);
+            match fs::unlinkat(folder, &*name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let number = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         let temp = [TEMP_PREFIX, format!("{number:016x}").as_bytes()].concat();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -145,6 +161,18 @@ impl DatabasePlace {
             linked => linked.and(removed),
         }
     }
+}
+
+/// Locks a folder until its descriptor is closed. Another process holds the lock for some system calls.
+fn lock(folder: &OwnedFd) -> Result<(), Errno> {
+    const ATTEMPTS: u32 = 1_000;
+    for _ in 0..ATTEMPTS {
+        match fs::flock(folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCK_PAUSE),
+            answer => return answer,
+        }
+    }
+    Err(Errno::WOULDBLOCK)
 }
 
 /// The prefix of the name under which a file is created.

@@ -116,6 +116,12 @@ impl ReadPool {
         answer
     }
 
+    /// Closes the connections that are not in use. An open one would keep the shared memory of a removed log alive.
+    pub(super) fn close_idle(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock());
+        idle.into_iter().for_each(|reader| abandon(reader.connection));
+    }
+
     fn take(&self) -> Result<ReadConnection, SqliteError> {
         loop {
             // The lock is not held while a connection is closed.

@@ -89,7 +89,7 @@ impl SqliteStore {
         };
         match attempt().await {
             Err(error) if error.is_moved() => {
-                self.change(false, |_| Ok(())).await?;
+                self.change(true, |_| Ok(())).await?;
                 attempt().await
             }
             answer => answer,
@@ -99,10 +99,10 @@ impl SqliteStore {
     /// Runs a change within the deadline.
     pub(super) async fn change<T: Send + 'static>(
         &self,
-        is_delete: bool,
+        frees_room: bool,
         step: impl Fn(&ChangeStep<'_>) -> Result<T, SqliteError> + Send + 'static,
     ) -> Result<T, SqliteError> {
-        self.writer.change(self.deadline, is_delete, step).await
+        self.writer.change(self.deadline, frees_room, step).await
     }
 
     /// Deletes a batch of at most `limit` expired records.
@@ -113,7 +113,7 @@ impl SqliteStore {
             let start = Instant::now();
             Ok((step.collect(batch)?, start.elapsed()))
         };
-        let (collected, took) = self.writer.change(self.long_deadline(), false, collect).await?;
+        let (collected, took) = self.writer.change(self.long_deadline(), true, collect).await?;
         if collected.removed == size {
             self.batch.learn(size, took);
         }

@@ -13,6 +13,7 @@ use super::connection::{LOCK_PAUSE, abandon};
 use super::database::{DatabaseSettings, OpenDatabase};
 use super::error::SqliteError;
 use super::readers::ReadPool;
+use super::reserve::Reserve;
 use super::steps::ChangeStep;
 use super::value::bound;
 use super::wait::bounded;
@@ -49,10 +50,10 @@ impl Writer {
             Ok(database) => {
                 let readers = Arc::new(ReadPool::new(database.path.clone(), readers));
                 if opened.send(Ok(Arc::clone(&readers))).is_ok() {
-                    GroupWriter { settings, database: Some(database), warned: None }.serve(&changes);
+                    let reserve = Reserve::beside(&database.path);
+                    let database = Some(database);
+                    GroupWriter { settings, database, readers, reserve, warned: None }.serve(&changes);
                 }
-                // The last connection copies the log into the database, so all of them are closed here, off the async workers.
-                drop(readers);
             }
         };
         // The kernel shows 15 characters.
@@ -71,12 +72,12 @@ impl Writer {
     pub(super) async fn change<T: Send + 'static>(
         &self,
         limit: Option<Duration>,
-        is_delete: bool,
+        frees_room: bool,
         step: impl Fn(&ChangeStep<'_>) -> Result<T, SqliteError> + Send + 'static,
     ) -> Result<T, SqliteError> {
         let (caller, answer) = oneshot::channel();
         let deadline = deadline_of(limit);
-        let change = TypedChange { step, is_delete, deadline, outcome: None, caller };
+        let change = TypedChange { step, frees_room, deadline, outcome: None, caller };
         self.queue.send(Box::new(change)).map_err(|_| SqliteError::Stopped)?;
         // The thread drops a change whose deadline is over.
         let unanswered = || match limit {
@@ -94,6 +95,8 @@ struct GroupWriter {
     settings: DatabaseSettings,
     /// `None` after an error of the file, until the next change opens it again.
     database: Option<OpenDatabase>,
+    readers: Arc<ReadPool>,
+    reserve: Reserve,
     /// The time of the last warning about the size of the log.
     warned: Option<Instant>,
 }
@@ -120,7 +123,10 @@ impl GroupWriter {
                 self.close();
             }
         }
-        self.database = None;
+        // The last connection copies the log into the database and removes it, which one that only reads cannot. So it is closed last,
+        // and here, off the async workers.
+        drop(self.readers);
+        drop(self.database);
     }
 
     /// Runs a group in one transaction and answers each of its callers. `retry`: a group without room may run again.
@@ -130,6 +136,13 @@ impl GroupWriter {
         changes: Option<&mpsc::Receiver<BoxedChange>>,
         retry: bool,
     ) {
+        let database = self.database.as_ref();
+        if !self.reserve.is_held(|| database.map_or(0, OpenDatabase::free_bytes)) {
+            let (frees_room, needs_room): (Vec<_>, Vec<_>) =
+                group.into_iter().partition(|change| change.frees_room());
+            fail(needs_room, &SqliteError::full());
+            group = frees_room;
+        }
         if let Err(error) = self.begin(&mut group, changes) {
             if error.ends_connection() {
                 self.close();
@@ -137,22 +150,11 @@ impl GroupWriter {
             return fail(group, &error);
         }
         // Everybody has gone.
-        let Some(database) = &self.database else { return };
-        if group.is_empty() {
-            return;
-        }
+        let Some(database) = self.database.as_ref().filter(|_| !group.is_empty()) else { return };
         match write(database, &self.settings, &mut group) {
-            GroupEnd::Committed => self.answer(group),
+            GroupEnd::Committed => self.answer(group, retry),
             GroupEnd::RolledBack => self.run_apart(group, retry),
-            GroupEnd::Failed(error) if error.is_full() && retry => {
-                // The group changed nothing. The end of a session may need no room, and a change alone less than all together.
-                database.checkpoint();
-                let is_alone = group.len() == 1;
-                let (again, failed): (Vec<_>, Vec<_>) =
-                    group.into_iter().partition(|change| is_alone || change.is_delete());
-                fail(failed, &error);
-                again.into_iter().for_each(|change| self.run(vec![change], None, false));
-            }
+            GroupEnd::Failed(error) if error.is_full() && retry => self.run_in_reserve(group),
             GroupEnd::Failed(error) => {
                 if error.ends_connection() {
                     self.close();
@@ -163,12 +165,17 @@ impl GroupWriter {
     }
 
     /// Answers a committed group, unless its file is not the one in its place any more.
-    fn answer(&mut self, group: Vec<BoxedChange>) {
+    fn answer(&mut self, group: Vec<BoxedChange>, retry: bool) {
         let Some(size) = self.database.as_ref().and_then(OpenDatabase::log_size) else {
             self.close();
             return fail(group, &SqliteError::Moved);
         };
-        group.into_iter().for_each(PendingChange::answer);
+        let lacks_room = |change: &BoxedChange| retry && change.error().is_some_and(SqliteError::is_full);
+        let (without_room, done): (Vec<_>, Vec<_>) = group.into_iter().partition(lacks_room);
+        done.into_iter().for_each(PendingChange::answer);
+        if !without_room.is_empty() {
+            self.run_in_reserve(without_room);
+        }
         if size > LARGE_LOG && self.warned.is_none_or(|last| last.elapsed() > WARNING_PAUSE) {
             self.warned = Some(Instant::now());
             tracing::warn!(
@@ -179,22 +186,28 @@ impl GroupWriter {
         }
     }
 
+    /// Gives up the reserve, and runs those changes of a failed group that need no further room.
+    fn run_in_reserve(&mut self, group: Vec<BoxedChange>) {
+        self.reserve.release();
+        self.database.iter().for_each(OpenDatabase::checkpoint);
+        group.into_iter().for_each(|change| self.run(vec![change], None, false));
+    }
+
     /// Runs each change of a group in a transaction of its own, after SQLite has rolled back the group because of one of them.
     fn run_apart(&mut self, group: Vec<BoxedChange>, retry: bool) {
+        if retry && group.iter().any(|change| change.error().is_some_and(SqliteError::is_full)) {
+            return self.run_in_reserve(group);
+        }
         let is_alone = group.len() == 1;
         for change in group {
             match change.error() {
-                // A change alone runs again only if a checkpoint may have made room for it.
-                Some(error) if is_alone && !(retry && error.is_full()) => {
+                Some(error) if is_alone => {
                     if error.ends_connection() {
                         self.close();
                     }
                     change.answer();
                 }
-                _ => {
-                    self.database.iter().for_each(OpenDatabase::checkpoint);
-                    self.run(vec![change], None, !is_alone && retry);
-                }
+                _ => self.run(vec![change], None, retry),
             }
         }
     }
@@ -244,6 +257,7 @@ impl GroupWriter {
     fn close(&mut self) {
         if let Some(database) = self.database.take() {
             abandon(database.connection);
+            self.readers.close_idle();
         }
     }
 }
