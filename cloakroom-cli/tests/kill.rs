@@ -1,7 +1,7 @@
-//! Kills the process that writes the file provider's folder, with SIGKILL under load, many times. Nothing acknowledged
+//! Kills the process that writes the file provider's folder, or a file of SQLite, with SIGKILL under load, many times. Nothing acknowledged
 //! is lost, no record is torn, and no logout is undone.
 //!
-//! `CLOAKROOM_KILLS` sets the number of kills, 200 by default: `CLOAKROOM_KILLS=5000 cargo test -p cloakroom-cli
+//! `CLOAKROOM_KILLS` sets the number of kills, 200 by default on files and 50 on SQLite: `CLOAKROOM_KILLS=5000 cargo test -p cloakroom-cli
 //! --test kill -- --nocapture`
 
 #![cfg(unix)]
@@ -287,8 +287,9 @@ fn random_below(below: u64) -> u64 {
     RandomState::new().hash_one(0) % below
 }
 
-/// The folder, its visitors and the counts of all runs.
+/// The folder or the database, its visitors and the counts of all runs.
 struct Folder {
+    provider: &'static str,
     path: PathBuf,
     config: String,
     counts: Arc<Counts>,
@@ -299,19 +300,27 @@ struct Folder {
 }
 
 impl Folder {
-    async fn new(path: &Path) -> Self {
+    async fn new(provider: &'static str, path: &Path) -> Self {
         let config = json!({ "cookieName": "id", "providerConfig": path, "maxLifetime": 3600 }).to_string();
-        let server = Server::start(&["--provider", "file", "--config", &config]);
+        let server = Server::start(&["--provider", provider, "--config", &config]);
         let mut client = server.client();
         client.login("everybody").await;
         let shared = Shared { client, n: Value::default(), own: vec![Value::default(); TOGETHER] };
         let visitor = |n: usize| Visitor::new(format!("visitor {n}"), server.client());
         let visitors = (0..ALONE).map(visitor).collect();
-        Folder { path: path.to_owned(), config, counts: Arc::default(), visitors, shared, unknown: 0 }
+        Folder {
+            provider,
+            path: path.to_owned(),
+            config,
+            counts: Arc::default(),
+            visitors,
+            shared,
+            unknown: 0,
+        }
     }
 
     fn open(&self) -> Server {
-        Server::start(&["--provider", "file", "--config", &self.config])
+        Server::start(&["--provider", self.provider, "--config", &self.config])
     }
 
     /// Verifies what the last run left, then makes changes until the program is killed.
@@ -374,12 +383,39 @@ impl Folder {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_writer_loses_nothing_acknowledged() {
+    loses_nothing("file", "sessions", 200).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_writer_of_sqlite_loses_nothing_acknowledged() {
+    loses_nothing("sqlite", "data/sessions.db", 50).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn sessions_of_the_demonstration_survive_a_restart_on_sqlite() {
+    let root = tempfile::tempdir().expect("a folder");
+    let config = json!({ "cookieName": "id", "providerConfig": root.path().join("data/sessions.db") });
+    let start = || Server::start(&["--provider", "sqlite", "--config", &config.to_string()]);
+    let first = start();
+    let mut client = first.client();
+    client.login("alice").await;
+    client.put("/api/session/data/key", "1").await.done();
+    assert_eq!(first.terminated().await, Some(0));
+    let second = start();
+    client.at(&second).get("/api/session/data/key").await.is(json!(1));
+    assert_eq!(client.at(&second).get("/api/active").await.json(), json!({ "active": 1 }));
+}
+
+/// Kills the process that writes `by_default` times, or as often as `CLOAKROOM_KILLS` says.
+async fn loses_nothing(provider: &'static str, place: &str, by_default: u64) {
     let kills = match std::env::var("CLOAKROOM_KILLS") {
         Ok(kills) => kills.parse().expect("CLOAKROOM_KILLS is a number"),
-        Err(_) => 200,
+        Err(_) => by_default,
     };
     let root = tempfile::tempdir().expect("a folder");
-    let mut folder = Folder::new(&root.path().join("sessions")).await;
+    let mut folder = Folder::new(provider, &root.path().join(place)).await;
     for _ in 0..kills {
         folder.run_and_kill().await;
     }

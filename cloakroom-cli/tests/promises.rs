@@ -1,5 +1,5 @@
 //! The promises about concurrency, and about responses without a cookie, over HTTP against the real program. Each runs
-//! on memory, files, MariaDB and Redis, and on all but memory also with two processes.
+//! on memory, files, SQLite, MariaDB and Redis, and on all but memory also with two processes.
 
 mod support;
 
@@ -40,6 +40,17 @@ impl Site {
             json!(path.to_str().expect("a path in UTF-8"))
         );
         Site { folder: Some(folder), ..Site::on("file", processes, &config) }
+    }
+
+    /// Starts `processes` processes that share a new file of SQLite.
+    #[cfg(all(feature = "sqlite", unix))]
+    fn on_sqlite(processes: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data/sessions.db");
+        // Hundreds of requests come at once, and the machine may be busy. The time that takes is not tested here.
+        let url = format!("sqlite:{}?deadline=60s", path.display());
+        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
+        Site { _store: Some(Box::new(folder)), ..Site::on("sqlite", processes, &config.to_string()) }
     }
 
     /// Starts `processes` processes over a new database.
@@ -346,6 +357,18 @@ macro_rules! promises {
             #[tokio::test(flavor = "multi_thread")]
             async fn on_file_with_two_processes() {
                 super::$promise(Site::on_file(2, "")).await;
+            }
+
+            #[cfg(all(feature = "sqlite", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_sqlite() {
+                super::$promise(Site::on_sqlite(1)).await;
+            }
+
+            #[cfg(all(feature = "sqlite", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn on_sqlite_with_two_processes() {
+                super::$promise(Site::on_sqlite(2)).await;
             }
 
             #[cfg(all(feature = "redis", unix))]

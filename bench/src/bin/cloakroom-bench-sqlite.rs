@@ -77,7 +77,6 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// A rig of one database: the provider, and the settings of the bare driver.
-#[derive(Clone)]
 struct Rig {
     path: PathBuf,
     provider: SqliteProvider,
@@ -105,7 +104,8 @@ fn measure(
     let stored = record(&Clock::system()).principal("user-4711").filled(arguments.bytes).build();
     fill(path, sessions, &stored)?;
     let provider = runtime.block_on(builder().connect())?;
-    let rig = Rig { path: path.to_owned(), provider, sessions, stored, arguments: arguments.clone() };
+    let rig =
+        Arc::new(Rig { path: path.to_owned(), provider, sessions, stored, arguments: arguments.clone() });
     let print = |what: &str, provider: f64, driver: f64| {
         println!("{what:<12}{sessions:>10}{provider:>12.0}{driver:>12.0}{:>8.2}", provider / driver);
     };
@@ -153,7 +153,10 @@ fn fill(path: &Path, sessions: u64, stored: &Record) -> Result<(), Failure> {
 
 impl Rig {
     /// Returns the calls a second of `callers` tasks.
-    async fn calls<F>(&self, call: impl Fn(Rig, u64) -> F + Clone + Send + 'static) -> Result<f64, Failure>
+    async fn calls<F>(
+        self: &Arc<Self>,
+        call: impl Fn(Arc<Rig>, u64) -> F + Clone + Send + 'static,
+    ) -> Result<f64, Failure>
     where
         F: Future<Output = Result<u64, Failure>> + Send + 'static,
     {
@@ -161,11 +164,11 @@ impl Rig {
         let start = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
         for task in 0..self.arguments.callers {
-            let (rig, call, done) = (self.clone(), call.clone(), Arc::clone(&done));
+            let (rig, call, done) = (Arc::clone(self), call.clone(), Arc::clone(&done));
             tasks.spawn(async move {
                 let mut turn = task as u64;
                 while start.elapsed() < time {
-                    done.fetch_add(call(rig.clone(), turn).await?, Ordering::Relaxed);
+                    done.fetch_add(call(Arc::clone(&rig), turn).await?, Ordering::Relaxed);
                     turn += rig.arguments.callers as u64;
                 }
                 Ok::<_, Failure>(())
@@ -177,14 +180,14 @@ impl Rig {
         Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
     }
 
-    async fn load(rig: Rig, turn: u64) -> Result<u64, Failure> {
+    async fn load(rig: Arc<Rig>, turn: u64) -> Result<u64, Failure> {
         let key: StoreKey = key(scattered(turn, rig.sessions)).parse()?;
         let found = rig.provider.load(&key).await?;
         Ok(u64::from(found.is_some()))
     }
 
     /// Changes a session that this task alone changes: its second version and its first in turn.
-    async fn change(rig: Rig, turn: u64) -> Result<u64, Failure> {
+    async fn change(rig: Arc<Rig>, turn: u64) -> Result<u64, Failure> {
         let key: StoreKey = key(scattered(turn, rig.sessions)).parse()?;
         // The base needs nothing but its version.
         let base = rig.stored.clone();
@@ -192,7 +195,7 @@ impl Rig {
         Ok(u64::from(updated == Updated::Done))
     }
 
-    async fn create(rig: Rig, turn: u64) -> Result<u64, Failure> {
+    async fn create(rig: Arc<Rig>, turn: u64) -> Result<u64, Failure> {
         let key: StoreKey = key(rig.sessions + turn).parse()?;
         let created = rig.provider.create(&key, &rig.stored).await?;
         Ok(u64::from(created == Created::Done))
@@ -205,10 +208,10 @@ impl Rig {
         Ok(connection)
     }
 
-    fn bare_loads(&self) -> Result<f64, Failure> {
+    fn bare_loads(self: &Arc<Self>) -> Result<f64, Failure> {
         let threads: Vec<_> = (0..self.arguments.threads as u64)
             .map(|place| {
-                let rig = self.clone();
+                let rig = Arc::clone(self);
                 std::thread::spawn(move || rig.bare_load_thread(place))
             })
             .collect();

@@ -4,6 +4,8 @@
 pub(crate) mod mysql;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ use tempfile::TempDir;
 pub(crate) enum Kind {
     Memory,
     File,
+    #[cfg(feature = "sqlite")]
+    Sqlite,
     #[cfg(feature = "redis")]
     Redis,
     #[cfg(feature = "mysql")]
@@ -37,6 +41,8 @@ impl Kind {
     pub(crate) const ALL: &[Kind] = &[
         Kind::Memory,
         Kind::File,
+        #[cfg(feature = "sqlite")]
+        Kind::Sqlite,
         #[cfg(feature = "redis")]
         Kind::Redis,
         #[cfg(feature = "mysql")]
@@ -49,6 +55,8 @@ impl Kind {
         match self {
             Kind::Memory => "memory",
             Kind::File => "file",
+            #[cfg(feature = "sqlite")]
+            Kind::Sqlite => "sqlite",
             #[cfg(feature = "redis")]
             Kind::Redis => "redis",
             #[cfg(feature = "mysql")]
@@ -104,6 +112,8 @@ fn secret_key() -> SealKey {
 pub(crate) enum Backend {
     Memory,
     File(TempDir),
+    #[cfg(feature = "sqlite")]
+    Sqlite(TempDir),
     #[cfg(feature = "redis")]
     Redis(String),
     #[cfg(feature = "mysql")]
@@ -126,6 +136,8 @@ impl Backend {
         match kind {
             Kind::Memory => Backend::Memory,
             Kind::File => Backend::File(tempfile::tempdir().expect("a folder")),
+            #[cfg(feature = "sqlite")]
+            Kind::Sqlite => Backend::Sqlite(tempfile::tempdir().expect("a folder")),
             #[cfg(feature = "redis")]
             Kind::Redis => Backend::Redis(unique_name()),
             #[cfg(feature = "mysql")]
@@ -145,6 +157,8 @@ impl Backend {
                 let builder = FileProvider::builder(root_of(folder)).clock(clock.clone());
                 AnyProvider::new(builder.connect().expect("a new folder"))
             }
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(folder) => sqlite::open(folder, clock).await,
             #[cfg(feature = "redis")]
             Backend::Redis(prefix) => redis::open(prefix, clock, port).await,
             #[cfg(feature = "mysql")]
@@ -235,6 +249,8 @@ impl Store {
         match &self.place {
             Backend::Memory => Vec::new(),
             Backend::Cookie(_) => Vec::new(),
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(folder) => sqlite::dump(folder),
             Backend::File(folder) => {
                 let mut all = Vec::new();
                 for path in files(folder.path()) {
@@ -263,6 +279,8 @@ impl Store {
                     }
                 }
             }
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(folder) => sqlite::plant(folder, bytes),
             #[cfg(feature = "redis")]
             Backend::Redis(prefix) => redis::plant(prefix, bytes),
             #[cfg(feature = "mysql")]

@@ -214,6 +214,11 @@ pub(super) async fn row_53_the_store_connection_is_verified(target: &Target) -> 
                 assert_eq!(mode & 0o077, 0, "{mode:o}");
             }
         }
+        #[cfg(feature = "sqlite")]
+        Backend::Sqlite(folder) => {
+            setup.user("alice").await;
+            crate::target::sqlite::files_are_the_owners_alone(folder).await;
+        }
         #[cfg(feature = "redis")]
         Backend::Redis(_) => crate::target::redis::certificates_are_checked().await,
         #[cfg(feature = "mysql")]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -58,7 +58,7 @@ impl ReadPool {
         step: impl FnOnce(&Connection) -> Result<T, SqliteError>,
     ) -> Option<Result<T, SqliteError>> {
         let _turn = self.pace.begin()?;
-        let _permit = self.loads.try_acquire().ok()?;
+        // No permit: while others wait for one, none is ever free, and every read would wait behind them.
         let reader = self.idle.lock().pop()?;
         if !reader.is_at(&self.path) {
             abandon(reader.connection);
@@ -116,6 +116,14 @@ impl ReadPool {
         answer
     }
 
+    /// Opens the connections that reads on the callers' threads take, since these never open one.
+    pub(super) fn open_idle(&self) -> Result<(), SqliteError> {
+        for _ in LISTS..self.most {
+            self.put_back(ReadConnection::open(&self.path)?);
+        }
+        Ok(())
+    }
+
     /// Closes the connections that are not in use. An open one would keep the shared memory of a removed log alive.
     pub(super) fn close_idle(&self) {
         let idle = std::mem::take(&mut *self.idle.lock());
@@ -165,12 +173,16 @@ impl ReadConnection {
     }
 }
 
-/// Decides whether a read may run on the caller's thread: not while reads are slow, as they are on a disk that hangs or is cold.
+/// Decides whether a read may run on the caller's thread: not while reads wait for the disk, as they do if it is cold or hangs.
+///
+/// One slow read proves nothing, since the kernel may have run another thread meanwhile. So slow reads are counted against quick ones.
 struct Pace {
     start: Instant,
     running: AtomicUsize,
     /// The time of the last read that began alone or ended, in microseconds since `start`.
     progress: AtomicU64,
+    /// [`WEIGHT`](Self::WEIGHT) for each slow read, less one for each quick one.
+    score: AtomicI64,
     /// The time until which reads run on threads.
     slow_until: AtomicU64,
 }
@@ -182,14 +194,25 @@ struct ReadTurn<'p> {
 }
 
 impl Pace {
-    /// The time of a read, in microseconds, that makes the next ones run on threads. A read from memory takes some 10 µs.
-    const SLOW: u64 = 20_000;
-    /// The time for which they do.
+    /// The time of a slow read, in microseconds. A read from memory takes some 10, and one from a disk 100 to 10,000.
+    const SLOW: u64 = 2_000;
+    /// The quick reads that make up for a slow one.
+    const WEIGHT: i64 = 64;
+    /// The score at which the next reads run on threads.
+    const MOST: i64 = 4 * Self::WEIGHT;
+    /// The time of a read that hangs, in microseconds.
+    const HANGS: u64 = 100_000;
+    /// The time for which reads run on threads then.
     const PAUSE: u64 = 500_000;
 
     fn new() -> Self {
-        let (running, progress, slow_until) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Pace { start: Instant::now(), running, progress, slow_until }
+        Pace {
+            start: Instant::now(),
+            running: AtomicUsize::new(0),
+            progress: AtomicU64::new(0),
+            score: AtomicI64::new(0),
+            slow_until: AtomicU64::new(0),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -205,21 +228,30 @@ impl Pace {
         let turn = ReadTurn { pace: self, begun };
         if running == 0 {
             self.progress.store(begun, Ordering::Relaxed);
-        } else if begun.saturating_sub(self.progress.load(Ordering::Relaxed)) > Self::SLOW {
-            // Another read hangs, and this one would too.
+        } else if begun.saturating_sub(self.progress.load(Ordering::Relaxed)) > Self::HANGS {
             self.slow_until.store(begun + Self::PAUSE, Ordering::Relaxed);
             return None;
         }
         Some(turn)
+    }
+
+    /// Counts a read that took `micros` and ended at `now`.
+    fn count(&self, micros: u64, now: u64) {
+        if micros < Self::SLOW {
+            if self.score.load(Ordering::Relaxed) > 0 {
+                self.score.fetch_sub(1, Ordering::Relaxed);
+            }
+        } else if self.score.fetch_add(Self::WEIGHT, Ordering::Relaxed) + Self::WEIGHT >= Self::MOST {
+            self.score.store(0, Ordering::Relaxed);
+            self.slow_until.store(now + Self::PAUSE, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for ReadTurn<'_> {
     fn drop(&mut self) {
         let now = self.pace.now();
-        if now.saturating_sub(self.begun) > Pace::SLOW {
-            self.pace.slow_until.store(now + Pace::PAUSE, Ordering::Relaxed);
-        }
+        self.pace.count(now.saturating_sub(self.begun), now);
         self.pace.progress.fetch_max(now, Ordering::Relaxed);
         self.pace.running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -230,18 +262,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_read_sends_the_next_ones_to_threads() {
+    fn reads_that_are_often_slow_send_the_next_ones_to_threads() {
         let pace = Pace::new();
-        drop(pace.begin().unwrap());
-        assert!(pace.begin().is_some());
-        let turn = ReadTurn { pace: &pace, begun: pace.now() };
-        pace.running.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_micros(Pace::SLOW + 2_000));
-        assert!(pace.begin().is_none(), "another read hangs");
-        drop(turn);
-        assert!(pace.begin().is_none(), "it was slow");
+        for _ in 0..10 {
+            pace.count(Pace::SLOW, 0);
+            (0..Pace::WEIGHT).for_each(|_| pace.count(10, 0));
+        }
+        assert!(pace.begin().is_some(), "one in 65 is slow");
+        for _ in 0..4 {
+            pace.count(Pace::SLOW, pace.now());
+        }
+        assert!(pace.begin().is_none());
         std::thread::sleep(Duration::from_micros(Pace::PAUSE + 10_000));
+        assert!(pace.begin().is_some(), "after a pause");
+    }
+
+    #[test]
+    fn a_read_that_hangs_sends_the_next_ones_to_threads() {
+        let pace = Pace::new();
+        let hangs = pace.begin().unwrap();
         assert!(pace.begin().is_some());
+        std::thread::sleep(Duration::from_micros(Pace::HANGS + 10_000));
+        assert!(pace.begin().is_none());
+        drop(hangs);
         assert_eq!(pace.running.load(Ordering::Relaxed), 0);
     }
 }

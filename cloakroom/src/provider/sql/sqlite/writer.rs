@@ -49,6 +49,9 @@ impl Writer {
             Err(error) => drop(opened.send(Err(error))),
             Ok(database) => {
                 let readers = Arc::new(ReadPool::new(database.path.clone(), readers));
+                if let Err(error) = readers.open_idle() {
+                    tracing::debug!(%error, "a connection for reads could not be opened; the first read tries again");
+                }
                 if opened.send(Ok(Arc::clone(&readers))).is_ok() {
                     let reserve = Reserve::beside(&database.path);
                     let database = Some(database);
