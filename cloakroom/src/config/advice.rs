@@ -49,8 +49,9 @@ impl fmt::Display for Advice {
 }
 
 impl Config {
-    /// Returns the weaknesses of these settings. Plain ids are one only in a `persistent` store.
-    pub(crate) fn advice(&self, persistent: bool) -> Vec<Advice> {
+    /// Returns the weaknesses of these settings. Plain ids are one only in a `persistent` store. A store that is not `durable` is one only if
+    /// a setting shows that the site has logins.
+    pub(crate) fn advice(&self, persistent: bool, durable: bool) -> Vec<Advice> {
         let mut all = Vec::new();
         let mut add = |weak, setting, text| {
             if weak {
@@ -59,6 +60,12 @@ impl Config {
         };
         self.advice_on_cookie(&mut add);
         self.advice_on_sessions(persistent, &mut add);
+        add(
+            persistent && !durable && (self.user_limit.is_some() || self.end_user_on_reuse),
+            "durability",
+            "a power failure may undo the latest changes, logouts included; set \"durability\": \"durable\""
+                .into(),
+        );
         all
     }
 
@@ -169,7 +176,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_store_that_is_not_durable_is_a_weakness_with_logins() {
+        let config = Config { end_user_on_reuse: true, ..Config::default() };
+        let told = |persistent, durable| {
+            let advice = config.advice(persistent, durable);
+            advice.iter().map(|advice| advice.setting().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(true, false), ["durability"]);
+        assert_eq!((told(true, true), told(false, false)), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
     fn the_defaults_of_the_builder_have_no_weakness() {
-        assert_eq!(Config::default().advice(true), []);
+        assert_eq!(Config::default().advice(true, false), []);
     }
 }

@@ -127,7 +127,9 @@ impl ManagerBuilder {
             ),
             (None, None) => provider,
         };
-        for advice in config.advice(capabilities.persistent && !capabilities.token_is_record()) {
+        for advice in
+            config.advice(capabilities.persistent && !capabilities.token_is_record(), capabilities.durable)
+        {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }
         if plain_http {

@@ -333,7 +333,7 @@ impl Manager {
     /// ```
     pub fn advice(&self) -> Vec<Advice> {
         let capabilities = self.0.provider.capabilities();
-        self.0.config.advice(capabilities.persistent && !capabilities.token_is_record())
+        self.0.config.advice(capabilities.persistent && !capabilities.token_is_record(), capabilities.durable)
     }
 
     /// Returns the effective policy in words: when a session ends, when its id changes, and what a user may have.

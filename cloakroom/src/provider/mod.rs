@@ -214,6 +214,9 @@ pub struct Capabilities {
     pub name: &'static str,
     /// True if sessions outlive the process. Ids are then hashed before they become keys, unless that is switched off.
     pub persistent: bool,
+    /// True if no power failure undoes a change that was answered. False for a store on a disk that is not synced at each change: the
+    /// latest logouts may be undone.
+    pub durable: bool,
     /// True if a session can be ended from the server's side.
     pub revocable: bool,
     /// True if the store drops expired records by itself, so that garbage collection has nothing to do.
@@ -255,6 +258,7 @@ impl Capabilities {
         Capabilities {
             name,
             persistent: false,
+            durable: true,
             revocable: true,
             native_expiry: false,
             lists: true,

@@ -192,6 +192,7 @@ impl Provider for FileProvider {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             persistent: true,
+            durable: self.0.is_durable(),
             shared: true,
             max_record: Some(tree::MAX_RECORD),
             ..Capabilities::new("file").with_clock(self.0.clock.clone())

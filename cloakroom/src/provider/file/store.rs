@@ -138,6 +138,10 @@ impl FileStore {
         }
     }
 
+    pub(super) fn is_durable(&self) -> bool {
+        self.durability == Durability::Durable
+    }
+
     /// Returns the sync that creates, changes and deletes need.
     pub(super) fn sync(&self) -> Flush {
         match self.durability {

@@ -82,6 +82,7 @@ struct SqliteState {
     store: SqliteStore,
     path: PathBuf,
     table: TableName,
+    durability: Durability,
 }
 
 impl SqliteProvider {
@@ -192,6 +193,7 @@ impl Provider for SqliteProvider {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             persistent: true,
+            durable: self.0.durability == Durability::Durable,
             shared: true,
             max_record: Some(schema::LARGEST_RECORD),
             ..Capabilities::new("sqlite")
@@ -346,13 +348,14 @@ impl SqliteProviderBuilder {
             create: self.create.or(address.create).unwrap_or(true),
             clock: self.clock.clone(),
         };
+        let durability = settings.durability;
         let (path, sql) = (settings.place.path(), Arc::clone(&settings.sql));
         let limit = deadline.map(|deadline| deadline.saturating_mul(10));
         let (writer, readers) =
             Writer::start(settings, readers, limit).await.map_err(SqliteError::at_start)?;
         let store =
             SqliteStore { readers, writer, sql, clock: self.clock, deadline, batch: BatchSize::default() };
-        Ok(SqliteProvider(Arc::new(SqliteState { store, path, table })))
+        Ok(SqliteProvider(Arc::new(SqliteState { store, path, table, durability })))
     }
 }
 

@@ -10,28 +10,28 @@ use super::form::{DeclaredColumn, DeclaredTable};
 use crate::provider::sql::table::TableName;
 
 /// A column that the provider needs: its name, its type, and whether it must allow NULL.
-struct NeededColumn {
+struct DeclaredNeed {
     name: &'static str,
     kind: &'static str,
     nullable: bool,
 }
 
-const fn column(name: &'static str, kind: &'static str) -> NeededColumn {
-    NeededColumn { name, kind, nullable: false }
+const fn column(name: &'static str, kind: &'static str) -> DeclaredNeed {
+    DeclaredNeed { name, kind, nullable: false }
 }
 
-const COLUMNS: [NeededColumn; 8] = [
+const COLUMNS: [DeclaredNeed; 8] = [
     column("id", "TEXT"),
     column("version", "INTEGER"),
     column("expires", "INTEGER"),
     column("absolute", "INTEGER"),
     column("idle", "INTEGER"),
-    NeededColumn { name: "touched", kind: "INTEGER", nullable: true },
+    DeclaredNeed { name: "touched", kind: "INTEGER", nullable: true },
     column("tombstone", "INTEGER"),
     column("record", "BLOB"),
 ];
 
-const INDEX_COLUMNS: [NeededColumn; 3] =
+const INDEX_COLUMNS: [DeclaredNeed; 3] =
     [column("kind", "TEXT"), column("value", "TEXT"), column("id", "TEXT")];
 
 const FORM: &str = "the table that `cloakroom schema sqlite` prints";
@@ -162,12 +162,12 @@ struct SqliteFaults(Vec<(String, Option<String>)>);
 
 impl SqliteFaults {
     /// Checks the kind of table and the columns.
-    fn common(form: &DeclaredTable, columns: &[NeededColumn]) -> Self {
+    fn common(form: &DeclaredTable, columns: &[DeclaredNeed]) -> Self {
         let mut faults = Vec::new();
         if form.kind != "table" {
             faults.push(format!("a {}", form.kind));
         }
-        for NeededColumn { name, kind, nullable } in columns {
+        for DeclaredNeed { name, kind, nullable } in columns {
             match form.column(name) {
                 None => faults.push(format!("no column {name} of type {kind}")),
                 Some(found) if found.kind != *kind => {
