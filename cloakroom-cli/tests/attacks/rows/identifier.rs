@@ -80,16 +80,16 @@ type Generator = fn(&mut [u8]) -> io::Result<()>;
 
 /// Picks the generator of this provider. A generator is a plain function, so each provider needs one with a counter of
 /// its own.
-fn of_this(target: &Target, all: [Generator; 6]) -> Generator {
+fn of_this(target: &Target, all: [Generator; 8]) -> Generator {
     let place = Kind::ALL.iter().position(|kind| *kind == target.kind);
     all[place.expect("one of them")]
 }
 
-const DRY: [Generator; 6] = [dry::<0>, dry::<1>, dry::<2>, dry::<3>, dry::<4>, dry::<5>];
+const DRY: [Generator; 8] = [dry::<0>, dry::<1>, dry::<2>, dry::<3>, dry::<4>, dry::<5>, dry::<6>, dry::<7>];
 
 /// Gives the manager its key, and fails from then on.
 fn dry<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
-    static DRAWS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+    static DRAWS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 6];
     if DRAWS[PLACE].fetch_add(1, Ordering::SeqCst) > 0 {
         return Err(io::Error::other("no entropy"));
     }
@@ -255,12 +255,20 @@ pub(super) async fn row_08_the_store_holds_no_ids(target: &Target) -> Outcome {
     outcome
 }
 
-const REPLAYING: [Generator; 6] =
-    [replays::<0>, replays::<1>, replays::<2>, replays::<3>, replays::<4>, replays::<5>];
+const REPLAYING: [Generator; 8] = [
+    replays::<0>,
+    replays::<1>,
+    replays::<2>,
+    replays::<3>,
+    replays::<4>,
+    replays::<5>,
+    replays::<6>,
+    replays::<7>,
+];
 
 /// Draws the same bytes for the second session as for the first.
 fn replays<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
-    static DRAWS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+    static DRAWS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 6];
     // The first draw is the manager's own key.
     let draw = DRAWS[PLACE].fetch_add(1, Ordering::SeqCst);
     buffer.fill(if draw == 2 { 101 } else { 100 + draw as u8 });
