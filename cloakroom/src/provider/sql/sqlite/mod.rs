@@ -196,7 +196,7 @@ impl Provider for SqliteProvider {
             durable: self.0.durability == Durability::Durable,
             shared: true,
             max_record: Some(schema::LARGEST_RECORD),
-            ..Capabilities::new("sqlite")
+            ..Capabilities::new("sqlite").with_clock(self.0.store.clock.clone())
         }
     }
 
