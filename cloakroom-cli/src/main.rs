@@ -22,7 +22,7 @@ struct Arguments {
 enum Command {
     /// Serve a small site with sessions: pages for people, an API for programs
     Demo(demo::Options),
-    /// Print the SQL statement that creates a provider's table
+    /// Print the SQL statements that create a provider's tables, or write them as a migration
     Schema(schema::Options),
 }
 

@@ -16,6 +16,9 @@ mod moving;
 #[cfg(feature = "mysql")]
 #[path = "beego/mysql.rs"]
 mod mysql;
+#[cfg(feature = "postgres")]
+#[path = "beego/postgres.rs"]
+mod postgres;
 #[cfg(feature = "redis")]
 #[path = "beego/redis.rs"]
 mod redis;

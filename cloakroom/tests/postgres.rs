@@ -4,19 +4,51 @@
 
 #[path = "postgres/connect.rs"]
 mod connect;
+#[path = "postgres/costs.rs"]
+mod costs;
+#[path = "postgres/crosstalk.rs"]
+mod crosstalk;
+#[path = "postgres/hostile.rs"]
+mod hostile;
+#[path = "postgres/index.rs"]
+mod index;
+#[path = "postgres/model.rs"]
+mod model;
+#[path = "postgres/pooler.rs"]
+mod pooler;
+#[path = "postgres/runtimes.rs"]
+mod runtimes;
 #[path = "postgres/server.rs"]
 mod server;
+#[path = "postgres/tables.rs"]
+mod tables;
+#[path = "postgres/troubles.rs"]
+mod troubles;
+#[path = "postgres/unreadable.rs"]
+mod unreadable;
 
 use std::time::Duration;
 
 use cloakroom::testkit::{Part, Store};
 use cloakroom::{Clock, PostgresProvider};
-use server::{a_table, plain};
+use server::{a_table, over_socket, over_tls, plain};
 
 cloakroom::conformance!(
     #[ignore = "needs postgres: cargo xtask test"]
     on_tcp,
     |clock| async move { a_store(&plain(), &clock, 1).await }
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs postgres: cargo xtask test"]
+    on_tls,
+    |clock| async move { a_store(&over_tls(), &clock, 1).await }
+);
+
+cloakroom::conformance!(
+    #[ignore = "needs postgres: cargo xtask test"]
+    on_a_socket,
+    |clock| async move { a_store(&over_socket(), &clock, 1).await }
 );
 
 // Two handles stand for two processes. Neither may cache what the other changes.

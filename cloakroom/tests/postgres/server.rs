@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use cloakroom::PostgresProvider;
 use servers::{Postgres, PostgresOptions};
 
 static SERVER: LazyLock<Postgres> = LazyLock::new(|| {
@@ -22,4 +23,25 @@ pub(crate) fn a_table() -> String {
 
 pub(crate) fn plain() -> String {
     shared().url("")
+}
+
+pub(crate) fn url_with(params: &str) -> String {
+    shared().url(params)
+}
+
+/// Returns the statements that create the tables of a provider, each with its semicolon.
+pub(crate) fn schema(table: &str) -> String {
+    PostgresProvider::schema(table).unwrap().iter().map(|statement| format!("{statement};\n")).collect()
+}
+
+/// Returns a URL with TLS, verified against the tests' own authority.
+pub(crate) fn over_tls() -> String {
+    let authority = shared().certificates().authority.display().to_string().replace('/', "%2F");
+    let place = format!("localhost:{}", shared().address().port());
+    Postgres::url_at(&place, &format!("sslmode=verify-full&sslrootcert={authority}"))
+}
+
+pub(crate) fn over_socket() -> String {
+    let folder = shared().socket_folder().display().to_string().replace('/', "%2F");
+    Postgres::url_at(&format!("{folder}:{}", shared().address().port()), "")
 }

@@ -232,6 +232,11 @@ impl PostgresError {
         }
     }
 
+    #[cfg(feature = "beego")]
+    pub(super) fn is_duplicate(&self) -> bool {
+        matches!(self, PostgresError::Server(PostgresCause::Duplicate(_)))
+    }
+
     /// Returns true if the server lacks a prepared statement, or has one of the same name.
     pub(super) fn is_lost_statement(&self) -> bool {
         matches!(self, PostgresError::Server(PostgresCause::Prepared(_)))

@@ -1,6 +1,8 @@
 //! The PostgreSQL provider: sessions in a table of PostgreSQL.
 
 mod backend;
+#[cfg(feature = "beego")]
+mod beego;
 mod collect;
 mod connection;
 mod error;
@@ -28,6 +30,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Format};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
+#[cfg(feature = "beego")]
+use crate::provider::foreign::Foreign;
 use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
 };
@@ -122,6 +126,7 @@ impl PostgresProvider {
             retries: PostgresProviderBuilder::RETRIES,
             create_table: None,
             relaxed: None,
+            time_zone: None,
             clock: None,
         }
     }
@@ -269,6 +274,8 @@ pub(crate) async fn from_config(config: Config) -> Result<AnyProvider> {
     };
     match config.format() {
         Format::Native => builder.connect().await.map(AnyProvider::new),
+        #[cfg(feature = "beego")]
+        Format::Beego => builder.connect_beego(config.idle_timeout()).await,
         #[allow(unreachable_patterns, reason = "other formats depend on features")]
         other => {
             let (what, expected) = ("format", "native or beego");
@@ -289,6 +296,7 @@ pub struct PostgresProviderBuilder {
     retries: usize,
     create_table: Option<bool>,
     relaxed: Option<bool>,
+    time_zone: Option<Box<str>>,
     clock: Option<Clock>,
 }
 
@@ -353,24 +361,56 @@ impl PostgresProviderBuilder {
         PostgresProviderBuilder { clock: Some(clock), ..self }
     }
 
+    /// Sets the time zone of the Go server for [`connect_beego`](Self::connect_beego), such as `Asia/Shanghai`; the connection's `timezone` by
+    /// default.
+    #[cfg(feature = "beego")]
+    pub fn time_zone(self, name: &str) -> Self {
+        PostgresProviderBuilder { time_zone: Some(name.into()), ..self }
+    }
+
     /// Connects, creates the tables if they are missing, and checks them; [`PostgresProvider::connect`] lists the errors.
     pub async fn connect(self) -> Result<PostgresProvider> {
-        let opening = self.parsed()?;
+        let opening = self.parsed(&TableName::default())?;
         let limits = opening.limits;
-        let opened = limits.within_long_deadline(opening.open()).await;
+        let opened = limits.within_long_deadline(opening.native()).await;
         let (store, tables) = opened.map_err(PostgresError::at_start)?;
         Ok(PostgresProvider(Arc::new(PostgresState { store, tables })))
     }
 
-    /// Parses the connection string and checks the settings.
-    fn parsed(self) -> Result<Opening, PostgresError> {
+    /// Connects to the database of a Beego application's `postgresql` provider, and uses Beego's table. The application may run at the same
+    /// time. The table is `session` unless another name is set, and is never changed. A session ends when it was unused for `lifetime`,
+    /// which must be the manager's idle timeout.
+    ///
+    /// Beego stores the time of the last save as the Go server's clock on the wall shows it, without its zone. Set that server's
+    /// [`time_zone`](Self::time_zone) if it is not the connection's.
+    ///
+    /// A manager built with the builder needs the codec [`Codec::GOB`](crate::config::Codec::GOB), ids in clear and no absolute timeout.
+    ///
+    /// # Errors
+    /// The errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing, or the server does not know
+    /// the time zone.
+    #[cfg(feature = "beego")]
+    pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
+        let zone = self.time_zone.clone();
+        let opening = self.parsed(&TableName::new(beego::TABLE).map_err(PostgresError::from)?)?;
+        let (limits, durable) = (opening.limits, opening.durable);
+        let opened = async {
+            let (store, tables) = opening.store().await?;
+            beego::PostgresBeegoRows::open(store, &tables, durable, lifetime, zone).await
+        };
+        let rows = limits.within_long_deadline(opened).await.map_err(PostgresError::at_start)?;
+        Ok(AnyProvider::new(Foreign::beego(rows)))
+    }
+
+    /// Parses the connection string and checks the settings. `table` is the default.
+    fn parsed(self, table: &TableName) -> Result<Opening, PostgresError> {
         let mut settings = Settings::parse(&self.text)?;
         settings.params.connect_timeout = self.connect_timeout.or(settings.params.connect_timeout);
         let params = &settings.params;
         let name = match (&self.table, &params.table) {
             (Some(name), _) => ConfiguredName::new(name)?,
             (None, Some(table)) => ConfiguredName::of(params.schema.as_deref(), table)?,
-            (None, None) => TableName::default().into(),
+            (None, None) => table.clone().into(),
         };
         let size = self.pool.or(params.pool).unwrap_or(Self::POOL);
         if !(1..=SqlPool::<PostgresConnector>::MAX_SIZE).contains(&size) {
@@ -412,7 +452,8 @@ struct Opening {
 }
 
 impl Opening {
-    async fn open(self) -> Result<(PostgresStore, TablePair), PostgresError> {
+    /// Opens a first connection and writes the statements.
+    async fn store(self) -> Result<(PostgresStore, TablePair), PostgresError> {
         let tables = start::tables(&self.pool, &self.name).await?;
         let store = PostgresStore {
             sql: PostgresStatements::of(&tables, self.durable),
@@ -421,8 +462,15 @@ impl Opening {
             limits: self.limits,
             batch: BatchSize::default(),
         };
+        Ok((store, tables))
+    }
+
+    /// Opens a store of native records. Creates and checks its tables.
+    async fn native(self) -> Result<(PostgresStore, TablePair), PostgresError> {
+        let make = self.create_table;
+        let (store, tables) = self.store().await?;
         let mut connection = store.connection().await?;
-        schema::prepare(&mut connection, &tables, store.sql.lock, self.create_table).await?;
+        schema::prepare(&mut connection, &tables, store.sql.lock, make).await?;
         if let Some(facts) = connection.facts() {
             start::warn_about_server(facts, store.clock.is_some());
         }

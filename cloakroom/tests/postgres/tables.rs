@@ -1,0 +1,140 @@
+//! Existing tables: the accepted forms, and the errors of the others.
+
+use cloakroom::testkit::record;
+use cloakroom::{Clock, ErrorKind, PostgresProvider, Provider, providers::Created};
+
+use crate::server::{a_table, schema, shared, url_with};
+
+/// Creates a table of the provider's form and changes it.
+fn changed(by: &str) -> String {
+    let table = a_table();
+    let owner = servers::Postgres::USER;
+    shared().sql(&format!("SET ROLE {owner}; {} {}", schema(&table), by.replace("{t}", &table)));
+    table
+}
+
+async fn opened(table: &str) -> Result<PostgresProvider, String> {
+    match PostgresProvider::connect(&url_with(&format!("table={table}"))).await {
+        Ok(provider) => Ok(provider),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+            Err(error.to_string())
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn a_table_is_refused_until_the_named_fix_is_run() {
+    for (by, found) in [
+        ("ALTER TABLE {t} DROP CONSTRAINT {t}_pkey", "no primary key on id"),
+        ("ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; ALTER TABLE {t} ADD n serial PRIMARY KEY", "no primary key on id"),
+        (
+            "ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; CREATE UNIQUE INDEX ON {t} (id) WHERE tombstone",
+            "no primary key on id",
+        ),
+        ("DROP INDEX {t}_due", "no index on due"),
+        ("ALTER TABLE {t} ADD CONSTRAINT once UNIQUE (version)", "the unique index once on version"),
+        ("ALTER TABLE {t}_index DROP CONSTRAINT {t}_index_pkey", "no primary key on kind, value, id"),
+        ("DROP INDEX {t}_ids", "no index on id"),
+        ("ALTER TABLE {t}_index ADD CONSTRAINT once_i UNIQUE (kind, value)", "the unique index once_i on kind, value"),
+        ("ALTER TABLE {t}_index ALTER value TYPE text USING ''", "value of type text and not bytea"),
+        ("ALTER TABLE {t} ADD tenant int NOT NULL", "the column tenant that is NOT NULL and has no default"),
+        ("ALTER TABLE {t} ALTER touched SET NOT NULL", "touched that does not allow NULL"),
+        ("ALTER TABLE {t} ALTER id TYPE varchar(192)", "id of type character varying(192)"),
+        ("ALTER TABLE {t} ALTER id TYPE text COLLATE \"POSIX\"; ALTER TABLE {t} ALTER id TYPE text COLLATE \"ucs_basic\"", "the collation ucs_basic"),
+        ("ALTER TABLE {t} ALTER expires TYPE int", "expires of type integer"),
+        ("ALTER TABLE {t} ALTER record TYPE text USING ''", "record of type text"),
+    ] {
+        let table = changed(by);
+        let text = opened(&table).await.expect_err(by);
+        assert!(text.contains(found), "{by}: {text}");
+        let (_, fix) = text.split_once("; run: ").unwrap_or_else(|| panic!("{by}: {text}"));
+        shared().sql(fix);
+        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}, fixed by {fix}: {text}"));
+        let stored = record(&Clock::system()).build();
+        let key = "one".parse().unwrap();
+        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done, "{by}");
+        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Taken, "{by}");
+        assert_eq!(provider.load(&key).await.unwrap(), Some(stored), "{by}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn what_is_no_plain_table_is_refused() {
+    for (make, found) in [
+        ("CREATE VIEW {t} AS SELECT * FROM {w}", "a view"),
+        ("CREATE MATERIALIZED VIEW {t} AS SELECT * FROM {w}", "a view"),
+        ("CREATE TABLE {t} (LIKE {w} INCLUDING ALL) PARTITION BY HASH (id)", "a partitioned table"),
+        ("CREATE TABLE {t} (LIKE {w} INCLUDING ALL); CREATE RULE r AS ON INSERT TO {t} DO INSTEAD NOTHING", "rules"),
+    ] {
+        let (whole, table) = (changed("SELECT 1"), a_table());
+        let make = make.replace("{t}", &table).replace("{w}", &whole);
+        let index = format!("CREATE TABLE {table}_index (LIKE {whole}_index INCLUDING ALL)");
+        shared().sql(&format!("SET ROLE {}; {make}; {index}", servers::Postgres::USER));
+        let text = opened(&table).await.expect_err(&make);
+        assert!(text.contains(found) && !text.contains("run:"), "{text}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn harmless_additions_to_the_table_are_accepted() {
+    for by in [
+        "SELECT 1",
+        "ALTER TABLE {t} ADD note text, ADD made timestamptz NOT NULL DEFAULT now(), ADD n serial UNIQUE, \
+         ADD size int GENERATED ALWAYS AS (length(record)) STORED; CREATE INDEX ON {t} (touched)",
+        "ALTER TABLE {t}_index ADD made timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON {t}_index (value)",
+        "DROP INDEX {t}_due; CREATE INDEX ON {t} (due, tombstone)",
+        "ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; CREATE UNIQUE INDEX ON {t} (id)",
+        "ALTER TABLE {t} SET UNLOGGED",
+        "ALTER TABLE {t} SET (fillfactor = 100)",
+    ] {
+        let table = changed(by);
+        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}: {text}"));
+        let stored = record(&Clock::system()).principal("alice").build();
+        assert_eq!(provider.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done, "{by}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn several_processes_create_the_tables_at_once() {
+    for _ in 0..5 {
+        let table = a_table();
+        let opening: Vec<_> = (0..8)
+            .map(|_| {
+                let url = url_with(&format!("pool=1&table={table}"));
+                tokio::spawn(async move { PostgresProvider::connect(&url).await })
+            })
+            .collect();
+        for one in opening {
+            assert_eq!(one.await.unwrap().unwrap().count().await.unwrap(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn a_schema_is_named_or_found_by_search_path() {
+    let table = a_table();
+    let owner = servers::Postgres::USER;
+    shared().sql(&format!("CREATE SCHEMA IF NOT EXISTS \"Odd \"\"one\" AUTHORIZATION {owner}; CREATE SCHEMA IF NOT EXISTS web AUTHORIZATION {owner}"));
+    let named = opened(&format!("web.{table}")).await.unwrap();
+    let stored = record(&Clock::system()).principal("alice").build();
+    assert_eq!(named.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done);
+    assert_eq!(shared().sql(&format!("SELECT count(*) FROM web.{table}_index")), "1\n");
+    let by_path = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere%2Cweb"))).await.unwrap();
+    assert_eq!(by_path.count().await.unwrap(), 1, "the table in the path is found");
+    let odd = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=%22Odd%20%22%22one%22"))).await.unwrap();
+    assert_eq!(odd.count().await.unwrap(), 0, "a new table is created in the first schema of the path");
+    let error = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("search_path"), "{error}");
+    let text = opened(&format!("nowhere.{table}")).await.unwrap_err();
+    assert!(text.contains("3F000"), "{text}");
+    let strict = PostgresProvider::builder(&url_with("")).table(&a_table()).create_table(false);
+    let error = strict.connect().await.unwrap_err();
+    assert!(error.to_string().contains("no such table"), "{error}");
+}
