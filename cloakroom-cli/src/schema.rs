@@ -89,12 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<(), SchemaError> {
 }
 
 /// Returns the files of a migration that begins at `now`.
-fn files(
-    form: &FormOptions,
-    name: &str,
-    statements: &[String],
-    now: &jiff::Timestamp,
-) -> Vec<MigrationFile> {
+fn files(form: &FormOptions, name: &str, statements: &[String], now: &jiff::Timestamp) -> Vec<MigrationFile> {
     let text = in_lines(statements.iter());
     let file = |path: String, text| MigrationFile { path, text };
     if form.sqlx {
@@ -187,7 +182,8 @@ mod tests {
     use super::*;
 
     fn paths(form: &FormOptions) -> Vec<String> {
-        let statements = ["CREATE TABLE IF NOT EXISTS \"a\".\"t\" (\n  id text\n)", "CREATE INDEX i ON t (id)"];
+        let statements =
+            ["CREATE TABLE IF NOT EXISTS \"a\".\"t\" (\n  id text\n)", "CREATE INDEX i ON t (id)"];
         let now = "2026-11-30T20:41:07Z".parse().unwrap();
         let files = files(form, "create_t", &statements.map(str::to_owned), &now);
         assert!(files[0].text.ends_with(");\nCREATE INDEX i ON t (id);\n"), "{}", files[0].text);

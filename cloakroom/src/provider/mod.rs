@@ -26,7 +26,10 @@ pub(crate) mod cookie;
 pub(crate) mod durability;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
-#[cfg(all(feature = "beego", any(all(unix, any(feature = "file", feature = "redis")), feature = "mysql", feature = "postgres")))]
+#[cfg(all(
+    feature = "beego",
+    any(all(unix, any(feature = "file", feature = "redis")), feature = "mysql", feature = "postgres")
+))]
 pub(crate) mod foreign;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;

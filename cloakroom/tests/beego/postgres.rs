@@ -17,7 +17,9 @@ struct Table(&'static str);
 impl Table {
     fn new(name: &'static str) -> Self {
         let ddl = vector("postgresql-v2.json")["ddl"].as_str().unwrap().to_owned();
-        SERVER.sql(&owned(&ddl.replace("TABLE session", &format!("TABLE \"{name}\"")).replace("CONSTRAINT session_key", "")));
+        SERVER.sql(&owned(
+            &ddl.replace("TABLE session", &format!("TABLE \"{name}\"")).replace("CONSTRAINT session_key", ""),
+        ));
         Table(name)
     }
 
@@ -118,7 +120,9 @@ async fn beego_rows_are_moved_to_native_sessions_once() {
     let rows = || server.sql("SELECT session_key FROM session ORDER BY session_key");
     let now = seconds(SystemTime::now());
     let row = |key: &str, hex: &str, saved: u64| {
-        server.sql(&format!("INSERT INTO session VALUES ('{key}', '\\x{hex}', to_timestamp({saved}) AT TIME ZONE 'UTC')"));
+        server.sql(&format!(
+            "INSERT INTO session VALUES ('{key}', '\\x{hex}', to_timestamp({saved}) AT TIME ZONE 'UTC')"
+        ));
     };
     let samples = vector("postgresql-v1.4.json");
     let sample = |what: &str| {
@@ -134,8 +138,10 @@ async fn beego_rows_are_moved_to_native_sessions_once() {
     row(&ended, &one_hex, now);
 
     let moving = json(r#""migrateFrom":"beego","hashIds":true,"absoluteTimeout":28800"#);
-    let managers =
-        [Manager::new("postgresql", &moving).await.unwrap(), Manager::new("postgresql", &moving).await.unwrap()];
+    let managers = [
+        Manager::new("postgresql", &moving).await.unwrap(),
+        Manager::new("postgresql", &moving).await.unwrap(),
+    ];
     let manager = &managers[0];
     // A request that only reads moves it with its values to a new id, and deletes the old row.
     let session = request(manager, &several).await;
@@ -194,7 +200,9 @@ async fn any_table_name_works_and_foreign_rows_are_ignored() {
     let manager = layout::manager(&table, &time).await;
     let used = seconds(super::noon());
     let empty = "ab".repeat(16);
-    SERVER.sql(&format!("INSERT INTO \"order\" VALUES ('{empty}', NULL, to_timestamp({used}) AT TIME ZONE 'UTC')"));
+    SERVER.sql(&format!(
+        "INSERT INTO \"order\" VALUES ('{empty}', NULL, to_timestamp({used}) AT TIME ZONE 'UTC')"
+    ));
     let session = request(&manager, &empty).await;
     assert!(session.is_empty().unwrap() && session.id().is_some());
     session.set("n", 1).unwrap();
@@ -260,7 +268,11 @@ async fn a_time_is_the_go_servers_wall_clock() {
     for builder in zones {
         assert_eq!(ends(builder).await, saved + HOUR);
     }
-    assert_eq!(ends(PostgresProvider::builder(&SERVER.url(""))).await, saved + 9 * HOUR, "in UTC it is ahead");
+    assert_eq!(
+        ends(PostgresProvider::builder(&SERVER.url(""))).await,
+        saved + 9 * HOUR,
+        "in UTC it is ahead"
+    );
     let error = PostgresProvider::builder(&SERVER.url("")).time_zone("Mars/Olympus").table("shanghai");
     let error = error.connect_beego(HOUR).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);

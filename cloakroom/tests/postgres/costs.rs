@@ -86,9 +86,8 @@ async fn changes_and_uses_leave_the_indexes_as_they_are() {
     }
     let mut counts = (0, 0);
     for _ in 0..500 {
-        let text = server.sql(
-            "SELECT n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 't'",
-        );
+        let text = server
+            .sql("SELECT n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 't'");
         let (all, hot) = text.trim().split_once(' ').unwrap();
         counts = (all.parse::<u64>().unwrap(), hot.parse::<u64>().unwrap());
         if counts.0 == 10 * SESSIONS {
@@ -101,7 +100,9 @@ async fn changes_and_uses_leave_the_indexes_as_they_are() {
     servers::tell(format_args!("{hot} of {all} updates left the indexes as they are"));
     assert!(hot * 10 >= all * 9, "{hot} of {all} updates were HOT");
     assert_eq!(
-        server.sql("SELECT n_tup_ins || ' ' || n_tup_del FROM pg_stat_user_tables WHERE relname = 't_index'").trim(),
+        server
+            .sql("SELECT n_tup_ins || ' ' || n_tup_del FROM pg_stat_user_tables WHERE relname = 't_index'")
+            .trim(),
         format!("{SESSIONS} 0"),
         "a change without another user or label leaves the index rows alone"
     );
@@ -124,7 +125,11 @@ async fn a_collection_deletes_small_batches_on_one_node() {
     );
     let first = provider.delete_expired(10_000).await.unwrap();
     assert!(first.more && (1..=1_000).contains(&first.removed), "{first:?}");
-    assert_eq!(server.sql("SELECT count(*) FROM t WHERE due < expires"), "0\n", "each that was used is due at its end");
+    assert_eq!(
+        server.sql("SELECT count(*) FROM t WHERE due < expires"),
+        "0\n",
+        "each that was used is due at its end"
+    );
     let left = server.sql("SELECT count(*) FROM t_index");
     assert_eq!(left, format!("{}\n", 2_501 - first.removed), "the index rows go with them");
 
@@ -143,7 +148,11 @@ async fn a_collection_deletes_small_batches_on_one_node() {
             break;
         }
     }
-    assert_eq!(server.sql("SELECT count(*) FROM t WHERE due >= 2000 AND expires < 3000"), "0\n", "rows that are not locked");
+    assert_eq!(
+        server.sql("SELECT count(*) FROM t WHERE due >= 2000 AND expires < 3000"),
+        "0\n",
+        "rows that are not locked"
+    );
     drop(other);
     removed += beside;
     for _ in 0..100 {

@@ -170,7 +170,8 @@ async fn row_level_security_that_hides_rows_is_refused() {
     let error = PostgresProvider::builder(&url).table(&table).connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     assert!(error.to_string().contains("row-level security"), "{error}");
-    let (_, fix) = error.to_string().split_once("; run: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (_, fix) =
+        error.to_string().split_once("; run: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     shared().sql(&fix);
     assert_eq!(
         PostgresProvider::builder(&url).table(&table).connect().await.unwrap().count().await.unwrap(),

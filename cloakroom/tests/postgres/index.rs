@@ -24,8 +24,10 @@ impl Rig {
 
     /// Returns the index rows, as `value@key`.
     fn rows(&self) -> Vec<String> {
-        let query =
-            format!("SELECT kind || ' ' || convert_from(value, 'UTF8') || '@' || id FROM {}_index ORDER BY value, id", self.table);
+        let query = format!(
+            "SELECT kind || ' ' || convert_from(value, 'UTF8') || '@' || id FROM {}_index ORDER BY value, id",
+            self.table
+        );
         shared().sql(&query).lines().map(str::to_owned).collect()
     }
 

@@ -28,7 +28,10 @@ async fn opened(table: &str) -> Result<PostgresProvider, String> {
 async fn a_table_is_refused_until_the_named_fix_is_run() {
     for (by, found) in [
         ("ALTER TABLE {t} DROP CONSTRAINT {t}_pkey", "no primary key on id"),
-        ("ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; ALTER TABLE {t} ADD n serial PRIMARY KEY", "no primary key on id"),
+        (
+            "ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; ALTER TABLE {t} ADD n serial PRIMARY KEY",
+            "no primary key on id",
+        ),
         (
             "ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; CREATE UNIQUE INDEX ON {t} (id) WHERE tombstone",
             "no primary key on id",
@@ -37,12 +40,18 @@ async fn a_table_is_refused_until_the_named_fix_is_run() {
         ("ALTER TABLE {t} ADD CONSTRAINT once UNIQUE (version)", "the unique index once on version"),
         ("ALTER TABLE {t}_index DROP CONSTRAINT {t}_index_pkey", "no primary key on kind, value, id"),
         ("DROP INDEX {t}_ids", "no index on id"),
-        ("ALTER TABLE {t}_index ADD CONSTRAINT once_i UNIQUE (kind, value)", "the unique index once_i on kind, value"),
+        (
+            "ALTER TABLE {t}_index ADD CONSTRAINT once_i UNIQUE (kind, value)",
+            "the unique index once_i on kind, value",
+        ),
         ("ALTER TABLE {t}_index ALTER value TYPE text USING ''", "value of type text and not bytea"),
         ("ALTER TABLE {t} ADD tenant int NOT NULL", "the column tenant that is NOT NULL and has no default"),
         ("ALTER TABLE {t} ALTER touched SET NOT NULL", "touched that does not allow NULL"),
         ("ALTER TABLE {t} ALTER id TYPE varchar(192)", "id of type character varying(192)"),
-        ("ALTER TABLE {t} ALTER id TYPE text COLLATE \"POSIX\"; ALTER TABLE {t} ALTER id TYPE text COLLATE \"ucs_basic\"", "the collation ucs_basic"),
+        (
+            "ALTER TABLE {t} ALTER id TYPE text COLLATE \"POSIX\"; ALTER TABLE {t} ALTER id TYPE text COLLATE \"ucs_basic\"",
+            "the collation ucs_basic",
+        ),
         ("ALTER TABLE {t} ALTER expires TYPE int", "expires of type integer"),
         ("ALTER TABLE {t} ALTER record TYPE text USING ''", "record of type text"),
     ] {
@@ -67,7 +76,10 @@ async fn what_is_no_plain_table_is_refused() {
         ("CREATE VIEW {t} AS SELECT * FROM {w}", "a view"),
         ("CREATE MATERIALIZED VIEW {t} AS SELECT * FROM {w}", "a view"),
         ("CREATE TABLE {t} (LIKE {w} INCLUDING ALL) PARTITION BY HASH (id)", "a partitioned table"),
-        ("CREATE TABLE {t} (LIKE {w} INCLUDING ALL); CREATE RULE r AS ON INSERT TO {t} DO INSTEAD NOTHING", "rules"),
+        (
+            "CREATE TABLE {t} (LIKE {w} INCLUDING ALL); CREATE RULE r AS ON INSERT TO {t} DO INSTEAD NOTHING",
+            "rules",
+        ),
     ] {
         let (whole, table) = (changed("SELECT 1"), a_table());
         let make = make.replace("{t}", &table).replace("{w}", &whole);
@@ -125,11 +137,18 @@ async fn a_schema_is_named_or_found_by_search_path() {
     let stored = record(&Clock::system()).principal("alice").build();
     assert_eq!(named.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done);
     assert_eq!(shared().sql(&format!("SELECT count(*) FROM web.{table}_index")), "1\n");
-    let by_path = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere%2Cweb"))).await.unwrap();
+    let by_path = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere%2Cweb")))
+        .await
+        .unwrap();
     assert_eq!(by_path.count().await.unwrap(), 1, "the table in the path is found");
-    let odd = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=%22Odd%20%22%22one%22"))).await.unwrap();
+    let odd =
+        PostgresProvider::connect(&url_with(&format!("table={table}&search_path=%22Odd%20%22%22one%22")))
+            .await
+            .unwrap();
     assert_eq!(odd.count().await.unwrap(), 0, "a new table is created in the first schema of the path");
-    let error = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere"))).await.unwrap_err();
+    let error = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere")))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("search_path"), "{error}");
     let text = opened(&format!("nowhere.{table}")).await.unwrap_err();

@@ -44,7 +44,10 @@ async fn a_missing_right_is_named_at_the_start() {
     let url = user("maker", &t, &[]);
     let error = refused(&url).await;
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("missing and that this user may not create it; GRANT CREATE"), "{error}");
+    assert!(
+        error.to_string().contains("missing and that this user may not create it; GRANT CREATE"),
+        "{error}"
+    );
     shared().sql(&crate::server::schema(&t));
     let (sessions, index) = (["SELECT", "INSERT", "UPDATE", "DELETE"], ["SELECT", "INSERT", "DELETE"]);
     let all = |table: &str, rights: &[&str]| format!("{} ON {table}", rights.join(", "));
@@ -87,7 +90,9 @@ async fn a_wrong_login_or_database_is_a_configuration_error() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_killed_connection_is_replaced() {
     let t = a_table();
-    let provider = PostgresProvider::connect(&url_with(&format!("table={t}&pool=1&application_name=k{t}"))).await.unwrap();
+    let provider = PostgresProvider::connect(&url_with(&format!("table={t}&pool=1&application_name=k{t}")))
+        .await
+        .unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     let kill = async || {
         let ended = shared().sql(&format!(
@@ -129,7 +134,8 @@ async fn a_lock_that_is_held_is_waited_for_and_named() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_statement_ended_by_the_server_is_a_timeout() {
     let t = a_table();
-    let builder = PostgresProvider::builder(&url_with("pool=1&lock_timeout=60000&statement_timeout=200")).table(&t);
+    let builder =
+        PostgresProvider::builder(&url_with("pool=1&lock_timeout=60000&statement_timeout=200")).table(&t);
     let provider = builder.deadline(Duration::from_secs(20)).retries(0).connect().await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     let mut other = shared().client();
@@ -146,7 +152,10 @@ async fn a_statement_ended_by_the_server_is_a_timeout() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn the_error_names_the_connection_limit() {
     let t = a_table();
-    shared().sql(&format!("CREATE ROLE limited LOGIN PASSWORD 'pw' CONNECTION LIMIT 1 IN ROLE {}", Postgres::USER));
+    shared().sql(&format!(
+        "CREATE ROLE limited LOGIN PASSWORD 'pw' CONNECTION LIMIT 1 IN ROLE {}",
+        Postgres::USER
+    ));
     let url = format!("postgres://limited:pw@{}/app?table={t}&pool=2", shared().address());
     let provider = PostgresProvider::connect(&url).await.unwrap();
     let error = refused(&url).await;
@@ -188,7 +197,8 @@ async fn a_standby_that_is_promoted_takes_over() {
 #[tokio::test]
 #[ignore = "needs postgres: cargo xtask test"]
 async fn idle_connections_that_the_server_ends_are_replaced() {
-    let options = PostgresOptions { settings: vec!["idle_session_timeout=200".to_owned()], ..Default::default() };
+    let options =
+        PostgresOptions { settings: vec!["idle_session_timeout=200".to_owned()], ..Default::default() };
     let server = Postgres::with(options);
     let provider = PostgresProvider::connect(&server.url("table=t&pool=1")).await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);

@@ -48,7 +48,8 @@ async fn an_unreadable_record_is_an_error_once_and_put_aside() {
         assert_eq!(provider.load(&key).await.unwrap(), Some(stored.clone()));
         assert!(provider.delete(&key).await.unwrap());
     }
-    let kept = shared().sql(&format!("SELECT convert_from(record, 'UTF8') FROM {table} WHERE id LIKE '!foreign.%'"));
+    let kept =
+        shared().sql(&format!("SELECT convert_from(record, 'UTF8') FROM {table} WHERE id LIKE '!foreign.%'"));
     assert_eq!(kept.trim(), "an application's own");
     let week = shared().sql(&format!(
         "SELECT MIN(expires / 1000 - extract(epoch FROM now())) BETWEEN 604700 AND 604800 FROM {table} WHERE id LIKE '!%'"

@@ -64,7 +64,8 @@ impl PostgresBeegoStatements {
         // them would end the walk.
         const OURS: &str = "session_key::text ~ '^[A-Za-z0-9_-][A-Za-z0-9_-]+$'";
         let table = tables.table();
-        let saved = |place: usize| format!("pg_catalog.to_timestamp(${place}::double precision) AT TIME ZONE $1");
+        let saved =
+            |place: usize| format!("pg_catalog.to_timestamp(${place}::double precision) AT TIME ZONE $1");
         let same = |place: usize| format!("COALESCE(session_data, '') = ${place}");
         PostgresBeegoStatements {
             load: SqlText::new(format!("SELECT {ROW} FROM {table} WHERE {KEY} AND {ALIVE}")),
