@@ -14,6 +14,8 @@ mod hostile;
 mod index;
 #[path = "postgres/model.rs"]
 mod model;
+#[path = "postgres/near_cache.rs"]
+mod near_cache;
 #[path = "postgres/pooler.rs"]
 mod pooler;
 #[path = "postgres/runtimes.rs"]
@@ -64,7 +66,11 @@ async fn a_store(url: &str, clock: &Clock, handles: usize) -> Store {
         let builder = PostgresProvider::builder(url).table(&table).pool(5);
         // The suite tests the contract. A long deadline allows for a busy machine.
         let builder = builder.clock(clock.clone()).deadline(Duration::from_secs(20));
-        builder.connect().await.expect("the server accepts the connection")
+        builder
+            .connect_timeout(Duration::from_secs(20))
+            .connect()
+            .await
+            .expect("the server accepts the connection")
     };
     let store = Store::new(open().await);
     let store = if handles == 2 {

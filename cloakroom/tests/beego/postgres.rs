@@ -44,6 +44,11 @@ fn owned(ddl: &str) -> String {
     format!("SET ROLE {}; {ddl}", Postgres::USER)
 }
 
+/// Returns the key of a sample, which is shown in brackets and with the blanks of its column.
+fn key_of(row: &serde_json::Value) -> &str {
+    row["key_padded_char64"].as_str().unwrap().trim_matches(['[', ']']).trim_end()
+}
+
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -51,7 +56,13 @@ fn seconds(time: SystemTime) -> u64 {
 impl Layout for Table {
     async fn provider(&self, time: &ManualClock) -> AnyProvider {
         let builder = PostgresProvider::builder(&SERVER.url("")).table(self.0);
-        builder.clock(time.clock()).deadline(PATIENCE).connect_beego(HOUR).await.unwrap()
+        builder
+            .clock(time.clock())
+            .connect_timeout(PATIENCE)
+            .deadline(PATIENCE)
+            .connect_beego(HOUR)
+            .await
+            .unwrap()
     }
 
     async fn put(&self, key: &str, value: &[u8], used: SystemTime) {
@@ -81,13 +92,13 @@ async fn captured_rows_are_read_and_written_in_their_layout() {
     let table = Table::new("session");
     let json = format!(
         r#"{{"cookieName":"gosessionid","gclifetime":3600,"secure":false,"deadline":60,"format":"beego","providerConfig":{:?}}}"#,
-        SERVER.url("")
+        SERVER.url("connect_timeout=60")
     );
     let manager = Manager::new("postgresql", &json).await.unwrap();
     let now = seconds(SystemTime::now());
     for name in ["postgresql-v1.4.json", "postgresql-v2.json"] {
         for row in vector(name)["rows"].as_array().unwrap() {
-            let (key, value) = (row["key_padded_char64"].as_str().unwrap(), row["hex"].as_str().unwrap());
+            let (key, value) = (key_of(row), row["hex"].as_str().unwrap());
             table.put_hex(key, value, now);
             let session = request(&manager, key).await;
             layout::is_as_the_samples_say(&session, row["session"].as_str().unwrap());
@@ -114,7 +125,7 @@ async fn beego_rows_are_moved_to_native_sessions_once() {
     let json = |settings: &str| {
         format!(
             r#"{{"cookieName":"gosessionid","maxLifetime":3600,"secure":false,"deadline":60,"providerConfig":{:?},{settings}}}"#,
-            server.url("")
+            server.url("connect_timeout=60")
         )
     };
     let rows = || server.sql("SELECT session_key FROM session ORDER BY session_key");
@@ -128,7 +139,7 @@ async fn beego_rows_are_moved_to_native_sessions_once() {
     let sample = |what: &str| {
         let rows = samples["rows"].as_array().unwrap();
         let row = rows.iter().find(|row| row["session"] == what).unwrap();
-        (row["key_padded_char64"].as_str().unwrap().to_owned(), row["hex"].as_str().unwrap().to_owned())
+        (key_of(row).to_owned(), row["hex"].as_str().unwrap().to_owned())
     };
     let ((several, several_hex), (one, one_hex)) = (sample("several"), sample("one"));
     let (expired, ended) = ("ab".repeat(20), "cd".repeat(20));

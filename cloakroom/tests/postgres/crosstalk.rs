@@ -19,7 +19,7 @@ use crate::server::{a_table, shared};
 async fn through(proxy: &Proxy, pool: usize) -> PostgresProvider {
     let place = SocketAddr::from(([127, 0, 0, 1], proxy.port())).to_string();
     let builder = PostgresProvider::builder(&Postgres::url_at(&place, ""));
-    builder.table(&a_table()).pool(pool).connect().await.unwrap()
+    builder.table(&a_table()).pool(pool).deadline(Duration::from_secs(10)).connect().await.unwrap()
 }
 
 /// Returns the record of `owner` at `version`. Each owner's record has another size, so that all replies differ.
@@ -188,7 +188,7 @@ async fn a_silent_server_is_noticed_at_the_deadline() {
     let proxy = Proxy::before(shared().address());
     let place = SocketAddr::from(([127, 0, 0, 1], proxy.port())).to_string();
     let builder = PostgresProvider::builder(&Postgres::url_at(&place, ""));
-    let builder = builder.table(&a_table()).pool(3).deadline(Duration::from_millis(1_200));
+    let builder = builder.table(&a_table()).pool(3).deadline(Duration::from_millis(2_500));
     let provider = builder.connect().await.unwrap();
     let key: StoreKey = "one".parse().unwrap();
     assert_eq!(provider.create(&key, &of(1, 1)).await.unwrap(), Created::Done);

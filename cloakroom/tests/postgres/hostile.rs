@@ -18,7 +18,10 @@ fn key(text: &str) -> StoreKey {
 /// Runs every step on a table of its own, and checks with another connection that each was committed.
 pub(crate) async fn keeps_every_promise(server: &Postgres, url: &str, setting: &str) {
     let table = a_table();
-    let builder = PostgresProvider::builder(url).table(&table).deadline(Duration::from_secs(10));
+    let builder = PostgresProvider::builder(url)
+        .table(&table)
+        .deadline(Duration::from_secs(10))
+        .connect_timeout(Duration::from_secs(10));
     let provider = builder.connect().await.unwrap_or_else(|error| panic!("{setting}: {error}"));
     let clock = Clock::system();
     let at = |version| record(&clock).version(version).principal("alice").value("n", version).build();
@@ -51,6 +54,12 @@ pub(crate) async fn keeps_every_promise(server: &Postgres, url: &str, setting: &
     assert_eq!(stored("over"), "", "{setting}: a collection is committed");
     assert!(provider.delete(&two).await.unwrap(), "{setting}");
     assert_eq!(stored("two"), "", "{setting}: an end is committed");
+}
+
+/// Returns a builder for a busy machine.
+fn patient(url: &str) -> cloakroom::providers::PostgresProviderBuilder {
+    let limit = Duration::from_secs(20);
+    PostgresProvider::builder(url).deadline(limit).connect_timeout(limit)
 }
 
 /// Creates a role with `settings`, and returns its URL.
@@ -107,14 +116,21 @@ async fn every_promise_holds_behind_a_pooler_too() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn an_acknowledged_change_survives_a_crash() {
     let mut server = Postgres::start();
-    server.sql("ALTER SYSTEM SET wal_writer_delay = '10s'; ALTER SYSTEM SET wal_writer_flush_after = 0");
+    // The server writes nothing on its own for ten seconds.
+    server.sql("ALTER SYSTEM SET wal_writer_delay = '10s'");
+    server.sql("ALTER SYSTEM SET wal_writer_flush_after = 0");
     server.sql("SELECT pg_reload_conf()");
     let url = role(&server, "careless", &["synchronous_commit = off"]);
     let clock = Clock::system();
     let at = |version| record(&clock).version(version).principal("alice").build();
     for round in 1..=3_u64 {
         let builder = PostgresProvider::builder(&url).table("kept");
-        let provider = builder.deadline(Duration::from_secs(20)).connect().await.unwrap();
+        let provider = builder
+            .deadline(Duration::from_secs(20))
+            .connect_timeout(Duration::from_secs(20))
+            .connect()
+            .await
+            .unwrap();
         let (one, two) = (key(&format!("one-{round}")), key(&format!("two-{round}")));
         let ended = key(&format!("ended-{round}"));
         assert_eq!(provider.create(&ended, &at(1)).await.unwrap(), Created::Done);
@@ -125,7 +141,7 @@ async fn an_acknowledged_change_survives_a_crash() {
         assert!(provider.delete(&ended).await.unwrap());
         server.kill();
         server.restart();
-        let provider = PostgresProvider::connect(&(url.clone() + "&table=kept")).await.unwrap();
+        let provider = patient(&url).table("kept").connect().await.unwrap();
         assert_eq!(provider.load(&two).await.unwrap().map(|found| found.version()), Some(3), "{round}");
         assert!(provider.load(&one).await.unwrap().is_some_and(|found| found.is_tombstone()), "{round}");
         assert_eq!(provider.load(&ended).await.unwrap(), None, "{round}: a logout is kept");
@@ -167,14 +183,14 @@ async fn row_level_security_that_hides_rows_is_refused() {
     shared().sql(&format!(
         "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; GRANT ALL ON {table}, {table}_index TO filtered"
     ));
-    let error = PostgresProvider::builder(&url).table(&table).connect().await.unwrap_err();
+    let error = patient(&url).table(&table).connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     assert!(error.to_string().contains("row-level security"), "{error}");
     let (_, fix) =
         error.to_string().split_once("; run: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     shared().sql(&fix);
     assert_eq!(
-        PostgresProvider::builder(&url).table(&table).connect().await.unwrap().count().await.unwrap(),
+        patient(&url).table(&table).connect().await.unwrap().count().await.unwrap(),
         0
     );
 }
@@ -186,10 +202,10 @@ async fn a_read_only_role_allows_reads_and_names_the_cause() {
     let url = role(shared(), "reader", &[]);
     let clock = Clock::system();
     let at = |version| record(&clock).version(version).build();
-    let first = PostgresProvider::builder(&url).table(&table).connect().await.unwrap();
+    let first = patient(&url).table(&table).connect().await.unwrap();
     assert_eq!(first.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     shared().sql("ALTER ROLE reader SET default_transaction_read_only = on");
-    let provider = PostgresProvider::builder(&url).table(&table).connect().await.unwrap();
+    let provider = patient(&url).table(&table).connect().await.unwrap();
     assert_eq!(provider.load(&key("one")).await.unwrap().map(|found| found.version()), Some(1));
     for error in [
         provider.touch(&key("one"), clock.now()).await.unwrap_err(),

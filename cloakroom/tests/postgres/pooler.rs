@@ -30,7 +30,12 @@ async fn eight_clients_on_two_servers_get_their_own_answers() {
     for owner in 0..OWNERS {
         // A provider each, as eight processes have.
         let builder = PostgresProvider::builder(&pooler.url("pool=1")).table(&table);
-        let provider = builder.deadline(Duration::from_secs(60)).connect().await.unwrap();
+        let provider = builder
+            .deadline(Duration::from_secs(60))
+            .connect_timeout(Duration::from_secs(60))
+            .connect()
+            .await
+            .unwrap();
         owners.spawn(async move { a_client(&provider, owner, calls / OWNERS as u64).await });
     }
     let calls: u64 = owners.join_all().await.into_iter().sum();
@@ -96,7 +101,12 @@ async fn a_pooler_is_recognised_and_gets_unprepared_statements() {
     assert_eq!(asked.len(), 1, "and sets nothing: {asked:?}");
     // Statements that are prepared nevertheless get lost, and the provider goes on without.
     let named = PostgresProvider::builder(&pooler.url("pool=2&prepared_statements=true")).table(&table);
-    let named = named.deadline(Duration::from_secs(20)).connect().await.unwrap();
+    let named = named
+        .deadline(Duration::from_secs(20))
+        .connect_timeout(Duration::from_secs(20))
+        .connect()
+        .await
+        .unwrap();
     assert_eq!(named.create(&key, &of(1, 1)).await.unwrap(), Created::Done);
     for _ in 0..50 {
         let two = tokio::join!(named.load(&key), named.load(&key));

@@ -16,14 +16,20 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// Connects with a deadline for a busy machine.
+async fn connected(url: &str) -> cloakroom::Result<PostgresProvider> {
+    let limit = Duration::from_secs(20);
+    PostgresProvider::builder(url).deadline(limit).connect_timeout(limit).connect().await
+}
+
 fn four_threads() -> Runtime {
     Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
 }
 
 /// A provider in a static, as applications have it. The first test that uses it connects it.
 static SHARED: LazyLock<PostgresProvider> = LazyLock::new(|| {
-    let dsn = url_with(&format!("pool=4&table={}", a_table()));
-    let connect = std::thread::spawn(move || one_thread().block_on(PostgresProvider::connect(&dsn)).unwrap());
+    let url = url_with(&format!("pool=4&table={}", a_table()));
+    let connect = std::thread::spawn(move || one_thread().block_on(connected(&url)).unwrap());
     connect.join().unwrap()
 });
 
@@ -74,7 +80,7 @@ fn concurrent_runtimes_share_a_provider() {
 #[ignore = "needs postgres: cargo xtask test"]
 fn a_runtime_is_unaffected_by_the_end_of_another() {
     let provider = one_thread()
-        .block_on(PostgresProvider::connect(&url_with(&format!("pool=2&table={}", a_table()))))
+        .block_on(connected(&url_with(&format!("pool=2&table={}", a_table()))))
         .unwrap();
     let (first, second) = (four_threads(), one_thread());
     for round in 0..20 {
@@ -102,7 +108,11 @@ fn a_runtime_is_unaffected_by_the_end_of_another() {
 fn an_idle_runtime_delays_no_other() {
     let idle = one_thread();
     let builder = PostgresProvider::builder(&url_with(&format!("pool=1&table={}", a_table())));
-    let provider = idle.block_on(builder.deadline(Duration::from_secs(20)).connect()).unwrap();
+    let provider = idle
+        .block_on(
+            builder.deadline(Duration::from_secs(20)).connect_timeout(Duration::from_secs(20)).connect(),
+        )
+        .unwrap();
     idle.block_on(a_life(&provider, "idle"));
     let other = one_thread();
     other.block_on(a_life(&provider, "other"));

@@ -118,7 +118,9 @@ async fn several_processes_create_the_tables_at_once() {
         let opening: Vec<_> = (0..8)
             .map(|_| {
                 let url = url_with(&format!("pool=1&table={table}"));
-                tokio::spawn(async move { PostgresProvider::connect(&url).await })
+                let builder = PostgresProvider::builder(&url).deadline(std::time::Duration::from_secs(20));
+                let builder = builder.connect_timeout(std::time::Duration::from_secs(20));
+                tokio::spawn(builder.connect())
             })
             .collect();
         for one in opening {

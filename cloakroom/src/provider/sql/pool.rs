@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::sync::locks::Mutex;
 
@@ -38,7 +40,15 @@ pub(super) trait SqlConnector: Send + Sync + 'static {
 
     /// Closes a connection without waiting for the server.
     fn close(&self, connection: Self::Connection);
+
+    /// Reads the reply to a call that was dropped, and returns the connection if it can be used again. `None` closes it at once.
+    fn recover(&self, _connection: Self::Connection) -> Option<Recovery<Self::Connection>> {
+        None
+    }
 }
+
+/// A wait for the reply to a call that was dropped.
+pub(super) type Recovery<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
 
 /// A pool with a limit on open connections. It reuses the connection that was used last.
 ///
@@ -46,11 +56,13 @@ pub(super) trait SqlConnector: Send + Sync + 'static {
 /// wait for ever while the first one has nothing to run, and would fail once it has ended.
 pub(super) struct SqlPool<C: SqlConnector> {
     connector: C,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     size: usize,
     checks: bool,
-    idle: Mutex<Vec<Idle<C::Connection>>>,
+    idle: IdleList<C::Connection>,
 }
+
+type IdleList<T> = Arc<Mutex<Vec<Idle<T>>>>;
 
 struct Idle<T> {
     connection: T,
@@ -69,13 +81,19 @@ impl<C: SqlConnector> SqlPool<C> {
 
     /// Creates a pool of at most `size` connections. With `checks`, idle connections are checked before use.
     pub(super) fn new(connector: C, size: usize, checks: bool) -> Self {
-        SqlPool { connector, permits: Semaphore::new(size), size, checks, idle: Mutex::default() }
+        SqlPool {
+            connector,
+            permits: Arc::new(Semaphore::new(size)),
+            size,
+            checks,
+            idle: IdleList::default(),
+        }
     }
 
     /// Waits for a free permit and leases a connection for one call. No reply is pending on it.
     pub(super) async fn lease(&self) -> Result<Lease<'_, C>, C::Error> {
         // The semaphore is never closed, so this does not fail.
-        let permit = self.permits.acquire().await.ok();
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let runtime = current_runtime();
         while let Some(mut idle) = self.pop(runtime) {
             if self.connector.is_closed(&idle.connection) {
@@ -84,14 +102,14 @@ impl<C: SqlConnector> SqlPool<C> {
             let age = idle.since.elapsed();
             if age < CHECK_AFTER || !self.checks || self.connector.is_alive(&mut idle.connection).await {
                 let connection = Some(idle.connection);
-                return Ok(Lease { pool: self, connection, idle_reply: true, runtime, _permit: permit });
+                return Ok(Lease { pool: self, connection, idle_reply: true, runtime, permit });
             }
             // The server has probably restarted, so the other connections have failed too.
             self.drop_idle();
         }
         self.make_room(runtime);
         let connection = Some(self.connector.connect().await?);
-        Ok(Lease { pool: self, connection, idle_reply: true, runtime, _permit: permit })
+        Ok(Lease { pool: self, connection, idle_reply: true, runtime, permit })
     }
 
     /// Drops all idle connections, after the server has ended or changed.
@@ -143,8 +161,8 @@ impl<C: SqlConnector> fmt::Debug for SqlPool<C> {
     }
 }
 
-/// A leased connection. On drop it goes back to the pool, unless a reply is still pending on it. Then it is closed, since the next
-/// call would read that reply.
+/// A leased connection. On drop it goes back to the pool. If a reply is still pending on it, it is [recovered](SqlConnector::recover) first
+/// or closed, since the next call would read that reply.
 pub(super) struct Lease<'a, C: SqlConnector> {
     pool: &'a SqlPool<C>,
     /// `None` only while the lease is dropped.
@@ -152,7 +170,7 @@ pub(super) struct Lease<'a, C: SqlConnector> {
     idle_reply: bool,
     runtime: Option<Id>,
     // Fields drop after `Drop::drop`, so the next call finds the connection in the pool.
-    _permit: Option<SemaphorePermit<'a>>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<C: SqlConnector> Lease<'_, C> {
@@ -165,6 +183,11 @@ impl<C: SqlConnector> Lease<'_, C> {
     /// Marks the reply as completely read.
     pub(super) fn finish(&mut self) {
         self.idle_reply = true;
+    }
+
+    /// Closes the connection instead of giving it back.
+    pub(super) fn discard(&mut self) {
+        self.connection = None;
     }
 
     /// Returns the connector that opened the connection.
@@ -180,10 +203,24 @@ impl<C: SqlConnector> Lease<'_, C> {
 
 impl<C: SqlConnector> Drop for Lease<'_, C> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && self.idle_reply
+        let Some(connection) = self.connection.take() else { return };
+        let (idle, runtime) = (Arc::clone(&self.pool.idle), self.runtime);
+        let give_back = move |connection| {
+            idle.lock().push(Idle { connection, since: Instant::now(), runtime });
+        };
+        if self.idle_reply {
+            return give_back(connection);
+        }
+        let permit = self.permit.take();
+        if let (Some(recovery), Ok(runtime)) =
+            (self.pool.connector.recover(connection), Handle::try_current())
         {
-            self.pool.idle.lock().push(Idle { connection, since: Instant::now(), runtime: self.runtime });
+            runtime.spawn(async move {
+                if let Some(connection) = recovery.await {
+                    give_back(connection);
+                }
+                drop(permit);
+            });
         }
     }
 }

@@ -13,7 +13,7 @@ use super::facts::{self, PostgresFacts};
 use super::settings::{OpenConnection, Settings};
 use super::statements::SqlText;
 use super::value::SqlValue;
-use crate::provider::sql::pool::{Lease, SqlConnector};
+use crate::provider::sql::pool::{Lease, Recovery, SqlConnector};
 
 /// The connector of the pool: the settings, and whether statements are prepared.
 pub(super) struct PostgresConnector {
@@ -54,6 +54,14 @@ impl PostgresConnection {
         }
         let typed: Vec<_> = values.iter().map(|value| (value as &(dyn ToSql + Sync), value.kind())).collect();
         Ok(self.raw.client.execute_typed(sql.as_str(), &typed).await?)
+    }
+
+    /// Returns true if the server answers a ping in time. Replies to earlier calls come first.
+    async fn answers(&self) -> bool {
+        // A firewall may drop an idle connection silently. Then a ping gets no answer at all.
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let ping = self.raw.client.check_connection();
+        tokio::time::timeout(PATIENCE, ping).await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// Returns the prepared statement of `sql`; `None` if statements are sent unprepared.
@@ -107,10 +115,12 @@ impl SqlConnector for PostgresConnector {
     }
 
     async fn is_alive(&self, connection: &mut PostgresConnection) -> bool {
-        // A firewall may drop an idle connection silently. Then a ping gets no answer at all.
-        const PATIENCE: Duration = Duration::from_millis(500);
-        let ping = connection.raw.client.check_connection();
-        tokio::time::timeout(PATIENCE, ping).await.is_ok_and(|answer| answer.is_ok())
+        connection.answers().await
+    }
+
+    fn recover(&self, connection: PostgresConnection) -> Option<Recovery<PostgresConnection>> {
+        // The driver discards the reply. A login costs the server and this process far more than this round trip.
+        Some(Box::pin(async move { connection.answers().await.then_some(connection) }))
     }
 
     fn close(&self, connection: PostgresConnection) {
@@ -170,13 +180,17 @@ impl<'a> PostgresLease<'a> {
     }
 
     fn usable(&mut self) -> Result<&mut PostgresConnection, PostgresError> {
-        let connection = self.0.start().ok_or(PostgresError::Protocol)?;
-        if connection.raw.is_closed() { Err(PostgresError::Unsent) } else { Ok(connection) }
+        if self.0.connection().is_none_or(|connection| connection.raw.is_closed()) {
+            self.0.discard();
+        }
+        self.0.start().ok_or(PostgresError::Unsent)
     }
 
     fn finish<T>(&mut self, answer: Result<T, PostgresError>) -> Result<T, PostgresError> {
         if answer.as_ref().err().is_none_or(PostgresError::keeps_connection) {
             self.0.finish();
+        } else {
+            self.0.discard();
         }
         if let Err(error) = &answer
             && error.is_lost_statement()

@@ -41,7 +41,7 @@ pub(super) enum PostgresError {
         "a conflict at each of several attempts: other calls kept creating and ending a session under the same key"
     )]
     Contended,
-    #[error("{error}")]
+    #[error("{}", cause.as_ref().map_or_else(|| error.to_string(), PostgresCause::to_string))]
     Open {
         #[source]
         error: OpenError,
@@ -59,6 +59,18 @@ pub(super) enum PostgresError {
         "expected an answer within {limit:?}, found none; check that the server runs, or raise `deadline`"
     )]
     Timeout { limit: Duration },
+    #[error(
+        "expected a provider whose changes are told, found one that tells none; call notify(true) on the builder of every process, or use \
+         Cached::builder(..).within(..)"
+    )]
+    Silent,
+    #[error(
+        "expected a direct connection, found a pooler in between, through which no notification comes; connect to the server itself, or use \
+         Cached::builder(..).within(..)"
+    )]
+    Pooled,
+    #[error("the operating system gives no random numbers")]
+    Random,
     #[error("a row's {column} is not one that this provider writes; check what else writes to the table")]
     Row { column: &'static str },
     #[error(
@@ -306,6 +318,7 @@ impl PostgresError {
             P::Timeout { .. } | P::Server(PostgresCause::Slow(_)) => ErrorKind::Timeout,
             P::TooLarge { .. } | P::Server(PostgresCause::Large(_)) => ErrorKind::TooLarge,
             P::Row { .. } => ErrorKind::Corrupt,
+            P::Silent | P::Pooled => ErrorKind::Unsupported,
             _ => ErrorKind::Unavailable,
         }
     }

@@ -9,6 +9,7 @@ mod error;
 mod facts;
 mod form;
 mod list;
+mod listen;
 mod name;
 mod schema;
 mod settings;
@@ -18,7 +19,7 @@ mod store;
 mod value;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::batch::BatchSize;
@@ -34,11 +35,13 @@ use crate::id::StoreKey;
 use crate::provider::foreign::Foreign;
 use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
+    Watched, Watcher,
 };
 use crate::record::{IndexEntry, Record};
 
 use connection::PostgresConnector;
 use error::PostgresError;
+use listen::ChangeChannel;
 use name::{ConfiguredName, TablePair};
 use settings::{CommitDurability, Settings};
 use statements::PostgresStatements;
@@ -74,6 +77,8 @@ pub struct PostgresProvider(Arc<PostgresState>);
 struct PostgresState {
     store: PostgresStore,
     tables: TablePair,
+    /// The channel on which changes are told, if they are.
+    channel: Option<ChangeChannel>,
 }
 
 impl PostgresProvider {
@@ -95,7 +100,7 @@ impl PostgresProvider {
     /// - [`Config`](crate::ErrorKind::Config) for an invalid `text`, a refused login, a server that is too old, a missing right, or an existing
     ///   table of another form. The message then contains the statements that fix the table.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) or [`Timeout`](crate::ErrorKind::Timeout) if the server cannot be reached.
-    pub async fn connect(text: &str) -> Result<PostgresProvider> {
+    pub async fn connect(text: impl AsRef<str>) -> Result<PostgresProvider> {
         PostgresProvider::builder(text).connect().await
     }
 
@@ -116,9 +121,9 @@ impl PostgresProvider {
     ///     .await?;
     /// # Ok(()) }
     /// ```
-    pub fn builder(text: &str) -> PostgresProviderBuilder {
+    pub fn builder(text: impl AsRef<str>) -> PostgresProviderBuilder {
         PostgresProviderBuilder {
-            text: text.into(),
+            text: text.as_ref().into(),
             table: None,
             pool: None,
             connect_timeout: None,
@@ -127,6 +132,7 @@ impl PostgresProvider {
             create_table: None,
             relaxed: None,
             time_zone: None,
+            notifies: false,
             clock: None,
         }
     }
@@ -240,6 +246,20 @@ impl Provider for PostgresProvider {
     }
 }
 
+impl Watched for PostgresProvider {
+    /// Tells `watcher` of every change, on a connection of its own that listens. A task on the current runtime serves it, so that runtime
+    /// must live as long as the watcher.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the builder's [`notify`](PostgresProviderBuilder::notify) is off, or a pooler is in between.
+    async fn watch(&self, watcher: Weak<dyn Watcher>) -> Result<()> {
+        match &self.0.channel {
+            Some(channel) => Ok(channel.watch(watcher).await?),
+            None => Err(PostgresError::Silent.into()),
+        }
+    }
+}
+
 impl PostgresProvider {
     /// Moves an unreadable record out of the way, so that the visitor gets one error and then a new session.
     async fn put_aside(&self, key: &StoreKey, found: &StoredRow) {
@@ -297,6 +317,7 @@ pub struct PostgresProviderBuilder {
     create_table: Option<bool>,
     relaxed: Option<bool>,
     time_zone: Option<Box<str>>,
+    notifies: bool,
     clock: Option<Clock>,
 }
 
@@ -356,6 +377,15 @@ impl PostgresProviderBuilder {
         PostgresProviderBuilder { relaxed: Some(relaxed), ..self }
     }
 
+    /// Sets whether each change of a session tells its key to all who listen (`NOTIFY`), for
+    /// `Cached::builder(..).watching()`; false by default. Set it in every process that uses the table.
+    ///
+    /// Such commits happen one after the other, since the server orders notifications by a lock of the whole server. A site with many changes
+    /// a second has a near cache `within` a bound instead.
+    pub fn notify(self, notifies: bool) -> Self {
+        PostgresProviderBuilder { notifies, ..self }
+    }
+
     /// Sets the clock that deadlines are compared with, for tests; the server's clock by default. It must be the manager's clock.
     pub fn clock(self, clock: Clock) -> Self {
         PostgresProviderBuilder { clock: Some(clock), ..self }
@@ -371,10 +401,12 @@ impl PostgresProviderBuilder {
     /// Connects, creates the tables if they are missing, and checks them; [`PostgresProvider::connect`] lists the errors.
     pub async fn connect(self) -> Result<PostgresProvider> {
         let opening = self.parsed(&TableName::default())?;
-        let limits = opening.limits;
+        let (limits, notifies) = (opening.limits, opening.notifies);
         let opened = limits.within_long_deadline(opening.native()).await;
         let (store, tables) = opened.map_err(PostgresError::at_start)?;
-        Ok(PostgresProvider(Arc::new(PostgresState { store, tables })))
+        let settings = || store.pool.connector().settings.clone();
+        let channel = notifies.then(|| ChangeChannel::new(settings(), store.sql.lock, limits));
+        Ok(PostgresProvider(Arc::new(PostgresState { store, tables, channel })))
     }
 
     /// Connects to the database of a Beego application's `postgresql` provider, and uses Beego's table. The application may run at the same
@@ -424,6 +456,7 @@ impl PostgresProviderBuilder {
             limits: StepLimits::new(deadline, self.retries),
             create_table: self.create_table.or(params.create_table).unwrap_or(true),
             durable: if relaxed { statements::RELAXED } else { statements::SYNCHRONOUS },
+            notifies: self.notifies,
             clock: self.clock,
             pool: SqlPool::new(PostgresConnector::new(settings), size, true),
         })
@@ -447,6 +480,7 @@ struct Opening {
     limits: StepLimits,
     create_table: bool,
     durable: &'static str,
+    notifies: bool,
     clock: Option<Clock>,
     pool: SqlPool<PostgresConnector>,
 }
@@ -456,7 +490,7 @@ impl Opening {
     async fn store(self) -> Result<(PostgresStore, TablePair), PostgresError> {
         let tables = start::tables(&self.pool, &self.name).await?;
         let store = PostgresStore {
-            sql: PostgresStatements::of(&tables, self.durable),
+            sql: PostgresStatements::of(&tables, self.durable, self.notifies),
             pool: self.pool,
             clock: self.clock,
             limits: self.limits,

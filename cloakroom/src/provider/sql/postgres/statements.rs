@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::listen;
 use super::name::TablePair;
 use crate::provider::sql::row::KEEP_UNREADABLE;
 use crate::record::Head;
@@ -95,20 +96,30 @@ pub(super) struct PostgresStatements {
 }
 
 impl PostgresStatements {
-    /// Writes the statements for `tables`. `durable` is [`SYNCHRONOUS`] or [`RELAXED`].
-    pub(super) fn of(tables: &TablePair, durable: &str) -> Self {
+    /// Writes the statements for `tables`. `durable` is [`SYNCHRONOUS`] or [`RELAXED`]. With `notifies`, each change of a session tells its
+    /// key on the channel of the table.
+    pub(super) fn of(tables: &TablePair, durable: &str, notifies: bool) -> Self {
         let (table, index) = (tables.table(), tables.index());
+        let lock = lock_number(tables);
+        let told = if notifies {
+            format!("pg_catalog.pg_notify('{}', $1) IS NOT NULL", listen::channel_name(lock))
+        } else {
+            "true".to_owned()
+        };
+        // No copy of a session that is new can be out of date, so an insert tells nothing.
+        let inserted = durable;
+        let durable = &format!("{durable} AND {told}");
         let (head, start3, start1) = (Head::MOST, start(3), start(1));
         PostgresStatements {
             load: SqlText::new(format!(
                 "SELECT record, touched FROM {table} WHERE id = $1 AND expires > {}",
                 now(2)
             )),
-            insert: SqlText::new(insert(&table, durable)),
-            insert_indexed: SqlText::new(insert_indexed(&table, &index, durable)),
+            insert: SqlText::new(insert(&table, inserted)),
+            insert_indexed: SqlText::new(insert_indexed(&table, &index, inserted)),
             update: SqlText::new(update(&table, None, durable)),
             update_indexed: SqlText::new(update(&table, Some(&index), durable)),
-            touch: SqlText::new(touch(&table)),
+            touch: SqlText::new(touch(&table, &told)),
             delete: SqlText::new(delete(&table, &index, durable)),
             delete_orphans: SqlText::new(format!(
                 "DELETE FROM {index} AS entry WHERE entry.id = $1 \
@@ -137,7 +148,7 @@ impl PostgresStatements {
             remaining: SqlText::new(format!(
                 "SELECT EXISTS (SELECT FROM {table} WHERE due <= {start1} AND expires <= {start1})"
             )),
-            lock: lock_number(tables),
+            lock,
         }
     }
 }
@@ -188,10 +199,10 @@ fn update(table: &str, index: Option<&str>, durable: &str) -> String {
 }
 
 /// Stores a use. LEAST keeps the sum within the type, for sessions that never end.
-fn touch(table: &str) -> String {
+fn touch(table: &str, told: &str) -> String {
     format!(
         "UPDATE {table} SET touched = GREATEST(touched, $2), \
-         expires = LEAST(absolute, GREATEST(expires, $2 + LEAST(idle, {} - $2))) WHERE id = $1 AND {}",
+         expires = LEAST(absolute, GREATEST(expires, $2 + LEAST(idle, {} - $2))) WHERE id = $1 AND {} AND {told}",
         i64::MAX,
         live(&now(3))
     )
@@ -249,17 +260,20 @@ fn put_aside(table: &str, index: &str, durable: &str) -> String {
     )
 }
 
-/// Deletes the expired among the `$2` rows that are due for longest, and moves the time of the others to their present deadline.
+/// Deletes at most `$4` of the expired among the `$2` rows that are due for longest, and moves the time of those that live to their
+/// present deadline.
 ///
 /// Arrays make the planner look each id up, however many rows it expects.
 fn collect(table: &str, index: &str) -> String {
     let now = start(1);
     format!(
-        "WITH picked AS MATERIALIZED (SELECT id FROM {table} WHERE due <= {now} \
+        "WITH picked AS MATERIALIZED (SELECT id, expires FROM {table} WHERE due <= {now} \
          AND (SELECT pg_catalog.pg_try_advisory_xact_lock($3)) ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED), \
-         gone AS (DELETE FROM {table} WHERE id = ANY (ARRAY(SELECT id FROM picked)) AND expires <= {now} RETURNING id), \
+         gone AS (DELETE FROM {table} WHERE id = ANY (ARRAY(SELECT id FROM picked WHERE expires <= {now} LIMIT $4)) \
+         AND expires <= {now} RETURNING id), \
          unindexed AS (DELETE FROM {index} WHERE id = ANY (ARRAY(SELECT id FROM gone))), \
-         moved AS (UPDATE {table} SET due = expires WHERE id = ANY (ARRAY(SELECT id FROM picked)) AND expires > {now}) \
+         moved AS (UPDATE {table} SET due = expires WHERE id = ANY (ARRAY(SELECT id FROM picked WHERE expires > {now})) \
+         AND expires > {now}) \
          SELECT (SELECT pg_catalog.count(*) FROM gone), (SELECT pg_catalog.count(*) FROM picked)"
     )
 }

@@ -69,7 +69,6 @@ impl Settings {
     }
 
     /// Opens a connection whose notifications and notices go to the receiver.
-    #[allow(dead_code, reason = "the near cache that uses it follows")]
     pub(in super::super) async fn open_listening(
         &self,
     ) -> Result<(OpenConnection, UnboundedReceiver<AsyncMessage>), OpenError> {
