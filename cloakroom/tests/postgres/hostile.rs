@@ -189,10 +189,7 @@ async fn row_level_security_that_hides_rows_is_refused() {
     let (_, fix) =
         error.to_string().split_once("; run: ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     shared().sql(&fix);
-    assert_eq!(
-        patient(&url).table(&table).connect().await.unwrap().count().await.unwrap(),
-        0
-    );
+    assert_eq!(patient(&url).table(&table).connect().await.unwrap().count().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -79,9 +79,8 @@ fn concurrent_runtimes_share_a_provider() {
 #[test]
 #[ignore = "needs postgres: cargo xtask test"]
 fn a_runtime_is_unaffected_by_the_end_of_another() {
-    let provider = one_thread()
-        .block_on(connected(&url_with(&format!("pool=2&table={}", a_table()))))
-        .unwrap();
+    let provider =
+        one_thread().block_on(connected(&url_with(&format!("pool=2&table={}", a_table())))).unwrap();
     let (first, second) = (four_threads(), one_thread());
     for round in 0..20 {
         first.block_on(a_life(&provider, &format!("first-{round}")));
