@@ -55,7 +55,7 @@ fn seconds(time: SystemTime) -> u64 {
 
 impl Layout for Table {
     async fn provider(&self, time: &ManualClock) -> AnyProvider {
-        let builder = PostgresProvider::builder(&SERVER.url("")).table(self.0);
+        let builder = PostgresProvider::builder(SERVER.url("")).table(self.0);
         builder
             .clock(time.clock())
             .connect_timeout(PATIENCE)
@@ -273,25 +273,21 @@ async fn a_time_is_the_go_servers_wall_clock() {
         provider.load(&key).await.unwrap().unwrap().expires()
     };
     let zones = [
-        PostgresProvider::builder(&SERVER.url("")).time_zone("Asia/Shanghai"),
-        PostgresProvider::builder(&SERVER.url("timezone=Asia%2FShanghai")),
+        PostgresProvider::builder(SERVER.url("")).time_zone("Asia/Shanghai"),
+        PostgresProvider::builder(SERVER.url("timezone=Asia%2FShanghai")),
     ];
     for builder in zones {
         assert_eq!(ends(builder).await, saved + HOUR);
     }
-    assert_eq!(
-        ends(PostgresProvider::builder(&SERVER.url(""))).await,
-        saved + 9 * HOUR,
-        "in UTC it is ahead"
-    );
-    let error = PostgresProvider::builder(&SERVER.url("")).time_zone("Mars/Olympus").table("shanghai");
+    assert_eq!(ends(PostgresProvider::builder(SERVER.url(""))).await, saved + 9 * HOUR, "in UTC it is ahead");
+    let error = PostgresProvider::builder(SERVER.url("")).time_zone("Mars/Olympus").table("shanghai");
     let error = error.connect_beego(HOUR).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("the time zone"), "{error}");
 
     // What is written has that zone's time, too.
     let time = ManualClock::starting_at(saved + Duration::from_secs(600));
-    let builder = PostgresProvider::builder(&SERVER.url("")).time_zone("Asia/Shanghai").table("shanghai");
+    let builder = PostgresProvider::builder(SERVER.url("")).time_zone("Asia/Shanghai").table("shanghai");
     let provider = builder.clock(time.clock()).connect_beego(HOUR).await.unwrap();
     assert_eq!(provider.touch(&key, time.clock().now()).await.unwrap(), Touched::Done);
     assert_eq!(table.column("session_expiry", key.as_str()).unwrap(), "2026-11-23 04:51:27");

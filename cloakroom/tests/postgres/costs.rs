@@ -17,7 +17,7 @@ fn key(text: &str) -> StoreKey {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn each_step_is_one_statement() {
     let server = Postgres::start();
-    let provider = PostgresProvider::connect(&server.url("table=t&pool=1")).await.unwrap();
+    let provider = PostgresProvider::connect(server.url("table=t&pool=1")).await.unwrap();
     let clock = Clock::system();
     let at = |version| record(&clock).version(version).build();
     let of = |version| record(&clock).version(version).principal("alice").label("a").build();
@@ -71,7 +71,7 @@ async fn changes_and_uses_leave_the_indexes_as_they_are() {
     let clock = Clock::system();
     let at = |version| record(&clock).version(version).principal("alice").filled(400).build();
     {
-        let provider = PostgresProvider::connect(&server.url("table=t&pool=1")).await.unwrap();
+        let provider = PostgresProvider::connect(server.url("table=t&pool=1")).await.unwrap();
         for number in 0..SESSIONS {
             let key = key(&format!("key-{number}"));
             assert_eq!(provider.create(&key, &at(1)).await.unwrap(), Created::Done);
@@ -112,7 +112,7 @@ async fn changes_and_uses_leave_the_indexes_as_they_are() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_collection_deletes_small_batches_on_one_node() {
     let server = Postgres::start();
-    let provider = PostgresProvider::connect(&server.url("pool=1&table=t")).await.unwrap();
+    let provider = PostgresProvider::connect(server.url("pool=1&table=t")).await.unwrap();
     // Insert expired rows, rows that were used since, and a live one.
     server.sql(
         "INSERT INTO t (id, version, expires, absolute, idle, tombstone, due, record) \

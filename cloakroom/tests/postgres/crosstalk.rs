@@ -18,7 +18,7 @@ use crate::server::{a_table, shared};
 
 async fn through(proxy: &Proxy, pool: usize) -> PostgresProvider {
     let place = SocketAddr::from(([127, 0, 0, 1], proxy.port())).to_string();
-    let builder = PostgresProvider::builder(&Postgres::url_at(&place, ""));
+    let builder = PostgresProvider::builder(Postgres::url_at(&place, ""));
     builder.table(&a_table()).pool(pool).deadline(Duration::from_secs(10)).connect().await.unwrap()
 }
 
@@ -109,7 +109,7 @@ async fn a_call_dropped_during_its_prepare_harms_no_other() {
     let proxy = Proxy::before(shared().address());
     let table = a_table();
     let place = SocketAddr::from(([127, 0, 0, 1], proxy.port())).to_string();
-    let builder = PostgresProvider::builder(&Postgres::url_at(&place, "pool=1")).table(&table);
+    let builder = PostgresProvider::builder(Postgres::url_at(&place, "pool=1")).table(&table);
     let [one, two]: [StoreKey; 2] = ["one", "two"].map(|text| text.parse().unwrap());
     let provider = builder.clone().connect().await.unwrap();
     for (owner, key) in [(1, &one), (2, &two)] {
@@ -187,7 +187,7 @@ async fn a_connection_that_ended_while_idle_is_replaced() {
 async fn a_silent_server_is_noticed_at_the_deadline() {
     let proxy = Proxy::before(shared().address());
     let place = SocketAddr::from(([127, 0, 0, 1], proxy.port())).to_string();
-    let builder = PostgresProvider::builder(&Postgres::url_at(&place, ""));
+    let builder = PostgresProvider::builder(Postgres::url_at(&place, ""));
     let builder = builder.table(&a_table()).pool(3).deadline(Duration::from_millis(2_500));
     let provider = builder.connect().await.unwrap();
     let key: StoreKey = "one".parse().unwrap();

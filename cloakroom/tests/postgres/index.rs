@@ -18,7 +18,7 @@ struct Rig {
 impl Rig {
     async fn new() -> Self {
         let table = a_table();
-        let provider = PostgresProvider::connect(&url_with(&format!("table={table}"))).await.unwrap();
+        let provider = PostgresProvider::connect(url_with(&format!("table={table}"))).await.unwrap();
         Rig { table, provider }
     }
 

@@ -93,7 +93,7 @@ async fn copies_are_used_again_only_once_the_server_is_back() {
     assert_eq!(here.create(&key(), &at(1)).await.unwrap(), Created::Done);
     until_version(&here, 1).await;
     server.kill();
-    let quick = PostgresProvider::builder(&server.url("")).table("near").deadline(Duration::from_millis(500));
+    let quick = PostgresProvider::builder(server.url("")).table("near").deadline(Duration::from_millis(500));
     assert!(quick.connect().await.is_err(), "nobody answers");
     // The copy is not used once the lease has ended, so the call waits for the server.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -124,7 +124,7 @@ async fn a_silently_dead_connection_ends_the_use_of_copies() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs postgres and pgbouncer: cargo xtask test"]
 async fn a_near_cache_that_cannot_be_exact_is_refused() {
-    let silent = PostgresProvider::builder(&shared().url("")).table("near").connect().await.unwrap();
+    let silent = PostgresProvider::builder(shared().url("")).table("near").connect().await.unwrap();
     let error = Cached::builder(silent).watching().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("notify(true)"), "{error}");

@@ -29,7 +29,7 @@ async fn eight_clients_on_two_servers_get_their_own_answers() {
     let mut owners = JoinSet::new();
     for owner in 0..OWNERS {
         // A provider each, as eight processes have.
-        let builder = PostgresProvider::builder(&pooler.url("pool=1")).table(&table);
+        let builder = PostgresProvider::builder(pooler.url("pool=1")).table(&table);
         let provider = builder
             .deadline(Duration::from_secs(60))
             .connect_timeout(Duration::from_secs(60))
@@ -87,20 +87,20 @@ async fn a_pooler_is_recognised_and_gets_unprepared_statements() {
     let pooler = PgBouncer::start(shared(), 2, &[]);
     let table = a_table();
     let server = servers::Postgres::start();
-    let direct = PostgresProvider::connect(&server.url("pool=1&table=t")).await.unwrap();
+    let direct = PostgresProvider::connect(server.url("pool=1&table=t")).await.unwrap();
     let mut log = server.log_statements();
     let key: StoreKey = "one".parse().unwrap();
     assert_eq!(direct.create(&key, &of(1, 1)).await.unwrap(), Created::Done);
     assert!(log.take()[0].starts_with("execute s"), "a direct connection prepares by name");
     let own = PgBouncer::start(&server, 2, &[]);
-    let pooled = PostgresProvider::connect(&own.url("pool=1&table=t")).await.unwrap();
+    let pooled = PostgresProvider::connect(own.url("pool=1&table=t")).await.unwrap();
     log.take();
     assert_eq!(pooled.load(&key).await.unwrap().map(|found| found.version()), Some(1));
     let asked = log.take();
     assert!(asked[0].starts_with("execute <unnamed>: SELECT record"), "{asked:?}");
     assert_eq!(asked.len(), 1, "and sets nothing: {asked:?}");
     // Statements that are prepared nevertheless get lost, and the provider goes on without.
-    let named = PostgresProvider::builder(&pooler.url("pool=2&prepared_statements=true")).table(&table);
+    let named = PostgresProvider::builder(pooler.url("pool=2&prepared_statements=true")).table(&table);
     let named = named
         .deadline(Duration::from_secs(20))
         .connect_timeout(Duration::from_secs(20))

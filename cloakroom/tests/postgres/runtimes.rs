@@ -106,7 +106,7 @@ fn a_runtime_is_unaffected_by_the_end_of_another() {
 #[ignore = "needs postgres: cargo xtask test"]
 fn an_idle_runtime_delays_no_other() {
     let idle = one_thread();
-    let builder = PostgresProvider::builder(&url_with(&format!("pool=1&table={}", a_table())));
+    let builder = PostgresProvider::builder(url_with(&format!("pool=1&table={}", a_table())));
     let provider = idle
         .block_on(
             builder.deadline(Duration::from_secs(20)).connect_timeout(Duration::from_secs(20)).connect(),

@@ -14,7 +14,7 @@ fn changed(by: &str) -> String {
 }
 
 async fn opened(table: &str) -> Result<PostgresProvider, String> {
-    match PostgresProvider::connect(&url_with(&format!("table={table}"))).await {
+    match PostgresProvider::connect(url_with(&format!("table={table}"))).await {
         Ok(provider) => Ok(provider),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Config, "{error}");
@@ -139,23 +139,22 @@ async fn a_schema_is_named_or_found_by_search_path() {
     let stored = record(&Clock::system()).principal("alice").build();
     assert_eq!(named.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done);
     assert_eq!(shared().sql(&format!("SELECT count(*) FROM web.{table}_index")), "1\n");
-    let by_path = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere%2Cweb")))
+    let by_path = PostgresProvider::connect(url_with(&format!("table={table}&search_path=nowhere%2Cweb")))
         .await
         .unwrap();
     assert_eq!(by_path.count().await.unwrap(), 1, "the table in the path is found");
     let odd =
-        PostgresProvider::connect(&url_with(&format!("table={table}&search_path=%22Odd%20%22%22one%22")))
+        PostgresProvider::connect(url_with(&format!("table={table}&search_path=%22Odd%20%22%22one%22")))
             .await
             .unwrap();
     assert_eq!(odd.count().await.unwrap(), 0, "a new table is created in the first schema of the path");
-    let error = PostgresProvider::connect(&url_with(&format!("table={table}&search_path=nowhere")))
-        .await
-        .unwrap_err();
+    let error =
+        PostgresProvider::connect(url_with(&format!("table={table}&search_path=nowhere"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("search_path"), "{error}");
     let text = opened(&format!("nowhere.{table}")).await.unwrap_err();
     assert!(text.contains("3F000"), "{text}");
-    let strict = PostgresProvider::builder(&url_with("")).table(&a_table()).create_table(false);
+    let strict = PostgresProvider::builder(url_with("")).table(&a_table()).create_table(false);
     let error = strict.connect().await.unwrap_err();
     assert!(error.to_string().contains("no such table"), "{error}");
 }

@@ -89,7 +89,7 @@ async fn a_wrong_login_or_database_is_a_configuration_error() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_killed_connection_is_replaced() {
     let t = a_table();
-    let provider = PostgresProvider::connect(&url_with(&format!("table={t}&pool=1&application_name=k{t}")))
+    let provider = PostgresProvider::connect(url_with(&format!("table={t}&pool=1&application_name=k{t}")))
         .await
         .unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
@@ -115,7 +115,7 @@ async fn a_killed_connection_is_replaced() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_lock_that_is_held_is_waited_for_and_named() {
     let t = a_table();
-    let builder = PostgresProvider::builder(&url_with("pool=2&lock_timeout=100")).table(&t);
+    let builder = PostgresProvider::builder(url_with("pool=2&lock_timeout=100")).table(&t);
     let provider = builder
         .deadline(Duration::from_secs(20))
         .connect_timeout(Duration::from_secs(20))
@@ -139,7 +139,7 @@ async fn a_lock_that_is_held_is_waited_for_and_named() {
 async fn a_statement_ended_by_the_server_is_a_timeout() {
     let t = a_table();
     let builder =
-        PostgresProvider::builder(&url_with("pool=1&lock_timeout=60000&statement_timeout=200")).table(&t);
+        PostgresProvider::builder(url_with("pool=1&lock_timeout=60000&statement_timeout=200")).table(&t);
     let provider = builder
         .deadline(Duration::from_secs(20))
         .connect_timeout(Duration::from_secs(20))
@@ -195,7 +195,7 @@ async fn a_standby_that_is_promoted_takes_over() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // A provider of the standby alone reads, and names the cause of what fails.
-    let reader = PostgresProvider::connect(&standby.url("table=t")).await.unwrap();
+    let reader = PostgresProvider::connect(standby.url("table=t")).await.unwrap();
     assert_eq!(version(&reader, &key("one")).await, Some(1));
     let error = reader.delete(&key("one")).await.unwrap_err();
     assert!(error.to_string().contains("read-only (25006)"), "{error}");
@@ -212,7 +212,7 @@ async fn idle_connections_that_the_server_ends_are_replaced() {
     let options =
         PostgresOptions { settings: vec!["idle_session_timeout=200".to_owned()], ..Default::default() };
     let server = Postgres::with(options);
-    let provider = PostgresProvider::connect(&server.url("table=t&pool=1")).await.unwrap();
+    let provider = PostgresProvider::connect(server.url("table=t&pool=1")).await.unwrap();
     assert_eq!(provider.create(&key("one"), &at(1)).await.unwrap(), Created::Done);
     for next in 2..5 {
         tokio::time::sleep(Duration::from_millis(400)).await;

@@ -12,7 +12,7 @@ use crate::server::{a_table, shared, url_with};
 #[ignore = "needs postgres: cargo xtask test"]
 async fn an_unreadable_record_is_an_error_once_and_put_aside() {
     let table = a_table();
-    let provider = PostgresProvider::connect(&url_with(&format!("table={table}"))).await.unwrap();
+    let provider = PostgresProvider::connect(url_with(&format!("table={table}"))).await.unwrap();
     let stored = record(&Clock::system()).principal("alice").value("n", 1).build();
     let cut = stored.as_bytes().len() - 1;
     let longest = "k".repeat(192);
@@ -61,7 +61,7 @@ async fn an_unreadable_record_is_an_error_once_and_put_aside() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_list_skips_a_record_without_a_head() {
     let table = a_table();
-    let provider = PostgresProvider::connect(&url_with(&format!("table={table}"))).await.unwrap();
+    let provider = PostgresProvider::connect(url_with(&format!("table={table}"))).await.unwrap();
     let stored = record(&Clock::system()).principal("alice").filled(20_000).build();
     for name in ["aa", "bb", "cc"] {
         assert_eq!(provider.create(&name.parse().unwrap(), &stored).await.unwrap(), Created::Done);
@@ -77,7 +77,7 @@ async fn a_list_skips_a_record_without_a_head() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_record_of_a_newer_release_stays_in_place() {
     let table = a_table();
-    let provider = PostgresProvider::connect(&url_with(&format!("table={table}"))).await.unwrap();
+    let provider = PostgresProvider::connect(url_with(&format!("table={table}"))).await.unwrap();
     let stored = record(&Clock::system()).principal("alice").build();
     // Change the number of the format, then that of the codec.
     for (name, offset) in [("format", 5), ("codec", 6)] {

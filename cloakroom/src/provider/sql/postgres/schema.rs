@@ -6,29 +6,29 @@ use super::form::{RelationFaults, RelationForm};
 use super::name::TablePair;
 
 /// A column that the provider needs: its name, its type in the server's words, and whether it must allow NULL.
-struct NeededColumn {
+struct RequiredColumn {
     name: &'static str,
     kind: &'static str,
     nullable: bool,
 }
 
-const fn needed(name: &'static str, kind: &'static str) -> NeededColumn {
-    NeededColumn { name, kind, nullable: false }
+const fn needed(name: &'static str, kind: &'static str) -> RequiredColumn {
+    RequiredColumn { name, kind, nullable: false }
 }
 
-const COLUMNS: [NeededColumn; 9] = [
+const COLUMNS: [RequiredColumn; 9] = [
     needed("id", "text"),
     needed("version", "bigint"),
     needed("expires", "bigint"),
     needed("absolute", "bigint"),
     needed("idle", "bigint"),
-    NeededColumn { name: "touched", kind: "bigint", nullable: true },
+    RequiredColumn { name: "touched", kind: "bigint", nullable: true },
     needed("tombstone", "boolean"),
     needed("due", "bigint"),
     needed("record", "bytea"),
 ];
 
-const INDEX_COLUMNS: [NeededColumn; 3] =
+const INDEX_COLUMNS: [RequiredColumn; 3] =
     [needed("kind", "text"), needed("value", "bytea"), needed("id", "text")];
 
 const FORM: &str = "the table that `cloakroom schema postgres` prints";
@@ -161,9 +161,9 @@ fn check_index(index: &str, form: &RelationForm, tables: &TablePair) -> Result<(
 }
 
 /// Checks the kind of table and the columns.
-fn check_common(faults: &mut RelationFaults<'_>, form: &RelationForm, columns: &[NeededColumn]) {
+fn check_common(faults: &mut RelationFaults<'_>, form: &RelationForm, columns: &[RequiredColumn]) {
     faults.check_kind(form);
-    for NeededColumn { name, kind, nullable } in columns {
+    for RequiredColumn { name, kind, nullable } in columns {
         // Texts are compared byte for byte.
         let collate = if *kind == "text" { " COLLATE \"C\"" } else { "" };
         match form.column(name) {
@@ -205,7 +205,7 @@ mod tests {
         RelationKey { name: name.to_owned(), primary, unique: primary, whole: true, columns }
     }
 
-    fn form(columns: &[NeededColumn], keys: Vec<RelationKey>) -> RelationForm {
+    fn form(columns: &[RequiredColumn], keys: Vec<RelationKey>) -> RelationForm {
         let columns = columns.iter().map(|column| RelationColumn {
             name: column.name.to_owned(),
             kind: column.kind.to_owned(),

@@ -229,7 +229,7 @@ impl Attempt<'_> {
             Some(tls) if mode != DriverSslMode::Disable => {
                 let (tls, progress) = handshake::observed(tls.clone());
                 let opened = config.connect(tls).await;
-                opened.map(|opened| self.spawn(opened)).map_err(|cause| {
+                opened.map(|opened| self.start_task(opened)).map_err(|cause| {
                     if progress.has_failed() {
                         OpenError::Handshake { host, cause: DriverError(cause) }
                     } else if !progress.has_begun()
@@ -245,7 +245,7 @@ impl Attempt<'_> {
             _ => config
                 .connect(NoTls)
                 .await
-                .map(|opened| self.spawn(opened))
+                .map(|opened| self.start_task(opened))
                 .map_err(|cause| failed(host, cause)),
         }
     }
@@ -295,7 +295,7 @@ impl Attempt<'_> {
     }
 
     /// Spawns the task of a connection on the current runtime.
-    fn spawn<T>(&self, (client, mut connection): (Client, Connection<Socket, T>)) -> OpenConnection
+    fn start_task<T>(&self, (client, mut connection): (Client, Connection<Socket, T>)) -> OpenConnection
     where
         T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
     {

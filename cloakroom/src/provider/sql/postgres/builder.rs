@@ -1,0 +1,252 @@
+//! The settings of the provider, and the steps from them to open connections.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(feature = "beego")]
+use super::beego;
+use super::connection::PostgresConnector;
+use super::error::PostgresError;
+use super::listen::ChangeChannel;
+use super::name::{ConfiguredName, TablePair};
+use super::settings::{CommitDurability, Settings};
+use super::statements::{self, PostgresStatements};
+use super::store::PostgresStore;
+use super::{PostgresProvider, PostgresState, schema, start};
+use crate::clock::Clock;
+use crate::error::Result;
+#[cfg(feature = "beego")]
+use crate::provider::AnyProvider;
+#[cfg(feature = "beego")]
+use crate::provider::foreign::Foreign;
+use crate::provider::sql::batch::BatchSize;
+use crate::provider::sql::pool::SqlPool;
+use crate::provider::sql::step::StepLimits;
+use crate::provider::sql::table::TableName;
+
+/// The settings of a [`PostgresProvider`]; [`PostgresProvider::builder`] returns it. The connection string gives the initial values.
+#[derive(Clone)]
+#[must_use = "a builder connects to nothing before `connect`"]
+pub struct PostgresProviderBuilder {
+    text: Box<str>,
+    table: Option<Box<str>>,
+    pool: Option<usize>,
+    connect_timeout: Option<Duration>,
+    deadline: Option<Duration>,
+    retries: usize,
+    create_table: Option<bool>,
+    relaxed: Option<bool>,
+    time_zone: Option<Box<str>>,
+    notifies: bool,
+    clock: Option<Clock>,
+}
+
+impl PostgresProviderBuilder {
+    const POOL: usize = 10;
+    const TIME: Duration = Duration::from_secs(2);
+    const RETRIES: usize = 3;
+
+    /// Returns a builder with the values of the connection string.
+    pub(super) fn new(text: &str) -> Self {
+        PostgresProviderBuilder {
+            text: text.into(),
+            table: None,
+            pool: None,
+            connect_timeout: None,
+            deadline: None,
+            retries: Self::RETRIES,
+            create_table: None,
+            relaxed: None,
+            time_zone: None,
+            notifies: false,
+            clock: None,
+        }
+    }
+
+    /// Returns the settings as `Debug` shows them, or the error that `connect` would report about the connection string. The fuzz target
+    /// calls it.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<String> {
+        let settings = Settings::parse(&self.text).map_err(PostgresError::from)?;
+        Ok(format!("{settings:?}"))
+    }
+
+    /// Sets the table's name: 1 to 57 letters, digits and `_`; `cloakroom_sessions` by default. `schema.table` names its schema too, which
+    /// `search_path` decides otherwise.
+    pub fn table(self, name: &str) -> Self {
+        PostgresProviderBuilder { table: Some(name.into()), ..self }
+    }
+
+    /// Sets the greatest number of open connections, 1 to 10,000; 10 by default. Further calls wait for a connection, within their deadline.
+    pub fn pool(self, size: usize) -> Self {
+        PostgresProviderBuilder { pool: Some(size), ..self }
+    }
+
+    /// Sets the time limit for opening a connection; 2 s by default. Zero means no limit.
+    pub fn connect_timeout(self, limit: Duration) -> Self {
+        PostgresProviderBuilder { connect_timeout: Some(limit), ..self }
+    }
+
+    /// Sets the deadline of one call, including the wait for a connection; 2 s by default. Zero means no deadline.
+    /// Counts, lists and collections have ten times as long.
+    pub fn deadline(self, limit: Duration) -> Self {
+        PostgresProviderBuilder { deadline: Some(limit), ..self }
+    }
+
+    /// Sets the greatest number of retries of a call, within its deadline; 3 by default.
+    ///
+    /// A call is retried after a conflict, which the server has undone, and after a refusal: by a standby, or by a server that is not
+    /// ready or has no connection left. After a lost connection it is retried only if it may run twice: `load`, `touch` and the lists.
+    pub fn retries(self, most: usize) -> Self {
+        PostgresProviderBuilder { retries: most, ..self }
+    }
+
+    /// Sets whether [`connect`](Self::connect) creates missing tables; true by default. Existing ones are always checked.
+    pub fn create_table(self, make: bool) -> Self {
+        PostgresProviderBuilder { create_table: Some(make), ..self }
+    }
+
+    /// Sets whether a commit returns before it is on the disk (`synchronous_commit = off`); false by default.
+    ///
+    /// Changes are then faster on a slow disk. A crash of the server may undo the changes of the last moments, a logout included, and
+    /// leaves no record damaged.
+    pub fn relaxed(self, relaxed: bool) -> Self {
+        PostgresProviderBuilder { relaxed: Some(relaxed), ..self }
+    }
+
+    /// Sets whether each change of a session tells its key to all who listen (`NOTIFY`), for
+    /// `Cached::builder(..).watching()`; false by default. Set it in every process that uses the table.
+    ///
+    /// Such commits happen one after the other, since the server orders notifications by a lock of the whole server. A site with many changes
+    /// a second has a near cache `within` a bound instead.
+    pub fn notify(self, notifies: bool) -> Self {
+        PostgresProviderBuilder { notifies, ..self }
+    }
+
+    /// Sets the clock that deadlines are compared with, for tests; the server's clock by default. It must be the manager's clock.
+    pub fn clock(self, clock: Clock) -> Self {
+        PostgresProviderBuilder { clock: Some(clock), ..self }
+    }
+
+    /// Sets the time zone of the Go server for [`connect_beego`](Self::connect_beego), such as `Asia/Shanghai`; the connection's `timezone` by
+    /// default.
+    #[cfg(feature = "beego")]
+    pub fn time_zone(self, name: &str) -> Self {
+        PostgresProviderBuilder { time_zone: Some(name.into()), ..self }
+    }
+
+    /// Connects, creates the tables if they are missing, and checks them; [`PostgresProvider::connect`] lists the errors.
+    pub async fn connect(self) -> Result<PostgresProvider> {
+        let opening = self.parsed(&TableName::default())?;
+        let (limits, notifies) = (opening.limits, opening.notifies);
+        let opened = limits.within_long_deadline(opening.native()).await;
+        let (store, tables) = opened.map_err(PostgresError::at_start)?;
+        let settings = || store.pool.connector().settings.clone();
+        let channel = notifies.then(|| ChangeChannel::new(settings(), store.sql.lock, limits));
+        Ok(PostgresProvider(Arc::new(PostgresState { store, tables, channel })))
+    }
+
+    /// Connects to the database of a Beego application's `postgresql` provider, and uses Beego's table. The application may run at the same
+    /// time. The table is `session` unless another name is set, and is never changed. A session ends when it was unused for `lifetime`,
+    /// which must be the manager's idle timeout.
+    ///
+    /// Beego stores the time of the last save as the Go server's clock on the wall shows it, without its zone. Set that server's
+    /// [`time_zone`](Self::time_zone) if it is not the connection's.
+    ///
+    /// A manager built with the builder needs the codec [`Codec::GOB`](crate::config::Codec::GOB), ids in clear and no absolute timeout.
+    ///
+    /// # Errors
+    /// The errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing, or the server does not know
+    /// the time zone.
+    #[cfg(feature = "beego")]
+    pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
+        let zone = self.time_zone.clone();
+        let opening = self.parsed(&TableName::new(beego::TABLE).map_err(PostgresError::from)?)?;
+        let (limits, durable) = (opening.limits, opening.durable);
+        let opened = async {
+            let (store, tables) = opening.store().await?;
+            beego::PostgresBeegoRows::open(store, &tables, durable, lifetime, zone).await
+        };
+        let rows = limits.within_long_deadline(opened).await.map_err(PostgresError::at_start)?;
+        Ok(AnyProvider::new(Foreign::beego(rows)))
+    }
+
+    /// Parses the connection string and checks the settings. `table` is the default.
+    fn parsed(self, table: &TableName) -> Result<Opening, PostgresError> {
+        let mut settings = Settings::parse(&self.text)?;
+        settings.params.connect_timeout = self.connect_timeout.or(settings.params.connect_timeout);
+        let params = &settings.params;
+        let name = match (&self.table, &params.table) {
+            (Some(name), _) => ConfiguredName::new(name)?,
+            (None, Some(table)) => ConfiguredName::of(params.schema.as_deref(), table)?,
+            (None, None) => table.clone().into(),
+        };
+        let size = self.pool.or(params.pool).unwrap_or(Self::POOL);
+        if !(1..=SqlPool::<PostgresConnector>::MAX_SIZE).contains(&size) {
+            let (what, expected) = ("the size of the pool", "1 to 10,000 connections");
+            return Err(PostgresError::Setting { what, expected, found: size.to_string() });
+        }
+        let relaxed = self.relaxed.unwrap_or(params.durability == Some(CommitDurability::Relaxed));
+        let deadline = self.deadline.or(params.deadline).unwrap_or(Self::TIME);
+        Ok(Opening {
+            name,
+            limits: StepLimits::new(deadline, self.retries),
+            create_table: self.create_table.or(params.create_table).unwrap_or(true),
+            durable: if relaxed { statements::RELAXED } else { statements::SYNCHRONOUS },
+            notifies: self.notifies,
+            clock: self.clock,
+            pool: SqlPool::new(PostgresConnector::new(settings), size, true),
+        })
+    }
+}
+
+impl fmt::Debug for PostgresProviderBuilder {
+    /// Leaves out the connection string.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresProviderBuilder")
+            .field("table", &self.table)
+            .field("pool", &self.pool)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A provider that is about to connect.
+struct Opening {
+    name: ConfiguredName,
+    limits: StepLimits,
+    create_table: bool,
+    durable: &'static str,
+    notifies: bool,
+    clock: Option<Clock>,
+    pool: SqlPool<PostgresConnector>,
+}
+
+impl Opening {
+    /// Opens a first connection and writes the statements.
+    async fn store(self) -> Result<(PostgresStore, TablePair), PostgresError> {
+        let tables = start::tables(&self.pool, &self.name).await?;
+        let store = PostgresStore {
+            sql: PostgresStatements::of(&tables, self.durable, self.notifies),
+            pool: self.pool,
+            clock: self.clock,
+            limits: self.limits,
+            batch: BatchSize::default(),
+        };
+        Ok((store, tables))
+    }
+
+    /// Opens a store of native records. Creates and checks its tables.
+    async fn native(self) -> Result<(PostgresStore, TablePair), PostgresError> {
+        let make = self.create_table;
+        let (store, tables) = self.store().await?;
+        let mut connection = store.connection().await?;
+        schema::prepare(&mut connection, &tables, store.sql.lock, make).await?;
+        if let Some(facts) = connection.facts() {
+            start::warn_about_server(facts, store.clock.is_some());
+        }
+        drop(connection);
+        Ok((store, tables))
+    }
+}
