@@ -11,14 +11,14 @@ const COUNTS: &str = "cloakroom-bench";
 /// out of this one.
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/peers/Cargo.toml");
 
-/// The manifest of the peer on SQLite, and the program that it builds. Two versions of SQLite's library cannot be in one workspace.
-const SQLITE_PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/peers-sqlite/Cargo.toml");
-const SQLITE_PEER_PROGRAM: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers-sqlite/release/cloakroom-bench-peers-sqlite");
+/// The manifest of the peer on SQL stores, and the program that it builds. Two versions of SQLite's library cannot be in one workspace.
+const SQLX_PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/peers-sqlx/Cargo.toml");
+const SQLX_PEER_PROGRAM: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers-sqlx/release/cloakroom-bench-peers-sqlx");
 
 /// The folders of what is built of both, beside the other folders of builds.
 const PEERS_TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers");
-const SQLITE_PEER_TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers-sqlite");
+const SQLX_PEER_TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers-sqlx");
 
 /// The arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -41,11 +41,11 @@ pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     install::run()?;
     if !args.counts {
         let sqlite =
-            ["build", "--release", "--manifest-path", SQLITE_PEER, "--target-dir", SQLITE_PEER_TARGET];
-        step("build", &mut cargo(sqlite))?;
+            ["build", "--release", "--manifest-path", SQLX_PEER, "--target-dir", SQLX_PEER_TARGET];
+        step("build", &mut cargo(sqlx))?;
         let peers = ["run", "--release", "--manifest-path", PEERS, "--target-dir", PEERS_TARGET, "--"];
         let mut command = cargo(peers);
-        command.args(["--sqlite-peer", SQLITE_PEER_PROGRAM]);
+        command.args(["--sqlx-peer", SQLX_PEER_PROGRAM]);
         return step("bench", command.args(&args.forwarded));
     }
     // `cargo run` would not build the other programs of the package, which this one starts.

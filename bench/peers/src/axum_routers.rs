@@ -28,12 +28,19 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
             let provider = cloakroom::MySqlProvider::builder(&places.mysql);
             cloakroom_routes(provider.create_table(true).connect().await.expect("the server answers"))
         }
+        Subject::CloakroomPostgres => {
+            let provider = cloakroom::PostgresProvider::connect(&places.postgres).await;
+            cloakroom_routes(provider.expect("the server answers"))
+        }
+        Subject::CloakroomSqlite => {
+            let path = places.folder.join("cloakroom-sqlite").join("sessions.db");
+            let provider = cloakroom::SqliteProvider::connect(path).await;
+            cloakroom_routes(provider.expect("the database can be made"))
+        }
         Subject::TowerSessions => tower_routes(tower_sessions::MemoryStore::default()),
         Subject::TowerSessionsMoka => {
             tower_14_routes(tower_sessions_moka_store::MokaStore::new(Some(10_000_000)))
         }
-        Subject::TowerSessionsPostgres => tower_14_routes(postgres(places).await),
-        Subject::TowerSessionsMysql => tower_14_routes(mysql(places).await),
         Subject::TowerSessionsRedis => tower_14_routes(redis(places).await),
         Subject::AxumSession => axum_session_routes::<axum_session::SessionNullPool>(None).await,
         Subject::AxumSessionRedis => {
@@ -42,7 +49,9 @@ pub async fn router(subject: Subject, places: &Places) -> Router {
             axum_session_routes::<axum_session_redispool::SessionRedisPool>(Some(pool.into())).await
         }
         Subject::Axum => bare_routes(),
-        Subject::TowerSessionsSqlite
+        Subject::TowerSessionsMysql
+        | Subject::TowerSessionsPostgres
+        | Subject::TowerSessionsSqlite
         | Subject::Actix
         | Subject::ActixSessionCookie
         | Subject::ActixSessionRedis => {
@@ -129,28 +138,6 @@ macro_rules! tower_sessions_routes {
 
 tower_sessions_routes!(tower_routes, tower_sessions);
 tower_sessions_routes!(tower_14_routes, tower_sessions_14);
-
-async fn mysql(places: &Places) -> tower_sessions_sqlx_store::MySqlStore {
-    let options = tower_sessions_sqlx_store::sqlx::mysql::MySqlConnectOptions::new()
-        .host("127.0.0.1")
-        .port(places.mysql_port())
-        .username(servers::MariaDb::USER)
-        .password(servers::MariaDb::PASSWORD)
-        .database("app");
-    let pool = tower_sessions_sqlx_store::sqlx::MySqlPool::connect_with(options).await;
-    let store = tower_sessions_sqlx_store::MySqlStore::new(pool.expect("the server answers"));
-    // The store's own schema name needs more rights than an application's user has.
-    let store = store.with_schema_name("app").expect("a schema's name");
-    store.migrate().await.expect("the table can be made");
-    store
-}
-
-async fn postgres(places: &Places) -> tower_sessions_sqlx_store::PostgresStore {
-    let pool = tower_sessions_sqlx_store::sqlx::PgPool::connect(&places.postgres).await;
-    let store = tower_sessions_sqlx_store::PostgresStore::new(pool.expect("the server answers"));
-    store.migrate().await.expect("the table can be made");
-    store
-}
 
 /// Opens a pool of six connections, as the store's own example does.
 pub async fn redis(

@@ -77,7 +77,7 @@ fn subjects(places: &Places, only: &[Subject]) -> Vec<Subject> {
         (!(name.ends_with("redis") || name.ends_with("near")) || !places.redis.is_empty())
             && (!name.ends_with("mysql") || !places.mysql.is_empty())
             && (!name.ends_with("postgres") || !places.postgres.is_empty())
-            && (*subject != Subject::TowerSessionsSqlite || !places.sqlite_peer.as_os_str().is_empty())
+            && (!subject.is_sqlx_peer() || !places.sqlx_peer.as_os_str().is_empty())
     })
     .collect()
 }
@@ -133,15 +133,27 @@ struct Server {
 
 impl Server {
     fn start(subject: Subject, places: &Places) -> Result<Server, String> {
-        let mut command = if subject == Subject::TowerSessionsSqlite {
-            Command::new(&places.sqlite_peer)
-        } else {
-            let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
-            command.arg("http").arg(subject.name());
-            command.args(["--redis", &places.redis, "--mysql", &places.mysql, "--postgres", &places.postgres]);
-            command
+        let mut command = match places.of_sqlx_peer(subject) {
+            Some(arguments) => {
+                let mut command = Command::new(&places.sqlx_peer);
+                command.args(arguments);
+                command
+            }
+            None => {
+                let program = std::env::current_exe().map_err(|error| error.to_string())?;
+                let mut command = Command::new(program);
+                command.arg("http").arg(subject.name()).arg("--folder").arg(&places.folder);
+                command.args([
+                    "--redis",
+                    &places.redis,
+                    "--mysql",
+                    &places.mysql,
+                    "--postgres",
+                    &places.postgres,
+                ]);
+                command
+            }
         };
-        command.arg("--folder").arg(&places.folder);
         let child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
         let visitors = NamedTempFile::new().map_err(|error| error.to_string())?;
         let mut server = Server { subject, child, port: 0, visitors };

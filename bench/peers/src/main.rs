@@ -36,9 +36,9 @@ struct Arguments {
     /// Measure only these subjects over HTTP
     #[arg(long, value_delimiter = ',')]
     subjects: Vec<Subject>,
-    /// The program of bench/peers-sqlite; without it, tower-sessions on SQLite is not measured
+    /// The program of bench/peers-sqlx; without it, tower-sessions on SQL stores is not measured
     #[arg(long, default_value = "")]
-    sqlite_peer: std::path::PathBuf,
+    sqlx_peer: std::path::PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,6 +59,8 @@ enum Part {
     Redis,
     /// MariaDB beside its bare driver
     Mysql,
+    /// PostgreSQL beside its bare driver
+    Postgres,
     /// HTTP over loopback
     Http,
 }
@@ -137,6 +139,7 @@ fn measure(part: Part, report: &mut Report, arguments: &Arguments) -> Result<(),
         Part::File => file::run(report, quick),
         Part::Redis => network::redis(report, quick),
         Part::Mysql => network::mysql(report, quick),
+        Part::Postgres => network::postgres(report, quick),
         Part::Http => {
             let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
             let (redis, mysql) = (servers::Redis::start(), servers::MariaDb::start());
@@ -146,7 +149,7 @@ fn measure(part: Part, report: &mut Report, arguments: &Arguments) -> Result<(),
                 redis: redis.url(),
                 mysql: mysql.dsn(""),
                 postgres: postgres.url(""),
-                sqlite_peer: arguments.sqlite_peer.clone(),
+                sqlx_peer: arguments.sqlx_peer.clone(),
             };
             http::run(report, &places, &arguments.subjects, quick)?;
         }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cloakroom::{
-    Cached, Clock, MySqlProvider, Provider, RedisProvider,
+    Cached, Clock, MySqlProvider, PostgresProvider, Provider, RedisProvider,
     providers::{Record, StoreKey},
     testkit,
 };
 use redis::AsyncCommands;
-use servers::{MariaDb, Redis};
+use servers::{MariaDb, Postgres, Redis};
 use sqlx::Row;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -211,6 +211,100 @@ async fn mysql_works(server: &MariaDb, keys: &Keys, filled: usize) -> (Vec<&'sta
             }),
         ),
         ("cloakroom, load", operation(move |session| load(reader.clone(), session))),
+        ("cloakroom, load and update", operation(move |session| change(writer.clone(), session))),
+    ]
+    .into_iter()
+    .unzip();
+    (names, works)
+}
+
+pub fn postgres(report: &mut Report, quick: bool) {
+    let server = Postgres::start();
+    let runtime = runtime();
+    let sizes: &[usize] = if quick { &[1_000] } else { &[1_000, 1_000_000] };
+    let (rounds, turn) =
+        if quick { (3, Duration::from_millis(300)) } else { (21, Duration::from_millis(400)) };
+    let heads = [
+        "",
+        "sessions",
+        "operations a second",
+        "of the bare SELECT",
+        "client's microseconds of processor time",
+    ];
+    let mut table =
+        Table::new(&format!("PostgreSQL, {CONNECTIONS} connections, as many in flight, no HTTP"), &heads);
+    let mut filled = 0;
+    for size in sizes {
+        let keys = Keys::new(*size);
+        let (names, works) = runtime.block_on(postgres_works(&server, &keys, filled));
+        filled = *size;
+        rows(&mut table, *size, &names, &in_turns(&runtime, &works, *size, rounds, turn));
+    }
+    report.table("postgres", table);
+}
+
+async fn postgres_works(
+    server: &Postgres,
+    keys: &Keys,
+    filled: usize,
+) -> (Vec<&'static str>, Vec<Operation>) {
+    let provider = PostgresProvider::builder(&server.url("")).pool(CONNECTIONS).connect().await;
+    let provider = provider.expect("the server answers");
+    fill(&provider, keys, filled).await;
+    let mut bare = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (client, connection) = tokio_postgres::connect(&server.url(""), tokio_postgres::NoTls)
+            .await
+            .expect("the server answers");
+        tokio::spawn(connection);
+        let select = client
+            .prepare("SELECT record, touched FROM cloakroom_sessions WHERE id = $1")
+            .await
+            .expect("a table");
+        let update = client
+            .prepare("UPDATE cloakroom_sessions SET version = version + 1, record = $2 WHERE id = $1 AND version = $3")
+            .await
+            .expect("a table");
+        bare.push(tokio::sync::Mutex::new((client, select, update)));
+    }
+    let bare = Arc::new(bare);
+    let next = Arc::new(AtomicU64::new(0));
+    let (reader, writer) = (keys.with(&provider), keys.with(&provider));
+    let changed = Arc::new(record(1).as_bytes().to_vec());
+    let (selecting, updating) =
+        ((Arc::clone(&bare), keys.clone(), Arc::clone(&next)), (bare, keys.clone(), next));
+    let (names, works): (Vec<_>, Vec<_>) = [
+        (
+            "the driver's prepared SELECT",
+            operation(move |session| {
+                let (bare, keys, next) = selecting.clone();
+                async move {
+                    let place = next.fetch_add(1, Ordering::Relaxed) as usize % CONNECTIONS;
+                    let connection = bare[place].lock().await;
+                    let row = connection.0.query_one(&connection.1, &[&keys.0[session].as_str()]).await;
+                    assert!(!row.expect("a row").get::<_, &[u8]>(0).is_empty());
+                }
+            }),
+        ),
+        ("cloakroom, load", operation(move |session| load(reader.clone(), session))),
+        (
+            "the driver's SELECT and UPDATE .. WHERE id AND version",
+            operation(move |session| {
+                let ((bare, keys, next), changed) = (updating.clone(), Arc::clone(&changed));
+                async move {
+                    let place = next.fetch_add(1, Ordering::Relaxed) as usize % CONNECTIONS;
+                    let connection = bare[place].lock().await;
+                    let id = keys.0[session].as_str();
+                    let row = connection.0.query_one(&connection.1, &[&id]).await.expect("a row");
+                    let version = cloakroom::providers::Record::from_bytes(row.get::<_, &[u8]>(0))
+                        .expect("a record")
+                        .version();
+                    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+                        [&id, &*changed, &version.cast_signed()];
+                    connection.0.execute(&connection.2, &values).await.expect("the server answers");
+                }
+            }),
+        ),
         ("cloakroom, load and update", operation(move |session| change(writer.clone(), session))),
     ]
     .into_iter()

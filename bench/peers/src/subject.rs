@@ -65,6 +65,14 @@ impl Subject {
         matches!(self, Subject::Actix | Subject::ActixSessionCookie | Subject::ActixSessionRedis)
     }
 
+    /// Returns true if the program of bench/peers-sqlx serves it.
+    pub fn is_sqlx_peer(self) -> bool {
+        matches!(
+            self,
+            Subject::TowerSessionsMysql | Subject::TowerSessionsPostgres | Subject::TowerSessionsSqlite
+        )
+    }
+
     /// Returns the name on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().expect("no value is hidden").get_name().to_owned()
@@ -133,16 +141,32 @@ pub struct Places {
     /// A PostgreSQL URL, such as `postgres://user:password@127.0.0.1/name`
     #[arg(long, default_value = "")]
     pub postgres: String,
-    /// The program of bench/peers-sqlite
+    /// The program of bench/peers-sqlx
     #[arg(long, default_value = "")]
-    pub sqlite_peer: PathBuf,
+    pub sqlx_peer: PathBuf,
 }
 
 impl Places {
-    /// Returns the port of the MySQL server, for drivers that need it apart.
-    pub fn mysql_port(&self) -> u16 {
-        let port =
-            self.mysql.rsplit_once("tcp(").and_then(|(_, rest)| rest.split([':', ')']).nth(1)?.parse().ok());
-        port.expect("an address with a port")
+    /// Returns the arguments of the program of bench/peers-sqlx that serves `subject`; `None` if this program serves it.
+    pub fn of_sqlx_peer(&self, subject: Subject) -> Option<[String; 2]> {
+        let (store, place) = match subject {
+            Subject::TowerSessionsMysql => ("mysql", self.mysql_url()),
+            Subject::TowerSessionsPostgres => ("postgres", self.postgres.clone()),
+            Subject::TowerSessionsSqlite => ("sqlite", self.folder.display().to_string()),
+            _ => return None,
+        };
+        Some([store.to_owned(), place])
+    }
+
+    /// Returns the data source name as the URL that the peer's driver expects.
+    fn mysql_url(&self) -> String {
+        let port = self
+            .mysql
+            .rsplit_once("tcp(")
+            .and_then(|(_, rest)| rest.split([':', ')']).nth(1)?.parse::<u16>().ok());
+        let port = port.expect("an address with a port");
+        let password: String =
+            servers::MariaDb::PASSWORD.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        format!("mysql://{}:{password}@127.0.0.1:{port}/app", servers::MariaDb::USER)
     }
 }

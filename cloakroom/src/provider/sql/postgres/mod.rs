@@ -155,7 +155,7 @@ impl Provider for PostgresProvider {
             persistent: true,
             shared: true,
             max_record: Some(store::LARGEST_RECORD),
-            ..Capabilities::new("postgres")
+            ..Capabilities::new("postgres").with_clock(self.0.store.clock.clone().unwrap_or_default())
         }
     }
 
