@@ -37,6 +37,7 @@ pub struct PostgresProviderBuilder {
     retries: usize,
     create_table: Option<bool>,
     relaxed: Option<bool>,
+    #[cfg(feature = "beego")]
     time_zone: Option<Box<str>>,
     notifies: bool,
     clock: Option<Clock>,
@@ -58,6 +59,7 @@ impl PostgresProviderBuilder {
             retries: Self::RETRIES,
             create_table: None,
             relaxed: None,
+            #[cfg(feature = "beego")]
             time_zone: None,
             notifies: false,
             clock: None,
