@@ -40,8 +40,7 @@ pub(crate) fn counts() -> Result<(), StepError> {
 pub(crate) fn run(args: &Args) -> Result<(), StepError> {
     install::run()?;
     if !args.counts {
-        let sqlite =
-            ["build", "--release", "--manifest-path", SQLX_PEER, "--target-dir", SQLX_PEER_TARGET];
+        let sqlx = ["build", "--release", "--manifest-path", SQLX_PEER, "--target-dir", SQLX_PEER_TARGET];
         step("build", &mut cargo(sqlx))?;
         let peers = ["run", "--release", "--manifest-path", PEERS, "--target-dir", PEERS_TARGET, "--"];
         let mut command = cargo(peers);

@@ -248,7 +248,7 @@ async fn postgres_works(
     keys: &Keys,
     filled: usize,
 ) -> (Vec<&'static str>, Vec<Operation>) {
-    let provider = PostgresProvider::builder(&server.url("")).pool(CONNECTIONS).connect().await;
+    let provider = PostgresProvider::builder(server.url("")).pool(CONNECTIONS).connect().await;
     let provider = provider.expect("the server answers");
     fill(&provider, keys, filled).await;
     let mut bare = Vec::new();
