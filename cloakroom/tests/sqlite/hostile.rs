@@ -12,6 +12,9 @@ use crate::folder::{DataFolder, TABLE, a_record, in_a_child, key, number, part, 
 
 const NOBODY: u32 = 65_534;
 
+/// The time after which a read notices that its file was removed or replaced: 10 ms, and some more.
+const NOTICED: std::time::Duration = std::time::Duration::from_millis(30);
+
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
 }
@@ -172,6 +175,7 @@ async fn a_read_after_the_removal_finds_nothing_of_the_old_file() {
     assert_eq!(provider.create(&key("old"), &a_record(1)).await.unwrap(), Created::Done);
     assert!(provider.load(&key("old")).await.unwrap().is_some());
     remove(&folder, &["db", "db-wal", "db-shm"]);
+    tokio::time::sleep(NOTICED).await;
     assert_eq!(provider.load(&key("old")).await.unwrap(), None);
     assert_eq!(provider.count().await.unwrap(), 0);
 }
@@ -183,6 +187,7 @@ async fn a_replaced_file_is_opened_again() {
     assert_eq!(provider.create(&key("old"), &a_record(1)).await.unwrap(), Created::Done);
     remove(&folder, &["db-wal", "db-shm"]);
     fs::rename(other.path(), folder.path()).unwrap();
+    tokio::time::sleep(NOTICED).await;
     assert!(provider.load(&key("there")).await.unwrap().is_some());
     assert_eq!(provider.load(&key("old")).await.unwrap(), None);
     assert!(provider.delete(&key("there")).await.unwrap());

@@ -19,6 +19,10 @@ use crate::sync::locks::Mutex;
 /// The counts and lists that run at the same time. They are long, so loads have connections of their own.
 const LISTS: usize = 2;
 
+/// The time in microseconds for which a read on a caller's thread relies on an earlier look at the file's place. The look costs a quarter of
+/// a read.
+const CHECK_PAUSE: u64 = 10_000;
+
 pub(super) struct ReadPool {
     path: PathBuf,
     idle: Mutex<Vec<ReadConnection>>,
@@ -31,6 +35,8 @@ pub(super) struct ReadPool {
 struct ReadConnection {
     connection: Connection,
     file: FileIdentity,
+    /// The time at which a read on a caller's thread last found the file in its place, as [`Pace::now`] counts.
+    checked: u64,
 }
 
 /// The kind of a read, which decides the connections that it may take.
@@ -57,12 +63,15 @@ impl ReadPool {
         &self,
         step: impl FnOnce(&Connection) -> Result<T, SqliteError>,
     ) -> Option<Result<T, SqliteError>> {
-        let _turn = self.pace.begin()?;
+        let turn = self.pace.begin()?;
         // No permit: while others wait for one, none is ever free, and every read would wait behind them.
-        let reader = self.idle.lock().pop()?;
-        if !reader.is_at(&self.path) {
-            abandon(reader.connection);
-            return None;
+        let mut reader = self.idle.lock().pop()?;
+        if turn.begun.saturating_sub(reader.checked) > CHECK_PAUSE {
+            if !reader.is_at(&self.path) {
+                abandon(reader.connection);
+                return None;
+            }
+            reader.checked = turn.begun;
         }
         let answer = step(&reader.connection);
         let is_final = matches!(answer, Ok(_) | Err(SqliteError::Row { .. }));
@@ -159,7 +168,7 @@ impl ReadConnection {
         match FileIdentity::at(path) {
             Some(file) if file == before => {
                 read?;
-                Ok(ReadConnection { connection, file })
+                Ok(ReadConnection { connection, file, checked: 0 })
             }
             _ => {
                 abandon(connection);
