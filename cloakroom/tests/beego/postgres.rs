@@ -285,7 +285,7 @@ async fn a_time_is_the_go_servers_wall_clock() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("the time zone"), "{error}");
 
-    // What is written has that zone's time, too.
+    // A write has that zone's time, too.
     let time = ManualClock::starting_at(saved + Duration::from_secs(600));
     let builder = PostgresProvider::builder(SERVER.url("")).time_zone("Asia/Shanghai").table("shanghai");
     let provider = builder.clock(time.clock()).connect_beego(HOUR).await.unwrap();

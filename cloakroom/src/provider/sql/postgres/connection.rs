@@ -18,7 +18,7 @@ use crate::provider::sql::pool::{Lease, Recovery, SqlConnector};
 /// The connector of the pool: the settings, and whether statements are prepared.
 pub(super) struct PostgresConnector {
     pub(super) settings: Settings,
-    /// Whether statements are prepared by name; `None`: only where no pooler is in between.
+    /// True to prepare statements by name; `None` prepares them only where no pooler is in between.
     prepares: Option<bool>,
     /// True once a server has lost a prepared statement.
     has_lost_statement: AtomicBool,
