@@ -31,9 +31,11 @@ fn text<'a>(html: &'a str, id: &str) -> Option<&'a str> {
 fn a_failed_start_exits_with_1_and_one_line_that_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["--provider", "file"], "error: provider \"file\" needs a configuration; "),
         (&["--provider", "redis"], "\"providerConfig\":\"redis://127.0.0.1:6379/\""),
+        (&["--provider", "postgres"], "\"providerConfig\":\"postgres://user:password@127.0.0.1:5432/app\""),
+        (&["--provider", "postgresql"], "error: provider \"postgresql\" needs a configuration; "),
         (&["--provider", "nope"], "no provider is registered as \"nope\""),
         (
             &["--provider", "nope", "--config", "{\"cookieName\":\"id\"}"],
@@ -138,6 +140,29 @@ async fn a_visitors_text_is_escaped_in_the_page() {
     let policy = client.get("/").await;
     assert!(policy.header("content-security-policy").unwrap().starts_with("default-src 'none'; "));
     assert_eq!(policy.header("cache-control"), Some("no-store"));
+}
+
+#[cfg(all(feature = "postgres", unix))]
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn a_note_on_postgres_outlives_the_program() {
+    let store = servers::Postgres::start();
+    let config = json!({ "cookieName": "id", "providerConfig": store.url("") }).to_string();
+    let server = Server::start(&["--provider", "postgres", "--config", &config]);
+    let mut client = server.client();
+    signed_in(&mut client, "Ada").await;
+    let answer = client.form("/note", "note=Milk").await;
+    followed(&mut client, answer).await;
+    assert_eq!(server.terminated().await, Some(0));
+
+    let server = Server::start(&["--provider", "postgresql", "--config", &config]);
+    let mut client = client.at(&server);
+    let page = client.get("/").await.body;
+    assert_eq!((text(&page, "name"), text(&page, "note")), (Some("Ada"), Some("Milk")));
+    assert_eq!(store.sql("SELECT count(*) FROM cloakroom_sessions WHERE NOT tombstone"), "1\n");
+    let answer = client.form("/sign-out", "").await;
+    followed(&mut client, answer).await;
+    assert_eq!(store.sql("SELECT count(*) FROM cloakroom_sessions WHERE NOT tombstone"), "0\n");
 }
 
 #[tokio::test]

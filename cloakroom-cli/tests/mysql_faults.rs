@@ -13,19 +13,9 @@ mod support;
 mod visitor;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use load::{Fault, Load, faults, rounds_or};
+use load::{Load, faults, rounds_or, within_of_sql};
 use servers::{MariaDb, Proxy};
-
-/// Returns the time within which all requests must succeed again.
-fn within(fault: Fault) -> Duration {
-    match fault {
-        Fault::Kill | Fault::Stop | Fault::Cut => Duration::from_secs(1),
-        // A blackholed connection looks like a slow server until the deadline of 2 s.
-        Fault::Blackhole => Duration::from_secs(3),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs mariadbd: cargo xtask test"]
@@ -34,5 +24,5 @@ async fn mariadb_under_faults_loses_nothing_and_comes_back() {
     let proxy = Proxy::before(server.address());
     let address = format!("tcp({})", SocketAddr::from(([127, 0, 0, 1], proxy.port())));
     let load = Load::start("mysql", &MariaDb::dsn_at(&address, "pool=8"));
-    faults("MariaDB", &mut server, &proxy, load, rounds_or(24), within).await;
+    faults("MariaDB", &mut server, &proxy, load, rounds_or(24), within_of_sql).await;
 }

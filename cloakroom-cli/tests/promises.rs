@@ -1,5 +1,5 @@
 //! The promises about concurrency, and about responses without a cookie, over HTTP against the real program. Each runs
-//! on memory, files, SQLite, MariaDB and Redis, and on all but memory also with two processes.
+//! on memory, files, SQLite, MariaDB, PostgreSQL and Redis, and on all but memory also with two processes.
 
 mod support;
 
@@ -62,6 +62,17 @@ impl Site {
         let dsn = server.dsn("pool=40&timeout=60s&readTimeout=60s");
         let config = json!({ "cookieName": "id", "providerConfig": dsn, "gclifetime": 3600, "deadline": 60 });
         Site { _store: Some(Box::new(server)), ..Site::on("mysql", processes, &config.to_string()) }
+    }
+
+    /// Starts `processes` processes over a new database of PostgreSQL.
+    #[cfg(all(feature = "postgres", unix))]
+    fn on_postgres(processes: usize) -> Self {
+        let server = servers::Postgres::start();
+        // Hundreds of requests come at once, and each commit waits for the disk. The time that takes is not tested
+        // here.
+        let url = server.url("pool=40&deadline=60s&connect_timeout=60");
+        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
+        Site { _store: Some(Box::new(server)), ..Site::on("postgres", processes, &config.to_string()) }
     }
 
     /// Starts `processes` processes over a new Redis.
@@ -418,6 +429,20 @@ macro_rules! promises {
             #[ignore = "needs mariadbd: cargo xtask test"]
             async fn on_mysql_with_two_processes() {
                 super::$promise(Site::on_mysql(2)).await;
+            }
+
+            #[cfg(all(feature = "postgres", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs postgres: cargo xtask test"]
+            async fn on_postgres() {
+                super::$promise(Site::on_postgres(1)).await;
+            }
+
+            #[cfg(all(feature = "postgres", unix))]
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs postgres: cargo xtask test"]
+            async fn on_postgres_with_two_processes() {
+                super::$promise(Site::on_postgres(2)).await;
             }
         }
     )* };

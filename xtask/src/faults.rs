@@ -22,6 +22,8 @@ pub(crate) enum Server {
     Redis,
     /// MariaDB
     Mysql,
+    /// PostgreSQL
+    Postgres,
 }
 
 /// Installs, builds and runs. The counts are among the last lines.
@@ -34,6 +36,7 @@ fn faults(args: &Args) -> Command {
     let test = match args.server {
         Server::Redis => "redis_faults",
         Server::Mysql => "mysql_faults",
+        Server::Postgres => "postgres_faults",
     };
     let mut command = cargo(["test", "-p", "cloakroom-cli", "--all-features", "--test", test]);
     command.args(["--", "--include-ignored", "--nocapture", "--test-threads", "1"]);
@@ -48,7 +51,11 @@ mod tests {
 
     #[test]
     fn the_rounds_reach_the_test() {
-        for (server, test) in [(Server::Redis, "redis_faults"), (Server::Mysql, "mysql_faults")] {
+        for (server, test) in [
+            (Server::Redis, "redis_faults"),
+            (Server::Mysql, "mysql_faults"),
+            (Server::Postgres, "postgres_faults"),
+        ] {
             assert_eq!(
                 shown(&faults(&Args { server, rounds: 7 })),
                 format!(

@@ -24,7 +24,7 @@ const EXAMPLE: &str =
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Options {
-    /// The provider that stores the sessions: memory, file or cookie; redis, mysql or sqlite if built with that feature
+    /// The provider that stores the sessions: memory, file or cookie; redis, mysql, postgres or sqlite if built with that feature
     #[arg(long, default_value = "memory")]
     provider: String,
     /// The settings as JSON; the default is the builder's defaults
@@ -66,6 +66,7 @@ fn example(provider: &str) -> Option<&'static str> {
         "redis_cluster" => r#""providerConfig":"127.0.0.1:7000;127.0.0.1:7001""#,
         "redis_sentinel" => r#""providerConfig":"redis+sentinel://127.0.0.1/mymaster/0""#,
         "mysql" => r#""providerConfig":"user:password@tcp(127.0.0.1:3306)/app""#,
+        "postgres" | "postgresql" => r#""providerConfig":"postgres://user:password@127.0.0.1:5432/app""#,
         "cookie" => r#""sealKeys":["<openssl rand -base64 32>"]"#,
         _ => return None,
     })

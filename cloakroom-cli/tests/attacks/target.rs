@@ -2,6 +2,8 @@
 
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
@@ -30,6 +32,8 @@ pub(crate) enum Kind {
     Redis,
     #[cfg(feature = "mysql")]
     MySql,
+    #[cfg(feature = "postgres")]
+    Postgres,
     /// The provider stores nothing.
     Cookie,
     /// Only revocations are stored.
@@ -47,6 +51,8 @@ impl Kind {
         Kind::Redis,
         #[cfg(feature = "mysql")]
         Kind::MySql,
+        #[cfg(feature = "postgres")]
+        Kind::Postgres,
         Kind::Cookie,
         Kind::CookieWithRevocations,
     ];
@@ -61,6 +67,8 @@ impl Kind {
             Kind::Redis => "redis",
             #[cfg(feature = "mysql")]
             Kind::MySql => "mysql",
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => "postgres",
             Kind::Cookie => "cookie",
             Kind::CookieWithRevocations => "cookie+revocations",
         }
@@ -73,6 +81,8 @@ impl Kind {
             Kind::Redis => true,
             #[cfg(feature = "mysql")]
             Kind::MySql => true,
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => true,
             _ => false,
         }
     }
@@ -118,6 +128,8 @@ pub(crate) enum Backend {
     Redis(String),
     #[cfg(feature = "mysql")]
     MySql(String),
+    #[cfg(feature = "postgres")]
+    Postgres(String),
     /// The store of the revocations, if there is one.
     Cookie(Option<AnyProvider>),
 }
@@ -142,6 +154,8 @@ impl Backend {
             Kind::Redis => Backend::Redis(unique_name()),
             #[cfg(feature = "mysql")]
             Kind::MySql => Backend::MySql(unique_name()),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres => Backend::Postgres(unique_name()),
             Kind::Cookie => Backend::Cookie(None),
             Kind::CookieWithRevocations => Backend::Cookie(Some(AnyProvider::new(
                 MemoryProvider::builder().clock(clock.clone()).build(),
@@ -163,6 +177,8 @@ impl Backend {
             Backend::Redis(prefix) => redis::open(prefix, clock, port).await,
             #[cfg(feature = "mysql")]
             Backend::MySql(table) => mysql::open(table, clock, port).await,
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(table) => postgres::open(table, clock, port).await,
             Backend::Cookie(marks) => {
                 let builder = cloakroom::CookieProvider::builder(ring.clone()).clock(clock.clone());
                 let longest = std::time::Duration::from_secs(8 * 60 * 60);
@@ -176,7 +192,7 @@ impl Backend {
 }
 
 /// Returns a prefix or table name that no other row uses.
-#[cfg(any(feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "redis", feature = "mysql", feature = "postgres"))]
 fn unique_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -209,6 +225,8 @@ impl Store {
             Backend::Redis(_) => Proxy::before(redis::address()),
             #[cfg(feature = "mysql")]
             Backend::MySql(_) => Proxy::before(mysql::address()),
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(_) => Proxy::before(postgres::address()),
             _ => return None,
         };
         Some((self.place.open(&self.clock, &self.ring, Some(proxy.port())).await, proxy))
@@ -264,6 +282,8 @@ impl Store {
             Backend::Redis(prefix) => redis::dump(prefix),
             #[cfg(feature = "mysql")]
             Backend::MySql(table) => mysql::dump(table),
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(table) => postgres::dump(table),
         }
     }
 
@@ -285,6 +305,8 @@ impl Store {
             Backend::Redis(prefix) => redis::plant(prefix, bytes),
             #[cfg(feature = "mysql")]
             Backend::MySql(table) => mysql::plant(table, bytes),
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(table) => postgres::plant(table, bytes),
         }
     }
 }

@@ -98,7 +98,7 @@ macro_rules! victims {
     )* };
 }
 
-victims! { servers::Redis servers::MariaDb }
+victims! { servers::Redis servers::MariaDb servers::Postgres }
 
 /// A fault of the server, or of the network before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +164,17 @@ pub(crate) fn rounds_or(default: u32) -> u32 {
     match std::env::var("CLOAKROOM_FAULT_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("CLOAKROOM_FAULT_ROUNDS is a number"),
         Err(_) => default,
+    }
+}
+
+/// Returns the time within which all requests must succeed again over MariaDB and PostgreSQL.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[allow(dead_code, reason = "the test of Redis has a bound of its own")]
+pub(crate) fn within_of_sql(fault: Fault) -> Duration {
+    match fault {
+        Fault::Kill | Fault::Stop | Fault::Cut => Duration::from_secs(1),
+        // A blackholed connection looks like a slow server until the deadline of 2 s.
+        Fault::Blackhole => Duration::from_secs(3),
     }
 }
 

@@ -89,7 +89,7 @@ const DRY: [Generator; 8] = [dry::<0>, dry::<1>, dry::<2>, dry::<3>, dry::<4>, d
 
 /// Gives the manager its key, and fails from then on.
 fn dry<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
-    static DRAWS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 6];
+    static DRAWS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
     if DRAWS[PLACE].fetch_add(1, Ordering::SeqCst) > 0 {
         return Err(io::Error::other("no entropy"));
     }
@@ -210,7 +210,9 @@ pub(super) async fn row_06_the_cookie_names_no_product(target: &Target) -> Outco
         assert_eq!(answer.header(name), None, "{name}");
     }
     let shown = format!("{:?}", answer.head).to_lowercase();
-    for product in ["cloakroom", "rust", "axum", "hyper", "session", "redis", "maria", "mysql", "memory"] {
+    for product in
+        ["cloakroom", "rust", "axum", "hyper", "session", "redis", "maria", "mysql", "postgres", "memory"]
+    {
         assert!(!shown.contains(product), "{product}");
     }
     Outcome::Held
@@ -268,7 +270,7 @@ const REPLAYING: [Generator; 8] = [
 
 /// Draws the same bytes for the second session as for the first.
 fn replays<const PLACE: usize>(buffer: &mut [u8]) -> io::Result<()> {
-    static DRAWS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 6];
+    static DRAWS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
     // The first draw is the manager's own key.
     let draw = DRAWS[PLACE].fetch_add(1, Ordering::SeqCst);
     buffer.fill(if draw == 2 { 101 } else { 100 + draw as u8 });

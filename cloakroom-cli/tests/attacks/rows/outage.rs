@@ -103,6 +103,7 @@ fn assert_reveals_nothing(what: &str, answer: &Answer) {
         "redis",
         "mysql",
         "maria",
+        "postgres",
         "select ",
         "update ",
         "127.0.0.1",
@@ -223,6 +224,8 @@ pub(super) async fn row_53_the_store_connection_is_verified(target: &Target) -> 
         Backend::Redis(_) => crate::target::redis::certificates_are_checked().await,
         #[cfg(feature = "mysql")]
         Backend::MySql(_) => crate::target::mysql::certificates_are_checked().await,
+        #[cfg(feature = "postgres")]
+        Backend::Postgres(_) => crate::target::postgres::certificates_are_checked().await,
     }
     Outcome::Held
 }
