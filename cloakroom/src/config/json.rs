@@ -542,7 +542,7 @@ mod tests {
     fn every_synonym_names_an_existing_key() {
         for (synonym, key) in SYNONYMS {
             assert!(
-                KEYS.contains(&key) && KEYS.iter().all(|known| !known.eq_ignore_ascii_case(synonym)),
+                KEYS.contains(key) && KEYS.iter().all(|known| !known.eq_ignore_ascii_case(synonym)),
                 "{synonym}"
             );
         }

@@ -218,3 +218,20 @@ async fn a_read_only_role_allows_reads_and_names_the_cause() {
     shared().sql("ALTER ROLE reader RESET default_transaction_read_only");
     assert_eq!(provider.update(&key("one"), &at(2), &base(1)).await.unwrap(), Updated::Done);
 }
+
+/// Another user's operators in a schema of `search_path`, which would fit a pair of types better than PostgreSQL's own.
+const OPERATORS: &str = "GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC; \
+     CREATE FUNCTION public.nothing(float8, int4) RETURNS float8 LANGUAGE sql AS 'SELECT 0::float8'; \
+     CREATE OPERATOR public.* (LEFTARG = float8, RIGHTARG = int4, FUNCTION = public.nothing); \
+     CREATE OPERATOR public./ (LEFTARG = float8, RIGHTARG = int4, FUNCTION = public.nothing); \
+     CREATE FUNCTION public.never(oid, regclass) RETURNS bool LANGUAGE sql AS 'SELECT false'; \
+     CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.never)";
+
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn operators_of_other_users_are_never_called() {
+    let server = Postgres::start();
+    server.sql(OPERATORS);
+    assert_eq!(server.sql("SELECT 3::float8 * 1000").trim(), "0", "another user's operator fits better");
+    keeps_every_promise(&server, &server.url(""), "foreign operators").await;
+}

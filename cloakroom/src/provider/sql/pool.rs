@@ -185,6 +185,14 @@ impl<C: SqlConnector> Lease<'_, C> {
         self.idle_reply = true;
     }
 
+    /// Returns the connection for reading its fields.
+    pub(super) fn connection(&self) -> Option<&C::Connection> {
+        self.connection.as_ref()
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl<C: SqlConnector> Lease<'_, C> {
     /// Closes the connection instead of giving it back.
     pub(super) fn discard(&mut self) {
         self.connection = None;
@@ -193,11 +201,6 @@ impl<C: SqlConnector> Lease<'_, C> {
     /// Returns the connector that opened the connection.
     pub(super) fn connector(&self) -> &C {
         &self.pool.connector
-    }
-
-    /// Returns the connection for reading its fields.
-    pub(super) fn connection(&self) -> Option<&C::Connection> {
-        self.connection.as_ref()
     }
 }
 

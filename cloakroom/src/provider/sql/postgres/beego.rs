@@ -52,14 +52,15 @@ struct PostgresBeegoStatements {
     scan: SqlText,
 }
 
-const ALIVE: &str = "session_expiry > pg_catalog.to_timestamp($2::double precision / 1000) AT TIME ZONE $1";
+const ALIVE: &str =
+    "session_expiry > pg_catalog.to_timestamp($2::double precision / 1000::double precision) AT TIME ZONE $1";
 /// A text as the type of the column, so that the comparison uses the index. The type ignores the blanks that it pads a key with.
 const KEY: &str = "session_key = $3::bpchar";
 
 impl PostgresBeegoStatements {
     fn of(tables: &TablePair, durable: &str) -> Self {
         const ROW: &str = "session_key::text, COALESCE(session_data, ''), \
-             pg_catalog.floor(pg_catalog.date_part('epoch', session_expiry AT TIME ZONE $1) * 1000)::bigint";
+             pg_catalog.floor(pg_catalog.date_part('epoch', session_expiry AT TIME ZONE $1) * 1000::double precision)::bigint";
         // Rows that were put aside begin with another character. A page skips ids with characters that no key has; otherwise a page full of
         // them would end the walk.
         const OURS: &str = "session_key::text ~ '^[A-Za-z0-9_-][A-Za-z0-9_-]+$'";

@@ -10,6 +10,9 @@ use crate::provider::Collected;
 /// The longest pause after a batch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The time after which a call that finds only sessions in use returns, well within its deadline of 20 s by default.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
 impl PostgresStore {
     /// Deletes at most `limit` expired rows, the oldest first. If another node is collecting, it deletes nothing and reports that none
     /// remain, since the other node goes on.
@@ -17,6 +20,7 @@ impl PostgresStore {
         if limit == 0 {
             return Ok(Collected { removed: 0, more: self.remains().await? });
         }
+        let start = Instant::now();
         loop {
             let size = self.batch.size();
             let begun = Instant::now();
@@ -32,7 +36,7 @@ impl PostgresStore {
                 tokio::time::sleep(took.min(LONGEST_PAUSE)).await;
             }
             // A batch of sessions that were used since has moved their time, and the next one looks further.
-            if removed > 0 || !more {
+            if removed > 0 || !more || start.elapsed() > LONGEST_LOOK {
                 return Ok(Collected { removed, more });
             }
         }
@@ -51,6 +55,7 @@ impl PostgresStore {
         Ok((number(0)?, number(1)?))
     }
 
+    /// Returns true if a row is due. It may belong to a session that was used since: to know that, every such row would have to be read.
     async fn remains(&self) -> Result<bool, PostgresError> {
         let rows = self.connection().await?.fetch(&self.sql.remaining, &[self.now()]).await?;
         rows.first().and_then(|row| row.try_get(0).ok()).ok_or(PostgresError::Protocol)

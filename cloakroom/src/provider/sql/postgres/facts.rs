@@ -23,7 +23,7 @@ pub(super) struct PostgresFacts {
 const OLDEST: i64 = 12_00_00;
 
 const FACTS: &str = "SELECT pg_catalog.current_setting('server_version_num')::bigint, pg_catalog.pg_backend_pid()::bigint, \
-     pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000)::bigint, \
+     pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000::double precision)::bigint, \
      pg_catalog.current_setting('transaction_read_only') = 'on', pg_catalog.current_setting('fsync') = 'on'";
 
 /// Reads the facts, and refuses a server that is too old.

@@ -52,18 +52,18 @@ const RELATION: &str = "SELECT c.relkind::text, c.relpersistence::text, pg_catal
      WHERE NOT pg_catalog.has_table_privilege(c.oid, wanted)), \
      (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
      (SELECT pg_catalog.count(*) FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) \
-     FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)";
+     FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::pg_catalog.oid";
 
 const COLUMNS: &str = "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
      a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attgenerated = '', COALESCE(l.collname::text, '') \
      FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation \
-     WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+     WHERE a.attrelid = pg_catalog.to_regclass($1)::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 const KEYS: &str = "SELECT c.relname::text, i.indisprimary, i.indisunique, \
      i.indisvalid AND i.indimmediate AND i.indpred IS NULL, \
      ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, place, true) FROM pg_catalog.generate_series(1, i.indnkeyatts) AS place) \
      FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
-     WHERE i.indrelid = pg_catalog.to_regclass($1) ORDER BY i.indisprimary DESC, c.relname";
+     WHERE i.indrelid = pg_catalog.to_regclass($1)::pg_catalog.oid ORDER BY i.indisprimary DESC, c.relname";
 
 impl RelationForm {
     /// Reads the form of the table with this quoted name; `None` if it is missing.

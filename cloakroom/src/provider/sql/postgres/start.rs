@@ -13,7 +13,7 @@ const MAX_SKEW: u64 = 2_000;
 
 /// The schema of the table, or the first of `search_path` for one that is missing.
 const SCHEMA: &str = "SELECT COALESCE((SELECT n.nspname FROM pg_catalog.pg_class c \
-     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)), \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)::pg_catalog.oid), \
      pg_catalog.current_schema())::text";
 
 /// Returns the tables with their schema, so that no statement depends on `search_path`, which may differ between connections.

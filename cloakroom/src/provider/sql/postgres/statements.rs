@@ -2,6 +2,9 @@
 //!
 //! Each step is one statement, and each statement a transaction of its own. So nothing depends on the state of a session, which a pooler
 //! between this process and the server may share between clients.
+//!
+//! Functions are named with their schema, and both sides of an operator have the types of one that PostgreSQL has. Otherwise an
+//! operator that another user has put into a schema of `search_path` would fit better, and would run with this user's rights.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,7 +25,9 @@ fn start(bound: usize) -> String {
 }
 
 fn millis(bound: usize, clock: &str) -> String {
-    format!("COALESCE(${bound}, pg_catalog.floor(pg_catalog.date_part('epoch', {clock}) * 1000)::bigint)")
+    format!(
+        "COALESCE(${bound}, pg_catalog.floor(pg_catalog.date_part('epoch', {clock}) * 1000::double precision)::bigint)"
+    )
 }
 
 /// The condition that a row is a session that has not expired.
@@ -146,7 +151,7 @@ impl PostgresStatements {
             )),
             collect: SqlText::new(collect(&table, &index)),
             remaining: SqlText::new(format!(
-                "SELECT EXISTS (SELECT FROM {table} WHERE due <= {start1} AND expires <= {start1})"
+                "SELECT EXISTS (SELECT FROM {table} WHERE due <= {start1} ORDER BY due LIMIT 1)"
             )),
             lock,
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -14,6 +14,9 @@ use super::statements::SqliteStatements;
 use crate::clock::Clock;
 use crate::provider::durability::Durability;
 use crate::provider::sql::table::TableName;
+
+/// The longest wait for readers to leave the log. Changes wait meanwhile.
+const RESTART_WAIT: Duration = Duration::from_millis(50);
 
 /// The settings with which the thread that writes opens the database.
 #[derive(Clone, Debug)]
@@ -79,6 +82,20 @@ impl OpenDatabase {
         let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let free = number("freelist_count").and_then(|pages| Ok(pages.saturating_mul(number("page_size")?)));
         free.ok().and_then(|free| u64::try_from(free).ok()).unwrap_or(0)
+    }
+
+    /// Copies all of the log into the database and cuts it. Readers go on meanwhile. Waits for a moment at which none of them needs the
+    /// log, for at most [`RESTART_WAIT`]: under constant reads there is none by chance, and the log would grow without end.
+    pub(super) fn restart_log(&self) {
+        let restart = || {
+            self.connection.busy_timeout(RESTART_WAIT)?;
+            let done = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+            self.connection.busy_timeout(Duration::ZERO)?;
+            done
+        };
+        if let Err(error) = restart() {
+            tracing::debug!(%error, "the log of the sessions database could not be cut");
+        }
     }
 
     /// Copies the log into the database as far as readers allow, so that its space is used again.

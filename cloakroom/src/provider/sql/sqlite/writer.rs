@@ -24,6 +24,12 @@ const MAX_GROUP: usize = 256;
 /// The size of the log in bytes that is worth a warning: four times the size to which it is cut when it can be.
 const LARGE_LOG: u64 = 256 << 20;
 
+/// The size of the log in bytes from which it is cut: four times that of SQLite's own checkpoints.
+const CUT_LOG: u64 = 16 << 20;
+
+/// The least time between two attempts to cut the log, each of which may hold up changes for a moment.
+const CUT_PAUSE: Duration = Duration::from_secs(1);
+
 /// The least time between two warnings about the log.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
@@ -55,7 +61,8 @@ impl Writer {
                 if opened.send(Ok(Arc::clone(&readers))).is_ok() {
                     let reserve = Reserve::beside(&database.path);
                     let database = Some(database);
-                    GroupWriter { settings, database, readers, reserve, warned: None }.serve(&changes);
+                    GroupWriter { settings, database, readers, reserve, cut: None, warned: None }
+                        .serve(&changes);
                 }
             }
         };
@@ -100,6 +107,8 @@ struct GroupWriter {
     database: Option<OpenDatabase>,
     readers: Arc<ReadPool>,
     reserve: Reserve,
+    /// The time of the last attempt to cut the log.
+    cut: Option<Instant>,
     /// The time of the last warning about the size of the log.
     warned: Option<Instant>,
 }
@@ -178,6 +187,10 @@ impl GroupWriter {
         done.into_iter().for_each(PendingChange::answer);
         if !without_room.is_empty() {
             self.run_in_reserve(without_room);
+        }
+        if size > CUT_LOG && self.cut.is_none_or(|last| last.elapsed() > CUT_PAUSE) {
+            self.cut = Some(Instant::now());
+            self.database.iter().for_each(OpenDatabase::restart_log);
         }
         if size > LARGE_LOG && self.warned.is_none_or(|last| last.elapsed() > WARNING_PAUSE) {
             self.warned = Some(Instant::now());
