@@ -1,118 +1,18 @@
 //! The promises about concurrency, and about responses without a cookie, over HTTP against the real program. Each runs
 //! on memory, files, SQLite, MariaDB, PostgreSQL and Redis, and on all but memory also with two processes.
 
+#[path = "promises/site.rs"]
+mod site;
 mod support;
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
+use site::Site;
 use support::{Answer, Client, Server, eventually};
-use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
-
-/// One or two processes over one store.
-struct Site {
-    servers: Vec<Server>,
-    folder: Option<TempDir>,
-    // Fields are dropped in order, so the store ends after the processes.
-    _store: Option<Box<dyn Any>>,
-}
-
-impl Site {
-    fn on_memory() -> Self {
-        Site { servers: vec![Server::start(&[])], folder: None, _store: None }
-    }
-
-    fn on_memory_with(config: &str) -> Self {
-        Site { servers: vec![Server::start(&["--config", config])], folder: None, _store: None }
-    }
-
-    /// Starts `processes` processes that share a fresh folder. `config` holds further settings.
-    fn on_file(processes: usize, config: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("store").join("sessions");
-        std::fs::create_dir(folder.path().join("store")).expect("a folder");
-        let config = format!(
-            "{{\"cookieName\":\"id\",\"providerConfig\":{},\"gclifetime\":3600{config}}}",
-            json!(path.to_str().expect("a path in UTF-8"))
-        );
-        Site { folder: Some(folder), ..Site::on("file", processes, &config) }
-    }
-
-    /// Starts `processes` processes that share a new file of SQLite.
-    #[cfg(all(feature = "sqlite", unix))]
-    fn on_sqlite(processes: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("data/sessions.db");
-        // Hundreds of requests come at once, and the machine may be busy. The time that takes is not tested here.
-        let url = format!("sqlite:{}?deadline=60s", path.display());
-        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
-        Site { _store: Some(Box::new(folder)), ..Site::on("sqlite", processes, &config.to_string()) }
-    }
-
-    /// Starts `processes` processes over a new database.
-    #[cfg(all(feature = "mysql", unix))]
-    fn on_mysql(processes: usize) -> Self {
-        let server = servers::MariaDb::start();
-        // Hundreds of requests come at once, and each commit waits for the disk. The time that takes is not tested
-        // here.
-        let dsn = server.dsn("pool=40&timeout=60s&readTimeout=60s");
-        let config = json!({ "cookieName": "id", "providerConfig": dsn, "gclifetime": 3600, "deadline": 60 });
-        Site { _store: Some(Box::new(server)), ..Site::on("mysql", processes, &config.to_string()) }
-    }
-
-    /// Starts `processes` processes over a new database of PostgreSQL.
-    #[cfg(all(feature = "postgres", unix))]
-    fn on_postgres(processes: usize) -> Self {
-        let server = servers::Postgres::start();
-        // Hundreds of requests come at once, and each commit waits for the disk. The time that takes is not tested
-        // here.
-        let url = server.url("pool=40&deadline=60s&connect_timeout=60");
-        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
-        Site { _store: Some(Box::new(server)), ..Site::on("postgres", processes, &config.to_string()) }
-    }
-
-    /// Starts `processes` processes over a new Redis.
-    #[cfg(all(feature = "redis", unix))]
-    fn on_redis(processes: usize, release: servers::Flavor) -> Self {
-        let server = servers::Redis::with(servers::RedisOptions::of(release));
-        // Hundreds of requests come at once, and the machine may be busy. The time that takes is not tested here.
-        let url = format!("redis://{}/?timeout=60s&connect_timeout=60s", server.address());
-        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
-        Site { _store: Some(Box::new(server)), ..Site::on("redis", processes, &config.to_string()) }
-    }
-
-    /// Starts `processes` processes over a new cluster.
-    #[cfg(all(feature = "redis", unix))]
-    fn on_redis_cluster(processes: usize) -> Self {
-        let cluster = servers::RedisCluster::start();
-        let url = format!("redis://{}/?timeout=60s&connect_timeout=60s", cluster.addresses().join(","));
-        let config = json!({ "cookieName": "id", "providerConfig": url, "gclifetime": 3600, "deadline": 60 });
-        Site { _store: Some(Box::new(cluster)), ..Site::on("redis_cluster", processes, &config.to_string()) }
-    }
-
-    fn on(provider: &str, processes: usize, config: &str) -> Self {
-        let start = || Server::start(&["--provider", provider, "--config", config]);
-        let servers = std::iter::repeat_with(start).take(processes).collect();
-        Site { servers, folder: None, _store: None }
-    }
-
-    /// Returns the process for `turn`, one after the other.
-    fn server(&self, turn: usize) -> &Server {
-        &self.servers[turn % self.servers.len()]
-    }
-
-    fn client(&self) -> Client {
-        self.servers[0].client()
-    }
-
-    async fn active(&self) -> u64 {
-        self.client().get("/api/active").await.json()["active"].as_u64().expect("a number")
-    }
-}
 
 async fn a_hundred_parallel_increments_make_a_hundred(site: Site) {
     let mut client = site.client();
