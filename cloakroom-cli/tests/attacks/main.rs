@@ -8,6 +8,8 @@
 //! Plain `cargo test` runs memory, files and cookies; `cargo xtask test` runs every provider. `cargo test -p
 //! cloakroom-cli --test attacks -- row_30` runs one row.
 #![cfg(unix)]
+// The futures of the rows are nested more deeply than the default allows, in a build with PostgreSQL alone.
+#![recursion_limit = "256"]
 
 #[path = "../../src/demo/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the program uses the rest of it, and runs its tests")]
