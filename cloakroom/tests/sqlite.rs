@@ -10,6 +10,8 @@ mod groups;
 mod hostile;
 #[path = "sqlite/kill.rs"]
 mod kill;
+#[path = "sqlite/lists.rs"]
+mod lists;
 #[path = "sqlite/locks.rs"]
 mod locks;
 #[path = "sqlite/model.rs"]

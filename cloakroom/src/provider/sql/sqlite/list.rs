@@ -46,17 +46,26 @@ pub(super) fn page(
             rows(connection, &sql.indexed, (after, now, most, entry.kind().as_str(), entry.value()))?
         }
     };
-    let last = rows.last().map_or(after.as_bytes(), |row| &row.id);
+    let last = rows.last().map_or(after.as_bytes(), |(row, _)| &row.id);
     let next = (rows.len() == limit).then(|| Cursor::new(String::from_utf8_lossy(last)));
-    Ok(Page { entries: rows.iter().filter_map(ListedRow::listed).collect(), next })
+    let live = rows.iter().filter_map(|(row, is_live)| is_live.then_some(row));
+    Ok(Page { entries: live.filter_map(ListedRow::listed).collect(), next })
 }
 
-fn rows(connection: &Connection, sql: &str, values: impl Params) -> Result<Vec<ListedRow>, SqliteError> {
+/// Reads the rows of a page, each with whether it is a live session.
+fn rows(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+) -> Result<Vec<(ListedRow, bool)>, SqliteError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(values)?;
     let mut listed = Vec::new();
     while let Some(row) = rows.next()? {
-        listed.push(ListedRow { id: bytes(row, 0)?, head: bytes(row, 1)?, touched: touched(row, 2)? });
+        let is_live: bool = row.get(3).map_err(|_| SqliteError::Row { column: "expires" })?;
+        // The other columns are read of live sessions alone: an index row may lead to none.
+        let (head, touched) = if is_live { (bytes(row, 1)?, touched(row, 2)?) } else { (Vec::new(), None) };
+        listed.push((ListedRow { id: bytes(row, 0)?, head, touched }, is_live));
     }
     Ok(listed)
 }

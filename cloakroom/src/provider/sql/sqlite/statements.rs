@@ -90,16 +90,15 @@ impl SqliteStatements {
             ),
             index_delete: format!("DELETE FROM \"{index}\" WHERE id = ?1"),
             count: format!("SELECT COUNT(*) FROM \"{table}\" WHERE {}", live(1)),
+            // A row that is no live session counts for the length of the page too, so that each page is bounded.
             scan: format!(
-                "SELECT id, substr(record, 1, {head}), touched FROM \"{table}\" \
-                 WHERE id > ?1 AND {} ORDER BY id LIMIT ?3",
+                "SELECT id, substr(record, 1, {head}), touched, {} FROM \"{table}\" WHERE id > ?1 ORDER BY id LIMIT ?3",
                 live(2)
             ),
-            // CROSS JOIN reads the index first, which has the rows in the order of the page.
             indexed: format!(
-                "SELECT t.id, substr(t.record, 1, {head}), t.touched \
-                 FROM \"{index}\" AS i CROSS JOIN \"{table}\" AS t ON t.id = i.id \
-                 WHERE i.kind = ?4 AND i.value = ?5 AND i.id > ?1 AND {} ORDER BY i.id LIMIT ?3",
+                "SELECT page.id, substr(record, 1, {head}), touched, COALESCE({}, 0) \
+                 FROM (SELECT id FROM \"{index}\" WHERE kind = ?4 AND value = ?5 AND id > ?1 ORDER BY id LIMIT ?3) AS page \
+                 LEFT JOIN \"{table}\" AS held ON held.id = page.id ORDER BY page.id",
                 live(2)
             ),
             collect_index: format!("DELETE FROM \"{index}\" WHERE id IN ({oldest})"),
