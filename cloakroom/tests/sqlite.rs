@@ -23,29 +23,40 @@ mod unreadable;
 
 use std::time::Duration;
 
-use cloakroom::providers::StoreKey;
+use cloakroom::providers::{SealedProvider, StoreKey};
+use cloakroom::seal::SealKey;
 use cloakroom::testkit::{Part, Store};
-use cloakroom::{Clock, SqliteProvider};
+use cloakroom::{Clock, KeyRing, SqliteProvider};
 use folder::DataFolder;
 
-cloakroom::conformance!(one_handle, |clock| async move { a_store(&clock, 1).await });
+cloakroom::conformance!(one_handle, |clock| async move {
+    let folder = DataFolder::new();
+    let store = Store::new(opened(&folder, &clock).await);
+    on(folder, store.without(Part::Second, "from_two_sides has it"))
+});
 
 // Two handles have connections and a writer of their own, like two processes. Neither may cache what the other changes.
-cloakroom::conformance!(from_two_sides, |clock| async move { a_store(&clock, 2).await });
-
-async fn a_store(clock: &Clock, handles: usize) -> Store {
+cloakroom::conformance!(from_two_sides, |clock| async move {
     let folder = DataFolder::new();
-    let open = async || {
-        let builder = SqliteProvider::builder(folder.path()).clock(clock.clone());
-        // The suite tests the contract. A long deadline allows for a busy machine.
-        builder.deadline(Duration::from_secs(20)).connect().await.expect("an empty folder opens")
-    };
-    let store = Store::new(open().await);
-    let store = if handles == 2 {
-        store.with_second(open().await)
-    } else {
-        store.without(Part::Second, "from_two_sides has it")
-    };
+    let store = Store::new(opened(&folder, &clock).await).with_second(opened(&folder, &clock).await);
+    on(folder, store)
+});
+
+cloakroom::conformance!(sealed, |clock| async move {
+    let folder = DataFolder::new();
+    let ring = KeyRing::new(SealKey::generate().expect("a key"));
+    let store = Store::new(SealedProvider::new(opened(&folder, &clock).await, ring, "conformance"));
+    on(folder, store.without(Part::Second, "from_two_sides has it"))
+});
+
+async fn opened(folder: &DataFolder, clock: &Clock) -> SqliteProvider {
+    let builder = SqliteProvider::builder(folder.path()).clock(clock.clone());
+    // The suite tests the contract. A long deadline allows for a busy machine.
+    builder.deadline(Duration::from_secs(20)).connect().await.expect("an empty folder opens")
+}
+
+/// The store in `folder`, whose rows a case may overwrite, and whose disk may fill or refuse changes.
+fn on(folder: DataFolder, store: Store) -> Store {
     let path = folder.path();
     let store = store.with_planting(move |key: StoreKey, bytes| {
         let path = path.clone();
