@@ -341,7 +341,7 @@ impl Manager {
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
     /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
-    /// assert!(sessions.explain().starts_with("- A session ends 30 min after its last use"));
+    /// assert!(sessions.explain().starts_with("- A session ends 30 min after its last stored use"));
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn explain(&self) -> String {
