@@ -18,13 +18,15 @@ mod postgres;
 mod process;
 mod proxy;
 mod redis;
+mod sql_client;
 mod tell;
 
 pub use certificates::Certificates;
-pub use mariadb::{GeneralLog, MariaDb, MariaDbClient, MariaDbOptions};
+pub use mariadb::{GeneralLog, MariaDb, MariaDbOptions};
 pub use pgbouncer::PgBouncer;
-pub use postgres::{Postgres, PostgresClient, PostgresOptions, StatementLog};
+pub use postgres::{Postgres, PostgresOptions, StatementLog};
 pub use process::{Process, free_port, until};
 pub use proxy::Proxy;
 pub use redis::{Flavor, Monitor, Redis, RedisCluster, RedisOptions, RedisSentinels};
+pub use sql_client::SqlClient;
 pub use tell::tell;

@@ -1,16 +1,16 @@
 //! `mariadbd` with the default durability of InnoDB: a committed transaction is on disk.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::process::program;
-use crate::{Certificates, Process, free_port, until};
+use crate::{Certificates, Process, SqlClient, free_port, until};
 
 const PACKAGE: &str = "mariadb-server";
 /// The longest wait for a server, even on a busy machine.
@@ -228,8 +228,9 @@ impl MariaDb {
     ///
     /// # Panics
     /// If the client cannot be started.
-    pub fn client(&self) -> MariaDbClient {
-        let mut child = Command::new(program("mariadb", PACKAGE))
+    pub fn client(&self) -> SqlClient {
+        let mut client = Command::new(program("mariadb", PACKAGE));
+        client
             .args([
                 "--no-defaults",
                 "--user=root",
@@ -239,13 +240,8 @@ impl MariaDb {
                 "--database=app",
             ])
             .arg(format!("--init-command={OWN_SETTINGS}"))
-            .arg(format!("--socket={}", self.socket().display()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the mariadb client starts");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
-        MariaDbClient { child, answers }
+            .arg(format!("--socket={}", self.socket().display()));
+        SqlClient::start(&mut client)
     }
 
     /// Logs every statement from now on.
@@ -272,42 +268,6 @@ impl fmt::Debug for MariaDb {
             .field("options", &self.options)
             .field("port", &self.port)
             .finish_non_exhaustive()
-    }
-}
-
-/// A connection of root. It ends with its locks and its transaction when this is dropped.
-#[derive(Debug)]
-pub struct MariaDbClient {
-    child: Child,
-    answers: BufReader<ChildStdout>,
-}
-
-impl MariaDbClient {
-    /// Sends `statement` without waiting for its end. Further statements queue behind it.
-    ///
-    /// # Panics
-    /// If the connection has ended.
-    pub fn run(&mut self, statement: &str) {
-        let pipe = self.child.stdin.as_mut().expect("piped");
-        writeln!(pipe, "{statement};").and_then(|()| pipe.flush()).expect("the connection is open");
-    }
-
-    /// Runs `statement` and returns its one line of result.
-    ///
-    /// # Panics
-    /// If the connection has ended.
-    pub fn ask(&mut self, statement: &str) -> String {
-        self.run(statement);
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the connection is open");
-        line.trim_end().to_owned()
-    }
-}
-
-impl Drop for MariaDbClient {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

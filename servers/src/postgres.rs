@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 use crate::account::{Account, command, run_as};
-use crate::{Certificates, Process, free_port, until};
+use crate::{Certificates, Process, SqlClient, free_port, until};
 
 /// The longest wait for a server, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -327,16 +327,8 @@ impl Postgres {
     ///
     /// # Panics
     /// If psql cannot be started.
-    pub fn client(&self) -> PostgresClient {
-        let mut child = self
-            .psql()
-            .arg("--dbname=app")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("psql starts");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
-        PostgresClient { child, answers }
+    pub fn client(&self) -> SqlClient {
+        SqlClient::start(self.psql().arg("--dbname=app"))
     }
 
     /// Logs every statement of other connections from now on.
@@ -377,42 +369,6 @@ impl fmt::Debug for Postgres {
             .field("options", &self.options)
             .field("port", &self.port)
             .finish_non_exhaustive()
-    }
-}
-
-/// A connection of the superuser. It ends with its locks and its transaction when this is dropped.
-#[derive(Debug)]
-pub struct PostgresClient {
-    child: Child,
-    answers: BufReader<ChildStdout>,
-}
-
-impl PostgresClient {
-    /// Sends `statement` without waiting for its end. Further statements queue behind it.
-    ///
-    /// # Panics
-    /// If the connection has ended.
-    pub fn run(&mut self, statement: &str) {
-        let pipe = self.child.stdin.as_mut().expect("piped");
-        writeln!(pipe, "{statement};").and_then(|()| pipe.flush()).expect("the connection is open");
-    }
-
-    /// Runs `statement` and returns its one line of result.
-    ///
-    /// # Panics
-    /// If the connection has ended.
-    pub fn ask(&mut self, statement: &str) -> String {
-        self.run(statement);
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the connection is open");
-        line.trim_end().to_owned()
-    }
-}
-
-impl Drop for PostgresClient {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -547,8 +503,6 @@ mod tests {
         client.run("SELECT 2");
         assert!(!server.answers());
         server.resume();
-        let mut line = String::new();
-        client.answers.read_line(&mut line).unwrap();
-        assert_eq!(line, "2\n");
+        assert_eq!(client.answer(), "2");
     }
 }

@@ -1,4 +1,4 @@
-//! How often the use of a session is stored.
+//! The interval at which the use of a session is stored.
 
 use std::time::Duration;
 
