@@ -149,8 +149,28 @@ fn peer_id(session: usize) -> tower_sessions_14::session::Id {
 
 pub fn mysql(report: &mut Report, quick: bool) {
     let server = MariaDb::start();
+    sql(report, ("mysql", "MariaDB", 300_000), quick, async |keys, filled| {
+        mysql_works(&server, keys, filled).await
+    });
+}
+
+pub fn postgres(report: &mut Report, quick: bool) {
+    let server = Postgres::start();
+    sql(report, ("postgres", "PostgreSQL", 1_000_000), quick, async |keys, filled| {
+        postgres_works(&server, keys, filled).await
+    });
+}
+
+/// Measures a SQL server: the name of its table in the report, its title, and the number of sessions that the full run ends with.
+/// `works` fills the server up to the number of keys, and returns all operations by name, the bare driver's first.
+fn sql(
+    report: &mut Report,
+    (name, title, largest): (&str, &str, usize),
+    quick: bool,
+    works: impl AsyncFn(&Keys, usize) -> (Vec<&'static str>, Vec<Operation>),
+) {
     let runtime = runtime();
-    let sizes: &[usize] = if quick { &[1_000] } else { &[1_000, 300_000] };
+    let sizes: &[usize] = if quick { &[1_000] } else { &[1_000, largest] };
     let (rounds, turn) =
         if quick { (3, Duration::from_millis(300)) } else { (21, Duration::from_millis(400)) };
     let heads = [
@@ -161,15 +181,15 @@ pub fn mysql(report: &mut Report, quick: bool) {
         "client's microseconds of processor time",
     ];
     let mut table =
-        Table::new(&format!("MariaDB, {CONNECTIONS} connections, as many in flight, no HTTP"), &heads);
+        Table::new(&format!("{title}, {CONNECTIONS} connections, as many in flight, no HTTP"), &heads);
     let mut filled = 0;
     for size in sizes {
         let keys = Keys::new(*size);
-        let (names, works) = runtime.block_on(mysql_works(&server, &keys, filled));
+        let (names, works) = runtime.block_on(works(&keys, filled));
         filled = *size;
         rows(&mut table, *size, &names, &in_turns(&runtime, &works, *size, rounds, turn));
     }
-    report.table("mysql", table);
+    report.table(name, table);
 }
 
 const CONNECTIONS: usize = 10;
@@ -216,31 +236,6 @@ async fn mysql_works(server: &MariaDb, keys: &Keys, filled: usize) -> (Vec<&'sta
     .into_iter()
     .unzip();
     (names, works)
-}
-
-pub fn postgres(report: &mut Report, quick: bool) {
-    let server = Postgres::start();
-    let runtime = runtime();
-    let sizes: &[usize] = if quick { &[1_000] } else { &[1_000, 1_000_000] };
-    let (rounds, turn) =
-        if quick { (3, Duration::from_millis(300)) } else { (21, Duration::from_millis(400)) };
-    let heads = [
-        "",
-        "sessions",
-        "operations a second",
-        "of the bare SELECT",
-        "client's microseconds of processor time",
-    ];
-    let mut table =
-        Table::new(&format!("PostgreSQL, {CONNECTIONS} connections, as many in flight, no HTTP"), &heads);
-    let mut filled = 0;
-    for size in sizes {
-        let keys = Keys::new(*size);
-        let (names, works) = runtime.block_on(postgres_works(&server, &keys, filled));
-        filled = *size;
-        rows(&mut table, *size, &names, &in_turns(&runtime, &works, *size, rounds, turn));
-    }
-    report.table("postgres", table);
 }
 
 async fn postgres_works(
