@@ -24,6 +24,9 @@ mod postgres;
 mod redis;
 #[path = "beego/refused.rs"]
 mod refused;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[path = "beego/sql.rs"]
+mod sql;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

@@ -16,12 +16,16 @@ mod index;
 mod lists;
 #[path = "mysql/model.rs"]
 mod model;
+#[path = "support/random.rs"]
+mod random;
 #[path = "mysql/runtimes.rs"]
 mod runtimes;
 #[path = "mysql/server.rs"]
 mod server;
 #[path = "mysql/settings.rs"]
 mod settings;
+#[path = "support/sql/mod.rs"]
+mod sql;
 #[path = "mysql/tables.rs"]
 mod tables;
 #[path = "mysql/troubles.rs"]
@@ -31,11 +35,10 @@ mod unreadable;
 #[path = "mysql/visitor.rs"]
 mod visitor;
 
-use std::time::Duration;
-
-use cloakroom::testkit::{Part, Store};
+use cloakroom::testkit::Store;
 use cloakroom::{Clock, MySqlProvider};
-use server::{a_table, over_socket, over_tls, plain};
+use server::{over_socket, over_tls, plain};
+use sql::PATIENCE;
 
 cloakroom::conformance!(
     #[ignore = "needs mariadbd: cargo xtask test"]
@@ -63,20 +66,8 @@ cloakroom::conformance!(
 );
 
 async fn a_store(dsn: &str, clock: &Clock, handles: usize) -> Store {
-    let table = a_table();
-    let open = async || {
-        let builder = MySqlProvider::builder(dsn).table(&table);
-        // The suite tests the contract. A long deadline allows for a busy machine.
-        let builder = builder.clock(clock.clone()).deadline(Duration::from_secs(20));
-        builder.connect().await.expect("the server accepts the connection")
-    };
-    let store = Store::new(open().await);
-    let store = if handles == 2 {
-        store.with_second(open().await)
-    } else {
-        store.without(Part::Second, "from_two_sides has it")
-    };
-    let why = "a server setting would break the concurrent tests; settings.rs has a server of its own";
-    let store = store.without(Part::Full, why).without(Part::ReadOnly, why);
-    store.without(Part::Planting, "unreadable.rs plants unreadable rows")
+    sql::store(handles, async |table: &str| {
+        MySqlProvider::builder(dsn).table(table).clock(clock.clone()).deadline(PATIENCE).connect().await
+    })
+    .await
 }

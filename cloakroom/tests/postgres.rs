@@ -18,10 +18,14 @@ mod model;
 mod near_cache;
 #[path = "postgres/pooler.rs"]
 mod pooler;
+#[path = "support/random.rs"]
+mod random;
 #[path = "postgres/runtimes.rs"]
 mod runtimes;
 #[path = "postgres/server.rs"]
 mod server;
+#[path = "support/sql/mod.rs"]
+mod sql;
 #[path = "postgres/tables.rs"]
 mod tables;
 #[path = "postgres/troubles.rs"]
@@ -29,11 +33,10 @@ mod troubles;
 #[path = "postgres/unreadable.rs"]
 mod unreadable;
 
-use std::time::Duration;
-
-use cloakroom::testkit::{Part, Store};
+use cloakroom::testkit::Store;
 use cloakroom::{Clock, PostgresProvider};
-use server::{a_table, over_socket, over_tls, plain};
+use server::{over_socket, over_tls, plain};
+use sql::PATIENCE;
 
 cloakroom::conformance!(
     #[ignore = "needs postgres: cargo xtask test"]
@@ -61,24 +64,9 @@ cloakroom::conformance!(
 );
 
 async fn a_store(url: &str, clock: &Clock, handles: usize) -> Store {
-    let table = a_table();
-    let open = async || {
-        let builder = PostgresProvider::builder(url).table(&table).pool(5);
-        // The suite tests the contract. A long deadline allows for a busy machine.
-        let builder = builder.clock(clock.clone()).deadline(Duration::from_secs(20));
-        builder
-            .connect_timeout(Duration::from_secs(20))
-            .connect()
-            .await
-            .expect("the server accepts the connection")
-    };
-    let store = Store::new(open().await);
-    let store = if handles == 2 {
-        store.with_second(open().await)
-    } else {
-        store.without(Part::Second, "from_two_sides has it")
-    };
-    let why = "a server setting would break the concurrent tests; settings.rs has a server of its own";
-    let store = store.without(Part::Full, why).without(Part::ReadOnly, why);
-    store.without(Part::Planting, "unreadable.rs plants unreadable rows")
+    sql::store(handles, async |table: &str| {
+        let builder = PostgresProvider::builder(url).table(table).pool(5).clock(clock.clone());
+        builder.deadline(PATIENCE).connect_timeout(PATIENCE).connect().await
+    })
+    .await
 }

@@ -15,6 +15,8 @@ mod index_sets;
 mod model;
 #[path = "redis/near_cache.rs"]
 mod near_cache;
+#[path = "support/random.rs"]
+mod random;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/refusing.rs"]

@@ -16,10 +16,14 @@ mod lists;
 mod locks;
 #[path = "sqlite/model.rs"]
 mod model;
+#[path = "support/random.rs"]
+mod random;
 #[path = "sqlite/tables.rs"]
 mod tables;
 #[path = "sqlite/unreadable.rs"]
 mod unreadable;
+#[path = "support/sql/unreadable.rs"]
+mod unreadable_rows;
 
 use std::time::Duration;
 

@@ -80,6 +80,17 @@ pub(crate) fn is_as_the_samples_say(session: &Session, what: &str) {
     assert_eq!(session.len().unwrap(), keys, "{what}");
 }
 
+/// Checks the session of a sample, and stores it with a further key and then without it.
+pub(crate) async fn a_sample_is_changed_and_restored(manager: &Manager, key: &str, what: &str) {
+    let session = request(manager, key).await;
+    is_as_the_samples_say(&session, what);
+    session.set("beside", [1, 2]).unwrap();
+    assert_eq!(release(&session).await.0, Released::Saved);
+    let session = request(manager, key).await;
+    session.delete("beside").unwrap();
+    assert_eq!(release(&session).await.0, Released::Saved);
+}
+
 pub(crate) async fn every_case(layout: &impl Layout) {
     let time = ManualClock::starting_at(noon());
     let manager = manager(layout, &time).await;
@@ -367,20 +378,25 @@ async fn sessions_are_counted_and_listed(layout: &impl Layout, manager: &Manager
     // Earlier cases may have left some of these sessions.
     let after = manager.active_sessions().await.unwrap();
     assert!((before + 1..=before + 3).contains(&after), "{before}, {after}");
+    let mut listed = listed(manager).await;
+    listed.sort();
+    assert_eq!(listed.len() as u64, after);
+    listed.dedup();
+    assert_eq!(listed.len() as u64, after);
+    assert!(listed.iter().any(|key| key == ID) && listed.iter().any(|key| key == OTHER));
+}
+
+/// Returns the keys of all sessions, in the order of the pages.
+pub(crate) async fn listed(manager: &Manager) -> Vec<String> {
     let (mut listed, mut cursor) = (Vec::new(), None);
     loop {
         let page = manager.provider().scan(cursor, 2).await.unwrap();
         listed.extend(page.entries.into_iter().map(|listed| listed.key.as_str().to_owned()));
         cursor = page.next;
         if cursor.is_none() {
-            break;
+            return listed;
         }
     }
-    listed.sort();
-    assert_eq!(listed.len() as u64, after);
-    listed.dedup();
-    assert_eq!(listed.len() as u64, after);
-    assert!(listed.iter().any(|key| key == ID) && listed.iter().any(|key| key == OTHER));
 }
 
 /// Uses two managers, each with its own provider, like two processes.

@@ -44,6 +44,28 @@ async fn beego_session(beego: &Manager) -> String {
     release(&session).await.1.unwrap()
 }
 
+/// Sends `requests` at once that change the old session `old`, and returns the new ids that the responses set.
+pub(crate) async fn in_parallel(managers: &[Manager; 2], old: &str, requests: usize) -> Vec<String> {
+    let tasks: Vec<_> = (0..requests)
+        .map(|task| {
+            let (manager, old) = (managers[task % 2].clone(), old.to_owned());
+            tokio::spawn(async move {
+                let session = request(&manager, &old).await;
+                assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
+                session.set(&format!("own {task}"), task).unwrap();
+                release(&session).await
+            })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for task in tasks {
+        let (released, id) = task.await.unwrap();
+        assert_eq!(released, Released::Saved);
+        ids.extend(id);
+    }
+    ids
+}
+
 #[tokio::test]
 async fn an_old_session_is_converted_and_gets_a_new_id() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,24 +106,8 @@ async fn an_old_session_is_converted_and_gets_a_new_id() {
 async fn parallel_requests_move_a_session_once_and_all_find_it() {
     let folder = tempfile::tempdir().unwrap();
     let old = beego_session(&beego(folder.path()).await).await;
-    let managers = [Arc::new(moving(folder.path()).await), Arc::new(moving(folder.path()).await)];
-    let tasks: Vec<_> = (0..12)
-        .map(|task| {
-            let (manager, old) = (Arc::clone(&managers[task % 2]), old.clone());
-            tokio::spawn(async move {
-                let session = request(&manager, &old).await;
-                assert_eq!(session.get::<String>("username").unwrap().as_deref(), Some("astaxie"));
-                session.set(&format!("own {task}"), task).unwrap();
-                release(&session).await
-            })
-        })
-        .collect();
-    let mut ids = Vec::new();
-    for task in tasks {
-        let (released, id) = task.await.unwrap();
-        assert_eq!(released, Released::Saved);
-        ids.extend(id);
-    }
+    let managers = [moving(folder.path()).await, moving(folder.path()).await];
+    let ids = in_parallel(&managers, &old, 12).await;
     assert_eq!(managers[0].active_sessions().await.unwrap(), 1);
     assert!(!ids.is_empty(), "the request that moved it sent the new id");
     let session = request(&managers[1], &ids[0]).await;

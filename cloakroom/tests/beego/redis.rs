@@ -75,13 +75,7 @@ async fn captured_values_are_read_and_written_in_their_layout() {
             let mut set = ::redis::cmd("SET");
             set.arg(key).arg(unhex(value)).arg("EX").arg(row["ttl_s"].as_u64().unwrap());
             set.query::<()>(&mut server.connection()).unwrap();
-            let session = request(&manager, key).await;
-            layout::is_as_the_samples_say(&session, row["session"].as_str().unwrap());
-            session.set("beside", [1, 2]).unwrap();
-            assert_eq!(release(&session).await.0, Released::Saved);
-            let session = request(&manager, key).await;
-            session.delete("beside").unwrap();
-            assert_eq!(release(&session).await.0, Released::Saved);
+            layout::a_sample_is_changed_and_restored(&manager, key, row["session"].as_str().unwrap()).await;
             let written: Vec<u8> = server.ask(&["GET", key]);
             assert_eq!(hex(&written), value);
             let (left, kind): (i64, String) = (server.ask(&["TTL", key]), server.ask(&["TYPE", key]));

@@ -1,22 +1,20 @@
 //! The server shared by all tests of this program that change no setting of it.
 
+use std::net::SocketAddr;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use cloakroom::MySqlProvider;
+use cloakroom::{MySqlProvider, Result};
 use servers::{MariaDb, MariaDbOptions};
+
+use crate::sql::SqlServer;
+pub(crate) use crate::sql::a_table;
 
 static SERVER: LazyLock<MariaDb> =
     LazyLock::new(|| MariaDb::with(MariaDbOptions { tls: true, ..MariaDbOptions::default() }));
 
 pub(crate) fn shared() -> &'static MariaDb {
     &SERVER
-}
-
-/// Returns a name that no other table has.
-pub(crate) fn a_table() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Returns the statements that create the tables of a provider, each with its semicolon.
@@ -39,4 +37,24 @@ pub(crate) fn over_tls() -> String {
 
 pub(crate) fn over_socket() -> String {
     MariaDb::dsn_at(&format!("unix({})", shared().socket().display()), "")
+}
+
+impl SqlServer for MariaDb {
+    type Provider = MySqlProvider;
+
+    fn address(&self) -> SocketAddr {
+        self.address()
+    }
+
+    fn sql(&self, statements: &str) -> String {
+        self.sql(statements)
+    }
+
+    fn url_at(&self, address: SocketAddr, params: &str) -> String {
+        MariaDb::dsn_at(&format!("tcp({address})"), params)
+    }
+
+    async fn connect(url: &str, limit: Duration) -> Result<MySqlProvider> {
+        MySqlProvider::builder(url).deadline(limit).connect_timeout(limit).connect().await
+    }
 }

@@ -1,32 +1,21 @@
 //! Existing tables: the accepted forms, and the errors of the others.
 
-use cloakroom::testkit::record;
-use cloakroom::{Clock, ErrorKind, MySqlProvider, Provider, providers::Created};
+use cloakroom::{MySqlProvider, Provider};
+use servers::MariaDb;
 
-use crate::server::{a_table, plain, schema, shared};
+use crate::server::{a_table, schema, shared};
+use crate::sql::tables::{self, SchemaSql, changed, opened};
 
-/// Creates a table of the provider's form and changes it.
-fn changed(by: &str) -> String {
-    let table = a_table();
-    shared().sql(&schema(&table));
-    shared().sql(&by.replace("{t}", &table));
-    table
-}
-
-async fn opened(table: &str) -> Result<MySqlProvider, String> {
-    match MySqlProvider::connect(&(plain() + "table=" + table)).await {
-        Ok(provider) => Ok(provider),
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-            Err(error.to_string())
-        }
+impl SchemaSql for MariaDb {
+    fn creation(table: &str) -> String {
+        schema(table)
     }
 }
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn a_table_is_refused_until_the_named_fix_is_run() {
-    for (by, found) in [
+    let changes = [
         ("ALTER TABLE {t} DROP PRIMARY KEY", "no primary key on id"),
         (
             "ALTER TABLE {t} DROP PRIMARY KEY, ADD PRIMARY KEY (id(10))",
@@ -49,28 +38,17 @@ async fn a_table_is_refused_until_the_named_fix_is_run() {
         ("ALTER TABLE {t} ENGINE = MyISAM", "the engine myisam"),
         ("ALTER TABLE {t} ENGINE = Aria", "the engine aria"),
         ("ALTER TABLE {t} ADD SYSTEM VERSIONING", "a table with system versioning"),
-    ] {
-        let table = changed(by);
-        let text = opened(&table).await.expect_err(by);
-        assert!(text.contains(found), "{by}: {text}");
-        let (_, fix) = text.split_once("; run: ").unwrap_or_else(|| panic!("{by}: {text}"));
-        shared().sql(fix);
-        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}, fixed by {fix}: {text}"));
-        let stored = record(&Clock::system()).build();
-        let key = "one".parse().unwrap();
-        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done, "{by}");
-        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Taken, "{by}");
-        assert_eq!(provider.load(&key).await.unwrap(), Some(stored), "{by}");
-    }
+    ];
+    tables::a_table_is_refused_until_the_named_fix_is_run(shared(), &changes).await;
 }
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn a_copy_without_its_keys_is_refused() {
-    let whole = changed("SELECT 1");
+    let whole = changed(shared(), "SELECT 1");
     let copy = a_table();
     shared().sql(&format!("CREATE TABLE {copy} AS SELECT * FROM {whole}"));
-    let text = opened(&copy).await.unwrap_err();
+    let text = opened(shared(), &copy).await.unwrap_err();
     for lacks in ["no primary key on id", "no key on expires"] {
         assert!(text.contains(lacks), "{text}");
     }
@@ -80,16 +58,16 @@ async fn a_copy_without_its_keys_is_refused() {
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn a_view_is_no_table() {
-    let (whole, view) = (changed("SELECT 1"), a_table());
+    let (whole, view) = (changed(shared(), "SELECT 1"), a_table());
     shared().sql(&format!("CREATE VIEW {view} AS SELECT * FROM {whole}"));
-    let text = opened(&view).await.unwrap_err();
+    let text = opened(shared(), &view).await.unwrap_err();
     assert!(text.contains("a view") && !text.contains("run:"), "{text}");
 }
 
 #[tokio::test]
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn harmless_additions_to_the_table_are_accepted() {
-    for by in [
+    let changes = [
         "SELECT 1",
         "ALTER TABLE {t} ADD note VARCHAR(20) NULL, ADD made TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
          ADD n INT NOT NULL AUTO_INCREMENT UNIQUE, ADD size INT AS (LENGTH(record)) VIRTUAL, ADD KEY (touched)",
@@ -99,12 +77,8 @@ async fn harmless_additions_to_the_table_are_accepted() {
         "ALTER TABLE {t} DROP PRIMARY KEY, ADD UNIQUE KEY (id)",
         "ALTER TABLE {t} PARTITION BY KEY (id) PARTITIONS 4",
         "ALTER TABLE {t} ROW_FORMAT = COMPRESSED",
-    ] {
-        let table = changed(by);
-        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}: {text}"));
-        let stored = record(&Clock::system()).principal("alice").build();
-        assert_eq!(provider.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done, "{by}");
-    }
+    ];
+    tables::harmless_additions_to_the_table_are_accepted(shared(), &changes).await;
 }
 
 #[tokio::test]
@@ -114,7 +88,7 @@ async fn a_server_with_lower_case_names_finds_its_table() {
         settings: vec!["--lower-case-table-names=1".to_owned()],
         ..Default::default()
     };
-    let server = servers::MariaDb::with(options);
+    let server = MariaDb::with(options);
     for _ in 0..2 {
         let provider = MySqlProvider::connect(&server.dsn("table=Visits")).await.unwrap();
         assert_eq!(provider.count().await.unwrap(), 0);

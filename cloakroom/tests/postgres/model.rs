@@ -1,22 +1,15 @@
 //! Random sequences of calls, compared with a plain map.
 
-use cloakroom::testkit::model::{self, Op};
-use cloakroom::{ManualClock, PostgresProvider};
+use cloakroom::PostgresProvider;
+use cloakroom::testkit::model::Op;
 use proptest::prelude::*;
 
+use crate::random::{self, ops};
 use crate::server::{a_table, plain};
 
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    proptest::collection::vec(any::<[u8; Op::BYTES]>().prop_map(Op::from), 1..80)
-}
-
 fn goes_as_the_model_does(url: &str, ops: &[Op]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let time = ManualClock::default();
-        let builder = PostgresProvider::builder(url).table(&a_table());
-        let provider = builder.clock(time.clock()).connect().await.unwrap();
-        model::check(provider, &time, ops).await;
+    random::goes_as_the_model_does(ops, async |clock| {
+        PostgresProvider::builder(url).table(&a_table()).clock(clock).connect().await.unwrap()
     });
 }
 
@@ -26,7 +19,7 @@ proptest! {
 
     #[test]
     #[ignore = "needs postgres: cargo xtask test"]
-    fn the_provider_matches_the_model_on_tcp(ops in ops()) {
+    fn the_provider_matches_the_model_on_tcp(ops in ops(80)) {
         goes_as_the_model_does(&plain(), &ops);
     }
 }

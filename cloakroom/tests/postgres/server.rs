@@ -1,10 +1,14 @@
 //! The server shared by all tests of this program that change no setting of it.
 
+use std::net::SocketAddr;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use cloakroom::PostgresProvider;
+use cloakroom::{PostgresProvider, Result};
 use servers::{Postgres, PostgresOptions};
+
+use crate::sql::SqlServer;
+pub(crate) use crate::sql::a_table;
 
 static SERVER: LazyLock<Postgres> = LazyLock::new(|| {
     let settings = vec!["max_connections=500".to_owned()];
@@ -13,12 +17,6 @@ static SERVER: LazyLock<Postgres> = LazyLock::new(|| {
 
 pub(crate) fn shared() -> &'static Postgres {
     &SERVER
-}
-
-/// Returns a name that no other table has.
-pub(crate) fn a_table() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub(crate) fn plain() -> String {
@@ -44,4 +42,24 @@ pub(crate) fn over_tls() -> String {
 pub(crate) fn over_socket() -> String {
     let folder = shared().socket_folder().display().to_string().replace('/', "%2F");
     Postgres::url_at(&format!("{folder}:{}", shared().address().port()), "")
+}
+
+impl SqlServer for Postgres {
+    type Provider = PostgresProvider;
+
+    fn address(&self) -> SocketAddr {
+        self.address()
+    }
+
+    fn sql(&self, statements: &str) -> String {
+        self.sql(statements)
+    }
+
+    fn url_at(&self, address: SocketAddr, params: &str) -> String {
+        Postgres::url_at(&address.to_string(), params)
+    }
+
+    async fn connect(url: &str, limit: Duration) -> Result<PostgresProvider> {
+        PostgresProvider::builder(url).deadline(limit).connect_timeout(limit).connect().await
+    }
 }

@@ -2,31 +2,21 @@
 
 use cloakroom::testkit::record;
 use cloakroom::{Clock, ErrorKind, PostgresProvider, Provider, providers::Created};
+use servers::Postgres;
 
 use crate::server::{a_table, schema, shared, url_with};
+use crate::sql::tables::{self, SchemaSql, changed, opened};
 
-/// Creates a table of the provider's form and changes it.
-fn changed(by: &str) -> String {
-    let table = a_table();
-    let owner = servers::Postgres::USER;
-    shared().sql(&format!("SET ROLE {owner}; {} {}", schema(&table), by.replace("{t}", &table)));
-    table
-}
-
-async fn opened(table: &str) -> Result<PostgresProvider, String> {
-    match PostgresProvider::connect(url_with(&format!("table={table}"))).await {
-        Ok(provider) => Ok(provider),
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-            Err(error.to_string())
-        }
+impl SchemaSql for Postgres {
+    fn creation(table: &str) -> String {
+        format!("SET ROLE {}; {}", Postgres::USER, schema(table))
     }
 }
 
 #[tokio::test]
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_table_is_refused_until_the_named_fix_is_run() {
-    for (by, found) in [
+    let changes = [
         ("ALTER TABLE {t} DROP CONSTRAINT {t}_pkey", "no primary key on id"),
         (
             "ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; ALTER TABLE {t} ADD n serial PRIMARY KEY",
@@ -54,19 +44,8 @@ async fn a_table_is_refused_until_the_named_fix_is_run() {
         ),
         ("ALTER TABLE {t} ALTER expires TYPE int", "expires of type integer"),
         ("ALTER TABLE {t} ALTER record TYPE text USING ''", "record of type text"),
-    ] {
-        let table = changed(by);
-        let text = opened(&table).await.expect_err(by);
-        assert!(text.contains(found), "{by}: {text}");
-        let (_, fix) = text.split_once("; run: ").unwrap_or_else(|| panic!("{by}: {text}"));
-        shared().sql(fix);
-        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}, fixed by {fix}: {text}"));
-        let stored = record(&Clock::system()).build();
-        let key = "one".parse().unwrap();
-        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Done, "{by}");
-        assert_eq!(provider.create(&key, &stored).await.unwrap(), Created::Taken, "{by}");
-        assert_eq!(provider.load(&key).await.unwrap(), Some(stored), "{by}");
-    }
+    ];
+    tables::a_table_is_refused_until_the_named_fix_is_run(shared(), &changes).await;
 }
 
 #[tokio::test]
@@ -81,11 +60,11 @@ async fn what_is_no_plain_table_is_refused() {
             "rules",
         ),
     ] {
-        let (whole, table) = (changed("SELECT 1"), a_table());
+        let (whole, table) = (changed(shared(), "SELECT 1"), a_table());
         let make = make.replace("{t}", &table).replace("{w}", &whole);
         let index = format!("CREATE TABLE {table}_index (LIKE {whole}_index INCLUDING ALL)");
-        shared().sql(&format!("SET ROLE {}; {make}; {index}", servers::Postgres::USER));
-        let text = opened(&table).await.expect_err(&make);
+        shared().sql(&format!("SET ROLE {}; {make}; {index}", Postgres::USER));
+        let text = opened(shared(), &table).await.expect_err(&make);
         assert!(text.contains(found) && !text.contains("run:"), "{text}");
     }
 }
@@ -93,7 +72,7 @@ async fn what_is_no_plain_table_is_refused() {
 #[tokio::test]
 #[ignore = "needs postgres: cargo xtask test"]
 async fn harmless_additions_to_the_table_are_accepted() {
-    for by in [
+    let changes = [
         "SELECT 1",
         "ALTER TABLE {t} ADD note text, ADD made timestamptz NOT NULL DEFAULT now(), ADD n serial UNIQUE, \
          ADD size int GENERATED ALWAYS AS (length(record)) STORED; CREATE INDEX ON {t} (touched)",
@@ -102,12 +81,8 @@ async fn harmless_additions_to_the_table_are_accepted() {
         "ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; CREATE UNIQUE INDEX ON {t} (id)",
         "ALTER TABLE {t} SET UNLOGGED",
         "ALTER TABLE {t} SET (fillfactor = 100)",
-    ] {
-        let table = changed(by);
-        let provider = opened(&table).await.unwrap_or_else(|text| panic!("{by}: {text}"));
-        let stored = record(&Clock::system()).principal("alice").build();
-        assert_eq!(provider.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done, "{by}");
-    }
+    ];
+    tables::harmless_additions_to_the_table_are_accepted(shared(), &changes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,9 +108,9 @@ async fn several_processes_create_the_tables_at_once() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn a_schema_is_named_or_found_by_search_path() {
     let table = a_table();
-    let owner = servers::Postgres::USER;
+    let owner = Postgres::USER;
     shared().sql(&format!("CREATE SCHEMA IF NOT EXISTS \"Odd \"\"one\" AUTHORIZATION {owner}; CREATE SCHEMA IF NOT EXISTS web AUTHORIZATION {owner}"));
-    let named = opened(&format!("web.{table}")).await.unwrap();
+    let named = opened(shared(), &format!("web.{table}")).await.unwrap();
     let stored = record(&Clock::system()).principal("alice").build();
     assert_eq!(named.create(&"one".parse().unwrap(), &stored).await.unwrap(), Created::Done);
     assert_eq!(shared().sql(&format!("SELECT count(*) FROM web.{table}_index")), "1\n");
@@ -152,7 +127,7 @@ async fn a_schema_is_named_or_found_by_search_path() {
         PostgresProvider::connect(url_with(&format!("table={table}&search_path=nowhere"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("search_path"), "{error}");
-    let text = opened(&format!("nowhere.{table}")).await.unwrap_err();
+    let text = opened(shared(), &format!("nowhere.{table}")).await.unwrap_err();
     assert!(text.contains("3F000"), "{text}");
     let strict = PostgresProvider::builder(url_with("")).table(&a_table()).create_table(false);
     let error = strict.connect().await.unwrap_err();
