@@ -2,11 +2,15 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 
 /// The result of the calls of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The text for a visitor whose change was refused because the session had ended.
+pub(crate) const ENDED: &str = "Your session has ended or was replaced in the meantime, so nothing was changed. Please load the page again.";
 
 /// The error of every call in this library.
 ///
@@ -34,8 +38,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     /// True if the error was logged already.
-    #[cfg(feature = "tower")]
-    logged: bool,
+    logged: AtomicBool,
     reason: Box<dyn StdError + Send + Sync>,
 }
 
@@ -123,12 +126,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "the session store is unavailable: disk on fire");
     /// ```
     pub fn new(kind: ErrorKind, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Error(Box::new(Inner {
-            kind,
-            #[cfg(feature = "tower")]
-            logged: false,
-            reason: reason.into(),
-        }))
+        Error(Box::new(Inner { kind, logged: AtomicBool::new(false), reason: reason.into() }))
     }
 
     /// Returns the kind of the error. New kinds may be added, so a `match` needs a last arm for all others.
@@ -176,10 +174,62 @@ impl Error {
         }
     }
 
-    /// Marks the error as logged. Returns false if it was logged before.
-    #[cfg(feature = "tower")]
-    pub(crate) fn begin_to_log(&mut self) -> bool {
-        !std::mem::replace(&mut self.0.logged, true)
+    /// Returns a short sentence for visitors, such as the body of a response. The error's own text is for logs only.
+    ///
+    /// ```
+    /// use cloakroom::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Denied, "the session has no user");
+    /// assert_eq!(error.visitor_text(), "Please sign in.");
+    /// ```
+    pub fn visitor_text(&self) -> &'static str {
+        match self.kind() {
+            ErrorKind::Gone => ENDED,
+            ErrorKind::Conflict => {
+                "Other requests changed your session at the same time, so nothing was changed. Please try again."
+            }
+            ErrorKind::TooLarge => "Your session cannot hold that much, so nothing was changed.",
+            ErrorKind::Denied => "Please sign in.",
+            ErrorKind::Refused => "You have too many sessions. Please sign out elsewhere first.",
+            ErrorKind::Forged => {
+                "This form is out of date or was sent by another site, so nothing was changed. Please load the page again."
+            }
+            ErrorKind::Throttled => "Too many new visitors just now. Please try again later.",
+            _ => self.status().canonical_reason().unwrap_or_default(),
+        }
+    }
+
+    /// Logs that `what` failed and why, unless this error was logged before. Call it where an error becomes a response.
+    ///
+    /// The level is ERROR for a fault of the server, and INFO or DEBUG for an error that any visitor can cause.
+    ///
+    /// ```
+    /// use cloakroom::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Timeout, "nothing within 2 s");
+    /// error.log("a request could not read its session");
+    /// error.log("a handler answered with an error"); // logs nothing
+    /// ```
+    #[cold]
+    pub fn log(&self, what: &str) {
+        if self.0.logged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let error = self;
+        match self.kind() {
+            // Every visitor who is not logged in can cause this. Usually nothing is wrong.
+            ErrorKind::Denied => tracing::debug!(%error, "{what}"),
+            // A flood of new visitors can fill the store. The response is 503 all the same.
+            ErrorKind::Full => tracing::info!(%error, "{what}"),
+            _ if self.status().is_server_error() => tracing::error!(%error, "{what}"),
+            _ => tracing::info!(%error, "{what}"),
+        }
+    }
+
+    /// Logs an error that becomes a response, as [`log`](Self::log) does, and returns it.
+    pub(crate) fn logged(self, what: &str) -> Self {
+        self.log(what);
+        self
     }
 }
 

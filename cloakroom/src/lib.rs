@@ -35,13 +35,14 @@
 //!   [configuration string](guide::configuration).
 //! - [`Session`] is a visitor's session in one request: [`get`](Session::get), [`set`](Session::set),
 //!   [`update`](Session::update), [`authenticate`](Session::authenticate), [`destroy`](Session::destroy).
-//! - [`SessionLayer`](guide::frameworks) is the `tower` layer. Without it, call [`Manager::start`] and [`Session::release`].
+//! - [`SessionLayer`](guide::frameworks) is the `tower` layer. Without it, call [`Manager::start`] and [`Session::release`], or
+//!   write an adapter for [your own framework](guide::your_own_framework).
 //! - [`Principal`] is the user whom a login binds. Sessions are [listed](Manager::sessions_of) and [ended](Manager::end_sessions) by it.
 //! - [`Provider`] is the contract of a store. [`providers`] has the stores, and what a store [of your own](guide::writing_a_provider) needs.
 //! - [`Error`] has a [`kind`](Error::kind) for code, and a [`status`](Error::status) for clients.
 //!
-//! Names that few applications need are in modules: [`config`], [`event`], [`mod@seal`], [`session`], [`providers`], and with their features
-//! `middleware`, `go` and `testkit`.
+//! Names that few applications need are in modules: [`config`], [`event`], [`mod@seal`], [`session`], [`middleware`], [`providers`], and
+//! with their features `go` and `testkit`.
 //!
 //! # Features
 //!
@@ -53,7 +54,7 @@
 //! | `file` | yes | [`FileProvider`](guide::files): sessions in a folder that processes may share; Unix |
 //! | `axum` | yes | [`Session`] as an [extractor](guide::frameworks#axum) of axum 0.8; brings `tower` |
 //! | `tower` | with `axum` | [`SessionLayer`](guide::frameworks#tower) |
-//! | `csrf` | no | [`CsrfLayer` and `CsrfToken`](guide::csrf), against forged requests; brings `tower` |
+//! | `csrf` | no | [`CsrfToken`](guide::csrf), against forged requests; with `tower` also `CsrfLayer` |
 //! | `redis` | no | [`RedisProvider`](guide::redis): Redis or Valkey, one server, with sentinels, or a cluster; Unix |
 //! | `sqlite` | no | [`SqliteProvider`](guide::sqlite): a file of SQLite; Unix |
 //! | `mysql` | no | [`MySqlProvider`](guide::mysql): a table of MariaDB or MySQL |
@@ -80,9 +81,9 @@ mod error;
 pub mod event;
 mod gc;
 pub mod guide;
+mod head;
 mod id;
 mod manager;
-#[cfg(feature = "tower")]
 pub mod middleware;
 mod principal;
 mod provider;
@@ -104,12 +105,15 @@ pub use error::{Error, ErrorKind, Result};
 pub use gc::GcGuard;
 pub use id::SessionId;
 pub use manager::{Manager, ManagerBuilder};
+#[cfg(all(feature = "csrf", feature = "tower"))]
+#[doc(inline)]
+pub use middleware::CsrfLayer;
+#[cfg(feature = "csrf")]
+#[doc(inline)]
+pub use middleware::CsrfToken;
 #[cfg(feature = "tower")]
 #[doc(inline)]
 pub use middleware::SessionLayer;
-#[cfg(feature = "csrf")]
-#[doc(inline)]
-pub use middleware::{CsrfLayer, CsrfToken};
 pub use principal::{Level, Principal};
 pub use provider::Provider;
 #[cfg(feature = "cached")]

@@ -1,7 +1,5 @@
 //! A warning if a Secure cookie is set where browsers drop it: over plain HTTP, on a host that is not localhost.
 
-use http::HeaderMap;
-
 use crate::sync::{AtomicUsize, Ordering};
 
 /// The number of visitors over HTTPS after which no further visitor is checked. A site without HTTPS shows that with its first visitors.
@@ -39,22 +37,26 @@ impl PlainHttpWatch {
     }
 }
 
-/// Returns true if a request with these headers seems to have left its browser unencrypted, for a host other than localhost. `authority`
-/// is that of the request's target, as HTTP/2 sends it.
-pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
-    let Some(host) = text(headers, "host").or(authority) else { return false };
+/// Returns true if a request seems to have left its browser unencrypted, for a host other than localhost. `value` returns the first value
+/// of a header, and `authority` is that of the request's target, as HTTP/2 sends it.
+pub(crate) fn is_plain<'a>(
+    value: impl Fn(&'static str) -> Option<&'a [u8]>,
+    authority: Option<&'a str>,
+) -> bool {
+    let text = |name| std::str::from_utf8(value(name)?).ok();
+    let Some(host) = text("host").or(authority) else { return false };
     if is_local(host) {
         return false;
     }
     // Browsers send this header over HTTPS only, except to localhost.
-    if headers.contains_key("sec-fetch-site") {
+    if value("sec-fetch-site").is_some() {
         return false;
     }
-    let from = ["origin", "referer"].into_iter().find_map(|name| text(headers, name));
+    let from = ["origin", "referer"].into_iter().find_map(|name| text(name));
     let proxy_says = ["x-forwarded-proto", "x-forwarded-scheme", "x-scheme", "x-forwarded-protocol"];
-    let scheme = proxy_says.into_iter().find_map(|name| text(headers, name));
-    let forwarded = text(headers, "forwarded").unwrap_or_default().to_ascii_lowercase();
-    let on = |name: &str| text(headers, name).is_some_and(|value| value.eq_ignore_ascii_case("on"));
+    let scheme = proxy_says.into_iter().find_map(|name| text(name));
+    let forwarded = text("forwarded").unwrap_or_default().to_ascii_lowercase();
+    let on = |name| text(name).is_some_and(|value| value.eq_ignore_ascii_case("on"));
     if from.is_some_and(|from| from.starts_with("https://"))
         || scheme.is_some_and(|scheme| {
             scheme.trim().get(..5).is_some_and(|https| https.eq_ignore_ascii_case("https"))
@@ -72,14 +74,8 @@ pub(crate) fn is_plain(headers: &HeaderMap, authority: Option<&str>) -> bool {
     // A proxy that does not tell the scheme may have ended the encryption.
     let proxied = ["via", "forwarded", "x-forwarded-for", "x-real-ip", "x-forwarded-host"]
         .iter()
-        .any(|name| headers.contains_key(*name));
+        .any(|name| value(name).is_some());
     plain || !proxied
-}
-
-/// Returns the value of a header. The name is text on purpose: a lookup by `HeaderName` is in the path of every request, and the compiler
-/// inlines it there only while it has few other callers.
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }
 
 /// Returns true if browsers accept a Secure cookie from this host over plain HTTP: localhost, its subdomains, and loopback addresses.
@@ -95,8 +91,8 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use http::header::HOST;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -106,7 +102,7 @@ mod tests {
         for (name, value) in headers {
             all.insert(*name, HeaderValue::from_static(value));
         }
-        is_plain(&all, None)
+        is_plain(|name| all.get(name).map(HeaderValue::as_bytes), None)
     }
 
     #[test]
@@ -138,8 +134,8 @@ mod tests {
         ] {
             assert!(!plain("shop.example", headers), "{headers:?}");
         }
-        assert!(!is_plain(&HeaderMap::new(), None), "the host is unknown");
-        assert!(is_plain(&HeaderMap::new(), Some("shop.example")));
+        assert!(!is_plain(|_| None, None), "the host is unknown");
+        assert!(is_plain(|_| None, Some("shop.example")));
     }
 
     #[test]

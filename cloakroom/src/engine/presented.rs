@@ -5,6 +5,7 @@ use http::{Extensions, HeaderMap};
 use smallvec::SmallVec;
 
 use super::admission::Visit;
+use crate::head::{RequestHead, header_map};
 
 /// The headers of a request that may name its session, and the data for the `admit` callback. All are copied unparsed.
 #[derive(Default)]
@@ -77,6 +78,19 @@ impl RequestReader {
             rest: if may_have_rest { self.read_rest(headers, extensions) } else { None },
             cookie: headers.get(COOKIE).cloned(),
         }
+    }
+
+    /// Does what [`read`](Self::read) does, for a request in the types of another framework.
+    pub(crate) fn read_head<H: RequestHead + ?Sized>(&self, head: &H, extensions: &Extensions) -> Presented {
+        // Another framework's values were checked like these, so no line is dropped.
+        let copied = |value: &[u8]| HeaderValue::from_bytes(value).ok();
+        let mut cookies = head.values(&COOKIE).filter_map(copied);
+        let cookie = cookies.next();
+        let cookies: SmallVec<_> = cookies.collect();
+        let id = self.id_header.as_ref().and_then(|name| head.values(name).next()).and_then(copied);
+        let visit = self.keeps_visits.then(|| Visit::copied(&header_map(head), extensions));
+        let has_rest = !cookies.is_empty() || id.is_some() || visit.is_some();
+        Presented { cookie, rest: has_rest.then(|| Box::new(Rest { cookies, id, visit })) }
     }
 
     #[cold]

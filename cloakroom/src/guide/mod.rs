@@ -5,6 +5,7 @@
 //! | [`getting_started`] | How do I add sessions to an application? |
 //! | [`concepts`] | What happens between a request and its response? |
 //! | [`frameworks`] | How does it work with axum, tower, hyper, or no framework? |
+//! | [`your_own_framework`] | How do I write an adapter for another framework? |
 //! | [`recipes`] | How do I write a login form, a list of devices, a second factor? |
 //! | [`data`] | How do I store values, structs and flash messages? |
 //! | [`users`] | How do I log users in and out, on one device or on all of them? |
@@ -53,6 +54,12 @@ chapter!(
     "frameworks.md",
     "memory",
     "axum"
+);
+chapter!(
+    your_own_framework,
+    "An adapter for a framework that has none yet.",
+    "your_own_framework.md",
+    "memory"
 );
 chapter!(
     data,

@@ -12,12 +12,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderValue};
 
 use crate::config::{Advice, Config};
 use crate::engine::{Engine, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKind, IdHash};
+use crate::head::RequestHead;
 use crate::id::{HashFunc, SessionId};
 use crate::principal::Principal;
 use crate::provider::{AnyProvider, Listed, Provider};
@@ -110,31 +111,34 @@ impl Manager {
     pub async fn start(&self, headers: &HeaderMap) -> Result<Session> {
         let handle = self.handle(headers);
         if !handle.0.load().await? {
-            handle.0.look_for_plain_http(headers, || None);
+            handle.0.look_for_plain_http(|name| headers.get(name).map(HeaderValue::as_bytes), || None);
         }
         Ok(handle.loaded())
     }
 
-    /// Makes the handle that a middleware puts into a request's extensions. It reads nothing.
+    /// Makes the handle of a request's session, for an [adapter](crate::guide::your_own_framework). It reads nothing.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
-    /// # use http::HeaderMap;
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
     /// let mut request = http::Request::new(());
-    /// let handle = sessions.handle(request.headers());
-    /// request.extensions_mut().insert(handle);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// sessions.handle(request.headers()).insert_into(request.extensions_mut());
+    /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn handle(&self, headers: &HeaderMap) -> SessionHandle {
         self.handle_in(headers, &Extensions::new())
     }
 
-    /// Does what [`handle`](Self::handle) does, with what outer layers have put into the request's extensions.
+    /// Does what [`handle`](Self::handle) does, and shows `extensions` to [`admit`](ManagerBuilder::admit).
     #[inline]
-    pub(crate) fn handle_in(&self, headers: &HeaderMap, extensions: &Extensions) -> SessionHandle {
+    pub fn handle_in(&self, headers: &HeaderMap, extensions: &Extensions) -> SessionHandle {
         SessionHandle(Exchange::of_request(Arc::clone(&self.0), headers, extensions))
+    }
+
+    /// Does what [`handle_in`](Self::handle_in) does, for a request in another framework's types. It copies the `Cookie` headers and,
+    /// if they are set, the [id header](ManagerBuilder::id_header) and what [`admit`](ManagerBuilder::admit) is shown.
+    pub fn handle_of<H: RequestHead + ?Sized>(&self, head: &H, extensions: &Extensions) -> SessionHandle {
+        SessionHandle(Exchange::presenting(Arc::clone(&self.0), self.0.requests.read_head(head, extensions)))
     }
 
     /// Loads a session by its id, apart from any request: for [WebSockets, streams](crate::guide::sockets) and jobs. `None` if it is not

@@ -3,9 +3,7 @@
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::uri::Authority;
 
-use super::body::text_for_visitors;
 use crate::error::{Error, ErrorKind};
 use crate::session::{Session, SessionData, SessionHandle, Typed};
 
@@ -20,16 +18,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
         let Some(handle) = parts.extensions.get::<SessionHandle>() else {
             return Err(Error::new(ErrorKind::NoLayer, NoLayer).logged(FAILED));
         };
-        let loaded = match handle.0.load_at_once() {
-            Some(loaded) => loaded,
-            None => Box::pin(handle.0.load_waiting()).await,
-        };
-        let has_session = loaded.map_err(|error| error.logged(FAILED))?;
-        if !has_session {
-            let authority = || parts.uri.authority().map(Authority::as_str);
-            handle.0.look_for_plain_http(&parts.headers, authority);
-        }
-        Ok(handle.loaded())
+        handle.load_for(parts).await.map_err(|error| error.logged(FAILED))
     }
 }
 
@@ -50,7 +39,7 @@ impl IntoResponse for Error {
     /// that a visitor can cause.
     fn into_response(self) -> Response {
         let error = self.logged("a handler answered with an error of its session");
-        (error.status(), text_for_visitors(&error)).into_response()
+        (error.status(), error.visitor_text()).into_response()
     }
 }
 

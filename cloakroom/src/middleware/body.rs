@@ -7,29 +7,6 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use crate::error::{Error, ErrorKind};
-
-/// The text for a visitor whose change was refused because the session had ended.
-pub(super) const ENDED: &str = "Your session has ended or was replaced in the meantime, so nothing was changed. Please load the page again.";
-
-/// Returns a text about `error` for visitors. The error's own text is for logs only.
-pub(super) fn text_for_visitors(error: &Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::Gone => ENDED,
-        ErrorKind::Conflict => {
-            "Other requests changed your session at the same time, so nothing was changed. Please try again."
-        }
-        ErrorKind::TooLarge => "Your session cannot hold that much, so nothing was changed.",
-        ErrorKind::Denied => "Please sign in.",
-        ErrorKind::Refused => "You have too many sessions. Please sign out elsewhere first.",
-        ErrorKind::Forged => {
-            "This form is out of date or was sent by another site, so nothing was changed. Please load the page again."
-        }
-        ErrorKind::Throttled => "Too many new visitors just now. Please try again later.",
-        _ => error.status().canonical_reason().unwrap_or_default(),
-    }
-}
-
 /// Returns a response of `status` with `text`. The body is `B`'s default if this crate cannot make a `B` from a text.
 pub(super) fn plain<B: Default + 'static>(status: StatusCode, text: &'static str) -> Response<B> {
     let mut response = Response::new(B::default());

@@ -3,19 +3,17 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Extensions, HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::body::{ENDED, plain, text_for_visitors};
-use crate::error::{Error, Result};
+use super::body::plain;
+use crate::error::{ENDED, Error};
 use crate::manager::Manager;
-use crate::request::Exchange;
-use crate::session::{Released, SessionHandle};
+use crate::session::{Outcome, SessionHandle};
 
 /// A `tower` layer that gives each request a session and commits its changes before the response leaves.
 ///
@@ -152,7 +150,7 @@ pub struct PlainErrors;
 impl<B: Default + 'static> OnError<B> for PlainErrors {
     fn respond(&self, error: &Error) -> Response<B> {
         let status = error.status();
-        plain(status, if status.is_server_error() { "" } else { text_for_visitors(error) })
+        plain(status, if status.is_server_error() { "" } else { error.visitor_text() })
     }
 }
 
@@ -212,32 +210,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let SessionHandle(shared) = self.layer.manager.handle_in(request.headers(), request.extensions());
-        if let Some(outer) = request.extensions_mut().insert(SessionHandle(Arc::clone(&shared))) {
-            // If an outer layer has the same manager, its handle replaces `shared`. Then nothing loads `shared`, and this
-            // layer commits nothing.
-            nest(request.extensions_mut(), &shared, outer);
-        }
+        let session = self.layer.manager.handle_in(request.headers(), request.extensions());
+        session.insert_into(request.extensions_mut());
         let (on_error, on_ended) = (self.layer.on_error.clone(), self.layer.on_ended.clone());
-        ResponseFuture { handler: self.inner.call(request), shared, on_error, on_ended, committing: None }
+        ResponseFuture { handler: self.inner.call(request), session, on_error, on_ended, committing: None }
     }
-}
-
-/// The handles of the outer session layers, without that of the nearest one.
-#[derive(Clone, Default)]
-struct OuterHandles(Vec<SessionHandle>);
-
-/// Replaces `inner` by the handle of an outer layer with the same manager, if there is one. `next` is the handle of the nearest
-/// outer layer.
-#[cold]
-fn nest(extensions: &mut Extensions, inner: &Arc<Exchange>, next: SessionHandle) {
-    let mut outer = extensions.remove::<OuterHandles>().unwrap_or_default();
-    outer.0.push(next);
-    if let Some(place) = outer.0.iter().position(|handle| handle.0.has_manager_of(inner)) {
-        let same = outer.0.remove(place);
-        extensions.insert(same);
-    }
-    extensions.insert(outer);
 }
 
 pin_project! {
@@ -246,7 +223,7 @@ pin_project! {
     pub struct ResponseFuture<F, B, E, D> {
         #[pin]
         handler: F,
-        shared: Arc<Exchange>,
+        session: SessionHandle,
         on_error: E,
         on_ended: D,
         // Boxed: the handler's future is moved often, and few responses wait for a commit.
@@ -260,27 +237,12 @@ struct Committing<B> {
     release: Release,
 }
 
-type Release = Pin<Box<dyn Future<Output = (HeaderMap, Result<Released>)> + Send>>;
+type Release = Pin<Box<dyn Future<Output = (HeaderMap, Outcome)> + Send>>;
 
 impl<F, B, E, D> fmt::Debug for ResponseFuture<F, B, E, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")
     }
-}
-
-/// Returns true if the response need not wait: the session was not loaded, is not committed, or was committed at once.
-fn may_leave<B>(shared: &Exchange, response: &mut Response<B>) -> bool {
-    if shared.close_untouched() {
-        return true;
-    }
-    let status = response.status();
-    let failed = status.is_server_error() && !shared.commits_on_server_error();
-    // 408 means that a timeout stopped the handler, so its changes are incomplete, also where server errors commit.
-    if failed || status == StatusCode::REQUEST_TIMEOUT {
-        shared.abandon(response.headers_mut());
-        return true;
-    }
-    shared.release_at_once(response.headers_mut()).is_some()
 }
 
 impl<F, B, Error_, E, D> Future for ResponseFuture<F, B, E, D>
@@ -297,40 +259,29 @@ where
             let mut polled = this.handler.poll(context);
             // The response is returned in place, without a move, which every request would pay for.
             let Poll::Ready(Ok(response)) = &mut polled else { return polled };
-            if may_leave(this.shared, response) {
+            if this.session.release_now(response.status(), response.headers_mut()) {
                 return polled;
             }
             let mut headers = std::mem::take(response.headers_mut());
             let Poll::Ready(Ok(response)) = polled else { return polled };
-            let shared = Arc::clone(this.shared);
+            let session = this.session.clone();
             let release = Box::pin(async move {
-                let released = shared.release_waiting(&mut headers).await;
-                (headers, released)
+                let outcome = session.release_waiting(&mut headers).await;
+                (headers, outcome)
             });
             *this.committing = Some(Box::new(Committing { response, release }));
         }
         let Some(committing) = this.committing else { return Poll::Pending };
-        let (headers, released) = ready!(committing.release.as_mut().poll(context));
+        let (headers, outcome) = ready!(committing.release.as_mut().poll(context));
         let Some(committing) = this.committing.take() else { return Poll::Pending };
         let mut response = committing.response;
         *response.headers_mut() = headers;
-        let mut response = match released {
-            Ok(Released::Gone { lost_write: true }) => {
-                tracing::info!(
-                    "a commit was refused: the session ended or was replaced while the request ran"
-                );
-                this.on_ended.respond(response)
-            }
-            Ok(_) => return Poll::Ready(Ok(response)),
-            Err(mut error) => {
-                error.log("a session could not be committed");
-                let mut response = this.on_error.respond(&error);
-                // An earlier `save` of this request may have stored a new session. Keep its cookie, or no client reaches it.
-                this.shared.abandon(response.headers_mut());
-                response
-            }
+        let Outcome::Replace(replacement) = outcome else { return Poll::Ready(Ok(response)) };
+        let mut response = match replacement.error() {
+            None => this.on_ended.respond(response),
+            Some(error) => this.on_error.respond(error),
         };
-        this.shared.note_failure(response.headers_mut());
+        replacement.write_headers(response.headers_mut());
         Poll::Ready(Ok(response))
     }
 }

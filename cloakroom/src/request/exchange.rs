@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderName};
 use serde::Serialize;
 
 use super::Released;
@@ -37,6 +37,11 @@ impl Exchange {
         })
     }
 
+    /// Returns the exchange of a request that presents this.
+    pub(crate) fn presenting(engine: Arc<Engine>, presented: Presented) -> Arc<Self> {
+        Arc::new(Exchange { presented, engine, detached: false, state: Mutex::default() })
+    }
+
     /// Returns a session apart from any request.
     pub(crate) fn detached(engine: Arc<Engine>, stored: Stored) -> Arc<Self> {
         Arc::new(Exchange {
@@ -56,17 +61,17 @@ impl Exchange {
         &self.engine.config.limits
     }
 
-    /// Notes, for a warning, whether a cookie that is set for a request with these headers would be dropped by its browser. The request
-    /// has no session.
+    /// Notes, for a warning, whether a cookie that is set for this request would be dropped by its browser. The request has no session.
+    /// `value` returns the first value of a header of it.
     #[inline]
     pub(crate) fn look_for_plain_http<'a>(
         &self,
-        headers: &HeaderMap,
+        value: impl Fn(&'static str) -> Option<&'a [u8]>,
         authority: impl FnOnce() -> Option<&'a str>,
     ) {
         let responses = &self.engine.responses;
         if responses.watches_for_plain_http() {
-            if is_plain(headers, authority()) {
+            if is_plain(value, authority()) {
                 self.state().plain_http = true;
             } else {
                 responses.plain_http.count_encrypted();
@@ -170,7 +175,7 @@ impl Exchange {
     }
 }
 
-#[allow(dead_code, reason = "the middleware calls these, and it is a feature")]
+/// # The response
 impl Exchange {
     /// Returns true if `other` belongs to the same manager.
     pub(crate) fn has_manager_of(&self, other: &Exchange) -> bool {
@@ -205,6 +210,11 @@ impl Exchange {
                 tracing::error!(%error, "a session's cookie could not be made");
             }
         }
+    }
+
+    /// Returns the name of the header that carries the token besides the cookie.
+    pub(crate) fn id_header(&self) -> Option<&HeaderName> {
+        self.engine.config.id_header.as_ref()
     }
 
     /// Marks a response that replaces a handler's as private to one visitor.

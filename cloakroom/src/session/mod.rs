@@ -7,6 +7,7 @@
 //! | [`Flash`] | a message for the next page |
 //! | [`SessionHandle`] | a session that nobody has asked for yet; the middleware puts it into the request |
 //! | [`Released`] | what a commit has done |
+//! | [`Outcome`], [`Replacement`] | the response after a commit, for [adapters](crate::middleware) |
 //!
 //! A handler calls [`Session::get`] and [`Session::set`] without waiting, since the record is already loaded. Changes are collected
 //! in the request and committed together. The chapters [concepts](crate::guide::concepts) and [data](crate::guide::data) explain
@@ -15,6 +16,7 @@
 mod flash;
 mod form_secret;
 mod handle;
+mod response;
 mod typed;
 mod user;
 
@@ -35,6 +37,7 @@ pub use flash::Flash;
 #[allow(unused_imports, reason = "the protection against forged requests uses it, and it is a feature")]
 pub(crate) use form_secret::FormSecrets;
 pub use handle::SessionHandle;
+pub use response::{Outcome, Replacement};
 pub use typed::{Fields, SessionData, Typed};
 
 /// A visitor's session in one request.

@@ -14,12 +14,13 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor of each module. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("error", 0),
     ("sync", 0),
     ("tls", 0),
     ("clock", 0),
     ("id", 0),
+    ("head", 0),
     ("record", 1),
     ("codec", 1),
     ("cookie", 1),

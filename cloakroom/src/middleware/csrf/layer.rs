@@ -7,22 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::HeaderName;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::body::{CsrfBody, FormField};
-use super::origin::{PageOrigin, Provenance, is_handshake, provenance};
-use crate::error::{Error, ErrorKind, Result};
+use super::body::CsrfBody;
+use super::rules::{CsrfRules, CsrfVerdict};
+use crate::error::Result;
 use crate::middleware::tower::{OnError, PlainErrors};
-use crate::session::{FormSecrets, SessionHandle};
-
-/// The most bytes of a form that are read for its token. A form with the token's field near its beginning needs far fewer.
-const MAX_FORM: usize = 64 * 1024;
 
 /// A `tower` layer that refuses forged requests (cross-site request forgery): those that another site's page sends with a
 /// visitor's cookies.
@@ -37,7 +33,7 @@ const MAX_FORM: usize = 64 * 1024;
 ///    unless [`require_session`](Self::require_session) is set. Such a request can only be a login, which the first
 ///    rule protects.
 ///
-/// A refused request gets 403.
+/// A refused request gets 403. [`CsrfRules`](crate::middleware::CsrfRules) has the same rules for other frameworks.
 ///
 /// ```
 /// use axum::{Router, response::Html, routing::get};
@@ -71,17 +67,8 @@ const MAX_FORM: usize = 64 * 1024;
 /// it: a page on another host is refused.
 #[derive(Clone, Debug)]
 pub struct CsrfLayer<E = PlainErrors> {
-    policy: Arc<CsrfPolicy>,
+    rules: Arc<CsrfRules>,
     on_refused: E,
-}
-
-#[derive(Clone, Debug)]
-struct CsrfPolicy {
-    field: Box<str>,
-    header: HeaderName,
-    trusted: Vec<PageOrigin>,
-    require_session: bool,
-    origin_only: bool,
 }
 
 impl CsrfLayer {
@@ -102,14 +89,7 @@ impl CsrfLayer {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn new() -> Self {
-        let policy = CsrfPolicy {
-            field: "csrf_token".into(),
-            header: HeaderName::from_static("x-csrf-token"),
-            trusted: Vec::new(),
-            require_session: false,
-            origin_only: false,
-        };
-        CsrfLayer { policy: Arc::new(policy), on_refused: PlainErrors }
+        CsrfLayer { rules: Arc::new(CsrfRules::new()), on_refused: PlainErrors }
     }
 }
 
@@ -128,9 +108,8 @@ impl<E> CsrfLayer<E> {
     /// let layer = CsrfLayer::new().field("authenticity_token");
     /// ```
     #[must_use = "this gives the changed layer back"]
-    pub fn field(mut self, name: impl Into<Box<str>>) -> Self {
-        self.policy_mut().field = name.into();
-        self
+    pub fn field(self, name: impl Into<Box<str>>) -> Self {
+        self.with(|rules| rules.field(name))
     }
 
     /// Sets the name of the header that carries the token.
@@ -142,9 +121,8 @@ impl<E> CsrfLayer<E> {
     /// let layer = CsrfLayer::new().field("authenticity_token").header(HeaderName::from_static("x-xsrf-token"));
     /// ```
     #[must_use = "this gives the changed layer back"]
-    pub fn header(mut self, name: HeaderName) -> Self {
-        self.policy_mut().header = name;
-        self
+    pub fn header(self, name: HeaderName) -> Self {
+        self.with(|rules| rules.header(name))
     }
 
     /// Accepts requests from pages of `origin`, such as `https://app.example.com`. They need a token all the same.
@@ -160,11 +138,9 @@ impl<E> CsrfLayer<E> {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] unless `origin` is `http://` or `https://` with a host and perhaps a port.
-    pub fn trust_origin(mut self, origin: &str) -> Result<Self> {
-        let invalid = || Error::new(ErrorKind::Config, CsrfError::Origin);
-        let origin = PageOrigin::parse(origin).ok_or_else(invalid)?;
-        self.policy_mut().trusted.push(origin);
-        Ok(self)
+    pub fn trust_origin(self, origin: &str) -> Result<Self> {
+        let rules = Arc::unwrap_or_clone(self.rules).trust_origin(origin)?;
+        Ok(CsrfLayer { rules: Arc::new(rules), on_refused: self.on_refused })
     }
 
     /// Requires a token of requests without a live session, too. A login then needs a token, so its page must have one.
@@ -175,9 +151,8 @@ impl<E> CsrfLayer<E> {
     /// let layer = CsrfLayer::new().require_session();
     /// ```
     #[must_use = "this gives the changed layer back"]
-    pub fn require_session(mut self) -> Self {
-        self.policy_mut().require_session = true;
-        self
+    pub fn require_session(self) -> Self {
+        self.with(CsrfRules::require_session)
     }
 
     /// Checks the first rule only, and no token.
@@ -191,9 +166,8 @@ impl<E> CsrfLayer<E> {
     /// let layer = CsrfLayer::new().origin_only();
     /// ```
     #[must_use = "this gives the changed layer back"]
-    pub fn origin_only(mut self) -> Self {
-        self.policy_mut().origin_only = true;
-        self
+    pub fn origin_only(self) -> Self {
+        self.with(CsrfRules::origin_only)
     }
 
     /// Sets the function that makes the response to a refused request. By default it is [`PlainErrors`]: 403 and a short
@@ -211,11 +185,12 @@ impl<E> CsrfLayer<E> {
     /// });
     /// ```
     pub fn on_refused<F>(self, respond: F) -> CsrfLayer<F> {
-        CsrfLayer { policy: self.policy, on_refused: respond }
+        CsrfLayer { rules: self.rules, on_refused: respond }
     }
 
-    fn policy_mut(&mut self) -> &mut CsrfPolicy {
-        Arc::make_mut(&mut self.policy)
+    fn with(self, change: impl FnOnce(CsrfRules) -> CsrfRules) -> Self {
+        let rules = change(Arc::unwrap_or_clone(self.rules));
+        CsrfLayer { rules: Arc::new(rules), on_refused: self.on_refused }
     }
 }
 
@@ -251,7 +226,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let request = request.map(CsrfBody::new);
-        if request.method().is_safe() && !is_handshake(request.method(), request.headers()) {
+        if !self.layer.rules.apply_to(&request) {
             return CsrfFuture { state: CsrfState::Pass { handler: self.inner.call(request) } };
         }
         // `poll_ready` was called on `self.inner`, not on its clone. So the original handles this request.
@@ -260,65 +235,26 @@ where
         let layer = self.layer.clone();
         let checked = Box::pin(async move {
             let (parts, mut body) = request.into_parts();
-            match layer.policy.check(&parts, &mut body).await {
+            match check(&layer.rules, &parts, &mut body).await {
                 Ok(()) => ready.call(Request::from_parts(parts, body)).await,
-                Err(mut error) => {
-                    error.log("a request was refused");
-                    Ok(layer.on_refused.respond(&error))
-                }
+                Err(error) => Ok(layer.on_refused.respond(&error)),
             }
         });
         CsrfFuture { state: CsrfState::Check { checked } }
     }
 }
 
-impl CsrfPolicy {
-    /// Checks the three rules, or the first one alone.
-    async fn check<B>(&self, parts: &Parts, body: &mut CsrfBody<B>) -> Result<()>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        if provenance(parts, &self.trusted) == Provenance::Foreign {
-            return Err(Error::new(ErrorKind::Forged, CsrfError::Foreign));
-        }
-        if self.origin_only || is_handshake(&parts.method, &parts.headers) {
-            return Ok(());
-        }
-        let Some(handle) = parts.extensions.get::<SessionHandle>() else {
-            return Err(Error::new(ErrorKind::NoLayer, CsrfError::NoLayer));
-        };
-        let session = handle.load().await?;
-        if session.id().is_none() && !self.require_session && !FormSecrets(&session.0).expects_token() {
-            return Ok(());
-        }
-        session.verify_csrf_token(&self.token(&parts.headers, body).await?)
-    }
-
-    /// Returns the token in the request's header or form.
-    async fn token<B>(&self, headers: &HeaderMap, body: &mut CsrfBody<B>) -> Result<String>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let absent = || Error::new(ErrorKind::Forged, CsrfError::NoToken);
-        if let Some(token) = headers.get(&self.header) {
-            return token.to_str().map(str::to_owned).map_err(|_| absent());
-        }
-        if !is_form(headers) {
-            return Err(absent());
-        }
-        // The error of a body that cannot be read is the client's, so it adds nothing to the log.
-        match body.field(&self.field, MAX_FORM).await.map_err(|_| absent())? {
-            FormField::Found(token) => Ok(token),
-            FormField::Absent => Err(absent()),
-            FormField::TooFar => Err(Error::new(ErrorKind::Forged, CsrfError::TooFar)),
+async fn check<B>(rules: &CsrfRules, parts: &Parts, body: &mut CsrfBody<B>) -> Result<()>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    match rules.check(parts, parts.extensions.get()).await? {
+        CsrfVerdict::Pass => Ok(()),
+        CsrfVerdict::ReadForm(mut form) => {
+            body.read_until(|data| form.read(data)).await;
+            form.verify()
         }
     }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 pin_project! {
@@ -355,24 +291,4 @@ impl<F: Future<Output = Result<R, E>>, R, E> Future for CsrfFuture<F, R, E> {
             CsrfStateProjection::Check { checked } => checked.as_mut().poll(context),
         }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum CsrfError {
-    #[error(
-        "the browser named another site as the origin of this request; if that site is yours, call CsrfLayer::trust_origin"
-    )]
-    Foreign,
-    #[error("the request carried no CSRF token; put one into the form's hidden field or into the header")]
-    NoToken,
-    #[error("the first {MAX_FORM} bytes of the form held no CSRF token; put its hidden field first")]
-    TooFar,
-    #[error(
-        "expected a SessionLayer around the CsrfLayer, found none; add .layer(SessionLayer::new(manager)) after it"
-    )]
-    NoLayer,
-    #[error(
-        "expected an origin such as https://app.example.com, found another text; leave out path and wildcard"
-    )]
-    Origin,
 }

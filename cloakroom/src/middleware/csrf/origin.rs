@@ -1,8 +1,11 @@
 //! The origin of a request, as the browser names it.
 
-use http::header::{HOST, HeaderValue, ORIGIN, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::header::{HOST, HeaderName, ORIGIN, UPGRADE};
+
+use crate::head::RequestHead;
+
+/// The header in which browsers say where a request comes from.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The kind of page that a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,14 +22,14 @@ pub(super) enum Provenance {
 ///
 /// Reads `Sec-Fetch-Site` (W3C Fetch Metadata), which no page can set. If it is absent, reads `Origin`: Chromium sends no
 /// `Sec-Fetch-Site` over plain HTTP.
-pub(super) fn provenance(request: &Parts, trusted: &[PageOrigin]) -> Provenance {
-    let named = request.headers.get(ORIGIN);
-    let origin = named.and_then(|origin| PageOrigin::parse(origin.to_str().ok()?));
+pub(super) fn provenance<H: RequestHead + ?Sized>(request: &H, trusted: &[PageOrigin]) -> Provenance {
+    let named = request.values(&ORIGIN).next();
+    let origin = named.and_then(|origin| PageOrigin::parse(std::str::from_utf8(origin).ok()?));
     if origin.as_ref().is_some_and(|origin| trusted.contains(origin)) {
         return Provenance::Own;
     }
-    match (request.headers.get("sec-fetch-site"), named) {
-        (Some(site), _) if site == "same-origin" || site == "none" => Provenance::Own,
+    match (request.values(&SEC_FETCH_SITE).next(), named) {
+        (Some(b"same-origin" | b"none"), _) => Provenance::Own,
         // `same-site` is foreign, too: another host of the same site may belong to somebody else.
         (Some(_), _) => Provenance::Foreign,
         (None, Some(_)) if origin.is_some_and(|origin| origin.is_of(request)) => Provenance::Own,
@@ -38,14 +41,14 @@ pub(super) fn provenance(request: &Parts, trusted: &[PageOrigin]) -> Provenance 
 /// Returns true for a WebSocket handshake or an extended CONNECT (RFC 8441, RFC 9220). The script that starts one cannot send a token.
 ///
 /// No page can make another request look like a handshake: scripts may set neither `Upgrade` nor CONNECT.
-pub(super) fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
-    let websocket = |value: &HeaderValue| {
-        let mut protocols = value.as_bytes().split(|byte| *byte == b',');
+pub(super) fn is_handshake<H: RequestHead + ?Sized>(request: &H) -> bool {
+    let websocket = |value: &[u8]| {
+        let mut protocols = value.split(|byte| *byte == b',');
         protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
     };
-    match *method {
-        Method::GET => headers.get_all(UPGRADE).iter().any(websocket),
-        Method::CONNECT => true,
+    match request.method() {
+        "GET" => request.values(&UPGRADE).any(websocket),
+        "CONNECT" => true,
         _ => false,
     }
 }
@@ -75,10 +78,9 @@ impl PageOrigin {
     ///
     /// The request's scheme is ignored, since a proxy may have removed the encryption. A host without a port has the default port
     /// of the origin's scheme.
-    fn is_of(&self, request: &Parts) -> bool {
-        let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
+    fn is_of<H: RequestHead + ?Sized>(&self, request: &H) -> bool {
         // HTTP/2 has the host in the request target.
-        let host = host.or_else(|| request.uri.authority().map(|authority| authority.as_str().as_bytes()));
+        let host = request.values(&HOST).next().or_else(|| request.authority().map(str::as_bytes));
         let host = host.and_then(|host| host_and_port(std::str::from_utf8(host).ok()?));
         host.is_some_and(|(host, port)| {
             let default = if self.secure { 443 } else { 80 };
@@ -200,14 +202,19 @@ mod tests {
 
     #[test]
     fn upgrade_and_connect_mark_a_handshake() {
-        let headers =
-            |value: &'static str| HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(value))]);
+        let request = |method: &str, value: Option<&str>| {
+            let mut request = Request::builder().method(method).uri("https://a.example");
+            if let Some(value) = value {
+                request = request.header(UPGRADE, value);
+            }
+            request.body(()).unwrap()
+        };
         for upgrade in ["websocket", "WebSocket", "foo, websocket"] {
-            assert!(is_handshake(&Method::GET, &headers(upgrade)), "{upgrade}");
+            assert!(is_handshake(&request("GET", Some(upgrade))), "{upgrade}");
         }
-        assert!(is_handshake(&Method::CONNECT, &HeaderMap::new()));
-        assert!(!is_handshake(&Method::GET, &headers("h2c")));
-        assert!(!is_handshake(&Method::GET, &HeaderMap::new()));
-        assert!(!is_handshake(&Method::POST, &headers("websocket")), "a POST is no handshake");
+        assert!(is_handshake(&request("CONNECT", None)));
+        assert!(!is_handshake(&request("GET", Some("h2c"))));
+        assert!(!is_handshake(&request("GET", None)));
+        assert!(!is_handshake(&request("POST", Some("websocket"))), "a POST is no handshake");
     }
 }
