@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "middleware/adapters.rs"]
+mod adapters;
 #[path = "middleware/commit.rs"]
 mod commit;
 #[path = "middleware/cut_off.rs"]
