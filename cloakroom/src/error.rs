@@ -225,12 +225,6 @@ impl Error {
             _ => tracing::info!(%error, "{what}"),
         }
     }
-
-    /// Logs an error that becomes a response, as [`log`](Self::log) does, and returns it.
-    pub(crate) fn logged(self, what: &str) -> Self {
-        self.log(what);
-        self
-    }
 }
 
 impl fmt::Display for Error {

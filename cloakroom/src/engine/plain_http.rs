@@ -52,9 +52,9 @@ pub(crate) fn is_plain<'a>(
     if value("sec-fetch-site").is_some() {
         return false;
     }
-    let from = ["origin", "referer"].into_iter().find_map(|name| text(name));
+    let from = ["origin", "referer"].into_iter().find_map(&text);
     let proxy_says = ["x-forwarded-proto", "x-forwarded-scheme", "x-scheme", "x-forwarded-protocol"];
-    let scheme = proxy_says.into_iter().find_map(|name| text(name));
+    let scheme = proxy_says.into_iter().find_map(&text);
     let forwarded = text("forwarded").unwrap_or_default().to_ascii_lowercase();
     let on = |name| text(name).is_some_and(|value| value.eq_ignore_ascii_case("on"));
     if from.is_some_and(|from| from.starts_with("https://"))

@@ -15,10 +15,11 @@ impl<S: Sync> FromRequestParts<S> for Session {
     /// If the store fails, the response is that of the error: 503, with a body that gives no details.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         const FAILED: &str = "a request could not read its session";
-        let Some(handle) = parts.extensions.get::<SessionHandle>() else {
-            return Err(Error::new(ErrorKind::NoLayer, NoLayer).logged(FAILED));
+        let loaded = match parts.extensions.get::<SessionHandle>() {
+            Some(handle) => handle.load_for(parts).await,
+            None => Err(Error::new(ErrorKind::NoLayer, NoLayer)),
         };
-        handle.load_for(parts).await.map_err(|error| error.logged(FAILED))
+        loaded.inspect_err(|error| error.log(FAILED))
     }
 }
 
@@ -28,7 +29,7 @@ impl<S: Sync, T: SessionData + Send> FromRequestParts<S> for Typed<T> {
     /// Reads the session and the struct in it. If that fails, the response is that of the error.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let session = Session::from_request_parts(parts, state).await?;
-        session.typed().map_err(|error| error.logged("a request could not read the struct in its session"))
+        session.typed().inspect_err(|error| error.log("a request could not read the struct in its session"))
     }
 }
 
@@ -38,8 +39,8 @@ impl IntoResponse for Error {
     /// Logs the text of the error, unless it was logged before: at ERROR for a fault of the server, at INFO or DEBUG for an error
     /// that a visitor can cause.
     fn into_response(self) -> Response {
-        let error = self.logged("a handler answered with an error of its session");
-        (error.status(), error.visitor_text()).into_response()
+        self.log("a handler answered with an error of its session");
+        (self.status(), self.visitor_text()).into_response()
     }
 }
 

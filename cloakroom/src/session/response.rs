@@ -11,6 +11,7 @@ use crate::request::Exchange;
 
 /// The response to send after a [release](super::SessionHandle::release).
 #[derive(Debug)]
+#[allow(clippy::exhaustive_enums, reason = "an adapter that does not handle an outcome must not compile")]
 #[must_use = "if the handler's response is sent after a failed commit, its client takes lost changes for stored"]
 pub enum Outcome {
     /// The handler's response, with the headers that the release has written.

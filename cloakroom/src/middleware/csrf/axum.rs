@@ -17,6 +17,6 @@ impl<S: Sync> FromRequestParts<S> for CsrfToken {
         session
             .csrf_token()
             .await
-            .map_err(|error| error.logged("a request could not get a token for its form"))
+            .inspect_err(|error| error.log("a request could not get a token for its form"))
     }
 }

@@ -147,7 +147,7 @@ impl CsrfRules {
     where
         H: RequestHead + ?Sized,
     {
-        self.decide(head, handle).await.map_err(|error| error.logged(REFUSED))
+        self.decide(head, handle).await.inspect_err(|error| error.log(REFUSED))
     }
 
     async fn decide<H>(&self, head: &H, handle: Option<&SessionHandle>) -> Result<CsrfVerdict>
@@ -177,6 +177,7 @@ impl CsrfRules {
 
 /// The answer to a request whose head breaks no rule.
 #[derive(Debug)]
+#[allow(clippy::exhaustive_enums, reason = "an adapter that does not handle a verdict must not compile")]
 #[must_use = "a form has to be read for its token"]
 pub enum CsrfVerdict {
     /// The request may reach its handler.
@@ -240,7 +241,7 @@ impl CsrfForm {
             FormField::Absent => Err(forged(CsrfError::NoToken)),
             FormField::TooFar => Err(forged(CsrfError::TooFar)),
         };
-        verified.map_err(|error| error.logged(REFUSED))
+        verified.inspect_err(|error| error.log(REFUSED))
     }
 }
 
