@@ -8,7 +8,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// The user that a session belongs to: a name that is unique in the application, such as the id of a database row.
 ///
 /// Only [`Session::authenticate`](crate::Session::authenticate) binds it to a session. Providers index sessions by it, to list
-/// and end the sessions of a user. It is text of 1 to 256 bytes. `Debug` hides it.
+/// and end the sessions of a user. It is text of 1 to 256 bytes.
+///
+/// It may be personal data, so no log line of the library contains it: `Debug` shows its length alone, and there is no `Display`. To
+/// show it on a page, write [`as_str`](Self::as_str). For a log, prefer a value that names nobody, such as the [hash of the
+/// session](crate::event::Event::session) in an event.
 ///
 /// ```
 /// use cloakroom::Principal;

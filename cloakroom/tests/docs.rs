@@ -95,6 +95,27 @@ fn the_table_of_configuration_keys_is_complete() {
     assert!(absent.is_empty(), "guide/configuration.md lacks rows for {absent:?}");
 }
 
+#[test]
+fn every_quoted_error_is_in_the_sources() {
+    let mut sources = Vec::new();
+    files(&root().join("cloakroom/src"), "rs", &mut sources);
+    let texts = sources.iter().map(|source| fs::read_to_string(source).unwrap());
+    let all: String = texts.map(|text| text.replace("\\\"", "\"")).collect();
+    // A text that is broken over several lines of the source is one line at run time.
+    let all: String = all
+        .split("\\\n")
+        .enumerate()
+        .map(|(at, part)| if at == 0 { part } else { part.trim_start() })
+        .collect();
+    let page = fs::read_to_string(root().join("cloakroom/src/guide/troubleshooting.md")).unwrap();
+    let (_, tables) = page.split_once("## Errors by their text").expect("the section of texts");
+    let quoted: Vec<_> =
+        tables.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(quoted.len() > 25, "{quoted:?}");
+    let absent: Vec<_> = quoted.iter().filter(|text| !all.contains(**text)).collect();
+    assert!(absent.is_empty(), "guide/troubleshooting.md quotes texts that no error has: {absent:#?}");
+}
+
 /// Files that the registry shows. There it has no repository to resolve a path against.
 const PUBLISHED: [&str; 2] = ["README.md", "gob/README.md"];
 

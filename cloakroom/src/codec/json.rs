@@ -1,4 +1,7 @@
 //! The JSON codec: `serde_json` for everything, with each value kept as its text.
+//!
+//! `RawValue` gives the text of a value without decoding it, so an entry without a change keeps its bytes: spaces, the order of fields
+//! and the digits of a number. Unlike the MessagePack walker, `find` reads the whole map and allocates every key.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -12,6 +12,16 @@
 //! | change one of 5 values | 1,696 | | 12,413 |
 //! | change one of 17 values | 5,687 | | 46,135 |
 //!
+//! The walker's rules:
+//!
+//! - It reads a marker, then skips as many bytes or values as the marker says. It decodes no value and copies none.
+//! - A length past the end of the data is an error before anything is read or allocated. A container that claims billions of values
+//!   ends with the data, since each value takes a byte.
+//! - Containers nest at most [`MAX_DEPTH`] levels, since each takes a frame of the stack.
+//! - Keys must be texts, and are compared as bytes. Only a list of all keys needs them in UTF-8.
+//! - It accepts every form of a length, also a longer one than needed, since other writers may choose it. What it writes is the shortest.
+//! - `find` stops at its key, since a record's data was walked to its end when the record was read ([`check`]).
+//!
 //! Marker bytes are those of the MessagePack specification, `spec.md` in the repository msgpack/msgpack.
 
 use std::borrow::Cow;

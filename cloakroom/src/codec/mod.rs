@@ -11,6 +11,29 @@
 //! | `go/` | gob, for sessions that Go programs share; feature `beego` |
 //!
 //! All codecs check the same [`Limits`] before they allocate: bytes, keys and depth.
+//!
+//! # The life of a value
+//!
+//! | call | codec | checks |
+//! |---|---|---|
+//! | `set` | [`Codec::encode`] makes a [`Change`]: the key and the encoded value in one buffer | the depth and the bytes of this value |
+//! | load | [`Codec::check`] walks over the whole map, once for each record that is read from bytes | the form of the map, and that each key is there once |
+//! | `get` | [`Codec::find`] returns the bytes, [`Codec::decode`] the value | the type of the value |
+//! | commit | [`Codec::merge`] writes the next map | the number of keys and the bytes of the whole map |
+//!
+//! `set` also adds up bounds on all changes of the request. So the error of an oversized session comes from the `set` that made it too
+//! large, and not from the commit.
+//!
+//! # Rules that every codec keeps
+//!
+//! - **An entry without a change keeps its bytes and its place.** A process of another version may have written it, with fields that
+//!   this one does not know.
+//! - **A change keeps the place of its key;** new keys come last. So the same changes make the same bytes, which golden files compare.
+//! - **A record keeps its codec** until its session ends, whatever the setting says. A request with both a stored record and a new
+//!   setting encodes in the record's codec ([`Codec::from_tag`]).
+//! - **Errors do not quote values.** serde's messages do, so they are dropped, and the error names the expected type alone.
+//! - **A damaged map is `Corrupt`, a wrong type is `Value`.** The first is the store's fault, the second the application's.
+//! - **Empty data is an empty map.**
 
 #[cfg(feature = "beego")]
 pub(crate) mod go;

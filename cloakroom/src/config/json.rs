@@ -1,4 +1,18 @@
 //! The configuration string: JSON with the keys that Beego documents, and more of our own.
+//!
+//! Beego's users bring strings that work today, so the reader follows Go's decoder where that is harmless and is stricter where a mistake
+//! would stay hidden:
+//!
+//! | in the string | here | in Beego |
+//! |---|---|---|
+//! | a key in another letter case | accepted | accepted |
+//! | `null` | as if the key were absent | the same |
+//! | a time of 0 | as if the key were absent, as Beego documents it | the same |
+//! | the key `"enableSetCookie,omitempty"` of Beego's own example | accepted | ignored |
+//! | an unknown key | an error that names the nearest key, or the key for another library's word | ignored |
+//! | a key given twice | an error | the last one counts |
+//!
+//! No error shows a value that may be a secret: for those it gives the kind of value alone.
 
 use std::fmt;
 use std::num::NonZeroUsize;

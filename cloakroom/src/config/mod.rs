@@ -12,6 +12,18 @@
 //! | [`HashFunc`] | the form of new ids |
 //! | [`OverLimit`] | the answer to one session more than a user may have |
 //! | [`Advice`] | a setting that is weaker than the builder's default |
+//!
+//! # When a setting is judged
+//!
+//! | moment | what is judged | result |
+//! |---|---|---|
+//! | a setter of the builder | nothing: setters never fail | |
+//! | [`Config::from_json`] | the keys, their types, and all values together | an error of the kind [`Config`](ErrorKind::Config) that names the key |
+//! | `build`, [`Manager::new`](crate::Manager::new) | all values together, and with the capabilities of the provider | an error of the kind [`Config`](ErrorKind::Config) that names the setting |
+//! | the same | settings that work but are weaker than the builder's defaults | a warning each, and [`Manager::advice`](crate::Manager::advice) |
+//! | a request | nothing | |
+//!
+//! So the order of the setters makes no difference, and one `?` after `build` reports every mistake.
 
 mod advice;
 mod explain;

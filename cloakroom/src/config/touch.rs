@@ -1,4 +1,4 @@
-//! The interval at which the use of a session is stored.
+//! The interval at which the time of a session's last use is written.
 
 use std::time::Duration;
 

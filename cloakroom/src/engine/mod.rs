@@ -10,6 +10,36 @@
 //! | users and limits | `users.rs`, `user_limit.rs`, `admission.rs`, `locks.rs` |
 //! | responses | `responses.rs`, `form_cookie.rs`, `plain_http.rs` |
 //! | another library's sessions | `migration.rs` |
+//!
+//! # The promise of each part
+//!
+//! | type | promise |
+//! |---|---|
+//! | [`Ids`] | an id is made here or has the form of one, before the store is asked; a request causes at most [`Candidates::MOST`] lookups |
+//! | [`Records`] | a record that this build cannot read is an error, never an absent session |
+//! | [`Deadlines`] | every deadline is computed here, so that times which depend on each other cannot disagree |
+//! | [`Tombstones`] | where keys are hashes, the store learns neither the old id nor the new one, which is masked with the old |
+//! | [`Revocation`] | a session ends if the store can do anything at all: a tombstone, else a delete |
+//! | [`UserSessions`] | "log out everywhere" ends each session that exists when it begins, also one that gets a new id meanwhile |
+//! | [`UserLimit`] | once the logins of a user have ended, the user has no more sessions than allowed, across processes |
+//! | [`Admission`] | a flood of first visits has each process count the store at most once a second |
+//! | [`Responses`] | at most one `Set-Cookie` for the session, and `Cache-Control: no-store` beside it |
+//! | [`Collection`], [`PlainHttpWatch`](plain_http::PlainHttpWatch) | one warning for each manager, not one for each request |
+//!
+//! # Deadlines that follow from others
+//!
+//! | time | kept for | because |
+//! |---|---|---|
+//! | tombstone of an id that ended or was replaced | `longest_request` | no request that began before lasts longer |
+//! | tombstone of a rotated id | the grace, then `longest_request` or the idle timeout, the longer | a thief who presents the id is noticed |
+//! | claim on a session that was moved from another store | the last deadline that the session had there, then as above | a copy that is left there must not bring it back |
+//! | least time between two writes of the last use | a twentieth of the shortest of idle timeout and cookie lifetime, at most a minute | a use must be written well before what it renews ends |
+//!
+//! # Locks
+//!
+//! Two sets of locks keep tasks of one process from conflicting in the store: `commits` by session, and one by user in [`UserLimit`]. A
+//! login may hold one of each, and takes the session's first. No lock is needed for a promise: other processes do not share it, and
+//! the store compares versions. Each wait for a lock counts against the deadline of its request.
 
 mod admission;
 mod collection;

@@ -3,6 +3,7 @@
 //! | chapter | answers |
 //! |---|---|
 //! | [`getting_started`] | How do I add sessions to an application? |
+//! | [`a_small_shop`] | How do a cart, a login, two logouts and protected forms fit together? |
 //! | [`concepts`] | What happens between a request and its response? |
 //! | [`frameworks`] | How does it work with axum, tower, hyper, or no framework? |
 //! | [`your_own_framework`] | How do I write an adapter for another framework? |
@@ -20,7 +21,7 @@
 //! | [`configuration`] | Which keys does the configuration string have? PostgreSQL's connection string: [`postgres_parameters`] |
 //! | [`going_live`] | What do I check before strangers use it? |
 //! | [`errors`] | What does each kind of error mean, and what do I do? |
-//! | [`troubleshooting`] | Why is the visitor logged out, and what is this 409? |
+//! | [`troubleshooting`] | Why is the visitor logged out, what is this 409, and what does this error want? |
 //! | [`operations`] | What do I watch, limit, back up and upgrade? |
 //! | [`events`] | What does the library report, and what does it log? |
 //! | [`shutdown`] | How do I stop a server without losing changes? |
@@ -29,12 +30,21 @@
 //! | [`migrating`] | How do I move from another library? In detail: [`from_beego`], [`from_go`] |
 //! | [`glossary`] | What does this word mean? |
 
-/// Declares a chapter. The text is compiled in where the features of its examples are on, as they are on docs.rs.
+/// Declares a chapter. The text is compiled in where the features of its examples are on, as they are on docs.rs. Elsewhere the page says
+/// which features it needs.
 macro_rules! chapter {
     ($name:ident, $summary:literal, $file:literal $(, $feature:literal)*) => {
         #[doc = $summary]
         #[doc = ""]
         #[cfg_attr(all(unix, $(feature = $feature),*), doc = include_str!($file))]
+        #[cfg_attr(
+            not(all(unix, $(feature = $feature),*)),
+            doc = concat!(
+                "The text of this chapter is not in this build of the documentation. Its examples need Unix",
+                $(", the feature `", $feature, "`",)*
+                ". Build it with `cargo doc --all-features`, or read it on [docs.rs](https://docs.rs/cloakroom)."
+            )
+        )]
         pub mod $name {}
     };
 }
@@ -45,6 +55,15 @@ chapter!(
     "getting_started.md",
     "memory",
     "file",
+    "axum",
+    "config-string"
+);
+chapter!(
+    a_small_shop,
+    "A complete application: cart, login, logout, and protected forms.",
+    "a_small_shop.md",
+    "memory",
+    "csrf",
     "axum"
 );
 chapter!(concepts, "Between a request and its response: load, changes, commit.", "concepts.md", "memory");
@@ -68,7 +87,7 @@ chapter!(
     "memory",
     "axum"
 );
-chapter!(users, "Logins, levels, devices, limits, and \"log out everywhere\".", "users.md", "memory");
+chapter!(users, "Logins, levels, devices, limits, and \"log out everywhere\".", "users.md", "memory", "axum");
 chapter!(
     lifetimes,
     "Timeouts, \"remember me\", new ids, and requests that come too late.",
@@ -108,7 +127,8 @@ chapter!(
     "Which store fits, and what all stores have in common.",
     "providers.md",
     "memory",
-    "file"
+    "file",
+    "config-string"
 );
 chapter!(memory, "Sessions in the memory of one process.", "memory.md", "memory");
 chapter!(
@@ -116,7 +136,8 @@ chapter!(
     "Sessions in the visitor's cookie, sealed, without a store.",
     "cookie.md",
     "memory",
-    "cookie"
+    "cookie",
+    "config-string"
 );
 chapter!(
     near_cache,
@@ -131,14 +152,16 @@ chapter!(
     "A store of your own, in your own crate.",
     "writing_a_provider.md",
     "memory",
-    "testkit"
+    "testkit",
+    "config-string"
 );
 chapter!(
     configuration,
     "Every key of the configuration string, in one table.",
     "configuration.md",
     "memory",
-    "file"
+    "file",
+    "config-string"
 );
 chapter!(
     operations,
@@ -169,7 +192,15 @@ chapter!(
     "axum"
 );
 chapter!(errors, "Every kind of error: when it happens, and what to do.", "errors.md", "memory", "axum");
-chapter!(troubleshooting, "Symptoms, causes and cures.", "troubleshooting.md");
+chapter!(
+    troubleshooting,
+    "Symptoms and error texts, each with its cause and its cure.",
+    "troubleshooting.md",
+    "memory",
+    "axum",
+    "csrf",
+    "config-string"
+);
 chapter!(glossary, "The words of this documentation.", "glossary.md");
 
 chapter!(files, "Sessions in files that processes on one machine share.", "files.md", "file", "memory");
@@ -179,11 +210,18 @@ chapter!(
     "redis.md",
     "redis",
     "cached",
-    "memory"
+    "memory",
+    "config-string"
 );
 chapter!(mysql, "Sessions in a table of MariaDB or MySQL.", "mysql.md", "mysql");
 chapter!(postgres, "Sessions in a table of PostgreSQL.", "postgres.md", "postgres");
-chapter!(sqlite, "Sessions in a file of SQLite that processes on one machine share.", "sqlite.md", "sqlite");
+chapter!(
+    sqlite,
+    "Sessions in a file of SQLite that processes on one machine share.",
+    "sqlite.md",
+    "sqlite",
+    "config-string"
+);
 chapter!(
     postgres_parameters,
     "Every parameter of PostgreSQL's connection string.",
@@ -197,5 +235,12 @@ chapter!(
     "memory",
     "cookie"
 );
-chapter!(from_beego, "From Beego, with live sessions, in three steps.", "from_beego.md", "beego", "redis");
+chapter!(
+    from_beego,
+    "From Beego, with live sessions, in three steps.",
+    "from_beego.md",
+    "beego",
+    "redis",
+    "config-string"
+);
 chapter!(from_go, "From scs and gorilla/sessions.", "from_go.md", "beego");

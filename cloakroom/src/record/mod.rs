@@ -13,6 +13,30 @@
 //! | `sealed.rs` | the record with encrypted data |
 //!
 //! `docs/format.md` is the specification, and the golden files in `tests/golden` hold examples.
+//!
+//! # Kinds of records
+//!
+//! | kind | told by | counts as a session |
+//! |---|---|---|
+//! | a session | no field of a tombstone | yes |
+//! | ended | the field *ended* | no |
+//! | replaced, by a login or `regenerate` | *ended* and *successor*: for a time, a login may join the successor | no |
+//! | rotated | *successor* and *grace end*: until then, the id leads to the successor | no |
+//!
+//! A tombstone has the header of a session, so a store keeps, expires and collects it in the same way. It has no user, so no list shows it.
+//! The time of the end is where a session has the time of its last use.
+//!
+//! # Reading bytes from a store
+//!
+//! [`Record::from_bytes`] distinguishes three cases, since they need different reactions:
+//!
+//! 1. **Not a record** (`Corrupt`): a wrong length, an unknown mark, a malformed field, damaged data. The provider puts it aside and the
+//!    visitor begins anew.
+//! 2. **A record that this build cannot use** (`Incompatible`, only once its data is asked for): a newer format, an unknown field below
+//!    tag 128, a codec that is not built in. It is never put aside. Stores still count, list, collect and end it.
+//! 3. **A record.** Its data is checked too, unless it is sealed: then it is checked when it is opened.
+//!
+//! The header and the fields of tombstones keep their place in every future format, so that the second case stays possible.
 
 mod device;
 mod format;
@@ -168,7 +192,7 @@ impl Meta {
         self.times.created.into()
     }
 
-    /// Returns the time of the last stored use. It may be too early by the touch interval, which is at most 60 s.
+    /// Returns [the time of last use](crate::guide::lifetimes#the-time-of-last-use) as it was last written. It may be up to 60 s too early.
     pub fn last_active(&self) -> SystemTime {
         self.times.last_active.into()
     }

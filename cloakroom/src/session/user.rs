@@ -353,8 +353,8 @@ impl Session {
 
     /// Returns the time at which the session was last used before this request; `None` while nothing is stored.
     ///
-    /// A use is stored at most once per touch interval, so the time may be too early by that much: a twentieth of the session's
-    /// shortest timeout, and at most 60 s.
+    /// Not every request writes [the time of last use](crate::guide::lifetimes#the-time-of-last-use), so it may be up to 60 s too
+    /// early.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};

@@ -3,6 +3,16 @@
 //! A copy is used only if no change can have been missed since its load was asked for. There are two rules. With a time limit, a
 //! copy is used for that long. With reports of changes, a copy is used until its key is reported, and only within one uninterrupted
 //! listening period. A change made through this process drops the copy in either case.
+//!
+//! | event | effect with [`Freshness::Told`] |
+//! |---|---|
+//! | [`listening`](Watcher::listening) | a new period begins; copies of former ones are not used |
+//! | [`heard_until`](Watcher::heard_until) | copies may be used until that time; if the former time is over, all are dropped first |
+//! | [`changed`](Watcher::changed) | the copy of this key is dropped, and the place of a load that is under way |
+//! | [`deaf`](Watcher::deaf) | the period ends: every load asks the store until the next one begins |
+//!
+//! The number of the period is odd while reports come in and even while they do not. With a time limit it starts at 1, and only
+//! [`clear`](Copies::clear) changes it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

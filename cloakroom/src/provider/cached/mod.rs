@@ -1,4 +1,24 @@
 //! A near cache: any provider, with copies of its records in this process.
+//!
+//! A copy can be old, and nothing but a read may depend on it. So each method has one of three parts:
+//!
+//! | method | with the copies |
+//! |---|---|
+//! | `load` | returns a usable copy; otherwise asks the store and keeps the record |
+//! | `create`, `update`, `touch`, `rename`, `delete` | asks the store, and drops the copy when the call ends, however it ends |
+//! | `count`, `delete_expired`, `scan`, `indexed` | asks the store; the copies are neither used nor changed |
+//!
+//! An `update` on the base of an old copy is *stale*, since the store compares versions. The manager then loads again, past the dropped
+//! copy, and replays the changes.
+//!
+//! `copies.rs` decides whether a copy may be used. Two races matter there:
+//!
+//! - **A load that began before a change and ends after it** would store the old record. The change removes the *place* of the load, so
+//!   the load keeps nothing.
+//! - **A report that was lost** would leave an old copy for ever. So each copy carries the number of the listening period in which
+//!   its load was asked for, and is not used in any other.
+//!
+//! Absent records have no copies: a new session must be visible to other processes at once.
 
 mod copies;
 

@@ -12,6 +12,41 @@
 //!
 //! A change takes the lock of its key, reads the record, compares the version, and renames a new file into place. A read takes no
 //! lock.
+//!
+//! # The folder
+//!
+//! | path | holds |
+//! |---|---|
+//! | `x/s/xsnk..` | the record of the key `xsnk..`, then its CRC-32; two levels keep folders small |
+//! | `.principals/DIGEST/KEY` | an empty file: the user whose name has this SHA-256 has a session under this key |
+//! | `.labels/DIGEST/KEY` | the same for a label |
+//! | `.locks/` | 64 lock files; the hash of a key selects one |
+//! | `.corrupt/KEY.TIME` | a file that could not be read; never deleted here |
+//! | `.tmp-..` | a file that is being written; collection removes one that is an hour old, since its process has died |
+//!
+//! # The order of the steps
+//!
+//! A process may be killed between any two system calls. So the steps of a change are in an order in which each prefix is harmless:
+//!
+//! - **Write:** the index entry, then the file, then the removal of former index entries. An entry without a session is found and
+//!   removed by the next list. A session without an entry would be missed by "log out everywhere".
+//! - **Replace:** a temporary file, then a `rename` over the old one. A reader has either file, whole.
+//! - **Rename of a session:** the new record, then the tombstone or the removal of the old one. If that fails while the old session
+//!   lives, the new record is removed.
+//! - **Delete:** the file, then its index entries.
+//!
+//! # Locks and threads
+//!
+//! A stripe's lock is first a mutex of this process, awaited in order, and then an `flock` that is tried again after a pause. So a
+//! process that was stopped while it held a lock delays the keys of its stripe, blocks no thread, and ends no other wait. A rename takes
+//! two locks, and holds neither while it waits for the other: no order is needed.
+//!
+//! A change is one step on a blocking thread: it locks, reads, compares, writes and unlocks. If its caller drops the future before the
+//! step begins, nothing happens; later, it runs to its end. Reads, changes and walks have limits of their own, so that requests do not
+//! wait behind a count.
+//!
+//! Walks run in steps of at most 4,096 records. If a collection finds a lock taken for too long, it leaves the keys of that lock to a
+//! later round.
 
 #[cfg(feature = "beego")]
 mod beego;

@@ -2,6 +2,30 @@
 //!
 //! A store has 256 shards. The hash of a key selects its shard. `shard.rs` has one shard, and `index.rs` finds sessions by user and
 //! label. A shard is locked before a part of the index, never the other way round.
+//!
+//! | state | lock | changes |
+//! |---|---|---|
+//! | the records of a shard, their deadlines, its tombstones | the shard's | with each change of a record |
+//! | the keys under each user or label | one of 64 parts of an index | only if the user or the labels of a record change |
+//! | the numbers of sessions and tombstones in the store | none, atomic | after the record, so they may be off for a moment |
+//!
+//! **No call waits.** No lock is held during I/O or across an `await`, so every future is ready at its first poll. The capabilities say
+//! so (`never_waits`), and the manager then polls a call once and needs no future of its own.
+//!
+//! **A read copies no data.** A record is one buffer with a reference count. A load clones the reference, and a change puts another
+//! record in its place. A request keeps the record that it loaded, whatever others store meanwhile.
+//!
+//! **A rename locks two shards** in the order of their numbers, so two renames cannot deadlock. Both keys change under these locks:
+//! no request sees neither of them alive, or both.
+//!
+//! **Collection takes one record from each shard in turn,** so no shard is locked for long. A use leaves the entry in the heap of
+//! deadlines as it is. When the entry comes up too early, it is put back at the present deadline.
+//!
+//! **A full store** (`max_sessions`) first removes expired records. Then a login may evict the anonymous session that would end first;
+//! an anonymous session is refused. Tombstones count apart, with a limit of their own, and evict each other.
+//!
+//! **A list is read twice.** `indexed` reads the keys, then their records, then the keys again. A session that was renamed in between
+//! may be under neither key, so the page is repeated while the keys differ, at most [`RELISTS`] times.
 
 mod index;
 mod shard;

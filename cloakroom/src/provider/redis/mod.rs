@@ -13,6 +13,57 @@
 //!
 //! A promise depends on this: all connections of a pool lead to one server. After a failover, every connection to the former
 //! primary is closed, so that no request reads an ended session there.
+//!
+//! # The keys
+//!
+//! Each key begins with the prefix and the partition, such as `cloakroom:{0}:`. One server has one partition, a cluster has 64. The
+//! braces keep a partition in one slot, so that a script may change all of its keys.
+//!
+//! | key | type | holds |
+//! |---|---|---|
+//! | `session:KEY` | string | the record, with a time to live of its deadline and a minute |
+//! | `deadlines` | sorted set | the keys of all sessions, by deadline; collection and the count use it |
+//! | `keys` | sorted set | the same keys in alphabetical order, for `scan` |
+//! | `user:NAME`, `label:VALUE` | sorted set | the keys of the sessions under an index entry, by deadline |
+//! | `users`, `labels` | sorted set | the values that have such a set, by the time at which its last entry ends |
+//! | `corrupt:KEY` | string | an unreadable value that was set aside, for a week |
+//! | `moving:KEY`, `arriving:KEY` | string | a rename between two slots of a cluster that is under way |
+//!
+//! The record alone decides. A set may name a session that has ended, or give an earlier deadline: a change moves an entry only when
+//! the deadline enters another eighth of the idle timeout. Readers of a set look at each record before they believe the entry.
+//!
+//! # One call
+//!
+//! 1. `store/` chooses the script and its keys, and tells `client.rs` whether the call may run twice.
+//! 2. The client finds the pool of the partition's server. A cluster follows `MOVED` and `ASK`, and asks for the slot map again after
+//!    a failure.
+//! 3. The pool gives the connection with the fewest pending calls, or opens another one. Calls share connections, so a slow caller
+//!    holds up no other.
+//! 4. If the server has been silent for a while, a second connection is opened beside the first. The first is closed if only the
+//!    second one is answered.
+//! 5. The reply is an outcome, or an error as data.
+//!
+//! # Retries
+//!
+//! | failure | a call that may run twice | a change |
+//! |---|---|---|
+//! | the command was not sent | up to `retries` times | up to `retries` times |
+//! | the server refused it for now (`LOADING`, `READONLY`, `MOVED`, ...) | until the deadline | until the deadline |
+//! | the server refused it for another reason | never | never |
+//! | the connection broke, or a script failed after its first write | up to `retries` times | never: the change may have been made |
+//! | the deadline passed | never | never |
+//!
+//! A change that may have been made is the error `Unavailable` or `Timeout`, and stays pending in its request. If the request saves again,
+//! the version tells: an `update` that was made before is now *stale*, so the record is loaded and the changes are replayed on it.
+//!
+//! # Epochs
+//!
+//! A pool numbers the servers that its address has led to. A new epoch begins if `run_id` changes, if a server answers that it is a
+//! replica now (`READONLY`, `MASTERDOWN`), or if the sentinels name another primary. It closes every connection of the former epoch,
+//! those of invalidations too, and the near cache drops its copies. A connection that was opened in an earlier epoch is never added.
+//!
+//! With sentinels, a connection is used only if they confirmed the primary within 1.5 s. This is shorter than a failover takes, so
+//! a former primary that was cut off with its clients answers no request.
 
 mod atomic_instant;
 #[cfg(feature = "beego")]

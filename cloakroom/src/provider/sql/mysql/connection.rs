@@ -150,7 +150,7 @@ impl<'a> ConnectionLease<'a> {
         ConnectionLease { lease, held: ServerState::Nothing }
     }
 
-    /// Notes that the connection may hold a lock. It goes back to the pool only if the statement after [`let_go`](Self::let_go) succeeds.
+    /// Notes that the connection may hold a lock. It goes back to the pool only if the statement after [`release_next`](Self::release_next) succeeds.
     /// Otherwise it is closed, which releases the lock.
     pub(super) fn hold_lock(&mut self) {
         self.held = ServerState::Lock;

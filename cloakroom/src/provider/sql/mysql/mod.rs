@@ -7,11 +7,50 @@
 //! | `session.rs`, `variables.rs` | sets the variables of a connection that promises depend on, and reads them back |
 //! | `connection.rs`, `bound.rs` | sends statements, and reads each reply to its end |
 //! | `statements.rs`, `store.rs`, `rename.rs`, `list.rs`, `collect.rs` | the methods of the contract |
+//! | `size.rs` | the largest record, which `max_allowed_packet` limits |
 //! | `error.rs` | the server's errors by number, each with a cause and a cure |
 //! | `beego.rs` | the table of Beego's provider |
 //!
 //! A read is one prepared `SELECT`. A change is one more statement, whose `WHERE` compares the version, or a transaction if the
 //! index rows change.
+//!
+//! # Statements and transactions
+//!
+//! Most commits leave the user and the labels of a session as they are. Such a change is one `UPDATE` in autocommit mode, one round
+//! trip. The table shows when a step needs more.
+//!
+//! | step | one statement | transaction |
+//! |---|---|---|
+//! | `create` | a record without user and labels | `INSERT` of the record, then of its index rows |
+//! | `update` | the index rows stay the same | `UPDATE`, `DELETE` and `INSERT` of index rows |
+//! | `touch` | always | never |
+//! | `rename` without tombstone | neither record has index rows | `UPDATE` of the key, then both sets of index rows |
+//! | `rename` with tombstone | never | `UPDATE` of the old row to the tombstone, then `INSERT` of the new one |
+//! | `delete` | always: a `DELETE` of two tables | never |
+//!
+//! MySQL has no `RETURNING` for an `UPDATE`, so the number of matched rows is the outcome. If it is 0, a second statement reads the
+//! version: none is *gone*, another one is *stale*. If it equals the expected one, the row appeared between the two statements, and the
+//! step begins again, at most four times. Then the error is `Contended`.
+//!
+//! `INSERT` fails with a duplicate key if the key is taken, even by an expired record. The step then deletes the record if it has
+//! expired, and inserts once more.
+//!
+//! # Requests that run at the same time
+//!
+//! Connections use READ COMMITTED. The default, REPEATABLE READ, locks gaps between index entries: a collection would then hold up
+//! logins that insert beside its rows. A change waits at most 1 s for a lock (`innodb_lock_wait_timeout`). A named lock of the server
+//! keeps a second node from collecting.
+//!
+//! # Failures
+//!
+//! | failure | effect |
+//! |---|---|
+//! | deadlock, lock wait timeout | the server has undone the step, which is repeated after a random pause |
+//! | connection lost inside a transaction, before its commit was sent | the server rolls back, so the step is repeated at once |
+//! | connection lost otherwise | a load or touch is repeated; a change is not, since it may have been made: the caller gets `Unavailable` |
+//! | the caller gives up | the connection is closed, since a reply is pending on it; the server rolls back what was not committed |
+//! | the server has no room for a prepared statement | the connection sends statements with their values as hexadecimal, for a minute |
+//! | a variable was not set as wanted | the connection is refused: a promise depends on it |
 
 #[cfg(feature = "beego")]
 mod beego;

@@ -1,4 +1,59 @@
 //! The PostgreSQL provider: sessions in a table of PostgreSQL.
+//!
+//! | file | part |
+//! |---|---|
+//! | `settings/`, `builder.rs` | the connection string as libpq reads it, and the settings of this provider |
+//! | `start.rs`, `name.rs`, `schema.rs`, `form.rs` | finds the tables' schema, creates them, or checks existing ones |
+//! | `connection.rs`, `facts.rs`, `backend.rs` | a connection: its session, its prepared statements, and whether a pooler is in between |
+//! | `statements.rs`, `value.rs` | the SQL, and the values that are bound to it |
+//! | `store.rs`, `list.rs`, `collect.rs` | the methods of the contract |
+//! | `listen.rs` | notifications of changes, for the near cache |
+//! | `error.rs` | the server's errors by SQLSTATE, each with a cause and a cure |
+//! | `beego.rs` | the table of Beego's provider |
+//!
+//! # A session in the table
+//!
+//! One row of the main table is one key, and a second table has a row for each index entry (user or label). Both have the columns of
+//! the other SQL providers, and one more: `due`.
+//!
+//! `due` is the time at which collection looks at a row. It is indexed, and `expires` is not. A use moves `expires` and leaves `due`,
+//! so the update touches no index and PostgreSQL can keep the new row version on the same page (a HOT update). Collection reads the
+//! rows that are due, deletes those that have expired, and moves `due` of the others to their present deadline.
+//!
+//! # One step is one statement
+//!
+//! Each step of the contract is one statement, and so one transaction. A pooler such as PgBouncer may give every transaction to another
+//! server process, and nothing here notices: no statement needs the state of a session, and unprepared ones go out in one packet.
+//!
+//! | step | guarantee of its statement |
+//! |---|---|
+//! | `create` | `INSERT .. ON CONFLICT DO UPDATE .. WHERE` the old record has expired; a live one stays, and no row comes back |
+//! | `update` | changes the row only at the base's version; otherwise returns the version that it found |
+//! | `touch` | moves `touched` and `expires` forward only, and computes the deadline from the stored columns |
+//! | `rename` | locks the old row, inserts the new one, and ends the old one only if the insert succeeded |
+//! | `delete` | deletes the row and its index rows; says whether the row had changed since the snapshot |
+//! | `delete_expired` | takes an advisory lock without waiting, so one node collects at a time; skips rows that others have locked |
+//!
+//! In READ COMMITTED, a statement that waits for a row's lock sees the newest version of that row, but the snapshot of everything else.
+//! So the version that `update` returns may be one that another call has already replaced. If it equals the expected version, the step
+//! asks again ([`version`](store::PostgresStore::version)), at most four times.
+//!
+//! # Failures
+//!
+//! | failure | effect |
+//! |---|---|
+//! | serialization conflict, deadlock, lock timeout | the step is repeated after a random pause |
+//! | connection refused, too many connections, read-only server | the step is repeated after a pause, perhaps on another host; a read-only answer drops the idle connections first |
+//! | connection lost before the statement was sent | the step is repeated at once |
+//! | connection lost after it was sent | a load, touch or walk is repeated; a change is not, since it may have been made: the caller gets `Unavailable` |
+//! | the caller gives up | a task awaits the reply for half a second, then the connection goes back to the pool or is closed; the server ends a statement after 20 s |
+//! | a prepared statement is unknown to the server | from then on, new connections send statements unprepared |
+//!
+//! # Notifications
+//!
+//! With `notify`, each change of a session names its key on a channel of the table, within the same transaction. A connection of its own
+//! listens. PostgreSQL delivers notifications in the order of commits, so a heartbeat that returns proves that no earlier change is
+//! missing. After 3 s without one, the near cache is bypassed.
 
 mod backend;
 #[cfg(feature = "beego")]

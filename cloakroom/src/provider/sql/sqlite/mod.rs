@@ -1,4 +1,73 @@
 //! The SQLite provider: sessions in one file that many processes may share.
+//!
+//! | file | part |
+//! |---|---|
+//! | `address.rs`, `place.rs` | the path and its parameters; the file on the disk, private to its owner and recognized again |
+//! | `schema.rs`, `form.rs` | creates the tables, or checks existing ones |
+//! | `connection.rs` | opens a connection, sets its pragmas, and reads them back |
+//! | `statements.rs`, `steps.rs` | the SQL, and the changes of the contract as steps of a transaction |
+//! | `writer.rs`, `change.rs`, `database.rs` | the thread that writes, its queue, and the database that it holds open |
+//! | `readers.rs`, `list.rs` | the connections that read, and the reads of the contract |
+//! | `reserve.rs` | room that is given up when the disk is full |
+//! | `store.rs`, `wait.rs`, `value.rs` | the thread and the time limit of each call; numbers as SQLite stores them |
+//! | `error.rs` | errors with a cause and a cure |
+//!
+//! # A session in the file
+//!
+//! One row of the main table is one key. `record` holds the whole session in the native format. The other columns repeat a few of its
+//! numbers, so that a statement can compare them without decoding.
+//!
+//! | column | statement that needs it |
+//! |---|---|
+//! | `version` | `update`, `rename`: the `WHERE` compares it, so that the second of two requests changes no row |
+//! | `expires` | every statement: a row whose deadline is over counts as absent, before anybody deletes it |
+//! | `absolute`, `idle` | `touch`: computes the next deadline from the stored session, without its record |
+//! | `touched` | `touch`: writes the use here, since the record must not change; a load takes the later of both |
+//! | `tombstone` | `count`, `scan`, `indexed` and changes: leave out ids that have ended |
+//!
+//! A second table has a row for each index entry (user or label) of a session. Rows of both tables change in the same transaction, so a
+//! list never misses a session that is stored. A row that leads to no live session is possible after a restore, and is skipped.
+//!
+//! # Writes
+//!
+//! Each provider has one thread with the one connection that writes. SQLite allows one writer at a time anyway, so a second
+//! connection would only wait for the first.
+//!
+//! 1. A call puts a [`PendingChange`](change::PendingChange) into the queue and awaits its answer.
+//! 2. The thread takes what waits, up to 256 changes, and begins one transaction (`BEGIN IMMEDIATE`).
+//! 3. Each change runs in a savepoint. If it fails, `ROLLBACK TO` undoes this change alone.
+//! 4. After the commit, the thread compares the file's identity with the path. If they differ, each caller gets an error: a commit to
+//!    a removed file is lost.
+//! 5. The thread sends the answers.
+//!
+//! So the cost of a commit is shared by all changes that wait at the same time, and no answer is sent before its commit.
+//!
+//! | failure | effect |
+//! |---|---|
+//! | one change fails | its caller gets the error; the other changes of the group are committed |
+//! | SQLite rolls back the whole transaction | each change runs again in a transaction of its own, so that only the cause fails |
+//! | the commit fails | every caller of the group gets the error, and nothing is stored |
+//! | another process holds the lock | the thread tries again every 2 ms; changes whose deadline is over leave, newcomers join |
+//! | a caller has gone before its change begins | the change is left out |
+//! | a caller has gone later | the change is committed, and its answer dropped |
+//! | the file was removed or replaced | the connections are closed without touching the log, and the next change opens the file that is there |
+//! | the thread panics | the group gets an error, and the next change opens the database again |
+//!
+//! # Reads
+//!
+//! A load first tries an idle connection on the caller's thread ([`try_here`](readers::ReadPool::try_here)). It gives up if the read
+//! might wait for the disk, and repeats the read on a thread that may block. WAL mode gives each read a snapshot, so it never waits
+//! for the writer. Counts and lists have two permits of their own, since they are long and must not hold up loads.
+//!
+//! # The log, and a full disk
+//!
+//! SQLite writes changes to a log (`-wal`) and copies them into the database in checkpoints. Under constant reads there is never a
+//! moment without a reader, and the log would grow for ever. So above 16 MiB the thread waits up to 50 ms for such a moment, and cuts
+//! the log.
+//!
+//! A file of 6 MiB beside the database (`-reserve`) holds room. When a write fails because the disk is full, the thread removes this
+//! file. From then on, until the room can be taken again, only changes that make nothing longer are run: a delete or a collection.
+//! So users can still log out.
 
 mod address;
 mod change;
