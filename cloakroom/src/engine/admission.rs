@@ -84,6 +84,7 @@ struct Counts {
     counting: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// The last count of the store, and the anonymous sessions that were admitted since.
 #[derive(Default)]
 struct StoreSize {
     /// The time of the last count, and the number of sessions it found plus those admitted since.

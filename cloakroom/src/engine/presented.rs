@@ -16,6 +16,7 @@ pub(crate) struct Presented {
     rest: Option<Box<Rest>>,
 }
 
+/// The parts of a request that few requests have.
 struct Rest {
     /// The cookie headers after the first. HTTP/2 clients may send one header per cookie (RFC 9113, section 8.2.3).
     cookies: SmallVec<[HeaderValue; 3]>,

@@ -22,6 +22,7 @@ pub(crate) trait Values: Send + Sync + 'static {
     /// Returns the capabilities of the store. The layout removes some of them.
     fn capabilities(&self) -> Capabilities;
 
+    /// Returns the value under `key` with its times.
     fn read(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Found>>> + Send;
 
     /// Stores `value` only if the key is free.
@@ -54,13 +55,16 @@ pub(crate) trait Values: Send + Sync + 'static {
         life: Life,
     ) -> impl Future<Output = Result<Renamed>> + Send;
 
+    /// Removes the value. Returns false if there was none.
     fn remove(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;
 
     /// Moves the unreadable `value` to another key, which keeps it, unless it has changed meanwhile.
     fn put_aside(&self, key: &StoreKey, value: &[u8]) -> impl Future<Output = Result<()>> + Send;
 
+    /// Returns the number of values.
     fn count(&self) -> impl Future<Output = Result<u64>> + Send;
 
+    /// Removes at most `limit` expired values.
     fn remove_expired(&self, limit: usize) -> impl Future<Output = Result<Collected>> + Send;
 
     /// Returns some keys with their last use, and the cursor of the next ones. Values may be empty.
@@ -110,6 +114,7 @@ impl<V: Values> Foreign<V> {
         Foreign { values, codec: Codec::GOB, empty: EMPTY }
     }
 
+    /// Returns the session in a value. Its creation is taken to be its last use, since the layout does not keep it.
     fn record(&self, found: &Found) -> Result<Record> {
         let Life { used, deadline } = found.life;
         Record::of_value(self.codec, &found.value, version(&found.value), used, deadline)
@@ -150,6 +155,10 @@ impl<V: Values> Foreign<V> {
     }
 }
 
+/// The value under a key, compared with the version that the caller has seen.
+///
+/// A change needs the whole value for its comparison in the store, and the engine knows only its digest. So each change reads first. The
+/// store compares the value that was read, so a change in between is noticed.
 enum Expected {
     There(Found),
     Other,

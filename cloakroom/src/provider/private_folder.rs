@@ -88,6 +88,9 @@ pub(crate) fn undo_umask(
     }
 }
 
+/// Refuses a folder of another user, or one that others may write to: such a user could put a session file into it, and log in with that.
+///
+/// The group's right to write is removed where the folder holds nothing but sessions, as a `umask` of 002 leaves it.
 fn check(
     path: &Path,
     folder: &OwnedFd,

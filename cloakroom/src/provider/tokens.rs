@@ -36,6 +36,7 @@ const VERSION: u8 = 1;
 #[derive(Clone)]
 pub struct SealedTokens(Arc<Shared>);
 
+/// The parts of [`SealedTokens`] that all clones share: the provider seals and opens with the same ones as the engine.
 struct Shared {
     ring: KeyRing,
     /// A text that separates this provider's tokens from others; usually empty.
@@ -46,6 +47,8 @@ struct Shared {
     bound: OnceLock<Bound>,
 }
 
+/// The settings of the manager to which the tokens are bound. A token of another cookie or namespace does not open, even under the same
+/// key.
 struct Bound {
     name: Box<str>,
     namespace: Box<str>,

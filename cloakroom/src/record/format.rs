@@ -417,6 +417,7 @@ impl Record {
     }
 }
 
+/// Encodes the fields in the order of the specification, which golden files compare. An absent field takes no bytes.
 fn fields_of(meta: &Meta, mark: Option<&Mark>) -> Vec<u8> {
     let mut fields = Vec::new();
     let mut push =
@@ -472,6 +473,7 @@ impl Draft {
         Draft(Buffer::new())
     }
 
+    /// Writes the header and the fields, and reserves `room` bytes for the data. The length of the data is set by [`finish`](Self::finish).
     #[inline]
     fn begin(&mut self, form: [u8; 4], times: Times, fields: &[u8], room: usize) {
         let mut header = [0; HEADER];

@@ -16,6 +16,10 @@ use crate::error::{Error, Result};
 use crate::id::StoreKey;
 use crate::sync::{Mutex, MutexGuard};
 
+/// One request and its response. Every clone of the request's [`Session`](crate::Session) shares it.
+///
+/// The lock of the state is never held across an `await`, nor while the application's code runs, such as a `Deserialize` or an event
+/// listener: that code may use the session. A call that waits for the provider holds the [turn](super::turn) instead.
 pub(crate) struct Exchange {
     pub(crate) engine: Arc<Engine>,
     pub(crate) presented: Presented,

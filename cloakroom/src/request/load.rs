@@ -56,6 +56,9 @@ impl Exchange {
         Some(Ok(false))
     }
 
+    /// Loads the only id of a request with one call. `None` if more has to be done: another record, an event, or a store to migrate from.
+    ///
+    /// The phase is still `Asked` then, and nothing else has changed, so the waiting driver may begin again.
     #[inline]
     fn load_name_at_once(&self, mut state: MutexGuard<'_, State>, name: Named) -> Option<Result<bool>> {
         let engine = &self.engine;
@@ -180,6 +183,7 @@ impl Exchange {
     }
 }
 
+/// The way in which a call to load begins. Of several calls in one request, one loads and the others wait for it.
 enum Start<'a> {
     /// True if there is a session.
     Loaded(bool),

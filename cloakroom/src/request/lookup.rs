@@ -43,6 +43,7 @@ pub(crate) struct Trail {
     followed: Option<Box<Followed>>,
 }
 
+/// The tombstones that a trail has followed. Most lookups follow none, so they are boxed.
 struct Followed {
     /// The tombstone under the id's own key.
     first: Record,
@@ -121,6 +122,8 @@ impl Trail {
         }
     }
 
+    /// Ends the trail at a session. One that was reached over a tombstone is used under its own key, and the response does not tell its id:
+    /// the request may come from a thief of the old one.
     fn at_session(
         name: Named,
         record: Record,

@@ -106,6 +106,7 @@ struct RareParts {
     refusal: Option<Error>,
 }
 
+/// The reason for which a commit asks for another look at the store. The look has another consequence for each.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Reason {
     /// The request's id had ended before the request came.
@@ -157,6 +158,10 @@ impl Commit {
         }
     }
 
+    /// Decides what the rarer answers mean; [`answered`](Self::answered) has the usual ones, and is inlined.
+    ///
+    /// An answer that fits no arm means that the session is not where it was: *gone*, or nothing that could be done. What has become of it
+    /// decides, so the session is looked up again.
     fn answered_otherwise(&mut self, state: &mut State, answer: Answer, engine: &Engine) -> Result<Todo> {
         match answer {
             Answer::None if self.plan.step == Step::Nothing => Ok(self.done(Released::Unchanged)),

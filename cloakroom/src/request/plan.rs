@@ -108,6 +108,9 @@ fn rotation_due(engine: &Engine, stored: &Stored, times: &Times, now: Millis) ->
     stored.by != By::Grace && engine.config.rotate_every.is_some_and(due)
 }
 
+/// Plans the step of a request without a session: one that ends nothing, begins a session, or is refused.
+///
+/// A deletion or a field alone begins no session, since a record with nothing in it would serve nobody.
 fn without_session(
     engine: &Engine,
     state: &State,

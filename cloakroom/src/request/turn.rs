@@ -12,6 +12,7 @@ pub(super) struct Turns {
     queue: Option<Box<Queue>>,
 }
 
+/// The calls of this request that wait for the turn.
 struct Queue {
     waiting: usize,
     /// Holds a permit while the turn passes to the next call.

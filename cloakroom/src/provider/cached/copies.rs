@@ -45,6 +45,7 @@ pub(super) struct Copies {
     began: Instant,
 }
 
+/// The rule by which a copy may be used.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Freshness {
     /// A copy may be used for this long after its load was asked for.
@@ -53,6 +54,7 @@ pub(super) enum Freshness {
     Told,
 }
 
+/// A record as it was loaded, and the time at which its load was asked for.
 #[derive(Clone)]
 struct Copy {
     record: Record,
@@ -60,6 +62,7 @@ struct Copy {
     asked: Asked,
 }
 
+/// The time and the listening period in which a load was asked for. They are read before the load, so that a change during it is not missed.
 #[derive(Clone, Copy)]
 struct Asked {
     at: Millis,

@@ -23,6 +23,7 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 #[derive(Clone, Default)]
 pub(super) struct Counter(Arc<Mutex<CounterState>>);
 
+/// The state that the callers of one store share. The walk belongs to none of them, so it goes on if its caller gives up.
 #[derive(Default)]
 struct CounterState {
     /// The number of walks that have begun.
@@ -31,6 +32,8 @@ struct CounterState {
     last: Option<(Instant, u64)>,
 }
 
+/// A walk under way. `number` tells a caller whether the walk began after its call: only such a walk has seen every session that existed
+/// then.
 #[derive(Clone)]
 struct SharedWalk {
     number: u64,
@@ -151,6 +154,7 @@ impl Drop for WalkGuard {
     }
 }
 
+/// Adds up the counts of the ranges. The first error ends the count, and the other walks with it.
 async fn sum(mut walks: JoinSet<Result<u64>>) -> Result<u64> {
     let mut sum = 0;
     while let Some(walked) = walks.join_next().await {
@@ -159,6 +163,7 @@ async fn sum(mut walks: JoinSet<Result<u64>>) -> Result<u64> {
     Ok(sum)
 }
 
+/// Counts one range of keys, step by step. `report` is called after each step, so that waiting callers look at the clock.
 async fn all_of<F>(
     limit: ThreadLimit,
     (from, until): KeyRange,

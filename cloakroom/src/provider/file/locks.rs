@@ -148,6 +148,9 @@ impl LockFile {
         }
     }
 
+    /// Opens the lock file of `stripe`; `None` if there is none.
+    ///
+    /// Anything but a regular file is an error, since another user's program could hold the lock through a link or a device.
     fn find(root: BorrowedFd<'_>, stripe: usize) -> Result<Option<LockFile>, FileError> {
         const ANY: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
         let fail = || FileError::io::<Errno>("locking a session");
@@ -174,6 +177,7 @@ impl LockFile {
         Ok(Some(LockFile { file, stat: Some(stat) }))
     }
 
+    /// Returns true if the open file is the one at its path. A stand-in is current as long as there is no lock file.
     fn is_current(&self, root: BorrowedFd<'_>, stripe: usize) -> Result<bool, Errno> {
         let present = match fs::statat(root, path(stripe), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(present) => Some(present),

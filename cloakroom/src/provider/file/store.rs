@@ -21,6 +21,7 @@ use crate::provider::private_folder::FolderError;
 use crate::provider::{Created, Renamed, Touched, Updated};
 use crate::record::Record;
 
+/// The store behind all clones of a provider: the open folder, the locks, and the progress of its walks.
 pub(super) struct FileStore {
     path: PathBuf,
     pub(super) clock: Clock,

@@ -45,6 +45,9 @@ impl FileStore {
         Ok(step)
     }
 
+    /// Counts the live sessions in one folder. A file whose time of change is the one of the last count is not read again.
+    ///
+    /// The deadlines of the folder are taken out of the cache meanwhile, so that its lock is not held during I/O.
     fn count_leaf(&self, tree: &Tree, leaf: &Leaf) -> Result<u64> {
         let known = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).take(&leaf.prefix);
         let mut deadlines = Vec::with_capacity(leaf.keys.len());

@@ -81,6 +81,7 @@ const TOMBSTONES: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct MemoryProvider(Arc<Store>);
 
+/// The store behind all clones of a provider. The shards hold the records, and the indexes find them by user and label.
 #[derive(Debug)]
 struct Store {
     shards: Box<[Shard]>,

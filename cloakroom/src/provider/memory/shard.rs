@@ -21,6 +21,7 @@ use crate::sync::{Mutex, MutexGuard};
 #[repr(align(128))]
 pub(super) struct Shard(Mutex<Inner>);
 
+/// The state behind the lock of a shard. Its four parts change together.
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     table: HashTable<Box<Entry>>,
@@ -85,6 +86,7 @@ pub(super) enum Place {
     Taken,
 }
 
+/// A record in the table. It is boxed there, so that the table moves pointers when it grows.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// The hash of the key. The table and the deadlines find the entry by it.

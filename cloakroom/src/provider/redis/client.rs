@@ -27,6 +27,7 @@ pub(super) struct RedisClient {
     wait: Option<ReplicaWait>,
 }
 
+/// The servers behind a client. With sentinels there is one pool too, and its target changes.
 enum Backend {
     Server(Arc<ServerPool>),
     Cluster(Arc<Cluster>),
@@ -151,6 +152,10 @@ impl RedisClient {
         Commands::Several(commands)
     }
 
+    /// Sends the commands until they are answered, the deadline passes, or a retry could repeat a change.
+    ///
+    /// If the deadline passes after attempts that were not sent, the error names their cause, such as a refused connection: it says
+    /// more than "too late".
     async fn send(
         &self,
         partition: u16,
@@ -222,6 +227,10 @@ enum RetryDecision {
     Never,
 }
 
+/// Decides from the failure alone whether a call may be sent again.
+///
+/// A server's code tells that the call was refused before it did anything, except in the middle of a script (`Broken`). Without a code
+/// the connection broke, and nobody knows how far the server came.
 fn retry_decision(failure: &Failure, kind: CallKind) -> RetryDecision {
     match failure {
         Failure::NotSent(_) => RetryDecision::Limited,

@@ -185,6 +185,8 @@ impl Cluster {
         Ok(())
     }
 
+    /// Takes over a map. The pools of nodes that are no longer in it are dropped, and their connections with them. Those of the
+    /// initial nodes stay, since a later map is asked for there.
     fn adopt(&self, map: &SlotMap) {
         *self.slots.write() = map.slots.clone();
         let owner = |slot: &u16| map.ranges.iter().find(|range| (range.0..=range.1).contains(slot));
@@ -198,6 +200,7 @@ impl Cluster {
         *self.owners.write() = owners;
     }
 
+    /// Asks one node for its map. The first time, the server also computes the slots of the partitions.
     async fn ask(&self, node: &ServerAddress) -> Result<SlotMap, StoreError> {
         let slots = self.slots.read().clone();
         let mut question = Pipeline::new();
@@ -229,6 +232,7 @@ struct SlotMap {
     ranges: Vec<(u16, u16, ServerAddress)>,
 }
 
+/// Reads the answers to [`ask`](Cluster::ask). `known` are the slots of the partitions, if they were computed before.
 fn read_map(answers: Vec<Value>, node: &ServerAddress, known: Vec<u16>) -> Result<SlotMap, StoreError> {
     let form = StoreError::Form { expected: "CLUSTER SLOTS" };
     if let Some(Value::ServerError(error)) = answers.first() {

@@ -465,6 +465,9 @@ impl SentinelClient for ServerPool {
         self.watch.load(Ordering::SeqCst) == number
     }
 
+    /// Takes over a report that was asked for at `began`, and begins a new epoch if it names another primary.
+    ///
+    /// The lease counts from `began`, not from the answer: the sentinels may have decided otherwise right after they answered.
     fn apply_report(&self, report: PrimaryReport, began: Instant) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         let known = state.primary.as_ref().map_or(0, |(_, epoch)| *epoch);

@@ -64,6 +64,7 @@ pub(super) struct SqlPool<C: SqlConnector> {
 
 type IdleList<T> = Arc<Mutex<Vec<Idle<T>>>>;
 
+/// A connection that no call uses, the time since then, and the runtime that drives it.
 struct Idle<T> {
     connection: T,
     since: Instant,

@@ -26,6 +26,7 @@ const MOST_AT_ONCE: usize = 1000;
 /// The time for which an unreadable record is kept: a week, in milliseconds.
 const KEPT_ASIDE: &[u8] = b"604800000";
 
+/// The contract on top of the client: it names the keys, chooses the scripts, and reads their answers.
 pub(super) struct RedisStore {
     pub(super) client: Arc<RedisClient>,
     pub(super) layout: Layout,
@@ -178,6 +179,10 @@ impl RedisStore {
         Ok(futures_util::future::try_join_all(counts).await?.into_iter().sum())
     }
 
+    /// Counts one partition in steps, each a short script. A step removes expired entries before it counts, and asks to be run again while
+    /// there are more.
+    ///
+    /// On a server that evicts, the sets may name records that are gone. So the walk then looks at each record, a thousand in a step.
     async fn count_in(&self, partition: &Partition<'_>) -> Result<u64, StoreError> {
         let (mut sum, mut from) = (0, "-".to_owned());
         loop {
@@ -348,6 +353,9 @@ impl RedisStore {
         }
     }
 
+    /// Runs a script with the arguments that every script begins with: the time, the prefix of users' sets, and the session's name.
+    ///
+    /// The answer is a number, or the lock of a session that is being moved to another slot.
     async fn run(
         &self,
         partition: &Partition<'_>,

@@ -68,6 +68,7 @@ pub(super) async fn rename(
     }
 }
 
+/// A move of a session between two slots. It owns its values, since it runs in a task that outlives its caller.
 pub(in crate::provider::redis) struct Move {
     pub(in crate::provider::redis) store: Arc<RedisStore>,
     pub(in crate::provider::redis) old: StoreKey,
@@ -79,6 +80,9 @@ pub(in crate::provider::redis) struct Move {
 }
 
 impl Move {
+    /// Runs the three steps. If a step before the third one fails, the new session is removed and the old one unlocked.
+    ///
+    /// A failure of the third step leaves both in place: the old session may have ended. The lock tells the next change what to do.
     async fn run(self) -> Result<Renamed, StoreError> {
         match self.lock_old().await? {
             ScriptOutcome::Done => {}

@@ -19,6 +19,7 @@ use crate::provider::sql::step::{Again, MAX_ATTEMPTS, StepLimits};
 use crate::provider::{Created, Touched, Updated};
 use crate::record::Record;
 
+/// The steps on one server: the connections, the statements, and the limits of each step.
 pub(super) struct MySqlStore {
     pub(super) pool: SqlPool<MySqlConnector>,
     pub(super) sql: Statements,
@@ -61,6 +62,7 @@ impl MySqlStore {
         self.limits.retry(|error| self.again(error, true), step).await
     }
 
+    /// Decides whether a step is repeated after `error`. A lost or read-only connection also drops the idle ones, which would fail next.
     fn again(&self, error: &MySqlError, idempotent: bool) -> Again {
         if error.is_lost_connection() || error.is_read_only() {
             // The idle connections probably lead to the same server.

@@ -21,6 +21,7 @@ use crate::record::Record;
 /// The most bytes of a record. PostgreSQL's own limit for a value is 1 GiB, with what surrounds it in a message.
 pub(super) const LARGEST_RECORD: usize = 256 << 20;
 
+/// The steps on one server: the connections, the statements, and the limits of each step.
 pub(super) struct PostgresStore {
     pub(super) pool: SqlPool<PostgresConnector>,
     pub(super) sql: PostgresStatements,

@@ -30,6 +30,7 @@ pub(super) struct DatabaseSettings {
     pub(super) clock: Clock,
 }
 
+/// The connection that writes, with the identities of its database and its log.
 pub(super) struct OpenDatabase {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
@@ -39,6 +40,9 @@ pub(super) struct OpenDatabase {
 }
 
 impl OpenDatabase {
+    /// Opens the database, checks its tables, and remembers which files it has open.
+    ///
+    /// The file is looked at before and after. If it was replaced in between, the connection may be to either file, and is given up.
     pub(super) fn open(
         settings: &DatabaseSettings,
         deadline: Option<Instant>,

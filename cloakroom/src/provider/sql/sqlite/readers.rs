@@ -23,6 +23,9 @@ const LISTS: usize = 2;
 /// a read.
 const CHECK_PAUSE: u64 = 10_000;
 
+/// The connections that read, and the limits on the threads that use them.
+///
+/// `idle` has no owner by kind: a load may take a connection that a list has put back. The semaphores limit how many of each run.
 pub(super) struct ReadPool {
     path: PathBuf,
     idle: Mutex<Vec<ReadConnection>>,
@@ -32,6 +35,7 @@ pub(super) struct ReadPool {
     pace: Pace,
 }
 
+/// A connection, and the file that it was opened on. A database that was replaced has another identity, and its readers are closed.
 struct ReadConnection {
     connection: Connection,
     file: FileIdentity,
@@ -228,6 +232,10 @@ impl Pace {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// Begins a read on the caller's thread; `None` while reads are slow.
+    ///
+    /// A read that hangs cannot count itself. So the next one looks at the time of the last progress: if reads are running and none
+    /// has ended for 100 ms, the disk hangs, and the following reads run on threads.
     fn begin(&self) -> Option<ReadTurn<'_>> {
         let begun = self.now();
         if begun < self.slow_until.load(Ordering::Relaxed) {

@@ -20,6 +20,7 @@ pub(super) struct ChangeStep<'c> {
 }
 
 impl ChangeStep<'_> {
+    /// Stores a record under a free key. A key is free too if its record has expired, which is removed then.
     pub(super) fn create(&self, key: &StoreKey, record: &Record) -> Result<Created, SqliteError> {
         let columns = Columns::of(record);
         if !self.insert(key, &columns)? {
@@ -35,6 +36,7 @@ impl ChangeStep<'_> {
         Ok(Created::Done)
     }
 
+    /// Replaces the record if it still has the version of `base`, and its index rows if they differ.
     pub(super) fn update(
         &self,
         key: &StoreKey,
@@ -53,11 +55,15 @@ impl ChangeStep<'_> {
         Ok(Updated::Done)
     }
 
+    /// Writes the time of last use and the deadline that follows. The record stays.
     pub(super) fn touch(&self, key: &StoreKey, at: u64) -> Result<Touched, SqliteError> {
         let touched = self.run(&self.sql.touch, (bound(at), key.as_str(), self.now))?;
         Ok(if touched == 1 { Touched::Done } else { Touched::Gone })
     }
 
+    /// Moves a session to the key `new`, and leaves `tombstone` or nothing under `old`.
+    ///
+    /// The transaction has the database's only write lock, so what the first statements find still holds at the last one.
     pub(super) fn rename(
         &self,
         (old, new): (&StoreKey, &StoreKey),
@@ -93,6 +99,7 @@ impl ChangeStep<'_> {
         Ok(Renamed::Done)
     }
 
+    /// Deletes a live session with its index rows. A tombstone stays.
     pub(super) fn delete(&self, key: &StoreKey) -> Result<bool, SqliteError> {
         let deleted = self.run(&self.sql.delete, (key.as_str(), self.now))? == 1;
         if deleted {

@@ -24,6 +24,7 @@ use crate::record::{IndexEntry, Record};
 /// The longest pause after a batch of garbage collection.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The calls of the contract: a load or a list goes to the readers, everything else to the thread that writes.
 pub(super) struct SqliteStore {
     // Dropped before the writer, whose thread then closes the last connection.
     pub(super) readers: Arc<ReadPool>,

@@ -9,6 +9,7 @@ use crate::sync::locks::Mutex;
 #[derive(Clone)]
 pub(super) struct RecentFailures(Arc<[Mutex<HostHealth>]>);
 
+/// The last news of one host. A host is only tried later, never left out, so a wrong suspicion costs nothing but the order.
 #[derive(Clone, Copy, Default)]
 enum HostHealth {
     #[default]

@@ -76,6 +76,9 @@ impl Settings {
         Ok((self.open_with(Some(&sender)).await?, receiver))
     }
 
+    /// Tries the hosts in order until one can be used. `prefer-standby` goes through all of them twice: first for a standby, then for any.
+    ///
+    /// A refused login ends the search, as in libpq.
     async fn open_with(
         &self,
         messages: Option<&UnboundedSender<AsyncMessage>>,
