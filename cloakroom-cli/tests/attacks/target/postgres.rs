@@ -25,11 +25,7 @@ pub(super) async fn open(table: &str, clock: &Clock, port: Option<u16>) -> AnyPr
     let limit = if port.is_none() { PATIENCE } else { DEADLINE };
     let port = port.unwrap_or_else(|| SERVER.address().port());
     let url = Postgres::url_at(&format!("127.0.0.1:{port}"), "");
-    let builder = PostgresProvider::builder(&url)
-        .table(table)
-        .clock(clock.clone())
-        .deadline(limit)
-        .connect_timeout(limit);
+    let builder = PostgresProvider::builder(&url).table(table).clock(clock.clone()).deadline(limit);
     AnyProvider::new(builder.connect().await.expect("the server takes the connection"))
 }
 
