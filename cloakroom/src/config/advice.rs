@@ -49,9 +49,9 @@ impl fmt::Display for Advice {
 }
 
 impl Config {
-    /// Returns the weaknesses of these settings. Plain ids are one only in a `persistent` store. A store that is not `durable` is one only if
-    /// a setting shows that the site has logins.
-    pub(crate) fn advice(&self, persistent: bool, durable: bool) -> Vec<Advice> {
+    /// Returns the weaknesses of these settings. Plain ids are one only in a `persistent` store. The `losses` of a store that is not
+    /// durable are some only if a setting shows that the site has logins.
+    pub(crate) fn advice(&self, persistent: bool, losses: &[&'static str]) -> Vec<Advice> {
         let mut all = Vec::new();
         let mut add = |weak, setting, text| {
             if weak {
@@ -60,12 +60,10 @@ impl Config {
         };
         self.advice_on_cookie(&mut add);
         self.advice_on_sessions(persistent, &mut add);
-        add(
-            persistent && !durable && (self.user_limit.is_some() || self.end_user_on_reuse),
-            "durability",
-            "a power failure may undo the latest changes, logouts included; set \"durability\": \"durable\""
-                .into(),
-        );
+        let has_logins = self.user_limit.is_some() || self.end_user_on_reuse;
+        for loss in losses {
+            add(persistent && has_logins, "durability", (*loss).into());
+        }
         all
     }
 
@@ -178,16 +176,17 @@ mod tests {
     #[test]
     fn a_store_that_is_not_durable_is_a_weakness_with_logins() {
         let config = Config { end_user_on_reuse: true, ..Config::default() };
-        let told = |persistent, durable| {
-            let advice = config.advice(persistent, durable);
-            advice.iter().map(|advice| advice.setting().to_owned()).collect::<Vec<_>>()
+        let told = |config: &Config, persistent, losses: &[&'static str]| {
+            config.advice(persistent, losses).iter().map(Advice::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(told(true, false), ["durability"]);
-        assert_eq!((told(true, true), told(false, false)), (Vec::new(), Vec::new()));
+        let losses = &["one; set a", "two; set b"];
+        assert_eq!(told(&config, true, losses), ["durability: one; set a", "durability: two; set b"]);
+        assert_eq!((told(&config, true, &[]), told(&config, false, losses)), (Vec::new(), Vec::new()));
+        assert_eq!(told(&Config::default(), true, losses), Vec::<String>::new());
     }
 
     #[test]
     fn the_defaults_of_the_builder_have_no_weakness() {
-        assert_eq!(Config::default().advice(true, false), []);
+        assert_eq!(Config::default().advice(true, &["a crash may undo changes"]), []);
     }
 }

@@ -573,7 +573,7 @@ mod tests {
     fn the_example_of_beego_has_these_weaknesses() {
         let config = Config::from_json(BEEGO_EXAMPLE).unwrap();
         let settings = |persistent| -> Vec<_> {
-            config.advice(persistent, true).iter().map(|advice| advice.setting().to_owned()).collect()
+            config.advice(persistent, &[]).iter().map(|advice| advice.setting().to_owned()).collect()
         };
         assert_eq!(
             settings(true),

@@ -128,7 +128,7 @@ impl ManagerBuilder {
             (None, None) => provider,
         };
         for advice in
-            config.advice(capabilities.persistent && !capabilities.token_is_record(), capabilities.durable)
+            config.advice(capabilities.persistent && !capabilities.token_is_record(), capabilities.losses())
         {
             tracing::warn!(provider = capabilities.name, "{advice}");
         }

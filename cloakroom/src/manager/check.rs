@@ -101,7 +101,7 @@ pub(super) enum BuildError {
     )]
     MoveInClear,
     #[error(
-        "format: the provider {provider} keeps no sessions in the format {format}; take file, redis or mysql"
+        "format: the provider {provider} keeps no sessions in the format {format}; take file, redis, mysql or postgresql"
     )]
     Format { provider: &'static str, format: Format },
     #[error(

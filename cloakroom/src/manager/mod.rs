@@ -337,7 +337,9 @@ impl Manager {
     /// ```
     pub fn advice(&self) -> Vec<Advice> {
         let capabilities = self.0.provider.capabilities();
-        self.0.config.advice(capabilities.persistent && !capabilities.token_is_record(), capabilities.durable)
+        self.0
+            .config
+            .advice(capabilities.persistent && !capabilities.token_is_record(), capabilities.losses())
     }
 
     /// Returns the effective policy in words: when a session ends, when its id changes, and what a user may have.

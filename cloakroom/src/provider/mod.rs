@@ -20,6 +20,7 @@
 mod any;
 #[cfg(feature = "cached")]
 pub(crate) mod cached;
+mod capabilities;
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
 #[cfg(all(any(feature = "file", feature = "sqlite"), unix))]
@@ -43,17 +44,15 @@ pub(crate) mod sql;
 mod tokens;
 mod watch;
 
-use std::any::TypeId;
 use std::future::Future;
 use std::time::SystemTime;
 
-use crate::clock::Clock;
-use crate::codec::Codec;
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::record::{IndexEntry, Meta, Record};
 
 pub use any::AnyProvider;
+pub use capabilities::Capabilities;
 pub use sealed::SealedProvider;
 pub use tokens::SealedTokens;
 pub use watch::{Watched, Watcher};
@@ -201,145 +200,6 @@ pub trait Provider: Send + Sync + 'static {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page>> + Send;
-}
-
-/// The abilities of a provider, so that callers get a clear error where something cannot be done.
-///
-/// ```
-/// use cloakroom::{MemoryProvider, Provider};
-///
-/// assert!(!MemoryProvider::new().capabilities().persistent);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// The provider's name, for logs and errors.
-    pub name: &'static str,
-    /// True if sessions outlive the process. Ids are then hashed before they become keys, unless that is switched off.
-    pub persistent: bool,
-    /// True if no power failure undoes a change that was answered. False for a store on a disk that is not synced at each change: the
-    /// latest logouts may be undone.
-    pub durable: bool,
-    /// True if a session can be ended from the server's side.
-    pub revocable: bool,
-    /// True if the store drops expired records by itself, so that garbage collection has nothing to do.
-    pub native_expiry: bool,
-    /// True if `count`, `scan` and `indexed` work.
-    pub lists: bool,
-    /// True if other processes may use the same store at the same time.
-    pub shared: bool,
-    /// True if the store holds tombstones, so that a request still running when its session ends learns of that. Without
-    /// tombstones such a request may begin a new session, and routine rotation of ids is refused.
-    pub tombstones: bool,
-    /// True if the store keeps the [`Principal`](crate::Principal) of a session. `indexed` then finds sessions by it where `lists` is true.
-    pub users: bool,
-    /// True if the store keeps the [labels](crate::providers::Label) of a session. `indexed` then finds sessions by them where `lists` is true.
-    pub labels: bool,
-    /// The only codec whose data the store can keep, if it has another library's layout. `None` means any codec.
-    pub codec: Option<Codec>,
-    /// The largest record in bytes, as [`Record::as_bytes`] counts. `None` means that only the manager's limits apply.
-    pub max_record: Option<usize>,
-    /// The type whose futures are all ready at their first poll. A flag would not do, since a wrapper may return these
-    /// capabilities as its own and wait nevertheless.
-    at_once: Option<TypeId>,
-    /// The seal of the tokens, if the token is the sealed record and the provider stores none.
-    tokens: Option<SealedTokens>,
-    /// The clock that deadlines are compared with; `None` if it is not known.
-    clock: Option<Clock>,
-}
-
-impl Capabilities {
-    /// Returns the capabilities of a provider that keeps all of a session in this process, and can end and list sessions. Set
-    /// the fields that differ.
-    ///
-    /// ```
-    /// let mut capabilities = cloakroom::providers::Capabilities::new("own");
-    /// capabilities.persistent = true;
-    /// assert!(capabilities.revocable && capabilities.lists && !capabilities.shared);
-    /// ```
-    pub fn new(name: &'static str) -> Self {
-        Capabilities {
-            name,
-            persistent: false,
-            durable: true,
-            revocable: true,
-            native_expiry: false,
-            lists: true,
-            shared: false,
-            tombstones: true,
-            users: true,
-            labels: true,
-            codec: None,
-            max_record: None,
-            at_once: None,
-            tokens: None,
-            clock: None,
-        }
-    }
-
-    /// Returns true if the client carries the whole session, sealed, and nothing is stored. Of parallel responses the last then
-    /// wins. A logout cannot end the copy of a cookie, unless [`revocable`](Self::revocable) is true.
-    pub fn token_is_record(&self) -> bool {
-        self.tokens.is_some()
-    }
-
-    pub(crate) fn sealed_tokens(&self) -> Option<&SealedTokens> {
-        self.tokens.as_ref()
-    }
-
-    /// Declares that the token is the whole record, sealed by `tokens`, and that the provider stores no record itself.
-    ///
-    /// The manager then sends `tokens`' sealed record as the cookie. The key of [`Provider::load`] is the token that the request came with:
-    /// open it with [`SealedTokens::open`]. The key of every other method is the session's id, which stays the same from
-    /// token to token: see [`Record::token_id`].
-    ///
-    /// ```
-    /// use cloakroom::KeyRing;
-    /// use cloakroom::providers::{Capabilities, SealedTokens};
-    /// use cloakroom::seal::SealKey;
-    ///
-    /// let tokens = SealedTokens::new(KeyRing::new(SealKey::generate()?));
-    /// let mut capabilities = Capabilities::new("own cookie").with_tokens(tokens);
-    /// capabilities.lists = false;
-    /// assert!(capabilities.token_is_record());
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn with_tokens(self, tokens: SealedTokens) -> Self {
-        Capabilities { tokens: Some(tokens), ..self }
-    }
-
-    pub(crate) fn clock(&self) -> Option<&Clock> {
-        self.clock.as_ref()
-    }
-
-    /// Declares the clock that the provider compares deadlines with. A manager with another clock is then refused, since its
-    /// sessions would expire at other times than their records: a test that moves the clock of the manager alone.
-    ///
-    /// ```
-    /// use cloakroom::{Clock, providers::Capabilities};
-    ///
-    /// let capabilities = Capabilities::new("own").with_clock(Clock::system());
-    /// ```
-    pub fn with_clock(self, clock: Clock) -> Self {
-        Capabilities { clock: Some(clock), ..self }
-    }
-
-    /// Declares that the futures of `P`, the provider itself, are all ready at their first poll. A request is then served without a
-    /// future for each call.
-    ///
-    /// The declaration holds for `P` alone. A wrapper that returns the capabilities of a provider inside it is polled
-    /// as usual. A future that is not ready nevertheless is dropped, and the call is made again and awaited.
-    ///
-    /// ```
-    /// use cloakroom::MemoryProvider;
-    /// use cloakroom::providers::Capabilities;
-    ///
-    /// let capabilities = Capabilities::new("own").never_waits::<MemoryProvider>();
-    /// assert_ne!(capabilities, Capabilities::new("own"));
-    /// ```
-    pub fn never_waits<P: Provider>(self) -> Self {
-        Capabilities { at_once: Some(TypeId::of::<P>()), ..self }
-    }
 }
 
 /// The outcome of [`Provider::create`].

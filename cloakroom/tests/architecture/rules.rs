@@ -55,7 +55,8 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 }
 
 /// The modules in `provider` that are parts of the contract or of several providers, not providers.
-const CONTRACT: [&str; 7] = ["any", "durability", "foreign", "private_folder", "sealed", "tokens", "watch"];
+const CONTRACT: [&str; 8] =
+    ["any", "capabilities", "durability", "foreign", "private_folder", "sealed", "tokens", "watch"];
 
 /// Returns the module of a place: its first name. Each provider is a module of its own.
 pub(crate) fn module(place: &[String]) -> String {

@@ -367,6 +367,11 @@ async fn the_providers_contract_holds(layout: &impl Layout, manager: &Manager) {
         assert!(!provider.delete(&free).await.unwrap());
         assert_eq!(provider.create(&free, &record).await.unwrap(), Created::Done);
         assert!(provider.delete(&free).await.unwrap());
+        layout.put(free.as_str(), &unhex(EMPTY), now - HOUR - Duration::from_secs(1)).await;
+        assert_eq!(provider.rename(&id, &free, &record, version, None).await.unwrap(), Renamed::Done);
+        assert_eq!(hex(&layout.value(free.as_str()).await.unwrap()), ONE);
+        assert!(layout.value(ID).await.is_none());
+        assert!(provider.delete(&free).await.unwrap());
     }
 }
 

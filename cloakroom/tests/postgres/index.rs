@@ -41,6 +41,12 @@ async fn an_unreadable_record_leaves_no_index_rows() {
 
 #[tokio::test]
 #[ignore = "needs postgres: cargo xtask test"]
+async fn a_change_of_an_unreadable_record_has_its_own_rows_alone() {
+    index::a_change_of_an_unreadable_record_has_its_own_rows_alone(shared()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
 async fn a_change_whose_index_rows_fail_is_undone() {
     index::a_change_whose_index_rows_fail_is_undone(shared()).await;
 }

@@ -1,7 +1,7 @@
 //! Existing tables: the accepted forms, and the errors of the others.
 
 use cloakroom::testkit::record;
-use cloakroom::{Clock, ErrorKind, PostgresProvider, Provider, providers::Created};
+use cloakroom::{Clock, ErrorKind, Manager, PostgresProvider, Provider, providers::Created};
 use servers::Postgres;
 
 use crate::server::{a_table, schema, shared, url_with};
@@ -83,6 +83,34 @@ async fn harmless_additions_to_the_table_are_accepted() {
         "ALTER TABLE {t} SET (fillfactor = 100)",
     ];
     tables::harmless_additions_to_the_table_are_accepted(shared(), &changes).await;
+}
+
+#[tokio::test]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn what_a_crash_may_undo_is_advice_for_a_site_with_logins() {
+    let advice = async |table: &str, relaxed: bool| {
+        let builder = PostgresProvider::builder(url_with("")).table(table).relaxed(relaxed);
+        let manager = Manager::builder(builder.connect().await.unwrap()).end_user_on_reuse(true).build();
+        manager.unwrap().advice().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (logged, unlogged) =
+        (changed(shared(), "SELECT 1"), changed(shared(), "ALTER TABLE {t} SET UNLOGGED"));
+    assert_eq!(advice(&logged, false).await, [""; 0]);
+    for (table, relaxed, expected) in [
+        (&logged, true, &["set \"durability\": \"atomic\""][..]),
+        (&unlogged, false, &["SET LOGGED"]),
+        (&unlogged, true, &["SET LOGGED", "set \"durability\": \"atomic\""]),
+    ] {
+        let told = advice(table, relaxed).await;
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.starts_with("durability: ") && told.contains(expected), "{told}");
+        }
+    }
+    let Err(text) = opened(shared(), &changed(shared(), "ALTER TABLE {t}_index SET UNLOGGED")).await else {
+        panic!("an index that a crash empties is accepted")
+    };
+    assert!(text.contains("SET LOGGED"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

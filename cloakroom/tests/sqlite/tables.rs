@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::providers::Created;
+use cloakroom::providers::{Created, Durability};
 use cloakroom::{ErrorKind, Manager, Provider, SqliteProvider};
 
 use crate::folder::{DataFolder, TABLE, a_record, key, number, run};
@@ -111,6 +111,18 @@ async fn a_configuration_string_names_the_provider() {
         let error = Manager::new("sqlite", &config).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_power_failure_may_undo_is_advice_with_logins() {
+    let folder = DataFolder::new();
+    for (durability, expected) in [(Durability::Atomic, 1), (Durability::Durable, 0)] {
+        let provider = SqliteProvider::builder(folder.path()).durability(durability).connect().await.unwrap();
+        let advice = Manager::builder(provider.clone()).end_user_on_reuse(true).build().unwrap().advice();
+        assert_eq!(advice.iter().filter(|advice| advice.setting() == "durability").count(), expected);
+        assert_eq!(advice.len(), expected, "{advice:?}");
+        assert_eq!(Manager::builder(provider).build().unwrap().advice(), [], "no setting shows logins");
     }
 }
 

@@ -123,6 +123,16 @@ pub(crate) async fn an_unreadable_record_leaves_no_index_rows<S: IndexSql>(serve
     assert_eq!(table.rows(), [""; 0]);
 }
 
+pub(crate) async fn a_change_of_an_unreadable_record_has_its_own_rows_alone<S: IndexSql>(server: &'static S) {
+    let table = Table::new(server).await;
+    table.create(&key("one"), &of(1, "alice", &["a"])).await;
+    server.sql(&format!("UPDATE {} SET record = 'x'", table.name));
+    // The caller's record before the change had no user.
+    let updated = table.provider.update(&key("one"), &of(2, "bob", &[]), &of(1, "", &[])).await.unwrap();
+    assert_eq!(updated, Updated::Done);
+    assert_eq!(table.rows(), ["principal bob@one"]);
+}
+
 pub(crate) async fn a_change_whose_index_rows_fail_is_undone<S: IndexSql>(server: &'static S) {
     let table = Table::new(server).await;
     let first = of(1, "alice", &[]);

@@ -18,6 +18,7 @@ use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::provider::foreign::{Found, Life, Values};
+use crate::provider::sql::step::MAX_ATTEMPTS;
 use crate::provider::sql::table::TableName;
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 
@@ -46,6 +47,8 @@ struct BeegoStatements {
     swap: SqlStr,
     touch: SqlStr,
     rename: SqlStr,
+    /// Deletes an expired row.
+    remove_expired: SqlStr,
     remove: SqlStr,
     put_aside: SqlStr,
     count: SqlStr,
@@ -79,6 +82,7 @@ impl BeegoStatements {
             rename: sql(format!(
                 "UPDATE `{table}` SET {SET}, session_key = ? WHERE {KEY} AND {ALIVE} AND {SAME}"
             )),
+            remove_expired: sql(format!("DELETE FROM `{table}` WHERE {KEY} AND NOT ({ALIVE})")),
             remove: sql(format!("DELETE FROM `{table}` WHERE {KEY} AND {ALIVE}")),
             put_aside: sql(format!(
                 "UPDATE `{table}` SET session_key = CONCAT('!', LEFT(session_key, 63)) WHERE {KEY} AND {SAME}"
@@ -218,18 +222,30 @@ impl BeegoTable {
     ) -> Result<Renamed, MySqlError> {
         check_size(value)?;
         let mut connection = self.store.connection().await?;
-        let mut bound = saved(value, life);
-        bound.text(new.as_str());
-        self.key(&mut bound, old);
-        bound.number(self.alive());
-        bound.bytes(former);
-        match connection.execute(&self.sql.rename, bound).await {
-            Ok(0) => {}
-            Ok(_) => return Ok(Renamed::Done),
-            Err(error) if error.is_duplicate() => return Ok(Renamed::Taken),
-            Err(error) => return Err(error),
+        for _ in 0..MAX_ATTEMPTS {
+            let mut bound = saved(value, life);
+            bound.text(new.as_str());
+            self.key(&mut bound, old);
+            bound.number(self.alive());
+            bound.bytes(former);
+            match connection.execute(&self.sql.rename, bound).await {
+                Ok(0) => {
+                    let found = self.load(&mut connection, old).await?;
+                    return Ok(if found.is_some() { Renamed::Stale } else { Renamed::Gone });
+                }
+                Ok(_) => return Ok(Renamed::Done),
+                Err(error) if error.is_duplicate() => {}
+                Err(error) => return Err(error),
+            }
+            // An expired row is deleted, and the next attempt finds the key free.
+            let mut bound = Arguments::default();
+            self.key(&mut bound, new);
+            bound.number(self.alive());
+            if connection.execute(&self.sql.remove_expired, bound).await? == 0 {
+                return Ok(Renamed::Taken);
+            }
         }
-        Ok(if self.load(&mut connection, old).await?.is_some() { Renamed::Stale } else { Renamed::Gone })
+        Err(MySqlError::Contended)
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<bool, MySqlError> {

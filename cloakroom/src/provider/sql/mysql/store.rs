@@ -182,7 +182,7 @@ impl MySqlStore {
         base: &Record,
     ) -> Result<Updated, MySqlError> {
         let (columns, expected) = (Columns::of(record), base.version());
-        // The stored record has the entries of the base, if it is at its version.
+        // The stored record has the entries of the base, if it is at its version. An unreadable one may have others, so all are deleted.
         let (before, after) = (IndexRows::of(base), IndexRows::of(record));
         let mut connection = self.connection().await?;
         check_size(&connection, &[&columns], self.max_record())?;
@@ -193,10 +193,8 @@ impl MySqlStore {
                 begin(&mut connection).await?;
                 let updated =
                     self.update_row(&mut connection, &self.sql.update, key, &columns, expected).await?;
-                if updated && !before.is_empty() {
-                    self.delete_index(&mut connection, key).await?;
-                }
                 if updated {
+                    self.delete_index(&mut connection, key).await?;
                     self.insert_index(&mut connection, key, &after).await?;
                 }
                 end(&mut connection, updated).await?;

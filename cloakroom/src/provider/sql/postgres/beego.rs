@@ -12,14 +12,15 @@ use super::error::PostgresError;
 use super::form::{RelationFaults, RelationForm};
 use super::name::TablePair;
 use super::schema;
-use super::start;
-use super::statements::SqlText;
+use super::start::{self, Losses};
+use super::statements::{self, SqlText};
 use super::store::{LARGEST_RECORD, PostgresStore};
 use super::value::{SqlValue, stored};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
 use crate::provider::foreign::{Found, Life, Values};
+use crate::provider::sql::step::MAX_ATTEMPTS;
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 
 /// The name of Beego's table.
@@ -36,6 +37,7 @@ struct PostgresBeegoTable {
     lifetime: Duration,
     /// The zone of the Go server.
     zone: Box<str>,
+    losses: Losses,
 }
 
 /// The statements of one table. `$1` is the zone, `$2` the current time less the lifetime in milliseconds, `$3` the key.
@@ -45,6 +47,8 @@ struct PostgresBeegoStatements {
     swap: SqlText,
     touch: SqlText,
     rename: SqlText,
+    /// Deletes an expired row.
+    remove_expired: SqlText,
     remove: SqlText,
     put_aside: SqlText,
     count: SqlText,
@@ -93,6 +97,7 @@ impl PostgresBeegoStatements {
                 saved(5),
                 same(6)
             )),
+            remove_expired: SqlText::new(format!("DELETE FROM {table} WHERE {KEY} AND NOT ({ALIVE})")),
             remove: SqlText::new(format!("DELETE FROM {table} WHERE {KEY} AND {ALIVE} AND {durable}")),
             put_aside: SqlText::new(format!(
                 "UPDATE {table} SET session_key = '!' || pg_catalog.left($1, 63) \
@@ -117,14 +122,16 @@ impl PostgresBeegoRows {
     pub(super) async fn open(
         store: PostgresStore,
         tables: &TablePair,
-        durable: &str,
+        relaxed: bool,
         lifetime: Duration,
         zone: Option<Box<str>>,
     ) -> Result<PostgresBeegoRows, PostgresError> {
         let mut connection = store.connection().await?;
         let table = tables.table();
         let form = RelationForm::of(&mut connection, &table).await?;
-        check(&table, &form.ok_or_else(|| schema::missing(&table, TABLE_FORM))?)?;
+        let form = form.ok_or_else(|| schema::missing(&table, TABLE_FORM))?;
+        check(&table, &form)?;
+        let losses = start::losses(form.is_unlogged(), relaxed);
         let zone = known_zone(&mut connection, zone).await?;
         warn_about_zone(&mut connection, &table, &zone).await?;
         if let Some(facts) = connection.facts() {
@@ -132,8 +139,8 @@ impl PostgresBeegoRows {
         }
         drop(connection);
         let clock = store.clock.clone().unwrap_or_default();
-        let sql = PostgresBeegoStatements::of(tables, durable);
-        Ok(PostgresBeegoRows(Arc::new(PostgresBeegoTable { store, sql, clock, lifetime, zone })))
+        let sql = PostgresBeegoStatements::of(tables, statements::durability(relaxed));
+        Ok(PostgresBeegoRows(Arc::new(PostgresBeegoTable { store, sql, clock, lifetime, zone, losses })))
     }
 }
 
@@ -215,12 +222,21 @@ impl PostgresBeegoTable {
         let mut values = self.key(key);
         values.extend(saved(value, life));
         values.push(SqlValue::Bytes(former));
-        let rows = self.store.connection().await?.fetch(&self.sql.swap, &values).await?;
-        Ok(match rows.first().map(|row| row.try_get::<_, i64>(0)) {
-            None => Updated::Gone,
-            Some(Ok(1)) => Updated::Done,
-            Some(_) => Updated::Stale,
-        })
+        for _ in 0..MAX_ATTEMPTS {
+            let rows = self.store.connection().await?.fetch(&self.sql.swap, &values).await?;
+            match rows.first().map(|row| row.try_get::<_, i64>(0)) {
+                None => return Ok(Updated::Gone),
+                Some(Ok(1)) => return Ok(Updated::Done),
+                Some(_) => {}
+            }
+            // Another call may have changed or removed the row after the statement began, so its answer is of the row before that.
+            match self.load(key).await? {
+                None => return Ok(Updated::Gone),
+                Some(found) if found.value != former => return Ok(Updated::Stale),
+                Some(_) => {}
+            }
+        }
+        Err(PostgresError::Contended)
     }
 
     async fn touch(&self, key: &StoreKey, used: Millis) -> Result<Touched, PostgresError> {
@@ -240,14 +256,24 @@ impl PostgresBeegoTable {
         let mut values = self.key(old);
         values.extend(saved(value, life));
         values.extend([SqlValue::Bytes(former), SqlValue::Text(new.as_str())]);
-        let renamed = self.store.connection().await?.execute(&self.sql.rename, &values).await;
-        match renamed {
-            Ok(0) => {}
-            Ok(_) => return Ok(Renamed::Done),
-            Err(error) if error.is_duplicate() => return Ok(Renamed::Taken),
-            Err(error) => return Err(error),
+        for _ in 0..MAX_ATTEMPTS {
+            let renamed = self.store.connection().await?.execute(&self.sql.rename, &values).await;
+            match renamed {
+                Ok(0) => {
+                    return Ok(if self.load(old).await?.is_some() { Renamed::Stale } else { Renamed::Gone });
+                }
+                Ok(_) => return Ok(Renamed::Done),
+                Err(error) if error.is_duplicate() => {}
+                Err(error) => return Err(error),
+            }
+            // An expired row is deleted, and the next attempt finds the key free.
+            let connection = &mut self.store.connection().await?;
+            let removed = connection.execute(&self.sql.remove_expired, &self.key(new)).await?;
+            if removed == 0 && !connection.fetch(&self.sql.load, &self.key(new)).await?.is_empty() {
+                return Ok(Renamed::Taken);
+            }
         }
-        Ok(if self.load(old).await?.is_some() { Renamed::Stale } else { Renamed::Gone })
+        Err(PostgresError::Contended)
     }
 
     async fn remove(&self, key: &StoreKey) -> Result<bool, PostgresError> {
@@ -334,6 +360,7 @@ fn saved(value: &[u8], life: Life) -> [SqlValue<'_>; 2] {
 impl Values for PostgresBeegoRows {
     fn capabilities(&self) -> Capabilities {
         Capabilities { shared: true, max_record: Some(LARGEST_RECORD), ..Capabilities::new("postgres") }
+            .may_lose(self.0.losses)
     }
 
     async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {

@@ -11,9 +11,10 @@ use super::error::PostgresError;
 use super::listen::ChangeChannel;
 use super::name::{ConfiguredName, TablePair};
 use super::settings::{CommitDurability, Settings};
+use super::start::{self, Losses};
 use super::statements::{self, PostgresStatements};
 use super::store::PostgresStore;
-use super::{PostgresProvider, PostgresState, schema, start};
+use super::{PostgresProvider, PostgresState, schema};
 use crate::clock::Clock;
 use crate::error::Result;
 #[cfg(feature = "beego")]
@@ -143,10 +144,10 @@ impl PostgresProviderBuilder {
         let opening = self.parsed(&TableName::default())?;
         let (limits, notifies) = (opening.limits, opening.notifies);
         let opened = limits.within_long_deadline(opening.native()).await;
-        let (store, tables) = opened.map_err(PostgresError::at_start)?;
+        let (store, tables, losses) = opened.map_err(PostgresError::at_start)?;
         let settings = || store.pool.connector().settings.clone();
         let channel = notifies.then(|| ChangeChannel::new(settings(), store.sql.lock, limits));
-        Ok(PostgresProvider(Arc::new(PostgresState { store, tables, channel })))
+        Ok(PostgresProvider(Arc::new(PostgresState { store, tables, channel, losses })))
     }
 
     /// Connects to the database of a Beego application's `postgresql` provider, and uses Beego's table. The application may run at the same
@@ -165,10 +166,10 @@ impl PostgresProviderBuilder {
     pub async fn connect_beego(self, lifetime: Duration) -> Result<AnyProvider> {
         let zone = self.time_zone.clone();
         let opening = self.parsed(&TableName::new(beego::TABLE).map_err(PostgresError::from)?)?;
-        let (limits, durable) = (opening.limits, opening.durable);
+        let (limits, relaxed) = (opening.limits, opening.relaxed);
         let opened = async {
             let (store, tables) = opening.store().await?;
-            beego::PostgresBeegoRows::open(store, &tables, durable, lifetime, zone).await
+            beego::PostgresBeegoRows::open(store, &tables, relaxed, lifetime, zone).await
         };
         let rows = limits.within_long_deadline(opened).await.map_err(PostgresError::at_start)?;
         Ok(AnyProvider::new(Foreign::beego(rows)))
@@ -195,7 +196,7 @@ impl PostgresProviderBuilder {
             name,
             limits: StepLimits::new(deadline, self.retries),
             create_table: self.create_table.or(params.create_table).unwrap_or(true),
-            durable: if relaxed { statements::RELAXED } else { statements::SYNCHRONOUS },
+            relaxed,
             notifies: self.notifies,
             clock: self.clock,
             pool: SqlPool::new(PostgresConnector::new(settings), size, true),
@@ -219,7 +220,7 @@ struct Opening {
     name: ConfiguredName,
     limits: StepLimits,
     create_table: bool,
-    durable: &'static str,
+    relaxed: bool,
     notifies: bool,
     clock: Option<Clock>,
     pool: SqlPool<PostgresConnector>,
@@ -230,7 +231,7 @@ impl Opening {
     async fn store(self) -> Result<(PostgresStore, TablePair), PostgresError> {
         let tables = start::tables(&self.pool, &self.name).await?;
         let store = PostgresStore {
-            sql: PostgresStatements::of(&tables, self.durable, self.notifies),
+            sql: PostgresStatements::of(&tables, statements::durability(self.relaxed), self.notifies),
             pool: self.pool,
             clock: self.clock,
             limits: self.limits,
@@ -239,16 +240,16 @@ impl Opening {
         Ok((store, tables))
     }
 
-    /// Opens a store of native records. Creates and checks its tables.
-    async fn native(self) -> Result<(PostgresStore, TablePair), PostgresError> {
-        let make = self.create_table;
+    /// Opens a store of native records. Creates and checks its tables. Returns the failures that may undo answered changes, too.
+    async fn native(self) -> Result<(PostgresStore, TablePair, Losses), PostgresError> {
+        let (make, relaxed) = (self.create_table, self.relaxed);
         let (store, tables) = self.store().await?;
         let mut connection = store.connection().await?;
-        schema::prepare(&mut connection, &tables, store.sql.lock, make).await?;
+        let unlogged = schema::prepare(&mut connection, &tables, store.sql.lock, make).await?;
         if let Some(facts) = connection.facts() {
             start::warn_about_server(facts, store.clock.is_some());
         }
         drop(connection);
-        Ok((store, tables))
+        Ok((store, tables, start::losses(unlogged, relaxed)))
     }
 }

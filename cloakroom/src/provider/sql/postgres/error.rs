@@ -166,6 +166,11 @@ pub(super) enum PostgresCause {
     #[error("the record is larger than the server accepts ({0}); store less in the session")]
     Large(StateCode),
     #[error(
+        "the server's queue of notifications is full ({0}): a session that listens is in a long transaction; end it, or leave out \
+         notify(true); pg_notification_queue_usage() shows the queue"
+    )]
+    Notifications(StateCode),
+    #[error(
         "the connection string or the pooler does not fit the server ({0}); check the settings that the connection string sets, and \
          ignore_startup_parameters of PgBouncer"
     )]
@@ -180,11 +185,14 @@ pub(super) enum PostgresCause {
 }
 
 impl PostgresCause {
-    /// Classifies a SQLSTATE. The codes come from appendix A of PostgreSQL's manual.
-    fn of(code: StateCode) -> Self {
+    /// Classifies a SQLSTATE. The codes come from appendix A of PostgreSQL's manual. One code has several causes, which the server's
+    /// `routine` tells apart: its function that reported the error.
+    fn of(code: StateCode, routine: Option<&str>) -> Self {
         use PostgresCause as C;
         let text = code.as_str();
         match (&text[..2], text) {
+            // The one error of this function, in `commands/async.c` of versions 12 to 18.
+            (_, "54000") if routine == Some("PreCommit_Notify") => C::Notifications(code),
             (_, "3D000") => C::Database(code),
             (_, "42501") => C::Right(code),
             (_, "53300" | "53400") => C::Connections(code),
@@ -206,6 +214,10 @@ impl PostgresCause {
         }
     }
 
+    fn of_error(error: &DbError) -> Self {
+        PostgresCause::of(StateCode::new(error.code().code()), error.routine())
+    }
+
     /// Returns true if the error means wrong settings, when it happens at the first connection.
     fn is_configuration_error(self) -> bool {
         use PostgresCause as C;
@@ -215,8 +227,7 @@ impl PostgresCause {
 
 impl PostgresError {
     fn of_server(error: &DbError) -> Self {
-        let code = StateCode::new(error.code().code());
-        PostgresError::Server(PostgresCause::of(code))
+        PostgresError::Server(PostgresCause::of_error(error))
     }
 
     fn cause(&self) -> Option<PostgresCause> {
@@ -350,7 +361,7 @@ impl From<tokio_postgres::Error> for PostgresError {
 impl From<OpenError> for PostgresError {
     fn from(error: OpenError) -> Self {
         let refused = error.driver_error().and_then(tokio_postgres::Error::as_db_error);
-        let cause = refused.map(|refused| PostgresCause::of(StateCode::new(refused.code().code())));
+        let cause = refused.map(PostgresCause::of_error);
         PostgresError::Open { error, cause }
     }
 }
@@ -360,8 +371,21 @@ mod tests {
     use super::*;
 
     fn answered(code: &str) -> PostgresError {
-        let code = StateCode::new(code);
-        PostgresError::Server(PostgresCause::of(code))
+        answered_by(code, "errfinish")
+    }
+
+    fn answered_by(code: &str, routine: &str) -> PostgresError {
+        PostgresError::Server(PostgresCause::of(StateCode::new(code), Some(routine)))
+    }
+
+    #[test]
+    fn a_full_queue_of_notifications_is_no_large_record() {
+        let queue = Error::from(answered_by("54000", "PreCommit_Notify"));
+        assert_eq!(queue.kind(), ErrorKind::Unavailable);
+        assert!(queue.to_string().contains("queue of notifications is full (54000)"), "{queue}");
+        let record = Error::from(answered_by("54000", "RelationGetBufferForTuple"));
+        assert_eq!(record.kind(), ErrorKind::TooLarge);
+        assert!(record.to_string().contains("the record is larger"), "{record}");
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl RelationForm {
         Ok(Some(form))
     }
 
+    /// Returns true if a crash of the server empties the table.
+    pub(super) fn is_unlogged(&self) -> bool {
+        self.persistence == "u"
+    }
+
     pub(super) fn column(&self, name: &str) -> Option<&RelationColumn> {
         self.columns.iter().find(|column| column.name == name)
     }

@@ -91,6 +91,7 @@ use crate::record::{IndexEntry, Record};
 use error::PostgresError;
 use listen::ChangeChannel;
 use name::{ConfiguredName, TablePair};
+use start::Losses;
 use store::PostgresStore;
 
 pub use builder::PostgresProviderBuilder;
@@ -127,6 +128,7 @@ struct PostgresState {
     tables: TablePair,
     /// The channel on which changes are told, if they are.
     channel: Option<ChangeChannel>,
+    losses: Losses,
 }
 
 impl PostgresProvider {
@@ -212,6 +214,7 @@ impl Provider for PostgresProvider {
             max_record: Some(store::LARGEST_RECORD),
             ..Capabilities::new("postgres").with_clock(self.0.store.clock.clone().unwrap_or_default())
         }
+        .may_lose(self.0.losses)
     }
 
     async fn create(&self, key: &StoreKey, record: &Record) -> Result<Created> {

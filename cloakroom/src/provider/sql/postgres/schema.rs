@@ -68,12 +68,13 @@ pub(super) fn create(tables: &TablePair) -> Vec<String> {
 }
 
 /// Creates the tables if they are missing. Checks the form of existing ones, which may belong to the application, and the user's rights.
+/// Returns true if a crash of the server empties the table of the sessions.
 pub(super) async fn prepare(
     connection: &mut PostgresLease<'_>,
     tables: &TablePair,
     lock: i64,
     make: bool,
-) -> Result<(), PostgresError> {
+) -> Result<bool, PostgresError> {
     let (table, index) = (tables.table(), tables.index());
     let mut forms =
         [RelationForm::of(connection, &table).await?, RelationForm::of(connection, &index).await?];
@@ -82,8 +83,10 @@ pub(super) async fn prepare(
         forms = [RelationForm::of(connection, &table).await?, RelationForm::of(connection, &index).await?];
     }
     let [form, index_form] = forms;
-    check(&table, &form.ok_or_else(|| missing(&table, FORM))?, tables)?;
-    check_index(&index, &index_form.ok_or_else(|| missing(&index, FORM))?, tables)
+    let form = form.ok_or_else(|| missing(&table, FORM))?;
+    check(&table, &form, tables)?;
+    check_index(&index, &index_form.ok_or_else(|| missing(&index, FORM))?, tables, form.is_unlogged())?;
+    Ok(form.is_unlogged())
 }
 
 /// Creates both tables in one transaction. A lock lets one process do it at a time, since IF NOT EXISTS alone fails when two begin
@@ -125,7 +128,7 @@ pub(super) fn check_use(table: &str, form: &RelationForm, unneeded: &[&str]) -> 
             "a sessions table has triggers; sessions are safe only if the triggers do not change its rows"
         );
     }
-    if form.persistence == "u" {
+    if form.is_unlogged() {
         tracing::warn!(
             table,
             "a sessions table is UNLOGGED: a crash of the server empties it, so every session ends; ALTER TABLE .. SET LOGGED keeps them"
@@ -147,7 +150,13 @@ fn check(table: &str, form: &RelationForm, tables: &TablePair) -> Result<(), Pos
     check_use(table, form, &[])
 }
 
-fn check_index(index: &str, form: &RelationForm, tables: &TablePair) -> Result<(), PostgresError> {
+/// Checks the index table. Without it no session of a user is found, so it may be emptied only together with the sessions.
+fn check_index(
+    index: &str,
+    form: &RelationForm,
+    tables: &TablePair,
+    sessions_unlogged: bool,
+) -> Result<(), PostgresError> {
     const KEY: [&str; 3] = ["kind", "value", "id"];
     let mut faults = RelationFaults::of(index);
     check_common(&mut faults, form, &INDEX_COLUMNS);
@@ -155,6 +164,9 @@ fn check_index(index: &str, form: &RelationForm, tables: &TablePair) -> Result<(
     faults.check_not_too_unique(form, &KEY, &KEY);
     if !form.has_key("id") {
         faults.fixable("no index on id", format!("CREATE INDEX {} ON {index} (id)", tables.id_index()));
+    }
+    if form.is_unlogged() && !sessions_unlogged {
+        faults.alterable("an UNLOGGED table beside logged sessions, which a crash would empty", "SET LOGGED");
     }
     faults.answer(FORM)?;
     check_use(index, form, &["UPDATE"])
@@ -235,7 +247,7 @@ mod tests {
     #[test]
     fn the_form_that_is_created_passes_the_check() {
         check("t", &as_made(), &tables()).unwrap();
-        check_index("i", &index_as_made(), &tables()).unwrap();
+        check_index("i", &index_as_made(), &tables(), false).unwrap();
     }
 
     #[test]
@@ -243,7 +255,7 @@ mod tests {
         let told = |change: fn(&mut RelationForm)| {
             let mut form = index_as_made();
             change(&mut form);
-            check_index("i", &form, &tables()).unwrap_err().to_string()
+            check_index("i", &form, &tables(), false).unwrap_err().to_string()
         };
         for (text, found, fix) in [
             (
@@ -267,12 +279,19 @@ mod tests {
                 "TYPE bytea USING value::bytea",
             ),
             (told(|form| form.lacks = vec!["DELETE".into()]), "the right DELETE", "GRANT"),
+            (
+                told(|form| form.persistence = "u".into()),
+                "an UNLOGGED table beside logged sessions",
+                "ALTER TABLE i SET LOGGED",
+            ),
         ] {
             assert!(text.contains(found) && text.contains(fix), "{text}");
         }
         let mut form = index_as_made();
+        form.persistence = "u".into();
+        check_index("i", &form, &tables(), true).unwrap();
         form.lacks = vec!["UPDATE".into()];
-        check_index("i", &form, &tables()).unwrap();
+        check_index("i", &form, &tables(), false).unwrap();
     }
 
     #[test]

@@ -30,6 +30,22 @@ pub(super) async fn tables(
     Ok(TablePair::new(&schema.ok_or(PostgresError::NoSchema)?, &name.table))
 }
 
+/// The failures that may undo answered changes, each with its cure.
+pub(super) type Losses = &'static [&'static str];
+
+/// Returns what may be lost with an UNLOGGED table, and by commits that do not wait for the disk.
+pub(super) fn losses(unlogged: bool, relaxed: bool) -> Losses {
+    const UNLOGGED: &str = "the sessions table is UNLOGGED: a crash of the database server ends every session; run ALTER TABLE .. SET LOGGED";
+    const RELAXED: &str = "a crash of the database server may undo the latest changes, logouts included; set \"durability\": \"atomic\", \
+         or leave out relaxed";
+    match (unlogged, relaxed) {
+        (false, false) => &[],
+        (true, false) => &[UNLOGGED],
+        (false, true) => &[RELAXED],
+        (true, true) => &[UNLOGGED, RELAXED],
+    }
+}
+
 /// Warns about settings of the server that weaken a promise and do not prevent a start.
 pub(super) fn warn_about_server(facts: &PostgresFacts, own_clock: bool) {
     if facts.read_only {

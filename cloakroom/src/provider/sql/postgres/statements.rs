@@ -60,10 +60,15 @@ impl SqlText {
 /// The durability of a commit, as a condition that is always true and sets the level of the statement's own transaction.
 ///
 /// A condition is evaluated for each row that is changed. So it holds whatever the role, the database or a pooler has set.
-pub(super) const SYNCHRONOUS: &str = "(pg_catalog.current_setting('synchronous_commit') <> 'off' \
+const SYNCHRONOUS: &str = "(pg_catalog.current_setting('synchronous_commit') <> 'off' \
      OR pg_catalog.set_config('synchronous_commit', 'on', true) = 'on')";
 /// The same for commits that do not wait for the disk.
-pub(super) const RELAXED: &str = "pg_catalog.set_config('synchronous_commit', 'off', true) = 'off'";
+const RELAXED: &str = "pg_catalog.set_config('synchronous_commit', 'off', true) = 'off'";
+
+/// Returns the condition that sets the level of a commit.
+pub(super) fn durability(relaxed: bool) -> &'static str {
+    if relaxed { RELAXED } else { SYNCHRONOUS }
+}
 
 /// The statements on one table and its index.
 #[derive(Debug)]
