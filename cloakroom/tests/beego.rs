@@ -27,6 +27,9 @@ mod refused;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 #[path = "beego/sql.rs"]
 mod sql;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+#[path = "beego/stores.rs"]
+mod stores;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

@@ -50,6 +50,24 @@ async fn files_pass_every_case_of_the_layout() {
     layout::every_case(&Files::new()).await;
 }
 
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_in_files_move_to_memory_and_sqlite() {
+    use super::stores::{Target, sessions_move_to};
+    let time = ManualClock::starting_at(noon());
+    sessions_move_to(&Files::new(), &Target::memory(&time), &time).await;
+    let time = ManualClock::starting_at(noon());
+    sessions_move_to(&Files::new(), &Target::sqlite(), &time).await;
+}
+
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn sessions_in_files_move_to_postgres() {
+    use super::stores::{Target, sessions_move_to};
+    sessions_move_to(&Files::new(), &Target::postgres(), &ManualClock::starting_at(noon())).await;
+}
+
 /// Returns a copy of a sample tree, with the given time of use.
 fn sample(name: &str, used: SystemTime) -> TempDir {
     let copy = tempfile::tempdir().unwrap();

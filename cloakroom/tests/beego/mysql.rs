@@ -61,6 +61,13 @@ async fn mysql_passes_every_case_of_the_layout() {
     layout::every_case(&Table::new(&*SERVER, "every_case")).await;
 }
 
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mariadbd and postgres: cargo xtask test"]
+async fn sessions_in_mysql_move_to_sqlite_and_postgres() {
+    super::stores::move_to_sqlite_and_postgres(&Table::new(&*SERVER, "to_other_stores")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mariadbd: cargo xtask test"]
 async fn captured_rows_are_read_and_written_in_their_layout() {

@@ -67,6 +67,13 @@ async fn postgres_passes_every_case_of_the_layout() {
     layout::every_case(&Table::new(&*SERVER, "every_case")).await;
 }
 
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn sessions_in_postgres_move_to_sqlite_and_postgres() {
+    super::stores::move_to_sqlite_and_postgres(&Table::new(&*SERVER, "to_other_stores")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs postgres: cargo xtask test"]
 async fn captured_rows_are_read_and_written_in_their_layout() {
@@ -83,6 +90,29 @@ async fn beego_rows_are_moved_to_native_sessions_once() {
 #[ignore = "needs postgres: cargo xtask test"]
 async fn any_table_name_works_and_foreign_rows_are_ignored() {
     sql::any_table_name_works_and_foreign_rows_are_ignored(&*SERVER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs postgres: cargo xtask test"]
+async fn a_change_beside_a_removal_finds_the_session_gone() {
+    use cloakroom::Provider;
+    use cloakroom::providers::{StoreKey, Updated};
+    use layout::Layout;
+    let table = Table::new(&*SERVER, "beside");
+    let provider = table.provider(&ManualClock::starting_at(super::noon())).await;
+    let key: StoreKey = "ab".repeat(16).parse().unwrap();
+    table.put(key.as_str(), &super::unhex(super::EMPTY), super::noon()).await;
+    let stored = provider.load(&key).await.unwrap().unwrap();
+    let mut other = SERVER.client();
+    other.run("BEGIN");
+    assert_eq!(other.ask("DELETE FROM beside RETURNING 'deleted'"), "deleted");
+    let change = tokio::spawn(async move { provider.update(&key, &stored, &stored).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE%beside%'";
+    servers::until(PATIENCE, "the change waits for the removal", || {
+        (SERVER.sql(waits).trim() == "1").then_some(())
+    });
+    other.run("COMMIT");
+    assert_eq!(change.await.unwrap().unwrap(), Updated::Gone);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,6 +60,13 @@ async fn redis_passes_every_case_of_the_layout() {
     layout::every_case(&Strings(Redis::start())).await;
 }
 
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server and postgres: cargo xtask test"]
+async fn sessions_in_redis_move_to_sqlite_and_postgres() {
+    super::stores::move_to_sqlite_and_postgres(&Strings(Redis::start())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server: cargo xtask test"]
 async fn captured_values_are_read_and_written_in_their_layout() {
