@@ -8,6 +8,8 @@ mod connect;
 mod costs;
 #[path = "postgres/crosstalk.rs"]
 mod crosstalk;
+#[path = "postgres/full.rs"]
+mod full;
 #[path = "postgres/hostile.rs"]
 mod hostile;
 #[path = "postgres/index.rs"]

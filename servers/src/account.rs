@@ -1,4 +1,4 @@
-//! The account of servers that refuse to run as root.
+//! The account of servers that refuse to run as root, and disks of their own for servers.
 
 use std::ffi::OsString;
 use std::os::unix::fs::chown;
@@ -21,11 +21,7 @@ impl Account {
     /// # Panics
     /// If the account does not exist.
     pub(crate) fn for_root() -> Option<Account> {
-        rustix::process::geteuid().is_root().then(|| {
-            let users = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
-            Account::find(&users)
-                .unwrap_or_else(|| panic!("the user {NAME} does not exist; run `apt-get install postgresql`"))
-        })
+        rustix::process::geteuid().is_root().then(Account::of_packages)
     }
 
     /// Finds the account among the lines of `/etc/passwd`.
@@ -33,6 +29,16 @@ impl Account {
         let line = users.lines().find(|line| line.split(':').next() == Some(NAME))?;
         let mut numbers = line.split(':').skip(2).map(str::parse);
         Some(Account { user: numbers.next()?.ok()?, group: numbers.next()?.ok()? })
+    }
+
+    /// Returns the account that the packages create, whoever this process runs as.
+    ///
+    /// # Panics
+    /// If the account does not exist.
+    fn of_packages() -> Account {
+        let users = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
+        Account::find(&users)
+            .unwrap_or_else(|| panic!("the user {NAME} does not exist; run `apt-get install postgresql`"))
     }
 
     /// Makes the account the owner of `path`.
@@ -54,6 +60,36 @@ impl Account {
     }
 }
 
+/// The user that runs a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Runner {
+    /// This process's own user.
+    Own,
+    Account(Account),
+    /// This process's own user, which takes itself for the account of the packages, in namespaces of its own. There it may mount disks, and
+    /// nobody else sees them.
+    Isolated,
+}
+
+impl Runner {
+    /// Returns the file and the first arguments of the command that runs `program`, in namespaces of its own after the shell commands of
+    /// `setup`.
+    pub(crate) fn command_line(self, program: &Path, setup: &str) -> (OsString, Vec<OsString>) {
+        let account = match self {
+            Runner::Own => return run_as(None, program),
+            Runner::Account(account) => return run_as(Some(account), program),
+            Runner::Isolated => Account::of_packages(),
+        };
+        // Only the root of a namespace may mount, and the server refuses to run as root. So it runs in a namespace within.
+        let Account { user, group } = account;
+        let within = format!("{setup} && exec unshare --user --map-user={user} --map-group={group} \"$@\"");
+        let mut arguments: Vec<OsString> =
+            ["--user", "--map-root-user", "--mount", "sh", "-c", &within, "sh"].map(OsString::from).into();
+        arguments.push(program.into());
+        ("unshare".into(), arguments)
+    }
+}
+
 /// Returns the command that runs `program` as `account`, or as this process's own user: its file and its first arguments.
 pub(crate) fn run_as(account: Option<Account>, program: &Path) -> (OsString, Vec<OsString>) {
     match account {
@@ -66,9 +102,9 @@ pub(crate) fn run_as(account: Option<Account>, program: &Path) -> (OsString, Vec
     }
 }
 
-/// Returns `program` as a command of `account` in `folder`, which the account can read.
-pub(crate) fn command(account: Option<Account>, program: &Path, folder: &Path) -> Command {
-    let (file, arguments) = run_as(account, program);
+/// Returns `program` as a command of `runner` in `folder`, which the runner can read.
+pub(crate) fn command(runner: Runner, program: &Path, folder: &Path) -> Command {
+    let (file, arguments) = runner.command_line(program, "true");
     let mut command = Command::new(file);
     command.args(arguments).current_dir(folder).env("HOME", folder);
     command

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
-use crate::account::{Account, command, run_as};
+use crate::account::{Account, Runner, command};
 use crate::{Certificates, Process, SqlClient, free_port, until};
 
 /// The longest wait for a server, even on a busy machine.
@@ -28,6 +28,9 @@ pub struct PostgresOptions {
     pub tls: bool,
     /// Further settings: `["max_connections=5"]`.
     pub settings: Vec<String>,
+    /// The size in MiB of a disk for [`Postgres::small_disk`]. Only the server's processes see it, and it ends with them. It needs the
+    /// kernel's user namespaces, and no rights.
+    pub small_disk: Option<u32>,
     /// Lines of `pg_hba.conf` in front of the usual ones: `["hostssl app cloakroom 127.0.0.1/32 cert"]`.
     pub access: Vec<String>,
 }
@@ -38,7 +41,7 @@ pub struct Postgres {
     options: PostgresOptions,
     port: u16,
     certificates: Option<Certificates>,
-    account: Option<Account>,
+    runner: Runner,
     // Fields are dropped in order, so the folder is removed after the process has ended.
     folder: TempDir,
 }
@@ -82,7 +85,12 @@ impl Postgres {
 
     fn new(options: PostgresOptions) -> Postgres {
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir().expect("a folder");
-        let account = Account::for_root();
+        let account = Account::for_root().filter(|_| options.small_disk.is_none());
+        let runner = match account {
+            _ if options.small_disk.is_some() => Runner::Isolated,
+            Some(account) => Runner::Account(account),
+            None => Runner::Own,
+        };
         let certificates = options.tls.then(|| Certificates::write(folder.path()));
         if let Some(account) = account {
             account.own(folder.path());
@@ -92,7 +100,7 @@ impl Postgres {
                 account.own(path);
             }
         }
-        Postgres { process: None, options, port: free_port(), certificates, account, folder }
+        Postgres { process: None, options, port: free_port(), certificates, runner, folder }
     }
 
     fn install(&self) {
@@ -171,9 +179,26 @@ impl Postgres {
     /// Restarts the server as [`restart`](Self::restart) does, without waiting until it answers.
     pub fn start_again(&mut self) {
         self.kill();
-        let (program, mut args) = run_as(self.account, &crate::process::postgres_program("postgres"));
+        let program = crate::process::postgres_program("postgres");
+        let (program, mut args) = self.runner.command_line(&program, &self.mount());
         args.extend(self.args().into_iter().map(Into::into));
         self.process = Some(Process::run(Path::new(&program), args, self.folder.path()));
+    }
+
+    /// Returns the shell commands that mount the small disk.
+    fn mount(&self) -> String {
+        let Some(size) = self.options.small_disk else { return "true".to_owned() };
+        let folder = self.folder.path().join("small");
+        let (folder, space) = (folder.display(), self.small_disk());
+        format!(
+            "mkdir -p {folder} && mount -t tmpfs -o size={size}m,mode=700 tmpfs {folder} && mkdir {}",
+            space.display()
+        )
+    }
+
+    /// Returns the folder for a tablespace on the small disk, which is empty after each start.
+    pub fn small_disk(&self) -> PathBuf {
+        self.folder.path().join("small/space")
     }
 
     /// Waits until the server answers.
@@ -353,7 +378,7 @@ impl Postgres {
     }
 
     fn command(&self, program: &str) -> Command {
-        command(self.account, &crate::process::postgres_program(program), self.folder.path())
+        command(self.runner, &crate::process::postgres_program(program), self.folder.path())
     }
 }
 
