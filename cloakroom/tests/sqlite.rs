@@ -14,8 +14,12 @@ mod kill;
 mod lists;
 #[path = "sqlite/locks.rs"]
 mod locks;
+#[path = "sqlite/logs.rs"]
+mod logs;
 #[path = "sqlite/model.rs"]
 mod model;
+#[path = "sqlite/near_cache.rs"]
+mod near_cache;
 #[path = "support/random.rs"]
 mod random;
 #[path = "sqlite/tables.rs"]
@@ -30,7 +34,7 @@ use std::time::Duration;
 use cloakroom::providers::{SealedProvider, StoreKey};
 use cloakroom::seal::SealKey;
 use cloakroom::testkit::{Part, Store};
-use cloakroom::{Clock, KeyRing, SqliteProvider};
+use cloakroom::{Cached, Clock, KeyRing, SqliteProvider};
 use folder::DataFolder;
 
 cloakroom::conformance!(one_handle, |clock| async move {
@@ -44,6 +48,13 @@ cloakroom::conformance!(from_two_sides, |clock| async move {
     let folder = DataFolder::new();
     let store = Store::new(opened(&folder, &clock).await).with_second(opened(&folder, &clock).await);
     on(folder, store)
+});
+
+// What one handle changes, its own copies never outlive. `near_cache.rs` has two handles, of which one is behind by the bound.
+cloakroom::conformance!(behind_a_near_cache, |clock| async move {
+    let folder = DataFolder::new();
+    let near = Cached::builder(opened(&folder, &clock).await).clock(clock).within(near_cache::BOUND);
+    on(folder, Store::new(near).without(Part::Second, "near_cache.rs has it"))
 });
 
 cloakroom::conformance!(sealed, |clock| async move {

@@ -181,6 +181,35 @@ async fn a_read_after_the_removal_finds_nothing_of_the_old_file() {
 }
 
 #[tokio::test]
+async fn no_process_reads_a_log_that_was_removed() {
+    let folder = DataFolder::new();
+    let provider = SqliteProvider::connect(folder.path()).await.unwrap();
+    assert_eq!(provider.create(&key("old"), &a_record(1)).await.unwrap(), Created::Done);
+    assert!(provider.load(&key("old")).await.unwrap().is_some());
+    remove(&folder, &["db-wal", "db-shm"]);
+    let mut child = in_a_child("hostile::child_that_begins_a_log", &folder.path(), "true");
+    let begun = folder.path().with_extension("begun");
+    crate::folder::wait_until("the child has written", || begun.exists()).await;
+    tokio::time::sleep(NOTICED).await;
+    assert!(provider.load(&key("new")).await.unwrap().is_some(), "the other process has acknowledged it");
+    assert_eq!(provider.count().await.unwrap(), 1);
+    assert!(provider.delete(&key("new")).await.unwrap());
+    assert_eq!(number(&folder.path(), &format!("SELECT COUNT(*) FROM {TABLE}")), 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+#[ignore = "a part of no_process_reads_a_log_that_was_removed: another process begins the log"]
+async fn child_that_begins_a_log() {
+    let Some(path) = part() else { return };
+    let provider = SqliteProvider::connect(&path).await.unwrap();
+    assert_eq!(provider.create(&key("new"), &a_record(1)).await.unwrap(), Created::Done);
+    fs::write(path.with_extension("begun"), "").unwrap();
+    tokio::time::sleep(crate::folder::PATIENCE).await;
+}
+
+#[tokio::test]
 async fn a_replaced_file_is_opened_again() {
     let (folder, other) = (DataFolder::new(), a_database().await);
     let provider = SqliteProvider::connect(folder.path()).await.unwrap();

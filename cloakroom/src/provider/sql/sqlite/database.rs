@@ -1,6 +1,5 @@
 //! The open database of the thread that writes, and the check that its files are still the ones in their places.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use rusqlite::Connection;
 
 use super::connection::{abandon, open_writer, retry_locked};
 use super::error::SqliteError;
-use super::place::{DatabasePlace, FileIdentity};
+use super::place::{DatabaseFiles, DatabasePaths, DatabasePlace, FileIdentity};
 use super::schema;
 use super::statements::SqliteStatements;
 use crate::clock::Clock;
@@ -33,10 +32,8 @@ pub(super) struct DatabaseSettings {
 /// The connection that writes, with the identities of its database and its log.
 pub(super) struct OpenDatabase {
     pub(super) connection: Connection,
-    pub(super) path: PathBuf,
-    log: PathBuf,
-    file: FileIdentity,
-    log_file: FileIdentity,
+    pub(super) paths: DatabasePaths,
+    pub(super) files: DatabaseFiles,
 }
 
 impl OpenDatabase {
@@ -48,9 +45,6 @@ impl OpenDatabase {
         deadline: Option<Instant>,
     ) -> Result<OpenDatabase, SqliteError> {
         let path = settings.place.prepare(settings.create)?;
-        let mut log = path.clone().into_os_string();
-        log.push("-wal");
-        let log = PathBuf::from(log);
         let before = FileIdentity::at(&path).ok_or(SqliteError::Moved)?;
         let connection = open_writer(&path, settings.durability, deadline)?;
         schema::prepare(&connection, &settings.table, settings.create, deadline)?;
@@ -58,10 +52,9 @@ impl OpenDatabase {
         retry_locked(deadline, || {
             Ok(connection.query_row("SELECT COUNT(*) FROM sqlite_schema", (), |_| Ok(()))?)
         })?;
-        match (FileIdentity::at(&path), FileIdentity::at(&log)) {
-            (Some(file), Some(log_file)) if file == before => {
-                Ok(OpenDatabase { connection, path, log, file, log_file })
-            }
+        let paths = DatabasePaths::new(path);
+        match paths.files() {
+            Some(files) if files.database == before => Ok(OpenDatabase { connection, paths, files }),
             _ => {
                 abandon(connection);
                 Err(SqliteError::Moved)
@@ -72,8 +65,8 @@ impl OpenDatabase {
     /// Returns the size of the log in bytes, if the database and its log are still in their places. What is committed to a removed file
     /// is lost with the process, so no such commit is acknowledged.
     pub(super) fn log_size(&self) -> Option<u64> {
-        let (log, size) = FileIdentity::with_size(&self.log)?;
-        (log == self.log_file && FileIdentity::at(&self.path) == Some(self.file)).then_some(size)
+        let (files, size) = self.paths.files_and_log_size()?;
+        (files == self.files).then_some(size)
     }
 
     pub(super) fn execute(&self, sql: &str) -> Result<(), SqliteError> {

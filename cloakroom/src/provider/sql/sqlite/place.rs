@@ -35,10 +35,43 @@ impl FileIdentity {
 
     /// Returns the file at `path` and its size in bytes.
     #[allow(clippy::unnecessary_cast, reason = "the types of the fields differ between systems")]
-    pub(super) fn with_size(path: &Path) -> Option<(FileIdentity, u64)> {
+    fn with_size(path: &Path) -> Option<(FileIdentity, u64)> {
         let stat = fs::lstat(path).ok()?;
         let identity = FileIdentity { device: stat.st_dev as u64, inode: stat.st_ino as u64 };
         Some((identity, u64::try_from(stat.st_size).unwrap_or(0)))
+    }
+}
+
+/// The paths of a database and its log.
+#[derive(Clone, Debug)]
+pub(super) struct DatabasePaths {
+    pub(super) database: PathBuf,
+    log: PathBuf,
+}
+
+/// The files in these paths. What is committed to one that was removed or replaced is lost, and what is read from it is out of date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DatabaseFiles {
+    pub(super) database: FileIdentity,
+    log: FileIdentity,
+}
+
+impl DatabasePaths {
+    pub(super) fn new(database: PathBuf) -> DatabasePaths {
+        let mut log = database.clone().into_os_string();
+        log.push("-wal");
+        DatabasePaths { database, log: log.into() }
+    }
+
+    /// Returns the files. `None` if one is missing.
+    pub(super) fn files(&self) -> Option<DatabaseFiles> {
+        self.files_and_log_size().map(|(files, _)| files)
+    }
+
+    /// Returns the files and the size of the log in bytes.
+    pub(super) fn files_and_log_size(&self) -> Option<(DatabaseFiles, u64)> {
+        let (log, size) = FileIdentity::with_size(&self.log)?;
+        Some((DatabaseFiles { database: FileIdentity::at(&self.database)?, log }, size))
     }
 }
 

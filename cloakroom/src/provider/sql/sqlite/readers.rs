@@ -1,6 +1,5 @@
 //! The connections that read. A read never waits for a writer, and runs on the caller's thread unless it might wait for the disk.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,22 +11,25 @@ use tokio::sync::Semaphore;
 use super::change::deadline_of;
 use super::connection::{abandon, open_reader, retry_locked};
 use super::error::SqliteError;
-use super::place::FileIdentity;
+use super::place::{DatabaseFiles, DatabasePaths};
 use super::wait::bounded;
 use crate::sync::locks::Mutex;
 
 /// The counts and lists that run at the same time. They are long, so loads have connections of their own.
 const LISTS: usize = 2;
 
-/// The time in microseconds for which a read on a caller's thread relies on an earlier look at the file's place. The look costs a quarter of
-/// a read.
+/// The time in microseconds for which a read on a caller's thread relies on an earlier look at the places of the database and its log. The
+/// look costs half as much as a read.
 const CHECK_PAUSE: u64 = 10_000;
 
 /// The connections that read, and the limits on the threads that use them.
 ///
 /// `idle` has no owner by kind: a load may take a connection that a list has put back. The semaphores limit how many of each run.
 pub(super) struct ReadPool {
-    path: PathBuf,
+    paths: DatabasePaths,
+    /// The files of the connection that writes, while it is open. All connections of a process to one database share the memory that
+    /// describes its log, so none may open another log beside it.
+    written: Mutex<Option<DatabaseFiles>>,
     idle: Mutex<Vec<ReadConnection>>,
     loads: Arc<Semaphore>,
     lists: Arc<Semaphore>,
@@ -38,8 +40,8 @@ pub(super) struct ReadPool {
 /// A connection, and the file that it was opened on. A database that was replaced has another identity, and its readers are closed.
 struct ReadConnection {
     connection: Connection,
-    file: FileIdentity,
-    /// The time at which a read on a caller's thread last found the file in its place, as [`Pace::now`] counts.
+    files: DatabaseFiles,
+    /// The time at which a read on a caller's thread last found the files in their places, as [`Pace::now`] counts.
     checked: u64,
 }
 
@@ -51,9 +53,10 @@ pub(super) enum ReadKind {
 }
 
 impl ReadPool {
-    pub(super) fn new(path: PathBuf, loads: usize) -> ReadPool {
+    pub(super) fn new(paths: DatabasePaths, loads: usize) -> ReadPool {
         ReadPool {
-            path,
+            paths,
+            written: Mutex::default(),
             idle: Mutex::default(),
             loads: Arc::new(Semaphore::new(loads)),
             lists: Arc::new(Semaphore::new(LISTS)),
@@ -71,7 +74,7 @@ impl ReadPool {
         // No permit: while others wait for one, none is ever free, and every read would wait behind them.
         let mut reader = self.idle.lock().pop()?;
         if turn.begun.saturating_sub(reader.checked) > CHECK_PAUSE {
-            if !reader.is_at(&self.path) {
+            if !reader.is_in(&self.paths) {
                 abandon(reader.connection);
                 return None;
             }
@@ -132,15 +135,31 @@ impl ReadPool {
     /// Opens the connections that reads on the callers' threads take, since these never open one.
     pub(super) fn open_idle(&self) -> Result<(), SqliteError> {
         for _ in LISTS..self.most {
-            self.put_back(ReadConnection::open(&self.path)?);
+            self.put_back(self.open()?);
         }
         Ok(())
     }
 
-    /// Closes the connections that are not in use. An open one would keep the shared memory of a removed log alive.
+    /// Follows the connection that writes to the files that it has opened.
+    pub(super) fn follow(&self, files: DatabaseFiles) {
+        *self.written.lock() = Some(files);
+    }
+
+    /// Closes the connections that are not in use, after the one that writes is closed. An open one would keep the shared memory of a removed log alive.
     pub(super) fn close_idle(&self) {
+        *self.written.lock() = None;
         let idle = std::mem::take(&mut *self.idle.lock());
         idle.into_iter().for_each(|reader| abandon(reader.connection));
+    }
+
+    fn open(&self) -> Result<ReadConnection, SqliteError> {
+        let (files, written) = (self.paths.files(), *self.written.lock());
+        match files {
+            Some(files) if written.is_none_or(|written| written == files) => {
+                ReadConnection::open(&self.paths, files)
+            }
+            _ => Err(SqliteError::Moved),
+        }
     }
 
     fn take(&self) -> Result<ReadConnection, SqliteError> {
@@ -148,9 +167,9 @@ impl ReadPool {
             // The lock is not held while a connection is closed.
             let idle = self.idle.lock().pop();
             match idle {
-                Some(reader) if reader.is_at(&self.path) => return Ok(reader),
+                Some(reader) if reader.is_in(&self.paths) => return Ok(reader),
                 Some(reader) => abandon(reader.connection),
-                None => return ReadConnection::open(&self.path),
+                None => return self.open(),
             }
         }
     }
@@ -164,15 +183,14 @@ impl ReadPool {
 }
 
 impl ReadConnection {
-    fn open(path: &Path) -> Result<ReadConnection, SqliteError> {
-        let before = FileIdentity::at(path).ok_or(SqliteError::Moved)?;
-        let connection = open_reader(path)?;
+    fn open(paths: &DatabasePaths, before: DatabaseFiles) -> Result<ReadConnection, SqliteError> {
+        let connection = open_reader(&paths.database)?;
         // SQLite opens the log with the first read.
         let read = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", (), |_| Ok(()));
-        match FileIdentity::at(path) {
-            Some(file) if file == before => {
+        match paths.files() {
+            Some(files) if files == before => {
                 read?;
-                Ok(ReadConnection { connection, file, checked: 0 })
+                Ok(ReadConnection { connection, files, checked: 0 })
             }
             _ => {
                 abandon(connection);
@@ -181,8 +199,8 @@ impl ReadConnection {
         }
     }
 
-    fn is_at(&self, path: &Path) -> bool {
-        FileIdentity::at(path) == Some(self.file)
+    fn is_in(&self, paths: &DatabasePaths) -> bool {
+        paths.files() == Some(self.files)
     }
 }
 

@@ -54,12 +54,13 @@ impl Writer {
         let run = move || match OpenDatabase::open(&settings, deadline) {
             Err(error) => drop(opened.send(Err(error))),
             Ok(database) => {
-                let readers = Arc::new(ReadPool::new(database.path.clone(), readers));
+                let readers = Arc::new(ReadPool::new(database.paths.clone(), readers));
+                readers.follow(database.files);
                 if let Err(error) = readers.open_idle() {
                     tracing::debug!(%error, "a connection for reads could not be opened; the first read tries again");
                 }
                 if opened.send(Ok(Arc::clone(&readers))).is_ok() {
-                    let reserve = Reserve::beside(&database.path);
+                    let reserve = Reserve::beside(&database.paths.database);
                     let database = Some(database);
                     GroupWriter { settings, database, readers, reserve, cut: None, warned: None }
                         .serve(&changes);
@@ -259,7 +260,10 @@ impl GroupWriter {
         let database = match self.database.take() {
             Some(database) => database,
             None => {
-                OpenDatabase::open(&self.settings, Some(Instant::now())).map_err(SqliteError::while_in_use)?
+                let opened = OpenDatabase::open(&self.settings, Some(Instant::now()));
+                opened
+                    .inspect(|database| self.readers.follow(database.files))
+                    .map_err(SqliteError::while_in_use)?
             }
         };
         self.database.insert(database).execute("BEGIN IMMEDIATE")
