@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) enum Target {
     Memory(MemoryProvider),
     Sqlite(TempDir),
-    Postgres(servers::Postgres),
+    Postgres(Box<servers::Postgres>),
 }
 
 impl Target {
@@ -30,7 +30,7 @@ impl Target {
     }
 
     pub(crate) fn postgres() -> Target {
-        Target::Postgres(servers::Postgres::start())
+        Target::Postgres(Box::new(servers::Postgres::start()))
     }
 
     /// Opens a handle of its own, as each process does.
@@ -53,7 +53,8 @@ impl Target {
 /// Moves sessions from `layout` to SQLite, and to PostgreSQL.
 pub(crate) async fn move_to_sqlite_and_postgres(layout: &impl Layout) {
     for target in [Target::sqlite(), Target::postgres()] {
-        sessions_move_to(layout, &target, &ManualClock::starting_at(noon())).await;
+        // Boxed, since the compiler bounds how deeply futures nest.
+        Box::pin(sessions_move_to(layout, &target, &ManualClock::starting_at(noon()))).await;
     }
 }
 
@@ -63,8 +64,8 @@ fn id(number: u8) -> String {
 
 pub(crate) async fn sessions_move_to(layout: &impl Layout, target: &Target, time: &ManualClock) {
     let process = async || {
-        Manager::builder(target.open(time).await)
-            .migrate_from(layout.provider(time).await)
+        Manager::builder(Box::pin(target.open(time)).await)
+            .migrate_from(Box::pin(layout.provider(time)).await)
             .cookie_name(COOKIE_NAME)
             .idle_timeout(HOUR)
             .deadline(PATIENCE)
