@@ -10,9 +10,11 @@ use crate::{bench, test};
 /// Runs every check, the cheap ones first, and stops at the first that fails.
 pub(crate) fn run() -> Result<(), StepError> {
     let start = Instant::now();
-    let features = Workspace::load()?.features("cloakroom")?;
+    let workspace = Workspace::load()?;
+    let features = workspace.features("cloakroom")?;
+    let releases = workspace.features("cloakroom-tower-sessions")?;
     let mut times = Vec::new();
-    for (name, mut command) in checks(&features) {
+    for (name, mut command) in checks(&features, &releases) {
         let start = Instant::now();
         step(&name, &mut command)?;
         times.push((name, start.elapsed()));
@@ -32,7 +34,7 @@ pub(crate) fn run() -> Result<(), StepError> {
 }
 
 /// Returns every check but the tests: its name and its command.
-fn checks(features: &[String]) -> Vec<(String, Command)> {
+fn checks(features: &[String], releases: &[String]) -> Vec<(String, Command)> {
     let mut checks = vec![("format".to_owned(), cargo(["fmt", "--all", "--check"]))];
     checks.push(("clippy, default features".to_owned(), clippy(&["-p", "cloakroom", "--lib", "--tests"])));
     let bare = ["-p", "cloakroom", "--lib", "--tests", "--no-default-features"];
@@ -41,6 +43,11 @@ fn checks(features: &[String]) -> Vec<(String, Command)> {
         // A test that needs more features lists them under `required-features`, and cargo leaves it out.
         let alone = [&bare[..], &["--features", feature]].concat();
         checks.push((format!("clippy, {feature} alone"), clippy(&alone)));
+    }
+    for release in releases {
+        let package = ["-p", "cloakroom-tower-sessions", "--lib", "--no-default-features"];
+        let alone = [&package[..], &["--features", release]].concat();
+        checks.push((format!("clippy, {release} alone"), clippy(&alone)));
     }
     let all = ["--workspace", "--all-features", "--all-targets"];
     checks.push(("clippy, everything".to_owned(), clippy(&all)));
@@ -73,20 +80,20 @@ mod tests {
 
     #[test]
     fn each_feature_is_linted_alone_and_warnings_are_errors() {
-        let checks = checks(&["file".to_owned(), "tower".to_owned()]);
+        let checks = checks(&["file".to_owned(), "tower".to_owned()], &["tower-sessions-0_14".to_owned()]);
         let lines: Vec<_> = checks.iter().map(|(_, command)| shown(command)).collect();
-        for feature in ["file", "tower"] {
+        for feature in ["file", "tower", "tower-sessions-0_14"] {
             let alone = format!("--no-default-features --features {feature} -- -D warnings");
             assert_eq!(lines.iter().filter(|line| line.ends_with(&alone)).count(), 1, "{lines:#?}");
         }
         let lints: Vec<_> = lines.iter().filter(|line| line.starts_with("cargo clippy")).collect();
-        assert_eq!(lints.len(), 5);
+        assert_eq!(lints.len(), 6);
         assert!(lints.iter().all(|line| line.ends_with("-- -D warnings")), "{lints:#?}");
     }
 
     #[test]
     fn documentation_with_a_warning_does_not_pass() {
-        let checks = checks(&[]);
+        let checks = checks(&[], &[]);
         let (_, doc) = checks.iter().find(|(name, _)| name == "documentation").unwrap();
         assert_eq!(shown(doc), "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features");
         let (_, doc) = checks.iter().find(|(name, _)| name.ends_with("docs.rs shows it")).unwrap();

@@ -160,6 +160,11 @@ impl Codec {
         matches!(self.0, Kind::MessagePack | Kind::Json)
     }
 
+    /// Returns the encoding of the empty map. The codec must [nest](Self::nests).
+    pub(crate) fn empty(self) -> &'static [u8] {
+        if self.0 == Kind::Json { b"{}" } else { &[0x80] }
+    }
+
     /// Returns the encoded value under `key` of an encoded map. The codec must [nest](Self::nests).
     pub(crate) fn member<'a>(self, map: &'a [u8], key: &str) -> Result<Option<&'a [u8]>> {
         match self.0 {

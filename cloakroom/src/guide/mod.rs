@@ -27,7 +27,7 @@
 //! | [`shutdown`] | How do I stop a server without losing changes? |
 //! | [`testing`] | How do I test an application with sessions? |
 //! | [`performance`] | What does a request cost? |
-//! | [`migrating`] | How do I move from another library? In detail: [`from_beego`], [`from_go`] |
+//! | [`migrating`] | How do I move from another library? In detail: [`from_tower_sessions`], [`from_beego`], [`from_go`] |
 //! | [`glossary`] | What does this word mean? |
 
 /// Declares a chapter. The text is compiled in where the features of its examples are on, as they are on docs.rs. Elsewhere the page says
@@ -234,6 +234,12 @@ chapter!(
     "sealing.md",
     "memory",
     "cookie"
+);
+chapter!(
+    from_tower_sessions,
+    "From tower-sessions and axum-login: your code on these stores.",
+    "from_tower_sessions.md",
+    "memory"
 );
 chapter!(
     from_beego,

@@ -81,7 +81,12 @@ impl Keying {
 
     /// Derives a hashed key. It is not part of [`named`](Self::named), so that the other cases can be inlined.
     fn hash(namespace: &str, id: &[u8]) -> Named {
-        // Neither a namespace nor an id contains a NUL, so two pairs never hash the same bytes.
+        Named { key: Keying::hashed_key(namespace, id), id: IdText::Apart(Box::from(id)) }
+    }
+
+    /// Returns the hashed key alone.
+    pub(crate) fn hashed_key(namespace: &str, id: &[u8]) -> StoreKey {
+        // No id contains a NUL, so the last one ends the namespace, and two pairs never hash the same bytes.
         let digest = Sha256::new()
             .chain_update(b"cloakroom/key/1\0")
             .chain_update(namespace.as_bytes())
@@ -90,7 +95,7 @@ impl Keying {
             .finalize();
         let mut hex = [0; HASHED_LEN];
         HEXLOWER.encode_mut(&digest, &mut hex);
-        Named { key: StoreKey::of(Text::new(&hex, b"")), id: IdText::Apart(Box::from(id)) }
+        StoreKey::of(Text::new(&hex, b""))
     }
 }
 

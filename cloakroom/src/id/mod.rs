@@ -103,6 +103,22 @@ impl StoreKey {
     /// The maximum length of a key in characters.
     pub const MAX_LEN: usize = 192;
 
+    /// Returns the key that a [`Manager`](crate::Manager) of `namespace` derives from `id` for a persistent provider.
+    ///
+    /// It is the SHA-256, in lower-case hex, of `cloakroom/key/1`, a NUL, the namespace, a NUL, and the text of the id.
+    ///
+    /// ```
+    /// use cloakroom::providers::StoreKey;
+    ///
+    /// // printf 'cloakroom/key/1\0shop\0abcd' | sha256sum
+    /// let key = StoreKey::derive("shop", &"abcd".parse()?);
+    /// assert_eq!(key.as_str(), "c34860c604f32ade51f88c056fe9db6143a40486eeb6bc2693cc46f1c89b492e");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn derive(namespace: &str, id: &SessionId) -> StoreKey {
+        Keying::hashed_key(namespace, id.expose().as_bytes())
+    }
+
     /// Returns the text of the key.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

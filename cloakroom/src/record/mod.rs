@@ -55,11 +55,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::clock::Millis;
-#[cfg(feature = "beego")]
-use crate::codec::Codec;
-#[cfg(feature = "beego")]
-use crate::error::Result;
+use crate::codec::{Codec, Limits};
+use crate::error::{Error, ErrorKind, Result};
 use crate::principal::{Level, Principal};
 
 pub use device::Device;
@@ -144,6 +145,97 @@ impl Record {
         Ok(Record::new(&Meta::new(times, None), codec, data))
     }
 
+    /// Returns the record of a session that has `meta` and these values: for code that keeps sessions in a provider without a
+    /// [`Manager`](crate::Manager).
+    ///
+    /// `values` is a map with text keys, or a struct. It is encoded in MessagePack, with at most `max_bytes` bytes, 1,024 keys and 32
+    /// levels of nesting in a value.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::time::Duration;
+    ///
+    /// use cloakroom::providers::{Meta, Provider, Record, StoreKey, Updated};
+    /// use cloakroom::{Clock, MemoryProvider, Principal};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let provider = MemoryProvider::new();
+    /// let key = StoreKey::derive("shop", &"EA8ODQwLCgkIBwYFBAMCAQ".parse()?);
+    /// let now = Clock::system().now();
+    ///
+    /// let meta = Meta::begin(now, now + Duration::from_secs(3600)).with_principal(Principal::new("alice")?, now);
+    /// let first = Record::encode(&meta, &BTreeMap::from([("visits", 1)]), 65_536)?;
+    /// let _free = provider.create(&key, &first).await?;
+    ///
+    /// // A change has a higher version than the record that it was made from.
+    /// let meta = first.meta().with_version(first.version() + 1);
+    /// let second = Record::encode(&meta, &BTreeMap::from([("visits", 2)]), 65_536)?;
+    /// assert_eq!(provider.update(&key, &second, &first).await?, Updated::Done);
+    /// assert_eq!(provider.update(&key, &second, &first).await?, Updated::Stale);
+    ///
+    /// let stored = provider.load(&key).await?.expect("it was stored");
+    /// assert_eq!(stored.decode::<BTreeMap<String, u32>>()?["visits"], 2);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] past one of the limits; [`ErrorKind::Value`] if `values` is no map with text keys, or has a key twice.
+    pub fn encode<T: Serialize + ?Sized>(meta: &Meta, values: &T, max_bytes: usize) -> Result<Record> {
+        // The map itself is one level.
+        let limits = Limits { bytes: max_bytes, depth: Limits::DEFAULT.depth + 1, ..Limits::DEFAULT };
+        let codec = Codec::MESSAGE_PACK;
+        let encoded = codec.encode("", values, &limits)?;
+        let data = encoded.value().unwrap_or_default();
+        codec.check(data).map_err(|error| Error::new(ErrorKind::Value, error))?;
+        limits.keys(codec.count(data)?)?;
+        Ok(Record::new(meta, codec, data))
+    }
+
+    /// Returns all values of the session, as a map or a struct.
+    ///
+    /// [`encode`](Self::encode) has an example.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the values do not have the form of `T`; [`ErrorKind::Incompatible`] if a newer release wrote the record;
+    /// [`ErrorKind::Unsupported`] if the record is sealed, a tombstone, or encoded as Go does.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        self.check_readable()?;
+        let codec = self.codec();
+        let reason = if self.is_sealed() {
+            NoValues::Sealed
+        } else if self.is_tombstone() {
+            NoValues::Tombstone
+        } else if !codec.nests() {
+            NoValues::Go
+        } else {
+            let data = self.data();
+            return codec.decode(if data.is_empty() { codec.empty() } else { data });
+        };
+        Err(Error::new(ErrorKind::Unsupported, reason))
+    }
+
+    /// Returns the tombstone that takes the place of this record when its session ends `at` that time, for
+    /// [`update`](crate::Provider::update). It has the next version.
+    ///
+    /// The key stays taken `until` the tombstone expires: choose a time by which every request that has loaded the session is over.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::time::Duration;
+    ///
+    /// use cloakroom::Clock;
+    /// use cloakroom::providers::{Meta, Record};
+    ///
+    /// let now = Clock::system().now();
+    /// let record = Record::encode(&Meta::begin(now, now + Duration::from_secs(3600)), &BTreeMap::from([("n", 1)]), 65_536)?;
+    /// let tombstone = record.ended(now, now + Duration::from_secs(60));
+    /// assert!(tombstone.is_tombstone() && tombstone.data().is_empty());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn ended(&self, at: SystemTime, until: SystemTime) -> Record {
+        self.tombstone(&Mark::Ended, at.into(), until.into())
+    }
+
     /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
     ///
     /// ```
@@ -182,6 +274,45 @@ impl fmt::Debug for Record {
 }
 
 impl Meta {
+    /// Returns the metadata of an anonymous session that begins `at` that time, at version 1. It ends at `ends`, used or not.
+    ///
+    /// [`Record::encode`] has an example.
+    pub fn begin(at: SystemTime, ends: SystemTime) -> Meta {
+        let (at, ends) = (at.into(), ends.into());
+        let times = Times {
+            version: 1,
+            created: at,
+            issued: at,
+            last_active: at,
+            idle_deadline: ends,
+            absolute_deadline: ends,
+            authenticated: None,
+        };
+        Meta::new(times, None)
+    }
+
+    /// Sets the version. Every change needs a higher one than the record that it was made from.
+    #[must_use]
+    pub fn with_version(mut self, version: u64) -> Meta {
+        self.times.version = version;
+        self
+    }
+
+    /// Sets the time of the last use.
+    #[must_use]
+    pub fn with_last_active(mut self, at: SystemTime) -> Meta {
+        self.times.last_active = at.into();
+        self
+    }
+
+    /// Sets the user, and the time of the login.
+    #[must_use]
+    pub fn with_principal(mut self, principal: Principal, authenticated: SystemTime) -> Meta {
+        self.principal = Some(principal);
+        self.times.authenticated = Some(authenticated.into());
+        self
+    }
+
     /// Returns the version, which every change increases. A provider compares it before it replaces the record.
     pub fn version(&self) -> u64 {
         self.times.version
@@ -261,6 +392,19 @@ impl Times {
     }
 }
 
+/// The reason why [`Record::decode`] has no values to return.
+#[derive(Debug, thiserror::Error)]
+enum NoValues {
+    #[error(
+        "expected a record with readable data, found sealed data; wrap the provider in `SealedProvider` with its keys"
+    )]
+    Sealed,
+    #[error("expected a session, found a tombstone; check `is_tombstone` first")]
+    Tombstone,
+    #[error("expected data in MessagePack or JSON, found Go's gob, whose values are read one by one")]
+    Go,
+}
+
 /// Returns a record of this version, for tests that only need a base.
 #[cfg(test)]
 #[allow(dead_code, reason = "the tests of providers call this, and each provider is a feature")]
@@ -276,4 +420,90 @@ pub(crate) fn base(version: u64) -> Record {
         authenticated: None,
     };
     Record::new(&Meta::new(times, None), crate::codec::Codec::MESSAGE_PACK, &[0x80])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::codec::Change;
+
+    const BEGUN: SystemTime = UNIX_EPOCH;
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn encode(values: impl Serialize) -> Result<Record> {
+        Record::encode(&Meta::begin(BEGUN, BEGUN + HOUR), &values, 1000)
+    }
+
+    #[track_caller]
+    fn refused(values: impl Serialize, kind: ErrorKind) {
+        assert_eq!(encode(values).unwrap_err().kind(), kind);
+    }
+
+    #[test]
+    fn an_encoded_record_gives_back_its_values_and_metadata() {
+        let values = json!({"list": [1, -1, 0.5, null, {"deep": true}], "text": "tea", "large": u64::MAX});
+        let record = encode(&values).unwrap();
+        assert_eq!(record.decode::<serde_json::Value>().unwrap(), values);
+        assert_eq!(Record::from_bytes(record.as_bytes()).unwrap(), record);
+
+        let login = BEGUN + HOUR / 4;
+        let meta = record.meta().with_version(7).with_last_active(login);
+        let meta = meta.with_principal(Principal::new("alice").unwrap(), login);
+        let changed = Record::encode(&meta, &values, 1000).unwrap().meta();
+        assert_eq!((changed.version(), changed.created(), changed.last_active()), (7, BEGUN, login));
+        assert_eq!((changed.expires(), changed.absolute_deadline()), (BEGUN + HOUR, Some(BEGUN + HOUR)));
+        assert_eq!((changed.principal().unwrap().as_str(), changed.authenticated()), ("alice", Some(login)));
+    }
+
+    #[test]
+    fn a_touch_does_not_prolong_an_encoded_record() {
+        let mut record = encode(json!({})).unwrap();
+        record.touch(BEGUN + HOUR / 2);
+        assert_eq!(record.expires(), BEGUN + HOUR);
+    }
+
+    #[test]
+    fn no_values_are_an_empty_map_in_each_codec() {
+        for codec in [Codec::MESSAGE_PACK, Codec::JSON] {
+            let record = Record::new(&Meta::begin(BEGUN, BEGUN + HOUR), codec, b"");
+            assert_eq!(record.decode::<BTreeMap<String, u8>>().unwrap(), BTreeMap::new());
+        }
+    }
+
+    #[test]
+    fn values_past_a_limit_or_without_text_keys_are_refused() {
+        refused(json!(["no", "map"]), ErrorKind::Value);
+        refused(BTreeMap::from([(1, "a number")]), ErrorKind::Value);
+        refused(json!({"long": "x".repeat(1000)}), ErrorKind::TooLarge);
+        let keys: BTreeMap<String, ()> = (0..1025).map(|n| (n.to_string(), ())).collect();
+        let error = Record::encode(&Meta::begin(BEGUN, BEGUN + HOUR), &keys, 65_536).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let nested = |levels| (0..levels).fold(json!(1), |value, _| json!([value]));
+        encode(json!({"deep": nested(32)})).unwrap();
+        refused(json!({"deep": nested(33)}), ErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn a_tombstone_has_no_values_and_the_next_version() {
+        let tombstone = encode(json!({"n": 1})).unwrap().ended(BEGUN, BEGUN + HOUR / 2);
+        assert_eq!((tombstone.version(), tombstone.expires()), (2, BEGUN + HOUR / 2));
+        let error = tombstone.decode::<serde_json::Value>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn values_of_another_form_are_an_error_without_the_value() {
+        let mut data = crate::codec::Buffer::new();
+        let change = Change::new("k", |bytes| bytes.extend_from_slice(b"\xa7hunter2"));
+        Codec::MESSAGE_PACK.merge(b"", &[change], &Limits::DEFAULT, &mut data).unwrap();
+        let record = Record::new(&Meta::begin(BEGUN, BEGUN + HOUR), Codec::MESSAGE_PACK, &data);
+        let error = record.decode::<BTreeMap<String, u8>>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Value);
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
 }
