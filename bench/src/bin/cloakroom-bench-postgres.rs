@@ -1,7 +1,8 @@
 //! Compares the PostgreSQL provider with bare prepared statements, on a server of its own: `cargo run --release -p cloakroom-bench
 //! --features postgres --bin cloakroom-bench-postgres`.
 //!
-//! Both have the same number of connections and callers. The rounds alternate, so that both meet the same noise of the machine.
+//! Both have the same number of connections and callers. Short rounds alternate, and each is compared with the next one, so that both meet
+//! the same noise of the machine.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,12 +20,15 @@ struct Arguments {
     /// Callers, each with a connection and a session
     #[arg(long, default_value_t = 4)]
     callers: usize,
-    /// Seconds of each round
-    #[arg(long, default_value_t = 2)]
-    seconds: u64,
+    /// Milliseconds of each round
+    #[arg(long, default_value_t = 200)]
+    millis: u64,
     /// Rounds of each kind
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 41)]
     rounds: usize,
+    /// Measure one kind of call only
+    #[arg(long)]
+    only: Option<Work>,
 }
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -44,10 +48,10 @@ async fn main() -> ExitCode {
 struct Caller {
     key: StoreKey,
     bare: Client,
-    version: i64,
+    stored: Record,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Work {
     Load,
     BareLoad,
@@ -55,8 +59,13 @@ enum Work {
     BareChange,
 }
 
-fn at(version: i64) -> Record {
-    record(&Clock::system()).version(version.cast_unsigned()).principal("user-4711").filled(300).build()
+/// Returns the record of a version. Both sides build one for each change.
+fn after(stored: &Record) -> Record {
+    at(stored.version() + 1)
+}
+
+fn at(version: u64) -> Record {
+    record(&Clock::system()).version(version).principal("user-4711").filled(300).build()
 }
 
 async fn run(arguments: &Arguments) -> Outcome<()> {
@@ -73,24 +82,28 @@ async fn run(arguments: &Arguments) -> Outcome<()> {
         config.user(Postgres::USER).password(Postgres::PASSWORD);
         let (bare, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
-        callers.push(Caller { key, bare, version: 1 });
+        callers.push(Caller { key, bare, stored: at(1) });
     }
     let provider = Arc::new(provider);
-    let mut rates = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
-    let duration = Duration::from_secs(arguments.seconds);
-    for _ in 0..arguments.rounds {
-        for (place, work) in
-            [Work::Load, Work::BareLoad, Work::Change, Work::BareChange].into_iter().enumerate()
-        {
-            let (rate, back) = round(&provider, callers, work, duration).await?;
-            callers = back;
-            rates[place].push(rate);
-        }
-    }
-    let [load, bare_load, change, bare_change] = rates.map(median);
     println!("{} callers, {}", arguments.callers, server.sql("SHOW server_version").trim());
-    println!("load   {load:8.0} a second, bare {bare_load:8.0}, {:.2}", load / bare_load);
-    println!("change {change:8.0} a second, bare {bare_change:8.0}, {:.2}", change / bare_change);
+    for (name, ours, bare) in
+        [("load", Work::Load, Work::BareLoad), ("change", Work::Change, Work::BareChange)]
+    {
+        let (mut rates, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+        for _ in 0..arguments.rounds {
+            let mut pair = [0.0; 2];
+            for (place, work) in [ours, bare].into_iter().enumerate() {
+                if arguments.only.is_none_or(|only| only == work) {
+                    let duration = Duration::from_millis(arguments.millis);
+                    (pair[place], callers) = round(&provider, callers, work, duration).await?;
+                }
+            }
+            ratios.push(pair[0] / pair[1]);
+            rates.iter_mut().zip(pair).for_each(|(rates, rate)| rates.push(rate));
+        }
+        let [rate, bare] = rates.map(median);
+        println!("{name:8}{rate:8.0} a second, bare {bare:8.0}, {:.2} (median of the pairs)", median(ratios));
+    }
     Ok(())
 }
 
@@ -131,7 +144,6 @@ async fn calls(
     let update = caller.bare.prepare(update).await?;
     let mut calls = 0;
     while Instant::now() < until {
-        let next = caller.version + 1;
         match work {
             Work::Load => assert!(provider.load(&caller.key).await?.is_some()),
             Work::BareLoad => {
@@ -139,16 +151,18 @@ async fn calls(
                 assert!(!row.get::<_, &[u8]>(0).is_empty());
             }
             Work::Change => {
-                let updated = provider.update(&caller.key, &at(next), &at(caller.version)).await?;
+                let next = after(&caller.stored);
+                let updated = provider.update(&caller.key, &next, &caller.stored).await?;
                 assert_eq!(updated, Updated::Done);
-                caller.version = next;
+                caller.stored = next;
             }
             Work::BareChange => {
-                let record = at(next);
+                let next = after(&caller.stored);
+                let [former, version] = [&caller.stored, &next].map(|record| record.version().cast_signed());
                 let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-                    [&record.as_bytes(), &next, &caller.key.as_str(), &caller.version];
+                    [&next.as_bytes(), &version, &caller.key.as_str(), &former];
                 assert_eq!(caller.bare.execute(&update, &values).await?, 1);
-                caller.version = next;
+                caller.stored = next;
             }
         }
         calls += 1;

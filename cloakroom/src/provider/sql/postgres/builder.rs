@@ -12,7 +12,7 @@ use super::listen::ChangeChannel;
 use super::name::{ConfiguredName, TablePair};
 use super::settings::{CommitDurability, Settings};
 use super::start::{self, Losses};
-use super::statements::{self, PostgresStatements};
+use super::statements::{self, PostgresStatements, TimeSource};
 use super::store::PostgresStore;
 use super::{PostgresProvider, PostgresState, schema};
 use crate::clock::Clock;
@@ -230,8 +230,9 @@ impl Opening {
     /// Opens a first connection and writes the statements.
     async fn store(self) -> Result<(PostgresStore, TablePair), PostgresError> {
         let tables = start::tables(&self.pool, &self.name).await?;
+        let time = if self.clock.is_some() { TimeSource::Bound } else { TimeSource::Server };
         let store = PostgresStore {
-            sql: PostgresStatements::of(&tables, statements::durability(self.relaxed), self.notifies),
+            sql: PostgresStatements::of(&tables, time, statements::durability(self.relaxed), self.notifies),
             pool: self.pool,
             clock: self.clock,
             limits: self.limits,

@@ -13,21 +13,35 @@ use super::name::TablePair;
 use crate::provider::sql::row::KEEP_UNREADABLE;
 use crate::record::Head;
 
-/// The time of a statement on one key: the bound value, or the server's clock if that is NULL. A statement that waited for a lock
-/// compares with the time after the wait.
-fn now(bound: usize) -> String {
-    millis(bound, "pg_catalog.clock_timestamp()")
+/// The source of the time that deadlines are compared with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TimeSource {
+    /// The server's clock.
+    Server,
+    /// A value that each statement gets.
+    Bound,
 }
 
-/// The time of a statement on many rows. It is the same for all of them, so that an index can find them.
-fn start(bound: usize) -> String {
-    millis(bound, "pg_catalog.statement_timestamp()")
-}
+impl TimeSource {
+    /// Returns the time of a statement on one key. A statement that waited for a lock compares with the time after the wait.
+    fn now(self, bound: usize) -> String {
+        self.millis(bound, "pg_catalog.clock_timestamp()")
+    }
 
-fn millis(bound: usize, clock: &str) -> String {
-    format!(
-        "COALESCE(${bound}, pg_catalog.floor(pg_catalog.date_part('epoch', {clock}) * 1000::double precision)::bigint)"
-    )
+    /// Returns the time of a statement on many rows. It is the same for all of them, so that an index can find them.
+    fn start(self, bound: usize) -> String {
+        self.millis(bound, "pg_catalog.statement_timestamp()")
+    }
+
+    /// Returns milliseconds since 1970: the value `bound`, or those of `clock`. With the server's clock the value is bound and not used.
+    fn millis(self, bound: usize, clock: &str) -> String {
+        match self {
+            TimeSource::Bound => format!("${bound}"),
+            TimeSource::Server => format!(
+                "pg_catalog.floor(pg_catalog.date_part('epoch', {clock}) * 1000::double precision)::bigint"
+            ),
+        }
+    }
 }
 
 /// The condition that a row is a session that has not expired.
@@ -108,7 +122,7 @@ pub(super) struct PostgresStatements {
 impl PostgresStatements {
     /// Writes the statements for `tables`. `durable` is [`SYNCHRONOUS`] or [`RELAXED`]. With `notifies`, each change of a session tells its
     /// key on the channel of the table.
-    pub(super) fn of(tables: &TablePair, durable: &str, notifies: bool) -> Self {
+    pub(super) fn of(tables: &TablePair, time: TimeSource, durable: &str, notifies: bool) -> Self {
         let (table, index) = (tables.table(), tables.index());
         let lock = lock_number(tables);
         let told = if notifies {
@@ -119,26 +133,29 @@ impl PostgresStatements {
         // No copy of a session that is new can be out of date, so an insert tells nothing.
         let inserted = durable;
         let durable = &format!("{durable} AND {told}");
-        let (head, start3, start1) = (Head::MOST, start(3), start(1));
+        let (head, start3, start1) = (Head::MOST, time.start(3), time.start(1));
         PostgresStatements {
             load: SqlText::new(format!(
                 "SELECT record, touched FROM {table} WHERE id = $1 AND expires > {}",
-                now(2)
+                time.now(2)
             )),
-            insert: SqlText::new(insert(&table, inserted)),
-            insert_indexed: SqlText::new(insert_indexed(&table, &index, inserted)),
-            update: SqlText::new(update(&table, None, durable)),
-            update_indexed: SqlText::new(update(&table, Some(&index), durable)),
-            touch: SqlText::new(touch(&table, &told)),
-            delete: SqlText::new(delete(&table, &index, durable)),
+            insert: SqlText::new(insert(time, &table, inserted)),
+            insert_indexed: SqlText::new(insert_indexed(time, &table, &index, inserted)),
+            update: SqlText::new(update(time, &table, None, durable)),
+            update_indexed: SqlText::new(update(time, &table, Some(&index), durable)),
+            touch: SqlText::new(touch(time, &table, &told)),
+            delete: SqlText::new(delete(time, &table, &index, durable)),
             delete_orphans: SqlText::new(format!(
                 "DELETE FROM {index} AS entry WHERE entry.id = $1 \
                  AND NOT EXISTS (SELECT FROM {table} AS held WHERE held.id = $1)"
             )),
-            version: SqlText::new(format!("SELECT version FROM {table} WHERE id = $1 AND {}", live(&now(2)))),
-            rename: SqlText::new(rename(&table, &index, durable, false)),
-            rename_marked: SqlText::new(rename(&table, &index, durable, true)),
-            put_aside: SqlText::new(put_aside(&table, &index, durable)),
+            version: SqlText::new(format!(
+                "SELECT version FROM {table} WHERE id = $1 AND {}",
+                live(&time.now(2))
+            )),
+            rename: SqlText::new(rename(time, &table, &index, durable, false)),
+            rename_marked: SqlText::new(rename(time, &table, &index, durable, true)),
+            put_aside: SqlText::new(put_aside(time, &table, &index, durable)),
             count: SqlText::new(format!("SELECT pg_catalog.count(*) FROM {table} WHERE {}", live(&start1))),
             // A row that is no live session counts for the length of the page too, so that each page is bounded.
             scan: SqlText::new(format!(
@@ -152,9 +169,9 @@ impl PostgresStatements {
                  (SELECT id FROM {index} WHERE kind = $1 AND value = $2 AND id > $3 ORDER BY id LIMIT $4) AS page \
                  LEFT JOIN LATERAL (SELECT pg_catalog.substr(record, 1, {head}) AS head, touched FROM {table} AS found \
                  WHERE found.id = page.id AND {} OFFSET 0) AS held ON true ORDER BY page.id",
-                live(&start(5))
+                live(&time.start(5))
             )),
-            collect: SqlText::new(collect(&table, &index)),
+            collect: SqlText::new(collect(time, &table, &index)),
             remaining: SqlText::new(format!(
                 "SELECT EXISTS (SELECT FROM {table} WHERE due <= {start1} ORDER BY due LIMIT 1)"
             )),
@@ -168,12 +185,12 @@ const COLUMNS: &str =
     "version = $2, expires = $3, absolute = $4, idle = $5, tombstone = $6, record = $7, touched = NULL";
 
 /// Inserts a record, or replaces one that has expired. It finds no row to return if the key is taken.
-fn insert(table: &str, durable: &str) -> String {
+fn insert(time: TimeSource, table: &str, durable: &str) -> String {
     format!(
         "INSERT INTO {table} AS held (id, version, expires, absolute, idle, tombstone, due, record) \
          SELECT $1, $2, $3, $4, $5, $6, $3, $7 WHERE {durable} \
          ON CONFLICT (id) DO UPDATE SET {COLUMNS}, due = $3 WHERE held.expires <= {}",
-        now(8)
+        time.now(8)
     )
 }
 
@@ -190,14 +207,14 @@ fn index_rows(index: &str, holder: &str, [kinds, values]: [usize; 2]) -> String 
     )
 }
 
-fn insert_indexed(table: &str, index: &str, durable: &str) -> String {
-    let (insert, rows) = (insert(table, durable), index_rows(index, "done", [9, 10]));
+fn insert_indexed(time: TimeSource, table: &str, index: &str, durable: &str) -> String {
+    let (insert, rows) = (insert(time, table, durable), index_rows(index, "done", [9, 10]));
     format!("WITH done AS ({insert} RETURNING id), {rows} SELECT 1::bigint FROM done")
 }
 
 /// Changes a record at version `$9`. The answer is 1 if it did, otherwise 0 and the version of the live session, or nothing.
-fn update(table: &str, index: Option<&str>, durable: &str) -> String {
-    let live = live(&now(8));
+fn update(time: TimeSource, table: &str, index: Option<&str>, durable: &str) -> String {
+    let live = live(&time.now(8));
     let rows = index.map(|index| format!(", {}", index_rows(index, "done", [10, 11]))).unwrap_or_default();
     // `due` is indexed. It moves only to an earlier time, so that most changes leave all indexes as they are (HOT).
     format!(
@@ -209,23 +226,23 @@ fn update(table: &str, index: Option<&str>, durable: &str) -> String {
 }
 
 /// Stores a use. LEAST keeps the sum within the type, for sessions that never end.
-fn touch(table: &str, told: &str) -> String {
+fn touch(time: TimeSource, table: &str, told: &str) -> String {
     format!(
         "UPDATE {table} SET touched = GREATEST(touched, $2), \
          expires = LEAST(absolute, GREATEST(expires, $2 + LEAST(idle, {} - $2))) WHERE id = $1 AND {} AND {told}",
         i64::MAX,
-        live(&now(3))
+        live(&time.now(3))
     )
 }
 
 /// Deletes a row and its index rows. The answer is false if the row was changed after the statement's snapshot, which may then lack index
 /// rows that have come since.
-fn delete(table: &str, index: &str, durable: &str) -> String {
+fn delete(time: TimeSource, table: &str, index: &str, durable: &str) -> String {
     format!(
         "WITH gone AS (DELETE FROM {table} WHERE id = $1 AND {} AND {durable} RETURNING id, version), \
          unindexed AS (DELETE FROM {index} AS entry USING gone WHERE entry.id = gone.id) \
          SELECT gone.version = (SELECT seen.version FROM {table} AS seen WHERE seen.id = $1) FROM gone",
-        live(&now(2))
+        live(&time.now(2))
     )
 }
 
@@ -234,8 +251,8 @@ fn delete(table: &str, index: &str, durable: &str) -> String {
 ///
 /// The lock on the old row comes first. The new row is then inserted only if the old one is at that version, and the old one ends only if
 /// the new one was inserted.
-fn rename(table: &str, index: &str, durable: &str, marked: bool) -> String {
-    let (now, live) = (now(9), live(&now(9)));
+fn rename(time: TimeSource, table: &str, index: &str, durable: &str, marked: bool) -> String {
+    let (now, live) = (time.now(9), live(&time.now(9)));
     let ended = if marked {
         format!(
             "UPDATE {table} AS held SET version = $13, expires = $14, absolute = $15, idle = $16, tombstone = $17, \
@@ -260,8 +277,8 @@ fn rename(table: &str, index: &str, durable: &str, marked: bool) -> String {
 }
 
 /// Moves a row whose record is `$2`. The old id and the time make the new id unique.
-fn put_aside(table: &str, index: &str, durable: &str) -> String {
-    let now = now(3);
+fn put_aside(time: TimeSource, table: &str, index: &str, durable: &str) -> String {
+    let now = time.now(3);
     format!(
         "WITH aside AS (UPDATE {table} SET id = '!' || pg_catalog.left(id, 170) || '.' || {now}::text, tombstone = true, \
          expires = {now} + {KEEP_UNREADABLE}, due = {now} + {KEEP_UNREADABLE} WHERE id = $1 AND record = $2 AND {durable} \
@@ -274,8 +291,8 @@ fn put_aside(table: &str, index: &str, durable: &str) -> String {
 /// present deadline.
 ///
 /// Arrays make the planner look each id up, however many rows it expects.
-fn collect(table: &str, index: &str) -> String {
-    let now = start(1);
+fn collect(time: TimeSource, table: &str, index: &str) -> String {
+    let now = time.start(1);
     format!(
         "WITH picked AS MATERIALIZED (SELECT id, expires FROM {table} WHERE due <= {now} \
          AND (SELECT pg_catalog.pg_try_advisory_xact_lock($3)) ORDER BY due LIMIT $2 FOR UPDATE SKIP LOCKED), \

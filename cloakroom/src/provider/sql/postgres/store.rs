@@ -122,7 +122,7 @@ impl PostgresStore {
         Ok(PostgresLease::new(self.pool.lease().await?))
     }
 
-    /// Returns the time that statements compare deadlines with; NULL for the server's clock.
+    /// Returns the time that statements compare deadlines with. With the server's clock it is NULL, and no statement reads it.
     pub(super) fn now(&self) -> SqlValue<'static> {
         SqlValue::MaybeNumber(self.clock.as_ref().map(|clock| stored(clock.millis().0)))
     }
