@@ -75,7 +75,8 @@ impl PostgresConnection {
             return Ok(Some(statement.clone()));
         }
         let types: Vec<_> = values.iter().map(SqlValue::kind).collect();
-        let statement = self.raw.client.prepare_typed(sql.as_str(), &types).await?;
+        // Boxed: a statement is prepared once on each connection.
+        let statement = Box::pin(self.raw.client.prepare_typed(sql.as_str(), &types)).await?;
         prepared.insert(sql.number(), statement.clone());
         Ok(Some(statement))
     }
