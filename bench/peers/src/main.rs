@@ -37,8 +37,8 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     subjects: Vec<Subject>,
     /// The program of bench/peers-sqlx; without it, tower-sessions on SQL stores is not measured
-    #[arg(long, default_value = "")]
-    sqlx_peer: std::path::PathBuf,
+    #[arg(long)]
+    sqlx_peer: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -149,7 +149,7 @@ fn measure(part: Part, report: &mut Report, arguments: &Arguments) -> Result<(),
                 redis: redis.url(),
                 mysql: mysql.dsn(""),
                 postgres: postgres.url(""),
-                sqlx_peer: arguments.sqlx_peer.clone(),
+                sqlx_peer: arguments.sqlx_peer.clone().unwrap_or_default(),
             };
             http::run(report, &places, &arguments.subjects, quick)?;
         }

@@ -130,7 +130,7 @@ impl Scenario {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Places {
     /// A folder for files and databases
-    #[arg(long, default_value = "")]
+    #[arg(long)]
     pub folder: PathBuf,
     /// A Redis URL, such as `redis://127.0.0.1/`
     #[arg(long, default_value = "")]
@@ -141,8 +141,8 @@ pub struct Places {
     /// A PostgreSQL URL, such as `postgres://user:password@127.0.0.1/name`
     #[arg(long, default_value = "")]
     pub postgres: String,
-    /// The program of bench/peers-sqlx
-    #[arg(long, default_value = "")]
+    /// The program of bench/peers-sqlx. A server of this program does not need it.
+    #[arg(skip)]
     pub sqlx_peer: PathBuf,
 }
 

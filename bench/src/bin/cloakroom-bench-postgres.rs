@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use cloakroom::providers::{Created, Record, StoreKey, Updated};
+use cloakroom::providers::{Record, StoreKey, Updated};
 use cloakroom::testkit::record;
 use cloakroom::{Clock, PostgresProvider, Provider};
 use servers::Postgres;
@@ -17,9 +17,12 @@ use tokio_postgres::{Client, Config, NoTls};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Callers, each with a connection and a session
+    /// The numbers of sessions
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 1_000_000])]
+    sessions: Vec<u64>,
+    /// Callers, each with a connection and sessions of its own
     #[arg(long, default_value_t = 4)]
-    callers: usize,
+    callers: u64,
     /// Milliseconds of each round
     #[arg(long, default_value_t = 200)]
     millis: u64,
@@ -44,11 +47,36 @@ async fn main() -> ExitCode {
     }
 }
 
-/// A caller with its own session and bare connection.
+/// A caller with a bare connection and the sessions whose number it has as the rest of a division by the number of callers.
 struct Caller {
-    key: StoreKey,
     bare: Client,
-    stored: Record,
+    number: u64,
+    callers: u64,
+    /// The sessions of this caller.
+    sessions: u64,
+    /// The changes so far. Each goes to another session, so that they come from all pages of the table.
+    changes: u64,
+}
+
+impl Caller {
+    fn key(&self, turn: u64) -> Outcome<StoreKey> {
+        // The factor is prime, so every session has its turn.
+        let place = turn.wrapping_mul(7_919) % self.sessions;
+        Ok(name(place * self.callers + self.number).parse()?)
+    }
+
+    /// Returns the session to change next, and the version that it has.
+    fn next_change(&mut self) -> Outcome<(StoreKey, u64)> {
+        let turn = self.changes;
+        self.changes += 1;
+        Ok((self.key(turn)?, 1 + turn / self.sessions))
+    }
+}
+
+/// Returns the key of a session: 43 characters in random order, as hashed ids are.
+fn name(session: u64) -> String {
+    let mixed = session.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{mixed:016x}{:027}", session)
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -59,34 +87,37 @@ enum Work {
     BareChange,
 }
 
-/// Returns the record of a version. Both sides build one for each change.
-fn after(stored: &Record) -> Record {
-    at(stored.version() + 1)
-}
-
+/// Returns the record of a version.
 fn at(version: u64) -> Record {
     record(&Clock::system()).version(version).principal("user-4711").filled(300).build()
 }
 
 async fn run(arguments: &Arguments) -> Outcome<()> {
+    for sessions in &arguments.sessions {
+        measure(arguments, *sessions).await?;
+    }
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments, sessions: u64) -> Outcome<()> {
     let server = Postgres::start();
     let provider =
         PostgresProvider::connect(&server.url(&format!("table=t&pool={}", arguments.callers))).await?;
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(server.address().port()).dbname("app");
+    config.user(Postgres::USER).password(Postgres::PASSWORD);
     let mut callers = Vec::new();
     for number in 0..arguments.callers {
-        let key: StoreKey = format!("session-{number}").parse()?;
-        let created: Created = provider.create(&key, &at(1)).await?;
-        assert_eq!(created, Created::Done);
-        let mut config = Config::new();
-        config.host("127.0.0.1").port(server.address().port()).dbname("app");
-        config.user(Postgres::USER).password(Postgres::PASSWORD);
         let (bare, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
-        callers.push(Caller { key, bare, stored: at(1) });
+        let sessions = sessions / arguments.callers;
+        callers.push(Caller { bare, number, callers: arguments.callers, sessions, changes: 0 });
     }
+    fill(&callers[0].bare, sessions).await?;
     let provider = Arc::new(provider);
-    println!("{} callers, {}", arguments.callers, server.sql("SHOW server_version").trim());
-    for (name, ours, bare) in
+    let version = server.sql("SHOW server_version");
+    println!("{sessions} sessions, {} callers, PostgreSQL {}", arguments.callers, version.trim());
+    for (kind, ours, bare) in
         [("load", Work::Load, Work::BareLoad), ("change", Work::Change, Work::BareChange)]
     {
         let (mut rates, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
@@ -102,8 +133,22 @@ async fn run(arguments: &Arguments) -> Outcome<()> {
             rates.iter_mut().zip(pair).for_each(|(rates, rate)| rates.push(rate));
         }
         let [rate, bare] = rates.map(median);
-        println!("{name:8}{rate:8.0} a second, bare {bare:8.0}, {:.2} (median of the pairs)", median(ratios));
+        println!("{kind:8}{rate:8.0} a second, bare {bare:8.0}, {:.2} (median of the pairs)", median(ratios));
     }
+    Ok(())
+}
+
+/// Stores the sessions with statements of many rows.
+async fn fill(client: &Client, sessions: u64) -> Outcome<()> {
+    let statement = "INSERT INTO t (id, version, expires, absolute, idle, tombstone, due, record) \
+         SELECT unnest($1::text[]), 1, $2, $2, 1800000, false, $2, $3";
+    let statement = client.prepare(statement).await?;
+    let (stored, never) = (at(1), i64::MAX);
+    for first in (0..sessions).step_by(10_000) {
+        let names: Vec<_> = (first..sessions.min(first + 10_000)).map(name).collect();
+        client.execute(&statement, &[&names, &never, &stored.as_bytes()]).await?;
+    }
+    client.batch_execute("VACUUM ANALYZE t; CHECKPOINT").await?;
     Ok(())
 }
 
@@ -145,24 +190,23 @@ async fn calls(
     let mut calls = 0;
     while Instant::now() < until {
         match work {
-            Work::Load => assert!(provider.load(&caller.key).await?.is_some()),
+            Work::Load => assert!(provider.load(&caller.key(calls)?).await?.is_some()),
             Work::BareLoad => {
-                let row = caller.bare.query_one(&select, &[&caller.key.as_str()]).await?;
+                let row = caller.bare.query_one(&select, &[&caller.key(calls)?.as_str()]).await?;
                 assert!(!row.get::<_, &[u8]>(0).is_empty());
             }
             Work::Change => {
-                let next = after(&caller.stored);
-                let updated = provider.update(&caller.key, &next, &caller.stored).await?;
+                let (key, version) = caller.next_change()?;
+                let updated = provider.update(&key, &at(version + 1), &at(version)).await?;
                 assert_eq!(updated, Updated::Done);
-                caller.stored = next;
             }
             Work::BareChange => {
-                let next = after(&caller.stored);
-                let [former, version] = [&caller.stored, &next].map(|record| record.version().cast_signed());
+                let (key, version) = caller.next_change()?;
+                let (former, next) = (at(version), at(version + 1));
+                let [was, is] = [&former, &next].map(|record| record.version().cast_signed());
                 let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-                    [&next.as_bytes(), &version, &caller.key.as_str(), &former];
+                    [&next.as_bytes(), &is, &key.as_str(), &was];
                 assert_eq!(caller.bare.execute(&update, &values).await?, 1);
-                caller.stored = next;
             }
         }
         calls += 1;
