@@ -12,6 +12,7 @@
 
 mod account;
 mod certificates;
+mod instance;
 mod mariadb;
 mod pgbouncer;
 mod postgres;

@@ -1,20 +1,14 @@
 //! `mariadbd` with the default durability of InnoDB: a committed transaction is on disk.
 
-use std::fmt;
-use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
+use crate::instance::{Instance, LogFile, PATIENCE};
 use crate::process::program;
-use crate::{Certificates, Process, SqlClient, free_port, until};
+use crate::{Certificates, SqlClient, until};
 
 const PACKAGE: &str = "mariadb-server";
-/// The longest wait for a server, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Settings for the server's own root, which then works the same however a test configures the server.
 const OWN_SETTINGS: &str = "SET autocommit = 1, completion_type = 0";
@@ -30,13 +24,11 @@ pub struct MariaDbOptions {
 }
 
 /// A `mariadbd` with a database `app` and a user for it. It is killed when this is dropped.
+#[derive(Debug)]
 pub struct MariaDb {
-    process: Option<Process>,
     options: MariaDbOptions,
-    port: u16,
     certificates: Option<Certificates>,
-    // Fields are dropped in order, so the folder is removed after the process has ended.
-    folder: TempDir,
+    instance: Instance,
 }
 
 impl MariaDb {
@@ -55,9 +47,9 @@ impl MariaDb {
     /// # Panics
     /// If the server is not installed, or does not answer in time.
     pub fn with(options: MariaDbOptions) -> MariaDb {
-        let folder = tempfile::Builder::new().prefix("mariadb-").tempdir().expect("a folder");
-        let certificates = options.tls.then(|| Certificates::write(folder.path()));
-        let mut server = MariaDb { process: None, options, port: free_port(), certificates, folder };
+        let instance = Instance::new("mariadb-");
+        let certificates = options.tls.then(|| Certificates::write(instance.folder()));
+        let mut server = MariaDb { options, certificates, instance };
         server.install();
         server.restart();
         server.sql(&format!(
@@ -75,7 +67,7 @@ impl MariaDb {
             .arg(format!("--datadir={}", self.data().display()))
             .arg("--innodb-log-file-size=16M")
             // A server that starts removes the temporary tables of all other servers in the same folder.
-            .env("TMPDIR", self.folder.path())
+            .env("TMPDIR", self.instance.folder())
             .output()
             .expect("mariadb-install-db starts");
         let said = [output.stdout, output.stderr].concat();
@@ -93,8 +85,7 @@ impl MariaDb {
 
     /// Restarts the server as [`restart`](Self::restart) does, without waiting until it answers.
     pub fn start_again(&mut self) {
-        self.kill();
-        self.process = Some(Process::start("mariadbd", PACKAGE, self.args(), self.folder.path()));
+        self.instance.start(&program("mariadbd", PACKAGE), self.args());
     }
 
     /// Waits until the server answers.
@@ -102,12 +93,7 @@ impl MariaDb {
     /// # Panics
     /// If it does not answer in time. The message contains the server's log.
     pub fn ready(&self) {
-        let start = Instant::now();
-        while !self.answers() {
-            let log = || std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default();
-            assert!(start.elapsed() < PATIENCE, "mariadbd does not answer; its log:\n{}", log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.instance.ready("mariadbd", "stderr", || self.answers());
     }
 
     fn answers(&self) -> bool {
@@ -116,13 +102,13 @@ impl MariaDb {
     }
 
     fn args(&self) -> Vec<String> {
-        let folder = self.folder.path().display();
+        let folder = self.instance.folder().display();
         let mut args = vec![
             "--no-defaults".to_owned(),
             format!("--datadir={}", self.data().display()),
             format!("--socket={}", self.socket().display()),
             format!("--pid-file={folder}/pid"),
-            format!("--port={}", self.port),
+            format!("--port={}", self.instance.port()),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--tmpdir={folder}"),
             "--skip-name-resolve".to_owned(),
@@ -149,9 +135,7 @@ impl MariaDb {
 
     /// Kills the server at once (SIGKILL). Its data on disk stays for [`restart`](Self::restart).
     pub fn kill(&mut self) {
-        if let Some(process) = self.process.take() {
-            process.kill();
-        }
+        self.instance.kill();
     }
 
     /// Stops the server (SIGSTOP): its port accepts connections, but nothing answers.
@@ -159,7 +143,7 @@ impl MariaDb {
     /// # Panics
     /// If the server was killed.
     pub fn pause(&self) {
-        self.process.as_ref().expect("the server runs").pause();
+        self.instance.process().pause();
     }
 
     /// Resumes the server (SIGCONT).
@@ -167,17 +151,17 @@ impl MariaDb {
     /// # Panics
     /// If the server was killed.
     pub fn resume(&self) {
-        self.process.as_ref().expect("the server runs").resume();
+        self.instance.process().resume();
     }
 
     /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.instance.address()
     }
 
     /// Returns the path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
+        self.instance.folder().join("socket")
     }
 
     /// Returns the certificates it uses.
@@ -247,36 +231,24 @@ impl MariaDb {
     /// Logs every statement from now on.
     pub fn log_statements(&self) -> GeneralLog {
         self.sql("SET GLOBAL general_log = ON");
-        let mut log = GeneralLog { path: self.log(), from: 0 };
+        let mut log = GeneralLog(LogFile::new(self.log()));
         // Wait for the last entry of the connection that switched the log on.
         until(PATIENCE, "the end of a client", || log.take().contains(&"Quit".to_owned()).then_some(()));
         log
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.path().join("general.log")
+        self.instance.folder().join("general.log")
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-}
-
-impl fmt::Debug for MariaDb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MariaDb")
-            .field("options", &self.options)
-            .field("port", &self.port)
-            .finish_non_exhaustive()
+        self.instance.folder().join("data")
     }
 }
 
 /// The server's general query log, from some moment on.
 #[derive(Clone, Debug)]
-pub struct GeneralLog {
-    path: PathBuf,
-    from: u64,
-}
+pub struct GeneralLog(LogFile);
 
 impl GeneralLog {
     /// Returns the commands since the last call, one line each: the command and its text, such as `Execute UPDATE ..`.
@@ -284,15 +256,9 @@ impl GeneralLog {
     /// # Panics
     /// If the log cannot be read.
     pub fn take(&mut self) -> Vec<String> {
-        let mut text = Vec::new();
-        // The server creates the file with the first entry.
-        let Ok(mut file) = std::fs::File::open(&self.path) else { return Vec::new() };
-        file.seek(SeekFrom::Start(self.from)).expect("a file");
-        file.read_to_end(&mut text).expect("a file");
-        self.from += text.len() as u64;
         // An entry begins with a time or blanks, the connection's number and the command. Further lines belong to the
         // same entry.
-        let text = String::from_utf8_lossy(&text);
+        let text = self.0.take();
         text.lines().filter_map(command).filter(|command| !command.ends_with(OWN_SETTINGS)).collect()
     }
 }

@@ -1,27 +1,21 @@
 //! `pgbouncer`, a pooler in front of a `postgres`.
 
-use std::fmt;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
-
-use tempfile::TempDir;
 
 use crate::account::{Account, run_as};
+use crate::instance::{Instance, PATIENCE};
 use crate::process::program;
-use crate::{Postgres, Process, free_port, until};
+use crate::{Postgres, until};
 
 const PACKAGE: &str = "pgbouncer";
-/// The longest wait for it, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pooler in transaction mode: each transaction may run on another connection to the server. It is killed when this is dropped.
+#[derive(Debug)]
 pub struct PgBouncer {
-    process: Option<Process>,
-    port: u16,
     account: Option<Account>,
-    folder: TempDir,
+    instance: Instance,
 }
 
 impl PgBouncer {
@@ -31,10 +25,9 @@ impl PgBouncer {
     /// # Panics
     /// If it is not installed, or accepts no connections in time.
     pub fn start(server: &Postgres, size: usize, settings: &[&str]) -> PgBouncer {
-        let folder = tempfile::Builder::new().prefix("pgbouncer-").tempdir().expect("a folder");
-        let account = Account::for_root();
-        let port = free_port();
-        let users = folder.path().join("users");
+        let instance = Instance::new("pgbouncer-");
+        let (account, folder) = (Account::for_root(), instance.folder());
+        let users = folder.join("users");
         let password = Postgres::PASSWORD.replace('"', "\"\"");
         let configuration = format!(
             "[databases]\n\
@@ -48,17 +41,18 @@ impl PgBouncer {
              pool_mode = transaction\n\
              default_pool_size = {size}\n\
              {settings}\n",
+            port = instance.port(),
             server = server.address().port(),
             users = users.display(),
             settings = settings.join("\n"),
         );
-        let file = folder.path().join("pgbouncer.ini");
+        let file = folder.join("pgbouncer.ini");
         fs::write(&file, configuration).expect("a file");
         fs::write(&users, format!("\"{}\" \"{password}\"\n", Postgres::USER)).expect("a file");
         if let Some(account) = account {
-            [folder.path(), &file, &users].into_iter().for_each(|path| account.own(path));
+            [folder, &file, &users].into_iter().for_each(|path| account.own(path));
         }
-        let mut pooler = PgBouncer { process: None, port, account, folder };
+        let mut pooler = PgBouncer { account, instance };
         pooler.restart();
         pooler
     }
@@ -68,34 +62,25 @@ impl PgBouncer {
     /// # Panics
     /// If it accepts no connections in time.
     pub fn restart(&mut self) {
-        self.kill();
         let (file, mut args) = run_as(self.account, &program("pgbouncer", PACKAGE));
-        args.push(self.folder.path().join("pgbouncer.ini").into());
-        self.process = Some(Process::run(Path::new(&file), args, self.folder.path()));
+        args.push(self.instance.folder().join("pgbouncer.ini").into());
+        self.instance.start(Path::new(&file), args);
         until(PATIENCE, "a pgbouncer that accepts connections", || TcpStream::connect(self.address()).ok());
     }
 
     /// Kills it at once (SIGKILL).
     pub fn kill(&mut self) {
-        if let Some(process) = self.process.take() {
-            process.kill();
-        }
+        self.instance.kill();
     }
 
     /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.instance.address()
     }
 
     /// Returns the URL of the database `app` through the pooler, with `params` after the question mark.
     pub fn url(&self, params: &str) -> String {
         Postgres::url_at(&self.address().to_string(), params)
-    }
-}
-
-impl fmt::Debug for PgBouncer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PgBouncer").field("port", &self.port).finish_non_exhaustive()
     }
 }
 

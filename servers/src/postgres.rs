@@ -1,21 +1,15 @@
 //! `postgres` with its default durability: a committed transaction is on disk.
 
-use std::fmt;
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use tempfile::TempDir;
 
 use crate::account::{Account, Runner, command};
-use crate::{Certificates, Process, SqlClient, free_port, until};
-
-/// The longest wait for a server, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::instance::{Instance, LogFile, PATIENCE};
+use crate::{Certificates, Process, SqlClient, until};
 
 /// Sets up the server's own superuser, who then works the same however a test configures the server.
 const OWN_SETTINGS: &str = "SET default_transaction_read_only = off; SET synchronous_commit = on; \
@@ -36,14 +30,12 @@ pub struct PostgresOptions {
 }
 
 /// A `postgres` with a database `app` and a role that owns it. It is killed when this is dropped.
+#[derive(Debug)]
 pub struct Postgres {
-    process: Option<Process>,
     options: PostgresOptions,
-    port: u16,
     certificates: Option<Certificates>,
     runner: Runner,
-    // Fields are dropped in order, so the folder is removed after the process has ended.
-    folder: TempDir,
+    instance: Instance,
 }
 
 impl Postgres {
@@ -84,23 +76,23 @@ impl Postgres {
     }
 
     fn new(options: PostgresOptions) -> Postgres {
-        let folder = tempfile::Builder::new().prefix("postgres-").tempdir().expect("a folder");
+        let instance = Instance::new("postgres-");
         let account = Account::for_root().filter(|_| options.small_disk.is_none());
         let runner = match account {
             _ if options.small_disk.is_some() => Runner::Isolated,
             Some(account) => Runner::Account(account),
             None => Runner::Own,
         };
-        let certificates = options.tls.then(|| Certificates::write(folder.path()));
+        let certificates = options.tls.then(|| Certificates::write(instance.folder()));
         if let Some(account) = account {
-            account.own(folder.path());
+            account.own(instance.folder());
             for path in
                 certificates.iter().flat_map(|files| [&files.server, &files.server_key, &files.authority])
             {
                 account.own(path);
             }
         }
-        Postgres { process: None, options, port: free_port(), certificates, runner, folder }
+        Postgres { options, certificates, runner, instance }
     }
 
     fn install(&self) {
@@ -149,7 +141,7 @@ impl Postgres {
                 .command("pg_basebackup")
                 .arg(format!("--pgdata={}", standby.data().display()))
                 .arg(format!("--host={}", self.socket_folder().display()))
-                .arg(format!("--port={}", self.port))
+                .arg(format!("--port={}", self.instance.port()))
                 .args(["--username=postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]),
         );
         standby.restart();
@@ -182,13 +174,13 @@ impl Postgres {
         let program = crate::process::postgres_program("postgres");
         let (program, mut args) = self.runner.command_line(&program, &self.mount());
         args.extend(self.args().into_iter().map(Into::into));
-        self.process = Some(Process::run(Path::new(&program), args, self.folder.path()));
+        self.instance.start(Path::new(&program), args);
     }
 
     /// Returns the shell commands that mount the small disk.
     fn mount(&self) -> String {
         let Some(size) = self.options.small_disk else { return "true".to_owned() };
-        let folder = self.folder.path().join("small");
+        let folder = self.instance.folder().join("small");
         let (folder, space) = (folder.display(), self.small_disk());
         format!(
             "mkdir -p {folder} && mount -t tmpfs -o size={size}m,mode=700 tmpfs {folder} && mkdir {}",
@@ -198,7 +190,7 @@ impl Postgres {
 
     /// Returns the folder for a tablespace on the small disk, which is empty after each start.
     pub fn small_disk(&self) -> PathBuf {
-        self.folder.path().join("small/space")
+        self.instance.folder().join("small/space")
     }
 
     /// Waits until the server answers.
@@ -206,12 +198,7 @@ impl Postgres {
     /// # Panics
     /// If it does not answer in time. The message contains the server's log.
     pub fn ready(&self) {
-        let start = Instant::now();
-        while !self.answers() {
-            let log = || fs::read_to_string(self.log()).unwrap_or_default();
-            assert!(start.elapsed() < PATIENCE, "postgres does not answer; its log:\n{}", log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.instance.ready("postgres", "stderr", || self.answers());
     }
 
     fn answers(&self) -> bool {
@@ -219,11 +206,11 @@ impl Postgres {
     }
 
     fn args(&self) -> Vec<String> {
-        let folder = self.folder.path().display();
+        let folder = self.instance.folder().display();
         let mut args = vec!["-D".to_owned(), self.data().display().to_string()];
         let mut set = |setting: String| args.extend(["-c".to_owned(), setting]);
         set("listen_addresses=127.0.0.1".to_owned());
-        set(format!("port={}", self.port));
+        set(format!("port={}", self.instance.port()));
         set(format!("unix_socket_directories={folder}"));
         set("shared_buffers=64MB".to_owned());
         set("max_connections=100".to_owned());
@@ -243,9 +230,8 @@ impl Postgres {
 
     /// Kills the server and all its processes at once (SIGKILL). Its data on disk stays for [`restart`](Self::restart).
     pub fn kill(&mut self) {
-        let Some(process) = self.process.take() else { return };
-        let children = process.children();
-        process.kill();
+        let children = self.instance.running().map(Process::children).unwrap_or_default();
+        self.instance.kill();
         for &child in &children {
             // A child that has ended already is what is wanted.
             let _ = kill_process(child, Signal::KILL);
@@ -261,7 +247,7 @@ impl Postgres {
     /// # Panics
     /// If the server was killed.
     pub fn pause(&self) {
-        let process = self.process.as_ref().expect("the server runs");
+        let process = self.instance.process();
         process.pause();
         // A stopped server starts no further processes.
         self.signal_children(Signal::STOP);
@@ -273,11 +259,11 @@ impl Postgres {
     /// If the server was killed.
     pub fn resume(&self) {
         self.signal_children(Signal::CONT);
-        self.process.as_ref().expect("the server runs").resume();
+        self.instance.process().resume();
     }
 
     fn signal_children(&self, signal: Signal) {
-        for child in self.process.as_ref().expect("the server runs").children() {
+        for child in self.instance.process().children() {
             // A child may have ended since.
             let _ = kill_process(child, signal);
         }
@@ -285,12 +271,12 @@ impl Postgres {
 
     /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        self.instance.address()
     }
 
     /// Returns the folder of its Unix socket, which is what a connection string names as its host.
     pub fn socket_folder(&self) -> &Path {
-        self.folder.path()
+        self.instance.folder()
     }
 
     /// Returns the certificates it uses.
@@ -342,7 +328,7 @@ impl Postgres {
         psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1"])
             .arg("--username=postgres")
             .arg(format!("--host={}", self.socket_folder().display()))
-            .arg(format!("--port={}", self.port))
+            .arg(format!("--port={}", self.instance.port()))
             .env("PGCONNECT_TIMEOUT", "2")
             .env("PGOPTIONS", "-c client_min_messages=warning");
         psql
@@ -360,7 +346,7 @@ impl Postgres {
     pub fn log_statements(&self) -> StatementLog {
         self.sql("ALTER SYSTEM SET log_statement = 'all'");
         self.sql("SELECT pg_reload_conf()");
-        let mut log = StatementLog { path: self.log(), from: 0 };
+        let mut log = StatementLog(LogFile::new(self.instance.folder().join("stderr")));
         // Each connection notices the change between two statements, so wait for the first that is logged.
         until(PATIENCE, "a logged statement", || {
             let _ = self.admin(&["--dbname=app", "--command", "SELECT 'logged'"]);
@@ -369,16 +355,12 @@ impl Postgres {
         log
     }
 
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("stderr")
-    }
-
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.instance.folder().join("data")
     }
 
     fn command(&self, program: &str) -> Command {
-        command(self.runner, &crate::process::postgres_program(program), self.folder.path())
+        command(self.runner, &crate::process::postgres_program(program), self.instance.folder())
     }
 }
 
@@ -388,21 +370,9 @@ impl Drop for Postgres {
     }
 }
 
-impl fmt::Debug for Postgres {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Postgres")
-            .field("options", &self.options)
-            .field("port", &self.port)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The statements in the server's log, from some moment on.
 #[derive(Clone, Debug)]
-pub struct StatementLog {
-    path: PathBuf,
-    from: u64,
-}
+pub struct StatementLog(LogFile);
 
 impl StatementLog {
     /// Returns the statements since the last call, each with how it was sent: `execute s1: UPDATE ..`, `execute <unnamed>: ..` or
@@ -411,14 +381,7 @@ impl StatementLog {
     /// # Panics
     /// If the log cannot be read.
     pub fn take(&mut self) -> Vec<String> {
-        let mut text = Vec::new();
-        let mut file = fs::File::open(&self.path).expect("the server's log");
-        file.seek(SeekFrom::Start(self.from)).expect("a file");
-        file.read_to_end(&mut text).expect("a file");
-        // An entry that is being written is left for the next call.
-        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        self.from += whole as u64;
-        statements(&String::from_utf8_lossy(&text[..whole]))
+        statements(&self.0.take())
     }
 }
 

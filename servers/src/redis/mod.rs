@@ -10,9 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::TempDir;
-
-use crate::{Certificates, Process, free_port, until};
+use crate::instance::Instance;
+use crate::{Certificates, free_port, until};
 
 pub use cluster::RedisCluster;
 pub use flavor::Flavor;
@@ -44,13 +43,10 @@ pub struct RedisOptions {
 
 /// A `redis-server`. It is killed when this is dropped.
 pub struct Redis {
-    process: Option<Process>,
     options: RedisOptions,
-    port: u16,
     tls_port: Option<u16>,
     certificates: Option<Certificates>,
-    // Fields are dropped in order, so the folder is removed after the process has ended.
-    folder: TempDir,
+    instance: Instance,
 }
 
 impl RedisOptions {
@@ -71,10 +67,10 @@ impl Redis {
     /// # Panics
     /// If the server is not installed, or does not answer in time.
     pub fn with(options: RedisOptions) -> Redis {
-        let folder = tempfile::Builder::new().prefix("redis-").tempdir().expect("a folder");
-        let certificates = options.tls.then(|| Certificates::write(folder.path()));
+        let instance = Instance::new("redis-");
+        let certificates = options.tls.then(|| Certificates::write(instance.folder()));
         let tls_port = options.tls.then(free_port);
-        let mut redis = Redis { process: None, options, port: free_port(), tls_port, certificates, folder };
+        let mut redis = Redis { options, tls_port, certificates, instance };
         redis.restart();
         redis
     }
@@ -90,8 +86,7 @@ impl Redis {
 
     /// Restarts the server as [`restart`](Self::restart) does, without waiting until it answers.
     pub fn start_again(&mut self) {
-        self.kill();
-        self.process = Some(Process::run(&self.options.flavor.program(), self.args(), self.folder.path()));
+        self.instance.start(&self.options.flavor.program(), self.args());
     }
 
     /// Waits until the server answers.
@@ -99,12 +94,7 @@ impl Redis {
     /// # Panics
     /// If it does not answer in time. The message contains the server's log.
     pub fn ready(&self) {
-        let start = std::time::Instant::now();
-        while !self.answers() {
-            let log = || std::fs::read_to_string(self.folder.path().join("stdout")).unwrap_or_default();
-            assert!(start.elapsed() < PATIENCE, "redis-server does not answer; its log:\n{}", log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.instance.ready("redis-server", "stdout", || self.answers());
     }
 
     fn answers(&self) -> bool {
@@ -116,10 +106,10 @@ impl Redis {
     }
 
     fn args(&self) -> Vec<String> {
-        let folder = self.folder.path().to_str().expect("a folder's path in UTF-8");
+        let folder = self.instance.folder().to_str().expect("a folder's path in UTF-8");
         let mut args: Vec<String> = Vec::new();
         let mut set = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
-        set(&["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--dir", folder]);
+        set(&["--bind", "127.0.0.1", "--port", &self.instance.port().to_string(), "--dir", folder]);
         set(&["--save", "", "--daemonize", "no", "--loglevel", "notice"]);
         if self.options.durable {
             set(&["--appendonly", "yes", "--appendfsync", "always"]);
@@ -147,9 +137,7 @@ impl Redis {
 
     /// Kills the server at once (SIGKILL). Its data on disk stays for [`restart`](Self::restart).
     pub fn kill(&mut self) {
-        if let Some(process) = self.process.take() {
-            process.kill();
-        }
+        self.instance.kill();
     }
 
     /// Stops the server (SIGSTOP): it accepts connections, but does not answer.
@@ -157,7 +145,7 @@ impl Redis {
     /// # Panics
     /// If the server does not run.
     pub fn pause(&self) {
-        self.process.as_ref().expect("the server runs").pause();
+        self.instance.process().pause();
     }
 
     /// Resumes the server (SIGCONT).
@@ -165,17 +153,17 @@ impl Redis {
     /// # Panics
     /// If the server does not run.
     pub fn resume(&self) {
-        self.process.as_ref().expect("the server runs").resume();
+        self.instance.process().resume();
     }
 
     /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        self.instance.address()
     }
 
     /// Returns the URL of the default user, over plain TCP.
     pub fn url(&self) -> String {
-        self.url_at(self.port)
+        self.url_at(self.instance.port())
     }
 
     /// Returns the URL through a proxy on `port`.
@@ -204,7 +192,7 @@ impl Redis {
 
     /// Returns the path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
+        self.instance.folder().join("socket")
     }
 
     /// Returns its own certificate and the authority that it trusts.
@@ -249,7 +237,7 @@ fn command(words: &[&str]) -> redis::Cmd {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Redis").field("port", &self.instance.port()).finish_non_exhaustive()
     }
 }
 
