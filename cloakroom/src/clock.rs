@@ -78,8 +78,9 @@ impl Highest {
     #[cold]
     fn go_on(&self, highest: u64, at: Instant) -> u64 {
         let mut anchor = self.anchor.lock();
-        let continued = anchor
-            .map(|(moment, told)| told.saturating_add(Millis::of(at.saturating_duration_since(moment))));
+        let continued = anchor.map(|(moment, told)| {
+            told.saturating_add(Millis::count_in(at.saturating_duration_since(moment)))
+        });
         match continued.filter(|time| *time >= highest) {
             Some(time) => time.max(self.millis.fetch_max(time, Ordering::Relaxed)),
             // The clock is behind for the first time, or for the first time since it had caught up.
@@ -93,6 +94,13 @@ impl Highest {
 
 impl Clock {
     /// Returns the clock of the operating system, in UTC. It is the default of managers and providers.
+    ///
+    /// ```
+    /// use cloakroom::{Clock, ManualClock};
+    ///
+    /// assert_eq!(Clock::system(), Clock::default());
+    /// assert_ne!(Clock::system(), ManualClock::default().clock());
+    /// ```
     pub fn system() -> Self {
         Clock(Source::System)
     }
@@ -248,7 +256,7 @@ impl ManualClock {
     /// assert_eq!(time.clock().now(), before + Duration::from_secs(60));
     /// ```
     pub fn advance(&self, step: Duration) {
-        self.0.shown.fetch_add(Millis::of(step), Ordering::SeqCst);
+        self.0.shown.fetch_add(Millis::count_in(step), Ordering::SeqCst);
     }
 
     /// Sets the time, forwards or backwards, as the system clock may be set.
@@ -287,18 +295,19 @@ impl Millis {
     /// The time that is never reached: "no deadline".
     pub(crate) const NEVER: Millis = Millis(u64::MAX);
 
-    pub(crate) fn of(duration: Duration) -> u64 {
+    /// Returns the number of whole milliseconds in `duration`; `u64::MAX` if there are more.
+    pub(crate) fn count_in(duration: Duration) -> u64 {
         duration.as_secs().saturating_mul(1000).saturating_add(u64::from(duration.subsec_millis()))
     }
 
     #[allow(dead_code, reason = "providers need it, and they are features")]
     pub(crate) fn after(self, duration: Duration) -> Millis {
-        Millis(self.0.saturating_add(Self::of(duration)))
+        Millis(self.0.saturating_add(Self::count_in(duration)))
     }
 
     #[allow(dead_code, reason = "a provider needs it, and it is a feature")]
     pub(crate) fn before(self, duration: Duration) -> Millis {
-        Millis(self.0.saturating_sub(Self::of(duration)))
+        Millis(self.0.saturating_sub(Self::count_in(duration)))
     }
 
     /// Returns the time since `earlier`; zero if the clock went backwards.
@@ -310,7 +319,7 @@ impl Millis {
 impl From<SystemTime> for Millis {
     /// Converts a time. One before 1970 becomes 1970, and one past the range becomes the last that there is.
     fn from(time: SystemTime) -> Self {
-        Millis(time.duration_since(UNIX_EPOCH).map_or(0, Millis::of))
+        Millis(time.duration_since(UNIX_EPOCH).map_or(0, Millis::count_in))
     }
 }
 

@@ -81,21 +81,118 @@ impl Event {
     ///
     /// `None` for a [`Duplicate`](EventKind::Duplicate), which names several sessions, and for sessions that a garbage collection
     /// found [`Expired`](EventKind::Expired).
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use cloakroom::event::{Event, IdHash};
+    /// use std::sync::Mutex;
+    ///
+    /// static CREATED: Mutex<Option<IdHash>> = Mutex::new(None);
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .on_event(|event: &Event| *CREATED.lock().unwrap() = event.session())
+    ///     .build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// assert!(session.id_hash().is_some());
+    /// assert_eq!(*CREATED.lock().unwrap(), session.id_hash());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn session(&self) -> Option<IdHash> {
         self.session
     }
 
     /// Returns the hash of the id that a [`Rotated`](EventKind::Rotated) session had before.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use cloakroom::event::{Event, EventKind, IdHash};
+    /// use std::sync::Mutex;
+    ///
+    /// static FORMER: Mutex<Option<IdHash>> = Mutex::new(None);
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .on_event(|event: &Event| {
+    ///         if event.kind() == EventKind::Rotated {
+    ///             *FORMER.lock().unwrap() = event.former();
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// let before = session.id_hash();
+    /// session.regenerate()?;
+    /// session.save().await?;
+    /// assert_ne!(session.id_hash(), before);
+    /// assert_eq!(*FORMER.lock().unwrap(), before);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn former(&self) -> Option<IdHash> {
         self.former
     }
 
     /// Returns the user of the session, if known.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use cloakroom::event::{Event, EventKind};
+    /// use std::sync::Mutex;
+    ///
+    /// static LOGINS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .on_event(|event: &Event| {
+    ///         if let (EventKind::Authenticated, Some(user)) = (event.kind(), event.principal()) {
+    ///             LOGINS.lock().unwrap().push(user.as_str().to_owned());
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.save().await?;
+    /// assert_eq!(*LOGINS.lock().unwrap(), ["alice"]);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
 
     /// Returns the number of sessions: one, except for a [`Duplicate`](EventKind::Duplicate) and a garbage collection.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, ManualClock, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use cloakroom::event::{Event, EventKind};
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// static EXPIRED: AtomicU64 = AtomicU64::new(0);
+    ///
+    /// # let time = ManualClock::default();
+    /// # let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// let sessions = Manager::builder(provider)
+    /// #     .clock(time.clock())
+    ///     .on_event(|event: &Event| {
+    ///         if event.kind() == EventKind::Expired {
+    ///             EXPIRED.fetch_add(event.count(), Ordering::Relaxed);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # for n in 0..2 {
+    /// #     let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// #     session.set("n", n)?;
+    /// #     session.save().await?;
+    /// # }
+    /// # time.advance(std::time::Duration::from_secs(31 * 60));
+    /// // Two sessions were left for over 30 minutes.
+    /// sessions.collect_garbage().await?;
+    /// assert_eq!(EXPIRED.load(Ordering::Relaxed), 2);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -226,6 +323,26 @@ impl fmt::Debug for IdHash {
 #[doc(alias = "sink")]
 pub trait EventListener: Send + Sync + 'static {
     /// Receives an event.
+    ///
+    /// ```
+    /// use cloakroom::event::{Event, EventListener};
+    /// use cloakroom::{Manager, MemoryProvider};
+    /// use std::sync::mpsc::{Sender, channel};
+    ///
+    /// /// Hands events to a thread that writes them to a database.
+    /// struct Audit(Sender<Event>);
+    ///
+    /// impl EventListener for Audit {
+    ///     fn on_event(&self, event: &Event) {
+    ///         let _ = self.0.send(event.clone());    // never blocks
+    ///     }
+    /// }
+    ///
+    /// let (sender, events) = channel();
+    /// let sessions = Manager::builder(MemoryProvider::new()).on_event(Audit(sender)).build()?;
+    /// assert!(events.try_recv().is_err(), "nothing has happened yet");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     fn on_event(&self, event: &Event);
 }
 

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use axum::routing::{get, post};
+use cloakroom::middleware::PageOrigin;
 use cloakroom::{CsrfLayer, CsrfToken, Error, ErrorKind, Manager, MemoryProvider, Session, SessionLayer};
 use http::header::COOKIE;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -195,7 +196,7 @@ async fn safe_methods_need_no_token() {
 
 #[tokio::test]
 async fn a_request_from_another_site_is_refused_with_its_token() {
-    let trusting = CsrfLayer::new().trust_origin("https://app.shop.example").unwrap();
+    let trusting = CsrfLayer::new().trust_origin("https://app.shop.example".parse().unwrap());
     let site = site(&manager(), trusting);
     let (cookie, token) = visitor(&site).await;
     let body = format!("csrf_token={token}");
@@ -216,8 +217,32 @@ async fn a_request_from_another_site_is_refused_with_its_token() {
     }
     let untokened = Post::form(&cookie, "a=1").with("origin", "https://app.shop.example");
     assert_eq!(untokened.status(&site).await, StatusCode::FORBIDDEN, "a trusted origin needs the token too");
-    for wrong in ["app.example", "https://", "https://a.example/", "https://*.example", "https://a b"] {
-        assert_eq!(CsrfLayer::new().trust_origin(wrong).unwrap_err().kind(), ErrorKind::Config, "{wrong}");
+}
+
+#[test]
+fn a_malformed_origin_is_a_configuration_error() {
+    for wrong in [
+        "app.example",
+        "null",
+        "ftp://a.example",
+        "https://",
+        "https://a.example/",
+        "https://*.example",
+        "https://a b",
+        "https://a.example:port",
+        "https://a.example:65536",
+    ] {
+        let error = wrong.parse::<PageOrigin>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{wrong}");
+        let text = error.to_string();
+        assert!(text.contains("expected an origin such as https://app.example.com"), "{wrong}: {text}");
+    }
+    for (text, shown) in [
+        ("HTTPS://App.Example:443", "https://app.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:80", "http://[::1]"),
+    ] {
+        assert_eq!(text.parse::<PageOrigin>().unwrap().to_string(), shown);
     }
 }
 

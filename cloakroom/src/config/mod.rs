@@ -26,6 +26,7 @@
 //! So the order of the setters makes no difference, and one `?` after `build` reports every mistake.
 
 mod advice;
+mod error;
 mod explain;
 mod format;
 #[cfg(feature = "config-string")]
@@ -46,6 +47,7 @@ use crate::event::EventKey;
 use crate::id::{MAX_ID_LEN, are_base64url};
 use crate::record::Lifetime;
 use crate::seal::KeyRing;
+use error::ConfigError;
 
 pub use crate::codec::Codec;
 pub use crate::cookie::{CookieConfig, SameSite};
@@ -223,16 +225,48 @@ impl Config {
     }
 
     /// Returns the idle timeout of anonymous sessions. It is at most the idle timeout.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// use std::time::Duration;
+    ///
+    /// let hour = Duration::from_secs(60 * 60);
+    /// let builder = Manager::builder(MemoryProvider::new()).anonymous_timeout(hour);
+    /// let sessions = builder.idle_timeout(hour / 2).build()?;
+    /// assert_eq!(sessions.config().anonymous_timeout(), hour / 2, "never longer than a user's");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn anonymous_timeout(&self) -> Duration {
         self.anonymous_timeout.map_or(self.idle_timeout, |timeout| timeout.min(self.idle_timeout))
     }
 
     /// Returns the number of stored sessions from which no anonymous session begins; `None` for no limit.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert_eq!(sessions.config().session_quota(), None);
+    /// let sessions = Manager::builder(MemoryProvider::new()).session_quota(1_000_000).build()?;
+    /// assert_eq!(sessions.config().session_quota(), Some(1_000_000));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn session_quota(&self) -> Option<u64> {
         self.session_quota
     }
 
     /// Returns the time after which a session ends even if it is used: 8 hours by default; `None` for no limit.
+    ///
+    /// A configuration string that does not name it has no limit, as in Beego.
+    ///
+    /// ```
+    /// # #[cfg(feature = "config-string")] {
+    /// use cloakroom::config::Config;
+    ///
+    /// assert_eq!(Config::default().absolute_timeout().map(|time| time.as_secs()), Some(8 * 60 * 60));
+    /// assert_eq!(Config::from_json(r#"{"cookieName": "id"}"#)?.absolute_timeout(), None);
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn absolute_timeout(&self) -> Option<Duration> {
         self.absolute_timeout
     }
@@ -258,6 +292,16 @@ impl Config {
     }
 
     /// Returns the limit of sessions per user, and what happens at one more; `None` for no limit.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, config::OverLimit};
+    /// use std::num::NonZeroUsize;
+    ///
+    /// let three = NonZeroUsize::new(3).unwrap();
+    /// let builder = Manager::builder(MemoryProvider::new()).sessions_per_user(three, OverLimit::EndOldest);
+    /// assert_eq!(builder.build()?.config().user_limit(), Some((three, OverLimit::EndOldest)));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn user_limit(&self) -> Option<(NonZeroUsize, OverLimit)> {
         self.user_limit
     }
@@ -265,6 +309,15 @@ impl Config {
     /// Returns how long changes under an id are refused after a login has replaced it.
     ///
     /// It is 5 seconds, and at most the longest request. In that time the browser may still be receiving the new cookie.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// use std::time::Duration;
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new()).longest_request(Duration::from_secs(3)).build()?;
+    /// assert_eq!(sessions.config().arrival_grace(), Duration::from_secs(3));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn arrival_grace(&self) -> Duration {
         const ARRIVAL_GRACE: Duration = Duration::from_secs(5);
         ARRIVAL_GRACE.min(self.longest_request)
@@ -296,21 +349,64 @@ impl Config {
     }
 
     /// Returns true if a persistent provider stores hashes of ids, and never the ids.
+    ///
+    /// The builder hashes ids by default. A configuration string does so with `"hashIds": true`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "config-string")] {
+    /// use cloakroom::config::Config;
+    ///
+    /// assert!(Config::default().hash_ids());
+    /// assert!(!Config::from_json(r#"{"cookieName": "id"}"#)?.hash_ids());
+    /// assert!(Config::from_json(r#"{"cookieName": "id", "hashIds": true}"#)?.hash_ids());
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn hash_ids(&self) -> bool {
         self.hash_ids
     }
 
     /// Returns the namespace, which separates the sessions of managers that share a store. The default is the cookie's name.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_name("__Host-shop").build()?;
+    /// assert_eq!(sessions.config().namespace(), "__Host-shop");
+    /// let sessions = Manager::builder(MemoryProvider::new()).namespace("shop").build()?;
+    /// assert_eq!(sessions.config().namespace(), "shop");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(&self.cookie.name)
     }
 
     /// Returns the keys that seal stored records; `None` if sealing is off.
+    ///
+    /// ```
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, seal::SealKey};
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring.clone()).build()?;
+    /// assert_eq!(sessions.config().seal().map(KeyRing::newest), Some(ring.newest()));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn seal(&self) -> Option<&KeyRing> {
         self.seal.as_ref()
     }
 
     /// Returns the configuration string of the provider, set by `"providerConfig"`.
+    ///
+    /// It may hold a password. The constructor of a provider that you [register](crate::register) parses it:
+    ///
+    /// ```
+    /// # #[cfg(feature = "config-string")] {
+    /// use cloakroom::config::Config;
+    ///
+    /// let config = Config::from_json(r#"{"cookieName": "id", "providerConfig": "db.internal:4000"}"#)?;
+    /// assert_eq!(config.provider_config(), "db.internal:4000");
+    /// assert!(!format!("{config:?}").contains("db.internal"), "Debug hides it");
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn provider_config(&self) -> &str {
         &self.provider_config.0
     }
@@ -413,42 +509,4 @@ impl Config {
         let found = unstorable.into_iter().find(|(_, _, found)| *found);
         found.map(|(key, what, _)| ConfigError::Unstorable { key, format: self.format, what })
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ConfigError {
-    #[error("{key}: the format {format} cannot store {what}; remove the setting, or use the format native")]
-    Unstorable { key: &'static str, format: Format, what: &'static str },
-    #[error("migrateFrom: expected the format of another library, found native")]
-    MigrateFrom,
-    #[error(
-        "migrateFrom: sessions are moved to the format native, and format is {format}; remove one of the two"
-    )]
-    MigrateTo { format: Format },
-    #[error(
-        "migrateFrom: sessions of {from} are stored under their ids, and so would be the moved ones; set \"hashIds\": true"
-    )]
-    MigrateInClear { from: Format },
-    #[error("{what}: expected {least:?} to {longest:?}, found {found:?}")]
-    Time { what: &'static str, found: Duration, least: Duration, longest: Duration },
-    #[error("the limit on {what}: expected 1 to {most}, found {found}")]
-    Limit { what: &'static str, found: usize, most: usize },
-    #[error(
-        "sessionIdLength: expected 16 to 64 bytes (128 bits are the least that OWASP ASVS 7.2.3 takes), found {found}"
-    )]
-    IdLength { found: usize },
-    #[error(
-        "sessionIDPrefix: expected at most 32 letters, digits, - and _, found more, or another character"
-    )]
-    IdPrefix,
-    #[error("the event key (eventKey): expected at least {least} bytes, or none for a random one, found {found}", least = EventKey::MIN_LEN)]
-    EventKey { found: usize },
-    #[error(
-        "the namespace: expected at most 128 bytes without control characters, found more, or a control character"
-    )]
-    Namespace,
-    #[error(
-        "cookieLifeTime is set, but enableSetCookie is false, so no cookie is sent; remove one of the two"
-    )]
-    LifetimeWithoutCookie,
 }

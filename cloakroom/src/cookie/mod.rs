@@ -72,17 +72,44 @@ impl CookieConfig {
     }
 
     /// Returns the `Domain`. With `None` the browser sends the cookie only to the host that set it.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert_eq!(sessions.config().cookie().domain(), None);
+    ///
+    /// // www.example.com and shop.example.com share the sessions.
+    /// let builder = Manager::builder(MemoryProvider::new()).cookie_name("__Secure-id").cookie_domain("example.com");
+    /// assert_eq!(builder.build()?.config().cookie().domain(), Some("example.com"));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn domain(&self) -> Option<&str> {
         self.domain.as_deref()
     }
 
     /// Returns true if the cookie was configured `Secure`. [`Manager::set_secure`](crate::Manager::set_secure) does not change
     /// this value.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert!(sessions.config().cookie().secure());
+    /// let development = Manager::builder(MemoryProvider::new()).plain_http_for_development().build()?;
+    /// assert!(!development.config().cookie().secure());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn secure(&self) -> bool {
         self.secure
     }
 
     /// Returns true if the cookie is `HttpOnly`, so that scripts cannot read it.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// assert!(sessions.config().cookie().http_only());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn http_only(&self) -> bool {
         self.http_only
     }
@@ -93,6 +120,18 @@ impl CookieConfig {
     }
 
     /// Returns how long the browser keeps the cookie; `None` until the browser is closed.
+    ///
+    /// The session ends by its own [timeouts](crate::guide::lifetimes), which may be shorter.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// use std::time::Duration;
+    ///
+    /// let week = Duration::from_secs(7 * 24 * 60 * 60);
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_lifetime(week).build()?;
+    /// assert_eq!(sessions.config().cookie().lifetime(), Some(week));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }

@@ -41,12 +41,39 @@ pub struct Visit {
 
 impl Visit {
     /// Returns the request's headers.
+    ///
+    /// ```
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider, Visit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .admit(|visit: &Visit| visit.headers().contains_key("user-agent"))
+    ///     .build()?;
+    /// let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Throttled);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
     /// Returns the request's extensions. Layers outside the session layer may have put the client's address there. Without the
     /// session layer they are empty.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider, Visit};
+    /// use std::net::IpAddr;
+    ///
+    /// /// The client's address, which a layer of the application takes from the proxy's header.
+    /// #[derive(Clone)]
+    /// struct Client(IpAddr);
+    ///
+    /// let blocked: IpAddr = "203.0.113.7".parse()?;
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .admit(move |visit: &Visit| visit.extensions().get::<Client>().is_none_or(|client| client.0 != blocked))
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }

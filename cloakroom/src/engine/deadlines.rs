@@ -29,17 +29,17 @@ const NEVER: u64 = u64::MAX;
 
 impl Deadlines {
     pub(crate) fn new(config: &Config, token_age: Option<Duration>) -> Self {
-        let touch = |idle| Millis::of(touch_interval([Some(idle), config.cookie.lifetime, token_age]));
+        let touch = |idle| Millis::count_in(touch_interval([Some(idle), config.cookie.lifetime, token_age]));
         Deadlines {
-            idle: Millis::of(config.idle_timeout),
-            anonymous: Millis::of(config.anonymous_timeout()),
-            absolute: config.absolute_timeout.map_or(NEVER, Millis::of),
+            idle: Millis::count_in(config.idle_timeout),
+            anonymous: Millis::count_in(config.anonymous_timeout()),
+            absolute: config.absolute_timeout.map_or(NEVER, Millis::count_in),
             touch_users: touch(config.idle_timeout),
             touch_anonymous: touch(config.anonymous_timeout()),
             token_age,
-            arrival_grace: Millis::of(config.arrival_grace()),
-            rotation_grace: Millis::of(config.rotation_grace),
-            longest_request: Millis::of(config.longest_request),
+            arrival_grace: Millis::count_in(config.arrival_grace()),
+            rotation_grace: Millis::count_in(config.rotation_grace),
+            longest_request: Millis::count_in(config.longest_request),
         }
     }
 
@@ -65,7 +65,7 @@ impl Deadlines {
         now: Millis,
     ) -> Millis {
         let timeout = match own {
-            Some(own) => Millis::of(own.idle),
+            Some(own) => Millis::count_in(own.idle),
             None if authenticated.is_some() => self.idle,
             None => self.anonymous,
         };
@@ -74,7 +74,7 @@ impl Deadlines {
 
     /// Returns the time at which a session expires however much it is used. `from` is its login, or its beginning if it has none.
     pub(crate) fn absolute_deadline(&self, own: Option<Lifetime>, from: Millis) -> Millis {
-        let timeout = own.map_or(self.absolute, |own| own.absolute.map_or(NEVER, Millis::of));
+        let timeout = own.map_or(self.absolute, |own| own.absolute.map_or(NEVER, Millis::count_in));
         later(from, timeout)
     }
 
@@ -85,7 +85,7 @@ impl Deadlines {
         let interval = match record.lifetime() {
             None if times.authenticated.is_none() => self.touch_anonymous,
             None => self.touch_users,
-            Some(own) => Millis::of(touch_interval([Some(own.idle), self.token_age])),
+            Some(own) => Millis::count_in(touch_interval([Some(own.idle), self.token_age])),
         };
         unstored >= interval
     }

@@ -44,8 +44,13 @@ impl ManagerBuilder {
     /// Sends the cookie to every host under `domain`. Needs a name without `__Host-`.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_name("id").cookie_domain("example.com").build()?;
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider};
+    /// let builder = Manager::builder(MemoryProvider::new()).cookie_domain("example.com");
+    /// let error = builder.build().unwrap_err();    // browsers would refuse a `__Host-` cookie with a domain
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    ///
+    /// let builder = Manager::builder(MemoryProvider::new()).cookie_name("__Secure-id").cookie_domain("example.com");
+    /// assert_eq!(builder.build()?.config().cookie().domain(), Some("example.com"));
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn cookie_domain(mut self, domain: impl Into<Box<str>>) -> Self {
@@ -60,8 +65,15 @@ impl ManagerBuilder {
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
     /// # use std::time::Duration;
-    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_lifetime(Some(Duration::from_secs(7 * 24 * 60 * 60))).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let week = Duration::from_secs(7 * 24 * 60 * 60);
+    /// let sessions = Manager::builder(MemoryProvider::new()).cookie_lifetime(week).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// let mut response = http::HeaderMap::new();
+    /// let _ = session.release(&mut response).await?;
+    /// assert!(response["set-cookie"].to_str().unwrap().contains("Max-Age="));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn cookie_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.config.cookie.lifetime = lifetime.into();
@@ -76,6 +88,7 @@ impl ManagerBuilder {
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
     /// let sessions = Manager::builder(MemoryProvider::new()).cookie_name("id").secure(false).build()?;
+    /// assert!(sessions.advice().iter().any(|advice| advice.setting() == "secure"), "it is named as a weakness");
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn secure(mut self, secure: bool) -> Self {
@@ -87,8 +100,14 @@ impl ManagerBuilder {
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider, config::SameSite};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// let sessions = Manager::builder(MemoryProvider::new()).same_site(SameSite::Strict).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// let mut response = http::HeaderMap::new();
+    /// let _ = session.release(&mut response).await?;
+    /// assert!(response["set-cookie"].to_str().unwrap().contains("SameSite=Strict"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.config.cookie.same_site = same_site;
@@ -96,6 +115,13 @@ impl ManagerBuilder {
     }
 
     /// Lets every script on the page read the cookie. Scripts hardly ever need it.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// let sessions = Manager::builder(MemoryProvider::new()).danger_disable_http_only().build()?;
+    /// assert_eq!(sessions.advice()[0].setting(), "disableHTTPOnly");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn danger_disable_http_only(mut self) -> Self {
         self.config.cookie.http_only = false;
         self
@@ -125,11 +151,18 @@ impl ManagerBuilder {
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
-    /// use http::HeaderName;
-    ///
-    /// let header = HeaderName::from_static("x-session-id");
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let header = http::HeaderName::from_static("x-session-id");
     /// let sessions = Manager::builder(MemoryProvider::new()).id_header(header).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// let mut response = http::HeaderMap::new();
+    /// let _ = session.release(&mut response).await?;
+    ///
+    /// let mut request = http::HeaderMap::new();
+    /// request.insert("x-session-id", response["x-session-id"].clone());
+    /// assert_eq!(sessions.start(&request).await?.get::<u32>("n")?, Some(1));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn id_header(mut self, name: HeaderName) -> Self {
         self.config.id_header = Some(name);
@@ -157,10 +190,19 @@ impl ManagerBuilder {
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
-    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::time::{Duration, SystemTime};
+    ///
     /// let four_hours = Duration::from_secs(4 * 60 * 60);
-    /// let sessions = Manager::builder(MemoryProvider::new()).absolute_timeout(four_hours).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// let sessions = Manager::builder(MemoryProvider::new())
+    ///     .idle_timeout(Duration::from_secs(24 * 60 * 60))
+    ///     .absolute_timeout(four_hours)
+    ///     .build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// assert!(session.expires().unwrap() <= SystemTime::now() + four_hours);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn absolute_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.absolute_timeout = timeout.into();
@@ -187,10 +229,20 @@ impl ManagerBuilder {
     /// Ten minutes keep a flood of first visits from filling the store. They also forget a visitor's cart after that time.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// # use std::time::Duration;
-    /// let sessions = Manager::builder(MemoryProvider::new()).anonymous_timeout(Some(Duration::from_secs(600))).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let ten_minutes = Duration::from_secs(600);
+    /// let sessions = Manager::builder(MemoryProvider::new()).anonymous_timeout(ten_minutes).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// assert!(session.expires().unwrap() <= SystemTime::now() + ten_minutes);
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.save().await?;
+    /// assert!(session.expires().unwrap() > SystemTime::now() + ten_minutes, "a user's session lives 30 minutes");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn anonymous_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.anonymous_timeout = timeout.into();
@@ -201,10 +253,21 @@ impl ManagerBuilder {
     /// [grace](Self::rotation_grace). Its use after that is reported.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Manager, ManualClock, MemoryProvider, testkit::TestSession};
     /// # use std::time::Duration;
-    /// let sessions = Manager::builder(MemoryProvider::new()).rotate_every(Duration::from_secs(900)).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let time = ManualClock::default();
+    /// # let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// # let builder = Manager::builder(provider).clock(time.clock());
+    /// let sessions = builder.rotate_every(Duration::from_secs(900)).build()?;
+    /// let request = TestSession::new(&sessions).principal("alice").headers().await;
+    /// time.advance(Duration::from_secs(1000));
+    /// let mut response = http::HeaderMap::new();
+    /// let _ = sessions.start(&request).await?.release(&mut response).await?;
+    /// assert!(response.contains_key("set-cookie"), "the cookie has a new id");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
     /// ```
     pub fn rotate_every(mut self, age: Duration) -> Self {
         self.config.rotate_every = Some(age);
@@ -214,10 +277,23 @@ impl ManagerBuilder {
     /// Sets how long an id that was rotated away still reaches its session, for the requests under way; 30 s by default.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Manager, ManualClock, MemoryProvider, testkit::TestSession};
     /// # use std::time::Duration;
-    /// let sessions = Manager::builder(MemoryProvider::new()).rotate_every(Duration::from_secs(900)).rotation_grace(Duration::from_secs(10)).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let time = ManualClock::default();
+    /// # let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// # let builder = Manager::builder(provider).clock(time.clock());
+    /// let sessions = builder.rotate_every(Duration::from_secs(900)).rotation_grace(Duration::from_secs(10)).build()?;
+    /// let former = TestSession::new(&sessions).principal("alice").headers().await;
+    /// time.advance(Duration::from_secs(1000));
+    /// let _ = sessions.start(&former).await?.release(&mut http::HeaderMap::new()).await?;    // a new id
+    /// time.advance(Duration::from_secs(9));
+    /// assert!(sessions.start(&former).await?.principal().is_some());
+    /// time.advance(Duration::from_secs(2));
+    /// assert!(sessions.start(&former).await?.principal().is_none(), "the grace is over");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
     /// ```
     pub fn rotation_grace(mut self, grace: Duration) -> Self {
         self.config.rotation_grace = grace;
@@ -264,13 +340,21 @@ impl ManagerBuilder {
     /// The limit holds under parallel logins. It needs a provider that lists sessions.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// use cloakroom::config::OverLimit;
     /// use std::num::NonZeroUsize;
     ///
-    /// let five = NonZeroUsize::new(5).expect("five is not zero");
-    /// let sessions = Manager::builder(MemoryProvider::new()).sessions_per_user(five, OverLimit::EndOldest).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// let two = NonZeroUsize::new(2).expect("two is not zero");
+    /// let sessions = Manager::builder(MemoryProvider::new()).sessions_per_user(two, OverLimit::EndOldest).build()?;
+    /// # let alice = Principal::new("alice")?;
+    /// for _device in ["phone", "tablet", "laptop"] {
+    ///     let session = sessions.start(&http::HeaderMap::new()).await?;
+    ///     session.authenticate(alice.clone())?;
+    ///     session.save().await?;
+    /// }
+    /// assert_eq!(sessions.sessions_of(&alice).await?.len(), 2, "the phone is logged out");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn sessions_per_user(mut self, limit: NonZeroUsize, over: OverLimit) -> Self {
         self.config.user_limit = Some((limit, over));
@@ -285,9 +369,18 @@ impl ManagerBuilder {
     /// `max_sessions` is exact.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// let sessions = Manager::builder(MemoryProvider::new()).session_quota(1_000_000).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let sessions = Manager::builder(MemoryProvider::new()).session_quota(1).build()?;
+    /// # let first = sessions.start(&http::HeaderMap::new()).await?;
+    /// first.set("n", 1)?;
+    /// first.save().await?;
+    /// # let second = sessions.start(&http::HeaderMap::new()).await?;
+    /// second.set("n", 2)?;
+    /// assert_eq!(second.save().await.unwrap_err().kind(), ErrorKind::Full);
+    /// second.authenticate(Principal::new("alice")?)?;
+    /// second.save().await?;    // a login goes on
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn session_quota(mut self, sessions: u64) -> Self {
         self.config.session_quota = Some(sessions);
@@ -320,9 +413,13 @@ impl ManagerBuilder {
     /// Sets the most bytes of data in a session; 64 KiB by default, 16 MiB at most.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// let sessions = Manager::builder(MemoryProvider::new()).max_bytes(16 * 1024).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// let error = session.set("upload", "x".repeat(20_000)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TooLarge);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.limits.bytes = bytes;
@@ -333,9 +430,14 @@ impl ManagerBuilder {
     /// [`TooLarge`](crate::ErrorKind::TooLarge).
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// let sessions = Manager::builder(MemoryProvider::new()).max_keys(20).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let sessions = Manager::builder(MemoryProvider::new()).max_keys(2).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("one", 1)?;
+    /// session.set("two", 2)?;
+    /// assert_eq!(session.set("three", 3).unwrap_err().kind(), ErrorKind::TooLarge);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.config.limits.keys = keys;
@@ -345,9 +447,12 @@ impl ManagerBuilder {
     /// Sets the maximum depth of nested values; 32 by default, and at most 128, since values are walked on the stack.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// let sessions = Manager::builder(MemoryProvider::new()).max_depth(8).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let sessions = Manager::builder(MemoryProvider::new()).max_depth(2).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// assert_eq!(session.set("deep", [[[[1]]]]).unwrap_err().kind(), ErrorKind::TooLarge);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn max_depth(mut self, levels: usize) -> Self {
         self.config.limits.depth = levels;

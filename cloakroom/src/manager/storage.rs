@@ -20,9 +20,17 @@ impl ManagerBuilder {
     /// records. It does not separate users: [`Manager::sessions_of`](crate::Manager::sessions_of) and [`Manager::end_sessions`](crate::Manager::end_sessions) reach a user's sessions in the whole store.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// let sessions = Manager::builder(MemoryProvider::new()).namespace("shop").build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Manager, MemoryProvider, testkit::TestSession};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let store = MemoryProvider::new();
+    /// let shop = Manager::builder(store.clone()).namespace("shop").build()?;
+    /// let forum = Manager::builder(store).namespace("forum").build()?;
+    /// let request = TestSession::new(&shop).principal("alice").headers().await;
+    /// assert!(shop.start(&request).await?.principal().is_some());
+    /// assert!(forum.start(&request).await?.principal().is_none());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
     /// ```
     pub fn namespace(mut self, namespace: impl Into<Box<str>>) -> Self {
         self.config.namespace = Some(namespace.into());
@@ -32,9 +40,16 @@ impl ManagerBuilder {
     /// Sets the codec of new records; [`Codec::MESSAGE_PACK`] by default.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider, config::Codec};
-    /// let sessions = Manager::builder(MemoryProvider::new()).codec(Codec::JSON).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # use cloakroom::{Manager, MemoryProvider, Provider, config::Codec};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let store = MemoryProvider::new();
+    /// let sessions = Manager::builder(store.clone()).codec(Codec::JSON).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// let key = store.scan(None, 1).await?.entries[0].key.clone();
+    /// assert_eq!(store.load(&key).await?.unwrap().data(), br#"{"n":1}"#);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn codec(mut self, codec: Codec) -> Self {
         self.config.codec = codec;
@@ -59,12 +74,19 @@ impl ManagerBuilder {
     /// time.
     ///
     /// ```
-    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, seal::SealKey};
-    /// # let secrets = [SealKey::generate()?, SealKey::generate()?];
-    /// # let [new, former] = secrets;
-    /// let ring = KeyRing::new(new).with_older(former);
-    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, Provider, seal::SealKey};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let (newest, former) = (SealKey::generate()?, SealKey::generate()?);
+    /// let ring = KeyRing::new(newest).with_older(former);
+    /// let store = MemoryProvider::new();
+    /// let sessions = Manager::builder(store.clone()).seal(ring).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("card", "4711")?;
+    /// session.save().await?;
+    /// let key = store.scan(None, 1).await?.entries[0].key.clone();
+    /// let stored = store.load(&key).await?.unwrap();
+    /// assert!(!stored.data().windows(4).any(|bytes| bytes == b"4711"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn seal(mut self, ring: KeyRing) -> Self {
         self.config.seal = Some(ring);
@@ -113,6 +135,21 @@ impl ManagerBuilder {
     /// Makes a persistent provider store the ids themselves, so that anyone who reads the store can take over any session.
     ///
     /// Each record then carries a mark of its [namespace](Self::namespace), except in another library's layout.
+    ///
+    /// A provider in another library's layout needs it, since the other library looks for the ids: see [from
+    /// Beego](crate::guide::from_beego).
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use cloakroom::{FileProvider, Manager};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let files = FileProvider::connect(folder.path().join("sessions"))?;
+    /// let sessions = Manager::builder(files).danger_store_ids_in_clear().build()?;
+    /// assert!(sessions.advice().iter().any(|advice| advice.setting() == "hashIds"), "it is named as a weakness");
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn danger_store_ids_in_clear(mut self) -> Self {
         self.config.hash_ids = false;
         self
@@ -123,6 +160,29 @@ impl ManagerBuilder {
     /// A session that is found is moved to its hashed key. Until it has moved, anyone who reads the store can take it over.
     ///
     /// Keep the form of the ids. Ids of 64 hex characters have the form of hashed keys, so they are not looked up.
+    ///
+    /// ```
+    /// # #[cfg(unix)]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use cloakroom::{FileProvider, Manager};
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let files = FileProvider::connect(folder.path().join("sessions"))?;
+    /// let before = Manager::builder(files.clone()).danger_store_ids_in_clear().build()?;
+    /// # let session = before.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// # let mut response = http::HeaderMap::new();
+    /// # let _ = session.release(&mut response).await?;
+    /// # let mut request = http::HeaderMap::new();
+    /// # let cookie = response["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    /// # request.insert("cookie", cookie.parse().unwrap());
+    ///
+    /// let in_a_day = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
+    /// let after = Manager::builder(files).danger_accept_plain_ids_until(in_a_day).build()?;
+    /// assert_eq!(after.start(&request).await?.get::<u32>("n")?, Some(1));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn danger_accept_plain_ids_until(mut self, until: SystemTime) -> Self {
         self.config.plain_ids_until = Some(until.into());
         self
@@ -177,8 +237,13 @@ impl ManagerBuilder {
     /// Processes with the same key give a session the same hash.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// let sessions = Manager::builder(MemoryProvider::new()).event_key("a key that all processes share").build()?;
+    /// # use cloakroom::{Manager, MemoryProvider, SessionId};
+    /// let manager = || {
+    ///     Manager::builder(MemoryProvider::new()).event_key("a key that all processes share").build()
+    /// };
+    /// let (one, other) = (manager()?, manager()?);    // in two processes
+    /// let id: SessionId = "Yd9c-2xwV0_kQm5n7TzB1aLr8sEoHgUjXpWiFvKtCyM".parse()?;
+    /// assert_eq!(one.id_hash(&id), other.id_hash(&id));
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn event_key(mut self, key: impl AsRef<[u8]>) -> Self {
@@ -189,9 +254,21 @@ impl ManagerBuilder {
     /// Sets whether the middleware commits what a handler changed if it answers 5xx; off by default.
     ///
     /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # #[cfg(feature = "axum")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # use axum::{Router, extract::Request, http::StatusCode, routing::get};
+    /// # use cloakroom::{Manager, MemoryProvider, Session, SessionLayer};
+    /// # use tower::ServiceExt;
+    /// async fn failing(session: Session) -> cloakroom::Result<StatusCode> {
+    ///     session.set("attempts", 1)?;
+    ///     Ok(StatusCode::BAD_GATEWAY)
+    /// }
+    ///
     /// let sessions = Manager::builder(MemoryProvider::new()).commit_on_server_error(true).build()?;
-    /// # Ok::<(), cloakroom::Error>(())
+    /// let app: Router = Router::new().route("/", get(failing)).layer(SessionLayer::new(sessions.clone()));
+    /// let _ = app.oneshot(Request::get("/").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    /// assert_eq!(sessions.active_sessions().await?, 1);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn commit_on_server_error(mut self, commit: bool) -> Self {
         self.config.commit_on_server_error = commit;
@@ -214,6 +291,13 @@ impl ManagerBuilder {
     }
 
     /// Replaces the operating system's random generator, for tests of its failure.
+    ///
+    /// ```
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider};
+    /// let failing = |_: &mut [u8]| Err(std::io::Error::other("no entropy"));
+    /// let built = Manager::builder(MemoryProvider::new()).danger_random(failing).build();
+    /// assert_eq!(built.unwrap_err().kind(), ErrorKind::Random);
+    /// ```
     #[cfg(feature = "testkit")]
     pub fn danger_random(mut self, random: fn(&mut [u8]) -> std::io::Result<()>) -> Self {
         self.random = random;

@@ -36,6 +36,6 @@ pub use crate::session::{Outcome, Replacement};
 #[cfg(all(feature = "csrf", feature = "tower"))]
 pub use csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService};
 #[cfg(feature = "csrf")]
-pub use csrf::{CsrfForm, CsrfRules, CsrfToken, CsrfVerdict};
+pub use csrf::{CsrfForm, CsrfRules, CsrfToken, CsrfVerdict, PageOrigin};
 #[cfg(feature = "tower")]
 pub use tower::{OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService};

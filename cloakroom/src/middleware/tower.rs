@@ -129,6 +129,27 @@ impl<E, D> SessionLayer<E, D> {
 /// Makes the response after a failed commit. Every `Fn(&Error) -> Response<B>` implements it. A layer needs one that is `Clone`.
 pub trait OnError<B> {
     /// Returns the response that replaces the handler's.
+    ///
+    /// ```
+    /// use cloakroom::middleware::OnError;
+    /// use cloakroom::{Error, Manager, MemoryProvider, SessionLayer};
+    /// use http::Response;
+    ///
+    /// #[derive(Clone)]
+    /// struct JsonErrors;
+    ///
+    /// impl OnError<String> for JsonErrors {
+    ///     fn respond(&self, error: &Error) -> Response<String> {
+    ///         let mut response = Response::new(r#"{"error":"session"}"#.to_owned());
+    ///         *response.status_mut() = error.status();
+    ///         response
+    ///     }
+    /// }
+    ///
+    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let layer = SessionLayer::new(sessions).on_error(JsonErrors);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     fn respond(&self, error: &Error) -> Response<B>;
 }
 
@@ -158,6 +179,29 @@ impl<B: Default + 'static> OnError<B> for PlainErrors {
 /// implements it. A layer needs one that is `Clone`.
 pub trait OnEnded<B> {
     /// Returns the response that replaces `response`, the handler's.
+    ///
+    /// ```
+    /// use cloakroom::middleware::OnEnded;
+    /// use cloakroom::{Manager, MemoryProvider, SessionLayer};
+    /// use http::{Response, StatusCode};
+    ///
+    /// /// Sends the visitor to the login, and keeps what the handler has written into the headers.
+    /// #[derive(Clone)]
+    /// struct ToLogin;
+    ///
+    /// impl OnEnded<String> for ToLogin {
+    ///     fn respond(&self, mut response: Response<String>) -> Response<String> {
+    ///         *response.status_mut() = StatusCode::SEE_OTHER;
+    ///         response.headers_mut().insert("location", "/login".parse().unwrap());
+    ///         response
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(ToLogin.respond(Response::new(String::new())).status(), 303);
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let layer = SessionLayer::new(sessions).on_ended(ToLogin);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     fn respond(&self, response: Response<B>) -> Response<B>;
 }
 

@@ -111,6 +111,17 @@ impl Capabilities {
 
     /// Returns true if the client carries the whole session, sealed, and nothing is stored. Of parallel responses the last then
     /// wins. A logout cannot end the copy of a cookie, unless [`revocable`](Self::revocable) is true.
+    ///
+    /// ```
+    /// # #[cfg(feature = "cookie")] {
+    /// use cloakroom::{CookieProvider, KeyRing, MemoryProvider, Provider, seal::SealKey};
+    ///
+    /// let cookies = CookieProvider::new(KeyRing::new(SealKey::generate()?));
+    /// assert!(cookies.capabilities().token_is_record());
+    /// assert!(!MemoryProvider::new().capabilities().token_is_record());
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn token_is_record(&self) -> bool {
         self.tokens.is_some()
     }
@@ -148,9 +159,15 @@ impl Capabilities {
     /// sessions would expire at other times than their records: a test that moves the clock of the manager alone.
     ///
     /// ```
-    /// use cloakroom::{Clock, providers::Capabilities};
+    /// use cloakroom::{ErrorKind, Manager, ManualClock, MemoryProvider};
     ///
-    /// let capabilities = Capabilities::new("own").with_clock(Clock::system());
+    /// // `MemoryProvider` declares its clock in this way: the system's by default.
+    /// let time = ManualClock::default();
+    /// let error = Manager::builder(MemoryProvider::new()).clock(time.clock()).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    ///
+    /// let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// assert!(Manager::builder(provider).clock(time.clock()).build().is_ok());
     /// ```
     pub fn with_clock(self, clock: Clock) -> Self {
         Capabilities { clock: Some(clock), ..self }

@@ -29,6 +29,9 @@ impl FromStr for Durability {
     type Err = Error;
 
     /// Parses `atomic` or `durable`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for another name.
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "atomic" => Ok(Durability::Atomic),

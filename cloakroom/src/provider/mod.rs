@@ -34,6 +34,7 @@ pub(crate) mod file;
 pub(crate) mod foreign;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+mod outcome;
 #[cfg(all(any(feature = "file", feature = "sqlite"), unix))]
 pub(crate) mod private_folder;
 #[cfg(all(feature = "redis", unix))]
@@ -49,10 +50,11 @@ use std::time::SystemTime;
 
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::record::{IndexEntry, Meta, Record};
+use crate::record::{IndexEntry, Record};
 
 pub use any::AnyProvider;
 pub use capabilities::Capabilities;
+pub use outcome::{Collected, Created, Cursor, Listed, Page, Renamed, Touched, Updated};
 pub use sealed::SealedProvider;
 pub use tokens::SealedTokens;
 pub use watch::{Watched, Watcher};
@@ -96,12 +98,32 @@ pub use watch::{Watched, Watcher};
 )]
 pub trait Provider: Send + Sync + 'static {
     /// Returns what this provider can do: the same answer every time, without I/O.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryProvider, Provider};
+    ///
+    /// let capabilities = MemoryProvider::new().capabilities();
+    /// assert_eq!(capabilities.name, "memory");
+    /// assert!(capabilities.lists && capabilities.tombstones && !capabilities.persistent);
+    /// ```
     fn capabilities(&self) -> Capabilities;
 
     /// Stores `record` under `key`, if the key is free.
     ///
     /// A key is free if nothing is under it or what is there has expired. Otherwise the answer is [`Created::Taken`] and nothing
     /// changes. A tombstone takes its key like a session.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, providers::{Created, StoreKey}};
+    /// # #[cfg(feature = "testkit")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// let key: StoreKey = "key-1".parse()?;
+    /// let record = cloakroom::testkit::record(&Clock::system()).value("n", 1).build();
+    /// assert_eq!(provider.create(&key, &record).await?, Created::Done);
+    /// assert_eq!(provider.create(&key, &record).await?, Created::Taken);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     #[doc(alias = "insert")]
     #[doc(alias = "SessionInit")]
     fn create(&self, key: &StoreKey, record: &Record) -> impl Future<Output = Result<Created>> + Send;
@@ -109,6 +131,23 @@ pub trait Provider: Send + Sync + 'static {
     /// Returns the record under `key`, a tombstone too.
     ///
     /// The answer is `None` if nothing is under the key or what is there has expired.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, providers::StoreKey};
+    /// # #[cfg(feature = "testkit")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// let key: StoreKey = "key-1".parse()?;
+    /// assert!(provider.load(&key).await?.is_none());
+    /// let record = cloakroom::testkit::record(&Clock::system()).value("n", 1).build();
+    /// let _ = provider.create(&key, &record).await?;
+    /// assert_eq!(provider.load(&key).await?.unwrap().as_bytes(), record.as_bytes());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the stored bytes are no record. A store that can puts them aside, so that the next
+    /// load finds nothing.
     #[doc(alias = "SessionRead")]
     #[doc(alias = "SessionExist")]
     fn load(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Record>>> + Send;
@@ -123,6 +162,21 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// The answer is [`Updated::Gone`] if no live session is under the key, and [`Updated::Stale`] if the session is at another version.
     /// In both cases nothing changes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, providers::{StoreKey, Updated}, testkit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// let key: StoreKey = "key-1".parse()?;
+    /// let version = |n| testkit::record(&Clock::system()).version(n).value("n", n).build();
+    /// let _ = provider.create(&key, &version(1)).await?;
+    /// assert_eq!(provider.update(&key, &version(2), &version(1)).await?, Updated::Done);
+    /// // Another request had loaded version 1, too. It has to load again.
+    /// assert_eq!(provider.update(&key, &version(2), &version(1)).await?, Updated::Stale);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     #[doc(alias = "save")]
     fn update(
         &self,
@@ -137,6 +191,21 @@ pub trait Provider: Send + Sync + 'static {
     /// touch and any other change give the same result in either order, and a touch is never stale.
     ///
     /// The answer is [`Touched::Gone`] if no live session is under the key. A touch never adds a record.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, providers::{StoreKey, Touched}, testkit};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// let (clock, key) = (Clock::system(), "key-1".parse::<StoreKey>()?);
+    /// let _ = provider.create(&key, &testkit::record(&clock).idle(Duration::from_secs(1800)).build()).await?;
+    /// let later = clock.now() + Duration::from_secs(60);
+    /// assert_eq!(provider.touch(&key, later).await?, Touched::Done);
+    /// assert_eq!(provider.load(&key).await?.unwrap().expires(), later + Duration::from_secs(1800));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     fn touch(&self, key: &StoreKey, at: SystemTime) -> impl Future<Output = Result<Touched>> + Send;
 
     /// Moves the session under `old`, which is at version `expected`, to the free key `new`, and stores `record` there.
@@ -148,6 +217,23 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// The answer is [`Renamed::Gone`] if no live session is under `old`, [`Renamed::Stale`] if it is at another version, and
     /// [`Renamed::Taken`] if `new` is not free. In each of these cases nothing changes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, providers::{Renamed, StoreKey}, testkit};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// let (old, new): (StoreKey, StoreKey) = ("old".parse()?, "new".parse()?);
+    /// let record = || testkit::record(&Clock::system()).principal("alice");
+    /// let _ = provider.create(&old, &record().build()).await?;
+    /// let mark = record().version(2).tombstone(&new, Duration::from_secs(30));
+    /// let renamed = provider.rename(&old, &new, &record().version(2).build(), 1, Some(&mark)).await?;
+    /// assert_eq!(renamed, Renamed::Done);
+    /// assert!(provider.load(&old).await?.unwrap().is_tombstone());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     #[doc(alias = "cycle_id")]
     #[doc(alias = "SessionRegenerate")]
     fn rename(
@@ -162,6 +248,19 @@ pub trait Provider: Send + Sync + 'static {
     /// Removes the live session under `key`.
     ///
     /// Returns true if there was one. An absent key, an expired record and a tombstone are `false`, which is no error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, providers::StoreKey, testkit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// let key: StoreKey = "key-1".parse()?;
+    /// let _ = provider.create(&key, &testkit::record(&Clock::system()).build()).await?;
+    /// assert!(provider.delete(&key).await?);
+    /// assert!(!provider.delete(&key).await?, "it is gone already");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     #[doc(alias = "remove")]
     #[doc(alias = "SessionDestroy")]
     fn delete(&self, key: &StoreKey) -> impl Future<Output = Result<bool>> + Send;
@@ -169,12 +268,44 @@ pub trait Provider: Send + Sync + 'static {
     /// Returns the number of live sessions, exactly.
     ///
     /// A store that looks at one key after the other may count a session that is being renamed twice or not at all.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, testkit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// let record = || testkit::record(&Clock::system());
+    /// let _ = provider.create(&"session".parse()?, &record().build()).await?;
+    /// let _ = provider.create(&"tombstone".parse()?, &record().ended()).await?;
+    /// assert_eq!(provider.count().await?, 1, "a tombstone is no session");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if [`Capabilities::lists`] is false. The same holds for `scan` and `indexed`.
     #[doc(alias = "SessionAll")]
     fn count(&self) -> impl Future<Output = Result<u64>> + Send;
 
     /// Removes at most `limit` expired records and tombstones, the oldest first where that is cheap.
     ///
     /// Nothing to remove is an answer of none, and no error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{ManualClock, MemoryProvider, Provider, providers::Collected, testkit};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let time = ManualClock::default();
+    /// let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// for key in ["a1", "a2", "a3"] {
+    ///     let _ = provider.create(&key.parse()?, &testkit::record(&time.clock()).build()).await?;
+    /// }
+    /// time.advance(Duration::from_secs(31 * 60));
+    /// assert_eq!(provider.delete_expired(100).await?, Collected { removed: 3, more: false });
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     #[doc(alias = "SessionGC")]
     #[doc(alias = "purge")]
     fn delete_expired(&self, limit: usize) -> impl Future<Output = Result<Collected>> + Send;
@@ -184,6 +315,30 @@ pub trait Provider: Send + Sync + 'static {
     /// A walk through all pages meets each session that is there throughout at least once, even if its deadline moves back
     /// meanwhile. It may meet a session more than once, and may miss one that comes or goes. So do not count by a walk: use
     /// [`count`](Self::count). A cursor may be used again. An empty store has one page, empty and without a next one.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, testkit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// for key in ["a1", "a2", "a3"] {
+    ///     let _ = provider.create(&key.parse()?, &testkit::record(&Clock::system()).build()).await?;
+    /// }
+    /// let (mut cursor, mut keys) = (None, Vec::new());
+    /// loop {
+    ///     let page = provider.scan(cursor, 2).await?;
+    ///     keys.extend(page.entries.into_iter().map(|listed| listed.key));
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// keys.sort();
+    /// keys.dedup();
+    /// assert_eq!(keys.len(), 3);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     fn scan(&self, cursor: Option<Cursor>, limit: usize) -> impl Future<Output = Result<Page>> + Send;
 
     /// Returns a page of at most `limit` live sessions that have `entry` among their [index entries](Record::index_entries), in no
@@ -194,151 +349,26 @@ pub trait Provider: Send + Sync + 'static {
     /// needs every session walks until two walks find the same.
     ///
     /// An entry that no session has gives an empty page without a next one.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Principal, Provider, providers::IndexEntry, testkit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let provider = MemoryProvider::new();
+    /// for (key, user) in [("phone", "alice"), ("laptop", "alice"), ("desk", "bob")] {
+    ///     let record = testkit::record(&Clock::system()).principal(user).build();
+    ///     let _ = provider.create(&key.parse()?, &record).await?;
+    /// }
+    /// let alice = IndexEntry::from(&Principal::new("alice")?);
+    /// let page = provider.indexed(&alice, None, 100).await?;
+    /// assert_eq!((page.entries.len(), page.next), (2, None));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     fn indexed(
         &self,
         entry: &IndexEntry,
         cursor: Option<Cursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page>> + Send;
-}
-
-/// The outcome of [`Provider::create`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a taken key was not stored"]
-#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
-pub enum Created {
-    /// The record is stored.
-    Done,
-    /// The key is not free. Nothing was changed.
-    Taken,
-}
-
-/// The outcome of [`Provider::update`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a stale or missing record was not updated"]
-#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
-pub enum Updated {
-    /// The record is stored.
-    Done,
-    /// Another change came first: the session is at another version. Nothing was changed.
-    Stale,
-    /// No live session is under the key. Nothing was changed.
-    Gone,
-}
-
-/// The outcome of [`Provider::touch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a missing record was not touched"]
-#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
-pub enum Touched {
-    /// The time of last use is written.
-    Done,
-    /// No live session is under the key. Nothing was changed.
-    Gone,
-}
-
-/// The outcome of [`Provider::rename`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a session that was not renamed still has its old id"]
-#[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
-pub enum Renamed {
-    /// The session lives under the new key alone.
-    Done,
-    /// Another change came first: the session is at another version. Nothing was changed.
-    Stale,
-    /// No live session is under the old key. Nothing was changed.
-    Gone,
-    /// The new key is not free. Nothing was changed.
-    Taken,
-}
-
-/// The outcome of [`Provider::delete_expired`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use = "there may be more to collect"]
-#[allow(clippy::exhaustive_structs, reason = "providers build it")]
-pub struct Collected {
-    /// The number of records and tombstones removed.
-    pub removed: usize,
-    /// True if more expired records may remain.
-    pub more: bool,
-}
-
-/// The end of a page of [`Provider::scan`] or [`Provider::indexed`], as a text of the provider's own. The next page begins there.
-///
-/// ```
-/// # use cloakroom::{Manager, MemoryProvider, Provider};
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// # let provider = MemoryProvider::new();
-/// # let sessions = Manager::builder(provider.clone()).build()?;
-/// # let session = sessions.start(&http::HeaderMap::new()).await?;
-/// # session.set("n", 1)?;
-/// # session.save().await?;
-/// use cloakroom::providers::Cursor;
-///
-/// let mut cursor: Option<Cursor> = None;
-/// let mut met = 0;
-/// loop {
-///     let page = provider.scan(cursor, 100).await?;
-///     met += page.entries.len();
-///     cursor = page.next;
-///     if cursor.is_none() {
-///         break;
-///     }
-/// }
-/// assert_eq!(met, 1);
-/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(Box<str>);
-
-impl Cursor {
-    /// Returns a cursor of the provider's own `text`. It may hold anything that finds the next page again, such as the last key.
-    pub fn new(text: impl Into<Box<str>>) -> Self {
-        Cursor(text.into())
-    }
-
-    /// Returns the provider's own text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A page of [`Provider::scan`] or [`Provider::indexed`].
-#[derive(Clone, Debug, Default)]
-#[allow(clippy::exhaustive_structs, reason = "providers build it")]
-pub struct Page {
-    /// The sessions, at most as many as were asked for. A page may hold fewer before the end, or none.
-    pub entries: Vec<Listed>,
-    /// The cursor of the next page; `None` at the end.
-    pub next: Option<Cursor>,
-}
-
-impl Page {
-    /// Returns the page of `all` that begins after the key in `cursor`, in the order of the keys: for stores that have all sessions of an
-    /// index entry at hand.
-    #[doc(hidden)]
-    pub fn slice(mut all: Vec<Listed>, cursor: Option<Cursor>, limit: usize) -> Page {
-        all.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        let after = cursor.as_ref().map_or("", Cursor::as_str).as_bytes();
-        let start = all.partition_point(|listed| listed.key.as_bytes() <= after);
-        let mut entries = all.split_off(if cursor.is_some() { start } else { 0 });
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        let next = match entries.last() {
-            Some(last) if more => Some(Cursor::new(last.key.as_str())),
-            None if more => Some(cursor.unwrap_or_else(|| Cursor::new(""))),
-            _ => None,
-        };
-        Page { entries, next }
-    }
-}
-
-/// One session in a list: its key, and everything that is stored with it except its data.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::exhaustive_structs, reason = "providers build it")]
-pub struct Listed {
-    /// The key of the session.
-    pub key: StoreKey,
-    /// Times, version, user and labels.
-    pub meta: Meta,
 }

@@ -56,6 +56,24 @@ pub struct SealedProvider {
 
 impl SealedProvider {
     /// Returns `inner` with its records sealed by `ring`, for the manager whose namespace is `namespace`.
+    ///
+    /// A manager does this by itself with [`ManagerBuilder::seal`](crate::ManagerBuilder::seal). Programs that read a store without a manager
+    /// call this. The chapter [sealing](crate::guide::sealing) describes the keys.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, KeyRing, MemoryProvider, Provider, providers::SealedProvider, seal::SealKey, testkit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let store = MemoryProvider::new();
+    /// let sealed = SealedProvider::new(store.clone(), ring, "shop");
+    /// let (key, record) = ("key-1".parse()?, testkit::record(&Clock::system()).value("card", "4711").build());
+    /// let _ = sealed.create(&key, &record).await?;
+    /// assert_eq!(sealed.load(&key).await?.unwrap().data(), record.data());
+    /// assert_ne!(store.load(&key).await?.unwrap().data(), record.data(), "the store holds ciphertext");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     pub fn new(inner: impl Provider, ring: KeyRing, namespace: impl Into<Box<str>>) -> Self {
         SealedProvider {
             inner: AnyProvider::new(inner),

@@ -145,6 +145,18 @@ impl SealedTokens {
 
 impl SealedTokens {
     /// Returns tokens that `ring` seals, and that are accepted until their records expire.
+    ///
+    /// A provider hands them to [`Capabilities::with_tokens`](crate::providers::Capabilities::with_tokens). The manager then binds them to its
+    /// cookie name and namespace.
+    ///
+    /// ```
+    /// use cloakroom::{KeyRing, providers::{Capabilities, SealedTokens}, seal::SealKey};
+    ///
+    /// let tokens = SealedTokens::new(KeyRing::new(SealKey::generate()?));
+    /// assert!(tokens.open(&"forged".parse()?).is_none());
+    /// assert!(Capabilities::new("own cookie").with_tokens(tokens).token_is_record());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn new(ring: KeyRing) -> Self {
         SealedTokens::with(ring, "", None, system_random)
     }

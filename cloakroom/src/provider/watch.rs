@@ -18,6 +18,30 @@ pub trait Watched: Provider {
     /// The first [`Watcher::listening`] is called before this returns. If the store can no longer report changes, it calls
     /// [`Watcher::deaf`] at once, and [`Watcher::listening`] when it can again.
     ///
+    /// ```no_run
+    /// use cloakroom::providers::{StoreKey, Watched, Watcher};
+    /// use std::sync::{Arc, Weak};
+    /// use std::time::Instant;
+    ///
+    /// struct Printer;
+    ///
+    /// impl Watcher for Printer {
+    ///     fn listening(&self) {}
+    ///     fn heard_until(&self, _: Instant) {}
+    ///     fn changed(&self, key: &StoreKey) {
+    ///         println!("{} has changed", key.handle());
+    ///     }
+    ///     fn deaf(&self) {
+    ///         println!("changes may be missed");
+    ///     }
+    /// }
+    ///
+    /// # async fn show(store: impl Watched) -> cloakroom::Result<()> {
+    /// let printer: Arc<dyn Watcher> = Arc::new(Printer);
+    /// store.watch(Arc::downgrade(&printer)).await?;    // reports end when the printer is dropped
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// - [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer
     /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if it cannot report changes

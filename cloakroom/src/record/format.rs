@@ -273,6 +273,15 @@ impl Record {
     }
 
     /// Returns the version, which every change increases. A provider compares it before it replaces the record.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).version(3).build();
+    /// assert_eq!(record.version(), 3);
+    /// # }
+    /// ```
     pub fn version(&self) -> u64 {
         be_u64(&self.0[AT_VERSION..])
     }
@@ -288,6 +297,16 @@ impl Record {
     }
 
     /// Returns the labels of the session, at most [`Label::MAX_COUNT`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).label("device-7").label("device-8").build();
+    /// let labels: Vec<_> = record.labels().iter().map(|label| label.as_str().to_owned()).collect();
+    /// assert_eq!(labels, ["device-7", "device-8"]);
+    /// # }
+    /// ```
     pub fn labels(&self) -> Vec<Label> {
         let text = |value| std::str::from_utf8(value).ok();
         self.label_values().filter_map(|value| Label::new(text(value)?).ok()).collect()
@@ -303,6 +322,18 @@ impl Record {
     }
 
     /// Returns everything but the data: times, version, user, labels and device.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, providers::Listed, testkit};
+    ///
+    /// // A store makes a line of a list without reading any data.
+    /// let record = testkit::record(&Clock::system()).principal("alice").value("n", 1).build();
+    /// let listed = Listed { key: "key-1".parse()?, meta: record.meta() };
+    /// assert_eq!(listed.meta.principal().unwrap().as_str(), "alice");
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn meta(&self) -> Meta {
         let text = |tag| self.field(tag).and_then(|value| std::str::from_utf8(value).ok()).map(Box::from);
         let device = Device { user_agent: text(TAG_USER_AGENT), network: text(TAG_NETWORK) };
@@ -322,6 +353,15 @@ impl Record {
     }
 
     /// Returns the encoded map of the session's keys and values.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, config::Codec, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).codec(Codec::JSON).value("n", 1).build();
+    /// assert_eq!(record.data(), br#"{"n":1}"#);
+    /// # }
+    /// ```
     pub fn data(&self) -> &[u8] {
         &self.0[HEADER + be_u32(&self.0[AT_FIELDS_LEN..])..]
     }
@@ -330,6 +370,17 @@ impl Record {
     ///
     /// Providers store and load tombstones like any record; [`count`](crate::Provider::count), [`scan`](crate::Provider::scan)
     /// and [`indexed`](crate::Provider::indexed) leave them out, and nothing but expiry ends them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let session = testkit::record(&Clock::system()).principal("alice");
+    /// assert!(!session.clone().build().is_tombstone());
+    /// let mark = session.ended();
+    /// assert!(mark.is_tombstone() && mark.principal().is_none());
+    /// # }
+    /// ```
     #[inline]
     pub fn is_tombstone(&self) -> bool {
         // Most records have no fields at all.

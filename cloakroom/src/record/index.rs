@@ -20,6 +20,16 @@ pub enum IndexKind {
 
 impl IndexKind {
     /// Returns the kind's name, which never changes: `principal` or `label`.
+    ///
+    /// ```
+    /// use cloakroom::providers::{IndexEntry, IndexKind, Label};
+    ///
+    /// // A store with one table for all kinds keeps the name beside the value.
+    /// let entry = IndexEntry::from(&Label::new("device-7")?);
+    /// assert_eq!((entry.kind().as_str(), entry.value()), ("label", "device-7"));
+    /// assert_eq!(IndexKind::Principal.as_str(), "principal");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub const fn as_str(self) -> &'static str {
         match self {
             IndexKind::Principal => "principal",

@@ -31,6 +31,15 @@ impl Label {
 
     /// Returns the label with this text. Use a digest of a longer text.
     ///
+    /// ```
+    /// use cloakroom::{ErrorKind, providers::Label};
+    ///
+    /// let label = Label::new("sid 08a5019c-17e1")?;
+    /// assert_eq!(label.as_str(), "sid 08a5019c-17e1");
+    /// assert_eq!(Label::new("x".repeat(257)).unwrap_err().kind(), ErrorKind::Value);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Value`] for a text that is empty or longer than 256 bytes.
     pub fn new(text: impl AsRef<str>) -> Result<Self> {

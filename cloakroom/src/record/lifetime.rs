@@ -57,6 +57,17 @@ impl Lifetime {
 
     /// Sets the absolute timeout: the session ends `time` after the login, however much it is used. For an anonymous session, the
     /// time counts from its beginning.
+    ///
+    /// 1 s to 100 years. [`Session::set_lifetime`](crate::Session::set_lifetime) refuses another time.
+    ///
+    /// ```
+    /// use cloakroom::Lifetime;
+    /// use std::time::Duration;
+    ///
+    /// // A till: logged out after five unused minutes, and at the end of the shift.
+    /// let till = Lifetime::idle(Duration::from_secs(5 * 60)).at_most(Duration::from_secs(8 * 60 * 60));
+    /// assert_eq!(till.absolute_timeout(), Some(Duration::from_secs(8 * 60 * 60)));
+    /// ```
     pub fn at_most(mut self, time: Duration) -> Self {
         self.absolute = Some(time);
         self
@@ -111,8 +122,8 @@ impl Lifetime {
 
     pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
-        bytes[..8].copy_from_slice(&Millis::of(self.idle).to_be_bytes());
-        let absolute = self.absolute.map_or(u64::MAX, Millis::of);
+        bytes[..8].copy_from_slice(&Millis::count_in(self.idle).to_be_bytes());
+        let absolute = self.absolute.map_or(u64::MAX, Millis::count_in);
         bytes[8..16].copy_from_slice(&absolute.to_be_bytes());
         bytes[16] = u8::from(self.persistent);
         bytes

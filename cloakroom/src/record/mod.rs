@@ -254,6 +254,18 @@ impl Record {
     }
 
     /// Returns true if the session has expired by `now`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let clock = Clock::system();
+    /// let record = testkit::record(&clock).idle(Duration::from_secs(60)).build();
+    /// assert!(!record.is_expired(clock.now()));
+    /// assert!(record.is_expired(clock.now() + Duration::from_secs(60)));
+    /// # }
+    /// ```
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expired_at(now.into())
     }
@@ -324,22 +336,74 @@ impl Meta {
     }
 
     /// Returns [the time of last use](crate::guide::lifetimes#the-time-of-last-use) as it was last written. It may be up to 60 s too early.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Manager, MemoryProvider, Principal, testkit::TestSession};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # TestSession::new(&sessions).principal("alice").headers().await;
+    /// for device in sessions.sessions_of(&Principal::new("alice")?).await? {
+    ///     let unused = device.meta.last_active().elapsed().unwrap_or_default();
+    ///     assert!(unused.as_secs() < 60, "last used less than a minute ago");
+    /// }
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     pub fn last_active(&self) -> SystemTime {
         self.times.last_active.into()
     }
 
     /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
+    ///
+    /// The other methods of the record count by the same instant: see [`Record::expires`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let clock = Clock::system();
+    /// let idle = testkit::record(&clock).idle(Duration::from_secs(60)).absolute(Duration::from_secs(3600)).build();
+    /// let meta = idle.meta();
+    /// assert_eq!(meta.expires(), meta.created() + Duration::from_secs(60));
+    /// assert_eq!(meta.absolute_deadline(), Some(meta.created() + Duration::from_secs(3600)));
+    /// # }
+    /// ```
     pub fn expires(&self) -> SystemTime {
         self.times.deadline().into()
     }
 
     /// Returns the time at which the session ends even if it is used; `None` if the policy sets no such time.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    /// use std::time::Duration;
+    ///
+    /// let record = || testkit::record(&Clock::system());
+    /// let meta = record().absolute(Duration::from_secs(8 * 60 * 60)).build().meta();
+    /// assert_eq!(meta.absolute_deadline(), Some(meta.created() + Duration::from_secs(8 * 60 * 60)));
+    /// assert_eq!(record().no_absolute().build().meta().absolute_deadline(), None);
+    /// # }
+    /// ```
     pub fn absolute_deadline(&self) -> Option<SystemTime> {
         let deadline = self.times.absolute_deadline;
         (deadline != Millis::NEVER).then(|| deadline.into())
     }
 
     /// Returns the time of the user's last login; `None` for an anonymous session.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = || testkit::record(&Clock::system());
+    /// assert!(record().build().meta().authenticated().is_none());
+    /// let meta = record().principal("alice").build().meta();
+    /// assert_eq!(meta.authenticated(), Some(meta.created()), "the session began with the login");
+    /// # }
+    /// ```
     pub fn authenticated(&self) -> Option<SystemTime> {
         self.times.authenticated.map(SystemTime::from)
     }
@@ -350,11 +414,42 @@ impl Meta {
     }
 
     /// Returns the level of authentication; `None` for an anonymous session.
+    ///
+    /// A session that [needs a higher one](crate::Session::require_level) asks the user to authenticate again.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Level, Manager, MemoryProvider, Principal, testkit::TestSession};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # TestSession::new(&sessions).principal("alice").level(Level::new(2)).headers().await;
+    /// let list = sessions.sessions_of(&Principal::new("alice")?).await?;
+    /// assert_eq!(list[0].meta.level(), Some(Level::new(2)));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     pub fn level(&self) -> Option<Level> {
         self.principal.as_ref().map(|_| self.level.unwrap_or_default())
     }
 
     /// Returns the device, if the application has set one.
+    ///
+    /// [`Session::set_device`](crate::Session::set_device) sets it at the login, for a list of the user's devices:
+    ///
+    /// ```
+    /// # use cloakroom::{Device, Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// # let mut request = http::HeaderMap::new();
+    /// # request.insert("user-agent", "curl/8.5".parse().unwrap());
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.set_device(Device::of_request(&request))?;
+    /// session.save().await?;
+    /// let list = sessions.sessions_of(&Principal::new("alice")?).await?;
+    /// assert_eq!(list[0].meta.device().and_then(Device::user_agent), Some("curl/8.5"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn device(&self) -> Option<&Device> {
         self.device.as_ref()
     }
@@ -365,6 +460,17 @@ impl Meta {
     }
 
     /// Returns true if a store finds the session by `entry`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, Principal, providers::IndexEntry, testkit};
+    ///
+    /// let meta = testkit::record(&Clock::system()).principal("alice").build().meta();
+    /// assert!(meta.is_indexed_by(&IndexEntry::from(&Principal::new("alice")?)));
+    /// assert!(!meta.is_indexed_by(&IndexEntry::from(&Principal::new("bob")?)));
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn is_indexed_by(&self, entry: &IndexEntry) -> bool {
         match entry.kind() {
             IndexKind::Principal => self.principal().is_some_and(|user| user.as_str() == entry.value()),

@@ -85,6 +85,18 @@ impl SealKey {
     }
 
     /// Returns the id of the key, which sealed data contains.
+    ///
+    /// It reveals nothing of the key, so it may be logged and compared between servers.
+    ///
+    /// ```
+    /// use cloakroom::seal::SealKey;
+    ///
+    /// let text = "2f8c1ae07bd36945f0a2c6d81e7b9350d4ac0e6f7b12983ca5d6e0f1427b8c93";
+    /// let (here, there): (SealKey, SealKey) = (text.parse()?, text.to_uppercase().parse()?);
+    /// assert_eq!(here.id(), there.id());
+    /// assert_ne!(here.id(), SealKey::generate()?.id());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn id(&self) -> KeyId {
         self.id
     }

@@ -161,11 +161,35 @@ impl KeyRing {
     }
 
     /// Returns the id of the key that seals.
+    ///
+    /// ```
+    /// use cloakroom::{KeyRing, seal::SealKey};
+    ///
+    /// let (first, second) = (SealKey::generate()?, SealKey::generate()?);
+    /// let ring = KeyRing::new(first.clone());
+    /// assert_eq!(ring.newest(), first.id());
+    /// ring.rotate(second.clone());
+    /// assert_eq!(ring.newest(), second.id());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn newest(&self) -> KeyId {
         self.0.read()[0].id()
     }
 
     /// Returns the ids of all keys, the newest first.
+    ///
+    /// A key of the ring that seals no live session any more can be [retired](Self::retire).
+    ///
+    /// ```
+    /// use cloakroom::{KeyRing, seal::SealKey};
+    ///
+    /// let (newest, former) = (SealKey::generate()?, SealKey::generate()?);
+    /// let ring = KeyRing::new(newest.clone()).with_older(former.clone());
+    /// assert_eq!(ring.ids(), [newest.id(), former.id()]);
+    /// ring.retire(former.id())?;
+    /// assert_eq!(ring.ids(), [newest.id()]);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn ids(&self) -> Vec<KeyId> {
         self.0.read().iter().map(SealKey::id).collect()
     }

@@ -26,6 +26,27 @@ pub struct SessionHandle(pub(crate) Arc<Exchange>);
 impl SessionHandle {
     /// Returns the session. The first call reads it from the provider.
     ///
+    /// ```
+    /// # #[cfg(feature = "axum")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # use axum::{Extension, Router, extract::Request, routing::get};
+    /// # use cloakroom::{Manager, MemoryProvider, SessionLayer};
+    /// # use tower::ServiceExt;
+    /// use cloakroom::session::SessionHandle;
+    ///
+    /// async fn visit(Extension(handle): Extension<SessionHandle>) -> cloakroom::Result<String> {
+    ///     let session = handle.load().await?;
+    ///     let visits = session.update("visits", |n: Option<u32>| n.unwrap_or(0) + 1).await?;
+    ///     Ok(format!("visit {visits}"))
+    /// }
+    ///
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let app: Router = Router::new().route("/", get(visit)).layer(SessionLayer::new(sessions));
+    /// let response = app.oneshot(Request::get("/").body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    /// assert!(response.headers().contains_key("set-cookie"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// A failure is an error, never an empty session. The kinds are those of the provider:
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),

@@ -243,6 +243,9 @@ impl Session {
     /// assert!(session.contains("theme")?);
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the stored data cannot be read.
     pub fn contains(&self, key: &str) -> Result<bool> {
         self.0.with_value(key, |_, value| Ok(value.is_some()))
     }
@@ -263,6 +266,9 @@ impl Session {
     /// assert_eq!(keys, ["language", "theme"]);
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the stored data cannot be read.
     pub fn keys(&self) -> Result<Vec<String>> {
         self.0.keys()
     }
@@ -280,6 +286,9 @@ impl Session {
     /// assert_eq!(session.len()?, 1);
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// # Errors
+    /// The error of [`keys`](Self::keys).
     pub fn len(&self) -> Result<usize> {
         Ok(self.keys()?.len())
     }
@@ -297,6 +306,9 @@ impl Session {
     /// assert!(!session.is_empty()?);
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// # Errors
+    /// The error of [`keys`](Self::keys).
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -327,6 +339,20 @@ impl Session {
     }
 
     /// Does what [`clear`](Self::clear) does, under Beego's name. It does not log the user out.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.authenticate(Principal::new("alice")?)?;
+    /// session.set("cart", [7])?;
+    /// #[allow(deprecated)]
+    /// session.flush()?;
+    /// assert!(session.is_empty()?);
+    /// assert!(session.principal().is_some());      // still logged in
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Released`](crate::ErrorKind::Released) after the release.
@@ -482,6 +508,9 @@ impl Session {
     /// assert_eq!(socket.get::<u32>("n")?, Some(2));
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// # Errors
+    /// Those of the provider. [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) after the [deadline](crate::ManagerBuilder::deadline).
     pub async fn reload(&self) -> Result<bool> {
         self.0.reload().await
     }

@@ -63,6 +63,40 @@ pub trait SessionData: Serialize + DeserializeOwned + Default {
     /// Makes this version of the struct from the `fields` that the lower `version` has stored. By default the fields are read as
     /// they are.
     ///
+    /// ```
+    /// use cloakroom::{SessionData, session::Fields};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Settings {
+    ///     dark: bool,
+    /// }
+    ///
+    /// impl SessionData for Settings {
+    ///     const KEY: &'static str = "settings";
+    ///     const VERSION: u32 = 2;
+    ///
+    ///     fn migrate(_version: u32, fields: &mut Fields<'_>) -> cloakroom::Result<Self> {
+    ///         // Version 1 had the name of a theme.
+    ///         let theme: Option<String> = fields.get("theme")?;
+    ///         Ok(Settings { dark: theme.is_some_and(|theme| theme == "night") })
+    ///     }
+    /// }
+    ///
+    /// # #[derive(Default, Serialize, Deserialize)]
+    /// # struct Old { theme: String }
+    /// # impl SessionData for Old { const KEY: &'static str = "settings"; }
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// # let mut old = session.typed::<Old>()?;
+    /// # old.theme = "night".to_owned();
+    /// # old.save()?;
+    /// assert!(session.typed::<Settings>()?.dark);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// The errors of [`Fields`], or the application's own as [`ErrorKind::Value`]. The session is then left as it was.
     fn migrate(version: u32, fields: &mut Fields<'_>) -> Result<Self> {
@@ -139,6 +173,31 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns all fields as one value.
+    ///
+    /// ```
+    /// use cloakroom::{SessionData, session::Fields};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct CartV1 {
+    ///     articles: Vec<u32>,
+    /// }
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Cart {
+    ///     items: Vec<(u32, u32)>,
+    /// }
+    ///
+    /// impl SessionData for Cart {
+    ///     const KEY: &'static str = "cart";
+    ///     const VERSION: u32 = 2;
+    ///
+    ///     fn migrate(_version: u32, fields: &mut Fields<'_>) -> cloakroom::Result<Self> {
+    ///         let old: CartV1 = fields.all()?;
+    ///         Ok(Cart { items: old.articles.into_iter().map(|article| (article, 1)).collect() })
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if they do not decode to a `V`.

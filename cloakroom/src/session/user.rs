@@ -206,10 +206,14 @@ impl Session {
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
     /// # let session = sessions.start(&http::HeaderMap::new()).await?;
-    /// # let request = http::HeaderMap::new();
-    /// session.authenticate(Principal::new("alice")?)?;
+    /// # let mut request = http::HeaderMap::new();
+    /// # request.insert("user-agent", "curl/8.5".parse().unwrap());
+    /// let alice = Principal::new("alice")?;
+    /// session.authenticate(alice.clone())?;
     /// session.set_device(Device::of_request(&request))?;
     /// session.save().await?;
+    /// let list = sessions.sessions_of(&alice).await?;
+    /// assert_eq!(list[0].meta.device().and_then(Device::user_agent), Some("curl/8.5"));
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///
@@ -287,12 +291,16 @@ impl Session {
     ///
     /// ```
     /// # use cloakroom::{Lifetime, Manager, MemoryProvider, Principal};
-    /// # use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
     /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let day = Duration::from_secs(24 * 60 * 60);
     /// session.authenticate(Principal::new("alice")?)?;
-    /// session.set_lifetime(Lifetime::remembered(Duration::from_secs(30 * 24 * 60 * 60)))?;
+    /// session.set_lifetime(Lifetime::remembered(30 * day))?;    // the box "remember me"
+    /// session.save().await?;
+    /// assert!(session.expires().unwrap() > SystemTime::now() + 29 * day);
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     ///

@@ -159,6 +159,17 @@ pub fn run(store: impl Into<Store>, time: &ManualClock, ops: &[Op]) {
 ///
 /// The store must be empty and use `time`. Where the contract allows several answers, each of them passes.
 ///
+/// ```
+/// use cloakroom::testkit::model::{self, Op};
+/// use cloakroom::{ManualClock, MemoryProvider};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let time = ManualClock::default();
+/// let store = MemoryProvider::builder().clock(time.clock()).build();
+/// model::check(store, &time, &[Op::Count, Op::Advance { minutes: 40 }, Op::DeleteExpired { limit: 5 }]).await;
+/// # });
+/// ```
+///
 /// # Panics
 ///
 /// Panics at the first difference. The message shows the step, its number, and both answers.

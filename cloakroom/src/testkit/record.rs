@@ -99,6 +99,12 @@ impl RecordBuilder {
 
     /// Adds a label.
     ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// let record = testkit::record(&Clock::system()).label("device-7").build();
+    /// assert_eq!(record.labels()[0].as_str(), "device-7");
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if `text` is not a valid [`Label`], or if the record already has [`Label::MAX_COUNT`] labels.
@@ -127,18 +133,39 @@ impl RecordBuilder {
     }
 
     /// Sets the absolute deadline.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// # use std::time::Duration;
+    /// let meta = testkit::record(&Clock::system()).absolute(Duration::from_secs(60)).build().meta();
+    /// assert_eq!(meta.expires(), meta.created() + Duration::from_secs(60), "earlier than the idle deadline");
+    /// ```
     pub fn absolute(mut self, after: Duration) -> Self {
         self.meta.times.absolute_deadline = self.now.after(after);
         self
     }
 
     /// Removes the absolute deadline.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// let record = testkit::record(&Clock::system()).no_absolute().build();
+    /// assert_eq!(record.meta().absolute_deadline(), None);
+    /// ```
     pub fn no_absolute(mut self) -> Self {
         self.meta.times.absolute_deadline = Millis::NEVER;
         self
     }
 
     /// Removes both deadlines.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// # use std::time::Duration;
+    /// let clock = Clock::system();
+    /// let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    /// assert!(!testkit::record(&clock).endless().build().is_expired(clock.now() + century));
+    /// ```
     pub fn endless(mut self) -> Self {
         self.meta.times.idle_deadline = Millis::NEVER;
         self.no_absolute()
@@ -156,13 +183,19 @@ impl RecordBuilder {
     /// assert!((100..110).contains(&unused.as_secs()));
     /// ```
     pub fn aged(mut self, age: Duration) -> Self {
-        let ago = |part: u32| Millis(self.now.0.saturating_sub(Millis::of(age / part)));
+        let ago = |part: u32| Millis(self.now.0.saturating_sub(Millis::count_in(age / part)));
         let times = &mut self.meta.times;
         (times.created, times.issued, times.last_active) = (ago(1), ago(2), ago(4));
         self
     }
 
     /// Sets the codec of the data, and empties the data.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, config::Codec, testkit};
+    /// let record = testkit::record(&Clock::system()).codec(Codec::JSON).value("n", 1).build();
+    /// assert_eq!(record.data(), br#"{"n":1}"#);
+    /// ```
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self.data = Vec::new();
@@ -206,6 +239,12 @@ impl RecordBuilder {
     }
 
     /// Builds the record.
+    ///
+    /// ```
+    /// # use cloakroom::{Clock, testkit};
+    /// let record = testkit::record(&Clock::system()).principal("alice").value("n", 1).build();
+    /// assert!(!record.is_tombstone() && !record.data().is_empty());
+    /// ```
     pub fn build(self) -> Record {
         Record::new(&self.meta, self.codec, &self.data)
     }

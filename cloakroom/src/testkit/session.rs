@@ -87,6 +87,17 @@ impl TestSession {
     }
 
     /// Logs the user `name` in, at [`Level::default`] unless [`level`](Self::level) sets another.
+    ///
+    /// ```
+    /// # use cloakroom::testkit::TestSession;
+    /// # use cloakroom::{Manager, MemoryProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let request = TestSession::new(&sessions).principal("alice").headers().await;
+    /// let session = sessions.start(&request).await?;
+    /// assert_eq!(session.principal().unwrap().as_str(), "alice");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn principal(mut self, name: impl Into<String>) -> Self {
         self.principal = Some(name.into());
         self
@@ -109,6 +120,21 @@ impl TestSession {
     }
 
     /// Sets the session's own lifetime.
+    ///
+    /// ```
+    /// # use cloakroom::testkit::TestSession;
+    /// # use cloakroom::{Lifetime, ManualClock, Manager, MemoryProvider};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let time = ManualClock::default();
+    /// # let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// # let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// let month = Lifetime::remembered(Duration::from_secs(30 * 24 * 60 * 60));
+    /// let request = TestSession::new(&sessions).principal("alice").lifetime(month).headers().await;
+    /// time.advance(Duration::from_secs(29 * 24 * 60 * 60));
+    /// assert!(sessions.start(&request).await?.principal().is_some(), "remembered for 30 days");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn lifetime(self, lifetime: Lifetime) -> Self {
         self.change(move |session| session.set_lifetime(lifetime))
     }

@@ -195,6 +195,18 @@ impl Store {
 
     /// Adds tests of a read-only store. After `lock(true)` the store refuses every change, deletes too, as a replica or a read-only
     /// file system does. Each refusal is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). `lock(false)` ends that.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    /// use cloakroom::testkit::Store;
+    ///
+    /// # async fn redis(_: &str) {}
+    /// # fn show(provider: RedisProvider) {
+    /// let store = Store::new(provider).with_read_only(|locked| async move {
+    ///     redis(if locked { "REPLICAOF 127.0.0.1 1" } else { "REPLICAOF NO ONE" }).await;
+    /// });
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_read_only<F, R>(mut self, lock: F) -> Self
     where
@@ -206,6 +218,15 @@ impl Store {
     }
 
     /// Leaves `part` of the suite out. The suite prints the reason `why`.
+    ///
+    /// ```no_run
+    /// use cloakroom::MemoryProvider;
+    /// use cloakroom::testkit::{Part, Store};
+    ///
+    /// # fn show(provider: MemoryProvider) {
+    /// let store = Store::new(provider).without(Part::ReadOnly, "the service has no replicas");
+    /// # }
+    /// ```
     ///
     /// # Panics
     ///
@@ -220,6 +241,18 @@ impl Store {
 
     /// Sets the function that moves the store's own time forward by a step, for a store with a clock of its own, such as a
     /// database server. The clock that the factory gets moves in any case.
+    ///
+    /// ```no_run
+    /// use cloakroom::testkit::Store;
+    /// use std::time::Duration;
+    ///
+    /// # async fn sql(_: String) {}
+    /// # fn show(provider: impl cloakroom::Provider) {
+    /// let store = Store::new(provider).on_advance(|step: Duration| async move {
+    ///     sql(format!("UPDATE test_clock SET millis = millis + {}", step.as_millis())).await;
+    /// });
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_advance<F, R>(mut self, advance: F) -> Self
     where
@@ -235,6 +268,15 @@ impl Store {
     ///
     /// A store with its own time needs more: its time moves on while the test's clock stands still. Two seconds are enough for a
     /// server on this machine.
+    ///
+    /// ```no_run
+    /// use cloakroom::testkit::Store;
+    /// use std::time::Duration;
+    ///
+    /// # fn show(provider: impl cloakroom::Provider) {
+    /// let store = Store::new(provider).slack(Duration::from_secs(2));
+    /// # }
+    /// ```
     #[must_use]
     pub fn slack(mut self, slack: Duration) -> Self {
         self.slack = slack.max(Duration::from_millis(1));

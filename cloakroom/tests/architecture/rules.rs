@@ -55,8 +55,17 @@ pub(crate) fn problems(tree: &Tree) -> Vec<String> {
 }
 
 /// The modules in `provider` that are parts of the contract or of several providers, not providers.
-const CONTRACT: [&str; 8] =
-    ["any", "capabilities", "durability", "foreign", "private_folder", "sealed", "tokens", "watch"];
+const CONTRACT: [&str; 9] = [
+    "any",
+    "capabilities",
+    "durability",
+    "foreign",
+    "outcome",
+    "private_folder",
+    "sealed",
+    "tokens",
+    "watch",
+];
 
 /// Returns the module of a place: its first name. Each provider is a module of its own.
 pub(crate) fn module(place: &[String]) -> String {

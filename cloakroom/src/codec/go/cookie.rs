@@ -75,6 +75,18 @@ struct Settings {
 impl BeegoCookies {
     /// Reads the settings of Beego's provider: the JSON of its `ProviderConfig`.
     ///
+    /// ```
+    /// use cloakroom::{ErrorKind, go::BeegoCookies};
+    ///
+    /// let settings = r#"{"cookieName":"gosessionid","securityKey":"beegocookiehashkey",
+    ///     "blockKey":"0123456789abcdef","securityName":"beegosessionname"}"#;
+    /// assert_eq!(BeegoCookies::from_json(settings)?.cookie_name(), "gosessionid");
+    /// let error = BeegoCookies::from_json(r#"{"cookieName":"gosessionid"}"#).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("securityKey"));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Config`] if `cookieName`, `securityKey`, `securityName` or a `blockKey` of 16, 24 or 32 bytes is missing. Beego
     /// then generates random ones for each process, and no other process can open its cookies.
@@ -107,6 +119,18 @@ impl BeegoCookies {
     }
 
     /// Opens a cookie's `value`, as the client sent it, at the time `now`.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, go::BeegoCookies};
+    /// use std::time::SystemTime;
+    ///
+    /// # let settings = r#"{"cookieName":"gosessionid","securityKey":"beegocookiehashkey",
+    /// #     "blockKey":"0123456789abcdef","securityName":"beegosessionname"}"#;
+    /// let cookies = BeegoCookies::from_json(settings)?;
+    /// let forged = "MTc5NTM4MDA4OHxuM1IyVUxrOTctRndRalF5WFN3SEtGbw==";
+    /// assert_eq!(cookies.open(forged, SystemTime::now()).unwrap_err().kind(), ErrorKind::Corrupt);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Gone`] if it is older than `maxage` seconds; [`ErrorKind::Corrupt`] if it was not sealed with these keys.

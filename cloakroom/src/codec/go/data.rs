@@ -99,6 +99,16 @@ impl GoSession {
 
     /// Returns the value under `key` with its Go type, as a gob of a map of this one key.
     ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::GoSession};
+    ///
+    /// let session = GoSession::empty(Codec::GOB).set("name", "alice")?.set("visits", &3)?;
+    /// let one = session.one("visits")?.expect("a value");
+    /// assert_eq!(GoSession::read(Codec::GOB, &one)?.keys()?, ["visits"]);
+    /// assert!(session.one("clicks")?.is_none());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the gob cannot be read.
     pub fn one(&self, key: &str) -> Result<Option<Vec<u8>>> {
@@ -125,6 +135,17 @@ impl GoSession {
     /// Returns the time at which a session of scs ends; `None` if it has no deadline, as no session of [`Codec::GOB`] has.
     ///
     /// A session past its deadline is readable like any other. The store decides whether it is still valid.
+    ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::GoSession};
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_435_200);
+    /// let session = GoSession::empty(Codec::SCS).with_deadline(end)?;
+    /// assert_eq!(session.deadline()?.map(SystemTime::from), Some(end));
+    /// assert!(GoSession::empty(Codec::GOB).deadline()?.is_none());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the field holds something other than a time.
@@ -160,6 +181,14 @@ impl GoSession {
 
     /// Decodes the session and encodes it again.
     ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::GoSession};
+    ///
+    /// let session = GoSession::empty(Codec::GOB).set("visits", &3)?;
+    /// assert!(session.rewritten()?.means(&session)?);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the gob cannot be read.
     #[cfg(feature = "testkit")]
@@ -169,6 +198,15 @@ impl GoSession {
 
     /// Returns true if both have the same keys with the same values of the same Go types, in the same order.
     ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::GoSession};
+    ///
+    /// let session = GoSession::empty(Codec::GOB).set("visits", &3)?;
+    /// assert!(session.means(&session.clone())?);
+    /// assert!(!session.means(&session.set("visits", "3")?)?, "a string is no number");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if a gob cannot be read.
     #[cfg(feature = "testkit")]
@@ -177,6 +215,15 @@ impl GoSession {
     }
 
     /// Returns the gob, for a store to keep.
+    ///
+    /// ```
+    /// use cloakroom::{config::Codec, go::GoSession};
+    ///
+    /// let session = GoSession::empty(Codec::GOB).set("visits", &3)?;
+    /// let again = GoSession::read(Codec::GOB, session.as_bytes())?;
+    /// assert_eq!(again.get::<u32>("visits")?, Some(3));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.data
     }

@@ -16,6 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::CsrfBody;
+use super::origin::PageOrigin;
 use super::rules::{CsrfRules, CsrfVerdict};
 use crate::error::Result;
 use crate::middleware::tower::{OnError, PlainErrors};
@@ -125,30 +126,40 @@ impl<E> CsrfLayer<E> {
         self.with(|rules| rules.header(name))
     }
 
-    /// Accepts requests from pages of `origin`, such as `https://app.example.com`. They need a token all the same.
+    /// Accepts requests from pages of `origin` too. They need a token all the same. Default: no other origin than the site's own.
+    ///
+    /// An origin is parsed from text, and a malformed one is an error [there](PageOrigin#method.from_str). So nothing that this layer
+    /// is made of can be wrong.
     ///
     /// ```
-    /// use cloakroom::{CsrfLayer, ErrorKind};
+    /// use cloakroom::{CsrfLayer, ErrorKind, middleware::PageOrigin};
     ///
-    /// let layer = CsrfLayer::new().trust_origin("https://app.example.com")?;
-    /// let error = layer.trust_origin("https://*.example.com").unwrap_err();
+    /// let layer = CsrfLayer::new().trust_origin("https://app.example.com".parse()?);
+    /// let error = "https://*.example.com".parse::<PageOrigin>().unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Config);
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] unless `origin` is `http://` or `https://` with a host and perhaps a port.
-    pub fn trust_origin(self, origin: &str) -> Result<Self> {
-        let rules = Arc::unwrap_or_clone(self.rules).trust_origin(origin)?;
-        Ok(CsrfLayer { rules: Arc::new(rules), on_refused: self.on_refused })
+    #[must_use = "this gives the changed layer back"]
+    pub fn trust_origin(self, origin: PageOrigin) -> Self {
+        self.with(|rules| rules.trust_origin(origin))
     }
 
     /// Requires a token of requests without a live session, too. A login then needs a token, so its page must have one.
     ///
     /// ```
-    /// use cloakroom::CsrfLayer;
-    ///
-    /// let layer = CsrfLayer::new().require_session();
+    /// # #[cfg(feature = "axum")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # use axum::{Router, body::Body, extract::Request, routing::post};
+    /// # use cloakroom::{CsrfLayer, Manager, MemoryProvider, SessionLayer};
+    /// # use tower::ServiceExt;
+    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
+    /// let site = |csrf: CsrfLayer| -> Router {
+    ///     Router::new().route("/login", post(async || "welcome")).layer(csrf).layer(SessionLayer::new(sessions.clone()))
+    /// };
+    /// let login = || Request::post("/login").body(Body::empty()).unwrap();
+    /// assert_eq!(site(CsrfLayer::new()).oneshot(login()).await.unwrap().status(), 200);
+    /// assert_eq!(site(CsrfLayer::new().require_session()).oneshot(login()).await.unwrap().status(), 403);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     #[must_use = "this gives the changed layer back"]
     pub fn require_session(self) -> Self {
@@ -161,9 +172,16 @@ impl<E> CsrfLayer<E> {
     /// current ones do. It needs no [`SessionLayer`](crate::SessionLayer).
     ///
     /// ```
-    /// use cloakroom::CsrfLayer;
-    ///
-    /// let layer = CsrfLayer::new().origin_only();
+    /// # #[cfg(feature = "axum")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # use axum::{Router, body::Body, extract::Request, routing::post};
+    /// # use cloakroom::CsrfLayer;
+    /// # use tower::ServiceExt;
+    /// let api: Router = Router::new().route("/order", post(async || "ordered")).layer(CsrfLayer::new().origin_only());
+    /// let from = |site| Request::post("/order").header("sec-fetch-site", site).body(Body::empty()).unwrap();
+    /// assert_eq!(api.clone().oneshot(from("same-origin")).await.unwrap().status(), 200);
+    /// assert_eq!(api.oneshot(from("cross-site")).await.unwrap().status(), 403);
+    /// # });
     /// ```
     #[must_use = "this gives the changed layer back"]
     pub fn origin_only(self) -> Self {
@@ -177,12 +195,20 @@ impl<E> CsrfLayer<E> {
     /// error.
     ///
     /// ```
+    /// # #[cfg(feature = "axum")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # use axum::{Router, body::Body, extract::Request, routing::post};
+    /// # use tower::ServiceExt;
     /// use cloakroom::{CsrfLayer, Error};
     /// use http::Response;
     ///
-    /// let layer = CsrfLayer::new().on_refused(|error: &Error| {
-    ///     Response::builder().status(error.status()).body("Please load the page again.".to_owned()).unwrap()
+    /// let layer = CsrfLayer::new().origin_only().on_refused(|error: &Error| {
+    ///     Response::builder().status(error.status()).header("x-reason", "csrf").body(Body::empty()).unwrap()
     /// });
+    /// let api: Router = Router::new().route("/order", post(async || "ordered")).layer(layer);
+    /// let forged = Request::post("/order").header("sec-fetch-site", "cross-site").body(Body::empty()).unwrap();
+    /// assert_eq!(api.oneshot(forged).await.unwrap().headers()["x-reason"], "csrf");
+    /// # });
     /// ```
     pub fn on_refused<F>(self, respond: F) -> CsrfLayer<F> {
         CsrfLayer { rules: self.rules, on_refused: respond }

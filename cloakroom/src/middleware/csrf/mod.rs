@@ -20,5 +20,6 @@ mod token;
 pub use body::CsrfBody;
 #[cfg(feature = "tower")]
 pub use layer::{CsrfFuture, CsrfLayer, CsrfService};
+pub use origin::PageOrigin;
 pub use rules::{CsrfForm, CsrfRules, CsrfVerdict};
 pub use token::CsrfToken;

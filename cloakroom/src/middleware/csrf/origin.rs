@@ -1,7 +1,11 @@
 //! The origin of a request, as the browser names it.
 
+use std::fmt;
+use std::str::FromStr;
+
 use http::header::{HOST, HeaderName, ORIGIN, UPGRADE};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::head::RequestHead;
 
 /// The header in which browsers say where a request comes from.
@@ -24,7 +28,7 @@ pub(super) enum Provenance {
 /// `Sec-Fetch-Site` over plain HTTP.
 pub(super) fn provenance<H: RequestHead + ?Sized>(request: &H, trusted: &[PageOrigin]) -> Provenance {
     let named = request.values(&ORIGIN).next();
-    let origin = named.and_then(|origin| PageOrigin::parse(std::str::from_utf8(origin).ok()?));
+    let origin = named.and_then(|origin| PageOrigin::read(std::str::from_utf8(origin).ok()?));
     if origin.as_ref().is_some_and(|origin| trusted.contains(origin)) {
         return Provenance::Own;
     }
@@ -53,17 +57,29 @@ pub(super) fn is_handshake<H: RequestHead + ?Sized>(request: &H) -> bool {
     }
 }
 
-/// Scheme, host and port of a page's address (RFC 6454).
+/// Scheme, host and port of a page's address (RFC 6454), for [`CsrfLayer::trust_origin`](crate::CsrfLayer::trust_origin).
+///
+/// It is parsed from `http://` or `https://`, a host, and perhaps a port. Upper case equals lower case, and the scheme's default
+/// port equals no port.
+///
+/// ```
+/// use cloakroom::middleware::PageOrigin;
+///
+/// let origin: PageOrigin = "https://App.example.com:443".parse()?;
+/// assert_eq!(origin, "https://app.example.com".parse()?);
+/// assert_eq!(origin.to_string(), "https://app.example.com");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PageOrigin {
+pub struct PageOrigin {
     secure: bool,
     host: Box<str>,
     port: u16,
 }
 
 impl PageOrigin {
-    /// Parses an origin. Returns `None` unless it is an http or https origin: `null` is none.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads an origin. Returns `None` unless it is an http or https origin: `null` is none.
+    fn read(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let secure = scheme.eq_ignore_ascii_case("https");
         if !secure && !scheme.eq_ignore_ascii_case("http") {
@@ -72,6 +88,10 @@ impl PageOrigin {
         let (host, port) = host_and_port(authority)?;
         let port = port.unwrap_or(if secure { 443 } else { 80 });
         Some(PageOrigin { secure, host: host.to_ascii_lowercase().into(), port })
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.secure { 443 } else { 80 }
     }
 
     /// Returns true if the request is for this origin's host and port.
@@ -83,10 +103,36 @@ impl PageOrigin {
         let host = request.values(&HOST).next().or_else(|| request.authority().map(str::as_bytes));
         let host = host.and_then(|host| host_and_port(std::str::from_utf8(host).ok()?));
         host.is_some_and(|(host, port)| {
-            let default = if self.secure { 443 } else { 80 };
-            host.eq_ignore_ascii_case(&self.host) && port.unwrap_or(default) == self.port
+            host.eq_ignore_ascii_case(&self.host) && port.unwrap_or(self.default_port()) == self.port
         })
     }
+}
+
+impl FromStr for PageOrigin {
+    type Err = Error;
+
+    /// Parses an origin, such as `https://app.example.com` or `http://localhost:3000`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for another scheme, a path, a wildcard or a malformed port.
+    fn from_str(text: &str) -> Result<Self> {
+        PageOrigin::read(text).ok_or_else(|| Error::new(ErrorKind::Config, OriginError::Malformed))
+    }
+}
+
+impl fmt::Display for PageOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.secure { "https" } else { "http" }, self.host)?;
+        if self.port == self.default_port() { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OriginError {
+    #[error(
+        "expected an origin such as https://app.example.com, found another text; leave out path and wildcard"
+    )]
+    Malformed,
 }
 
 /// Splits `example.com`, `example.com:8443` or `[::1]:8443`. An empty port counts as none (RFC 3986, section 3.2.3).
@@ -114,7 +160,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let trusted = [PageOrigin::parse("https://app.example").unwrap()];
+        let trusted = [PageOrigin::read("https://app.example").unwrap()];
         provenance(&request.body(()).unwrap().into_parts().0, &trusted)
     }
 

@@ -70,14 +70,11 @@ impl CsrfRules {
         self
     }
 
-    /// Accepts requests from pages of `origin`, such as `https://app.example.com`. They need a token all the same.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] unless `origin` is `http://` or `https://` with a host and perhaps a port.
-    pub fn trust_origin(mut self, origin: &str) -> Result<Self> {
-        let invalid = || Error::new(ErrorKind::Config, CsrfError::Origin);
-        self.trusted.push(PageOrigin::parse(origin).ok_or_else(invalid)?);
-        Ok(self)
+    /// Accepts requests from pages of `origin` too. They need a token all the same.
+    #[must_use = "this gives the changed rules back"]
+    pub fn trust_origin(mut self, origin: PageOrigin) -> Self {
+        self.trusted.push(origin);
+        self
     }
 
     /// Requires a token of requests without a live session, too.
@@ -278,8 +275,4 @@ enum CsrfError {
         "expected a SessionLayer around the CsrfLayer, found none; add .layer(SessionLayer::new(manager)) after it"
     )]
     NoLayer,
-    #[error(
-        "expected an origin such as https://app.example.com, found another text; leave out path and wildcard"
-    )]
-    Origin,
 }

@@ -89,6 +89,16 @@ const MAX_BYTES: u64 = 64 << 20;
 
 impl<P: Provider> Cached<P> {
     /// Returns a builder of a near cache in front of `store`. Its copies take at most 64 MiB.
+    ///
+    /// ```
+    /// use cloakroom::{Cached, Manager, MemoryProvider};
+    /// use std::time::Duration;
+    ///
+    /// # let provider = MemoryProvider::new();
+    /// let near = Cached::builder(provider).max_bytes(256 << 20).within(Duration::from_secs(1));
+    /// let sessions = Manager::builder(near).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn builder(store: P) -> CachedBuilder<P> {
         CachedBuilder { store, clock: Clock::system(), max_bytes: MAX_BYTES }
     }
@@ -96,11 +106,21 @@ impl<P: Provider> Cached<P> {
     /// Drops every copy, so that each session is read from the store again. The store is not changed.
     ///
     /// ```
-    /// # use cloakroom::{Cached, MemoryProvider};
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Cached, Clock, MemoryProvider, Provider, testkit};
     /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// # let provider = MemoryProvider::new();
-    /// let near = Cached::builder(provider).within(Duration::from_secs(1));
+    /// let near = Cached::builder(provider.clone()).within(Duration::from_secs(60));
+    /// let key = "key-1".parse()?;
+    /// let _ = near.create(&key, &testkit::record(&Clock::system()).build()).await?;
+    /// assert!(near.load(&key).await?.is_some());    // this load makes a copy
+    /// provider.delete(&key).await?;                 // another process ends the session
+    /// assert!(near.load(&key).await?.is_some(), "the copy is used for a minute");
     /// near.clear();
+    /// assert!(near.load(&key).await?.is_none());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
     /// ```
     pub fn clear(&self) {
         self.copies.clear();
@@ -109,6 +129,17 @@ impl<P: Provider> Cached<P> {
 
 impl<P: Provider> CachedBuilder<P> {
     /// Sets the source of time. Give the manager the same clock. Default: the system's.
+    ///
+    /// ```
+    /// use cloakroom::{Cached, Manager, ManualClock, MemoryProvider};
+    /// use std::time::Duration;
+    ///
+    /// let time = ManualClock::default();
+    /// let store = MemoryProvider::builder().clock(time.clock()).build();
+    /// let near = Cached::builder(store).clock(time.clock()).within(Duration::from_secs(1));
+    /// let sessions = Manager::builder(near).clock(time.clock()).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -132,15 +163,22 @@ impl<P: Provider> CachedBuilder<P> {
     /// that much later.
     ///
     /// ```
-    /// use cloakroom::{Cached, FileProvider, Manager};
-    /// use std::time::Duration;
-    ///
-    /// # let folder = tempfile::tempdir()?;
-    /// # #[cfg(unix)] {
-    /// let files = FileProvider::connect(folder.path().join("sessions"))?;
-    /// let sessions = Manager::builder(Cached::builder(files).within(Duration::from_millis(500))).build()?;
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Cached, Clock, ManualClock, MemoryProvider, Provider, testkit};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let time = ManualClock::default();
+    /// # let store = MemoryProvider::builder().clock(time.clock()).build();
+    /// let near = Cached::builder(store.clone()).clock(time.clock()).within(Duration::from_millis(500));
+    /// # let key = "key-1".parse()?;
+    /// # let _ = store.create(&key, &testkit::record(&time.clock()).build()).await?;
+    /// assert!(near.load(&key).await?.is_some());
+    /// store.delete(&key).await?;                     // a logout in another process
+    /// assert!(near.load(&key).await?.is_some(), "seen half a second later");
+    /// time.advance(Duration::from_millis(501));
+    /// assert!(near.load(&key).await?.is_none());
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn within(self, staleness: Duration) -> Cached<P> {
         let copies = Arc::new(Copies::new(self.max_bytes, self.clock, Freshness::Within(staleness)));

@@ -100,6 +100,16 @@ impl CookieProvider {
     }
 
     /// Returns a builder, to change the settings. `ring` seals the cookies.
+    ///
+    /// ```
+    /// use cloakroom::{CookieProvider, KeyRing, Manager, seal::SealKey};
+    /// use std::time::Duration;
+    ///
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let provider = CookieProvider::builder(ring).max_age(Duration::from_secs(900)).build();
+    /// let sessions = Manager::builder(provider).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn builder(ring: KeyRing) -> CookieProviderBuilder {
         CookieProviderBuilder {
             ring,
@@ -114,14 +124,19 @@ impl CookieProvider {
     /// Ends every session of `principal` that logged in up to now, on every device. A later login is not affected.
     ///
     /// ```
-    /// # use cloakroom::{CookieProvider, KeyRing, MemoryProvider, Principal, seal::SealKey};
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{CookieProvider, KeyRing, Manager, MemoryProvider, Principal, seal::SealKey, testkit::TestSession};
     /// # use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// # let ring = KeyRing::new(SealKey::generate()?);
-    /// # let marks = MemoryProvider::new();
-    /// let cookies = CookieProvider::builder(ring).revocations(marks, Duration::from_secs(1800)).build();
+    /// # let idle = Duration::from_secs(1800);
+    /// let cookies = CookieProvider::builder(ring).revocations(MemoryProvider::new(), idle).build();
+    /// let sessions = Manager::builder(cookies.clone()).idle_timeout(idle).build()?;
+    /// let request = TestSession::new(&sessions).principal("alice").headers().await;
     /// cookies.end_sessions_of(&Principal::new("alice")?).await?;
+    /// assert!(sessions.start(&request).await?.principal().is_none());
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
     /// ```
     ///
     /// # Errors
@@ -209,11 +224,20 @@ impl CookieProviderBuilder {
     /// The manager's idle timeout is then at most this, so that a session in use is renewed in time.
     ///
     /// ```
-    /// # use cloakroom::{CookieProvider, KeyRing, seal::SealKey};
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{CookieProvider, KeyRing, Manager, ManualClock, Principal, seal::SealKey, testkit::TestSession};
     /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// # let ring = KeyRing::new(SealKey::generate()?);
-    /// let provider = CookieProvider::builder(ring).max_age(Duration::from_secs(3600)).build();
-    /// # Ok::<(), cloakroom::Error>(())
+    /// let time = ManualClock::default();
+    /// let provider = CookieProvider::builder(ring).clock(time.clock()).max_age(Duration::from_secs(600)).build();
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// let request = TestSession::new(&sessions).principal("alice").headers().await;
+    /// assert!(sessions.start(&request).await?.principal().is_some());
+    /// time.advance(Duration::from_secs(601));
+    /// assert!(sessions.start(&request).await?.principal().is_none(), "a copied cookie works for ten minutes");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
     /// ```
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age.max(Duration::from_secs(60)));
@@ -221,18 +245,62 @@ impl CookieProviderBuilder {
     }
 
     /// Separates the cookies of this provider from those of another with the same cookie name, namespace and key. Default: none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{CookieProvider, KeyRing, Manager, seal::SealKey, testkit::TestSession};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let labelled = |label: &str| Manager::builder(CookieProvider::builder(ring.clone()).label(label).build()).build();
+    /// let (shop, admin) = (labelled("shop")?, labelled("admin")?);
+    /// let request = TestSession::new(&shop).principal("alice").headers().await;
+    /// assert!(shop.start(&request).await?.principal().is_some());
+    /// assert!(admin.start(&request).await?.principal().is_none(), "a cookie of the shop is nothing here");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     pub fn label(mut self, label: impl Into<Box<str>>) -> Self {
         self.label = label.into();
         self
     }
 
     /// Sets the source of time. Give the manager the same clock. Default: the system's.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{CookieProvider, KeyRing, Manager, ManualClock, seal::SealKey, testkit::TestSession};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let time = ManualClock::default();
+    /// let provider = CookieProvider::builder(ring).clock(time.clock()).build();
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// let request = TestSession::new(&sessions).principal("alice").headers().await;
+    /// time.advance(Duration::from_secs(31 * 60));
+    /// assert!(sessions.start(&request).await?.principal().is_none(), "idle for over 30 minutes");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
     /// Replaces the operating system's random generator, for tests of its failure.
+    ///
+    /// ```
+    /// # use cloakroom::{CookieProvider, ErrorKind, KeyRing, Manager, seal::SealKey};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let ring = KeyRing::new(SealKey::generate()?);
+    /// let failing = |_: &mut [u8]| Err(std::io::Error::other("no entropy"));
+    /// let provider = CookieProvider::builder(ring).danger_random(failing).build();
+    /// let sessions = Manager::builder(provider).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// let error = session.release(&mut http::HeaderMap::new()).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Random);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     #[cfg(feature = "testkit")]
     pub fn danger_random(mut self, random: fn(&mut [u8]) -> std::io::Result<()>) -> Self {
         self.random = random;
@@ -240,6 +308,16 @@ impl CookieProviderBuilder {
     }
 
     /// Returns the provider. Use it for one manager, since its cookies are bound to that manager's cookie name and namespace.
+    ///
+    /// ```
+    /// use cloakroom::{CookieProvider, ErrorKind, KeyRing, Manager, seal::SealKey};
+    ///
+    /// let provider = CookieProvider::builder(KeyRing::new(SealKey::generate()?)).build();
+    /// let shop = Manager::builder(provider.clone()).build()?;
+    /// let other = Manager::builder(provider).cookie_name("__Host-other").build();
+    /// assert_eq!(other.unwrap_err().kind(), ErrorKind::Config, "the cookies are bound to the shop");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn build(self) -> CookieProvider {
         CookieProvider {
             tokens: SealedTokens::with(self.ring, &self.label, self.max_age, self.random),

@@ -383,18 +383,59 @@ pub struct FileProviderBuilder {
 
 impl FileProviderBuilder {
     /// Sets what a power failure may undo; [`Durability::Atomic`] by default.
+    ///
+    /// [`Durability::Durable`] syncs the disk at each change, which takes some milliseconds. The chapter [files](crate::guide::files) compares
+    /// the two.
+    ///
+    /// ```
+    /// use cloakroom::{FileProvider, Provider, providers::Durability};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sessions");
+    /// let provider = FileProvider::builder(&path).durability(Durability::Durable).connect()?;
+    /// assert!(provider.capabilities().durable, "no power failure undoes a logout");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
     /// Sets the clock that deadlines are compared with; the system's clock by default. It must be the manager's clock.
+    ///
+    /// ```
+    /// use cloakroom::{FileProvider, Manager, ManualClock};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sessions");
+    /// let time = ManualClock::default();
+    /// let provider = FileProvider::builder(&path).clock(time.clock()).connect()?;
+    /// assert!(Manager::builder(provider.clone()).build().is_err(), "the manager's clock is another");
+    /// assert!(Manager::builder(provider).clock(time.clock()).build().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Opens the folder and creates it if it is missing; [`FileProvider::connect`] lists the errors.
+    /// Opens the folder, and creates it if it is missing.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, FileProvider};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sessions");
+    /// let provider = FileProvider::builder(&path).connect()?;
+    /// assert!(path.is_dir(), "it was created");
+    ///
+    /// let file = folder.path().join("file");
+    /// std::fs::write(&file, "no folder")?;
+    /// assert_eq!(FileProvider::builder(&file).connect().unwrap_err().kind(), ErrorKind::Config);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`FileProvider::connect`].
     pub fn connect(self) -> Result<FileProvider> {
         let store = FileStore::open(&self.path, self.durability, self.clock, self.shares_folder)?;
         Ok(FileProvider(Arc::new(store)))

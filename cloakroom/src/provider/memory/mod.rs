@@ -117,6 +117,21 @@ pub struct MemoryProviderBuilder {
 
 impl MemoryProviderBuilder {
     /// Sets the source of time. Give the manager the same clock. Default: the system's.
+    ///
+    /// ```
+    /// # use cloakroom::{Manager, ManualClock, MemoryProvider};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let time = ManualClock::default();
+    /// let provider = MemoryProvider::builder().clock(time.clock()).build();
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
+    /// session.set("n", 1)?;
+    /// session.save().await?;
+    /// time.advance(Duration::from_secs(31 * 60));
+    /// assert_eq!(sessions.active_sessions().await?, 0, "idle for over 30 minutes");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -133,9 +148,19 @@ impl MemoryProviderBuilder {
     /// without a limit. Their marks are anonymous records, and an evicted mark lets a logged-out cookie work again.
     ///
     /// ```
-    /// use cloakroom::MemoryProvider;
-    ///
-    /// let provider = MemoryProvider::builder().max_sessions(100_000).build();
+    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider, Principal};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let provider = MemoryProvider::builder().max_sessions(1).build();
+    /// let sessions = Manager::builder(provider).build()?;
+    /// let (first, second) = (sessions.start(&http::HeaderMap::new()).await?, sessions.start(&http::HeaderMap::new()).await?);
+    /// first.set("n", 1)?;
+    /// first.save().await?;
+    /// second.set("n", 2)?;
+    /// assert_eq!(second.save().await.unwrap_err().kind(), ErrorKind::TooLarge);
+    /// second.authenticate(Principal::new("alice")?)?;
+    /// second.save().await?;    // the login takes the place of the first session
+    /// assert_eq!(sessions.active_sessions().await?, 1);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.max_sessions = sessions;
@@ -143,6 +168,20 @@ impl MemoryProviderBuilder {
     }
 
     /// Returns the provider, without any session.
+    ///
+    /// Clones of it are handles on the same store. Another call of `build` makes another store.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// # use cloakroom::{Clock, MemoryProvider, Provider, testkit};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let builder = MemoryProvider::builder();
+    /// let (provider, other) = (builder.clone().build(), builder.build());
+    /// let _ = provider.clone().create(&"key-1".parse()?, &testkit::record(&Clock::system()).build()).await?;
+    /// assert_eq!((provider.count().await?, other.count().await?), (1, 0));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// # }
+    /// ```
     pub fn build(self) -> MemoryProvider {
         MemoryProvider(Arc::new(Store {
             shards: std::iter::repeat_with(|| Shard::new(self.max_sessions != usize::MAX))
@@ -174,6 +213,14 @@ impl MemoryProvider {
     }
 
     /// Returns a builder, for a limit or another clock.
+    ///
+    /// ```
+    /// use cloakroom::{Manager, MemoryProvider};
+    ///
+    /// let provider = MemoryProvider::builder().max_sessions(100_000).build();
+    /// let sessions = Manager::builder(provider).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn builder() -> MemoryProviderBuilder {
         MemoryProviderBuilder { clock: Clock::system(), max_sessions: usize::MAX }
     }

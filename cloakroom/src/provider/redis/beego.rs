@@ -115,7 +115,7 @@ impl BeegoValues {
 
     /// Returns the time to live of a value that ends at `life.deadline`, in milliseconds. It is at least 1: Redis refuses 0.
     fn time_to_live(&self, life: Life) -> String {
-        Millis::of(life.deadline.since(self.clock.millis())).max(1).to_string()
+        Millis::count_in(life.deadline.since(self.clock.millis())).max(1).to_string()
     }
 
     /// Sets aside a value that is not a string. It cannot be read, and would be an error on every request.

@@ -99,11 +99,34 @@ impl RedisProviderBuilder {
     }
 
     /// Sets the number of the database, in the place of the URL's. Default: 0, the only one of a cluster.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, RedisProvider};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let cluster = RedisProvider::builder("redis+cluster://one.example,two.example").database(3);
+    /// let error = cluster.connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("a cluster has no other database"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn database(self, number: u32) -> Self {
         self.set(|settings| settings.database = number)
     }
 
     /// Sets the trusted certificate authorities, in PEM, for `rediss://`. Default: those of the system.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, RedisProvider};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// // A certificate for a connection without TLS is a mistake in the URL.
+    /// let builder = RedisProvider::builder("redis://cache.example/").root_certificates("-----BEGIN CERTIFICATE-----");
+    /// let error = builder.connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("expected TLS, as in rediss://"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn root_certificates(self, pem: impl Into<Vec<u8>>) -> Self {
         self.set(|settings| settings.certificates.authorities = Some(pem.into()))
     }
@@ -145,11 +168,36 @@ impl RedisProviderBuilder {
     /// Sets the time after which an unused connection is replaced before its next use. Default: never.
     ///
     /// Set it if a firewall or a NAT gateway between client and server forgets idle connections.
+    ///
+    /// Zero means never.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// // The load balancer forgets a connection after 350 s without traffic.
+    /// let builder = RedisProvider::builder("redis://cache.example/").idle_timeout(Duration::from_secs(300));
+    /// let provider = builder.connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn idle_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.idle_timeout = Some(timeout).filter(|timeout| !timeout.is_zero()))
     }
 
     /// Sets the longest that opening a connection may take, including TLS and authentication. 1 ms to 1 h; default: 500 ms.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, RedisProvider};
+    /// use std::time::Duration;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let builder = RedisProvider::builder("redis://cache.example/").connect_timeout(Duration::ZERO);
+    /// let error = builder.connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("expected 1 ms to an hour"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.connect_timeout = timeout)
     }
@@ -176,6 +224,15 @@ impl RedisProviderBuilder {
     ///
     /// Reads and touches are retried, since they are idempotent. Other calls are retried only if it is certain that the server
     /// did not run them.
+    ///
+    /// ```no_run
+    /// use cloakroom::RedisProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// // A lost connection is an error at once: 503 for the visitor.
+    /// let provider = RedisProvider::builder("redis://cache.example/").retries(0).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn retries(self, retries: u32) -> Self {
         self.set(|settings| settings.retries = retries)
     }
@@ -221,11 +278,37 @@ impl RedisProviderBuilder {
     }
 
     /// Sets the clock that deadlines are compared with. It must be the manager's clock. Default: the system's.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, ManualClock, RedisProvider};
+    /// use std::time::Duration;
+    ///
+    /// # async fn test() -> cloakroom::Result<()> {
+    /// let time = ManualClock::default();
+    /// let provider = RedisProvider::builder("redis://127.0.0.1/").clock(time.clock()).connect().await?;
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// time.advance(Duration::from_secs(31 * 60));    // every session is now idle for too long
+    /// # Ok(()) }
+    /// ```
     pub fn clock(self, clock: Clock) -> Self {
         RedisProviderBuilder { clock, ..self }
     }
 
     /// Connects, and checks the server's version and the user's rights.
+    ///
+    /// Nothing is checked before, so every error of the configuration comes from here. The chapter [Redis](crate::guide::redis) lists the
+    /// rights that the user needs.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, RedisProvider};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let builder = RedisProvider::builder("redis://cache.example/").password("secret").prefix("two words");
+    /// let error = builder.connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("prefix: expected 1 to 64 visible ASCII characters"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Returns an error of kind
@@ -255,6 +338,23 @@ impl RedisProviderBuilder {
     ///
     /// A manager for it needs [`Codec::GOB`](crate::config::Codec::GOB), plain ids, and no absolute timeout. Counting and listing
     /// sessions reads all keys of the database. An unreadable session is kept under the [`prefix`](Self::prefix) for a week.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, RedisProvider, config::Codec};
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let hour = Duration::from_secs(3600);
+    /// let provider = RedisProvider::builder("redis://127.0.0.1/").connect_beego(hour).await?;
+    /// let sessions = Manager::builder(provider)
+    ///     .cookie_name("gosessionid")
+    ///     .codec(Codec::GOB)
+    ///     .danger_store_ids_in_clear()
+    ///     .idle_timeout(hour)
+    ///     .absolute_timeout(None)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Returns the errors of [`connect`](Self::connect). A cluster is an error of kind [`Config`](crate::ErrorKind::Config),

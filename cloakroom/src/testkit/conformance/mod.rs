@@ -83,6 +83,14 @@ impl fmt::Debug for Case {
 }
 
 /// Returns every case, in the order in which [`conformance!`](crate::conformance) lists them.
+///
+/// A test that names them shows what a provider has to do.
+///
+/// ```
+/// let cases = cloakroom::testkit::conformance::cases();
+/// assert!(cases.len() > 100);
+/// assert!(cases.iter().any(|case| case.name() == "update_never_creates"));
+/// ```
 pub fn cases() -> &'static [Case] {
     CASES
 }

@@ -84,11 +84,33 @@ impl MySqlProviderBuilder {
     /// Sets the largest number of open connections. 1 to 10,000; default: 10.
     ///
     /// A connection serves one call at a time. Further calls wait for a free one, within their deadline.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, MySqlProvider};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let builder = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/app").pool(0);
+    /// let error = builder.connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("expected 1 to 10,000 connections, found 0"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn pool(self, connections: usize) -> Self {
         self.set(|settings| settings.pool = connections)
     }
 
     /// Sets the longest that opening a connection may take, including TLS and the login. Zero means no limit. Default: 2 s.
+    ///
+    /// ```no_run
+    /// use cloakroom::MySqlProvider;
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// // The server is in another region.
+    /// let builder = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/app").connect_timeout(Duration::from_secs(5));
+    /// let provider = builder.deadline(Duration::from_secs(6)).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn connect_timeout(self, limit: Duration) -> Self {
         self.set(|settings| settings.connect_timeout = limit)
     }
@@ -96,6 +118,16 @@ impl MySqlProviderBuilder {
     /// Sets the longest that one call may take, including its retries and the wait for a connection. Zero means no limit. Default: 2 s.
     ///
     /// It should be less than the manager's deadline. Counts, lists and collections have ten times as long.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, MySqlProvider};
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let builder = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/app").deadline(Duration::from_millis(800));
+    /// let sessions = Manager::builder(builder.connect().await?).deadline(Duration::from_secs(1)).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn deadline(self, limit: Duration) -> Self {
         self.set(|settings| settings.deadline = limit)
     }
@@ -104,6 +136,15 @@ impl MySqlProviderBuilder {
     ///
     /// A call is retried after a deadlock or a lock wait, which the server has undone. After a lost connection it is retried only if it has
     /// certainly changed nothing (a login before its commit), or if it may run twice: `load`, `touch` and the lists.
+    ///
+    /// ```no_run
+    /// use cloakroom::MySqlProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// // Every deadlock and every lost connection is an error at once: 503 for the visitor.
+    /// let provider = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/app").retries(0).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn retries(self, most: usize) -> Self {
         self.set(|settings| settings.retries = most)
     }
@@ -124,11 +165,37 @@ impl MySqlProviderBuilder {
     }
 
     /// Sets the clock that deadlines are compared with, for tests. It must be the manager's clock. Default: the server's.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, ManualClock, MySqlProvider};
+    /// use std::time::Duration;
+    ///
+    /// # async fn test() -> cloakroom::Result<()> {
+    /// let time = ManualClock::default();
+    /// let provider = MySqlProvider::builder("test:test@tcp(127.0.0.1:3306)/test").clock(time.clock()).connect().await?;
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// time.advance(Duration::from_secs(31 * 60));    // every session is now idle for too long
+    /// # Ok(()) }
+    /// ```
     pub fn clock(self, clock: Clock) -> Self {
         MySqlProviderBuilder { clock: Some(clock), ..self }
     }
 
     /// Connects, creates the table if it is missing, and checks it.
+    ///
+    /// Nothing is checked before, so every error of the configuration comes from here. The chapter [MySQL](crate::guide::mysql) lists the
+    /// rights that the user needs.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, MySqlProvider};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let error = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/").connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("expected a database, found none"));
+    /// assert!(!error.to_string().contains("secret"), "no error shows a password");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Returns an error of kind
@@ -154,6 +221,23 @@ impl MySqlProviderBuilder {
     ///
     /// A manager built with the builder needs the codec [`Codec::GOB`](crate::config::Codec::GOB), ids in clear and no absolute timeout. A
     /// session of more than 65,535 bytes is refused, since the table's BLOB holds no more.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, MySqlProvider, config::{Codec, HashFunc}};
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let hour = Duration::from_secs(3600);
+    /// let provider = MySqlProvider::builder("app:secret@tcp(db.internal:3306)/shop").connect_beego(hour).await?;
+    /// let sessions = Manager::builder(provider)
+    ///     .cookie_name("gosessionid")
+    ///     .codec(Codec::GOB)
+    ///     .danger_store_ids_in_clear()
+    ///     .idle_timeout(hour)
+    ///     .absolute_timeout(None)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Returns the errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing.

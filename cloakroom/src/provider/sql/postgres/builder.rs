@@ -77,22 +77,64 @@ impl PostgresProviderBuilder {
 
     /// Sets the table's name: 1 to 57 letters, digits and `_`; `cloakroom_sessions` by default. `schema.table` names its schema too, which
     /// `search_path` decides otherwise.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, PostgresProvider};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let builder = PostgresProvider::builder("postgres://app@db.internal/app").table("visitors; DROP TABLE users");
+    /// assert_eq!(builder.connect().await.unwrap_err().kind(), ErrorKind::Config);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn table(self, name: &str) -> Self {
         PostgresProviderBuilder { table: Some(name.into()), ..self }
     }
 
     /// Sets the greatest number of open connections, 1 to 10,000; 10 by default. Further calls wait for a connection, within their deadline.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, PostgresProvider};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let error = PostgresProvider::builder("postgres://app@db.internal/app").pool(0).connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().contains("expected 1 to 10,000 connections, found 0"));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn pool(self, size: usize) -> Self {
         PostgresProviderBuilder { pool: Some(size), ..self }
     }
 
-    /// Sets the time limit for opening a connection; 2 s by default. Zero means no limit.
+    /// Sets the time limit for opening a connection to one host; 2 s by default. Zero means no limit.
+    ///
+    /// ```no_run
+    /// use cloakroom::PostgresProvider;
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// // A host that does not answer is given up in time to try the next one.
+    /// let builder = PostgresProvider::builder("postgres://app@db1.internal,db2.internal/app?target_session_attrs=read-write");
+    /// let provider = builder.connect_timeout(Duration::from_millis(700)).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn connect_timeout(self, limit: Duration) -> Self {
         PostgresProviderBuilder { connect_timeout: Some(limit), ..self }
     }
 
     /// Sets the deadline of one call, including the wait for a connection; 2 s by default. Zero means no deadline.
     /// Counts, lists and collections have ten times as long.
+    ///
+    /// It should be less than the [manager's deadline](crate::ManagerBuilder::deadline), so that the error names the cause.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, PostgresProvider};
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let builder = PostgresProvider::builder("postgres://app@db.internal/app").deadline(Duration::from_millis(800));
+    /// let sessions = Manager::builder(builder.connect().await?).deadline(Duration::from_secs(1)).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn deadline(self, limit: Duration) -> Self {
         PostgresProviderBuilder { deadline: Some(limit), ..self }
     }
@@ -101,11 +143,30 @@ impl PostgresProviderBuilder {
     ///
     /// A call is retried after a conflict, which the server has undone, and after a refusal: by a standby, or by a server that is not
     /// ready or has no connection left. After a lost connection it is retried only if it may run twice: `load`, `touch` and the lists.
+    ///
+    /// ```no_run
+    /// use cloakroom::PostgresProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// // Every conflict and every refusal is an error at once: 503 for the visitor.
+    /// let provider = PostgresProvider::builder("postgres://app@db.internal/app").retries(0).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn retries(self, most: usize) -> Self {
         PostgresProviderBuilder { retries: most, ..self }
     }
 
     /// Sets whether [`connect`](Self::connect) creates missing tables; true by default. Existing ones are always checked.
+    ///
+    /// A user without the right to create tables needs `false`, and the statements of [`PostgresProvider::schema`] in a migration.
+    ///
+    /// ```no_run
+    /// use cloakroom::PostgresProvider;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = PostgresProvider::builder("postgres://app@db.internal/app").create_table(false).connect().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn create_table(self, make: bool) -> Self {
         PostgresProviderBuilder { create_table: Some(make), ..self }
     }
@@ -114,6 +175,17 @@ impl PostgresProviderBuilder {
     ///
     /// Changes are then faster on a slow disk. A crash of the server may undo the changes of the last moments, a logout included, and
     /// leaves no record damaged.
+    ///
+    /// [`Capabilities::durable`](crate::providers::Capabilities::durable) says which of the two holds:
+    ///
+    /// ```no_run
+    /// use cloakroom::{PostgresProvider, Provider};
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let provider = PostgresProvider::builder("postgres://app@db.internal/app").relaxed(true).connect().await?;
+    /// assert!(!provider.capabilities().durable);
+    /// # Ok(()) }
+    /// ```
     pub fn relaxed(self, relaxed: bool) -> Self {
         PostgresProviderBuilder { relaxed: Some(relaxed), ..self }
     }
@@ -123,23 +195,70 @@ impl PostgresProviderBuilder {
     ///
     /// Such commits happen one after the other, since the server orders notifications by a lock of the whole server. A site with many changes
     /// a second has a near cache `within` a bound instead.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "cached")]
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// use cloakroom::{Cached, Manager, PostgresProvider};
+    ///
+    /// let provider = PostgresProvider::builder("postgres://app@db.internal/app").notify(true).connect().await?;
+    /// let sessions = Manager::builder(Cached::builder(provider).watching().await?).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn notify(self, notifies: bool) -> Self {
         PostgresProviderBuilder { notifies, ..self }
     }
 
     /// Sets the clock that deadlines are compared with, for tests; the server's clock by default. It must be the manager's clock.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, ManualClock, PostgresProvider};
+    /// use std::time::Duration;
+    ///
+    /// # async fn test() -> cloakroom::Result<()> {
+    /// let time = ManualClock::default();
+    /// let provider = PostgresProvider::builder("postgres://test@localhost/test").clock(time.clock()).connect().await?;
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// time.advance(Duration::from_secs(31 * 60));    // every session is now idle for too long
+    /// # Ok(()) }
+    /// ```
     pub fn clock(self, clock: Clock) -> Self {
         PostgresProviderBuilder { clock: Some(clock), ..self }
     }
 
     /// Sets the time zone of the Go server for [`connect_beego`](Self::connect_beego), such as `Asia/Shanghai`; the connection's `timezone` by
     /// default.
+    ///
+    /// ```no_run
+    /// use cloakroom::PostgresProvider;
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let builder = PostgresProvider::builder("postgres://app@db.internal/shop").time_zone("Asia/Shanghai");
+    /// let provider = builder.connect_beego(Duration::from_secs(3600)).await?;
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "beego")]
     pub fn time_zone(self, name: &str) -> Self {
         PostgresProviderBuilder { time_zone: Some(name.into()), ..self }
     }
 
-    /// Connects, creates the tables if they are missing, and checks them; [`PostgresProvider::connect`] lists the errors.
+    /// Connects, creates the tables if they are missing, and checks them.
+    ///
+    /// Nothing is checked before, so every error of the configuration comes from here. The chapter [PostgreSQL](crate::guide::postgres) lists
+    /// the rights that the user needs.
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, PostgresProvider};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let error = PostgresProvider::builder("postgres://app:secret@db.internal/app?pool=many").connect().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(!error.to_string().contains("secret"), "no error shows a password");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`PostgresProvider::connect`], and [`Config`](crate::ErrorKind::Config) for an impossible setting of the builder.
     pub async fn connect(self) -> Result<PostgresProvider> {
         let opening = self.parsed(&TableName::default())?;
         let (limits, notifies) = (opening.limits, opening.notifies);
@@ -158,6 +277,23 @@ impl PostgresProviderBuilder {
     /// [`time_zone`](Self::time_zone) if it is not the connection's.
     ///
     /// A manager built with the builder needs the codec [`Codec::GOB`](crate::config::Codec::GOB), ids in clear and no absolute timeout.
+    ///
+    /// ```no_run
+    /// use cloakroom::{Manager, PostgresProvider, config::Codec};
+    /// use std::time::Duration;
+    ///
+    /// # async fn connect() -> cloakroom::Result<()> {
+    /// let hour = Duration::from_secs(3600);
+    /// let provider = PostgresProvider::builder("postgres://app@db.internal/shop").connect_beego(hour).await?;
+    /// let sessions = Manager::builder(provider)
+    ///     .cookie_name("gosessionid")
+    ///     .codec(Codec::GOB)
+    ///     .danger_store_ids_in_clear()
+    ///     .idle_timeout(hour)
+    ///     .absolute_timeout(None)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing, or the server does not know
