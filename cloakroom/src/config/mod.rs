@@ -241,15 +241,6 @@ impl Config {
     }
 
     /// Returns the number of stored sessions from which no anonymous session begins; `None` for no limit.
-    ///
-    /// ```
-    /// # use cloakroom::{Manager, MemoryProvider};
-    /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
-    /// assert_eq!(sessions.config().session_quota(), None);
-    /// let sessions = Manager::builder(MemoryProvider::new()).session_quota(1_000_000).build()?;
-    /// assert_eq!(sessions.config().session_quota(), Some(1_000_000));
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
     pub fn session_quota(&self) -> Option<u64> {
         self.session_quota
     }
@@ -381,14 +372,6 @@ impl Config {
     }
 
     /// Returns the keys that seal stored records; `None` if sealing is off.
-    ///
-    /// ```
-    /// # use cloakroom::{KeyRing, Manager, MemoryProvider, seal::SealKey};
-    /// # let ring = KeyRing::new(SealKey::generate()?);
-    /// let sessions = Manager::builder(MemoryProvider::new()).seal(ring.clone()).build()?;
-    /// assert_eq!(sessions.config().seal().map(KeyRing::newest), Some(ring.newest()));
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
     pub fn seal(&self) -> Option<&KeyRing> {
         self.seal.as_ref()
     }

@@ -34,7 +34,7 @@ pub enum Updated {
 #[must_use = "a missing record was not touched"]
 #[allow(clippy::exhaustive_enums, reason = "a caller that does not handle an outcome must not compile")]
 pub enum Touched {
-    /// The use is stored.
+    /// The time of last use is written.
     Done,
     /// No live session is under the key. Nothing was changed.
     Gone,

@@ -369,147 +369,38 @@ impl SqliteProviderBuilder {
     const MAX_READERS: usize = 64;
 
     /// Sets the table's name: 1 to 57 letters, digits and `_`; `cloakroom_sessions` by default.
-    ///
-    /// Applications that share a database file need different tables.
-    ///
-    /// ```
-    /// use cloakroom::{ErrorKind, SqliteProvider};
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("app.db");
-    /// let visitors = SqliteProvider::builder(&path).table("visitors").connect().await?;
-    /// let error = SqliteProvider::builder(&path).table("two words").connect().await.unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Config);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
     pub fn table(self, name: impl Into<String>) -> Self {
         SqliteProviderBuilder { table: Some(name.into()), ..self }
     }
 
     /// Sets the greatest number of connections that load records at the same time, 1 to 64; by default one for each processor, and 4 at
     /// least.
-    ///
-    /// Further loads wait for a connection, within their deadline. Counts and lists have connections of their own.
-    ///
-    /// ```
-    /// use cloakroom::{ErrorKind, SqliteProvider};
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("sessions.db");
-    /// let provider = SqliteProvider::builder(&path).readers(2).connect().await?;
-    /// let error = SqliteProvider::builder(&path).readers(65).connect().await.unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Config);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
     pub fn readers(self, most: usize) -> Self {
         SqliteProviderBuilder { readers: Some(most), ..self }
     }
 
     /// Sets the deadline of one call, including the wait for a lock; 2 s by default. Zero means no deadline.
     /// Counts, lists and collections have ten times as long.
-    ///
-    /// It should be less than the [manager's deadline](crate::ManagerBuilder::deadline). A lock is held for long by another program that
-    /// changes the file, such as a backup.
-    ///
-    /// ```
-    /// use cloakroom::{Manager, SqliteProvider};
-    /// use std::time::Duration;
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("sessions.db");
-    /// let provider = SqliteProvider::builder(&path).deadline(Duration::from_millis(800)).connect().await?;
-    /// let sessions = Manager::builder(provider).deadline(Duration::from_secs(1)).build()?;
-    /// assert_eq!(sessions.active_sessions().await?, 0);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
     pub fn deadline(self, limit: Duration) -> Self {
         SqliteProviderBuilder { deadline: Some(limit), ..self }
     }
 
     /// Sets what a power failure may undo; [`Durability::Atomic`] by default, which may undo the latest changes, including a logout.
-    ///
-    /// ```
-    /// use cloakroom::{Provider, SqliteProvider, providers::Durability};
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("sessions.db");
-    /// let provider = SqliteProvider::builder(&path).durability(Durability::Durable).connect().await?;
-    /// assert!(provider.capabilities().durable, "no power failure undoes a logout");
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
     pub fn durability(self, durability: Durability) -> Self {
         SqliteProviderBuilder { durability: Some(durability), ..self }
     }
 
     /// Sets whether [`connect`](Self::connect) creates a missing file and missing tables; true by default. Existing tables are always checked.
-    ///
-    /// With `false` a wrong path is an error, and not a new file:
-    ///
-    /// ```
-    /// use cloakroom::{ErrorKind, SqliteProvider};
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("misspelt.db");
-    /// let error = SqliteProvider::builder(&path).create_table(false).connect().await.unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Config);
-    /// assert!(!path.exists());
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
     pub fn create_table(self, make: bool) -> Self {
         SqliteProviderBuilder { create: Some(make), ..self }
     }
 
     /// Sets the clock that deadlines are compared with; the system's clock by default. It must be the manager's clock.
-    ///
-    /// ```
-    /// use cloakroom::{Manager, ManualClock, SqliteProvider};
-    /// use std::time::Duration;
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("sessions.db");
-    /// let time = ManualClock::default();
-    /// let provider = SqliteProvider::builder(&path).clock(time.clock()).connect().await?;
-    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
-    /// let session = sessions.start(&http::HeaderMap::new()).await?;
-    /// session.set("n", 1)?;
-    /// session.save().await?;
-    /// time.advance(Duration::from_secs(31 * 60));
-    /// assert_eq!(sessions.active_sessions().await?, 0, "idle for over 30 minutes");
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
     pub fn clock(self, clock: Clock) -> Self {
         SqliteProviderBuilder { clock, ..self }
     }
 
-    /// Opens the database, creates what is missing, and checks it.
-    ///
-    /// Nothing is checked before, so every error of the configuration comes from here. The chapter [SQLite](crate::guide::sqlite) describes
-    /// the file and its permissions.
-    ///
-    /// ```
-    /// use cloakroom::{Manager, SqliteProvider};
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("sessions.db");
-    /// # let session = {
-    /// let sessions = Manager::builder(SqliteProvider::builder(&path).connect().await?).build()?;
-    /// # sessions.start(&http::HeaderMap::new()).await? };
-    /// # session.set("n", 1)?;
-    /// # session.save().await?;
-    /// // Another process, or this one after a restart, finds the same sessions.
-    /// let again = Manager::builder(SqliteProvider::builder(&path).connect().await?).build()?;
-    /// assert_eq!(again.active_sessions().await?, 1);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// The errors of [`SqliteProvider::connect`], and [`Config`](crate::ErrorKind::Config) for an impossible setting of the builder.
+    /// Opens the database, creates what is missing, and checks it; [`SqliteProvider::connect`] lists the errors.
     pub async fn connect(self) -> Result<SqliteProvider> {
         let address = Address::parse(&self.path).map_err(SqliteError::from)?;
         let table = match self.table.or(address.table) {
