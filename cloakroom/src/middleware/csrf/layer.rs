@@ -191,7 +191,7 @@ impl<E> CsrfLayer<E> {
     /// Sets the function that makes the response to a refused request. By default it is [`PlainErrors`]: 403 and a short
     /// sentence.
     ///
-    /// The error's [kind](Error::kind) is [`Forged`](ErrorKind::Forged). If the session could not be read, it is the kind of that
+    /// The error's [kind](crate::Error::kind) is [`Forged`](crate::ErrorKind::Forged). If the session could not be read, it is the kind of that
     /// error.
     ///
     /// ```

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | the records of a shard, their deadlines, its tombstones | the shard's | with each change of a record |
 //! | the keys under each user or label | one of 64 parts of an index | only if the user or the labels of a record change |
-//! | the numbers of sessions and tombstones in the store | none, atomic | after the record, so they may be off for a moment |
+//! | the numbers of sessions and tombstones in the store | none, atomic | shortly before or after the record, so they may be off for a moment |
 //!
 //! **No call waits.** No lock is held during I/O or across an `await`, so every future is ready at its first poll. The capabilities say
 //! so (`never_waits`), and the manager then polls a call once and needs no future of its own.
