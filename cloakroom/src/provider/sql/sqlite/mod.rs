@@ -36,8 +36,8 @@
 //! 1. A call puts a [`PendingChange`](change::PendingChange) into the queue and awaits its answer.
 //! 2. The thread takes what waits, up to 256 changes, and begins one transaction (`BEGIN IMMEDIATE`).
 //! 3. Each change runs in a savepoint. If it fails, `ROLLBACK TO` undoes this change alone.
-//! 4. After the commit, the thread compares the file's identity with the path. If they differ, each caller gets an error: a commit to
-//!    a removed file is lost.
+//! 4. After the commit, the thread looks whether the database and its log are still the files in their places. If not, each caller
+//!    gets an error: a commit to a removed file is lost.
 //! 5. The thread sends the answers.
 //!
 //! So the cost of a commit is shared by all changes that wait at the same time, and no answer is sent before its commit.
@@ -58,6 +58,10 @@
 //! A load first tries an idle connection on the caller's thread ([`try_here`](readers::ReadPool::try_here)). It gives up if the read
 //! might wait for the disk, and repeats the read on a thread that may block. WAL mode gives each read a snapshot, so it never waits
 //! for the writer. Counts and lists have two permits of their own, since they are long and must not hold up loads.
+//!
+//! A reader opens only the files that the connection which writes has open: all connections of a process to one database share the
+//! memory that describes its log. If a file was replaced, the read is *moved*: the thread that writes opens the new files, and the
+//! read runs again.
 //!
 //! # The log, and a full disk
 //!

@@ -37,7 +37,7 @@ pub(super) struct ReadPool {
     pace: Pace,
 }
 
-/// A connection, and the file that it was opened on. A database that was replaced has another identity, and its readers are closed.
+/// A connection, and the files that it was opened on. A database or log that was replaced is another file, and its readers are closed.
 struct ReadConnection {
     connection: Connection,
     files: DatabaseFiles,
