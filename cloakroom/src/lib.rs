@@ -111,9 +111,12 @@ pub use middleware::CsrfLayer;
 #[cfg(feature = "csrf")]
 #[doc(inline)]
 pub use middleware::CsrfToken;
+#[cfg(feature = "axum")]
+#[doc(inline)]
+pub use middleware::LoggedIn;
 #[cfg(feature = "tower")]
 #[doc(inline)]
-pub use middleware::SessionLayer;
+pub use middleware::{LoginLayer, SessionLayer};
 pub use principal::{Level, Principal};
 pub use provider::Provider;
 #[cfg(feature = "cached")]

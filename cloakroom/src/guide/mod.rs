@@ -78,7 +78,9 @@ chapter!(
     your_own_framework,
     "An adapter for a framework that has none yet.",
     "your_own_framework.md",
-    "memory"
+    "memory",
+    "csrf",
+    "axum"
 );
 chapter!(
     data,

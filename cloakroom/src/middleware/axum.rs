@@ -15,11 +15,16 @@ impl<S: Sync> FromRequestParts<S> for Session {
     /// If the store fails, the response is that of the error: 503, with a body that gives no details.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         const FAILED: &str = "a request could not read its session";
-        let loaded = match parts.extensions.get::<SessionHandle>() {
-            Some(handle) => handle.load_for(parts).await,
-            None => Err(Error::new(ErrorKind::NoLayer, NoLayer)),
+        let Some(handle) = parts.extensions.get::<SessionHandle>() else {
+            let error = Error::new(ErrorKind::NoLayer, NoLayer);
+            error.log(FAILED);
+            return Err(error);
         };
-        loaded.inspect_err(|error| error.log(FAILED))
+        let loaded = match handle.0.load_at_once() {
+            Some(loaded) => loaded,
+            None => Box::pin(handle.0.load_waiting()).await,
+        };
+        handle.loaded_for(loaded, parts).inspect_err(|error| error.log(FAILED))
     }
 }
 

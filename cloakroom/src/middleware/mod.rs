@@ -19,6 +19,7 @@
 //! | a request arrives | [`Manager::handle`](crate::Manager::handle), or [`handle_of`](crate::Manager::handle_of) with a [`RequestHead`] |
 //! | the handler finds the session | [`SessionHandle::insert_into`](crate::session::SessionHandle::insert_into), [`load_for`](crate::session::SessionHandle::load_for) |
 //! | a request may be forged | `CsrfRules`, with the feature `csrf` |
+//! | a handler needs a user | [`LoginRules`], [`NextPath`] |
 //! | the response leaves | [`SessionHandle::release`](crate::session::SessionHandle::release), which returns an [`Outcome`] |
 //! | an error becomes a response | [`Error::status`](crate::Error::status), [`visitor_text`](crate::Error::visitor_text), [`log`](crate::Error::log) |
 
@@ -28,6 +29,7 @@ mod axum;
 mod body;
 #[cfg(feature = "csrf")]
 pub(crate) mod csrf;
+pub(crate) mod login;
 #[cfg(feature = "tower")]
 pub(crate) mod tower;
 
@@ -37,5 +39,10 @@ pub use crate::session::{Outcome, Replacement};
 pub use csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService};
 #[cfg(feature = "csrf")]
 pub use csrf::{CsrfForm, CsrfRules, CsrfToken, CsrfVerdict, PageOrigin};
+#[cfg(feature = "axum")]
+pub use login::LoggedIn;
+pub use login::{AnyLogin, LoginDenial, LoginNeed, LoginRules, NextPath};
+#[cfg(feature = "tower")]
+pub use login::{LoginFuture, LoginLayer, LoginService};
 #[cfg(feature = "tower")]
 pub use tower::{OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService};

@@ -1,14 +1,17 @@
 //! Sessions without a framework, on plain hyper: `cargo run -p hyper_plain`, then open <http://localhost:3000/>.
 
+mod adapter;
+
 use std::convert::Infallible;
 
-use cloakroom::{Manager, MemoryProvider, Released};
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use cloakroom::{Error, Manager, MemoryProvider};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+
+use adapter::{Body, session, text, with_session};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,37 +23,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (stream, _) = listener.accept().await?;
         let sessions = sessions.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| respond(&sessions, request));
+            let service = service_fn(async |request| {
+                Ok::<_, Infallible>(with_session(&sessions, request, visit).await)
+            });
             let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             served.unwrap_or_else(|error| eprintln!("a connection broke: {error}"));
         });
     }
 }
 
-/// Answers an error of the session with its status alone. The text goes to the log.
-async fn respond(
-    sessions: &Manager,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(visit(sessions, &request).await.unwrap_or_else(|error| {
-        eprintln!("{error}");
-        let status = error.status();
-        let mut response = Response::new(Full::from(status.canonical_reason().unwrap_or_default()));
-        *response.status_mut() = status;
-        response
-    }))
-}
-
-async fn visit(sessions: &Manager, request: &Request<Incoming>) -> cloakroom::Result<Response<Full<Bytes>>> {
-    let session = sessions.start(request.headers()).await?;
+async fn visit(request: Request<Incoming>) -> Result<Response<Body>, Error> {
+    let session = session(&request).await?;
     let visits = session.get::<u64>("visits")?.unwrap_or(0) + 1;
     session.set("visits", visits)?;
-
-    let mut response = Response::new(Full::from(format!("visit {visits}\n")));
-    // Stores the change and sets the cookie, before the response leaves. A change that was not stored must not be acknowledged.
-    if let Released::Gone { lost_write: true } = session.release(response.headers_mut()).await? {
-        *response.body_mut() = Full::from("Your session has ended. Please load the page again.\n");
-        *response.status_mut() = http::StatusCode::CONFLICT;
-    }
-    Ok(response)
+    Ok(text(StatusCode::OK, format!("visit {visits}\n")))
 }
