@@ -238,7 +238,7 @@ impl<U: Clone + Send + Sync + 'static> Logins<U> {
         let handle = parts.extensions.get::<SessionHandle>().cloned();
         let handle = handle.ok_or_else(|| LoginDenial::failed(Error::new(ErrorKind::NoLayer, NoSessions)))?;
         let session = handle.load_for(parts).await.map_err(LoginDenial::failed)?;
-        let rules = self.rules.and::<N>();
+        let rules = self.rules.with_need::<N>();
         let deny = |parts: &Parts, error| rules.deny(parts, target_of(&parts.extensions, &parts.uri), error);
         let principal = rules.user(&session).map_err(|error| deny(parts, error))?;
         if let Some(loaded) = parts.extensions.get::<LoadedUser<U>>()

@@ -95,8 +95,9 @@ impl LoginRules {
         self
     }
 
-    /// Returns rules that require what these and `N` require.
-    pub(super) fn and<N: LoginNeed>(&self) -> Self {
+    /// Returns rules that require what these and `N` require: the higher level, and the more recent login.
+    #[must_use = "these rules stay as they are"]
+    pub fn with_need<N: LoginNeed>(&self) -> Self {
         let recent = match (self.recent, N::RECENT) {
             (Some(own), Some(further)) => Some(own.min(further)),
             (own, further) => own.or(further),
