@@ -33,9 +33,9 @@ pub(crate) const ENDED: &str = "Your session has ended or was replaced in the me
 /// ```
 ///
 /// The chapter [errors](crate::guide::errors) lists every kind with its causes and cures.
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorParts>);
 
-struct Inner {
+struct ErrorParts {
     kind: ErrorKind,
     /// True if the error was logged already.
     logged: AtomicBool,
@@ -126,7 +126,7 @@ impl Error {
     /// assert_eq!(error.to_string(), "the session store is unavailable: disk on fire");
     /// ```
     pub fn new(kind: ErrorKind, reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Error(Box::new(Inner { kind, logged: AtomicBool::new(false), reason: reason.into() }))
+        Error(Box::new(ErrorParts { kind, logged: AtomicBool::new(false), reason: reason.into() }))
     }
 
     /// Returns the kind of the error. New kinds may be added, so a `match` needs a last arm for all others.

@@ -37,7 +37,7 @@ pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, Ma
 
 /// Appends the map `base` with `changes` applied, and returns the number of its keys.
 pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result<usize, MapError> {
-    let mut map = Writer::new(out);
+    let mut map = ObjectWriter::new(out);
     // The changes to keys that the base has not shown yet.
     let mut left: Vec<&Change> = changes.iter().collect();
     for (name, value) in entries(base)? {
@@ -73,9 +73,9 @@ struct RawMap<'a>(Vec<Entry<'a>>);
 
 impl<'de> Deserialize<'de> for RawMap<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
+        struct EntryVisitor;
 
-        impl<'de> Visitor<'de> for Entries {
+        impl<'de> Visitor<'de> for EntryVisitor {
             type Value = RawMap<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,19 +91,19 @@ impl<'de> Deserialize<'de> for RawMap<'de> {
             }
         }
 
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(EntryVisitor)
     }
 }
 
-struct Writer<'a> {
+struct ObjectWriter<'a> {
     out: &'a mut Buffer,
     keys: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> ObjectWriter<'a> {
     fn new(out: &'a mut Buffer) -> Self {
         out.push(b'{');
-        Writer { out, keys: 0 }
+        ObjectWriter { out, keys: 0 }
     }
 
     fn change(&mut self, change: &Change) {

@@ -58,7 +58,7 @@ pub(super) fn check(data: &[u8]) -> Result<Vec<Cow<'_, str>>, MapError> {
 
 /// Returns the value under `key`. Keys are compared as bytes, so other keys need not be UTF-8.
 pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, MapError> {
-    let Entries { mut walk, left } = entries(data)?;
+    let PackedEntries { mut walk, left } = entries(data)?;
     for _ in 0..left {
         let found = walk.key()? == key.as_bytes();
         let start = walk.at;
@@ -70,7 +70,7 @@ pub(super) fn find<'a>(data: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, Ma
     Ok(None)
 }
 
-pub(super) fn entries(data: &[u8]) -> Result<Entries<'_>, MapError> {
+pub(super) fn entries(data: &[u8]) -> Result<PackedEntries<'_>, MapError> {
     let mut walk = Walk { data, at: 0, deepest: 0 };
     let left = match data.first() {
         None => 0,
@@ -84,16 +84,16 @@ pub(super) fn entries(data: &[u8]) -> Result<Entries<'_>, MapError> {
         }
         Some(_) => return Err(MapError::NotAMap { at: 0 }),
     };
-    Ok(Entries { walk, left })
+    Ok(PackedEntries { walk, left })
 }
 
 /// The entries of a map. Each is found by skipping the one before it.
-pub(super) struct Entries<'a> {
+pub(super) struct PackedEntries<'a> {
     walk: Walk<'a>,
     left: usize,
 }
 
-impl<'a> Entries<'a> {
+impl<'a> PackedEntries<'a> {
     pub(super) fn len(&self) -> usize {
         self.left
     }
@@ -107,7 +107,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl<'a> Iterator for Entries<'a> {
+impl<'a> Iterator for PackedEntries<'a> {
     type Item = Result<Entry<'a>, MapError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -216,8 +216,8 @@ impl<'a> Walk<'a> {
 
 /// Appends the map `base` with `changes` applied, and returns the number of its keys.
 pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result<usize, MapError> {
-    let Entries { mut walk, left: in_base } = entries(base)?;
-    let mut map = Writer::new(out, in_base + changes.len());
+    let PackedEntries { mut walk, left: in_base } = entries(base)?;
+    let mut map = MapWriter::new(out, in_base + changes.len());
     // The changes to keys that the base has not shown yet.
     let mut left: SmallVec<[&Change; 4]> = changes.iter().collect();
     for _ in 0..in_base {
@@ -234,7 +234,7 @@ pub(super) fn merge(base: &[u8], changes: &[Change], out: &mut Buffer) -> Result
 }
 
 /// A writer of a map whose number of entries is known only at its end.
-struct Writer<'a> {
+struct MapWriter<'a> {
     out: &'a mut Buffer,
     start: usize,
     /// The bytes reserved for the header: one, or three if the map may have more than 15 entries.
@@ -242,11 +242,11 @@ struct Writer<'a> {
     keys: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> MapWriter<'a> {
     fn new(out: &'a mut Buffer, most: usize) -> Self {
         let (start, header) = (out.len(), if most < 16 { 1 } else { 3 });
         (0..header).for_each(|_| out.push(0));
-        Writer { out, start, header, keys: 0 }
+        MapWriter { out, start, header, keys: 0 }
     }
 
     /// Copies an unchanged entry.
@@ -274,7 +274,7 @@ impl<'a> Writer<'a> {
     }
 
     fn finish(self) -> usize {
-        let Writer { out, start, header, keys } = self;
+        let MapWriter { out, start, header, keys } = self;
         match keys {
             // The limits keep the count within two bytes.
             16.. => {

@@ -307,7 +307,7 @@ impl Change {
 type Entry<'a> = (Cow<'a, str>, &'a [u8]);
 
 enum Entries<'a> {
-    MessagePack(message_pack::Entries<'a>),
+    MessagePack(message_pack::PackedEntries<'a>),
     Listed(std::vec::IntoIter<Entry<'a>>),
 }
 

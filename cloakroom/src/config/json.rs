@@ -126,7 +126,7 @@ pub(super) fn from_text(text: &str) -> Result<Config> {
 
 fn read(text: &str) -> Result<Config, JsonError> {
     let object: Object = serde_json::from_str(text).map_err(JsonError::Syntax)?;
-    let settings = Settings::new(object)?;
+    let settings = JsonSettings::new(object)?;
     let mut config = Config {
         hash_ids: false,
         absolute_timeout: None,
@@ -145,9 +145,9 @@ fn read(text: &str) -> Result<Config, JsonError> {
 }
 
 /// The given keys in their documented spelling, each at most once.
-struct Settings(Vec<(&'static str, Value)>);
+struct JsonSettings(Vec<(&'static str, Value)>);
 
-impl Settings {
+impl JsonSettings {
     fn new(Object(entries): Object) -> Result<Self, JsonError> {
         let mut known: Vec<(&'static str, Value)> = Vec::new();
         for (key, value) in entries {
@@ -157,7 +157,7 @@ impl Settings {
             }
             known.push((name, value));
         }
-        Ok(Settings(known))
+        Ok(JsonSettings(known))
     }
 
     fn cookie(&self, config: &mut Config) -> Result<(), JsonError> {
@@ -350,9 +350,9 @@ struct Object(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
+        struct ObjectVisitor;
 
-        impl<'de> Visitor<'de> for Entries {
+        impl<'de> Visitor<'de> for ObjectVisitor {
             type Value = Object;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -368,7 +368,7 @@ impl<'de> Deserialize<'de> for Object {
             }
         }
 
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 

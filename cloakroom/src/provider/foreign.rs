@@ -23,7 +23,7 @@ pub(crate) trait Values: Send + Sync + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// Returns the value under `key` with its times.
-    fn read(&self, key: &StoreKey) -> impl Future<Output = Result<Option<Found>>> + Send;
+    fn read(&self, key: &StoreKey) -> impl Future<Output = Result<Option<FoundValue>>> + Send;
 
     /// Stores `value` only if the key is free.
     fn insert(
@@ -73,12 +73,12 @@ pub(crate) trait Values: Send + Sync + 'static {
         &self,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> impl Future<Output = Result<(Vec<(StoreKey, Found)>, Option<Cursor>)>> + Send;
+    ) -> impl Future<Output = Result<(Vec<(StoreKey, FoundValue)>, Option<Cursor>)>> + Send;
 }
 
 /// A value that is alive.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundValue {
     pub(crate) value: Vec<u8>,
     pub(crate) life: Life,
 }
@@ -115,7 +115,7 @@ impl<V: Values> Foreign<V> {
     }
 
     /// Returns the session in a value. Its creation is taken to be its last use, since the layout does not keep it.
-    fn record(&self, found: &Found) -> Result<Record> {
+    fn record(&self, found: &FoundValue) -> Result<Record> {
         let Life { used, deadline } = found.life;
         Record::of_value(self.codec, &found.value, version(&found.value), used, deadline)
     }
@@ -160,7 +160,7 @@ impl<V: Values> Foreign<V> {
 /// A change needs the whole value for its comparison in the store, and the engine knows only its digest. So each change reads first. The
 /// store compares the value that was read, so a change in between is noticed.
 enum Expected {
-    There(Found),
+    There(FoundValue),
     Other,
     Gone,
 }
@@ -252,7 +252,7 @@ impl<V: Values> Provider for Foreign<V> {
 
     async fn scan(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page> {
         let (found, next) = self.values.scan(cursor, limit).await?;
-        let listed = |(key, found): (StoreKey, Found)| {
+        let listed = |(key, found): (StoreKey, FoundValue)| {
             let Life { used, deadline } = found.life;
             let record = Record::of_value(self.codec, b"", version(&found.value), used, deadline)?;
             Ok(Listed { key, meta: record.meta() })

@@ -1,6 +1,7 @@
 //! The head of a record: header and fields, without the data.
 
-use super::format::{AT_CODEC, AT_DATA_LEN, AT_FIELDS_LEN, HEADER, MAX_FIELDS, SEALED};
+use super::fields::MAX_LEN;
+use super::header::{self, Header, HeaderMut};
 use super::{Meta, Record, Sealing};
 use crate::clock::Millis;
 use crate::error::Result;
@@ -17,26 +18,22 @@ pub(crate) struct Head {
 
 impl Head {
     /// The maximum length of a head, including the id of the key that sealed the data.
-    pub(crate) const MOST: usize = HEADER + MAX_FIELDS + KEY_ID;
+    pub(crate) const MOST: usize = header::LEN + MAX_LEN + KEY_ID;
 
     /// Reads the head of a record. `beginning` is the whole record, or at least its first [`MOST`](Self::MOST) bytes.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if that is no head of a record.
     pub(crate) fn read(beginning: &[u8]) -> Result<Head> {
-        let sealed = beginning.get(AT_CODEC).is_some_and(|codec| codec & SEALED != 0);
-        let fields = beginning.get(AT_FIELDS_LEN..AT_DATA_LEN).and_then(<[u8]>::first_chunk);
-        let fields = fields.map_or(0, |chunk| u32::from_be_bytes(*chunk) as usize);
-        let data = HEADER.saturating_add(fields);
+        let header = Header::read(beginning);
+        let sealed = header.is_some_and(Header::is_sealed);
+        let data = header::LEN.saturating_add(header.map_or(0, Header::fields_len));
         let end = if sealed { data.saturating_add(KEY_ID) } else { data };
         let mut head = beginning[..end.min(beginning.len())].to_vec();
-        let kept = u32::try_from(head.len().saturating_sub(data)).unwrap_or(0);
-        if let Some(length) = head.get_mut(AT_DATA_LEN..HEADER) {
-            length.copy_from_slice(&kept.to_be_bytes());
-        }
-        if let Some(codec) = head.get_mut(AT_CODEC) {
-            *codec |= SEALED;
-        }
+        let kept = head.len().saturating_sub(data);
+        let mut header = HeaderMut(&mut head);
+        header.set_data_len(kept);
+        header.set_sealed(true);
         Ok(Head { record: Record::from_bytes(&head)?, sealed })
     }
 
@@ -95,7 +92,7 @@ mod tests {
     fn a_sealed_head_names_its_key() {
         for data in [KEY_ID, 10_000] {
             let mut bytes = sample(data).as_bytes().to_vec();
-            bytes[AT_CODEC] |= SEALED;
+            HeaderMut(&mut bytes).set_sealed(true);
             let whole = Record::from_bytes(&bytes).unwrap().meta();
             let head = Head::read(&bytes[..bytes.len().min(Head::MOST)]).unwrap().meta();
             assert_eq!(head, whole);
@@ -108,9 +105,10 @@ mod tests {
     fn what_is_no_head_is_an_error() {
         let record = sample(0);
         let bytes = record.as_bytes();
-        let longer = [&bytes[..AT_FIELDS_LEN], &[0xff; 4], &bytes[AT_DATA_LEN..]].concat();
+        let mut longer = bytes.to_vec();
+        longer[64..68].fill(0xff);
         for wrong in
-            [&b""[..], b"CLKR", &bytes[..HEADER], &bytes[..bytes.len() - 1], &b"x".repeat(100), &longer]
+            [&b""[..], b"CLKR", &bytes[..header::LEN], &bytes[..bytes.len() - 1], &b"x".repeat(100), &longer]
         {
             assert_eq!(Head::read(wrong).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
         }

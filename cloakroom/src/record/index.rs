@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Label, Record};
+use super::Label;
 use crate::principal::Principal;
 
 /// The kind of an [`IndexEntry`].
@@ -40,7 +40,7 @@ impl IndexKind {
 
 /// One entry of the index that a store keeps beside its records: a kind and a value.
 ///
-/// A record has [several](Record::index_entries): one for its user, and one for each label.
+/// A record has [several](super::Record::index_entries): one for its user, and one for each label.
 /// [`Provider::indexed`](crate::Provider::indexed) finds the records of an entry. Entries of different kinds differ, even if their
 /// values are the same text. `Debug` hides the value.
 ///
@@ -85,48 +85,6 @@ impl From<&Label> for IndexEntry {
 impl fmt::Debug for IndexEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IndexEntry({}, {} bytes)", self.kind.as_str(), self.value.len())
-    }
-}
-
-impl Record {
-    /// Returns the entries that a store indexes this record by: its user and its labels. A tombstone has none.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// use cloakroom::{Clock, testkit};
-    ///
-    /// let record = testkit::record(&Clock::system()).principal("alice").label("device-7").build();
-    /// let values: Vec<_> = record.index_entries().map(|entry| entry.value().to_owned()).collect();
-    /// assert_eq!(values, ["alice", "device-7"]);
-    /// # }
-    /// ```
-    pub fn index_entries(&self) -> impl Iterator<Item = IndexEntry> + use<> {
-        let is_session = !self.is_tombstone();
-        let principal = self.principal().filter(|_| is_session);
-        let labels = if is_session { self.labels() } else { Vec::new() };
-        let labels = labels.into_iter().map(|label| IndexEntry::from(&label));
-        principal.map(|principal| IndexEntry::from(&principal)).into_iter().chain(labels)
-    }
-
-    /// Returns true if `entry` is one of [`index_entries`](Self::index_entries). A tombstone has none.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// use cloakroom::providers::{IndexEntry, Label};
-    /// use cloakroom::{Clock, testkit};
-    ///
-    /// let record = testkit::record(&Clock::system()).label("device-7").build();
-    /// assert!(record.is_indexed_by(&IndexEntry::from(&Label::new("device-7")?)));
-    /// assert!(!record.is_indexed_by(&IndexEntry::from(&Label::new("device-8")?)));
-    /// # }
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn is_indexed_by(&self, entry: &IndexEntry) -> bool {
-        !self.is_tombstone()
-            && match entry.kind {
-                IndexKind::Principal => self.user() == Some(entry.value().as_bytes()),
-                IndexKind::Label => self.has_label(entry.value().as_bytes()),
-            }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The mark in a tombstone: the reason why the id no longer names a session.
 
-use super::{Meta, Record, Times};
 use crate::clock::Millis;
 use crate::id::StoreKey;
 
@@ -22,24 +21,5 @@ impl Mark {
             Mark::Rotated { successor, .. } | Mark::Replaced { successor } => Some(successor),
             Mark::Ended => None,
         }
-    }
-}
-
-impl Record {
-    /// Returns the tombstone that replaces this record at `ended`, and expires at `forgotten`.
-    ///
-    /// `ended` is stored where a session has the time of its last use.
-    pub(crate) fn tombstone(&self, mark: &Mark, ended: Millis, forgotten: Millis) -> Record {
-        let former = self.times();
-        let times = Times {
-            // A caller that compares versions must see that this is another record.
-            version: former.version.wrapping_add(1),
-            last_active: ended,
-            idle_deadline: forgotten,
-            absolute_deadline: Millis::NEVER,
-            ..former
-        };
-        let meta = Meta::new(times, None);
-        Record::assemble(&meta, Some(mark), self.codec(), b"")
     }
 }

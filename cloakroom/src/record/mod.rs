@@ -5,12 +5,15 @@
 //!
 //! | file | part |
 //! |---|---|
-//! | `format.rs` | the header, the fields and the data, byte by byte |
-//! | `head.rs` | the record without its data, for lists |
-//! | `mark.rs`, `successor.rs` | tombstones: the end of an id, and the id that replaced it |
-//! | `index.rs`, `label.rs` | the entries by which a store finds the record besides its key |
-//! | `lifetime.rs`, `device.rs`, `namespace.rs`, `token.rs` | optional fields |
+//! | `header.rs` | the numbers at the beginning: times, form, lengths |
+//! | `fields.rs` | the optional fields, and the tags that name them |
+//! | `check.rs` | the checks: are bytes a record, and can this build read its data |
+//! | `write.rs` | new records, changed records, tombstones and uses |
 //! | `sealed.rs` | the record with encrypted data |
+//! | `head.rs` | the record without its data, for lists |
+//! | `meta.rs` | the metadata, apart from its bytes |
+//! | `device.rs`, `label.rs`, `lifetime.rs`, `mark.rs` | the values of fields |
+//! | `index.rs` | the entries by which a store finds the record besides its key |
 //!
 //! `docs/format.md` is the specification, and the golden files in `tests/golden` hold examples.
 //!
@@ -38,30 +41,36 @@
 //!
 //! The header and the fields of tombstones keep their place in every future format, so that the second case stays possible.
 
+mod check;
 mod device;
-mod format;
+mod fields;
 #[cfg(any(feature = "mysql", feature = "postgres", all(feature = "sqlite", unix)))]
 mod head;
+mod header;
 mod index;
 mod label;
 mod lifetime;
 mod mark;
-mod namespace;
+mod meta;
 mod sealed;
-mod successor;
-mod token;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::check::NoValues;
+use self::fields::{Fields, TAG_ID, TAG_NAMESPACE, TAG_SUCCESSOR_ID};
+use self::header::Header;
 use crate::clock::Millis;
-use crate::codec::{Codec, Limits};
+use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::principal::{Level, Principal};
+use crate::id::SessionId;
+use crate::principal::Principal;
 
 pub use device::Device;
 #[cfg(any(feature = "mysql", feature = "postgres", all(feature = "sqlite", unix)))]
@@ -70,6 +79,8 @@ pub use index::{IndexEntry, IndexKind};
 pub use label::Label;
 pub use lifetime::Lifetime;
 pub(crate) use mark::Mark;
+pub use meta::Meta;
+pub(crate) use meta::{Sealing, Times};
 pub(crate) use sealed::forged;
 
 /// One stored session: its data as one encoded map, and before it what the store has to know.
@@ -79,161 +90,95 @@ pub(crate) use sealed::forged;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record(Arc<[u8]>);
 
-/// The metadata of a session: version, times, user, labels and device.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Meta {
-    pub(crate) times: Times,
-    pub(crate) principal: Option<Principal>,
-    /// Of its own, where the manager's policy does not count.
-    pub(crate) lifetime: Option<Lifetime>,
-    /// By when the session ends though its policy would let it live longer: another's word, such as an identity provider's.
-    pub(crate) ends_by: Option<Millis>,
-    pub(crate) level: Option<Level>,
-    pub(crate) device: Option<Device>,
-    pub(crate) labels: Vec<Label>,
-    pub(crate) sealing: Sealing,
-}
-
-/// The form in which the data beside a [`Meta`] is stored. It does not count for equality.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Sealing {
-    Open,
-    /// The key that sealed the record, as the sealed bytes name it.
-    By([u8; 8]),
-}
-
-impl PartialEq for Sealing {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-/// The numbers of a record.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Times {
-    pub(crate) version: u64,
-    pub(crate) created: Millis,
-    /// The time when the present id was issued.
-    pub(crate) issued: Millis,
-    pub(crate) last_active: Millis,
-    pub(crate) idle_deadline: Millis,
-    pub(crate) absolute_deadline: Millis,
-    pub(crate) authenticated: Option<Millis>,
-}
-
 impl Record {
-    /// Returns the record of a session from a store that keeps only its data and its times.
-    #[cfg(feature = "beego")]
-    #[allow(dead_code, reason = "the providers that know Beego's layout call this, and they are features")]
-    pub(crate) fn of_value(
-        codec: Codec,
-        data: &[u8],
-        version: u64,
-        used: Millis,
-        deadline: Millis,
-    ) -> Result<Record> {
-        codec.check(data)?;
-        let times = Times {
-            version,
-            created: used,
-            issued: used,
-            last_active: used,
-            idle_deadline: deadline,
-            absolute_deadline: Millis::NEVER,
-            authenticated: None,
-        };
-        Ok(Record::new(&Meta::new(times, None), codec, data))
-    }
+    /// The first bytes of every record in the native format.
+    #[allow(dead_code, reason = "a provider needs it, and it is a feature")]
+    pub(crate) const BEGINNING: &'static [u8] = header::MAGIC;
 
-    /// Returns the record of a session that has `meta` and these values: for code that keeps sessions in a provider without a
-    /// [`Manager`](crate::Manager).
-    ///
-    /// `values` is a map with text keys, or a struct. It is encoded in MessagePack, with at most `max_bytes` bytes, 1,024 keys and 32
-    /// levels of nesting in a value.
+    /// The length of a record without its fields and its data, in bytes.
+    pub(crate) const HEADER: usize = header::LEN;
+
+    /// Returns the record in the native format, for a store to keep. `docs/format.md` describes it byte by byte.
     ///
     /// ```
-    /// use std::collections::BTreeMap;
-    /// use std::time::Duration;
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, providers::Record, testkit};
     ///
-    /// use cloakroom::providers::{Meta, Provider, Record, StoreKey, Updated};
-    /// use cloakroom::{Clock, MemoryProvider, Principal};
-    ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// let provider = MemoryProvider::new();
-    /// let key = StoreKey::derive("shop", &"EA8ODQwLCgkIBwYFBAMCAQ".parse()?);
-    /// let now = Clock::system().now();
-    ///
-    /// let meta = Meta::begin(now, now + Duration::from_secs(3600)).with_principal(Principal::new("alice")?, now);
-    /// let first = Record::encode(&meta, &BTreeMap::from([("visits", 1)]), 65_536)?;
-    /// let _free = provider.create(&key, &first).await?;
-    ///
-    /// // A change has a higher version than the record that it was made from.
-    /// let meta = first.meta().with_version(first.version() + 1);
-    /// let second = Record::encode(&meta, &BTreeMap::from([("visits", 2)]), 65_536)?;
-    /// assert_eq!(provider.update(&key, &second, &first).await?, Updated::Done);
-    /// assert_eq!(provider.update(&key, &second, &first).await?, Updated::Stale);
-    ///
-    /// let stored = provider.load(&key).await?.expect("it was stored");
-    /// assert_eq!(stored.decode::<BTreeMap<String, u32>>()?["visits"], 2);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::TooLarge`] past one of the limits; [`ErrorKind::Value`] if `values` is no map with text keys, or has a key twice.
-    pub fn encode<T: Serialize + ?Sized>(meta: &Meta, values: &T, max_bytes: usize) -> Result<Record> {
-        // The map itself is one level.
-        let limits = Limits { bytes: max_bytes, depth: Limits::DEFAULT.depth + 1, ..Limits::DEFAULT };
-        let codec = Codec::MESSAGE_PACK;
-        let encoded = codec.encode("", values, &limits)?;
-        let data = encoded.value().unwrap_or_default();
-        codec.check(data).map_err(|error| Error::new(ErrorKind::Value, error))?;
-        limits.keys(codec.count(data)?)?;
-        Ok(Record::new(meta, codec, data))
-    }
-
-    /// Returns all values of the session, as a map or a struct.
-    ///
-    /// [`encode`](Self::encode) has an example.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Value`] if the values do not have the form of `T`; [`ErrorKind::Incompatible`] if a newer release wrote the record;
-    /// [`ErrorKind::Unsupported`] if the record is sealed, a tombstone, or encoded as Go does.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        self.check_readable()?;
-        let codec = self.codec();
-        let reason = if self.is_sealed() {
-            NoValues::Sealed
-        } else if self.is_tombstone() {
-            NoValues::Tombstone
-        } else if !codec.nests() {
-            NoValues::Go
-        } else {
-            let data = self.data();
-            return codec.decode(if data.is_empty() { codec.empty() } else { data });
-        };
-        Err(Error::new(ErrorKind::Unsupported, reason))
-    }
-
-    /// Returns the tombstone that takes the place of this record when its session ends `at` that time, for
-    /// [`update`](crate::Provider::update). It has the next version.
-    ///
-    /// The key stays taken `until` the tombstone expires: choose a time by which every request that has loaded the session is over.
-    ///
-    /// ```
-    /// use std::collections::BTreeMap;
-    /// use std::time::Duration;
-    ///
-    /// use cloakroom::Clock;
-    /// use cloakroom::providers::{Meta, Record};
-    ///
-    /// let now = Clock::system().now();
-    /// let record = Record::encode(&Meta::begin(now, now + Duration::from_secs(3600)), &BTreeMap::from([("n", 1)]), 65_536)?;
-    /// let tombstone = record.ended(now, now + Duration::from_secs(60));
-    /// assert!(tombstone.is_tombstone() && tombstone.data().is_empty());
+    /// let record = testkit::record(&Clock::system()).principal("alice").value("cart", ["tea"]).build();
+    /// let stored: Vec<u8> = record.as_bytes().to_vec();
+    /// assert_eq!(Record::from_bytes(&stored)?, record);
+    /// # }
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn ended(&self, at: SystemTime, until: SystemTime) -> Record {
-        self.tombstone(&Mark::Ended, at.into(), until.into())
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads a record in the native format. Its memory stays in proportion to the length of `bytes`.
+    ///
+    /// A record that a newer release wrote, or whose codec this build lacks, is accepted. A store can read its deadlines, its user
+    /// and its kind, so it can count, list, collect and end it. A manager that needs its data returns an error of kind
+    /// [`Incompatible`](ErrorKind::Incompatible).
+    ///
+    /// ```
+    /// use cloakroom::{ErrorKind, providers::Record};
+    ///
+    /// let error = Record::from_bytes(b"another program's file").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Corrupt);
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] for all other bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Record> {
+        check::check(bytes).map_err(|error| Error::new(ErrorKind::Corrupt, error))?;
+        let record = Record(Arc::from(bytes));
+        // The provider that opens a sealed record checks its data then.
+        if !record.is_sealed() {
+            record.check_data()?;
+        }
+        Ok(record)
+    }
+
+    /// Checks the data, where this build can read it.
+    fn check_data(&self) -> Result<()> {
+        match check::incompatibility(self.header(), self.fields()) {
+            None => self.codec().check(self.data()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Answers whether this build can read the data and may change the record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Incompatible`] for a newer format, a field that only a newer release knows, and a codec that this build lacks.
+    pub(crate) fn check_readable(&self) -> Result<()> {
+        match check::incompatibility(self.header(), self.fields()) {
+            None => Ok(()),
+            Some(reason) => Err(Error::new(ErrorKind::Incompatible, reason)),
+        }
+    }
+
+    /// Returns true if the record is a session that this build can read as it is: readable, not sealed, no tombstone.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let (header, fields) = (self.header(), self.fields());
+        let readable = !header.is_newer() && header.codec().is_some();
+        // Most records have no fields at all.
+        readable && (fields.is_empty() || fields.are_of_session())
+    }
+
+    /// Returns the version, which every change increases. A provider compares it before it replaces the record.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).version(3).build();
+    /// assert_eq!(record.version(), 3);
+    /// # }
+    /// ```
+    pub fn version(&self) -> u64 {
+        self.header().version()
     }
 
     /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
@@ -273,6 +218,250 @@ impl Record {
     pub(crate) fn expired_at(&self, now: Millis) -> bool {
         self.deadline() <= now
     }
+
+    #[inline]
+    pub(crate) fn deadline(&self) -> Millis {
+        self.header().deadline()
+    }
+
+    /// Returns the deadline of the record once it was used at `at`.
+    pub(crate) fn deadline_after(&self, at: Millis) -> Millis {
+        let header = self.header();
+        header.idle_deadline_after(at).min(header.absolute_deadline())
+    }
+
+    #[inline]
+    pub(crate) fn times(&self) -> Times {
+        self.header().times()
+    }
+
+    /// Returns the user whom the session belongs to; `None` for an anonymous session and for a tombstone.
+    pub fn principal(&self) -> Option<Principal> {
+        Principal::new(std::str::from_utf8(self.user()?).ok()?).ok()
+    }
+
+    /// Returns the user's name as it is stored, for a comparison without a copy.
+    pub(crate) fn user(&self) -> Option<&[u8]> {
+        self.fields().user()
+    }
+
+    /// Returns the labels of the session, at most [`Label::MAX_COUNT`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).label("device-7").label("device-8").build();
+    /// let labels: Vec<_> = record.labels().iter().map(|label| label.as_str().to_owned()).collect();
+    /// assert_eq!(labels, ["device-7", "device-8"]);
+    /// # }
+    /// ```
+    pub fn labels(&self) -> Vec<Label> {
+        let text = |value| std::str::from_utf8(value).ok();
+        self.label_values().filter_map(|value| Label::new(text(value)?).ok()).collect()
+    }
+
+    /// Returns the labels as they are stored, for a comparison without a copy.
+    pub(crate) fn label_values(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields().labels()
+    }
+
+    pub(crate) fn has_label(&self, label: &[u8]) -> bool {
+        self.label_values().any(|value| value == label)
+    }
+
+    /// Returns the entries that a store indexes this record by: its user and its labels. A tombstone has none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).principal("alice").label("device-7").build();
+    /// let values: Vec<_> = record.index_entries().map(|entry| entry.value().to_owned()).collect();
+    /// assert_eq!(values, ["alice", "device-7"]);
+    /// # }
+    /// ```
+    pub fn index_entries(&self) -> impl Iterator<Item = IndexEntry> + use<> {
+        let is_session = !self.is_tombstone();
+        let principal = self.principal().filter(|_| is_session);
+        let labels = if is_session { self.labels() } else { Vec::new() };
+        let labels = labels.into_iter().map(|label| IndexEntry::from(&label));
+        principal.map(|principal| IndexEntry::from(&principal)).into_iter().chain(labels)
+    }
+
+    /// Returns true if `entry` is one of [`index_entries`](Self::index_entries). A tombstone has none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::providers::{IndexEntry, Label};
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).label("device-7").build();
+    /// assert!(record.is_indexed_by(&IndexEntry::from(&Label::new("device-7")?)));
+    /// assert!(!record.is_indexed_by(&IndexEntry::from(&Label::new("device-8")?)));
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn is_indexed_by(&self, entry: &IndexEntry) -> bool {
+        !self.is_tombstone()
+            && match entry.kind() {
+                IndexKind::Principal => self.user() == Some(entry.value().as_bytes()),
+                IndexKind::Label => self.has_label(entry.value().as_bytes()),
+            }
+    }
+
+    /// Returns everything but the data: times, version, user, labels and device.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, providers::Listed, testkit};
+    ///
+    /// // A store makes a line of a list without reading any data.
+    /// let record = testkit::record(&Clock::system()).principal("alice").value("n", 1).build();
+    /// let listed = Listed { key: "key-1".parse()?, meta: record.meta() };
+    /// assert_eq!(listed.meta.principal().unwrap().as_str(), "alice");
+    /// # }
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    pub fn meta(&self) -> Meta {
+        let fields = self.fields();
+        Meta {
+            times: self.times(),
+            principal: self.principal(),
+            lifetime: self.lifetime(),
+            ends_by: fields.ends_by(),
+            level: fields.level(),
+            device: fields.device(),
+            labels: self.labels(),
+            sealing: self.sealing(),
+        }
+    }
+
+    /// Returns the encoded map of the session's keys and values.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, config::Codec, testkit};
+    ///
+    /// let record = testkit::record(&Clock::system()).codec(Codec::JSON).value("n", 1).build();
+    /// assert_eq!(record.data(), br#"{"n":1}"#);
+    /// # }
+    /// ```
+    pub fn data(&self) -> &[u8] {
+        &self.0[header::LEN + self.header().fields_len()..]
+    }
+
+    /// Returns all values of the session, as a map or a struct.
+    ///
+    /// [`encode`](Self::encode) has an example.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the values do not have the form of `T`; [`ErrorKind::Incompatible`] if a newer release wrote the record;
+    /// [`ErrorKind::Unsupported`] if the record is sealed, a tombstone, or encoded as Go does.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        self.check_readable()?;
+        let codec = self.codec();
+        let reason = if self.is_sealed() {
+            NoValues::Sealed
+        } else if self.is_tombstone() {
+            NoValues::Tombstone
+        } else if !codec.nests() {
+            NoValues::Go
+        } else {
+            let data = self.data();
+            return codec.decode(if data.is_empty() { codec.empty() } else { data });
+        };
+        Err(Error::new(ErrorKind::Unsupported, reason))
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.header().codec().unwrap_or_default()
+    }
+
+    /// Returns true if this is a tombstone: the mark of a session that ended, or whose id was replaced.
+    ///
+    /// Providers store and load tombstones like any record; [`count`](crate::Provider::count), [`scan`](crate::Provider::scan)
+    /// and [`indexed`](crate::Provider::indexed) leave them out, and nothing but expiry ends them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testkit")] {
+    /// use cloakroom::{Clock, testkit};
+    ///
+    /// let session = testkit::record(&Clock::system()).principal("alice");
+    /// assert!(!session.clone().build().is_tombstone());
+    /// let mark = session.ended();
+    /// assert!(mark.is_tombstone() && mark.principal().is_none());
+    /// # }
+    /// ```
+    #[inline]
+    pub fn is_tombstone(&self) -> bool {
+        // Most records have no fields at all.
+        self.has_fields() && self.fields().has_mark()
+    }
+
+    #[inline]
+    pub(crate) fn has_fields(&self) -> bool {
+        self.header().fields_len() != 0
+    }
+
+    /// Returns what a tombstone says; `None` for a session.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.fields().mark()
+    }
+
+    /// Returns the session's own lifetime; `None` if the manager's policy applies.
+    #[inline]
+    pub(crate) fn lifetime(&self) -> Option<Lifetime> {
+        // Most records have no fields at all.
+        if !self.has_fields() {
+            return None;
+        }
+        self.fields().lifetime()
+    }
+
+    /// Returns the id of the session, if the client carries the record as its token. A record that a store keeps has none.
+    pub fn token_id(&self) -> Option<SessionId> {
+        std::str::from_utf8(self.fields().find(TAG_ID)?).ok()?.parse().ok()
+    }
+
+    /// Returns the sealed id of the successor, where the tombstone has one.
+    pub(crate) fn successor_id(&self) -> Option<&[u8]> {
+        self.fields().find(TAG_SUCCESSOR_ID)
+    }
+
+    /// Returns true if another namespace's manager has made this record. One without a mark may be anybody's.
+    pub(crate) fn is_of_another_namespace(&self, mark: &[u8]) -> bool {
+        self.fields().find(TAG_NAMESPACE).is_some_and(|found| found != mark)
+    }
+
+    /// Returns true if the data is sealed. [`data`](Self::data) is then no map.
+    #[inline]
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.header().is_sealed()
+    }
+
+    /// Returns true if the record is sealed in a format that only a newer release can open.
+    pub(crate) fn is_sealed_anew(&self) -> bool {
+        self.is_sealed() && self.header().is_newer()
+    }
+
+    fn sealing(&self) -> Sealing {
+        if !self.is_sealed() {
+            return Sealing::Open;
+        }
+        // Sealed bytes that are too short to name a key count as sealed by an unknown one.
+        Sealing::By(self.data().first_chunk().copied().unwrap_or_default())
+    }
+
+    #[inline]
+    fn header(&self) -> Header<'_> {
+        Header::of(&self.0)
+    }
+
+    #[inline]
+    fn fields(&self) -> Fields<'_> {
+        Fields(&self.0[header::LEN..header::LEN + self.header().fields_len()])
+    }
 }
 
 impl fmt::Debug for Record {
@@ -283,232 +472,6 @@ impl fmt::Debug for Record {
             .field("tombstone", &self.is_tombstone())
             .finish_non_exhaustive()
     }
-}
-
-impl Meta {
-    /// Returns the metadata of an anonymous session that begins `at` that time, at version 1. It ends at `ends`, used or not.
-    ///
-    /// [`Record::encode`] has an example.
-    pub fn begin(at: SystemTime, ends: SystemTime) -> Meta {
-        let (at, ends) = (at.into(), ends.into());
-        let times = Times {
-            version: 1,
-            created: at,
-            issued: at,
-            last_active: at,
-            idle_deadline: ends,
-            absolute_deadline: ends,
-            authenticated: None,
-        };
-        Meta::new(times, None)
-    }
-
-    /// Sets the version. Every change needs a higher one than the record that it was made from.
-    #[must_use]
-    pub fn with_version(mut self, version: u64) -> Meta {
-        self.times.version = version;
-        self
-    }
-
-    /// Sets the time of the last use.
-    #[must_use]
-    pub fn with_last_active(mut self, at: SystemTime) -> Meta {
-        self.times.last_active = at.into();
-        self
-    }
-
-    /// Sets the user, and the time of the login.
-    #[must_use]
-    pub fn with_principal(mut self, principal: Principal, authenticated: SystemTime) -> Meta {
-        self.principal = Some(principal);
-        self.times.authenticated = Some(authenticated.into());
-        self
-    }
-
-    /// Returns the version, which every change increases. A provider compares it before it replaces the record.
-    pub fn version(&self) -> u64 {
-        self.times.version
-    }
-
-    /// Returns the time at which the session began.
-    pub fn created(&self) -> SystemTime {
-        self.times.created.into()
-    }
-
-    /// Returns [the time of last use](crate::guide::lifetimes#the-time-of-last-use) as it was last written. It may be up to 60 s too early.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// # use cloakroom::{Manager, MemoryProvider, Principal, testkit::TestSession};
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
-    /// # TestSession::new(&sessions).principal("alice").headers().await;
-    /// for device in sessions.sessions_of(&Principal::new("alice")?).await? {
-    ///     let unused = device.meta.last_active().elapsed().unwrap_or_default();
-    ///     assert!(unused.as_secs() < 60, "last used less than a minute ago");
-    /// }
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// # }
-    /// ```
-    pub fn last_active(&self) -> SystemTime {
-        self.times.last_active.into()
-    }
-
-    /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
-    ///
-    /// The other methods of the record count by the same instant: see [`Record::expires`].
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// use cloakroom::{Clock, testkit};
-    /// use std::time::Duration;
-    ///
-    /// let clock = Clock::system();
-    /// let idle = testkit::record(&clock).idle(Duration::from_secs(60)).absolute(Duration::from_secs(3600)).build();
-    /// let meta = idle.meta();
-    /// assert_eq!(meta.expires(), meta.created() + Duration::from_secs(60));
-    /// assert_eq!(meta.absolute_deadline(), Some(meta.created() + Duration::from_secs(3600)));
-    /// # }
-    /// ```
-    pub fn expires(&self) -> SystemTime {
-        self.times.deadline().into()
-    }
-
-    /// Returns the time at which the session ends even if it is used; `None` if the policy sets no such time.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// use cloakroom::{Clock, testkit};
-    /// use std::time::Duration;
-    ///
-    /// let record = || testkit::record(&Clock::system());
-    /// let meta = record().absolute(Duration::from_secs(8 * 60 * 60)).build().meta();
-    /// assert_eq!(meta.absolute_deadline(), Some(meta.created() + Duration::from_secs(8 * 60 * 60)));
-    /// assert_eq!(record().no_absolute().build().meta().absolute_deadline(), None);
-    /// # }
-    /// ```
-    pub fn absolute_deadline(&self) -> Option<SystemTime> {
-        let deadline = self.times.absolute_deadline;
-        (deadline != Millis::NEVER).then(|| deadline.into())
-    }
-
-    /// Returns the time of the user's last login; `None` for an anonymous session.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// use cloakroom::{Clock, testkit};
-    ///
-    /// let record = || testkit::record(&Clock::system());
-    /// assert!(record().build().meta().authenticated().is_none());
-    /// let meta = record().principal("alice").build().meta();
-    /// assert_eq!(meta.authenticated(), Some(meta.created()), "the session began with the login");
-    /// # }
-    /// ```
-    pub fn authenticated(&self) -> Option<SystemTime> {
-        self.times.authenticated.map(SystemTime::from)
-    }
-
-    /// Returns the user whom the session belongs to; `None` for an anonymous session.
-    pub fn principal(&self) -> Option<&Principal> {
-        self.principal.as_ref()
-    }
-
-    /// Returns the level of authentication; `None` for an anonymous session.
-    ///
-    /// A session that [needs a higher one](crate::Session::require_level) asks the user to authenticate again.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// # use cloakroom::{Level, Manager, MemoryProvider, Principal, testkit::TestSession};
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
-    /// # TestSession::new(&sessions).principal("alice").level(Level::new(2)).headers().await;
-    /// let list = sessions.sessions_of(&Principal::new("alice")?).await?;
-    /// assert_eq!(list[0].meta.level(), Some(Level::new(2)));
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// # }
-    /// ```
-    pub fn level(&self) -> Option<Level> {
-        self.principal.as_ref().map(|_| self.level.unwrap_or_default())
-    }
-
-    /// Returns the device, if the application has set one.
-    ///
-    /// [`Session::set_device`](crate::Session::set_device) sets it at the login, for a list of the user's devices:
-    ///
-    /// ```
-    /// # use cloakroom::{Device, Manager, MemoryProvider, Principal};
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
-    /// # let session = sessions.start(&http::HeaderMap::new()).await?;
-    /// # let mut request = http::HeaderMap::new();
-    /// # request.insert("user-agent", "curl/8.5".parse().unwrap());
-    /// session.authenticate(Principal::new("alice")?)?;
-    /// session.set_device(Device::of_request(&request))?;
-    /// session.save().await?;
-    /// let list = sessions.sessions_of(&Principal::new("alice")?).await?;
-    /// assert_eq!(list[0].meta.device().and_then(Device::user_agent), Some("curl/8.5"));
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    pub fn device(&self) -> Option<&Device> {
-        self.device.as_ref()
-    }
-
-    /// Returns the labels by which the session is found, besides its user.
-    pub fn labels(&self) -> &[Label] {
-        &self.labels
-    }
-
-    /// Returns true if a store finds the session by `entry`.
-    ///
-    /// ```
-    /// # #[cfg(feature = "testkit")] {
-    /// use cloakroom::{Clock, Principal, providers::IndexEntry, testkit};
-    ///
-    /// let meta = testkit::record(&Clock::system()).principal("alice").build().meta();
-    /// assert!(meta.is_indexed_by(&IndexEntry::from(&Principal::new("alice")?)));
-    /// assert!(!meta.is_indexed_by(&IndexEntry::from(&Principal::new("bob")?)));
-    /// # }
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn is_indexed_by(&self, entry: &IndexEntry) -> bool {
-        match entry.kind() {
-            IndexKind::Principal => self.principal().is_some_and(|user| user.as_str() == entry.value()),
-            IndexKind::Label => self.labels.iter().any(|label| label.as_str() == entry.value()),
-        }
-    }
-
-    pub(crate) fn new(times: Times, principal: Option<Principal>) -> Meta {
-        Meta {
-            times,
-            principal,
-            lifetime: None,
-            ends_by: None,
-            level: None,
-            device: None,
-            labels: Vec::new(),
-            sealing: Sealing::Open,
-        }
-    }
-}
-
-impl Times {
-    pub(crate) fn deadline(&self) -> Millis {
-        self.idle_deadline.min(self.absolute_deadline)
-    }
-}
-
-/// The reason why [`Record::decode`] has no values to return.
-#[derive(Debug, thiserror::Error)]
-enum NoValues {
-    #[error(
-        "expected a record with readable data, found sealed data; wrap the provider in `SealedProvider` with its keys"
-    )]
-    Sealed,
-    #[error("expected a session, found a tombstone; check `is_tombstone` first")]
-    Tombstone,
-    #[error("expected data in MessagePack or JSON, found Go's gob, whose values are read one by one")]
-    Go,
 }
 
 /// Returns a record of this version, for tests that only need a base.
@@ -526,90 +489,4 @@ pub(crate) fn base(version: u64) -> Record {
         authenticated: None,
     };
     Record::new(&Meta::new(times, None), crate::codec::Codec::MESSAGE_PACK, &[0x80])
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::codec::Change;
-
-    const BEGUN: SystemTime = UNIX_EPOCH;
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn encode(values: impl Serialize) -> Result<Record> {
-        Record::encode(&Meta::begin(BEGUN, BEGUN + HOUR), &values, 1000)
-    }
-
-    #[track_caller]
-    fn refused(values: impl Serialize, kind: ErrorKind) {
-        assert_eq!(encode(values).unwrap_err().kind(), kind);
-    }
-
-    #[test]
-    fn an_encoded_record_gives_back_its_values_and_metadata() {
-        let values = json!({"list": [1, -1, 0.5, null, {"deep": true}], "text": "tea", "large": u64::MAX});
-        let record = encode(&values).unwrap();
-        assert_eq!(record.decode::<serde_json::Value>().unwrap(), values);
-        assert_eq!(Record::from_bytes(record.as_bytes()).unwrap(), record);
-
-        let login = BEGUN + HOUR / 4;
-        let meta = record.meta().with_version(7).with_last_active(login);
-        let meta = meta.with_principal(Principal::new("alice").unwrap(), login);
-        let changed = Record::encode(&meta, &values, 1000).unwrap().meta();
-        assert_eq!((changed.version(), changed.created(), changed.last_active()), (7, BEGUN, login));
-        assert_eq!((changed.expires(), changed.absolute_deadline()), (BEGUN + HOUR, Some(BEGUN + HOUR)));
-        assert_eq!((changed.principal().unwrap().as_str(), changed.authenticated()), ("alice", Some(login)));
-    }
-
-    #[test]
-    fn a_touch_does_not_prolong_an_encoded_record() {
-        let mut record = encode(json!({})).unwrap();
-        record.touch(BEGUN + HOUR / 2);
-        assert_eq!(record.expires(), BEGUN + HOUR);
-    }
-
-    #[test]
-    fn no_values_are_an_empty_map_in_each_codec() {
-        for codec in [Codec::MESSAGE_PACK, Codec::JSON] {
-            let record = Record::new(&Meta::begin(BEGUN, BEGUN + HOUR), codec, b"");
-            assert_eq!(record.decode::<BTreeMap<String, u8>>().unwrap(), BTreeMap::new());
-        }
-    }
-
-    #[test]
-    fn values_past_a_limit_or_without_text_keys_are_refused() {
-        refused(json!(["no", "map"]), ErrorKind::Value);
-        refused(BTreeMap::from([(1, "a number")]), ErrorKind::Value);
-        refused(json!({"long": "x".repeat(1000)}), ErrorKind::TooLarge);
-        let keys: BTreeMap<String, ()> = (0..1025).map(|n| (n.to_string(), ())).collect();
-        let error = Record::encode(&Meta::begin(BEGUN, BEGUN + HOUR), &keys, 65_536).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
-        let nested = |levels| (0..levels).fold(json!(1), |value, _| json!([value]));
-        encode(json!({"deep": nested(32)})).unwrap();
-        refused(json!({"deep": nested(33)}), ErrorKind::TooLarge);
-    }
-
-    #[test]
-    fn a_tombstone_has_no_values_and_the_next_version() {
-        let tombstone = encode(json!({"n": 1})).unwrap().ended(BEGUN, BEGUN + HOUR / 2);
-        assert_eq!((tombstone.version(), tombstone.expires()), (2, BEGUN + HOUR / 2));
-        let error = tombstone.decode::<serde_json::Value>().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-    }
-
-    #[test]
-    fn values_of_another_form_are_an_error_without_the_value() {
-        let mut data = crate::codec::Buffer::new();
-        let change = Change::new("k", |bytes| bytes.extend_from_slice(b"\xa7hunter2"));
-        Codec::MESSAGE_PACK.merge(b"", &[change], &Limits::DEFAULT, &mut data).unwrap();
-        let record = Record::new(&Meta::begin(BEGUN, BEGUN + HOUR), Codec::MESSAGE_PACK, &data);
-        let error = record.decode::<BTreeMap<String, u8>>().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Value);
-        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
-    }
 }

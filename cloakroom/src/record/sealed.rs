@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::format::{AT_ABSOLUTE_DEADLINE, AT_CODEC, AT_DATA_LEN, AT_LAST_ACTIVE, HEADER, SEALED};
-use super::{Record, Sealing};
+use super::Record;
+use super::header::HeaderMut;
+use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{RandomSource, StoreKey};
 use crate::seal::{Context, KeyRing, Unopened};
@@ -12,12 +13,6 @@ use crate::seal::{Context, KeyRing, Unopened};
 const VERSION: u8 = 1;
 
 impl Record {
-    /// Returns true if the data is sealed. [`data`](Self::data) is then no map.
-    #[inline]
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.0[AT_CODEC] & SEALED != 0
-    }
-
     /// Returns this record with its data sealed. It opens only under `key` of `namespace`.
     pub(crate) fn seal(
         &self,
@@ -27,7 +22,7 @@ impl Record {
         random: RandomSource,
     ) -> Result<Record> {
         let mut head = self.head().to_vec();
-        head[AT_CODEC] |= SEALED;
+        HeaderMut(&mut head).set_sealed(true);
         let data = ring.seal(&context(namespace, key, &head), self.data(), random)?;
         Ok(Record::of_parts(head, &data))
     }
@@ -41,22 +36,9 @@ impl Record {
     ) -> Result<Result<Record>, Unopened> {
         let mut head = self.head().to_vec();
         let data = ring.open(&context(namespace, key, &head), self.data())?;
-        head[AT_CODEC] &= !SEALED;
+        HeaderMut(&mut head).set_sealed(false);
         let record = Record::of_parts(head, &data);
         Ok(record.check_data().map(|()| record))
-    }
-
-    pub(super) fn sealing(&self) -> Sealing {
-        if !self.is_sealed() {
-            return Sealing::Open;
-        }
-        // Sealed bytes that are too short to name a key count as sealed by an unknown one.
-        Sealing::By(self.data().first_chunk().copied().unwrap_or_default())
-    }
-
-    /// Returns true if the record is sealed in a format that only a newer release can open.
-    pub(crate) fn is_sealed_anew(&self) -> bool {
-        self.is_sealed() && self.is_newer()
     }
 
     /// Returns the header and the fields.
@@ -65,8 +47,7 @@ impl Record {
     }
 
     fn of_parts(mut head: Vec<u8>, data: &[u8]) -> Record {
-        // The limits of the encoder keep the data far below 4 GiB.
-        head[AT_DATA_LEN..HEADER].copy_from_slice(&(data.len() as u32).to_be_bytes());
+        HeaderMut(&mut head).set_data_len(data.len());
         head.extend_from_slice(data);
         Record(Arc::from(head))
     }
@@ -76,8 +57,10 @@ impl Record {
 /// since a touch does not seal.
 fn context(namespace: &str, key: &StoreKey, head: &[u8]) -> Context {
     let mut bound = head.to_vec();
-    bound[AT_LAST_ACTIVE..AT_ABSOLUTE_DEADLINE].fill(0);
-    bound[AT_DATA_LEN..HEADER].fill(0);
+    let mut header = HeaderMut(&mut bound);
+    header.set_last_active(Millis(0));
+    header.set_idle_deadline(Millis(0));
+    header.set_data_len(0);
     Context::new("record", VERSION).with(namespace.as_bytes()).with(key.as_bytes()).with(&bound)
 }
 

@@ -7,7 +7,7 @@ use crate::request::{CSRF, CookieSecret, Exchange, too_late};
 
 /// The place of the secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SecretPlace {
     /// The cookie only, while there is no session.
     Cookie,
     /// The session of an anonymous visitor, and the cookie too. So a form stays valid if the session ends while the visitor fills it in.
@@ -23,7 +23,7 @@ pub(crate) struct FormSecrets<'a>(pub(crate) &'a Exchange);
 impl FormSecrets<'_> {
     /// Returns true if `matches` accepts the visitor's secret. If there is a session, only its secret counts.
     pub(crate) fn any(&self, matches: impl Fn(&FormSecret) -> bool) -> Result<bool> {
-        if self.place() != Place::Cookie {
+        if self.place() != SecretPlace::Cookie {
             return Ok(self.in_session()?.is_some_and(|secret| matches(&secret)));
         }
         let mut state = self.0.state();
@@ -43,9 +43,9 @@ impl FormSecrets<'_> {
     /// session both get the stored one.
     pub(crate) async fn get_or_make(&self) -> Result<FormSecret> {
         match self.place() {
-            Place::Session => self.make_in_session(None).await,
-            Place::Cookie => self.make_in_cookie(None),
-            Place::Both => {
+            SecretPlace::Session => self.make_in_session(None).await,
+            SecretPlace::Cookie => self.make_in_cookie(None),
+            SecretPlace::Both => {
                 let secret = self.make_in_session(self.presented()).await?;
                 self.make_in_cookie(Some(secret))
             }
@@ -62,14 +62,14 @@ impl FormSecrets<'_> {
         self.0.engine.form_cookie.secrets(&self.0.presented).first().copied()
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> SecretPlace {
         let state = self.0.state();
         if state.principal().is_some() || !self.0.engine.responses.sends_cookie() {
-            Place::Session
+            SecretPlace::Session
         } else if state.has_session() {
-            Place::Both
+            SecretPlace::Both
         } else {
-            Place::Cookie
+            SecretPlace::Cookie
         }
     }
 

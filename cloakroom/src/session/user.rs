@@ -2,18 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Session;
+use super::{Denied, Session, watch};
 use crate::clock::Millis;
-use crate::engine::{Stored, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::IdHash;
 use crate::id::SessionId;
 use crate::principal::{Level, Principal};
 use crate::record::{Device, Lifetime};
-use crate::request::{Reached, look_again};
-
-/// The interval at which the store is asked about a watched session: short enough to learn of its end within a second.
-const WATCH: Duration = Duration::from_millis(700);
 
 /// # User
 impl Session {
@@ -420,19 +415,7 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
     /// ```
     pub async fn revoked(&self) {
-        let engine = &self.0.engine;
-        loop {
-            let Some(former) = self.0.stored(Stored::clone) else { return };
-            let found = within(engine.config.deadline.min(WATCH), look_again(engine, &former)).await.0;
-            match found {
-                Ok(Reached::Session(found)) => self.0.follow(found),
-                Ok(Reached::Nobody | Reached::Ended(_)) => return,
-                Err(error) => {
-                    tracing::debug!(%error, "a watched session could not be looked up; trying again")
-                }
-            }
-            tokio::time::sleep(WATCH).await;
-        }
+        watch::until_the_end(&self.0).await;
     }
 }
 
@@ -495,16 +478,4 @@ impl Session {
     pub fn handle(&self) -> Option<String> {
         self.0.stored(|stored| stored.name.key().handle())
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Denied {
-    #[error(
-        "expected a session of a user who has logged in, found an anonymous one; have the visitor log in"
-    )]
-    Anonymous,
-    #[error("expected a login within the last {age:?}, found one {found:?} ago; have the user log in again")]
-    Old { age: Duration, found: Duration },
-    #[error("expected authentication of level {level} or more, found {found}; ask for the further proof")]
-    Low { level: u8, found: u8 },
 }

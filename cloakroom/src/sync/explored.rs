@@ -34,11 +34,11 @@ pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), std::io::Error> {
 
 /// A mutex that a panic does not poison, as in `locks`.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+pub(crate) struct ShuttleMutex<T>(shuttle::sync::Mutex<T>);
 
-impl<T> Mutex<T> {
+impl<T> ShuttleMutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Mutex(shuttle::sync::Mutex::new(value))
+        ShuttleMutex(shuttle::sync::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -48,11 +48,11 @@ impl<T> Mutex<T> {
 
 /// A reader-writer lock that a panic does not poison, as in `locks`.
 #[derive(Debug)]
-pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
+pub(crate) struct ShuttleRwLock<T>(shuttle::sync::RwLock<T>);
 
-impl<T> RwLock<T> {
+impl<T> ShuttleRwLock<T> {
     pub(crate) fn new(value: T) -> Self {
-        RwLock(shuttle::sync::RwLock::new(value))
+        ShuttleRwLock(shuttle::sync::RwLock::new(value))
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {

@@ -24,6 +24,6 @@ pub(crate) use tokio::time::{Sleep as Timer, sleep, sleep as timer};
 
 #[cfg(shuttle)]
 pub(crate) use explored::{
-    AtomicBool, AtomicU8, AtomicUsize, Mutex, MutexGuard, Ordering, RandomState, RwLock, Semaphore, Timer,
-    fill_random, sleep, timer,
+    AtomicBool, AtomicU8, AtomicUsize, MutexGuard, Ordering, RandomState, Semaphore, ShuttleMutex as Mutex,
+    ShuttleRwLock as RwLock, Timer, fill_random, sleep, timer,
 };

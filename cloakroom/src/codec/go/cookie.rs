@@ -59,7 +59,7 @@ enum Cipher {
 /// The configuration string of Beego's provider.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Settings {
+struct GoCookieSettings {
     #[serde(default)]
     cookie_name: String,
     #[serde(default)]
@@ -92,7 +92,7 @@ impl BeegoCookies {
     /// then generates random ones for each process, and no other process can open its cookies.
     pub fn from_json(text: &str) -> Result<Self> {
         let config = |error: BeegoCookieError| Error::new(ErrorKind::Config, error);
-        let settings: Settings =
+        let settings: GoCookieSettings =
             serde_json::from_str(text).map_err(|_| config(BeegoCookieError::Settings))?;
         let needed = [
             ("cookieName", settings.cookie_name.is_empty()),

@@ -87,7 +87,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(
     let depth = held.value.depth();
     let key = key::from_text(key);
     if !envelope.takes(&key) {
-        return Err(Error::new(ErrorKind::Value, KeyError));
+        return Err(Error::new(ErrorKind::Value, GoKeyError));
     }
     let one = GobMap::of_one(types, key, Value::Interface(Some(Box::new(held))));
     out.extend_from_slice(&one.into_gob().map_err(|_| unfit(ValueError::Encode))?);
@@ -160,4 +160,4 @@ fn unfit(error: ValueError) -> Error {
 
 #[derive(Debug, thiserror::Error)]
 #[error("expected a string as the key, found another Go type; a session of scs has string keys only")]
-struct KeyError;
+struct GoKeyError;

@@ -70,15 +70,15 @@ struct Asked {
 }
 
 /// The result of a lookup.
-pub(super) enum Found<'a> {
+pub(super) enum CopyLookup<'a> {
     Copy(Record),
-    /// There is no usable copy. The record that the caller loads now may be kept in this place.
-    Place(Place<'a>),
+    /// There is no usable copy. The record that the caller loads now may be kept in this slot.
+    Slot(CopySlot<'a>),
 }
 
-/// The place of a record that is being loaded. A change of the key meanwhile removes the place, so that what was read before it
+/// The slot of a record that is being loaded. A change of the key meanwhile removes the slot, so that what was read before it
 /// is not kept after it.
-pub(super) struct Place<'a> {
+pub(super) struct CopySlot<'a> {
     guard: Option<Guard<'a>>,
     asked: Asked,
 }
@@ -98,21 +98,21 @@ impl Copies {
         Copies { cache, freshness, clock, epoch, heard_until, began: Instant::now() }
     }
 
-    /// Returns the copy under `key`, or the place for one. It never waits: if another request is loading the record, this one loads it
+    /// Returns the copy under `key`, or the slot for one. It never waits: if another request is loading the record, this one loads it
     /// too.
-    pub(super) fn find(&self, key: &StoreKey) -> Found<'_> {
+    pub(super) fn find(&self, key: &StoreKey) -> CopyLookup<'_> {
         let asked = Asked { at: self.clock.millis(), epoch: self.epoch.load(Ordering::Acquire) };
         let listening = asked.epoch % 2 == 1 && self.is_heard();
         match listening.then(|| self.cache.get_value_or_guard(key, Some(Duration::ZERO))) {
-            Some(GuardResult::Value(copy)) if self.is_fresh(&copy, asked) => Found::Copy(copy.record),
+            Some(GuardResult::Value(copy)) if self.is_fresh(&copy, asked) => CopyLookup::Copy(copy.record),
             Some(GuardResult::Value(_)) => {
                 // Remove only a stale copy: another request may have stored a newer one.
                 self.cache.remove_if(key, |copy| !self.is_fresh(copy, asked));
                 let guard = self.cache.get_value_or_guard(key, Some(Duration::ZERO));
-                Found::Place(Place { guard: guard_of(guard), asked })
+                CopyLookup::Slot(CopySlot { guard: guard_of(guard), asked })
             }
-            Some(other) => Found::Place(Place { guard: guard_of(other), asked }),
-            None => Found::Place(Place { guard: None, asked }),
+            Some(other) => CopyLookup::Slot(CopySlot { guard: guard_of(other), asked }),
+            None => CopyLookup::Slot(CopySlot { guard: None, asked }),
         }
     }
 
@@ -153,8 +153,8 @@ fn guard_of<'a, L>(
     }
 }
 
-impl Place<'_> {
-    /// Keeps a record in this place, unless a change has removed the place.
+impl CopySlot<'_> {
+    /// Keeps a record in this slot, unless a change has removed the slot.
     pub(super) fn keep(self, record: &Record) {
         if let Some(guard) = self.guard {
             let _ = guard.insert(Copy { record: record.clone(), asked: self.asked });
@@ -235,12 +235,12 @@ mod tests {
         copies.listening();
         let guard = guard_of(copies.cache.get_value_or_guard(&key, Some(Duration::ZERO)));
         assert!(guard.is_some());
-        Place { guard, asked }.keep(&record);
-        let Found::Place(place) = copies.find(&key) else {
+        CopySlot { guard, asked }.keep(&record);
+        let CopyLookup::Slot(slot) = copies.find(&key) else {
             panic!("a copy from before the silence was used")
         };
-        place.keep(&record);
-        assert!(matches!(copies.find(&key), Found::Copy(found) if found == record));
+        slot.keep(&record);
+        assert!(matches!(copies.find(&key), CopyLookup::Copy(found) if found == record));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use self::copies::{Copies, Found, Freshness};
+use self::copies::{Copies, CopyLookup, Freshness};
 use super::{
     Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated, Watched, Watcher,
 };
@@ -234,14 +234,14 @@ impl<P: Provider> Provider for Cached<P> {
     }
 
     async fn load(&self, key: &StoreKey) -> Result<Option<Record>> {
-        let place = match self.copies.find(key) {
-            Found::Copy(record) => return Ok(Some(record)),
-            Found::Place(place) => place,
+        let slot = match self.copies.find(key) {
+            CopyLookup::Copy(record) => return Ok(Some(record)),
+            CopyLookup::Slot(slot) => slot,
         };
         // Boxed, so that a hit does not carry a future as large as the store's about.
         let loaded = Box::pin(self.store.load(key)).await?;
         if let Some(record) = &loaded {
-            place.keep(record);
+            slot.keep(record);
         }
         Ok(loaded)
     }

@@ -23,7 +23,7 @@ pub(crate) async fn from_config(config: Config) -> Result<CookieProvider> {
 }
 
 fn provider(config: &Config) -> Result<CookieProvider> {
-    let settings = Settings::read(config.provider_config())?;
+    let settings = CookieSettings::read(config.provider_config())?;
     if let Some(name) = settings.text("cookieName")?.filter(|name| *name != config.cookie().name()) {
         return Err(problem(CookieConfigError::Name {
             inner: name.len(),
@@ -47,20 +47,20 @@ fn provider(config: &Config) -> Result<CookieProvider> {
 }
 
 /// The text's settings, under their documented spelling.
-struct Settings(Vec<(&'static str, Value)>);
+struct CookieSettings(Vec<(&'static str, Value)>);
 
-impl Settings {
+impl CookieSettings {
     fn read(text: &str) -> Result<Self> {
         if text.trim().is_empty() {
-            return Ok(Settings(Vec::new()));
+            return Ok(CookieSettings(Vec::new()));
         }
         let object: Map<String, Value> =
             serde_json::from_str(text).map_err(|_| problem(CookieConfigError::Syntax))?;
         let known = object.into_iter().map(|(key, value)| {
             let known = KEYS.iter().find(|known| known.eq_ignore_ascii_case(&key));
-            known.map(|known| (*known, value)).ok_or_else(|| problem(CookieConfigError::Unknown(Keys)))
+            known.map(|known| (*known, value)).ok_or_else(|| problem(CookieConfigError::Unknown(KnownKeys)))
         });
-        known.collect::<Result<_>>().map(Settings)
+        known.collect::<Result<_>>().map(CookieSettings)
     }
 
     fn find<'a, T>(
@@ -116,9 +116,9 @@ fn problem(error: CookieConfigError) -> Error {
 
 /// The known keys, as an error lists them.
 #[derive(Debug)]
-struct Keys;
+struct KnownKeys;
 
-impl fmt::Display for Keys {
+impl fmt::Display for KnownKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&KEYS.join(", "))
     }
@@ -131,7 +131,7 @@ enum CookieConfigError {
     )]
     Syntax,
     #[error("providerConfig: expected the keys {0}, found another one")]
-    Unknown(Keys),
+    Unknown(KnownKeys),
     #[error("providerConfig: {key}: expected {expected}, found something else")]
     Type { key: &'static str, expected: &'static str },
     #[error(

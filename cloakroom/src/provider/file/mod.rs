@@ -8,7 +8,7 @@
 //! | `store.rs` | the methods of the contract, under these locks |
 //! | `walk.rs`, `round.rs`, `count.rs`, `listing.rs` | walks over all keys: pages, garbage collection, counts, and the sessions of a user |
 //! | `threads.rs` | limits on blocking threads |
-//! | `beego.rs` | Beego's layout |
+//! | `beego/` | Beego's layout |
 //!
 //! A change takes the lock of its key, reads the record, compares the version, and renames a new file into place. A read takes no
 //! lock.

@@ -19,23 +19,23 @@ use crate::sync::{Mutex, MutexGuard};
 /// neighbouring shards do not slow each other down.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(super) struct Shard(Mutex<Inner>);
+pub(super) struct Shard(Mutex<ShardState>);
 
 /// The state behind the lock of a shard. Its four parts change together.
 #[derive(Debug, Default)]
-pub(super) struct Inner {
+pub(super) struct ShardState {
     table: HashTable<Box<Entry>>,
     /// The deadlines as (time, hash) in order. Every record has at least one item, whose time is not later than its deadline. A touch
     /// leaves the item in place: an item that comes up too early is put back at the present deadline. The hash is enough to find the record.
     deadlines: BinaryHeap<Reverse<(u64, u64)>>,
     tombstones: usize,
     /// The records that may be evicted. A store without a limit has none.
-    order: Option<Box<Order>>,
+    order: Option<Box<EvictionOrder>>,
 }
 
 /// The records of a shard that may be evicted, by their deadlines. Each is in its set by its present deadline and hash.
 #[derive(Debug, Default)]
-struct Order {
+struct EvictionOrder {
     anonymous: BTreeSet<(u64, u64)>,
     tombstones: BTreeSet<(u64, u64)>,
 }
@@ -57,7 +57,7 @@ impl Spare {
     }
 }
 
-impl Order {
+impl EvictionOrder {
     fn set(&mut self, spare: Spare) -> &mut BTreeSet<(u64, u64)> {
         match spare {
             Spare::Anonymous => &mut self.anonymous,
@@ -80,7 +80,7 @@ impl Order {
 
 /// The state of a key for a record that is to be stored there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum KeyState {
     Free,
     Expired,
     Taken,
@@ -98,15 +98,15 @@ pub(super) struct Entry {
 impl Shard {
     /// Returns an empty shard. If it is `limited`, it keeps the records in the order of their eviction.
     pub(super) fn new(limited: bool) -> Self {
-        Shard(Mutex::new(Inner { order: limited.then(Box::default), ..Inner::default() }))
+        Shard(Mutex::new(ShardState { order: limited.then(Box::default), ..ShardState::default() }))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ShardState> {
         self.0.lock()
     }
 }
 
-impl Inner {
+impl ShardState {
     fn find(&mut self, hash: u64, key: &StoreKey) -> Option<&mut Entry> {
         self.table.find_mut(hash, |entry| entry.key == *key).map(|entry| &mut **entry)
     }
@@ -117,11 +117,11 @@ impl Inner {
     }
 
     /// Returns whether a new record may be stored under `key`.
-    pub(super) fn place(&mut self, hash: u64, key: &StoreKey, clock: &Clock) -> Place {
+    pub(super) fn place(&mut self, hash: u64, key: &StoreKey, clock: &Clock) -> KeyState {
         match self.find(hash, key) {
-            None => Place::Free,
-            Some(entry) if entry.record.expired_at(clock.recent()) => Place::Expired,
-            Some(_) => Place::Taken,
+            None => KeyState::Free,
+            Some(entry) if entry.record.expired_at(clock.recent()) => KeyState::Expired,
+            Some(_) => KeyState::Taken,
         }
     }
 
@@ -241,8 +241,8 @@ impl Inner {
 /// The locked shards of two keys, which may be the same shard. They are locked in the order of their places, so that two renames never
 /// deadlock.
 pub(super) struct Pair<'a> {
-    low: MutexGuard<'a, Inner>,
-    high: Option<MutexGuard<'a, Inner>>,
+    low: MutexGuard<'a, ShardState>,
+    high: Option<MutexGuard<'a, ShardState>>,
     swapped: bool,
 }
 
@@ -253,15 +253,15 @@ impl<'a> Pair<'a> {
         Pair { low, high, swapped: second < first }
     }
 
-    pub(super) fn first(&mut self) -> &mut Inner {
+    pub(super) fn first(&mut self) -> &mut ShardState {
         self.side(self.swapped)
     }
 
-    pub(super) fn second(&mut self) -> &mut Inner {
+    pub(super) fn second(&mut self) -> &mut ShardState {
         self.side(!self.swapped)
     }
 
-    fn side(&mut self, high: bool) -> &mut Inner {
+    fn side(&mut self, high: bool) -> &mut ShardState {
         match &mut self.high {
             Some(guard) if high => guard,
             _ => &mut self.low,

@@ -12,7 +12,7 @@ use super::script::{Script, ScriptOutcome};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::provider::foreign::{Found, Life, Values};
+use crate::provider::foreign::{FoundValue, Life, Values};
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 
 /// The only partition of a single server.
@@ -168,7 +168,7 @@ impl Values for BeegoValues {
         Capabilities { shared: true, native_expiry: true, ..Capabilities::new("redis") }
     }
 
-    async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
+    async fn read(&self, key: &StoreKey) -> Result<Option<FoundValue>> {
         let form = StoreError::Form { expected: "our script's answer" };
         let answer = self.client.ask(ONLY, &READ.call(&[own(key)], &[])).await;
         if let Err(StoreError::NotARecord) = answer {
@@ -182,7 +182,7 @@ impl Values for BeegoValues {
                     let left = u64::try_from(left).map_or(self.lifetime, Duration::from_millis);
                     let now = self.clock.millis();
                     let used = now.before(self.lifetime.saturating_sub(left));
-                    Ok(Some(Found { value, life: Life { used, deadline: now.after(left) } }))
+                    Ok(Some(FoundValue { value, life: Life { used, deadline: now.after(left) } }))
                 }
                 _ => Err(form.into()),
             },
@@ -264,7 +264,7 @@ impl Values for BeegoValues {
         &self,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
+    ) -> Result<(Vec<(StoreKey, FoundValue)>, Option<Cursor>)> {
         let (mut page, mut last) = (Vec::new(), None);
         let after = cursor.as_ref().map_or("", Cursor::as_str);
         for key in self.keys().await?.into_iter().filter(|key| key.as_str() > after) {

@@ -20,7 +20,7 @@ const ROUNDS: usize = 2;
 
 /// The state of the key when the two begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum StartState {
     Absent,
     Live,
     Expired,
@@ -65,7 +65,7 @@ const CALLS: [Call; 12] = [
 type Sessions = BTreeMap<StoreKey, Meta>;
 
 #[derive(Clone, Debug, PartialEq)]
-enum Answer {
+enum CallAnswer {
     Created(Created),
     Loaded(Option<Record>),
     Updated(Updated),
@@ -120,75 +120,75 @@ impl Race {
     }
 
     /// Brings the key into `state` and stores another session beside it, in the store and in the model.
-    async fn prepare(&self, f: &Fixture, state: State, model: &mut Model) {
+    async fn prepare(&self, f: &Fixture, state: StartState, model: &mut Model) {
         f.put(&self.from, &self.first).await;
         assert_eq!(model.create(&self.from, &self.first), Created::Done, "the key is new");
-        if state == State::Absent {
+        if state == StartState::Absent {
             return;
         }
         f.put(&self.at, &self.first).await;
         assert_eq!(model.create(&self.at, &self.first), Created::Done, "the key is new");
         match state {
-            State::Expired => {
+            StartState::Expired => {
                 assert_eq!(f.update(&self.at, &self.expired, 1).await, Updated::Done, "it is alive");
                 let _ = model.update(&self.at, &self.expired, 1);
             }
-            State::Tombstone => {
+            StartState::Tombstone => {
                 assert_eq!(f.update(&self.at, &self.ended, 1).await, Updated::Done, "it is alive");
                 let _ = model.update(&self.at, &self.ended, 1);
             }
-            State::Live | State::Absent => {}
+            StartState::Live | StartState::Absent => {}
         }
     }
 
-    async fn ask(&self, call: Call, provider: &AnyProvider) -> Result<Answer> {
+    async fn ask(&self, call: Call, provider: &AnyProvider) -> Result<CallAnswer> {
         Ok(match call {
-            Call::Create => Answer::Created(provider.create(&self.at, &self.created).await?),
-            Call::Load => Answer::Loaded(provider.load(&self.at).await?),
-            Call::Update => Answer::Updated(provider.update(&self.at, &self.next, &self.first).await?),
-            Call::End => Answer::Updated(provider.update(&self.at, &self.ended, &self.first).await?),
-            Call::Touch => Answer::Touched(provider.touch(&self.at, self.used).await?),
+            Call::Create => CallAnswer::Created(provider.create(&self.at, &self.created).await?),
+            Call::Load => CallAnswer::Loaded(provider.load(&self.at).await?),
+            Call::Update => CallAnswer::Updated(provider.update(&self.at, &self.next, &self.first).await?),
+            Call::End => CallAnswer::Updated(provider.update(&self.at, &self.ended, &self.first).await?),
+            Call::Touch => CallAnswer::Touched(provider.touch(&self.at, self.used).await?),
             Call::Leave => {
                 let mark = Some(&self.tombstone);
-                Answer::Renamed(provider.rename(&self.at, &self.away, &self.next, 1, mark).await?)
+                CallAnswer::Renamed(provider.rename(&self.at, &self.away, &self.next, 1, mark).await?)
             }
             Call::Enter => {
-                Answer::Renamed(provider.rename(&self.from, &self.at, &self.entered, 1, None).await?)
+                CallAnswer::Renamed(provider.rename(&self.from, &self.at, &self.entered, 1, None).await?)
             }
-            Call::Delete => Answer::Deleted(provider.delete(&self.at).await?),
+            Call::Delete => CallAnswer::Deleted(provider.delete(&self.at).await?),
             Call::DeleteExpired => {
                 let _ = provider.delete_expired(100).await?;
-                Answer::Collected
+                CallAnswer::Collected
             }
-            Call::Count => Answer::Counted(provider.count().await? as usize),
-            Call::Scan => Answer::Walked(walk(provider).await?),
+            Call::Count => CallAnswer::Counted(provider.count().await? as usize),
+            Call::Scan => CallAnswer::Walked(walk(provider).await?),
             Call::OfPrincipal => {
                 let page = provider.indexed(&user(&self.user), None, 1000).await?;
-                Answer::Listed(by_key(page.entries))
+                CallAnswer::Listed(by_key(page.entries))
             }
         })
     }
 
     /// Returns every right answer, each with the model after it.
-    fn model(&self, call: Call, model: &Model) -> Vec<(Answer, Model)> {
+    fn model(&self, call: Call, model: &Model) -> Vec<(CallAnswer, Model)> {
         let mut after = model.clone();
         let theirs = |meta: &Meta| meta.principal().is_some_and(|user| user.as_str() == self.user);
         let answer = match call {
-            Call::Create => Answer::Created(after.create(&self.at, &self.created)),
-            Call::Load => Answer::Loaded(after.load(&self.at).cloned()),
-            Call::Update => Answer::Updated(after.update(&self.at, &self.next, 1)),
-            Call::End => Answer::Updated(after.update(&self.at, &self.ended, 1)),
-            Call::Touch => Answer::Touched(after.touch(&self.at, self.used)),
+            Call::Create => CallAnswer::Created(after.create(&self.at, &self.created)),
+            Call::Load => CallAnswer::Loaded(after.load(&self.at).cloned()),
+            Call::Update => CallAnswer::Updated(after.update(&self.at, &self.next, 1)),
+            Call::End => CallAnswer::Updated(after.update(&self.at, &self.ended, 1)),
+            Call::Touch => CallAnswer::Touched(after.touch(&self.at, self.used)),
             Call::Leave => {
                 let mark = Some(&self.tombstone);
                 return renames(model, (&self.at, &self.away, &self.next), mark);
             }
             Call::Enter => return renames(model, (&self.from, &self.at, &self.entered), None),
-            Call::Delete => Answer::Deleted(after.delete(&self.at)),
-            Call::DeleteExpired => Answer::Collected,
-            Call::Count => Answer::Counted(after.live(|_| true).len()),
-            Call::Scan => Answer::Walked(after.live(|_| true)),
-            Call::OfPrincipal => Answer::Listed(after.live(theirs)),
+            Call::Delete => CallAnswer::Deleted(after.delete(&self.at)),
+            Call::DeleteExpired => CallAnswer::Collected,
+            Call::Count => CallAnswer::Counted(after.live(|_| true).len()),
+            Call::Scan => CallAnswer::Walked(after.live(|_| true)),
+            Call::OfPrincipal => CallAnswer::Listed(after.live(theirs)),
         };
         vec![(answer, after)]
     }
@@ -218,13 +218,13 @@ fn renames(
     model: &Model,
     (old, new, record): (&StoreKey, &StoreKey, &Record),
     mark: Option<&Record>,
-) -> Vec<(Answer, Model)> {
+) -> Vec<(CallAnswer, Model)> {
     let outcome = |answer| {
         let mut after = model.clone();
         if answer == Renamed::Done {
             after.moved(old, new, record, mark.cloned());
         }
-        (Answer::Renamed(answer), after)
+        (CallAnswer::Renamed(answer), after)
     };
     model.rename(old, new, 1).into_iter().map(outcome).collect()
 }
@@ -247,33 +247,33 @@ fn by_key(entries: Vec<Listed>) -> Sessions {
 }
 
 /// One of the two orders, and the right answers in it.
-struct Order {
-    answers: [Answer; 2],
+struct CallOrder {
+    answers: [CallAnswer; 2],
     /// The store before, between and after the two calls.
     states: [Model; 3],
 }
 
-fn orders(race: &Race, [one, other]: [Call; 2], start: &Model) -> Vec<Order> {
+fn orders(race: &Race, [one, other]: [Call; 2], start: &Model) -> Vec<CallOrder> {
     let mut orders = Vec::new();
     for (first, second, turned) in [(one, other, false), (other, one, true)] {
         for (early, between) in race.model(first, start) {
             for (late, end) in race.model(second, &between) {
                 let answers =
                     if turned { [late.clone(), early.clone()] } else { [early.clone(), late.clone()] };
-                orders.push(Order { answers, states: [start.clone(), between.clone(), end] });
+                orders.push(CallOrder { answers, states: [start.clone(), between.clone(), end] });
             }
         }
     }
     orders
 }
 
-impl Order {
-    fn explains(&self, race: &Race, answers: &[Answer; 2], found: &[Option<Record>]) -> bool {
+impl CallOrder {
+    fn explains(&self, race: &Race, answers: &[CallAnswer; 2], found: &[Option<Record>]) -> bool {
         let told = self.answers.iter().zip(answers).all(|pair| match pair {
-            (Answer::Walked(_), Answer::Walked(met)) => self.walks(met),
+            (CallAnswer::Walked(_), CallAnswer::Walked(met)) => self.walks(met),
             // A session that moves may be counted under both keys or under neither.
-            (Answer::Counted(expected), Answer::Counted(found)) => {
-                let moves = answers.contains(&Answer::Renamed(Renamed::Done));
+            (CallAnswer::Counted(expected), CallAnswer::Counted(found)) => {
+                let moves = answers.contains(&CallAnswer::Renamed(Renamed::Done));
                 expected.abs_diff(*found) <= usize::from(moves)
             }
             (expected, answer) => expected == answer,
@@ -292,7 +292,7 @@ impl Order {
 }
 
 /// Makes both calls at the same time and returns their answers.
-async fn at_once(f: &Fixture, race: &Race, calls: [Call; 2], turn: usize) -> [Answer; 2] {
+async fn at_once(f: &Fixture, race: &Race, calls: [Call; 2], turn: usize) -> [CallAnswer; 2] {
     let start = Arc::new(Barrier::new(2));
     // Every other round uses both handles; the rest use one.
     let tasks = [0, 1].map(|n| {
@@ -321,7 +321,7 @@ fn is_possible(f: &Fixture, call: Call) -> bool {
     }
 }
 
-async fn races(f: &Fixture, state: State) {
+async fn races(f: &Fixture, state: StartState) {
     let clears = f.revokes().await;
     let calls: Vec<_> = CALLS.into_iter().filter(|call| is_possible(f, *call)).collect();
     let mut number = 0;
@@ -351,11 +351,11 @@ async fn races(f: &Fixture, state: State) {
 
 /// Describes a result that neither order explains.
 struct Unexplained {
-    state: State,
+    state: StartState,
     pair: [Call; 2],
-    answers: [Answer; 2],
+    answers: [CallAnswer; 2],
     found: Vec<Option<Record>>,
-    orders: Vec<Order>,
+    orders: Vec<CallOrder>,
 }
 
 impl fmt::Display for Unexplained {
@@ -377,17 +377,17 @@ impl fmt::Display for Unexplained {
 }
 
 pub(super) async fn every_pair_of_calls_on_a_free_key_has_an_order(f: Fixture) {
-    races(&f, State::Absent).await;
+    races(&f, StartState::Absent).await;
 }
 
 pub(super) async fn every_pair_of_calls_on_a_session_has_an_order(f: Fixture) {
-    races(&f, State::Live).await;
+    races(&f, StartState::Live).await;
 }
 
 pub(super) async fn every_pair_of_calls_on_an_expired_key_has_an_order(f: Fixture) {
-    races(&f, State::Expired).await;
+    races(&f, StartState::Expired).await;
 }
 
 pub(super) async fn every_pair_of_calls_on_a_tombstone_has_an_order(f: Fixture) {
-    races(&f, State::Tombstone).await;
+    races(&f, StartState::Tombstone).await;
 }

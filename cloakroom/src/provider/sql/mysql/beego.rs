@@ -17,7 +17,7 @@ use super::store::MySqlStore;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::provider::foreign::{Found, Life, Values};
+use crate::provider::foreign::{FoundValue, Life, Values};
 use crate::provider::sql::step::MAX_ATTEMPTS;
 use crate::provider::sql::table::TableName;
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
@@ -142,18 +142,18 @@ impl BeegoTable {
         bound.bytes(key.as_bytes());
     }
 
-    fn found(&self, row: &MySqlRow) -> Result<Found, MySqlError> {
+    fn found(&self, row: &MySqlRow) -> Result<FoundValue, MySqlError> {
         let bytes = row.try_get::<Vec<u8>, _>(1).map_err(|_| MySqlError::Row { column: "session_data" })?;
         let saved = row.try_get::<u64, _>(2).map_err(|_| MySqlError::Row { column: "session_expiry" })?;
         let used = Millis(saved.saturating_mul(1000));
-        Ok(Found { value: bytes, life: Life { used, deadline: used.after(self.lifetime) } })
+        Ok(FoundValue { value: bytes, life: Life { used, deadline: used.after(self.lifetime) } })
     }
 
     async fn load(
         &self,
         connection: &mut ConnectionLease<'_>,
         key: &StoreKey,
-    ) -> Result<Option<Found>, MySqlError> {
+    ) -> Result<Option<FoundValue>, MySqlError> {
         let mut bound = Arguments::default();
         self.key(&mut bound, key);
         bound.number(self.alive());
@@ -278,7 +278,7 @@ impl BeegoTable {
         Ok(Collected { removed, more: removed == limit })
     }
 
-    async fn scan(&self, after: &str, limit: usize) -> Result<Vec<(StoreKey, Found)>, MySqlError> {
+    async fn scan(&self, after: &str, limit: usize) -> Result<Vec<(StoreKey, FoundValue)>, MySqlError> {
         let mut bound = Arguments::default();
         bound.number(self.alive());
         bound.bytes(after.as_bytes());
@@ -348,7 +348,7 @@ impl Values for BeegoRows {
         Capabilities { shared: true, max_record: Some(MAX_BLOB), ..Capabilities::new("mysql") }
     }
 
-    async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
+    async fn read(&self, key: &StoreKey) -> Result<Option<FoundValue>> {
         let BeegoTable { store, .. } = &*self.0;
         let step = || async { self.0.load(&mut store.connection().await?, key).await };
         Ok(store.within_deadline(store.retry_idempotent(step)).await?)
@@ -409,7 +409,7 @@ impl Values for BeegoRows {
         &self,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
+    ) -> Result<(Vec<(StoreKey, FoundValue)>, Option<Cursor>)> {
         /// The most rows of a page, which is completely in memory.
         const MOST: usize = 1_000;
         let BeegoTable { store, .. } = &*self.0;

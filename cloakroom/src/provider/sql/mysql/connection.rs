@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, SqlSafeStr,
 
 pub(super) use super::bound::Arguments;
 
-use super::dsn::{Address, Dsn, Tls};
+use super::dsn::{Dsn, DsnAddress, Tls};
 use super::error::MySqlError;
 use super::session::{self, ServerFacts};
 use super::variables;
@@ -89,8 +89,8 @@ fn options(dsn: &Dsn) -> MySqlConnectOptions {
         None => options,
     };
     let options = match &dsn.address {
-        Address::Tcp { host, port } => options.host(host).port(*port),
-        Address::Unix { socket } => options.socket(socket),
+        DsnAddress::Tcp { host, port } => options.host(host).port(*port),
+        DsnAddress::Unix { socket } => options.socket(socket),
     };
     let options = options.ssl_mode(match dsn.params.tls {
         // Go's driver encrypts nothing by default.

@@ -19,7 +19,7 @@ use super::value::{SqlValue, stored};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::id::StoreKey;
-use crate::provider::foreign::{Found, Life, Values};
+use crate::provider::foreign::{FoundValue, Life, Values};
 use crate::provider::sql::step::MAX_ATTEMPTS;
 use crate::provider::{Capabilities, Collected, Created, Cursor, Renamed, Touched, Updated};
 
@@ -193,14 +193,14 @@ impl PostgresBeegoTable {
         values
     }
 
-    fn found(&self, row: &Row) -> Result<Found, PostgresError> {
+    fn found(&self, row: &Row) -> Result<FoundValue, PostgresError> {
         let value = row.try_get(1).map_err(|_| PostgresError::Row { column: "session_data" })?;
         let saved: i64 = row.try_get(2).map_err(|_| PostgresError::Row { column: "session_expiry" })?;
         let used = Millis(saved.max(0).cast_unsigned());
-        Ok(Found { value, life: Life { used, deadline: used.after(self.lifetime) } })
+        Ok(FoundValue { value, life: Life { used, deadline: used.after(self.lifetime) } })
     }
 
-    async fn load(&self, key: &StoreKey) -> Result<Option<Found>, PostgresError> {
+    async fn load(&self, key: &StoreKey) -> Result<Option<FoundValue>, PostgresError> {
         let rows = self.store.connection().await?.fetch(&self.sql.load, &self.key(key)).await?;
         rows.first().map(|row| self.found(row)).transpose()
     }
@@ -299,7 +299,7 @@ impl PostgresBeegoTable {
         Ok(Collected { removed, more: removed == limit })
     }
 
-    async fn scan(&self, after: &str, limit: usize) -> Result<Vec<(StoreKey, Found)>, PostgresError> {
+    async fn scan(&self, after: &str, limit: usize) -> Result<Vec<(StoreKey, FoundValue)>, PostgresError> {
         let mut values = self.times();
         values.extend([SqlValue::Text(after), SqlValue::Number(limit as i64)]);
         let rows = self.store.connection().await?.fetch(&self.sql.scan, &values).await?;
@@ -363,7 +363,7 @@ impl Values for PostgresBeegoRows {
             .may_lose(self.0.losses)
     }
 
-    async fn read(&self, key: &StoreKey) -> Result<Option<Found>> {
+    async fn read(&self, key: &StoreKey) -> Result<Option<FoundValue>> {
         Ok(self.0.store.idempotent_step(|| self.0.load(key)).await?)
     }
 
@@ -413,7 +413,7 @@ impl Values for PostgresBeegoRows {
         &self,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> Result<(Vec<(StoreKey, Found)>, Option<Cursor>)> {
+    ) -> Result<(Vec<(StoreKey, FoundValue)>, Option<Cursor>)> {
         /// The most rows of a page, which is completely in memory.
         const MOST: usize = 1_000;
         let (after, limit) = (cursor.as_ref().map_or("", Cursor::as_str), limit.clamp(1, MOST));

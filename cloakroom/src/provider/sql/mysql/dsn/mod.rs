@@ -26,14 +26,14 @@ const SOCKET: &str = "/tmp/mysql.sock";
 pub(super) struct Dsn {
     pub(super) user: Option<Box<str>>,
     pub(super) password: Option<Box<str>>,
-    pub(super) address: Address,
+    pub(super) address: DsnAddress,
     /// The database's name; empty if none is given.
     pub(super) database: Box<str>,
     pub(super) params: Params,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Address {
+pub(super) enum DsnAddress {
     Tcp { host: Box<str>, port: u16 },
     Unix { socket: PathBuf },
 }
@@ -52,7 +52,7 @@ impl Dsn {
     fn checked(self) -> Result<Dsn, DsnError> {
         let verified = self.params.tls.is_some_and(|tls| tls.verifies());
         match self.address {
-            Address::Unix { .. } if verified => Err(DsnError::VerifiedSocket),
+            DsnAddress::Unix { .. } if verified => Err(DsnError::VerifiedSocket),
             _ if self.password.is_some() && self.user.is_none() => Err(DsnError::NoUser),
             _ => Ok(self),
         }
@@ -92,7 +92,7 @@ fn from_go(text: &str) -> Result<Dsn, DsnError> {
 }
 
 /// Parses `[net[(addr)]]`.
-fn go_address(place: &str) -> Result<Address, DsnError> {
+fn go_address(place: &str) -> Result<DsnAddress, DsnError> {
     let (net, address) = match place.split_once('(') {
         None => (place, ""),
         Some((net, rest)) => match rest.strip_suffix(')') {
@@ -103,14 +103,14 @@ fn go_address(place: &str) -> Result<Address, DsnError> {
     };
     match net {
         "" | "tcp" => tcp(address),
-        "unix" if address.is_empty() => Ok(Address::Unix { socket: SOCKET.into() }),
-        "unix" => Ok(Address::Unix { socket: address.into() }),
+        "unix" if address.is_empty() => Ok(DsnAddress::Unix { socket: SOCKET.into() }),
+        "unix" => Ok(DsnAddress::Unix { socket: address.into() }),
         _ => Err(DsnError::Protocol),
     }
 }
 
 /// Parses `host`, `host:port`, `[v6]:port`, `[v6]` or a bare IPv6 address. An empty text means this machine.
-fn tcp(address: &str) -> Result<Address, DsnError> {
+fn tcp(address: &str) -> Result<DsnAddress, DsnError> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or(DsnError::Bracket)?;
@@ -133,7 +133,7 @@ fn tcp(address: &str) -> Result<Address, DsnError> {
     };
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     let odd = |char: char| char.is_whitespace() || char.is_control() || "/@?#()[]".contains(char);
-    if host.contains(odd) { Err(DsnError::Host) } else { Ok(Address::Tcp { host: host.into(), port }) }
+    if host.contains(odd) { Err(DsnError::Host) } else { Ok(DsnAddress::Tcp { host: host.into(), port }) }
 }
 
 /// Parses the text after `mysql://`. As in any URL, delimiters are searched from the left and each part is percent-encoded.
@@ -153,10 +153,10 @@ fn from_url(rest: &str) -> Result<Dsn, DsnError> {
     };
     let mut params = Params::parse(params)?;
     let address = match params.socket.take() {
-        Some(socket) => Address::Unix { socket },
+        Some(socket) => DsnAddress::Unix { socket },
         // A socket may be given as `%2Fpath` in the place of the host.
         None => match unescape(place, false).ok_or(DsnError::Host)? {
-            socket if socket.starts_with('/') => Address::Unix { socket: socket.into() },
+            socket if socket.starts_with('/') => DsnAddress::Unix { socket: socket.into() },
             host => tcp(&host)?,
         },
     };

@@ -10,16 +10,16 @@ fn refused(text: &str) -> DsnError {
     Dsn::parse(text).expect_err(text)
 }
 
-fn host(host: &str, port: u16) -> Address {
-    Address::Tcp { host: host.into(), port }
+fn host(host: &str, port: u16) -> DsnAddress {
+    DsnAddress::Tcp { host: host.into(), port }
 }
 
-fn socket(path: &str) -> Address {
-    Address::Unix { socket: path.into() }
+fn socket(path: &str) -> DsnAddress {
+    DsnAddress::Unix { socket: path.into() }
 }
 
 /// User, password, address and database.
-type Parts = (Option<&'static str>, Option<&'static str>, Address, &'static str);
+type Parts = (Option<&'static str>, Option<&'static str>, DsnAddress, &'static str);
 
 #[test]
 fn data_source_names_are_parsed_as_go_parses_them() {
