@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::get;
-use cloakroom::middleware::{LoginNeed, LoginRules, NextPath};
+use cloakroom::middleware::{LoginNeed, LoginPage, LoginRules, NextPath};
 use cloakroom::{
     Error, ErrorKind, Level, LoggedIn, LoginLayer, ManualClock, Principal, Session, SessionLayer,
 };
@@ -49,7 +49,7 @@ impl LoginNeed for Recent {
 }
 
 fn rules() -> LoginRules {
-    LoginRules::new().page("/login").unwrap()
+    LoginRules::new().page("/login".parse().unwrap())
 }
 
 /// A site with a page that needs a login by its layer, and others that do by their extractor.
@@ -324,7 +324,7 @@ async fn the_outermost_layers_path_is_the_way_back() {
 #[test]
 fn a_login_page_is_a_path_of_this_site() {
     for page in ["/login", "/login?step=1", "/"] {
-        assert!(LoginRules::new().page(page).is_ok(), "{page}");
+        assert!(page.parse::<LoginPage>().is_ok(), "{page}");
     }
     for page in [
         "",
@@ -335,7 +335,7 @@ fn a_login_page_is_a_path_of_this_site() {
         "/log\nin",
         "/login#form",
     ] {
-        let error = LoginRules::new().page(page).unwrap_err();
+        let error = page.parse::<LoginPage>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{page}");
     }
 }
@@ -345,7 +345,7 @@ async fn the_parameter_of_the_way_back_has_a_name() {
     let rig = Rig::new();
     let session = rig.manager.start(&HeaderMap::new()).await.unwrap();
     let request = Request::get("/a").header("accept", BROWSER).body(()).unwrap();
-    let rules = LoginRules::new().page("/login?step=1").unwrap().parameter("return to");
+    let rules = LoginRules::new().page("/login?step=1".parse().unwrap()).parameter("return to");
     let denial = rules.check(&request, &session).unwrap_err();
     assert_eq!(denial.location(), Some("/login?step=1&return%20to=/a"));
     assert_eq!(LoginRules::new().check(&request, &session).unwrap_err().location(), None);

@@ -41,7 +41,7 @@ pub use csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService};
 pub use csrf::{CsrfForm, CsrfRules, CsrfToken, CsrfVerdict, PageOrigin};
 #[cfg(feature = "axum")]
 pub use login::LoggedIn;
-pub use login::{AnyLogin, LoginDenial, LoginNeed, LoginRules, NextPath};
+pub use login::{AnyLogin, LoginDenial, LoginNeed, LoginPage, LoginRules, NextPath};
 #[cfg(feature = "tower")]
 pub use login::{LoginFuture, LoginLayer, LoginService};
 #[cfg(feature = "tower")]

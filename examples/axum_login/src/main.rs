@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn app(sessions: Manager) -> cloakroom::Result<Router> {
     // The routes above the layer need a login. A browser without one is sent to the login page.
-    let logins = LoginLayer::new(LoginRules::new().page("/login")?).load_user(find_user);
+    let logins = LoginLayer::new(LoginRules::new().page("/login".parse()?)).load_user(find_user);
     let app = Router::new()
         .route("/", get(home))
         .route_layer(logins)

@@ -43,7 +43,7 @@ use crate::session::SessionHandle;
 ///
 /// # fn main() -> cloakroom::Result<()> {
 /// let sessions = Manager::builder(MemoryProvider::new()).build()?;
-/// let logins = LoginLayer::new(LoginRules::new().page("/login")?)
+/// let logins = LoginLayer::new(LoginRules::new().page("/login".parse()?))
 ///     // An application asks its database. `None` is an account that no longer exists.
 ///     .load_user(async |principal| Ok(Some(User { name: principal.as_str().to_owned() })));
 /// let app: Router = Router::new()
@@ -116,7 +116,7 @@ impl<U> LoginLayer<U> {
     /// let app: Router = Router::new()
     ///     .route("/", get(home))
     ///     .route("/orders", get(orders))
-    ///     .layer(LoginLayer::new(LoginRules::new().page("/login")?).optional())
+    ///     .layer(LoginLayer::new(LoginRules::new().page("/login".parse()?)).optional())
     ///     .layer(SessionLayer::new(sessions));
     /// # Ok(()) }
     /// ```

@@ -17,4 +17,4 @@ pub use denial::LoginDenial;
 #[cfg(feature = "tower")]
 pub use layer::{LoginFuture, LoginLayer, LoginService};
 pub use next::NextPath;
-pub use rules::{AnyLogin, LoginNeed, LoginRules};
+pub use rules::{AnyLogin, LoginNeed, LoginPage, LoginRules};

@@ -1,5 +1,6 @@
 //! `LoginRules`: the decision whether a request may reach a handler that needs a user, without a framework.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -25,7 +26,7 @@ use crate::session::Session;
 /// # use http::Request;
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// # let sessions = Manager::builder(MemoryProvider::new()).build()?;
-/// let rules = LoginRules::new().page("/login")?;
+/// let rules = LoginRules::new().page("/login".parse()?);
 /// let request = Request::get("/orders?page=2").header("accept", "text/html").body(())?;
 /// let session = sessions.handle(request.headers()).load().await?;
 ///
@@ -39,7 +40,7 @@ use crate::session::Session;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LoginRules {
-    page: Option<NextPath>,
+    page: Option<LoginPage>,
     parameter: Box<str>,
     level: Option<Level>,
     recent: Option<Duration>,
@@ -52,26 +53,20 @@ impl LoginRules {
         LoginRules { page: None, parameter: "next".into(), level: None, recent: None }
     }
 
-    /// Redirects visitors who ask for a page to the login page `path`, a path of this site.
+    /// Redirects visitors who ask for a page to the login page `page`.
     ///
-    /// The login page must not need a login itself. To log in at another site, redirect from the login page.
+    /// The login page must not need a login itself.
     ///
     /// ```
-    /// use cloakroom::ErrorKind;
     /// use cloakroom::middleware::LoginRules;
     ///
-    /// let rules = LoginRules::new().page("/login")?;
-    /// let error = rules.page("https://login.example").unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// let rules = LoginRules::new().page("/login".parse()?);
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] unless `path` begins with one `/`, and could be a [`NextPath`].
-    pub fn page(mut self, path: &str) -> Result<Self> {
-        let invalid = || Error::new(ErrorKind::Config, LoginPageError);
-        self.page = Some(NextPath::parse(path).filter(|_| !path.contains('#')).ok_or_else(invalid)?);
-        Ok(self)
+    #[must_use = "this gives the changed rules back"]
+    pub fn page(mut self, page: LoginPage) -> Self {
+        self.page = Some(page);
+        self
     }
 
     /// Sets the name of the query parameter with the way back, `next` by default.
@@ -147,14 +142,14 @@ impl LoginRules {
     pub(super) fn deny<H: RequestHead + ?Sized>(&self, head: &H, target: &str, error: Error) -> LoginDenial {
         let page = self.page.as_ref().filter(|page| {
             // A login page that needs a login would redirect to itself for ever.
-            asks_for_page(head) && path_of(page.as_str()) != path_of(target)
+            asks_for_page(head) && path_of(page.0.as_str()) != path_of(target)
         });
         LoginDenial::new(error, page.map(|page| self.address(page, target)))
     }
 
     /// Returns the address of the login page, with the way back to `target`.
-    fn address(&self, page: &NextPath, target: &str) -> String {
-        let mut address = page.as_str().to_owned();
+    fn address(&self, page: &LoginPage, target: &str) -> String {
+        let mut address = page.0.as_str().to_owned();
         address.push(if address.contains('?') { '&' } else { '?' });
         // RFC 3986, section 2.3, and the slash, which a query may have (section 3.4).
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
@@ -162,6 +157,33 @@ impl LoginRules {
         address.push('=');
         encode(NextPath::new(target).as_str(), &mut address, is_plain);
         address
+    }
+}
+
+/// The page where users log in: a path of this site, such as `/login`. To log in at another site, redirect from this page.
+///
+/// ```
+/// use cloakroom::ErrorKind;
+/// use cloakroom::middleware::LoginPage;
+///
+/// let page: LoginPage = "/login".parse()?;
+/// let error = "https://login.example".parse::<LoginPage>().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Config);
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginPage(NextPath);
+
+impl FromStr for LoginPage {
+    type Err = Error;
+
+    /// Parses a path, perhaps with a query.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] unless it could be a [`NextPath`] and has no fragment.
+    fn from_str(path: &str) -> Result<Self> {
+        let page = NextPath::parse(path).filter(|_| !path.contains('#'));
+        page.map(LoginPage).ok_or_else(|| Error::new(ErrorKind::Config, LoginPageError))
     }
 }
 
