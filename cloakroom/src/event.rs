@@ -104,7 +104,7 @@ impl Event {
         self.session
     }
 
-    /// Returns the hash of the id that a [`Rotated`](EventKind::Rotated) session had before.
+    /// Returns the hash of the id that a [`Rotated`](EventKind::Rotated) or [`Moved`](EventKind::Moved) session had before.
     ///
     /// ```
     /// # use cloakroom::{Manager, MemoryProvider};
@@ -219,6 +219,8 @@ pub enum EventKind {
     Rotated,
     /// A user was bound to a session.
     Authenticated,
+    /// A session was moved here from another library's store. [`Event::former`] is its old id.
+    Moved,
     /// A session was ended by its user or by the application.
     Destroyed,
     /// A session expired while a request or a detached handle used it, or a garbage collection removed a number of sessions.
@@ -251,6 +253,7 @@ impl EventKind {
             EventKind::Created => "created",
             EventKind::Rotated => "rotated",
             EventKind::Authenticated => "authenticated",
+            EventKind::Moved => "moved",
             EventKind::Destroyed => "destroyed",
             EventKind::Expired => "expired",
             EventKind::UnknownId => "unknown_id",
@@ -275,6 +278,7 @@ impl EventKind {
             EventKind::Created => "a session was created",
             EventKind::Rotated => "a session got a new id",
             EventKind::Authenticated => "a user was bound to a session",
+            EventKind::Moved => "a session was moved here from another library's store",
             EventKind::Destroyed => "a session was ended",
             EventKind::Expired => "a session expired",
             EventKind::UnknownId => "a request presented an id that the store does not know",

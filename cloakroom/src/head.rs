@@ -56,7 +56,7 @@ pub trait RequestHead {
     fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]>;
 
     /// Returns name and value of every header. It is called only if the application has set
-    /// [`admit`](crate::ManagerBuilder::admit).
+    /// [`admit`](crate::ManagerBuilder::admit), or [moves](crate::migration) sessions that have a cookie of their own.
     fn headers(&self) -> impl Iterator<Item = (&str, &[u8])>;
 }
 

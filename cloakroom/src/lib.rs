@@ -63,6 +63,9 @@
 //! | `cached` | no | [`Cached`](guide::near_cache): a near cache in front of any provider |
 //! | `config-string` | yes | [configuration as JSON text](guide::configuration): `Manager::new`, `register` |
 //! | `beego` | no | sessions shared with Go services: [from Beego](guide::from_beego), [scs and gorilla](guide::from_go) |
+//! | `from-tower-sessions` | no | live sessions moved here [from tower-sessions](guide::from_tower_sessions) and axum-login |
+//! | `from-actix-session` | no | the same [from actix-session](guide::from_actix_session) and actix-identity |
+//! | `from-axum-session` | no | the same [from axum_session](guide::from_axum_session) |
 //! | `testkit` | no | [logged-in requests](guide::testing), and the [conformance suite](guide::writing_a_provider#4-prove-it) for providers |
 //!
 //! # Limits
@@ -85,6 +88,9 @@ mod head;
 mod id;
 mod manager;
 pub mod middleware;
+pub mod migration;
+#[cfg(feature = "config-string")]
+mod old_library;
 mod principal;
 mod provider;
 mod record;
@@ -98,9 +104,9 @@ mod sync;
 pub mod testkit;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod tls;
+mod visit;
 
 pub use clock::{Clock, ManualClock};
-pub use engine::Visit;
 pub use error::{Error, ErrorKind, Result};
 pub use gc::GcGuard;
 pub use id::SessionId;
@@ -142,6 +148,7 @@ pub use registry::register;
 pub use seal::KeyRing;
 #[doc(inline)]
 pub use session::{Released, Session, SessionData, Typed};
+pub use visit::Visit;
 
 /// The stores, their builders, and the contract that a store of your own implements.
 ///

@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manager::Manager;
+use crate::old_library;
 use crate::provider::{AnyProvider, Provider};
 use crate::sync::locks::RwLock;
 
@@ -119,6 +120,10 @@ impl Manager {
         #[cfg(feature = "beego")]
         let builder = match config.as_it_was() {
             Some(former) => builder.migrate_from(constructor(former).await?),
+            None => builder,
+        };
+        let builder = match &config.old_library {
+            Some(old) => builder.migrate_from(old_library::source(&config, old).await?),
             None => builder,
         };
         builder.build()

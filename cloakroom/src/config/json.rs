@@ -23,7 +23,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Config, Format, OverLimit, Policy};
+use super::{Config, Format, OverLimit, Policy, old_json};
 use crate::clock::Millis;
 use crate::codec::Codec;
 use crate::cookie::SameSite;
@@ -240,10 +240,17 @@ impl JsonSettings {
             "json" => (Format::Native, Codec::JSON),
             other => foreign("format", other)?,
         };
-        config.migrate_from = match self.text("migrateFrom")? {
-            None => None,
-            Some(other) => Some(foreign("migrateFrom", other)?.0),
-        };
+        let from = self.value("migrateFrom", "a text or an object", Some)?;
+        match from {
+            Some(Value::Object(old)) => {
+                config.old_library = Some(Box::new(old_json::read(old).map_err(JsonError::Old)?));
+            }
+            Some(_) => {
+                let name = self.text("migrateFrom")?.unwrap_or_default();
+                config.migrate_from = Some(foreign("migrateFrom", name)?.0);
+            }
+            None => {}
+        }
         Ok(())
     }
 
@@ -400,6 +407,8 @@ enum JsonError {
     OverLimit { found: String },
     #[error("{key}: expected {}, found {found}", if *key == "format" { "native, json or beego" } else { "beego" })]
     Format { key: &'static str, found: String },
+    #[error(transparent)]
+    Old(old_json::OldJsonError),
     #[error("{key}: the format {format} needs the feature beego; enable it")]
     NotBuilt { key: &'static str, format: Format },
 }

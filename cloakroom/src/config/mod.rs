@@ -31,6 +31,9 @@ mod explain;
 mod format;
 #[cfg(feature = "config-string")]
 mod json;
+mod old;
+#[cfg(feature = "config-string")]
+mod old_json;
 mod policy;
 mod touch;
 
@@ -54,6 +57,8 @@ pub use crate::cookie::{CookieConfig, SameSite};
 pub use crate::id::HashFunc;
 pub use advice::Advice;
 pub use format::Format;
+#[allow(unused_imports, reason = "the readers are made from it, and they are features")]
+pub(crate) use old::{OldCookieKind, OldLibrary, OldLibraryName};
 pub use policy::Policy;
 pub(crate) use touch::touch_interval;
 
@@ -103,6 +108,8 @@ pub struct Config {
     pub(crate) codec: Codec,
     pub(crate) format: Format,
     pub(crate) migrate_from: Option<Format>,
+    /// Another library with a cookie of its own, whose sessions are moved here.
+    pub(crate) old_library: Option<Box<OldLibrary>>,
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,
     pub(crate) event_key: EventKey,
@@ -173,6 +180,7 @@ impl Default for Config {
             codec: Codec::MESSAGE_PACK,
             format: Format::Native,
             migrate_from: None,
+            old_library: None,
             limits: Limits::DEFAULT,
             commit_on_server_error: false,
             event_key: EventKey::default(),

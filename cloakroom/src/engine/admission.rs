@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
@@ -14,6 +13,7 @@ use crate::clock::Millis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Provider;
 use crate::sync::Mutex;
+use crate::visit::Visit;
 
 /// The time for which a count of the store is used, in milliseconds. Sessions that this process begins meanwhile are added to it.
 const COUNT_HOLDS: u64 = 1_000;
@@ -23,72 +23,6 @@ const SHARE_FOR_COUNT: u32 = 4;
 
 /// The deadline of a count. No visitor waits that long, but no other count begins before this one ends.
 const LONGEST_COUNT: Duration = Duration::from_secs(60);
-
-/// The request that would begin an anonymous session. [`ManagerBuilder::admit`](crate::ManagerBuilder::admit) decides by it.
-///
-/// ```
-/// use cloakroom::{Manager, MemoryProvider, Visit};
-///
-/// let sessions = Manager::builder(MemoryProvider::new())
-///     .admit(|visit: &Visit| !visit.headers().contains_key("x-bot"))
-///     .build()?;
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-pub struct Visit {
-    headers: HeaderMap,
-    extensions: Extensions,
-}
-
-impl Visit {
-    /// Returns the request's headers.
-    ///
-    /// ```
-    /// # use cloakroom::{ErrorKind, Manager, MemoryProvider, Visit};
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// let sessions = Manager::builder(MemoryProvider::new())
-    ///     .admit(|visit: &Visit| visit.headers().contains_key("user-agent"))
-    ///     .build()?;
-    /// let session = sessions.start(&http::HeaderMap::new()).await?;
-    /// session.set("n", 1)?;
-    /// assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Throttled);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    /// Returns the request's extensions. Layers outside the session layer may have put the client's address there. Without the
-    /// session layer they are empty.
-    ///
-    /// ```
-    /// use cloakroom::{Manager, MemoryProvider, Visit};
-    /// use std::net::IpAddr;
-    ///
-    /// /// The client's address, which a layer of the application takes from the proxy's header.
-    /// #[derive(Clone)]
-    /// struct Client(IpAddr);
-    ///
-    /// let blocked: IpAddr = "203.0.113.7".parse()?;
-    /// let sessions = Manager::builder(MemoryProvider::new())
-    ///     .admit(move |visit: &Visit| visit.extensions().get::<Client>().is_none_or(|client| client.0 != blocked))
-    ///     .build()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn extensions(&self) -> &Extensions {
-        &self.extensions
-    }
-
-    /// Copies the head of a request.
-    pub(crate) fn copied(headers: &HeaderMap, extensions: &Extensions) -> Self {
-        Visit { headers: headers.clone(), extensions: extensions.clone() }
-    }
-}
-
-impl fmt::Debug for Visit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Visit").finish_non_exhaustive()
-    }
-}
 
 /// The application's `admit` callback.
 pub(crate) type AdmitCallback = Arc<dyn Fn(&Visit) -> bool + Send + Sync>;

@@ -47,7 +47,6 @@ mod deadlines;
 mod form_cookie;
 mod ids;
 mod locks;
-#[cfg(feature = "beego")]
 mod migration;
 mod plain_http;
 mod plain_ids;
@@ -69,16 +68,15 @@ use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::event::Events;
 use crate::id::{IdMaker, Keying};
+use crate::migration::MigrationSource;
 use crate::provider::{AnyProvider, Capabilities, Provider, SealedTokens};
 
-pub use admission::Visit;
 pub(crate) use admission::{Admission, AdmitCallback};
 pub(crate) use collection::Collection;
 pub(crate) use deadlines::Deadlines;
 pub(crate) use form_cookie::{FormCookie, FormSecret, SECRET_LEN, form_secret_from_text, form_secret_text};
 pub(crate) use ids::{COLLISIONS, Candidates, Ids, repeats_itself};
 pub(crate) use locks::KeyedLocks;
-#[cfg(feature = "beego")]
 pub(crate) use migration::{Migration, MoveOutcome};
 pub(crate) use plain_http::is_plain;
 pub(crate) use plain_ids::PlainIds;
@@ -101,8 +99,6 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) events: Arc<Events>,
     pub(crate) provider: AnyProvider,
-    /// The store whose sessions are moved to `provider`.
-    pub(crate) former: Option<AnyProvider>,
     // Parts without I/O.
     pub(crate) ids: Arc<Ids>,
     pub(crate) requests: RequestReader,
@@ -118,7 +114,6 @@ pub(crate) struct Engine {
     pub(crate) user_limit: UserLimit,
     pub(crate) admission: Admission,
     pub(crate) plain_ids: PlainIds,
-    #[cfg(feature = "beego")]
     pub(crate) migration: Migration,
     /// The locks of sessions. A commit takes one after its first version conflict, so that within a process there is no second.
     pub(crate) commits: KeyedLocks,
@@ -127,7 +122,7 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(
         provider: AnyProvider,
-        former: Option<AnyProvider>,
+        former: Option<MigrationSource>,
         config: Config,
         clock: Clock,
         maker: IdMaker,
@@ -139,7 +134,7 @@ impl Engine {
         let (keying, namespace) = keying(&config, &capabilities);
         let deadlines = Deadlines::new(&config, tokens.as_ref().and_then(SealedTokens::max_age));
         let tombstones = Tombstones::new(keying.clone(), deadlines, capabilities.tombstones);
-        let ids = Arc::new(Ids::new(maker, keying, tokens.clone(), namespace, &config.cookie.name));
+        let ids = Arc::new(Ids::new(maker, keying.clone(), tokens.clone(), namespace, &config.cookie.name));
         let storage = Storage { provider, clock, events: Arc::new(events) };
         let records = Arc::new(Records::new(storage.clone(), Arc::clone(&ids)));
         let revocation =
@@ -147,8 +142,10 @@ impl Engine {
         let revocation = Arc::new(revocation);
         let provider = storage.provider.clone();
         let users = Arc::new(UserSessions::new(provider.clone(), Arc::clone(&revocation), config.deadline));
+        // A reader of another library's cookie gets a copy of the request's head.
+        let has_reader = former.as_ref().is_some_and(|former| former.reader().is_some());
         Engine {
-            requests: RequestReader::new(config.id_header.clone(), guard.is_some()),
+            requests: RequestReader::new(config.id_header.clone(), guard.is_some() || has_reader),
             responses: Responses::new(&config, tokens, storage.clock.clone()),
             form_cookie: FormCookie::beside(&config.cookie),
             collection: Collection::new(
@@ -159,11 +156,11 @@ impl Engine {
             user_limit: UserLimit::new(&config, Arc::clone(&users), Arc::clone(&revocation)),
             admission: Admission::new(guard, config.session_quota, storage.clone(), config.deadline),
             plain_ids: PlainIds::new(&config, storage.clone(), Arc::clone(&records), Arc::clone(&ids)),
-            #[cfg(feature = "beego")]
             migration: Migration::new(
-                former.clone(),
+                former,
                 storage.clone(),
                 Arc::clone(&ids),
+                keying,
                 deadlines,
                 tombstones.clone(),
                 Arc::clone(&revocation),
@@ -179,7 +176,6 @@ impl Engine {
             records,
             revocation,
             users,
-            former,
             config,
         }
     }

@@ -4,10 +4,10 @@ use http::header::{COOKIE, HeaderName, HeaderValue};
 use http::{Extensions, HeaderMap};
 use smallvec::SmallVec;
 
-use super::admission::Visit;
 use crate::head::{RequestHead, header_map};
+use crate::visit::Visit;
 
-/// The headers of a request that may name its session, and the data for the `admit` callback. All are copied unparsed.
+/// The headers of a request that may name its session, and its head if callbacks need that. All are copied unparsed.
 #[derive(Default)]
 pub(crate) struct Presented {
     /// The first cookie header.
@@ -49,7 +49,7 @@ impl Presented {
         self.rest.as_ref()?.id.as_ref()
     }
 
-    /// Returns the request as the `admit` callback sees it; `None` if the application has set no callback.
+    /// Returns the head of the request; `None` if nothing in the manager looks at it.
     pub(crate) fn visit(&self) -> Option<&Visit> {
         self.rest.as_ref()?.visit.as_ref()
     }
@@ -59,7 +59,7 @@ impl Presented {
 #[derive(Debug)]
 pub(crate) struct RequestReader {
     id_header: Option<HeaderName>,
-    /// True if the application has set an `admit` callback, which needs a copy of the request's head.
+    /// True if a copy of the request's head is needed: for an `admit` callback, or for another library's cookie.
     keeps_visits: bool,
     /// True if more than the cookie headers is copied.
     keeps_more: bool,
@@ -89,7 +89,7 @@ impl RequestReader {
         let cookie = cookies.next();
         let cookies: SmallVec<_> = cookies.collect();
         let id = self.id_header.as_ref().and_then(|name| head.values(name).next()).and_then(copied);
-        let visit = self.keeps_visits.then(|| Visit::copied(&header_map(head), extensions));
+        let visit = self.keeps_visits.then(|| Visit::new(header_map(head), extensions.clone()));
         let has_rest = !cookies.is_empty() || id.is_some() || visit.is_some();
         Presented { cookie, rest: has_rest.then(|| Box::new(Rest { cookies, id, visit })) }
     }
@@ -98,7 +98,7 @@ impl RequestReader {
     fn read_rest(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Box<Rest>> {
         let cookies: SmallVec<_> = headers.get_all(COOKIE).iter().skip(1).cloned().collect();
         let id = self.id_header.as_ref().and_then(|name| headers.get(name)).cloned();
-        let visit = self.keeps_visits.then(|| Visit::copied(headers, extensions));
+        let visit = self.keeps_visits.then(|| Visit::new(headers.clone(), extensions.clone()));
         let is_empty = cookies.is_empty() && id.is_none() && visit.is_none();
         (!is_empty).then(|| Box::new(Rest { cookies, id, visit }))
     }

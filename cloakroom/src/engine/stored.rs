@@ -20,10 +20,8 @@ pub(crate) enum By {
     /// An id that routine rotation has replaced. The client is never told the new one.
     Grace,
     /// The id that the session had in the store it was moved from. The client is told the new id until it presents that.
-    #[cfg(feature = "beego")]
     Moved,
     /// The session's own id in the former store. The session could not be moved, so this request reads it there.
-    #[cfg(feature = "beego")]
     Unmoved,
 }
 

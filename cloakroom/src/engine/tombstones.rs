@@ -6,8 +6,9 @@ use sha2::Sha256;
 use super::deadlines::Deadlines;
 use super::succession::Former;
 use crate::clock::Millis;
+use crate::codec::Codec;
 use crate::id::{Keying, Named, StoreKey};
-use crate::record::{Mark, Record};
+use crate::record::{Mark, Meta, Record};
 
 /// The largest number of rotations that are followed from an id in its grace to its session. More occur only if ids rotate faster than
 /// requests end.
@@ -59,11 +60,18 @@ impl Tombstones {
         self.are_stored.then(|| record.tombstone(&mark, now, self.deadlines.reuse_noticed_until(until)))
     }
 
+    /// Returns the tombstone that keeps an id of the former store from being moved `until` then; `None` if the store holds none.
+    pub(crate) fn of_blocked(&self, until: Millis, now: Millis) -> Option<Record> {
+        let until = until.max(self.deadlines.ended_until(now));
+        let blank = Meta::new(self.deadlines.times_of_new(now, None), None);
+        let blank = Record::new(&blank, Codec::MESSAGE_PACK, b"");
+        self.are_stored.then(|| blank.tombstone(&Mark::Ended, now, until))
+    }
+
     /// Returns the tombstone that claims the id `old` of the former store for `moved`, the session's new id.
     ///
     /// It lasts until `deadline`, the last one of the record in the former store: a copy that is left there cannot bring the session
     /// back.
-    #[cfg(feature = "beego")]
     pub(crate) fn of_moved(
         &self,
         old: &Named,

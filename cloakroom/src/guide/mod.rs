@@ -27,7 +27,7 @@
 //! | [`shutdown`] | How do I stop a server without losing changes? |
 //! | [`testing`] | How do I test an application with sessions? |
 //! | [`performance`] | What does a request cost? |
-//! | [`migrating`] | How do I move from another library? In detail: [`from_tower_sessions`], [`from_beego`], [`from_go`] |
+//! | [`migrating`] | How do I move from another library? In detail: [`from_tower_sessions`], [`from_actix_session`], [`from_axum_session`], [`from_beego`], [`from_go`] |
 //! | [`glossary`] | What does this word mean? |
 
 /// Declares a chapter. The text is compiled in where the features of its examples are on, as they are on docs.rs. Elsewhere the page says
@@ -239,8 +239,23 @@ chapter!(
 );
 chapter!(
     from_tower_sessions,
-    "From tower-sessions and axum-login: your code on these stores.",
+    "From tower-sessions and axum-login, with nobody logged out.",
     "from_tower_sessions.md",
+    "from-tower-sessions",
+    "memory"
+);
+chapter!(
+    from_actix_session,
+    "From actix-session and actix-identity, with nobody logged out.",
+    "from_actix_session.md",
+    "from-actix-session",
+    "memory"
+);
+chapter!(
+    from_axum_session,
+    "From axum_session, with nobody logged out.",
+    "from_axum_session.md",
+    "from-axum-session",
     "memory"
 );
 chapter!(

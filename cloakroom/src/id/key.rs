@@ -115,6 +115,11 @@ enum IdText {
 }
 
 impl Named {
+    /// Returns an id under a key that it was not derived from, such as another library's id.
+    pub(crate) fn apart(id: &[u8], key: StoreKey) -> Named {
+        Named { key, id: IdText::Apart(id.into()) }
+    }
+
     pub(crate) fn key(&self) -> &StoreKey {
         &self.key
     }
@@ -132,7 +137,7 @@ impl Named {
 
     /// Returns the same id with another key.
     pub(crate) fn to(&self, key: StoreKey) -> Named {
-        Named { key, id: IdText::Apart(self.id_bytes().into()) }
+        Named::apart(self.id_bytes(), key)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::engine::{AdmitCallback, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventListener, Events};
 use crate::id::{IdMaker, RandomSource, system_random};
+use crate::migration::MigrationSource;
 use crate::provider::{AnyProvider, Provider, SealedProvider};
 
 /// The settings of a [`Manager`]. [`build`](Self::build) checks them together.
@@ -42,7 +43,7 @@ use crate::provider::{AnyProvider, Provider, SealedProvider};
 #[must_use = "a builder does nothing until it is built"]
 pub struct ManagerBuilder {
     pub(super) provider: AnyProvider,
-    pub(super) former: Option<AnyProvider>,
+    pub(super) former: Option<MigrationSource>,
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) random: RandomSource,
@@ -98,8 +99,11 @@ impl ManagerBuilder {
         }
         config.check()?;
         let capabilities = provider.capabilities();
-        let former_capabilities = former.as_ref().map(AnyProvider::capabilities);
-        if let Some(problem) = check::problem(&config, &capabilities, former_capabilities.as_ref(), &clock) {
+        let former_capabilities =
+            former.as_ref().and_then(MigrationSource::layout).map(AnyProvider::capabilities);
+        if let Some(problem) = check::problem(&config, &capabilities, former_capabilities.as_ref(), &clock)
+            .or_else(|| check::reader_problem(&config, &capabilities, former.as_ref()))
+        {
             return Err(Error::new(ErrorKind::Config, problem));
         }
         let ids = &config.ids;
@@ -107,7 +111,7 @@ impl ManagerBuilder {
         if let Some(bytes) = ids.length {
             maker = maker.with_hex_of(bytes);
         }
-        if former.is_some() || capabilities.codec.is_some() {
+        if former_capabilities.is_some() || capabilities.codec.is_some() {
             maker = maker.with_those_of_beego();
         }
         let provider = match (capabilities.sealed_tokens(), config.seal.clone()) {

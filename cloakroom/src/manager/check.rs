@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::{Config, Format};
+use crate::migration::MigrationSource;
 use crate::provider::Capabilities;
 
 /// Returns the first combination that cannot work. `clock` is the manager's.
@@ -72,6 +73,22 @@ fn cannot_move(config: &Config, former: &Capabilities, capabilities: &Capabiliti
     }
 }
 
+/// Checks that sessions can be moved here from a reader of another library's sessions.
+pub(super) fn reader_problem(
+    config: &Config,
+    capabilities: &Capabilities,
+    source: Option<&MigrationSource>,
+) -> Option<BuildError> {
+    source?.reader()?;
+    if capabilities.codec.is_some() {
+        return Some(BuildError::MoveToForeign);
+    }
+    if !capabilities.tombstones || capabilities.token_is_record() {
+        return Some(BuildError::Claimless { provider: capabilities.name });
+    }
+    (capabilities.persistent && !config.hash_ids).then_some(BuildError::MoveInClear)
+}
+
 /// Checks the settings for a provider whose token is the sealed record.
 fn token_mismatch(config: &Config, capabilities: &Capabilities) -> Option<BuildError> {
     let tokens = capabilities.sealed_tokens()?;
@@ -100,6 +117,11 @@ pub(super) enum BuildError {
         "migrate_from: expected hashed ids, which keep moved sessions apart from old ones, found ids in clear; set hashIds"
     )]
     MoveInClear,
+    #[error(
+        "migrate_from: expected a provider that keeps tombstones, found {provider}, which could not keep an ended session from coming back; \
+         use another provider"
+    )]
+    Claimless { provider: &'static str },
     #[error(
         "format: the provider {provider} keeps no sessions in the format {format}; take file, redis, mysql or postgresql"
     )]

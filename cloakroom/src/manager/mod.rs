@@ -457,9 +457,10 @@ impl Manager {
         // More steps than any store needs. A provider that always reports more must not keep this loop running.
         const MOST: usize = 10_000_000;
         self.0.collection.record_round();
+        self.0.migration.delete_again().await;
         let mut removed = 0;
         // A session that was not moved in time expires in the former store.
-        'providers: for provider in std::iter::once(&self.0.provider).chain(&self.0.former) {
+        'providers: for provider in std::iter::once(&self.0.provider).chain(self.0.migration.layout()) {
             for _ in 0..MOST {
                 let collected = within(PATIENCE, provider.delete_expired(STEP)).await.0?;
                 removed += collected.removed as u64;

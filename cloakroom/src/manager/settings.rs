@@ -9,7 +9,7 @@ use http::header::HeaderName;
 use super::ManagerBuilder;
 use crate::config::{OverLimit, Policy};
 use crate::cookie::SameSite;
-use crate::engine::Visit;
+use crate::visit::Visit;
 
 /// # The cookie
 impl ManagerBuilder {

@@ -8,8 +8,7 @@ use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::event::{EventKey, EventListener};
 use crate::id::HashFunc;
-#[cfg(feature = "beego")]
-use crate::provider::{AnyProvider, Provider};
+use crate::migration::MigrationSource;
 use crate::seal::KeyRing;
 
 /// # The store
@@ -106,10 +105,13 @@ impl ManagerBuilder {
         self
     }
 
-    /// Moves sessions from `former`, a provider in another library's layout, when they are first used. Each gets a new id and
-    /// cookie, and its old record is removed. Ids must be hashed, as they are by default.
+    /// Moves sessions from `former` when they are first used. Each gets a new id and cookie, and its old record is deleted.
+    ///
+    /// `former` is a reader of another library's sessions ([`migration`](crate::migration)), or a provider in another library's
+    /// layout. Ids must be hashed, as they are by default.
     ///
     /// ```no_run
+    /// # #[cfg(all(feature = "redis", feature = "beego", unix))] {
     /// # use cloakroom::Manager;
     /// use cloakroom::RedisProvider;
     /// use std::time::Duration;
@@ -122,13 +124,13 @@ impl ManagerBuilder {
     ///     .migrate_from(former)
     ///     .build()?;
     /// # Ok(()) }
+    /// # }
     /// ```
     ///
-    /// Parallel requests with the old id reach the moved session for a minute. Remove this setting after the longest lifetime of a
+    /// Requests with the old id reach the moved session until they have learned the new one. Remove this setting after the longest lifetime of a
     /// session in `former`: all of them have then moved or ended.
-    #[cfg(feature = "beego")]
-    pub fn migrate_from(mut self, former: impl Provider) -> Self {
-        self.former = Some(AnyProvider::new(former));
+    pub fn migrate_from(mut self, former: impl Into<MigrationSource>) -> Self {
+        self.former = Some(former.into());
         self
     }
 

@@ -187,7 +187,7 @@ impl Exchange {
                         engine.admission.admit(self.presented.visit()).await?;
                         admitted = true;
                     }
-                    let answer = match perform(engine, &commit.plan, &self.needs()).await {
+                    let answer = match perform(engine, &commit.plan, &self.needs(commit.plan.step)).await {
                         Err(error) if error.kind() == ErrorKind::Refused => {
                             Answer::Rare(Box::new(RareAnswer::Refused(error)))
                         }
@@ -223,11 +223,13 @@ impl Exchange {
         }
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, step: Step) -> Needs {
+        let migration = &self.engine.migration;
         let state = self.state();
         Needs {
             present: state.stored.clone(),
             login: state.in_flight.as_ref().and_then(|changes| changes.principal.clone()),
+            old: if step == Step::End { migration.presented(&self.presented) } else { Vec::new() },
             contested: state.rare.as_ref().map_or_else(Vec::new, |rare| rare.contested.clone()),
         }
     }

@@ -6,13 +6,9 @@ use smallvec::SmallVec;
 
 use super::exchange::Exchange;
 use super::guards::Turn;
-#[cfg(feature = "beego")]
-use super::lookup::Moved;
-use super::lookup::{Found, LookupKind, Merge, Reached, Reused, Trail, TrailStep};
+use super::lookup::{Found, LookupKind, Merge, Moved, Reached, Reused, Trail, TrailStep};
 use super::state::{Phase, State, too_late};
-#[cfg(feature = "beego")]
-use crate::engine::MoveOutcome;
-use crate::engine::{By, Candidates, Engine, LoadedAtOnce, Stored, within};
+use crate::engine::{By, Candidates, Engine, LoadedAtOnce, MoveOutcome, Presented, Stored, within};
 use crate::error::{ErrorKind, Result};
 use crate::event::EventKind;
 use crate::id::{Named, SessionId};
@@ -52,6 +48,9 @@ impl Exchange {
         if let Some(name) = name {
             return self.load_name_at_once(state, name);
         }
+        if engine.migration.has_own_cookie() && !self.presented.is_blank() {
+            return None;
+        }
         state.phase = Phase::Loaded;
         Some(Ok(false))
     }
@@ -76,7 +75,7 @@ impl Exchange {
             }
         };
         match Trail::new(name, LookupKind::Arriving).loaded(record, engine) {
-            TrailStep::Missing { name, .. } if engine.former.is_none() => {
+            TrailStep::Missing { name, .. } if !engine.migration.is_on() => {
                 state.phase = Phase::Loaded;
                 drop(state);
                 Some(engine.records.report_unknown(&name).map(|()| false))
@@ -139,16 +138,16 @@ impl Exchange {
         for token in malformed {
             engine.events.report(EventKind::MalformedId, token);
         }
-        let Some(first) = first else {
-            if others.is_empty() {
-                return (Ok(Found::Nobody), Duration::ZERO);
-            }
+        if first.is_none() && !others.is_empty() {
             engine.events.report(EventKind::Duplicate, others.len() as u64);
             let keys = others.iter().map(|name| name.key().clone()).collect();
             return (Ok(Found::Contested(keys)), Duration::ZERO);
-        };
-        let names = std::iter::once(first).chain(others).collect::<SmallVec<[_; 1]>>();
-        within(deadline, Box::pin(find(engine, &names))).await
+        }
+        let names = first.into_iter().chain(others).collect::<SmallVec<[_; 1]>>();
+        if names.is_empty() && !engine.migration.has_own_cookie() {
+            return (Ok(Found::Nobody), Duration::ZERO);
+        }
+        within(deadline, Box::pin(find(engine, &names, &self.presented))).await
     }
 
     /// Loads the session for a caller that only ends it. A newer release's session, which cannot be read, is ended by its key.
@@ -193,36 +192,47 @@ enum Start<'a> {
 }
 
 /// Looks up the session of a request's ids, here and in the former store.
-async fn find(engine: &Engine, names: &[Named]) -> Result<Found> {
-    let found = find_here(engine, names).await?;
-    #[cfg(feature = "beego")]
-    if let (Found::Nobody, true) = (&found, engine.former.is_some()) {
+async fn find(engine: &Engine, names: &[Named], presented: &Presented) -> Result<Found> {
+    let found = find_here(engine, names, LookupKind::Arriving).await?;
+    if !matches!(found, Found::Nobody) || !engine.migration.is_on() {
+        return Ok(found);
+    }
+    if !engine.migration.has_own_cookie() {
         return adopt(engine, names).await;
     }
-    Ok(found)
+    let old = engine.migration.presented(presented);
+    match find_here(engine, &old, LookupKind::Claim).await? {
+        Found::Nobody if !old.is_empty() => adopt(engine, &old).await,
+        found => Ok(found),
+    }
 }
 
 /// Moves the session of `names` here from the former store.
-#[cfg(feature = "beego")]
 async fn adopt(engine: &Engine, names: &[Named]) -> Result<Found> {
     let moved = engine.migration.adopt(names).await?;
     found_after(engine, moved, names).await
 }
 
 /// Returns the session of `names` after an attempt to move it here.
-#[cfg(feature = "beego")]
 async fn found_after(engine: &Engine, moved: MoveOutcome, names: &[Named]) -> Result<Found> {
     match moved {
         MoveOutcome::Session(stored) => Ok(Found::One(stored)),
-        MoveOutcome::ByAnother => find_here(engine, names).await,
+        MoveOutcome::ByAnother if engine.migration.has_own_cookie() => {
+            let found = find_here(engine, names, LookupKind::Claim).await?;
+            if matches!(found, Found::Nobody) {
+                names.iter().try_for_each(|name| engine.records.report_unknown(name))?;
+            }
+            Ok(found)
+        }
+        MoveOutcome::ByAnother => find_here(engine, names, LookupKind::Arriving).await,
         MoveOutcome::None => Ok(Found::Nobody),
     }
 }
 
-async fn find_here(engine: &Engine, names: &[Named]) -> Result<Found> {
+async fn find_here(engine: &Engine, names: &[Named], kind: LookupKind) -> Result<Found> {
     let mut merge = Merge::default();
     for name in names {
-        merge.add(follow(engine, Trail::new(name.clone(), LookupKind::Arriving)).await?);
+        merge.add(follow(engine, Trail::new(name.clone(), kind)).await?);
     }
     let found = merge.found();
     if let Found::Contested(keys) = &found {
@@ -232,7 +242,6 @@ async fn find_here(engine: &Engine, names: &[Named]) -> Result<Found> {
 }
 
 /// Moves the session of `name`, which the request read in the former store, so that it can be changed.
-#[cfg(feature = "beego")]
 pub(super) async fn move_here(engine: &Engine, name: &Named) -> Result<Option<Stored>> {
     let moved = engine.migration.move_now(name).await?;
     match found_after(engine, moved, std::slice::from_ref(name)).await? {
@@ -251,7 +260,6 @@ pub(crate) async fn find_id(engine: &Engine, id: &SessionId) -> Result<Option<St
 
 /// Looks up what has become of a session that was found before.
 pub(crate) async fn look_again(engine: &Engine, former: &Stored) -> Result<Reached> {
-    #[cfg(feature = "beego")]
     if former.by == By::Unmoved {
         return Ok(match adopt(engine, std::slice::from_ref(&former.name)).await? {
             Found::One(stored) => Reached::Session(stored),
@@ -283,6 +291,8 @@ async fn follow(engine: &Engine, trail: Trail) -> Result<Reached> {
                 trail.loaded(record, engine)
             }
             TrailStep::Reached(reached) => return Ok(reached),
+            // The former store may have it. No native session has such a key.
+            TrailStep::Missing { kind: LookupKind::Claim, .. } => return Ok(Reached::Nobody),
             TrailStep::Missing { name, kind } => {
                 if let Some(stored) = engine.plain_ids.adopt(&name).await? {
                     return Ok(Reached::Session(stored));
@@ -300,7 +310,6 @@ async fn follow(engine: &Engine, trail: Trail) -> Result<Reached> {
                 }
                 return Ok(Reached::Ended(former));
             }
-            #[cfg(feature = "beego")]
             TrailStep::Moved(moved) => {
                 let Moved { name, tombstone, successor, record } = *moved;
                 return Ok(Reached::Session(

@@ -31,6 +31,8 @@ pub(crate) enum Found {
 pub(crate) enum LookupKind {
     /// A request that arrives with the id.
     Arriving,
+    /// A request that arrives with the cookie of another library. The key is that of the claim on its session.
+    Claim,
     /// The holder of a session that was found before. Routine rotation does not part the two, however long ago it was.
     Holder,
 }
@@ -65,7 +67,6 @@ pub(crate) enum TrailStep {
     /// The id was rotated away and has come after its grace. The successor may belong to a victim of theft.
     Reused(Box<Reused>),
     /// The id belongs to a session that was moved here from the former store: its client is told the new id.
-    #[cfg(feature = "beego")]
     Moved(Box<Moved>),
 }
 
@@ -77,7 +78,6 @@ pub(crate) struct Reused {
 }
 
 /// See [`TrailStep::Moved`].
-#[cfg(feature = "beego")]
 pub(crate) struct Moved {
     pub(crate) name: Named,
     pub(crate) tombstone: Record,
@@ -134,11 +134,9 @@ impl Trail {
             return TrailStep::Reached(Reached::Session(engine.ids.stored(name, record)));
         };
         let Followed { first, hops, next } = *followed;
-        #[cfg(feature = "beego")]
         if hops == 0 && first.successor_id().is_some() {
             return TrailStep::Moved(Box::new(Moved { name, tombstone: first, successor: next, record }));
         }
-        let _ = (first, hops);
         TrailStep::Reached(Reached::Session(Stored { name: name.to(next), record, by: By::Grace }))
     }
 
@@ -160,7 +158,7 @@ impl Trail {
             let former = if followed.hops == 0 { former } else { former.without_successor() };
             return TrailStep::Reached(Reached::Ended(former));
         };
-        if kind == LookupKind::Arriving && engine.now() >= until {
+        if kind != LookupKind::Holder && engine.now() >= until {
             let former = Former::Replaced { at: until, successor: None };
             return TrailStep::Reused(Box::new(Reused { name, successor, former }));
         }

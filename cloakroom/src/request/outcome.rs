@@ -65,7 +65,6 @@ pub(super) enum Answer {
 /// Answers that few steps get.
 pub(super) enum RareAnswer {
     /// The session was moved here from the former store.
-    #[cfg(feature = "beego")]
     Moved(Stored),
     /// The new session was one too many and has been withdrawn. The session from before, if there was one, has another id.
     OverLimit(Option<Stored>),
@@ -179,7 +178,6 @@ impl Commit {
             Answer::Updated(Updated::Stale) | Answer::Renamed(Renamed::Stale) => self.lost_race(state),
             Answer::Created(Created::Taken) | Answer::Renamed(Renamed::Taken) => self.collided(),
             Answer::Rare(rare) => match *rare {
-                #[cfg(feature = "beego")]
                 RareAnswer::Moved(moved) => {
                     state.found(moved);
                     Ok(Todo::Plan)

@@ -5,7 +5,7 @@ use super::plan::{Plan, Step};
 use crate::engine::{By, Engine, Stored};
 use crate::error::Result;
 use crate::event::{About, EventKind};
-use crate::id::StoreKey;
+use crate::id::{Named, StoreKey};
 use crate::principal::Principal;
 use crate::provider::{Created, Provider, Renamed, Updated};
 use crate::record::{Record, Times};
@@ -18,12 +18,14 @@ pub(super) struct Needs {
     pub(super) login: Option<Principal>,
     /// The sessions of a request whose ids lead to more than one.
     pub(super) contested: Vec<StoreKey>,
+    /// The sessions of another library that the request names besides its own, if it ends that.
+    pub(super) old: Vec<Named>,
 }
 
 /// Carries out the step of `plan`.
 pub(super) async fn perform(engine: &Engine, plan: &Plan, needs: &Needs) -> Result<Answer> {
     let provider = &engine.provider;
-    let Needs { present, login, contested } = needs;
+    let Needs { present, login, contested, old } = needs;
     Ok(match (plan.step, present, &plan.new, &plan.record) {
         (Step::Touch { at }, Some(present), ..) => {
             Answer::Touched(provider.touch(present.name.key(), at.into()).await?)
@@ -52,6 +54,10 @@ pub(super) async fn perform(engine: &Engine, plan: &Plan, needs: &Needs) -> Resu
             }
         }
         (Step::End, Some(present), ..) => {
+            // Otherwise the next request, without a session of its own, would move one of them here.
+            for name in old {
+                engine.migration.end(name).await?;
+            }
             Answer::Ended(end(engine, present.name.key(), &present.record).await?)
         }
         (Step::EndAll, ..) => {
@@ -61,14 +67,12 @@ pub(super) async fn perform(engine: &Engine, plan: &Plan, needs: &Needs) -> Resu
             }
             Answer::Ended(ended)
         }
-        #[cfg(feature = "beego")]
         (Step::Move, Some(present), ..) => match super::load::move_here(engine, &present.name).await? {
             Some(moved) => Answer::Rare(Box::new(RareAnswer::Moved(moved))),
             None => Answer::None,
         },
-        #[cfg(feature = "beego")]
         (Step::EndUnmoved, Some(present), ..) => {
-            let ended = engine.migration.end(&present.name, &present.record).await?;
+            let ended = engine.migration.end(&present.name).await?;
             if ended {
                 engine.events.report(EventKind::Destroyed, present);
             }

@@ -38,10 +38,8 @@ pub(super) enum Step {
     /// Ends every session that the request named, since nobody can tell which one the visitor meant.
     EndAll,
     /// Moves the session here from the former store. The changes come after it.
-    #[cfg(feature = "beego")]
     Move,
     /// Ends the session in the former store, from which it could not be moved.
-    #[cfg(feature = "beego")]
     EndUnmoved,
     /// Refuses the changes: the session of the request's id had ended before the request came.
     Refuse,
@@ -51,7 +49,6 @@ pub(super) enum Step {
 pub(super) fn plan(engine: &Engine, state: &State, changes: &Changes, to: &mut Plan) -> Result<()> {
     let now = engine.now();
     let Some(stored) = &state.stored else { return without_session(engine, state, changes, now, to) };
-    #[cfg(feature = "beego")]
     if stored.by == By::Unmoved {
         to.step = unmoved(changes);
         return Ok(());
@@ -148,7 +145,6 @@ fn may_begin(engine: &Engine, former: &Former, changes: &Changes, now: Millis) -
         || (changes.would_be_lost() && !former.refuses_changes(&engine.deadlines, now))
 }
 
-#[cfg(feature = "beego")]
 fn unmoved(changes: &Changes) -> Step {
     if changes.end {
         Step::EndUnmoved
@@ -289,7 +285,8 @@ fn set_deadlines(engine: &Engine, meta: &mut Meta, changes: &Changes) {
     times.idle_deadline =
         engine.deadlines.idle_deadline(meta.lifetime, times.authenticated, times.last_active);
     if changes.sets_lifetime() {
-        let from = times.authenticated.unwrap_or(times.created);
+        // The login of a session that was moved here may be older than its move.
+        let from = times.authenticated.unwrap_or(times.created).max(times.created);
         times.absolute_deadline = engine.deadlines.absolute_deadline(meta.lifetime, from);
     }
     times.absolute_deadline = times.absolute_deadline.min(meta.ends_by.unwrap_or(Millis::NEVER));

@@ -121,7 +121,6 @@ impl State {
 
     /// Takes over a live session that a lookup has found.
     pub(super) fn found(&mut self, found: Stored) {
-        #[cfg(feature = "beego")]
         if found.by == By::Moved {
             self.cookie = CookieAction::Set;
         }

@@ -14,13 +14,14 @@ const PROVIDERS: u8 = 3;
 const ENGINE: u8 = 4;
 
 /// The floor of each module. A provider's own module, `provider/<name>`, needs no line.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 26] = [
     ("error", 0),
     ("sync", 0),
     ("tls", 0),
     ("clock", 0),
     ("id", 0),
     ("head", 0),
+    ("visit", 0),
     ("record", 1),
     ("codec", 1),
     ("cookie", 1),
@@ -29,11 +30,13 @@ const FLOORS: [(&str, u8); 23] = [
     ("config", 1),
     ("event", 1),
     ("provider", 2),
+    ("migration", 2),
     ("engine", ENGINE),
     ("request", ENGINE),
     ("session", ENGINE),
     ("manager", ENGINE),
     ("gc", ENGINE),
+    ("old_library", 4),
     ("registry", 5),
     ("middleware", 6),
     // Uses everything, is used by nothing.

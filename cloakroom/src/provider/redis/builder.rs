@@ -9,12 +9,14 @@ use super::beego::BeegoValues;
 use super::client::RedisClient;
 use super::error::StoreError;
 use super::layout::Layout;
+use super::old::OldStrings;
 use super::settings::{RedisSettings, Secret, Topology};
 use super::store::RedisStore;
 use super::url::{self, TopologyKind};
 use super::{RedisProvider, startup};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::migration::OldRecords;
 #[cfg(feature = "beego")]
 use crate::provider::AnyProvider;
 #[cfg(feature = "beego")]
@@ -371,6 +373,24 @@ impl RedisProviderBuilder {
         startup::inspect(&client, &settings.topology).await?;
         let values = BeegoValues::new(client, self.clock, lifetime, &settings.prefix);
         Ok(AnyProvider::new(Foreign::beego(values)))
+    }
+
+    /// Connects to the server of another library's sessions, to [move](crate::migration) them.
+    ///
+    /// The user needs the commands GET, PTTL, DEL, EVAL and EVALSHA on the old keys.
+    ///
+    /// # Errors
+    /// Returns the errors of [`connect`](Self::connect). A cluster is an error of kind [`Config`](crate::ErrorKind::Config).
+    pub async fn connect_old(self) -> Result<OldRecords> {
+        let settings = self.settings?;
+        settings.check()?;
+        if matches!(settings.topology, Topology::Cluster(_)) {
+            let expected = "one server or sentinels, for the sessions of another library";
+            return Err(StoreError::setting("connect_old", expected, "a cluster").into());
+        }
+        let client = RedisClient::new(&settings)?;
+        startup::inspect(&client, &settings.topology).await?;
+        Ok(OldRecords::new(OldStrings::new(client, self.clock)))
     }
 
     fn set(mut self, change: impl FnOnce(&mut RedisSettings)) -> Self {

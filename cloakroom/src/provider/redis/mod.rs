@@ -78,6 +78,7 @@ mod error;
 mod failure;
 mod invalidations;
 mod layout;
+mod old;
 mod pool;
 mod provider_config;
 mod runtime_pool;

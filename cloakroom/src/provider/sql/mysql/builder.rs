@@ -10,9 +10,10 @@ use super::dsn::{Dsn, DsnError};
 use super::error::MySqlError;
 use super::statements::Statements;
 use super::store::MySqlStore;
-use super::{MySqlProvider, ProviderState, size, start};
+use super::{MySqlProvider, ProviderState, old, size, start};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::migration::{OldRecords, OldTable};
 #[cfg(feature = "beego")]
 use crate::provider::AnyProvider;
 #[cfg(feature = "beego")]
@@ -250,6 +251,30 @@ impl MySqlProviderBuilder {
         let store = settings.store(&table, self.clock);
         let rows = BeegoRows::open(store, &table, clock, lifetime).await.map_err(MySqlError::at_start)?;
         Ok(AnyProvider::new(Foreign::beego(rows)))
+    }
+
+    /// Connects to the database of another library's sessions, to [move](crate::migration) them. The table must exist, and is never
+    /// created. The user needs the rights SELECT and DELETE on it.
+    ///
+    /// ```no_run
+    /// # async fn show() -> cloakroom::Result<()> {
+    /// use cloakroom::{MySqlProvider, migration::OldTable};
+    ///
+    /// let builder = MySqlProvider::builder("app:secret@tcp(127.0.0.1:3306)/app");
+    /// let old = builder.connect_old(OldTable::tower_sessions()).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing.
+    pub async fn connect_old(self, table: OldTable) -> Result<OldRecords> {
+        let settings = self.settings.map_err(MySqlError::from)?;
+        settings.check()?;
+        old::quoted(&table)?;
+        let store = settings.store(&TableName::default(), self.clock);
+        let limits = store.limits;
+        let opened = limits.within_long_deadline(old::MySqlOldRows::open(store, &table)).await;
+        Ok(OldRecords::new(opened.map_err(MySqlError::at_start)?))
     }
 
     /// Returns the error that `connect` would report before it opens a connection. The fuzz target of data source names calls it.

@@ -62,6 +62,7 @@ mod dsn;
 mod error;
 mod form;
 mod list;
+mod old;
 mod rename;
 mod schema;
 mod session;

@@ -14,9 +14,10 @@ use super::settings::{CommitDurability, Settings};
 use super::start::{self, Losses};
 use super::statements::{self, PostgresStatements, TimeSource};
 use super::store::PostgresStore;
-use super::{PostgresProvider, PostgresState, schema};
+use super::{PostgresProvider, PostgresState, old, schema};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::migration::{OldRecords, OldTable};
 #[cfg(feature = "beego")]
 use crate::provider::AnyProvider;
 #[cfg(feature = "beego")]
@@ -309,6 +310,32 @@ impl PostgresProviderBuilder {
         };
         let rows = limits.within_long_deadline(opened).await.map_err(PostgresError::at_start)?;
         Ok(AnyProvider::new(Foreign::beego(rows)))
+    }
+
+    /// Connects to the database of another library's sessions, to [move](crate::migration) them. The table must exist, and is never
+    /// created. The user needs the rights SELECT and DELETE on it.
+    ///
+    /// ```no_run
+    /// # async fn show() -> cloakroom::Result<()> {
+    /// use cloakroom::{PostgresProvider, migration::OldTable};
+    ///
+    /// let builder = PostgresProvider::builder("postgres://app@localhost/app");
+    /// let old = builder.connect_old(OldTable::tower_sessions()).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`connect`](Self::connect), and [`Config`](crate::ErrorKind::Config) if the table is missing.
+    pub async fn connect_old(self, table: OldTable) -> Result<OldRecords> {
+        old::quoted(&table)?;
+        let opening = self.parsed(&TableName::default())?;
+        let limits = opening.limits;
+        let opened = async {
+            let (store, _) = opening.store().await?;
+            old::PostgresOldRows::open(store, &table).await
+        };
+        let rows = limits.within_long_deadline(opened).await.map_err(PostgresError::at_start)?;
+        Ok(OldRecords::new(rows))
     }
 
     /// Parses the connection string and checks the settings. `table` is the default.

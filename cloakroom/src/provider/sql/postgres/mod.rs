@@ -67,6 +67,7 @@ mod form;
 mod list;
 mod listen;
 mod name;
+mod old;
 mod schema;
 mod settings;
 mod start;

@@ -80,6 +80,7 @@ mod database;
 mod error;
 mod form;
 mod list;
+mod old;
 mod place;
 mod readers;
 mod reserve;
@@ -104,6 +105,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Format};
 use crate::error::{ErrorKind, Result};
 use crate::id::StoreKey;
+use crate::migration::{OldRecords, OldTable};
 use crate::provider::durability::Durability;
 use crate::provider::{
     AnyProvider, Capabilities, Collected, Created, Cursor, Page, Provider, Renamed, Touched, Updated,
@@ -402,6 +404,26 @@ impl SqliteProviderBuilder {
     /// Sets the clock that deadlines are compared with; the system's clock by default. It must be the manager's clock.
     pub fn clock(self, clock: Clock) -> Self {
         SqliteProviderBuilder { clock, ..self }
+    }
+
+    /// Opens the database of another library's sessions, to [move](crate::migration) them. File and table must exist, and are never
+    /// created.
+    ///
+    /// ```no_run
+    /// # async fn show() -> cloakroom::Result<()> {
+    /// use cloakroom::{SqliteProvider, migration::OldTable};
+    ///
+    /// let old = SqliteProvider::builder("/srv/app/old.sqlite").connect_old(OldTable::tower_sessions()).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if the file or the table is missing, or the table has other columns.
+    pub async fn connect_old(self, table: OldTable) -> Result<OldRecords> {
+        let address = Address::parse(&self.path).map_err(SqliteError::from)?;
+        let limit = lasting(self.deadline.or(address.deadline).unwrap_or(Self::TIME));
+        let opened = old::SqliteOldRows::open(&address.path, &table, limit).await;
+        Ok(OldRecords::new(opened.map_err(SqliteError::at_start)?))
     }
 
     /// Opens the database, creates what is missing, and checks it; [`SqliteProvider::connect`] lists the errors.
