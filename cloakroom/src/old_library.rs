@@ -1,5 +1,8 @@
 //! The reader of another library's sessions that a configuration string names.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use crate::config::{Config, OldLibrary, OldLibraryName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::migration::{MigrationSource, OldRecords, OldSessions, OldTable};
@@ -11,7 +14,16 @@ use crate::migration::{MigrationSource, OldRecords, OldSessions, OldTable};
 use crate::{config::OldCookieKind, migration::CookieKey};
 
 /// Connects the old store of `"migrateFrom"`, and returns the reader of its sessions.
-pub(crate) async fn source(config: &Config, old: &OldLibrary) -> Result<MigrationSource> {
+///
+/// The future has no type of its own: it may contain those of every store, and would be part of every application's.
+pub(crate) fn source<'a>(
+    config: &'a Config,
+    old: &'a OldLibrary,
+) -> Pin<Box<dyn Future<Output = Result<MigrationSource>> + Send + 'a>> {
+    Box::pin(connected(config, old))
+}
+
+async fn connected(config: &Config, old: &OldLibrary) -> Result<MigrationSource> {
     match old.library {
         #[cfg(feature = "from-tower-sessions")]
         OldLibraryName::TowerSessions => tower_sessions(config, old).await,

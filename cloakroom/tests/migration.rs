@@ -9,8 +9,23 @@ mod hooked;
 mod moving;
 #[path = "migration/old.rs"]
 mod old;
+#[cfg(all(
+    feature = "config-string",
+    feature = "from-actix-session",
+    feature = "from-axum-session",
+    feature = "from-tower-sessions",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite"
+))]
+#[path = "migration/servers.rs"]
+mod on_servers;
 #[path = "migration/outages.rs"]
 mod outages;
+#[cfg(all(feature = "from-actix-session", feature = "from-axum-session", feature = "from-tower-sessions"))]
+#[path = "migration/peers.rs"]
+mod peers;
 
 use cloakroom::{Manager, Released, Session};
 use http::HeaderMap;

@@ -5,7 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{ErrorKind, Manager, ManualClock, Principal, Provider, Result, Session, SessionId, providers::{Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey, Touched, Updated}};
+use cloakroom::{
+    ErrorKind, Manager, ManualClock, Principal, Provider, Result, Session, SessionId,
+    providers::{
+        Capabilities, Collected, Created, Cursor, IndexEntry, Page, Record, Renamed, StoreKey, Touched,
+        Updated,
+    },
+};
 use cloakroom_fuzz::at_once;
 use http::HeaderMap;
 use libfuzzer_sys::fuzz_target;

@@ -5,7 +5,11 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use cloakroom::{Clock, CookieProvider, ErrorKind, KeyRing, Manager, ManualClock, MemoryProvider, Provider, Released, providers::{Created, Record, SealedProvider, StoreKey}, seal::SealKey};
+use cloakroom::{
+    Clock, CookieProvider, ErrorKind, KeyRing, Manager, ManualClock, MemoryProvider, Provider, Released,
+    providers::{Created, Record, SealedProvider, StoreKey},
+    seal::SealKey,
+};
 use cloakroom_fuzz::at_once;
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;

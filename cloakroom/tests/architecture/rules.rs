@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 26] = [
     ("session", ENGINE),
     ("manager", ENGINE),
     ("gc", ENGINE),
-    ("old_library", 4),
+    ("old_library", 5),
     ("registry", 5),
     ("middleware", 6),
     // Uses everything, is used by nothing.

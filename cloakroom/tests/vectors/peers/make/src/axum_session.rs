@@ -28,10 +28,8 @@ async fn sample(redis: &Redis, case: &'static str, config: SessionConfig) -> Sam
     let pool = SessionRedisPool::from(RedisPool::from(client));
     let config = config.with_always_save(true);
     let store = SessionStore::<SessionRedisPool>::new(Some(pool), config).await.expect("a store");
-    let router = Router::new()
-        .route("/", get(fill))
-        .route("/long", get(fill_long))
-        .layer(SessionLayer::new(store));
+    let router =
+        Router::new().route("/", get(fill)).route("/long", get(fill_long)).layer(SessionLayer::new(store));
     let path = if case == "long" { "/long" } else { "/" };
     let request = axum::http::Request::get(path).header("user-agent", AGENT).body(Body::empty());
     let response = router.oneshot(request.expect("a request")).await.expect("a response");

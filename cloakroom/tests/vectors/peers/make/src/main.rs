@@ -54,7 +54,8 @@ pub struct Redis {
 impl Redis {
     fn start() -> Redis {
         let folder = tempfile::tempdir().expect("a folder");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--save", "", "--dir"])
             .arg(folder.path())

@@ -75,7 +75,8 @@ async fn sample(redis: &Redis, case: &'static str, router: Router) -> Sample {
 }
 
 pub async fn samples(redis: &Redis) -> Vec<Sample> {
-    let pool = Pool::new(Config::from_url(&redis.url()).expect("a URL"), None, None, None, 1).expect("a pool");
+    let pool =
+        Pool::new(Config::from_url(&redis.url()).expect("a URL"), None, None, None, 1).expect("a pool");
     pool.connect();
     pool.wait_for_connect().await.expect("a connection");
     let layer = || SessionManagerLayer::new(RedisStore::new(pool.clone())).with_expiry(expiry());
@@ -85,7 +86,8 @@ pub async fn samples(redis: &Redis) -> Vec<Sample> {
         sample(redis, "plain", filled().layer(layer())).await,
         sample(redis, "signed", filled().layer(layer().with_signed(key()))).await,
         sample(redis, "private", filled().layer(layer().with_private(key()))).await,
-        sample(redis, "derived", filled().layer(layer().with_signed(Key::derive_from(&secret()[..32])))).await,
+        sample(redis, "derived", filled().layer(layer().with_signed(Key::derive_from(&secret()[..32]))))
+            .await,
     ];
     let auth = AuthManagerLayerBuilder::new(Users, layer()).build();
     samples.push(sample(redis, "login", Router::new().route("/", get(login)).layer(auth)).await);
