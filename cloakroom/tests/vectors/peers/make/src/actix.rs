@@ -30,7 +30,7 @@ async fn sample<S: SessionStore + 'static>(
     let sessions =
         SessionMiddleware::builder(store, Key::from(&secret())).cookie_content_security(security).build();
     let app = App::new()
-        .wrap(IdentityMiddleware::default())
+        .wrap(IdentityMiddleware::builder().login_deadline(Some(std::time::Duration::from_secs(3600))).build())
         .wrap(sessions)
         .route("/fill", web::get().to(fill))
         .route("/login", web::get().to(login));
