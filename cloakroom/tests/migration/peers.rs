@@ -167,6 +167,15 @@ async fn sessions_of_actix_session_move_with_every_cookie() {
 }
 
 #[tokio::test]
+async fn a_login_of_actix_identity_keeps_its_time() {
+    let sample = Sample::of("actix-session", "login");
+    let session = manager(ActixSessions::new(sample.store(), key())).start(&sample.headers).await.unwrap();
+    let seconds = session.get::<u64>("actix_identity.logged_in_at").unwrap().unwrap();
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    assert_eq!(session.authenticated().unwrap(), at);
+}
+
+#[tokio::test]
 async fn a_cookie_that_holds_a_session_is_moved_once() {
     let until = SystemTime::now() + Duration::from_secs(3600);
     let manager = manager(ActixSessions::cookies(key(), until));
