@@ -184,7 +184,7 @@ impl OldSessions for ActixSessions {
     async fn delete(&self, id: &OldId) -> Result<bool> {
         match &self.state {
             StateStore::Records { records, key_of } => records.delete(&key_of(id.as_str())).await,
-            // Nobody can delete a copy of a cookie.
+            // A copy of a cookie cannot be deleted.
             StateStore::Cookie { .. } => Ok(false),
         }
     }

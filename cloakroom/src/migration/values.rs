@@ -1,4 +1,4 @@
-//! What the readers share: the bounds of stored sessions, and values in JSON text.
+//! Parts that the readers share: the bounds of stored sessions, and values in JSON text.
 
 use std::time::Duration;
 
