@@ -1,9 +1,8 @@
 //! Events of sessions, for a listener and for `tracing`.
 //!
-//! A manager reports what happens to sessions: logins, ends, ids that were used after their replacement, records that cannot be
-//! read. [`ManagerBuilder::on_event`](crate::ManagerBuilder::on_event) registers an [`EventListener`], which may be a closure. Each
-//! event is also a `tracing` event with the target `cloakroom::event`. The chapter [events](crate::guide::events) lists the kinds
-//! and their levels.
+//! A manager reports logins, ends, ids that were used after their replacement, and records that cannot be read.
+//! [`ManagerBuilder::on_event`](crate::ManagerBuilder::on_event) registers an [`EventListener`], which may be a closure. Each event
+//! is also a `tracing` event with the target `cloakroom::event`. The chapter [events](crate::guide::events) lists the kinds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -113,7 +112,6 @@ impl Event {
     /// use std::sync::Mutex;
     ///
     /// static FORMER: Mutex<Option<IdHash>> = Mutex::new(None);
-    ///
     /// let sessions = Manager::builder(MemoryProvider::new())
     ///     .on_event(|event: &Event| {
     ///         if event.kind() == EventKind::Rotated {

@@ -23,7 +23,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Config, Format, OverLimit, Policy, old_json};
+use super::old::json as old_json;
+use super::{Config, Format, OverLimit, Policy};
 use crate::clock::Millis;
 use crate::codec::Codec;
 use crate::cookie::SameSite;

@@ -32,8 +32,6 @@ mod format;
 #[cfg(feature = "config-string")]
 mod json;
 mod old;
-#[cfg(feature = "config-string")]
-mod old_json;
 mod policy;
 mod touch;
 
@@ -108,7 +106,6 @@ pub struct Config {
     pub(crate) codec: Codec,
     pub(crate) format: Format,
     pub(crate) migrate_from: Option<Format>,
-    /// Another library with a cookie of its own, whose sessions are moved here.
     pub(crate) old_library: Option<Box<OldLibrary>>,
     pub(crate) limits: Limits,
     pub(crate) commit_on_server_error: bool,

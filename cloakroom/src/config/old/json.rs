@@ -3,7 +3,7 @@
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde_json::{Map, Value};
 
-use super::old::{OldCookieKind, OldLibrary, OldLibraryName, OldSecret};
+use super::{OldCookieKind, OldLibrary, OldLibraryName, OldSecret};
 use crate::clock::Millis;
 
 /// Every key of the object.
@@ -24,7 +24,7 @@ const OLD_KEYS: [&str; 13] = [
 ];
 
 /// Reads the settings of an old library.
-pub(super) fn read(object: &Map<String, Value>) -> Result<OldLibrary, OldJsonError> {
+pub(crate) fn read(object: &Map<String, Value>) -> Result<OldLibrary, OldJsonError> {
     if let Some(unknown) = object.keys().find(|key| !OLD_KEYS.contains(&key.as_str())) {
         let distance = |known: &&&str| strsim::damerau_levenshtein(known, unknown);
         let nearest = if unknown.len() > 100 { None } else { OLD_KEYS.iter().min_by_key(distance) };
@@ -132,7 +132,7 @@ impl<'a> OldObject<'a> {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OldJsonError {
+pub(crate) enum OldJsonError {
     #[error("migrateFrom: unknown key {key:?}; did you mean {nearest:?}?")]
     Unknown { key: String, nearest: &'static str },
     #[error("migrateFrom.{key}: expected {expected}, found something else")]

@@ -1,5 +1,8 @@
 //! The settings of a migration from another library with a cookie of its own: `"migrateFrom"` as an object.
 
+#[cfg(feature = "config-string")]
+pub(super) mod json;
+
 use std::fmt;
 
 use crate::clock::Millis;
