@@ -42,7 +42,10 @@ pub(crate) struct Seen {
 ///
 /// A later one may take the place of an earlier one. The memory is 512 KiB.
 #[derive(Clone, Debug)]
-pub(crate) struct Loads(Arc<[Mutex<Option<(Fingerprint, Seen)>>]>);
+pub(crate) struct Loads(Arc<[LoadSlot]>);
+
+/// The last load or save with one of the fingerprints that share a place.
+type LoadSlot = Mutex<Option<(Fingerprint, Seen)>>;
 
 impl Loads {
     const PLACES: usize = 8192;
