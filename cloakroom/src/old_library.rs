@@ -3,15 +3,21 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::config::{Config, OldLibrary, OldLibraryName};
-use crate::error::{Error, ErrorKind, Result};
-use crate::migration::{MigrationSource, OldRecords, OldSessions, OldTable};
+use crate::config::{Config, OldLibrary};
 #[cfg(any(
     feature = "from-actix-session",
     feature = "from-axum-session",
     feature = "from-tower-sessions"
 ))]
-use crate::{config::OldCookieKind, migration::CookieKey};
+use crate::config::{OldCookieKind, OldLibraryName};
+use crate::error::{Error, ErrorKind, Result};
+#[cfg(any(
+    feature = "from-actix-session",
+    feature = "from-axum-session",
+    feature = "from-tower-sessions"
+))]
+use crate::migration::CookieKey;
+use crate::migration::{MigrationSource, OldRecords, OldSessions, OldTable};
 
 /// Connects the old store of `"migrateFrom"`, and returns the reader of its sessions.
 ///

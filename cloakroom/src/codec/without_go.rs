@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{Buffer, Change};
+use super::{Buffer, Change, Codec, Limits, MAX_DEPTH};
 use crate::error::Result;
 
 pub(super) use NoEnvelope as Envelope;
@@ -45,4 +46,19 @@ pub(super) fn keys(_: &[u8], envelope: NoEnvelope) -> Result<Vec<String>> {
 
 pub(super) fn merge(_: &[u8], _: &[Change], envelope: NoEnvelope, _: &mut Buffer) -> Result<usize> {
     match envelope {}
+}
+
+impl Codec {
+    /// Appends the map `data`, encoded with the codec `to`, to `out`. Both codecs can express JSON, and no more is converted.
+    pub(crate) fn convert(self, data: &[u8], to: Codec, out: &mut Buffer) -> Result<()> {
+        // A stored session is converted even if it exceeds the limits on new data.
+        let limits = Limits { bytes: 16 << 20, keys: 65_535, depth: MAX_DEPTH };
+        let mut changes = Vec::new();
+        for key in self.keys(data)? {
+            if let Some(bytes) = self.find(data, &key)? {
+                changes.push(to.encode(&key, &self.decode::<Value>(&bytes)?, &limits)?);
+            }
+        }
+        to.merge(b"", &changes, &limits, out)
+    }
 }

@@ -86,8 +86,16 @@ impl fmt::Debug for CookieKey {
 /// The protection of the old cookie's value.
 #[derive(Clone, Debug)]
 pub(crate) enum OldSeal {
+    #[cfg_attr(
+        not(any(feature = "from-axum-session", feature = "from-tower-sessions")),
+        allow(dead_code, reason = "actix-session has no such cookie")
+    )]
     Plain,
     Signed(CookieKey),
+    #[cfg_attr(
+        not(any(feature = "from-actix-session", feature = "from-tower-sessions")),
+        allow(dead_code, reason = "axum_session has no such cookie")
+    )]
     Private(CookieKey),
 }
 

@@ -1,5 +1,10 @@
 //! The settings of a migration from another library with a cookie of its own: `"migrateFrom"` as an object.
 
+#![cfg_attr(
+    not(feature = "config-string"),
+    allow(dead_code, reason = "the configuration string alone makes one")
+)]
+
 #[cfg(feature = "config-string")]
 pub(super) mod json;
 
