@@ -15,10 +15,10 @@ use crate::visit::Visit;
 /// Every reader of this crate and every [`Provider`] in another library's layout converts into it. [`new`](Self::new) takes a reader of
 /// your own.
 #[derive(Clone)]
-pub struct MigrationSource(Kind);
+pub struct MigrationSource(SourceKind);
 
 #[derive(Clone)]
-enum Kind {
+enum SourceKind {
     /// A provider in another library's layout. Both libraries share one cookie and its ids.
     Layout(AnyProvider),
     /// A reader with a cookie of its own.
@@ -28,37 +28,37 @@ enum Kind {
 impl MigrationSource {
     /// Returns `old` as a source of sessions.
     pub fn new(old: impl OldSessions) -> Self {
-        MigrationSource(Kind::Reader(Arc::new(old)))
+        MigrationSource(SourceKind::Reader(Arc::new(old)))
     }
 
     /// Returns the provider in another library's layout, if the source is one.
     pub(crate) fn layout(&self) -> Option<&AnyProvider> {
         match &self.0 {
-            Kind::Layout(provider) => Some(provider),
-            Kind::Reader(_) => None,
+            SourceKind::Layout(provider) => Some(provider),
+            SourceKind::Reader(_) => None,
         }
     }
 
     /// Returns the reader, if the source is one.
     pub(crate) fn reader(&self) -> Option<&dyn ErasedOldSessions> {
         match &self.0 {
-            Kind::Layout(_) => None,
-            Kind::Reader(reader) => Some(&**reader),
+            SourceKind::Layout(_) => None,
+            SourceKind::Reader(reader) => Some(&**reader),
         }
     }
 }
 
 impl<P: Provider> From<P> for MigrationSource {
     fn from(provider: P) -> Self {
-        MigrationSource(Kind::Layout(AnyProvider::new(provider)))
+        MigrationSource(SourceKind::Layout(AnyProvider::new(provider)))
     }
 }
 
 impl fmt::Debug for MigrationSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Layout(provider) => f.debug_tuple("MigrationSource").field(provider).finish(),
-            Kind::Reader(_) => f.write_str("MigrationSource"),
+            SourceKind::Layout(provider) => f.debug_tuple("MigrationSource").field(provider).finish(),
+            SourceKind::Reader(_) => f.write_str("MigrationSource"),
         }
     }
 }
