@@ -51,7 +51,7 @@ pub(crate) struct Times {
 impl Meta {
     /// Returns the metadata of an anonymous session that begins `at` that time, at version 1. It ends at `ends`, used or not.
     ///
-    /// [`Record::encode`] has an example.
+    /// [`Record::encode`](super::Record::encode) has an example.
     pub fn begin(at: SystemTime, ends: SystemTime) -> Meta {
         let (at, ends) = (at.into(), ends.into());
         let times = Times {
@@ -119,7 +119,7 @@ impl Meta {
 
     /// Returns the earlier of the session's two deadlines. From this instant on it is expired.
     ///
-    /// The other methods of the record count by the same instant: see [`Record::expires`].
+    /// The other methods of the record count by the same instant: see [`Record::expires`](super::Record::expires).
     ///
     /// ```
     /// # #[cfg(feature = "testkit")] {
