@@ -252,13 +252,15 @@ impl CloakroomStore {
             };
             let now = Clock::system().now();
             let tombstone = current.ended(now, now + TOMBSTONE);
-            match self.within(self.provider.update(&key, &tombstone, &current)).await? {
-                Updated::Done => {
+            match self.within(self.provider.update(&key, &tombstone, &current)).await {
+                Ok(Updated::Done) => {
                     self.ended.found(&key, current);
                     return Ok(());
                 }
-                Updated::Gone => return Ok(()),
-                Updated::Stale => {}
+                Ok(Updated::Gone) => return Ok(()),
+                Ok(Updated::Stale) => {}
+                // A store that takes no tombstone, such as one on a full disk, may still delete.
+                Err(_) => break,
             }
         }
         self.within(self.provider.delete(&key)).await?;

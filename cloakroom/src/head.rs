@@ -52,7 +52,8 @@ pub trait RequestHead {
     /// Returns the authority of the request's target, which HTTP/2 sends in the place of the header `Host`.
     fn authority(&self) -> Option<&str>;
 
-    /// Returns the values of one header, in the order of the request.
+    /// Returns the values of one header, in the order of the request. Names are compared without regard to case. A value that is left out
+    /// here, such as that of `Origin`, can let a forged request pass.
     fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]>;
 
     /// Returns name and value of every header. It is called only if the application has set
@@ -106,8 +107,15 @@ impl<B> RequestHead for Request<B> {
 
 /// Copies the headers of `head`. A header that `http` does not accept is left out.
 pub(crate) fn header_map<H: RequestHead + ?Sized>(head: &H) -> HeaderMap {
-    let copied = head.headers().filter_map(|(name, value)| {
-        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
-    });
-    copied.collect()
+    let mut copied = HeaderMap::new();
+    for (name, value) in head.headers() {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            // A map has room for some 24,000 headers, which is more than any server accepts.
+            if copied.try_append(name, value).is_err() {
+                break;
+            }
+        }
+    }
+    copied
 }

@@ -207,12 +207,13 @@ fn counted(loads: &Arc<AtomicUsize>) -> LoginLayer<User> {
 #[tokio::test]
 async fn the_user_is_loaded_once_a_request() {
     let (rig, loads) = (Rig::new(), Arc::new(AtomicUsize::new(0)));
+    let logins = counted(&loads);
     let handler =
         async |first: LoggedIn<User>, second: LoggedIn<User, Recent>| first.into_user().0 + &second.0;
     let site = Router::new()
         .route("/", get(handler))
-        .route_layer(counted(&loads))
-        .layer(counted(&loads).optional())
+        .route_layer(logins.clone())
+        .layer(logins.optional())
         .layer(SessionLayer::new(rig.manager.clone()));
     let cookie = login(&rig, 1).await;
     for visits in 1..=2 {
@@ -239,6 +240,20 @@ async fn a_user_who_logs_in_meanwhile_is_loaded_anew() {
     let cookie = login(&rig, 1).await;
     assert_eq!(visit(&site, Method::GET, "/", &cookie, "").await.status(), 401);
     assert_eq!(loads.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn an_inner_loader_may_refuse_the_outer_ones_user() {
+    let (rig, loads) = (Rig::new(), Arc::new(AtomicUsize::new(0)));
+    let nobody = LoginLayer::new(LoginRules::new()).load_user(async |_: Principal| Ok(None::<User>));
+    let site = Router::new()
+        .route("/", get(async || "in"))
+        .route_layer(nobody)
+        .layer(counted(&loads))
+        .layer(SessionLayer::new(rig.manager.clone()));
+    let cookie = login(&rig, 1).await;
+    assert_eq!(visit(&site, Method::GET, "/", &cookie, "").await.status(), 401);
+    assert_eq!(loads.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -1,20 +1,22 @@
 //! The sessions of actix-session 0.10 and 0.11, and the logins of actix-identity 0.9.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::cookies::{CookieKey, OldSeal, each_value};
+use super::cookies::{CookieKey, OldSeal, each_value, unescaped};
 use super::session::principal_of;
 use super::values::{LARGEST, WITHOUT_END, corrupt, insert_texts};
 use super::{MigrationSource, OldId, OldIds, OldRecords, OldSession, OldSessions, OldStore};
 use crate::error::Result;
 use crate::visit::Visit;
 
-/// The prefix of the keys of actix-identity.
-const IDENTITY: &str = "actix_identity.";
+/// The keys of actix-identity.
+const ID_KEY: &str = "actix_identity.user_id";
+const LOGIN_KEY: &str = "actix_identity.logged_in_at";
 
 /// The longest session key of actix-session, in bytes.
 const LONGEST_KEY: usize = 4064;
@@ -40,7 +42,8 @@ pub struct ActixSessions {
     state: StateStore,
     cookie: Box<str>,
     seal: OldSeal,
-    identity: Box<str>,
+    id_key: Box<str>,
+    login_key: Box<str>,
 }
 
 /// The place where actix-session keeps a session's values.
@@ -61,7 +64,8 @@ impl ActixSessions {
     /// Returns a reader of encrypted cookies that hold the session itself: `CookieSessionStore`. They are accepted `until` a time.
     ///
     /// Such a cookie has no end of its own, so a copy of it could be moved again after its session has ended. Each cookie is therefore
-    /// moved once, and blocked until that time. Choose the day of the change plus the lifetime of the old cookies.
+    /// moved once, and blocked for 400 days. Choose a fixed day, the day of the change plus the lifetime of the old cookies, and no time that
+    /// moves at each start.
     ///
     /// A *signed* cookie that holds the session cannot be moved: two visitors with the same values have the same cookie.
     ///
@@ -69,8 +73,8 @@ impl ActixSessions {
     /// # use cloakroom::migration::{ActixSessions, CookieKey};
     /// # use std::time::{Duration, SystemTime};
     /// # let key = CookieKey::from_bytes(&[1; 64])?;
-    /// let in_a_week = SystemTime::now() + Duration::from_secs(7 * 24 * 3600);
-    /// let old = ActixSessions::cookies(key, in_a_week).cookie_name("shop");
+    /// let first_of_february_2027 = SystemTime::UNIX_EPOCH + Duration::from_secs(1_801_440_000);
+    /// let old = ActixSessions::cookies(key, first_of_february_2027).cookie_name("shop");
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn cookies(key: CookieKey, until: SystemTime) -> Self {
@@ -78,7 +82,7 @@ impl ActixSessions {
     }
 
     fn with(state: StateStore, seal: OldSeal) -> Self {
-        ActixSessions { state, cookie: "id".into(), seal, identity: IDENTITY.into() }
+        ActixSessions { state, cookie: "id".into(), seal, id_key: ID_KEY.into(), login_key: LOGIN_KEY.into() }
     }
 
     /// Sets the name of the old cookie, as `cookie_name` of actix-session did.
@@ -113,10 +117,18 @@ impl ActixSessions {
         self
     }
 
-    /// Sets the key of the user's id, if actix-identity was given another one.
+    /// Sets the key of the user's id, as `id_key` of actix-identity did. By default it is `actix_identity.user_id`.
     #[must_use]
-    pub fn identity_prefix(mut self, prefix: impl Into<Box<str>>) -> Self {
-        self.identity = prefix.into();
+    pub fn id_key(mut self, key: impl Into<Box<str>>) -> Self {
+        self.id_key = key.into();
+        self
+    }
+
+    /// Sets the key of the login's time, as `login_unix_timestamp_key` of actix-identity did. By default it is
+    /// `actix_identity.logged_in_at`.
+    #[must_use]
+    pub fn login_unix_timestamp_key(mut self, key: impl Into<Box<str>>) -> Self {
+        self.login_key = key.into();
         self
     }
 
@@ -130,10 +142,10 @@ impl ActixSessions {
         if !insert_texts(&mut session, &texts) {
             return Err(ActixError::Value);
         }
-        let user = session.value(&format!("{}user_id", self.identity));
+        let user = session.value(&self.id_key);
         if let Some(user) = user.and_then(principal_of) {
             session.set_principal(user);
-            let at = session.value(&format!("{}logged_in_at", self.identity)).and_then(Value::as_u64);
+            let at = session.value(&self.login_key).and_then(Value::as_u64);
             let at = at.and_then(|at| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at)));
             if let Some(at) = at {
                 session.set_authenticated(at);
@@ -150,7 +162,8 @@ impl OldSessions for ActixSessions {
             let text = self.seal.open(&self.cookie, value, b"");
             let id = match &self.state {
                 // The encrypted value is different for each visitor, and the values inside need not be.
-                StateStore::Cookie { .. } => text.and_then(|_| String::from_utf8(value.to_vec()).ok()),
+                // One value has many percent-encoded spellings, and must have one claim.
+                StateStore::Cookie { .. } => text.and_then(|_| unescaped(value)).map(Cow::into_owned),
                 StateStore::Records { .. } => text.filter(|key| {
                     (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
                 }),
@@ -178,7 +191,12 @@ impl OldSessions for ActixSessions {
                 (text.into_bytes(), *until)
             }
         };
-        self.parse(&bytes, expires).map(Some).map_err(corrupt)
+        let mut session = self.parse(&bytes, expires).map_err(corrupt)?;
+        if let StateStore::Cookie { .. } = self.state {
+            // The cookie itself never expires, and a later process may accept it until another time.
+            session.block_until(SystemTime::now() + WITHOUT_END);
+        }
+        Ok(Some(session))
     }
 
     async fn delete(&self, id: &OldId) -> Result<bool> {

@@ -137,7 +137,7 @@ pub(crate) fn each_value<'a>(headers: &'a HeaderMap, name: &str, take: impl FnMu
 }
 
 /// Decodes the percent-encoding of a value, if it has any. No base64 contains a percent sign.
-fn unescaped(value: &[u8]) -> Option<Cow<'_, str>> {
+pub(super) fn unescaped(value: &[u8]) -> Option<Cow<'_, str>> {
     if !value.contains(&b'%') {
         return std::str::from_utf8(value).ok().map(Cow::Borrowed);
     }

@@ -32,6 +32,7 @@ use crate::record::{Lifetime, Meta, Record, Times};
 pub struct OldSession {
     values: serde_json::Map<String, Value>,
     expires: Millis,
+    blocked_until: Option<Millis>,
     principal: Option<Principal>,
     authenticated: Option<Millis>,
     level: Option<Level>,
@@ -39,18 +40,20 @@ pub struct OldSession {
     ends_by: Option<Millis>,
 }
 
-/// The login time of a moved session whose login time nobody knows: long ago, so that no recent login is assumed.
-const UNKNOWN: Millis = Millis(0);
+/// The login time of a moved session whose login time nobody knows: long ago, so that no recent login is assumed. It is not 0, which stands
+/// for no login in a record.
+const UNKNOWN: Millis = Millis(1);
 
 impl OldSession {
     /// Returns a session without values that the old library accepts until `expires`.
     ///
-    /// A session that has expired is not moved. After the move, the old id stays blocked until `expires`: choose a time after which no
-    /// copy of the old session can be presented.
+    /// A session that has expired is not moved. After the move, the old id stays blocked until `expires`, or longer with
+    /// [`block_until`](Self::block_until).
     pub fn new(expires: SystemTime) -> Self {
         OldSession {
             values: serde_json::Map::new(),
             expires: expires.into(),
+            blocked_until: None,
             principal: None,
             authenticated: None,
             level: None,
@@ -171,14 +174,33 @@ impl OldSession {
         self.ends_by = Some(at.into());
     }
 
+    /// Blocks the old id until `at` after the move, if that is later than [`expires`](Self::expires). It must be a time after which no copy
+    /// of the old session is accepted, whatever this process or a later one is configured to accept.
+    ///
+    /// ```
+    /// # use cloakroom::migration::OldSession;
+    /// # use std::time::{Duration, SystemTime};
+    /// # let expires = SystemTime::now() + Duration::from_secs(3600);
+    /// let mut session = OldSession::new(expires);
+    /// session.block_until(expires + Duration::from_secs(30 * 24 * 3600));
+    /// assert_eq!(session.expires(), expires);
+    /// ```
+    pub fn block_until(&mut self, at: SystemTime) {
+        self.blocked_until = Some(at.into());
+    }
+
     pub(crate) fn deadline(&self) -> Millis {
         self.expires
+    }
+
+    pub(crate) fn blocked_until(&self) -> Millis {
+        self.blocked_until.map_or(self.expires, |at| at.max(self.expires))
     }
 
     /// Returns the time of the login; `None` for an anonymous session.
     pub(crate) fn authenticated(&self, now: Millis) -> Option<Millis> {
         // A login of the future would never be old.
-        self.principal.as_ref().map(|_| self.authenticated.unwrap_or(UNKNOWN).min(now))
+        self.principal.as_ref().map(|_| self.authenticated.unwrap_or(UNKNOWN).min(now).max(UNKNOWN))
     }
 
     pub(crate) fn lifetime(&self) -> Option<Lifetime> {

@@ -48,7 +48,7 @@ impl Exchange {
         if let Some(name) = name {
             return self.load_name_at_once(state, name);
         }
-        if engine.migration.has_own_cookie() && !self.presented.is_blank() {
+        if engine.migration.has_own_cookie() && self.presented.visit().is_some() {
             return None;
         }
         state.phase = Phase::Loaded;

@@ -54,11 +54,8 @@ pub(super) async fn perform(engine: &Engine, plan: &Plan, needs: &Needs) -> Resu
             }
         }
         (Step::End, Some(present), ..) => {
-            // Otherwise the next request, without a session of its own, would move one of them here.
-            for name in old {
-                engine.migration.end(name).await?;
-            }
-            Answer::Ended(end(engine, present.name.key(), &present.record).await?)
+            let ended = end_old(engine, old).await?;
+            Answer::Ended(end(engine, present.name.key(), &present.record).await? || ended)
         }
         (Step::EndAll, ..) => {
             let mut ended = false;
@@ -118,6 +115,16 @@ pub(super) fn perform_at_once(
 #[inline]
 fn may_create_at_once(engine: &Engine, login: bool) -> bool {
     if login { engine.config.user_limit.is_none() } else { !engine.admission.is_needed() }
+}
+
+/// Ends the sessions of a former store that a request presents beside its own. Otherwise the next request, without a session of its own,
+/// would move one of them here. Returns true if it ended one, which may be the request's own, moved here before.
+async fn end_old(engine: &Engine, old: &[Named]) -> Result<bool> {
+    let mut ended = false;
+    for name in old {
+        ended |= engine.migration.end(name).await?;
+    }
+    Ok(ended)
 }
 
 /// Ends the session of `record`, or the one that it has become meanwhile; false if there is none.

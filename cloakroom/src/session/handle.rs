@@ -220,7 +220,9 @@ impl SessionHandle {
             self.0.abandon(headers);
             return true;
         }
-        self.0.release_at_once(headers).is_some()
+        // A lost write is not acknowledged, also if the handler has released the session itself.
+        let released = self.0.release_at_once(headers);
+        released.is_some_and(|released| !matches!(released, Released::Gone { lost_write: true }))
     }
 
     /// Does the rest of a [`release`](Self::release), after [`release_now`](Self::release_now) has returned false.

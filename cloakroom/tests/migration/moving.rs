@@ -128,6 +128,30 @@ async fn a_logout_ends_the_old_session_beside_ones_own() {
 }
 
 #[tokio::test]
+async fn a_logout_after_the_move_ends_the_session_for_good() {
+    let site = Site::open();
+    let old = site.add("one");
+    let cookie = release(&request(&site.manager, &old).await).await.1.unwrap();
+    // The browser keeps the old cookie too.
+    let logout = request(&site.manager, &format!("{old}; {cookie}")).await;
+    logout.destroy().unwrap();
+    logout.set("notice", "logged out").unwrap();
+    let (released, next) = release(&logout).await;
+    assert_eq!(released, Released::Created, "the notice is in a new session");
+    assert_ne!(next.unwrap(), cookie);
+    for former in [&old, &cookie] {
+        assert!(request(&site.manager, former).await.is_empty().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_moved_login_stays_one_when_it_is_read_again() {
+    let site = Site::open();
+    let cookie = release(&request(&site.manager, &site.add("one")).await).await.1.unwrap();
+    assert!(request(&site.manager, &cookie).await.authenticated().is_some());
+}
+
+#[tokio::test]
 async fn a_moved_session_claims_no_recent_login() {
     let site = Site::open();
     let session = request(&site.manager, &site.add("one")).await;

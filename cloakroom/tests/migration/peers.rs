@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use cloakroom::migration::{
     ActixSessions, AxumSessions, CookieKey, MigrationSource, OldBytes, OldSessions, OldStore, TowerSessions,
 };
-use cloakroom::{Manager, MemoryProvider, Session};
+use cloakroom::{Manager, MemoryProvider, Released, Session};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -185,8 +185,16 @@ async fn a_cookie_that_holds_a_session_is_moved_once() {
     session.principal().unwrap();
     let logout = manager.start(&sample.headers).await.unwrap();
     logout.destroy().unwrap();
-    let _ = release(&logout).await;
+    assert_eq!(release(&logout).await.0, Released::Destroyed);
     assert!(manager.start(&sample.headers).await.unwrap().is_empty().unwrap(), "a copy brings nothing back");
+    let respelled = sample.clone().with_cookie(|cookie| {
+        let (name, value) = cookie.split_once('=').unwrap();
+        format!("{name}=%{:02x}{}", value.as_bytes()[0], &value[1..])
+    });
+    assert!(
+        manager.start(&respelled.headers).await.unwrap().is_empty().unwrap(),
+        "nor does another spelling"
+    );
     assert_eq!(manager.active_sessions().await.unwrap(), 0);
     is_anonymous(&sample, ActixSessions::cookies(key(), SystemTime::now())).await;
 }

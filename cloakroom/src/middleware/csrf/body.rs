@@ -63,16 +63,21 @@ impl<B: Body<Data = Bytes>> Body for CsrfBody<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> CsrfBody<B> {
-    /// Reads the body until `enough` returns true for its next bytes, or the body ends or breaks.
-    pub(super) async fn read_until(&mut self, mut enough: impl FnMut(&[u8]) -> bool) {
+    /// Reads the body until `enough` returns true for its next bytes, or the body ends. Returns false if it breaks: what was read is not
+    /// the form that the visitor sent.
+    pub(super) async fn read_until(&mut self, mut enough: impl FnMut(&[u8]) -> bool) -> bool {
         loop {
             let frame = poll_fn(|context| Pin::new(&mut self.rest).poll_frame(context)).await;
-            // A body that breaks holds no token. Its error is the client's, so it adds nothing to the log.
-            let Some(Ok(frame)) = frame else { return };
+            let Some(frame) = frame else { return true };
+            // The error is the client's, so it adds nothing to the log.
+            let Ok(frame) = frame else { return false };
+            if frame.data_ref().is_some_and(Bytes::is_empty) {
+                continue;
+            }
             let has_enough = frame.data_ref().is_some_and(|data| enough(data));
             self.read.push_back(frame);
             if has_enough {
-                return;
+                return true;
             }
         }
     }
@@ -98,6 +103,33 @@ mod tests {
         ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))))
         }
+    }
+
+    /// A body whose second frame is an error.
+    struct Broken(u8);
+
+    impl Body for Broken {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            self.0 += 1;
+            Poll::Ready(match self.0 {
+                1 => Some(Ok(Frame::data(Bytes::from_static(b"csrf_token=abc")))),
+                2 => Some(Err("broken")),
+                _ => None,
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_is_not_a_body_that_ends() {
+        let mut body = CsrfBody::new(Broken(0));
+        let mut search = FieldSearch::new("csrf_token".into(), 100);
+        assert!(!body.read_until(|data| search.read(data).is_some()).await);
     }
 
     #[tokio::test]

@@ -277,7 +277,9 @@ where
     match rules.check(parts, parts.extensions.get()).await? {
         CsrfVerdict::Pass => Ok(()),
         CsrfVerdict::ReadForm(mut form) => {
-            body.read_until(|data| form.read(data)).await;
+            if !body.read_until(|data| form.read(data)).await {
+                return Err(form.broken());
+            }
             form.verify()
         }
     }

@@ -186,7 +186,8 @@ pub enum CsrfVerdict {
 /// A form that has to carry the visitor's token.
 ///
 /// Give it the bytes of the body as they arrive, until [`read`](Self::read) returns true or the body ends. Then
-/// [`verify`](Self::verify). The handler needs these bytes too, so keep them.
+/// [`verify`](Self::verify). The handler needs these bytes too, so keep them. A body that breaks meanwhile is [`broken`](Self::broken):
+/// the handler must not take a part of a form for the whole.
 ///
 /// ```
 /// # use cloakroom::middleware::{CsrfRules, CsrfVerdict};
@@ -225,6 +226,14 @@ impl CsrfForm {
             self.found = self.search.read(data);
         }
         self.found.is_some()
+    }
+
+    /// Returns the error with which to refuse a request whose body broke before its token was found. The status is 403. The refusal is
+    /// logged.
+    pub fn broken(self) -> Error {
+        let error = forged(CsrfError::Broken);
+        error.log(REFUSED);
+        error
     }
 
     /// Checks the token in the bytes that were read.
@@ -269,6 +278,10 @@ enum CsrfError {
     Foreign,
     #[error("the request carried no CSRF token; put one into the form's hidden field or into the header")]
     NoToken,
+    #[error(
+        "the body of the request broke off before its CSRF token was found; the visitor may send it again"
+    )]
+    Broken,
     #[error("the first {MAX_FORM} bytes of the form held no CSRF token; put its hidden field first")]
     TooFar,
     #[error(

@@ -23,7 +23,8 @@ const LEN: usize = SECRET_LEN;
 ///
 /// **A token on a page protects nothing by itself.** The route that receives the form needs a [`CsrfLayer`](crate::CsrfLayer) inside
 /// the session layer, or its handler calls [`Session::verify_csrf_token`]. Nothing fails without either: the form is accepted, and so
-/// is a forged one. A test that sends the form without its token shows that the layer is in place; its answer must be 403.
+/// is a forged one. A test that sends the form with the page's cookies and without its token shows that the layer is in place; its answer
+/// must be 403.
 ///
 /// As an argument of a handler it needs a [`SessionLayer`](crate::SessionLayer) around the route. Without one the response is 500,
 /// and the log names the cure (kind [`NoLayer`](ErrorKind::NoLayer)).

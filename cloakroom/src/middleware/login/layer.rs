@@ -228,13 +228,17 @@ fn target_of<'a>(extensions: &'a Extensions, uri: &'a Uri) -> &'a str {
 /// The user that was loaded for a request.
 #[derive(Clone)]
 struct LoadedUser<U> {
+    /// The loader that found it. Another layer's loader may refuse this user.
+    by: Arc<Logins<U>>,
+    /// The session that names it. Another manager's users may have the same names.
+    session: SessionHandle,
     principal: Principal,
     user: U,
 }
 
 impl<U: Clone + Send + Sync + 'static> Logins<U> {
-    /// Returns the user of a request, if its session keeps the rules and `N`. The user is loaded once.
-    pub(super) async fn user_of<N: LoginNeed>(&self, parts: &mut Parts) -> Result<U, LoginDenial> {
+    /// Returns the user of a request, if its session keeps the rules and `N`. Each loader loads it once.
+    pub(super) async fn user_of<N: LoginNeed>(self: &Arc<Self>, parts: &mut Parts) -> Result<U, LoginDenial> {
         let handle = parts.extensions.get::<SessionHandle>().cloned();
         let handle = handle.ok_or_else(|| LoginDenial::failed(Error::new(ErrorKind::NoLayer, NoSessions)))?;
         let session = handle.load_for(parts).await.map_err(LoginDenial::failed)?;
@@ -242,13 +246,19 @@ impl<U: Clone + Send + Sync + 'static> Logins<U> {
         let deny = |parts: &Parts, error| rules.deny(parts, target_of(&parts.extensions, &parts.uri), error);
         let principal = rules.user(&session).map_err(|error| deny(parts, error))?;
         if let Some(loaded) = parts.extensions.get::<LoadedUser<U>>()
+            && Arc::ptr_eq(&loaded.by, self)
+            && Arc::ptr_eq(&loaded.session.0, &handle.0)
             && loaded.principal == principal
         {
             return Ok(loaded.user.clone());
         }
-        let loaded = (self.load)(principal.clone()).await.map_err(LoginDenial::failed)?;
+        let loaded = (self.load)(principal.clone()).await.map_err(|error| match error.kind() {
+            ErrorKind::Denied => deny(parts, error),
+            _ => LoginDenial::failed(error),
+        })?;
         let user = loaded.ok_or_else(|| deny(parts, LoginRules::unknown()))?;
-        parts.extensions.insert(LoadedUser { principal, user: user.clone() });
+        let by = Arc::clone(self);
+        parts.extensions.insert(LoadedUser { by, session: handle, principal, user: user.clone() });
         Ok(user)
     }
 }

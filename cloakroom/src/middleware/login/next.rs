@@ -25,7 +25,7 @@ use serde::{Deserialize, Deserializer};
 /// }
 /// ```
 ///
-/// It can be read from a form or a query, which never fails:
+/// It can be read from a form or a query, and accepts a text of any content:
 ///
 /// ```
 /// #[derive(serde::Deserialize)]
