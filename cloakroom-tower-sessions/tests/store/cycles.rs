@@ -1,8 +1,10 @@
 //! New ids and ends: `cycle_id` and `flush`, alone and against other requests.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cloakroom::Provider;
+use cloakroom::providers::{Created, Meta, Record, StoreKey};
+use cloakroom::{Clock, Provider};
 use cloakroom_tower_sessions::CloakroomStore;
 use tower_sessions::session::{Error, Id};
 use tower_sessions::{Session, session_store};
@@ -40,8 +42,12 @@ async fn request(store: &CloakroomStore, id: Id) -> Session {
 
 async fn cycle_id_moves_the_session_to_a_new_id(opened: Opened) {
     let store = CloakroomStore::new(opened.provider.clone());
-    let old = created(&store, 1).await;
-    let began = opened.provider.scan(None, 10).await.unwrap().entries[0].meta.created();
+    // A session that began a minute ago.
+    let (old, now) = (Id::default(), Clock::system().now());
+    let began = now - Duration::from_secs(60);
+    let record = Record::encode(&Meta::begin(began, now + Duration::from_secs(60)), &data(1), 1000).unwrap();
+    let key = StoreKey::derive("", &old.to_string().parse().unwrap());
+    assert_eq!(opened.provider.create(&key, &record).await.unwrap(), Created::Done);
     let session = request(&store, old).await;
     session.cycle_id().await.unwrap();
     session.insert("n", 2).await.unwrap();
@@ -51,7 +57,8 @@ async fn cycle_id_moves_the_session_to_a_new_id(opened: Opened) {
     assert_eq!((values(&store, old).await, values(&store, new).await), (None, Some(data(2))));
     let page = opened.provider.scan(None, 10).await.unwrap();
     assert_eq!(page.entries.len(), 1);
-    assert_eq!(page.entries[0].meta.created(), began);
+    let whole = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_millis();
+    assert_eq!(whole(page.entries[0].meta.created()), whole(began));
     // The next change of id in the same request, and a save after it.
     session.cycle_id().await.unwrap();
     session.save().await.unwrap();
