@@ -91,6 +91,11 @@ impl Proxy {
     /// Closes every connection, and each new one, until it is [healed](Self::heal).
     pub fn cut(&self) {
         self.state.set(Mode::Cut);
+        self.close_open();
+    }
+
+    /// Closes every open connection. New ones fare as they did.
+    pub fn close_open(&self) {
         for pair in self.state.open().drain(..) {
             pair.close();
         }

@@ -291,7 +291,7 @@ mod tests {
         form.persistence = "u".into();
         check_index("i", &form, &tables(), true).unwrap();
         form.lacks = vec!["UPDATE".into()];
-        check_index("i", &form, &tables(), false).unwrap();
+        check_index("i", &form, &tables(), true).unwrap();
     }
 
     #[test]
