@@ -180,7 +180,7 @@ impl OldSession {
     /// ```
     /// # use cloakroom::migration::OldSession;
     /// # use std::time::{Duration, SystemTime};
-    /// # let expires = SystemTime::now() + Duration::from_secs(3600);
+    /// let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(1_801_440_000);
     /// let mut session = OldSession::new(expires);
     /// session.block_until(expires + Duration::from_secs(30 * 24 * 3600));
     /// assert_eq!(session.expires(), expires);
