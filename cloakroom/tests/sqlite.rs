@@ -50,7 +50,7 @@ cloakroom::conformance!(from_two_sides, |clock| async move {
     on(folder, store)
 });
 
-// What one handle changes, its own copies never outlive. `near_cache.rs` has two handles, of which one is behind by the bound.
+// A handle's copies never outlive its own changes. `near_cache.rs` has two handles, of which one is behind by the bound.
 cloakroom::conformance!(behind_a_near_cache, |clock| async move {
     let folder = DataFolder::new();
     let near = Cached::builder(opened(&folder, &clock).await).clock(clock).within(near_cache::BOUND);

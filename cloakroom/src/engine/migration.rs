@@ -20,6 +20,7 @@ use super::within::within;
 use crate::clock::Millis;
 use crate::codec::{Buffer, Codec, Limits};
 use crate::config::Config;
+use crate::cookie::CookieWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{About, EventKind};
 use crate::id::{Keying, Named, StoreKey};
@@ -27,9 +28,6 @@ use crate::migration::{MigrationSource, OldId, OldSession};
 use crate::provider::{AnyProvider, Created, Provider};
 use crate::record::{Meta, Record};
 use crate::sync::Mutex;
-
-/// The longest time for which a browser keeps a cookie: 400 days (RFC 6265bis, section 5.5).
-const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// The largest number of old records that wait for another attempt to delete them. Their claims protect those beyond.
 const MOST_UNDELETED: usize = 10_000;
@@ -214,7 +212,7 @@ impl Migration {
         let until = match (&loaded, &deleted) {
             (Ok(Some(copy)), _) => copy.deadline,
             (Ok(None), _) | (_, Ok(true)) => now,
-            (Err(_), _) => now.after(LONGEST_COOKIE),
+            (Err(_), _) => now.after(CookieWriter::LONGEST),
         };
         let had_one = matches!(loaded, Ok(Some(_)) | Err(_)) || matches!(deleted, Ok(true));
         match within(self.patience, self.block(name, until, had_one)).await.0 {

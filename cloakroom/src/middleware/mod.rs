@@ -27,6 +27,8 @@
 mod axum;
 #[cfg(feature = "tower")]
 mod body;
+#[cfg(feature = "tower")]
+mod checked;
 #[cfg(feature = "csrf")]
 pub(crate) mod csrf;
 pub(crate) mod login;
@@ -35,14 +37,16 @@ pub(crate) mod tower;
 
 pub use crate::head::RequestHead;
 pub use crate::session::{Outcome, Replacement};
+#[cfg(feature = "tower")]
+pub use checked::CheckedFuture;
 #[cfg(all(feature = "csrf", feature = "tower"))]
-pub use csrf::{CsrfBody, CsrfFuture, CsrfLayer, CsrfService};
+pub use csrf::{CsrfBody, CsrfLayer, CsrfService};
 #[cfg(feature = "csrf")]
 pub use csrf::{CsrfForm, CsrfRules, CsrfToken, CsrfVerdict, PageOrigin};
 #[cfg(feature = "axum")]
 pub use login::LoggedIn;
 pub use login::{AnyLogin, LoginDenial, LoginNeed, LoginPage, LoginRules, NextPath};
 #[cfg(feature = "tower")]
-pub use login::{LoginFuture, LoginLayer, LoginService};
+pub use login::{LoginLayer, LoginService};
 #[cfg(feature = "tower")]
 pub use tower::{OnEnded, OnError, PlainErrors, RefuseEnded, ResponseFuture, SessionLayer, SessionService};

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 use super::cookies::{CookieKey, OldSeal, each_value, unescaped};
 use super::session::principal_of;
-use super::values::{LARGEST, WITHOUT_END, corrupt, insert_texts};
+use super::values::{LARGEST, corrupt, insert_texts};
 use super::{MigrationSource, OldId, OldIds, OldRecords, OldSession, OldSessions, OldStore};
+use crate::cookie::CookieWriter;
 use crate::error::Result;
 use crate::visit::Visit;
 
@@ -180,7 +181,7 @@ impl OldSessions for ActixSessions {
         let (bytes, expires) = match &self.state {
             StateStore::Records { records, key_of } => {
                 let Some(stored) = records.load(&key_of(id.as_str())).await? else { return Ok(None) };
-                let expires = stored.expires().unwrap_or_else(|| SystemTime::now() + WITHOUT_END);
+                let expires = stored.accepted_until();
                 (stored.bytes().to_vec(), expires)
             }
             StateStore::Cookie { key, until } => {
@@ -194,7 +195,7 @@ impl OldSessions for ActixSessions {
         let mut session = self.parse(&bytes, expires).map_err(corrupt)?;
         if let StateStore::Cookie { .. } = self.state {
             // The cookie itself never expires, and a later process may accept it until another time.
-            session.block_until(SystemTime::now() + WITHOUT_END);
+            session.block_until(SystemTime::now() + CookieWriter::LONGEST);
         }
         Ok(Some(session))
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::cookies::{CookieKey, OldSeal, decrypted, each_value};
-use super::values::{LARGEST, WITHOUT_END, corrupt, insert_texts};
+use super::values::{LARGEST, corrupt, insert_texts};
 use super::{MigrationSource, OldId, OldIds, OldRecords, OldSession, OldSessions, OldStore};
 use crate::error::Result;
 use crate::visit::Visit;
@@ -193,7 +193,7 @@ impl OldSessions for AxumSessions {
 
     async fn load(&self, id: &OldId) -> Result<Option<OldSession>> {
         let Some(stored) = self.records.load(&self.key(id)).await? else { return Ok(None) };
-        let expires = stored.expires().unwrap_or_else(|| SystemTime::now() + WITHOUT_END);
+        let expires = stored.accepted_until();
         self.parse(stored.bytes(), id.as_str(), expires).map(Some).map_err(corrupt)
     }
 

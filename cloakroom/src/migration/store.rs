@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::cookie::CookieWriter;
 use crate::error::Result;
 
 /// A store of another library, which holds bytes under keys. The readers of this crate take one.
@@ -46,6 +47,13 @@ impl OldBytes {
     /// Returns the time at which the store forgets them; `None` if it does not say.
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires
+    }
+
+    /// Returns the time until which a session is accepted that holds no time of its own. If the store tells no end, it is as long as a
+    /// browser keeps a cookie.
+    #[allow(dead_code, reason = "not every reader needs it, and each is a feature")]
+    pub(crate) fn accepted_until(&self) -> SystemTime {
+        self.expires.unwrap_or_else(|| SystemTime::now() + CookieWriter::LONGEST)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Parts that the readers share: the bounds of stored sessions, and values in JSON text.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 
 use super::OldSession;
@@ -18,10 +16,6 @@ pub(crate) const MAX_DEPTH: usize = 128;
 pub(crate) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Corrupt, error)
 }
-
-/// The lifetime of a session whose store tells no end: as long as a browser keeps a cookie, 400 days (RFC 6265bis, section 5.5).
-#[allow(dead_code, reason = "not every reader needs it, and each is a feature")]
-pub(crate) const WITHOUT_END: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// Sets the values of `session` to those in `texts`, each of which is JSON text. Returns false if one is not.
 #[allow(dead_code, reason = "not every reader has values in JSON text, and each is a feature")]

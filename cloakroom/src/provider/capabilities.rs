@@ -1,4 +1,4 @@
-//! What a store can do, as it declares it.
+//! The capabilities of a store, as it declares them.
 
 use std::any::TypeId;
 
@@ -167,7 +167,8 @@ impl Capabilities {
     /// assert_eq!(error.kind(), ErrorKind::Config);
     ///
     /// let provider = MemoryProvider::builder().clock(time.clock()).build();
-    /// assert!(Manager::builder(provider).clock(time.clock()).build().is_ok());
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
+    /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn with_clock(self, clock: Clock) -> Self {
         Capabilities { clock: Some(clock), ..self }

@@ -13,7 +13,7 @@ pub struct Meta {
     pub(crate) principal: Option<Principal>,
     /// Of its own, where the manager's policy does not count.
     pub(crate) lifetime: Option<Lifetime>,
-    /// By when the session ends though its policy would let it live longer: another's word, such as an identity provider's.
+    /// The time by which the session ends though its policy would let it live longer, as an identity provider may ask.
     pub(crate) ends_by: Option<Millis>,
     pub(crate) level: Option<Level>,
     pub(crate) device: Option<Device>,

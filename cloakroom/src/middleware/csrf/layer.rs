@@ -1,8 +1,5 @@
 //! `CsrfLayer`, a `tower` layer.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +8,6 @@ use http::header::HeaderName;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -19,6 +15,7 @@ use super::body::CsrfBody;
 use super::origin::PageOrigin;
 use super::rules::{CsrfRules, CsrfVerdict};
 use crate::error::Result;
+use crate::middleware::checked::CheckedFuture;
 use crate::middleware::tower::{OnError, PlainErrors};
 
 /// A `tower` layer that refuses forged requests (cross-site request forgery): those that another site's page sends with a
@@ -244,7 +241,7 @@ where
 {
     type Response = Response<ResBody>;
     type Error = S::Error;
-    type Future = CsrfFuture<S::Future, S::Response, S::Error>;
+    type Future = CheckedFuture<S::Future, S::Response, S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -253,20 +250,19 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let request = request.map(CsrfBody::new);
         if !self.layer.rules.apply_to(&request) {
-            return CsrfFuture { state: CsrfState::Pass { handler: self.inner.call(request) } };
+            return CheckedFuture::pass(self.inner.call(request));
         }
         // `poll_ready` was called on `self.inner`, not on its clone. So the original handles this request.
         let fresh = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, fresh);
         let layer = self.layer.clone();
-        let checked = Box::pin(async move {
+        CheckedFuture::check(async move {
             let (parts, mut body) = request.into_parts();
             match check(&layer.rules, &parts, &mut body).await {
                 Ok(()) => ready.call(Request::from_parts(parts, body)).await,
                 Err(error) => Ok(layer.on_refused.respond(&error)),
             }
-        });
-        CsrfFuture { state: CsrfState::Check { checked } }
+        })
     }
 }
 
@@ -281,42 +277,6 @@ where
                 return Err(form.broken());
             }
             form.verify()
-        }
-    }
-}
-
-pin_project! {
-    /// The response of a [`CsrfService`].
-    #[must_use = "futures do nothing unless polled"]
-    pub struct CsrfFuture<F, R, E> {
-        #[pin]
-        state: CsrfState<F, R, E>,
-    }
-}
-
-type Checked<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
-
-pin_project! {
-    #[project = CsrfStateProjection]
-    enum CsrfState<F, R, E> {
-        Pass { #[pin] handler: F },
-        Check { checked: Checked<R, E> },
-    }
-}
-
-impl<F, R, E> fmt::Debug for CsrfFuture<F, R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CsrfFuture")
-    }
-}
-
-impl<F: Future<Output = Result<R, E>>, R, E> Future for CsrfFuture<F, R, E> {
-    type Output = Result<R, E>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            CsrfStateProjection::Pass { handler } => handler.poll(context),
-            CsrfStateProjection::Check { checked } => checked.as_mut().poll(context),
         }
     }
 }

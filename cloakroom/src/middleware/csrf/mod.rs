@@ -19,7 +19,7 @@ mod token;
 #[cfg(feature = "tower")]
 pub use body::CsrfBody;
 #[cfg(feature = "tower")]
-pub use layer::{CsrfFuture, CsrfLayer, CsrfService};
+pub use layer::{CsrfLayer, CsrfService};
 pub use origin::PageOrigin;
 pub use rules::{CsrfForm, CsrfRules, CsrfVerdict};
 pub use token::CsrfToken;

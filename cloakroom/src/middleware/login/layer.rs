@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Extensions, Request, Response, Uri};
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -17,6 +16,7 @@ use super::denial::LoginDenial;
 use super::rules::{AnyLogin, LoginNeed, LoginRules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::middleware::body::plain;
+use crate::middleware::checked::CheckedFuture;
 use crate::principal::Principal;
 use crate::session::SessionHandle;
 
@@ -176,7 +176,7 @@ where
 {
     type Response = Response<ResBody>;
     type Error = S::Error;
-    type Future = LoginFuture<S::Future, S::Response, S::Error>;
+    type Future = CheckedFuture<S::Future, S::Response, S::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -186,20 +186,19 @@ where
         note_target(&mut request);
         request.extensions_mut().insert(Arc::clone(&self.layer.logins));
         if self.layer.is_optional {
-            return LoginFuture { state: LoginState::Pass { handler: self.inner.call(request) } };
+            return CheckedFuture::pass(self.inner.call(request));
         }
         // `poll_ready` was called on `self.inner`, not on its clone. So the original handles this request.
         let fresh = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, fresh);
         let logins = Arc::clone(&self.layer.logins);
-        let checked = Box::pin(async move {
+        CheckedFuture::check(async move {
             let (mut parts, body) = request.into_parts();
             match logins.user_of::<AnyLogin>(&mut parts).await {
                 Ok(_) => ready.call(Request::from_parts(parts, body)).await,
                 Err(denial) => Ok(denied(&denial)),
             }
-        });
-        LoginFuture { state: LoginState::Check { checked } }
+        })
     }
 }
 
@@ -260,42 +259,6 @@ impl<U: Clone + Send + Sync + 'static> Logins<U> {
         let by = Arc::clone(self);
         parts.extensions.insert(LoadedUser { by, session: handle, principal, user: user.clone() });
         Ok(user)
-    }
-}
-
-pin_project! {
-    /// The response of a [`LoginService`].
-    #[must_use = "futures do nothing unless polled"]
-    pub struct LoginFuture<F, R, E> {
-        #[pin]
-        state: LoginState<F, R, E>,
-    }
-}
-
-type CheckedLogin<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
-
-pin_project! {
-    #[project = LoginStateProjection]
-    enum LoginState<F, R, E> {
-        Pass { #[pin] handler: F },
-        Check { checked: CheckedLogin<R, E> },
-    }
-}
-
-impl<F, R, E> fmt::Debug for LoginFuture<F, R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LoginFuture")
-    }
-}
-
-impl<F: Future<Output = Result<R, E>>, R, E> Future for LoginFuture<F, R, E> {
-    type Output = Result<R, E>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            LoginStateProjection::Pass { handler } => handler.poll(context),
-            LoginStateProjection::Check { checked } => checked.as_mut().poll(context),
-        }
     }
 }
 

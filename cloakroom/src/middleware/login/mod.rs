@@ -15,6 +15,6 @@ mod rules;
 pub use axum::LoggedIn;
 pub use denial::LoginDenial;
 #[cfg(feature = "tower")]
-pub use layer::{LoginFuture, LoginLayer, LoginService};
+pub use layer::{LoginLayer, LoginService};
 pub use next::NextPath;
 pub use rules::{AnyLogin, LoginNeed, LoginPage, LoginRules};

@@ -404,14 +404,15 @@ impl FileProviderBuilder {
     /// Sets the clock that deadlines are compared with; the system's clock by default. It must be the manager's clock.
     ///
     /// ```
-    /// use cloakroom::{FileProvider, Manager, ManualClock};
+    /// use cloakroom::{ErrorKind, FileProvider, Manager, ManualClock};
     ///
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("sessions");
     /// let time = ManualClock::default();
     /// let provider = FileProvider::builder(&path).clock(time.clock()).connect()?;
-    /// assert!(Manager::builder(provider.clone()).build().is_err(), "the manager's clock is another");
-    /// assert!(Manager::builder(provider).clock(time.clock()).build().is_ok());
+    /// let error = Manager::builder(provider.clone()).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config, "the manager's clock is another");
+    /// let sessions = Manager::builder(provider).clock(time.clock()).build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
